@@ -1,0 +1,58 @@
+"""Starts of relevance at the logits, and how maps of several starts become one (SPEC 1.4)."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+Contrast: TypeAlias = 'Literal["streams", "signed"] | None'
+
+
+def starts(logits: Tensor, targets: Tensor, contrast: Contrast) -> Tensor:
+    """Relevance of the logits that a contrast starts from.
+
+    Parameters
+    ----------
+    logits
+        (B, N).
+    targets
+        (B,) int64.
+    contrast
+        ``"streams"``: one-hot and ``(1 - one-hot) / (N - 1)``; ``"signed"``: one pass from +1 at
+        the target and ``-1/N`` elsewhere; None: one-hot.
+
+    Returns
+    -------
+    (S, B, N): two starts for ``"streams"``, else one.
+
+    Examples
+    --------
+    >>> starts(torch.zeros(1, 3), torch.tensor([1]), "streams").tolist()
+    [[[0.0, 1.0, 0.0]], [[0.5, 0.0, 0.5]]]
+    """
+    classes = logits.shape[1]
+    hot = torch.zeros_like(logits).scatter_(1, targets[:, None], 1)
+    if contrast is None:
+        return hot[None]
+    if contrast == "signed":
+        return (hot - (1 - hot) / classes)[None]
+    if contrast != "streams":
+        raise ValueError(f"contrast: expected 'streams', 'signed' or None, got {contrast!r}")
+    if classes < 2:
+        raise ValueError("contrast: 'streams' needs at least two classes, the logits have one")
+    return torch.stack([hot, (1 - hot) / (classes - 1)])
+
+
+def combine(maps: Tensor, contrast: Contrast) -> Tensor:
+    """One map per sample from those of the starts: (S, B, ...) to (B, ...).
+
+    The two maps of ``"streams"`` are each scaled to sum 1 and subtracted.
+    """
+    if contrast != "streams":
+        return maps[0]
+    sums = maps.flatten(2).sum(2, dtype=torch.promote_types(maps.dtype, torch.float32))
+    scale = torch.where(sums == 0, 0, 1 / torch.where(sums == 0, 1, sums))
+    scale = scale.to(maps.dtype).reshape(*sums.shape, *[1] * (maps.ndim - 2))
+    return maps[0] * scale[0] - maps[1] * scale[1]

@@ -1,0 +1,239 @@
+"""Products with parameters, told apart from the rules that propagate through them.
+
+Every rule set treats linear layers and convolutions alike, so a :class:`LinearMap` describes the
+call once, and :func:`register` binds one rule to all of torch's functions of that kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from abslrp.operation import Operation
+from abslrp.registry import Backward, RuleSet, spellings
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """``h = weight . input + bias``, as one rule sees it.
+
+    Attributes
+    ----------
+    input
+        The active operand.
+    weight
+        The constant operand.
+    bias
+        What is added, or None.
+    transpose
+        ``transpose(s, weight)``: the transposed product, shaped like the input.
+    forward
+        ``forward(input, weight)``: the product without bias.
+    """
+
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    transpose: Callable[[Tensor, Tensor], Tensor]
+    forward: Callable[[Tensor, Tensor], Tensor]
+
+
+LinearRule = Callable[[Operation, LinearMap], Backward]
+
+
+def register(rules: RuleSet, rule: LinearRule) -> None:
+    """Make ``rule`` the rule set's rule for every product with a parameter."""
+
+    @rules.rule(F.linear)
+    def linear(
+        operation: Operation, input: Tensor, weight: Tensor, bias: Tensor | None = None
+    ) -> Backward:
+        _refuse_active(operation, weight, "weight")
+        return rule(
+            operation,
+            LinearMap(input, weight, bias, lambda s, w: s @ w, lambda x, w: F.linear(x, w)),
+        )
+
+    for dimensions, plain, transposed in (
+        (1, torch.conv1d, torch.conv_transpose1d),
+        (2, torch.conv2d, torch.conv_transpose2d),
+        (3, torch.conv3d, torch.conv_transpose3d),
+    ):
+        rules.rule(plain)(_convolution(rule, dimensions))
+        rules.rule(transposed)(_transposed_convolution(rule, dimensions))
+
+    @rules.rule(spellings("addmm", inplace=False))
+    def addmm(
+        operation: Operation,
+        input: Tensor,
+        mat1: Tensor,
+        mat2: Tensor,
+        *,
+        beta: float = 1,
+        alpha: float = 1,
+    ) -> Backward:
+        _refuse_active(operation, mat2, "mat2")
+        _refuse_active(operation, input, "input")
+        return rule(
+            operation,
+            LinearMap(
+                mat1, mat2 * alpha, beta * input, lambda s, w: s @ w.mT, lambda x, w: x @ w
+            ),
+        )
+
+
+def product(rule: LinearRule, operation: Operation, input: Tensor, other: Tensor) -> Backward:
+    """Apply a linear map's rule to ``matmul`` with one constant operand."""
+    if operation.is_active(input):
+        return rule(
+            operation,
+            LinearMap(
+                input, other, None, lambda s, w: _right(s, w, input), lambda x, w: x @ w
+            ),
+        )
+    return rule(
+        operation,
+        LinearMap(other, input, None, lambda s, w: _left(s, w, other), lambda x, w: w @ x),
+    )
+
+
+def _right(s: Tensor, weight: Tensor, like: Tensor) -> Tensor:
+    if weight.ndim == 1:
+        return s.unsqueeze(-1) * weight
+    return unbroadcast(s @ weight.mT if like.ndim > 1 else (s.unsqueeze(-2) @ weight.mT).squeeze(-2), like.shape)
+
+
+def _left(s: Tensor, weight: Tensor, like: Tensor) -> Tensor:
+    if like.ndim == 1:
+        return unbroadcast((weight.mT @ s.unsqueeze(-1)).squeeze(-1) if weight.ndim > 1 else s.unsqueeze(-1) * weight, like.shape)
+    if weight.ndim == 1:
+        return unbroadcast(weight.unsqueeze(-1) * s.unsqueeze(-2), like.shape)
+    return unbroadcast(weight.mT @ s, like.shape)
+
+
+def unbroadcast(relevance: Tensor, shape: torch.Size) -> Tensor:
+    """Sum relevance over the axes along which an operand of ``shape`` was broadcast."""
+    if relevance.shape == shape:
+        return relevance
+    return relevance.sum_to_size(shape)
+
+
+def _refuse_active(operation: Operation, tensor: Any, name: str) -> None:
+    if operation.is_active(tensor):
+        raise NotImplementedError(
+            f"{operation.name}: expected a constant {name}, got one that depends on the input"
+        )
+
+
+def _tuple(value: Any, n: int) -> list[int]:
+    return [int(v) for v in value] if isinstance(value, (tuple, list)) else [int(value)] * n
+
+
+def _padding(padding: Any, weight: Tensor, dilation: list[int], n: int) -> list[int]:
+    if padding == "valid":
+        return [0] * n
+    if padding == "same":
+        sizes = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        if any(size % 2 for size in sizes):
+            raise NotImplementedError(
+                "padding: 'same' with an even kernel pads unevenly, which has no rule; pad with "
+                "torch.nn.functional.pad and convolve with padding='valid'"
+            )
+        return [size // 2 for size in sizes]
+    return _tuple(padding, n)
+
+
+def _convolution(rule: LinearRule, n: int) -> Callable[..., Backward]:
+    functions = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
+
+    def convolution(
+        operation: Operation,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Backward:
+        _refuse_active(operation, weight, "weight")
+        step, spread = _tuple(stride, n), _tuple(dilation, n)
+        pad = _padding(padding, weight, spread, n)
+        transpose = _gradient(input, step, pad, spread, groups, [0] * n, transposed=False)
+
+        def forward(x: Tensor, w: Tensor) -> Tensor:
+            return functions[n](x, w, None, step, pad, spread, groups)  # type: ignore[no-any-return,operator]
+
+        return rule(operation, LinearMap(input, weight, bias, transpose, forward))
+
+    return convolution
+
+
+def _transposed_convolution(rule: LinearRule, n: int) -> Callable[..., Backward]:
+    functions = {
+        1: torch.conv_transpose1d,
+        2: torch.conv_transpose2d,
+        3: torch.conv_transpose3d,
+    }
+
+    def transposed_convolution(
+        operation: Operation,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+    ) -> Backward:
+        _refuse_active(operation, weight, "weight")
+        step, spread, pad = _tuple(stride, n), _tuple(dilation, n), _tuple(padding, n)
+        extra = _tuple(output_padding, n)
+        transpose = _gradient(input, step, pad, spread, groups, extra, transposed=True)
+
+        def forward(x: Tensor, w: Tensor) -> Tensor:
+            return functions[n](x, w, None, step, pad, extra, groups, spread)  # type: ignore[no-any-return,operator]
+
+        return rule(operation, LinearMap(input, weight, bias, transpose, forward))
+
+    return transposed_convolution
+
+
+def _gradient(
+    input: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    output_padding: list[int],
+    *,
+    transposed: bool,
+) -> Callable[[Tensor, Tensor], Tensor]:
+    batched = input.ndim == len(stride) + 2
+    # Only the shape of the input is needed; an expanded scalar keeps no memory alive.
+    shape = input.shape if batched else (1, *input.shape)
+    like = input.new_empty(()).expand(shape)
+
+    def transpose(s: Tensor, weight: Tensor) -> Tensor:
+        result: Tensor = torch.ops.aten.convolution_backward(
+            s if batched else s.unsqueeze(0),
+            like,
+            weight,
+            None,
+            stride,
+            padding,
+            dilation,
+            transposed,
+            output_padding,
+            groups,
+            [True, False, False],
+        )[0]
+        return result if batched else result.squeeze(0)
+
+    return transpose

@@ -1,0 +1,27 @@
+"""The rules, one module per family of operations; importing this package registers them."""
+
+from abslrp.rules import (
+    absolute,
+    activation,
+    addition,
+    attention,
+    interpolation,
+    multiplication,
+    normalization,
+    pooling,
+    softmax,
+    structural,
+)
+
+__all__ = [
+    "absolute",
+    "activation",
+    "addition",
+    "attention",
+    "interpolation",
+    "multiplication",
+    "normalization",
+    "pooling",
+    "softmax",
+    "structural",
+]

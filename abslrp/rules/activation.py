@@ -1,0 +1,63 @@
+"""Activation functions pass relevance on: R_j is the relevance of a_j = g(h_j) (eq. 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from abslrp.operation import Operation, passes
+from abslrp.registry import COMMON, Backward, spellings
+
+SIGNED = (
+    "leaky_relu rrelu prelu elu celu selu gelu silu mish hardswish hardtanh logsigmoid tanh "
+    "softsign hardshrink softshrink tanhshrink log log1p log2 log10 expm1 pow sin cos tan asin "
+    "acos atan asinh acosh atanh sinh cosh erf erfinv neg negative reciprocal sign sgn nan_to_num "
+    "round floor ceil trunc logit float_power"
+)
+NONNEGATIVE = "relu relu6 sigmoid expit hardsigmoid exp exp2 softplus square abs absolute sqrt"
+KEEPING = (
+    "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout "
+    "native_dropout"
+)
+
+
+@COMMON.rule(spellings(*SIGNED.split()))
+def activation(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
+    """Unchanged; the output may have either sign."""
+    return passes(operation)
+
+
+@COMMON.rule(spellings(*NONNEGATIVE.split()))
+def nonnegative_activation(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
+    """Unchanged; the output has no negative entry."""
+    operation.output_nonnegative = True
+    return passes(operation)
+
+
+@COMMON.rule(spellings(*KEEPING.split()))
+def dropout(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
+    """Unchanged: in evaluation mode dropout is the identity."""
+    operation.keeps_sign()
+    return passes(operation)
+
+
+@COMMON.rule(spellings("clamp", "clamp_min", "clamp_max", "clip", "threshold"))
+def clamp(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
+    """Unchanged; the output has no negative entry where the lower bound is not negative."""
+    name = operation.name.rpartition(".")[2].rstrip("_")
+    lower = kwargs.get("min", args[1] if len(args) > 1 and name != "clamp_max" else None)
+    upper = kwargs.get("max", args[-1] if name == "clamp_max" or len(args) > 2 else None)
+    if isinstance(lower, (int, float)) and lower >= 0 and name != "threshold":
+        operation.output_nonnegative = True
+    elif name != "threshold" and isinstance(upper, (int, float)) and upper >= 0:
+        operation.keeps_sign()
+    return passes(operation)
+
+
+@COMMON.rule(torch.rsqrt, Tensor.rsqrt)
+def inverse_root(operation: Operation, input: Tensor) -> Backward:
+    """Held constant: a denominator, as in norms that models write out by hand."""
+    operation.output_nonnegative = True
+    return lambda relevance: (None,)

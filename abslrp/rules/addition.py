@@ -1,0 +1,55 @@
+"""Eq. 12 for sums of two operands: residual connections, biases, position embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from abslrp.linear_maps import unbroadcast
+from abslrp.operation import Operation
+from abslrp.registry import ABSLRP, Backward, spellings
+from abslrp.rules.absolute import gain
+
+
+def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
+    """Eq. 12 for ``h = sum of sign * term``; a constant counts in h only."""
+    positive: list[tuple[Tensor, torch.Size]] = []
+    for term, sign in terms:
+        if operation.is_active(term):
+            if sign > 0 and operation.is_nonnegative(term) and not operation.inplace:
+                positive.append((term, term.shape))
+            else:
+                positive.append(((term * sign).clamp_(min=0), term.shape))
+    whole = operation.forward()
+    if len(terms) == len(positive) and all(sign > 0 for _, sign in terms):
+        operation.keeps_sign()
+    inverse = gain(whole)
+    gains = [part * inverse for part, _ in positive]
+
+    def backward(relevance: Tensor) -> tuple[Tensor, ...]:
+        return tuple(
+            unbroadcast(relevance * one, shape)
+            for one, (_, shape) in zip(gains, positive, strict=True)
+        )
+
+    return backward
+
+
+@ABSLRP.rule(spellings("add"), Tensor.__radd__)
+def add(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
+    """``R_a = a+ s, R_b = b+ s`` with ``s = R / (|a + b| + epsilon)``."""
+    return _terms(operation, [(input, 1.0), (other, alpha)])
+
+
+@ABSLRP.rule(spellings("sub", "subtract"))
+def sub(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
+    """The addition of the negated operand."""
+    return _terms(operation, [(input, 1.0), (other, -alpha)])
+
+
+@ABSLRP.rule(Tensor.__rsub__, torch.rsub)
+def rsub(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
+    """The same with the operands exchanged."""
+    return _terms(operation, [(input, -alpha), (other, 1.0)])

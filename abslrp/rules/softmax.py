@@ -1,0 +1,31 @@
+"""Softmax with its denominator held constant: R_x = x+ R (SPEC 1.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from abslrp.operation import Operation
+from abslrp.registry import ABSLRP, Backward, spellings
+from abslrp.rules.absolute import gain
+
+
+@ABSLRP.rule(spellings("softmax", inplace=False))
+def softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+    """``R_x = x+ R``."""
+    operation.output_nonnegative = True
+    operation.forward()
+    weight = input.clamp(min=0)
+    return lambda relevance: (relevance * weight,)
+
+
+@ABSLRP.rule(spellings("log_softmax", inplace=False))
+def log_softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+    """``x - constant``: eq. 12 with the logarithm of the denominator as bias."""
+    share = input.clamp(min=0).mul_(gain(operation.forward()))
+    return lambda relevance: (relevance * share,)
+
+
+__all__ = ["log_softmax", "softmax", "torch"]

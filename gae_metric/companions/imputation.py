@@ -1,0 +1,121 @@
+"""Noisy linear imputation: removed pixels become the weighted mean of their eight neighbours.
+
+The system of one mask is the block L_UU of the graph Laplacian L of the pixel grid (U: removed
+pixels), so it is cut out of a matrix that is built once per image size. Its rows stand in
+nested-dissection order, in which a sparse factorisation of a planar grid fills in least.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.sparse.linalg import splu
+
+__all__ = ["linear_imputation"]
+
+#: (row offset, column offset, weight) of four of the eight neighbours; the others mirror them.
+_NEIGHBOURS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
+#: Blocks of at most this many pixels are not dissected further.
+_LEAF = 16
+
+
+def linear_imputation(
+    image: NDArray[np.floating], removed: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Replace removed pixels by the weighted mean of their neighbours, all at once.
+
+    Every removed pixel equals the weighted mean of its neighbours inside the image, weight 1/6 for
+    the four direct ones and 1/12 for the four diagonal ones; neighbours that are removed too are
+    unknowns of the same linear system. This is the imputation of Rong et al. 2022 ("A Consistent
+    and Efficient Evaluation Strategy for Attribution Methods", ICML 2022) without its noise.
+
+    Parameters
+    ----------
+    image
+        Image of shape (C, H, W); finite.
+    removed
+        Boolean mask of shape (H, W); True where a pixel, with all its channels, is removed.
+
+    Returns
+    -------
+    ndarray
+        A copy of ``image`` in float64, shape (C, H, W), in which the removed pixels are imputed.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or if every pixel is removed (nothing is left to impute from).
+
+    Examples
+    --------
+    >>> image = np.array([[[0.0, 9.0, 6.0]]])
+    >>> linear_imputation(image, np.array([[False, True, False]]))
+    array([[[0., 3., 6.]]])
+    """
+    if image.ndim != 3 or removed.shape != image.shape[1:] or removed.dtype != np.bool_:
+        raise ValueError(
+            "removed must be a boolean mask of shape (H, W) for an image of shape (C, H, W), "
+            f"got {removed.dtype} {removed.shape} for {image.shape}"
+        )
+    imputed = image.astype(np.float64)
+    if not removed.any():
+        return imputed
+    if removed.all():
+        raise ValueError("removed must leave at least one pixel to impute from, got every pixel")
+    height, width = removed.shape
+    order, laplacian = _grid(height, width)
+    pixels = imputed.reshape(len(image), -1)[:, order]
+    unknown = np.flatnonzero(removed.ravel()[order])
+    pixels[:, unknown] = 0.0
+    rows = laplacian[unknown]
+    system = rows[:, unknown]
+    # L is symmetric: the compressed rows of a block are the compressed columns of the same block.
+    columns = sp.csc_matrix((system.data, system.indices, system.indptr), shape=system.shape)
+    # L_UU is a symmetric M-matrix, positive definite when a pixel is left: no pivoting is needed,
+    # and the given order stays.
+    factors = splu(
+        columns,
+        permc_spec="NATURAL",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    )
+    solution = factors.solve(-(rows @ pixels.T))
+    imputed.reshape(len(image), -1)[:, order[unknown]] = solution.T
+    return imputed
+
+
+@lru_cache(maxsize=8)
+def _grid(height: int, width: int) -> tuple[NDArray[np.int64], sp.csr_matrix]:
+    """Nested-dissection order of the pixels and the grid's Laplacian in that order."""
+    ids = np.arange(height * width).reshape(height, width)
+    order = np.concatenate(_dissect(ids))
+    position = np.empty_like(order)
+    position[order] = np.arange(len(order))
+    position = position.reshape(height, width)
+    size = height * width
+    adjacency = sp.coo_matrix((size, size))
+    for down, right, weight in _NEIGHBOURS:
+        here = position[: height - down, max(0, -right) : width - max(0, right)].ravel()
+        there = position[down:, max(0, right) : width + min(0, right)].ravel()
+        values = np.full(len(here), weight)
+        adjacency = adjacency + sp.coo_matrix((values, (here, there)), shape=(size, size))
+    adjacency = adjacency + adjacency.T
+    # A neighbour outside the image counts neither on the diagonal nor off it.
+    degree = np.asarray(adjacency.sum(axis=1)).ravel()
+    laplacian = (sp.diags(degree) - adjacency).tocsr()
+    laplacian.sort_indices()
+    return order, laplacian
+
+
+def _dissect(ids: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Order a block: its two halves first, then the line of pixels that separates them."""
+    height, width = ids.shape
+    if height * width <= _LEAF or max(height, width) < 3:
+        return [ids.ravel()]
+    if height < width:
+        ids = ids.T
+    middle = len(ids) // 2
+    return [*_dissect(ids[:middle]), *_dissect(ids[middle + 1 :]), ids[middle]]

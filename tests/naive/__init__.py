@@ -1,0 +1,1 @@
+"""Slow, obvious float64 references, written from the specification alone."""
