@@ -167,8 +167,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
             return func(*args, **kwargs).detach()
         if isinstance(rule, Structural):
             return self._structural(func, rule, args, kwargs, active)
-        records = [record_of(tensor) for tensor in active]
-        return self._intercept(func, rule, args, kwargs, active, records)
+        return self._intercept(func, rule, args, kwargs, active)
 
     def _intercept(
         self,
@@ -177,8 +176,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         args: Any,
         kwargs: Any,
         active: list[Tensor],
-        records: list[Record],
     ) -> Any:
+        records = _consume(active, claimed=getattr(rule, "claims", False))
         inplace = _writes(func, args, kwargs)
         operation = Operation(func, args, kwargs, active, records, self.options, inplace=inplace)
         target = [args[0]] if inplace and not operation.is_active(args[0]) else []
@@ -189,13 +188,15 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         operation.release()
         for used in records:
             used.consumers += 1
+            if used.operation is not None and used.operation.postponed is not None:
+                used.operation.postponed.factor()
         output._abslrp = record
         return output
 
     def _structural(
         self, func: Callable[..., Any], rule: Structural, args: Any, kwargs: Any, active: list[Tensor]
     ) -> Any:
-        records = [record_of(tensor) for tensor in active]
+        records = _consume(active)
         output = func(*args, **kwargs)
         made = [one for one in _tensors(args[0] if output is None else output) if one.requires_grad]
         if not made:
@@ -244,9 +245,9 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         if message not in self.warned:
             self.warned.add(message)
             warnings.warn(f"{message} Its gradient is used.", stacklevel=3)
-        for tensor in active:
-            record_of(tensor).consumers += 1
-        records = [record_of(tensor) for tensor in active]
+        records = _consume(active)
+        for used in records:
+            used.consumers += 1
         layouts = self._layouts(func, args, kwargs, active, records, made)
         for tensor, layout in zip(made, layouts, strict=True):
             tensor._abslrp = Record(layout)  # type: ignore[attr-defined]
@@ -261,6 +262,24 @@ def record_of(tensor: Tensor) -> Record:
         record = Record(layout)
         tensor._abslrp = record  # type: ignore[attr-defined]
     return record
+
+
+def _consume(active: list[Tensor], *, claimed: bool = False) -> list[Record]:
+    """Return the records of tensors that a call is about to use.
+
+    Factors of their makers that are still to be computed are computed now, unless the call's
+    rule may claim them, or taken back from an earlier consumer.
+    """
+    records = [record_of(tensor) for tensor in active]
+    for tensor, record in zip(active, records, strict=True):
+        maker = record.operation
+        if maker is None or maker.postponed is None:
+            continue
+        if record.consumers > 0:
+            maker.postponed.consumed_again(tensor)
+        elif not claimed or len(active) > 1:
+            maker.postponed.factor()
+    return records
 
 
 def _detach_constants(value: Any, active: list[Tensor]) -> Any:

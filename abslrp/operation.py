@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +15,52 @@ Conserve: TypeAlias = 'Literal["operation", "argument"] | None'
 
 MAX_DEFERRED = 6
 """Operations in a row that may leave normalisation to the one before them (float range)."""
+
+
+class Deferred(NamedTuple):
+    """What an operation that left normalisation to the one before it hands on beside relevance."""
+
+    total: Tensor
+    """Relevance per sample that there should be."""
+    depth: int
+    """Number of operations in a row that deferred."""
+    owned: bool
+    """Whether nothing else can see the relevance tensor, so that it may be overwritten."""
+
+
+class Postponed:
+    """``1 / (|h| + epsilon)`` of a linear map, until its first consumer is known.
+
+    A norm that is the only consumer takes it into its own gain, so that relevance is multiplied
+    once for both; for any other the factor is computed before the consumer runs, since it may
+    overwrite ``h``.
+    """
+
+    def __init__(self, output: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
+        self._output: Tensor | None = output.detach()
+        self._compute = compute
+        self._factor: Tensor | None = None
+        self.undo: Callable[[Tensor], None] | None = None
+
+    def factor(self) -> Tensor | None:
+        """Return the factor; None if the consumer has taken it over."""
+        if self._output is not None:
+            self._factor, self._output = self._compute(self._output), None
+        return self._factor
+
+    def claim(self, undo: Callable[[Tensor], None]) -> bool:
+        """Hand the factor to a consumer, unless it is computed already."""
+        if self._output is None:
+            return False
+        self._output, self.undo = None, undo
+        return True
+
+    def consumed_again(self, output: Tensor) -> None:
+        """Take the factor back: relevance will come from a second consumer, too."""
+        if self.undo is not None:
+            self.undo(output)
+            self.undo, self._output = None, output.detach()
+        self.factor()
 
 
 class Record:
@@ -47,7 +93,7 @@ class Record:
         self.nonnegative = nonnegative
         self.operation = operation
         self.consumers = 0
-        self.total: tuple[Tensor, int] | None = None
+        self.total: Deferred | None = None
 
     def can_defer(self) -> bool:
         """Whether the tensor's maker can normalise on behalf of its only consumer."""
@@ -75,6 +121,9 @@ class Operation:
     inplace
         Whether the call overwrites its first argument: then a rule takes what it needs of that
         argument's values before it calls :meth:`forward`.
+    fresh
+        A rule sets it where every tensor that its backward function returns is newly made or
+        the relevance it was given by :meth:`scaled`, so that it may be overwritten.
     """
 
     def __init__(
@@ -102,6 +151,10 @@ class Operation:
         self.settles = options.defers
         self.output_nonnegative = False
         self.record: Record | None = None
+        self.fresh = False
+        self.owns_relevance = False
+        self.postponed: Postponed | None = None
+        self.claimed = False
 
     # -- for rules ---------------------------------------------------------------------------
     def forward(self) -> Tensor:
@@ -124,6 +177,37 @@ class Operation:
     def keeps_sign(self) -> None:
         """Declare that the output has no negative entry if no active input has one."""
         self.output_nonnegative = all(record.nonnegative for record in self.records)
+
+    def scaled(self, relevance: Tensor, gain: Tensor) -> Tensor:
+        """``relevance * gain``, in place where nothing else can see this relevance."""
+        return relevance.mul_(gain) if self.owns_relevance else relevance * gain
+
+    def postpone(self, compute: Callable[[Tensor], Tensor]) -> Postponed:
+        """Compute a factor of the relevance from the output once its consumer is known."""
+        self.postponed = Postponed(self.forward(), compute)
+        if not self.options.fuses:
+            self.postponed.factor()
+        return self.postponed
+
+    def claim(self, tensor: Tensor, undo: Callable[[Tensor], None]) -> bool:
+        """Take over the postponed factor of the operation that made ``tensor``, if there is one.
+
+        A rule that gets it must include it in the relevance it returns for the tensor, and
+        ``undo(value)`` must take it out again.
+        """
+        for one, record in zip(self.active, self.records, strict=True):
+            maker = record.operation
+            if one is tensor and record.consumers == 0 and maker and maker.postponed:
+                self.claimed = maker.postponed.claim(undo)
+        return self.claimed
+
+    def scratch(self, like: Tensor, slot: int = 0) -> Tensor:
+        """Return uninitialised memory shaped like a tensor, for use within the rule's forward.
+
+        It is reused by the next operation: fresh memory for every temporary costs more than the
+        arithmetic on it.
+        """
+        return self.options.scratch(like, slot)
 
     # -- for the engine ----------------------------------------------------------------------
     def propagate(self, relevance: Tensor) -> tuple[Tensor | None, ...]:
@@ -167,7 +251,7 @@ class Operation:
         """Normalise relevance whose consumer deferred that."""
         assert self.record is not None
         assert self.record.total is not None
-        (total, _), self.record.total = self.record.total, None
+        total, self.record.total = self.record.total.total, None
         layout = _known(self.record.layout, self.name)
         factor = ratio(total, layout.totals(relevance))
         return relevance * layout.spread(factor, relevance)
@@ -175,19 +259,20 @@ class Operation:
     def _conserved(self, relevance: Tensor) -> tuple[Tensor | None, ...]:
         assert self.backward is not None
         assert self.record is not None
-        depth = 0
-        if self.record.total is not None:
-            (total, depth), self.record.total = self.record.total, None
-        else:
+        received, self.record.total = self.record.total, None
+        if received is None:
             total = _known(self.record.layout, self.name).totals(relevance)
+            received = Deferred(total, 0, owned=False)
+        total, depth, self.owns_relevance = received
         raw = self.backward(relevance)
+        self.owns_relevance = False
         pairs = [
             (one, record)
             for one, record in zip(raw, self.records, strict=True)
             if one is not None
         ]
-        if len(pairs) == 1 and pairs[0][1].can_defer() and depth < MAX_DEFERRED:
-            pairs[0][1].total = (total, depth + 1)
+        if len(pairs) == 1 and pairs[0][1].can_defer() and (depth < MAX_DEFERRED or self.claimed):
+            pairs[0][1].total = Deferred(total, depth + 1, self.fresh)
             return raw
         sums = [_known(record.layout, self.name).totals(one) for one, record in pairs]
         whole = sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
@@ -201,14 +286,13 @@ class Operation:
     def _shared(
         self, raw: Tensor, record: Record, factor: Tensor, share: Tensor, depth: int
     ) -> Tensor:
-        defer = record.can_defer()
-        if defer:
-            record.total = (factor * share, depth + 1)
-            if depth < MAX_DEFERRED:
+        if record.can_defer():
+            deep = depth >= MAX_DEFERRED
+            record.total = Deferred(factor * share, 0 if deep else depth + 1, self.fresh or deep)
+            if not deep:
                 return raw
-            record.total = (factor * share, 0)
-        layout = _known(record.layout, self.name)
-        return raw * layout.spread(factor, raw)
+        spread = _known(record.layout, self.name).spread(factor, raw)
+        return raw.mul_(spread) if self.fresh else raw * spread
 
     def _scaled_to_one(self, raw: Tensor, record: Record) -> Tensor:
         layout = _known(record.layout, self.name)
@@ -222,6 +306,20 @@ class Options:
     def __init__(self, conserve: Conserve, *, signed: bool) -> None:
         self.conserve = conserve
         self.signed = signed
+        self._scratch: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+
+    def scratch(self, like: Tensor, slot: int) -> Tensor:
+        """Return reusable memory shaped like a tensor."""
+        key = slot, like.dtype, like.device
+        memory = self._scratch.get(key)
+        if memory is None or memory.numel() < like.numel():
+            memory = self._scratch[key] = like.new_empty(like.numel())
+        return memory[: like.numel()].view(like.shape)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether an operation may take a factor of the one before it into its own."""
+        return not self.signed and self.conserve != "argument"
 
     @property
     def defers(self) -> bool:

@@ -26,18 +26,20 @@ def linear_map(operation: Operation, call: LinearMap) -> Backward:
     entry, else one more with the negative weights.
     """
     x, weight, transpose = call.input, call.weight, call.transpose
-    inverse = gain(operation.forward())
+    operation.fresh = True
+    inverse = operation.postpone(gain)
     nonnegative = operation.is_nonnegative(x)
 
     def backward(relevance: Tensor) -> tuple[Tensor]:
-        s = relevance * inverse
+        factor = inverse.factor()
+        s = relevance if factor is None else operation.scaled(relevance, factor)
         # Made here and dropped again: held from the forward pass on, the signed weights of all
         # layers together would take more memory than the model.
         result = transpose(s, weight.clamp(min=0))
-        if not nonnegative:
-            # Each input entry has one sign, so it takes one of the two products.
-            result = torch.where(x > 0, result, transpose(s, weight.clamp(max=0)))
-        return (result.mul_(x),)
+        if nonnegative:
+            return (result.mul_(x),)
+        # Each input entry has one sign, so it takes one of the two products.
+        return (torch.where(x > 0, result, transpose(s, weight.clamp(max=0))).mul_(x),)
 
     return backward
 
@@ -50,6 +52,7 @@ def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
     """Eq. 12 once for each operand, with the other as weights."""
     if not (operation.is_active(input) and operation.is_active(other)):
         return linear_maps.product(linear_map, operation, input, other)
+    operation.fresh = True
     inverse = gain(operation.forward())
     left, right = operation.is_nonnegative(input), operation.is_nonnegative(other)
     if input.ndim < 2 or other.ndim < 2:

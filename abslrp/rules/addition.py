@@ -10,28 +10,31 @@ from torch import Tensor
 from abslrp.linear_maps import unbroadcast
 from abslrp.operation import Operation
 from abslrp.registry import ABSLRP, Backward, spellings
-from abslrp.rules.absolute import gain
+from abslrp.rules.absolute import EPSILON
 
 
 def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
     """Eq. 12 for ``h = sum of sign * term``; a constant counts in h only."""
-    positive: list[tuple[Tensor, torch.Size]] = []
+    operation.fresh = True
+    parts: list[Tensor] = []
     for term, sign in terms:
         if operation.is_active(term):
-            if sign > 0 and operation.is_nonnegative(term) and not operation.inplace:
-                positive.append((term, term.shape))
-            else:
-                positive.append(((term * sign).clamp_(min=0), term.shape))
+            part = term.detach() if sign == 1 else term * sign
+            known = sign == 1 and operation.is_nonnegative(term)
+            parts.append(part.clone() if known else part.clamp(min=0))
+    shapes = [part.shape for part in parts]
     whole = operation.forward()
-    if len(terms) == len(positive) and all(sign > 0 for _, sign in terms):
+    if len(terms) == len(parts) and all(sign > 0 for _, sign in terms):
         operation.keeps_sign()
-    inverse = gain(whole)
-    gains = [part * inverse for part, _ in positive]
+    memory = torch.abs(whole, out=operation.scratch(whole)).add_(EPSILON)
+    gains = [
+        part.div_(memory) if part.shape == whole.shape else part / memory for part in parts
+    ]
 
     def backward(relevance: Tensor) -> tuple[Tensor, ...]:
         return tuple(
             unbroadcast(relevance * one, shape)
-            for one, (_, shape) in zip(gains, positive, strict=True)
+            for one, shape in zip(gains, shapes, strict=True)
         )
 
     return backward

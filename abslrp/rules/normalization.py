@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from abslrp.operation import Operation
-from abslrp.registry import ABSLRP, Backward, RuleSet
-from abslrp.rules.absolute import EPSILON, gain
+from abslrp.registry import ABSLRP, Backward, Rule, RuleSet
+from abslrp.rules.absolute import EPSILON
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,16 @@ class Norm:
 NormRule = Callable[[Operation, Norm], Backward]
 
 
+def _claims(rule: Rule) -> Rule:
+    rule.claims = True  # type: ignore[attr-defined]
+    return rule
+
+
 def register(rules: RuleSet, rule: NormRule) -> None:
     """Make ``rule`` the rule set's rule for every kind of normalisation."""
 
     @rules.rule(F.batch_norm)
+    @_claims
     def batch_norm(
         operation: Operation,
         input: Tensor,
@@ -139,18 +145,26 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
     First layer: ``(x / deviation)+ / (|h1| + epsilon)`` with the mean as bias; second:
     ``(h1 weight)+ / (|h2| + epsilon)``.
     """
-    x = norm.input
-    centred = x if norm.mean is None else x - norm.mean
-    share = x.clamp(min=0)
+    x, deviation = norm.input, norm.deviation
+    operation.fresh = True
+    share = x.clone() if norm.mean is None else x - norm.mean
+    memory = operation.scratch(share)
+    # (x / d)+ / (|h1| + e) = x+ / (|centred| + e d), and (h1 w)+ = (centred w / d)+
+    torch.abs(share, out=memory).add_(EPSILON * deviation)
     if norm.weight is None:
-        share.div_(centred.abs().add_(EPSILON * norm.deviation))
+        torch.clamp(x, min=0, out=share).div_(memory)
         operation.forward()
     else:
-        # (h1 w)+ (x / d)+ / (|h1| + e) = (centred w)+ x+ / d / (|centred| + e d)
-        share.mul_((centred * norm.weight).clamp_(min=0))
-        share.div_(centred.abs().add_(EPSILON * norm.deviation).mul_(norm.deviation))
-        share.mul_(gain(operation.forward()))
-    return lambda relevance: (relevance * share,)
+        share.div_(memory).mul_(norm.weight / deviation).clamp_(min=0)
+        share.mul_(torch.clamp(x, min=0, out=memory))
+        share.div_(torch.abs(operation.forward(), out=memory).add_(EPSILON))
+
+    def undo(value: Tensor) -> None:
+        share.mul_(value.detach().abs().add_(EPSILON))
+
+    if operation.claim(x, undo):
+        share.div_(torch.abs(x, out=memory).add_(EPSILON))
+    return lambda relevance: (operation.scaled(relevance, share),)
 
 
 register(ABSLRP, absolute)

@@ -15,17 +15,17 @@ from abslrp.rules.absolute import gain
 @ABSLRP.rule(spellings("softmax", inplace=False))
 def softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
     """``R_x = x+ R``."""
-    operation.output_nonnegative = True
+    operation.output_nonnegative = operation.fresh = True
     operation.forward()
     weight = input.clamp(min=0)
-    return lambda relevance: (relevance * weight,)
+    return lambda relevance: (operation.scaled(relevance, weight),)
 
 
 @ABSLRP.rule(spellings("log_softmax", inplace=False))
 def log_softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
     """``x - constant``: eq. 12 with the logarithm of the denominator as bias."""
     share = input.clamp(min=0).mul_(gain(operation.forward()))
-    return lambda relevance: (relevance * share,)
+    return lambda relevance: (operation.scaled(relevance, share),)
 
 
 __all__ = ["log_softmax", "softmax", "torch"]

@@ -33,7 +33,7 @@ def torch_output_and_gradient(model: torch.nn.Module, x: Array, target: int) -> 
     inputs = torch.as_tensor(x[None], dtype=dtype_of(model)).requires_grad_()
     output = model(inputs)[0, target]
     (gradient,) = torch.autograd.grad(output, inputs)
-    return float(output), gradient[0].double().numpy()
+    return float(output.detach()), gradient[0].double().numpy()
 
 
 def torch_logits(model: torch.nn.Module, x: Array) -> Array:

@@ -202,7 +202,8 @@ def rearranged(b: Builder, head: int) -> int:
         return b.node("interpolate", head, mode=mode, size=tuple(n + 2 for n in b.shape(head)[2:]))
     if max(b.shape(head)[2:]) <= 5 and b.coin():
         weight, bias = b.draw(b.shape(head)[1], 3, 2, 2, scale=0.4), b.draw(3, scale=0.5)
-        return b.node("conv_transpose", head, weight=weight, bias=bias, stride=2, padding=1)
+        padding = int(min(b.shape(head)[2:]) > 1)
+        return b.node("conv_transpose", head, weight=weight, bias=bias, stride=2, padding=padding)
     if min(b.shape(head)[2:]) >= 4 and b.coin():
         return b.node("slice", head, axis=2, start=1, stop=-1)
     return b.node("mul_constant", b.node("dropout", head), value=b.draw(1, b.shape(head)[1], 1, 1))
