@@ -164,7 +164,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
             with self:
                 return rule.function(*args, **kwargs)
         if isinstance(rule, Held):
-            return func(*args, **kwargs).detach()
+            return _detached(func(*args, **kwargs))
         if isinstance(rule, Structural):
             return self._structural(func, rule, args, kwargs, active)
         return self._intercept(func, rule, args, kwargs, active)
@@ -294,6 +294,12 @@ def _detach_constants(value: Any, active: list[Tensor]) -> Any:
         items = [_detach_constants(item, active) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach()
+    return type(value)(_detached(item) for item in value)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from abslrp.engine import Held
 from abslrp.operation import Operation, passes
 from abslrp.registry import COMMON, Backward, spellings
 
@@ -56,8 +57,11 @@ def clamp(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
     return passes(operation)
 
 
-@COMMON.rule(torch.rsqrt, Tensor.rsqrt)
-def inverse_root(operation: Operation, input: Tensor) -> Backward:
-    """Held constant: a denominator, as in norms that models write out by hand."""
-    operation.output_nonnegative = True
-    return lambda relevance: (None,)
+HELD = "rsqrt norm vector_norm matrix_norm frobenius_norm var std var_mean std_mean logsumexp"
+
+# Denominators and spreads, as in norms that models write out by hand, are held constant.
+COMMON.rule(
+    [function for function in spellings(*HELD.split()) if not inspect.isclass(function)],
+    torch.linalg.vector_norm,
+    torch.linalg.norm,
+)(Held())

@@ -68,7 +68,7 @@ class Evaluation:
         if not isinstance(output, torch.Tensor) or output.ndim != 2 or len(output) != len(x):
             got = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
             raise ValueError(f"model must return a tensor of shape ({len(x)}, classes), got {got}")
-        logits: NDArray[Any] = output.float().cpu().numpy()
+        logits: NDArray[Any] = output.double().cpu().numpy()
         return logits
 
 

@@ -12,6 +12,8 @@ from tests.naive.graph import Graph
 from tests.naive.interpreter import evaluate
 
 PROBE = 2
+WIDTH = 8
+"""Of a token. With much less, most samples lose all relevance in an operation (SPEC 1.3)."""
 
 
 def random_graph(
@@ -36,7 +38,7 @@ def random_graph(
         "class_token" (with it or "pad", relevance may leak into constants, SPEC 1.3).
     """
     build = Builder(rng, without)
-    head = build.conv(0, channels=int(rng.integers(2, 5)))
+    head = build.conv(0, channels=int(rng.integers(4, 7)))
     names = [name for name in IMAGE_BLOCKS if name not in without]
     for _ in range(blocks):
         head = IMAGE_BLOCKS[rng.choice(names)](build, head)
@@ -123,7 +125,7 @@ class Builder:
 
 
 def plain(b: Builder, head: int) -> int:
-    head = b.conv(head, int(b.rng.integers(2, 7)))
+    head = b.conv(head, int(b.rng.integers(4, 9)))
     if b.coin():
         head = b.norm(head)
     return b.activation(head)
@@ -201,7 +203,7 @@ def rearranged(b: Builder, head: int) -> int:
         mode = str(b.rng.choice(["nearest", "bilinear"]))
         return b.node("interpolate", head, mode=mode, size=tuple(n + 2 for n in b.shape(head)[2:]))
     if max(b.shape(head)[2:]) <= 5 and b.coin():
-        weight, bias = b.draw(b.shape(head)[1], 3, 2, 2, scale=0.4), b.draw(3, scale=0.5)
+        weight, bias = b.draw(b.shape(head)[1], 5, 2, 2, scale=0.3), b.draw(5, scale=0.5)
         padding = int(min(b.shape(head)[2:]) > 1)
         return b.node("conv_transpose", head, weight=weight, bias=bias, stride=2, padding=padding)
     if min(b.shape(head)[2:]) >= 4 and b.coin():
@@ -235,23 +237,23 @@ def flat_stage(b: Builder, head: int) -> int:
     elif b.coin():
         return b.node("mean" if b.coin() else "sum", b.activation(head), axes=(2, 3))
     head = b.node("reshape", head, shape=(-1,))
-    return b.activation(b.node("linear", head, **b.affine((5, b.shape(head)[1]))))
+    return b.activation(b.node("linear", head, **b.affine((2 * WIDTH, b.shape(head)[1]))))
 
 
 def token_stage(b: Builder, head: int) -> int:
-    """(B, C, H, W) to tokens (B, L, 4), one or two blocks, one vector."""
+    """(B, C, H, W) to tokens (B, L, WIDTH), one or two blocks, one vector."""
     if min(b.shape(head)[2:]) > 3:
         head = b.node("adaptive_avg_pool", head, output_size=(3, 2))
     channels = b.shape(head)[1]
     head = b.node("reshape", head, shape=(channels, -1))
     head = b.node("permute", head, axes=(0, 2, 1))
-    head = b.node("linear", head, **b.affine((4, channels)))
+    head = b.node("linear", head, **b.affine((WIDTH, channels)))
     if "class_token" not in b.without and b.coin():
-        head = b.node("cat", b.constant(1, 4, expand=True), head, axis=1)
-    head = b.node("add", head, b.constant(b.shape(head)[1], 4))
+        head = b.node("cat", b.constant(1, WIDTH, expand=True), head, axis=1)
+    head = b.node("add", head, b.constant(b.shape(head)[1], WIDTH))
     names = [name for name in TOKEN_BLOCKS if name not in b.without]
     for _ in range(int(b.rng.integers(1, 3))):
-        norm = b.node("layer_norm", head, weight=b.draw(4), bias=b.draw(4, scale=0.5))
+        norm = b.node("layer_norm", head, weight=b.draw(WIDTH), bias=b.draw(WIDTH, scale=0.5))
         branch = TOKEN_BLOCKS[b.rng.choice(names)](b, norm)
         head = b.node("add", branch, head) if b.coin() else b.node("add", head, branch)
     if b.coin():
@@ -260,8 +262,8 @@ def token_stage(b: Builder, head: int) -> int:
 
 
 def mlp(b: Builder, head: int) -> int:
-    head = b.node("gelu", b.node("linear", head, **b.affine((6, 4))))
-    return b.node("linear", head, **b.affine((4, 6)))
+    head = b.node("gelu", b.node("linear", head, **b.affine((2 * WIDTH, WIDTH))))
+    return b.node("linear", head, **b.affine((WIDTH, 2 * WIDTH)))
 
 
 def mixed(b: Builder, head: int) -> int:
@@ -273,10 +275,10 @@ def mixed(b: Builder, head: int) -> int:
 
 
 def self_attention(b: Builder, head: int) -> int:
-    """Two heads of width 2, eager or fused, from one packed linear layer."""
+    """Two heads, eager or fused, from one packed linear layer."""
     L = b.shape(head)[1]
-    packed = b.node("linear", head, **b.affine((12, 4)))
-    packed = b.node("reshape", packed, shape=(L, 3, 2, 2))
+    packed = b.node("linear", head, **b.affine((3 * WIDTH, WIDTH)))
+    packed = b.node("reshape", packed, shape=(L, 3, 2, WIDTH // 2))
     packed = b.node("permute", packed, axes=(0, 3, 2, 1, 4))
     q, k, v = (b.node("index", packed, axis=2, at=i) for i in range(3))
     if b.coin():
@@ -284,22 +286,22 @@ def self_attention(b: Builder, head: int) -> int:
         extra = {"mask": mask} if b.coin(0.7) else {}
         out = b.node("attention", q, k, v, **extra)
     else:
-        q = b.node("mul_constant", q, value=2**-0.5)
+        q = b.node("mul_constant", q, value=(WIDTH // 2) ** -0.5)
         k = b.node("permute", k, axes=(0, 1, 3, 2))
         out = b.node("matmul", b.node("softmax", b.node("matmul", q, k), axis=-1), v)
-    out = b.node("reshape", b.node("permute", out, axes=(0, 2, 1, 3)), shape=(L, 4))
-    return b.node("linear", out, **b.affine((4, 4)))
+    out = b.node("reshape", b.node("permute", out, axes=(0, 2, 1, 3)), shape=(L, WIDTH))
+    return b.node("linear", out, **b.affine((WIDTH, WIDTH)))
 
 
 def module_attention(b: Builder, head: int) -> int:
     """torch.nn.MultiheadAttention's function."""
     params: dict[str, Any] = {
-        "in_weight": b.draw(12, 4, scale=0.5),
-        "out_weight": b.draw(4, 4, scale=0.5),
+        "in_weight": b.draw(3 * WIDTH, WIDTH, scale=0.4),
+        "out_weight": b.draw(WIDTH, WIDTH, scale=0.4),
         "heads": 2,
     }
     if b.coin(0.7):
-        params |= {"in_bias": b.draw(12, scale=0.5), "out_bias": b.draw(4, scale=0.5)}
+        params |= {"in_bias": b.draw(3 * WIDTH, scale=0.5), "out_bias": b.draw(WIDTH, scale=0.5)}
     return b.node("multi_head_attention", head, head, head, **params)
 
 

@@ -96,6 +96,7 @@ CASES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize(
     ("op", "shapes", "params"), CASES, ids=[f"{i}-{c[0]}" for i, c in enumerate(CASES)]
 )

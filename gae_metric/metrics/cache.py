@@ -1,0 +1,205 @@
+"""A cache of masking trajectories, shared by all metrics of the process."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["CacheInfo", "TrajectoryCache", "cache_info", "clear_cache", "set_cache_limit"]
+
+#: Bytes that the cache of the process may hold: 2,000 photographs at 224 x 224.
+DEFAULT_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class SampleTrajectory:
+    """The trajectory of one sample, in compact form on the CPU.
+
+    Fields are those of :class:`gae_metric.functional.Trajectory` without the batch axis.
+    """
+
+    masked_from: Tensor
+    outputs: Tensor
+    impact_sign: Tensor
+    logits: Tensor
+    finite: bool
+    nbytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        tensors = (self.masked_from, self.outputs, self.impact_sign, self.logits)
+        object.__setattr__(self, "nbytes", sum(t.nbytes for t in tensors))
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What a cache holds and how often it helped.
+
+    Attributes
+    ----------
+    hits, misses
+        Look-ups of one sample that found, or did not find, an entry.
+    entries
+        Number of samples held, for which model and setting so ever.
+    nbytes, limit
+        Bytes held and allowed.
+    """
+
+    hits: int
+    misses: int
+    entries: int
+    nbytes: int
+    limit: int
+
+
+class TrajectoryCache:
+    """Least-recently-used cache with a limit in bytes. Safe to use from several threads.
+
+    Entries belong to a model object and go when it does.
+
+    Parameters
+    ----------
+    limit
+        Bytes to hold at most; 0 turns the cache off.
+
+    Examples
+    --------
+    >>> cache = TrajectoryCache(limit=100)
+    >>> model = nn.Linear(1, 1)
+    >>> cache.put(model, "key", torch.zeros(10))
+    >>> cache.get(model, "key").shape, cache.get(model, "other")
+    (torch.Size([10]), None)
+    >>> cache.info()
+    CacheInfo(hits=1, misses=1, entries=1, nbytes=40, limit=100)
+    """
+
+    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+        self._entries: OrderedDict[tuple[int, Hashable], SampleTrajectory | Tensor] = OrderedDict()
+        self._models: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+        self._last = self._nbytes = self._hits = self._misses = 0
+        self._limit = limit
+        # Reentrant: a model may be collected, and its entries dropped, while the lock is held.
+        self._lock = threading.RLock()
+
+    def get(self, model: nn.Module, key: Hashable) -> SampleTrajectory | Tensor | None:
+        """Return the entry, or None."""
+        with self._lock:
+            owned = (self._models.get(model, 0), key)
+            entry = self._entries.get(owned)
+            if entry is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+                self._entries.move_to_end(owned)
+            return entry
+
+    def put(self, model: nn.Module, key: Hashable, entry: SampleTrajectory | Tensor) -> None:
+        """Add an entry; the least recently used ones go if there is no room."""
+        with self._lock:
+            if entry.nbytes > self._limit:
+                return
+            number = self._models.get(model)
+            if number is None:
+                number = self._last = self._last + 1
+                self._models[model] = number
+                weakref.finalize(model, self._drop, number)
+            self._remove((number, key))
+            self._entries[number, key] = entry
+            self._nbytes += entry.nbytes
+            self._shrink()
+
+    def clear(self) -> None:
+        """Drop all entries and reset the counts."""
+        with self._lock:
+            self._entries.clear()
+            self._nbytes = self._hits = self._misses = 0
+
+    def resize(self, limit: int) -> None:
+        """Change the limit; entries go until it is kept."""
+        if limit < 0:
+            raise ValueError(f"limit: expected a non-negative number of bytes, got {limit}")
+        with self._lock:
+            self._limit = limit
+            self._shrink()
+
+    def info(self) -> CacheInfo:
+        """Return the state of the cache."""
+        with self._lock:
+            return CacheInfo(
+                self._hits, self._misses, len(self._entries), self._nbytes, self._limit
+            )
+
+    def _remove(self, owned: tuple[int, Hashable]) -> None:
+        entry = self._entries.pop(owned, None)
+        if entry is not None:
+            self._nbytes -= entry.nbytes
+
+    def _drop(self, number: int) -> None:
+        with self._lock:
+            for owned in [key for key in self._entries if key[0] == number]:
+                self._remove(owned)
+
+    def _shrink(self) -> None:
+        while self._nbytes > self._limit:
+            _, entry = self._entries.popitem(last=False)
+            self._nbytes -= entry.nbytes
+
+
+#: The cache that all metrics share.
+SHARED = TrajectoryCache()
+
+
+def clear_cache() -> None:
+    """Forget all masking trajectories that metrics share.
+
+    Entries are found by the model's object, parameters, buffers, layers and hooks, so a changed
+    model is noticed without this, unless what changed is a plain attribute that its ``repr`` does
+    not show.
+
+    Examples
+    --------
+    >>> import gae_metric
+    >>> gae_metric.clear_cache()
+    >>> gae_metric.cache_info().entries
+    0
+    """
+    SHARED.clear()
+
+
+def cache_info() -> CacheInfo:
+    """Return what the cache of masking trajectories holds.
+
+    Examples
+    --------
+    >>> import gae_metric
+    >>> gae_metric.cache_info().limit
+    1073741824
+    """
+    return SHARED.info()
+
+
+def set_cache_limit(limit: int) -> None:
+    """Set how many bytes of masking trajectories are kept.
+
+    Parameters
+    ----------
+    limit
+        Bytes; a 224 x 224 photograph takes about 0.5 MB (for each model, target and setting). 0
+        turns the cache off. Default 1 GiB.
+
+    Raises
+    ------
+    ValueError
+        If the limit is negative.
+
+    Examples
+    --------
+    >>> import gae_metric
+    >>> gae_metric.set_cache_limit(1 << 30)
+    """
+    SHARED.resize(limit)

@@ -1,0 +1,74 @@
+"""Work through many items in chunks that shrink where memory runs out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+class ChunkSize:
+    """A number of items that is halved when they do not fit in memory.
+
+    Parameters
+    ----------
+    value
+        Items at a time.
+    what
+        What is done in chunks, for the warning.
+    quiet
+        Whether not to warn.
+    """
+
+    def __init__(self, value: int, what: str, quiet: bool = False) -> None:
+        self.value = value
+        self.what = what
+        self.quiet = quiet
+
+    def run(self, count: int, work: Callable[[int], Result]) -> tuple[int, Result]:
+        """Do some of the work that is left.
+
+        Parameters
+        ----------
+        count
+            Items left.
+        work
+            Called with the number of items to do; must be repeatable.
+
+        Returns
+        -------
+        tuple
+            Number of items done and ``work``'s result.
+        """
+        while True:
+            size = min(self.value, count)
+            try:
+                return size, work(size)
+            except Exception as error:
+                if size == 1 or not out_of_memory(error):
+                    raise
+            # Outside the except block, where the error's frames no longer hold their tensors.
+            self.value = size // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if not self.quiet:
+                warnings.warn(
+                    f"out of memory: {self.what} goes on with {self.value} instead of {size} "
+                    "samples at a time; scores do not change",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that an allocation failed."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )

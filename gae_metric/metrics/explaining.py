@@ -1,0 +1,124 @@
+"""Call any explain_func on tensors, and check what it returns."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gae_metric.functional.precision import at_least_single
+
+__all__ = ["Explainer", "as_maps", "tensor_explainer"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def tensor_explainer(function: Function) -> Function:
+    """Mark an explain_func that takes and returns tensors.
+
+    Metrics then pass inputs and targets as tensors on the model's device; maps never leave it.
+    Other functions get NumPy arrays, as in Quantus.
+
+    Parameters
+    ----------
+    function
+        ``function(model, inputs, targets, **kwargs)``: inputs (B, ...) and targets (B,) as tensors
+        or arrays, maps of the same kind.
+
+    Returns
+    -------
+    callable
+        The function, with the attribute ``accepts_tensors``.
+
+    Examples
+    --------
+    >>> @tensor_explainer
+    ... def brightness(model, inputs, targets, **kwargs):
+    ...     return inputs.mean(1, keepdim=True)
+    >>> brightness.accepts_tensors
+    True
+    """
+    function.accepts_tensors = True  # type: ignore[attr-defined]
+    return function
+
+
+def accepts_tensors(function: Callable[..., Any]) -> bool:
+    """Whether a function, or what a ``functools.partial`` holds, is marked as taking tensors."""
+    while isinstance(function, functools.partial) and not hasattr(function, "accepts_tensors"):
+        function = function.func
+    return bool(getattr(function, "accepts_tensors", False))
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """An explain_func with all that a call of it needs."""
+
+    function: Callable[..., Any]
+    kwargs: Mapping[str, Any]
+    model: nn.Module
+    #: What Quantus's ``normalise`` and ``abs`` do to the maps.
+    post_process: Callable[[Tensor], Tensor] = lambda a: a
+
+    def __call__(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Attributions (B, 1 or C, ...) of inputs (B, C, ...), on their device."""
+        inputs: Tensor | NDArray[Any] = x
+        classes: Tensor | NDArray[Any] = targets
+        if not accepts_tensors(self.function):
+            # NumPy has no bfloat16.
+            inputs = (x.float() if x.dtype == torch.bfloat16 else x).cpu().numpy()
+            classes = targets.cpu().numpy()
+        with torch.inference_mode(False), torch.enable_grad():
+            maps = self.function(model=self.model, inputs=inputs, targets=classes, **self.kwargs)
+        return self.post_process(as_maps(maps, x.shape, "explain_func").to(x.device))
+
+
+def as_maps(maps: Any, shape: torch.Size, source: str) -> Tensor:
+    """Check attributions of inputs of a shape and give them a channel axis.
+
+    Parameters
+    ----------
+    maps
+        Array or tensor.
+    shape
+        (B, C, ...) or (B, F).
+    source
+        Whose result it is, for the error.
+
+    Returns
+    -------
+    Tensor
+        (B, C, ...) or (B, 1, ...); (B, F) for tabular inputs. At least float32.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape.
+    """
+    if not isinstance(maps, Tensor):
+        try:
+            # Masked arrays and array interfaces of other libraries included.
+            maps = torch.as_tensor(np.asarray(maps))
+        except (TypeError, ValueError):
+            maps_type = type(maps).__name__
+            raise ValueError(f"{source}: expected an array of maps, got {maps_type}") from None
+    maps = maps.detach()
+    if maps.is_complex():
+        raise ValueError(f"{source}: expected real maps, got {maps.dtype}")
+    if len(shape) > 2 and maps.shape == (shape[0], *shape[2:]):
+        maps = maps.unsqueeze(1)
+    single = torch.Size([shape[0], 1, *shape[2:]])
+    if maps.shape != shape and (len(shape) == 2 or maps.shape != single):
+        options = [tuple(shape)]
+        if len(shape) > 2:
+            options += [tuple(single), (shape[0], *shape[2:])]
+        raise ValueError(
+            f"{source}: expected maps of shape {' or '.join(map(str, options))}, got "
+            f"{tuple(maps.shape)}"
+        )
+    return at_least_single(maps)

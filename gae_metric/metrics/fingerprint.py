@@ -1,0 +1,102 @@
+"""Fingerprints of models, inputs and settings: when may a trajectory be used again?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+#: Row length of the check sums of a parameter, in 8-byte words.
+_ROW = 1024
+
+
+def of_model(model: nn.Module, device: torch.device) -> str | None:
+    """Fingerprint of all that decides a model's outputs.
+
+    Values are read, not version counters: assignment through ``.data`` leaves those unchanged.
+    Costs one pass over the parameters (30 ms for a ResNet50 on one core).
+
+    Returns
+    -------
+    str or None
+        Covers parameters, buffers, layers as their ``repr`` shows them, hooks, device and autocast;
+        None where the parameters cannot be read, so that nothing may be used again.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr(model).encode())
+    for name, module in model.named_modules(remove_duplicate=False):
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        forward = module.__dict__.get("forward")
+        digest.update(repr((name, [id(hook) for hook in hooks], id(forward))).encode())
+    digest.update(repr((str(device), _autocast(device))).encode())
+    try:
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            digest.update(repr((name, value.dtype, tuple(value.shape))).encode())
+            digest.update(_check_sums(value.detach()))
+    except (RuntimeError, NotImplementedError, TypeError):
+        return None
+    return digest.hexdigest()
+
+
+def _autocast(device: torch.device) -> tuple[bool, str]:
+    enabled = torch.is_autocast_enabled(device.type)
+    return enabled, str(torch.get_autocast_dtype(device.type)) if enabled else ""
+
+
+def _check_sums(value: Tensor) -> bytes:
+    """Return sums along rows and columns of the bits, as integers.
+
+    A changed value changes both; integer sums do not depend on their order, so they are the same on
+    every run.
+    """
+    bits = value.contiguous().reshape(-1).view(torch.uint8)
+    whole = bits.numel() // (8 * _ROW) * 8 * _ROW
+    # A copy where the words would not be aligned.
+    start = bits[:whole] if bits.storage_offset() % 8 == 0 else bits[:whole].clone()
+    words = start.view(torch.int64).reshape(-1, _ROW)
+    rest = bits[whole:].cpu().numpy().tobytes()
+    return words.sum(0).cpu().numpy().tobytes() + words.sum(1).cpu().numpy().tobytes() + rest
+
+
+def of_samples(x: Tensor) -> list[bytes]:
+    """Fingerprint of each sample, (B, ...), by its values, dtype and shape."""
+    start = hashlib.blake2b(repr((x.dtype, tuple(x.shape[1:]))).encode(), digest_size=16)
+    result = []
+    for sample in x.contiguous().view(torch.uint8).cpu().numpy():
+        digest = start.copy()
+        digest.update(sample)
+        result.append(digest.digest())
+    return result
+
+
+def of_setting(value: Any) -> Hashable | None:
+    """Something hashable that is equal for equal settings.
+
+    Returns
+    -------
+    Hashable or None
+        None where equality cannot be told, so that nothing may be used again.
+    """
+    if value is None or isinstance(value, (str, bytes, bool, int, float)):
+        return (type(value).__name__, value)
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return (value.dtype.str, value.shape, value.tobytes())
+    parts: list[Any]
+    if isinstance(value, Mapping):
+        parts = [part for item in value.items() for part in item]
+    elif isinstance(value, (list, tuple)):
+        parts = list(value)
+    elif callable(value):
+        return ("callable", value) if isinstance(value, Hashable) else None
+    else:
+        return None
+    frozen = [of_setting(part) for part in parts]
+    return None if any(part is None for part in frozen) else (type(value).__name__, *frozen)
