@@ -6,6 +6,7 @@
 torch.Size([2, 3, 2, 2])
 """
 
+from abslrp import rule_sets as _rule_sets
 from abslrp import rules as _rules
 from abslrp.engine import UnknownOperationError, propagation
 from abslrp.explain import explain, relevance
@@ -22,4 +23,4 @@ __all__ = [
     "relevance",
     "rule",
 ]
-del _rules
+del _rule_sets, _rules

@@ -9,21 +9,20 @@ relevance of the input.
 
 from __future__ import annotations
 
-import functools
-import os
-import traceback
-import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from abslrp.calls import call_site, opened, writes
 from abslrp.layout import Layout, LayoutError, follow
-from abslrp.operation import Conserve, Operation, Options, Record
-from abslrp.registry import RuleSet, is_inplace, name_of, rule_set
+from abslrp.markers import Decomposed, Held, Structural
+from abslrp.operation import Operation
+from abslrp.record import Conserve, Options, Record
+from abslrp.registry import RuleSet, name_of, rule_set
 
 
 class UnknownOperationError(RuntimeError):
@@ -37,7 +36,8 @@ class _Propagate(torch.autograd.Function):
     def forward(
         ctx: Any, operation: Operation, rule: Callable[..., Any], constants: int, *tensors: Tensor
     ) -> Any:
-        operation.backward = rule(operation, *operation.args, **operation.kwargs)
+        # Not kept on the operation, which the rule's closure refers to: that would be a cycle.
+        ctx.rule = rule(operation, *operation.args, **operation.kwargs)
         output = operation.forward()
         ctx.operation, ctx.constants = operation, constants
         ctx.set_materialize_grads(False)
@@ -51,37 +51,7 @@ class _Propagate(torch.autograd.Function):
         if relevance[0] is None:
             return (None,) * len(ctx.needs_input_grad)
         constants = (None,) * ctx.constants
-        return (None, None, None, *constants, *ctx.operation.propagate(relevance[0]))
-
-
-class Structural:
-    """Marks a function whose own gradient routes relevance to the elements it came from.
-
-    Parameters
-    ----------
-    keeps_sign
-        Says, from a call's arguments and its active tensors, whether the output has no negative
-        entry when no active input has one.
-    """
-
-    def __init__(self, keeps_sign: Callable[[Any, Any, list[Tensor]], bool]) -> None:
-        self.keeps_sign = keeps_sign
-        self.__name__ = "structural"
-
-
-class Decomposed:
-    """Marks a function that is replaced by others, whose rules then apply."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.__name__ = f"decomposed({function.__name__})"
-
-
-class Held:
-    """Marks a function whose result counts as a constant (a denominator)."""
-
-    def __init__(self) -> None:
-        self.__name__ = "held constant"
+        return (None, None, None, *constants, *ctx.operation.propagate(ctx.rule, relevance[0]))
 
 
 class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as torch.no_grad
@@ -98,6 +68,9 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         operation that conserves. False is faster and right for a start without negatives.
     on_unknown
         ``"error"``, or ``"warn"`` to use the gradient of a function that has no rule.
+    inputs
+        The tensors that relevance is propagated to; anything else made outside the context is
+        a constant. By default, every tensor that requires a gradient and is no parameter.
 
     Raises
     ------
@@ -129,6 +102,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         *,
         signed: bool = True,
         on_unknown: Literal["error", "warn"] = "error",
+        inputs: Sequence[Tensor] | None = None,
     ) -> None:
         super().__init__()
         if conserve not in ("operation", "argument", None):
@@ -140,6 +114,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         self.rules = rule_set(rules) if isinstance(rules, str) else rules
         self.options = Options(conserve if self.rules.conserves else None, signed=signed)
         self.on_unknown = on_unknown
+        self.inputs = inputs
         self.warned: set[str] = set()
 
     def __torch_function__(
@@ -153,8 +128,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
         active: list[Tensor] = []
-        args = tuple([_detach_constants(value, active) for value in args])
-        kwargs = {key: _detach_constants(value, active) for key, value in kwargs.items()}
+        args = tuple([self._detach_constants(value, active) for value in args])
+        kwargs = {key: self._detach_constants(value, active) for key, value in kwargs.items()}
         if not active:
             return func(*args, **kwargs)
         rule = self.rules.find(func)
@@ -169,6 +144,32 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
             return self._structural(func, rule, args, kwargs, active)
         return self._intercept(func, rule, args, kwargs, active)
 
+    def _detach_constants(self, value: Any, active: list[Tensor]) -> Any:
+        """Replace what does not depend on the input by constants, and collect what does."""
+        if isinstance(value, Tensor):
+            if not value.requires_grad:
+                return value
+            if not self._depends(value):
+                return value.detach()
+            active.append(value)
+            return value
+        if isinstance(value, (list, tuple)) and value and not isinstance(value, torch.Size):
+            items = [self._detach_constants(item, active) for item in value]
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        return value
+
+    def _depends(self, tensor: Tensor) -> bool:
+        record: Record | None = getattr(tensor, "_abslrp", None)
+        if record is not None and record.options is self.options:
+            return True
+        if isinstance(tensor, torch.nn.Parameter):
+            return False
+        if self.inputs is not None and not any(tensor is one for one in self.inputs):
+            return False  # made outside, such as a bias that the model keeps from an earlier call
+        layout = Layout(len(tensor)) if tensor.ndim else None
+        tensor._abslrp = Record(self.options, layout)  # type: ignore[attr-defined]
+        return True
+
     def _intercept(
         self,
         func: Callable[..., Any],
@@ -178,11 +179,21 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         active: list[Tensor],
     ) -> Any:
         records = _consume(active, claimed=getattr(rule, "claims", False))
-        inplace = _writes(func, args, kwargs)
-        operation = Operation(func, args, kwargs, active, records, self.options, inplace=inplace)
-        target = [args[0]] if inplace and not operation.is_active(args[0]) else []
-        output = _Propagate.apply(operation, rule, len(target), *target, *active)  # type: ignore[no-untyped-call]
-        record = Record(None, operation.output_nonnegative, operation)
+        inplace = writes(func, args, kwargs)
+        # Rules see values without history: what they keep must not keep the graph alive.
+        values = {id(tensor): tensor.detach() for tensor in active}
+        operation = Operation(
+            func,
+            _replaced(args, values),
+            {key: _replaced(value, values) for key, value in kwargs.items()},
+            [values[id(tensor)] for tensor in active],
+            records,
+            self.options,
+            inplace=inplace,
+        )
+        target = [args[0]] if inplace and id(args[0]) not in values else []
+        output = _Propagate.apply(operation, rule, len(target), *target, *active)
+        record = Record(self.options, None, operation.output_nonnegative, operation)
         record.layout = self._layouts(func, args, kwargs, active, records, [output])[0]
         operation.record = record
         operation.release()
@@ -194,7 +205,12 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         return output
 
     def _structural(
-        self, func: Callable[..., Any], rule: Structural, args: Any, kwargs: Any, active: list[Tensor]
+        self,
+        func: Callable[..., Any],
+        rule: Structural,
+        args: Any,
+        kwargs: Any,
+        active: list[Tensor],
     ) -> Any:
         records = _consume(active)
         output = func(*args, **kwargs)
@@ -208,7 +224,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         for used in records:
             used.consumers += 1
         for tensor, layout in zip(made, layouts, strict=True):
-            tensor._abslrp = Record(layout, nonnegative)  # type: ignore[attr-defined]
+            tensor._abslrp = Record(self.options, layout, nonnegative)  # type: ignore[attr-defined]
         return output
 
     def _layouts(
@@ -230,10 +246,10 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
     def _without_rule(
         self, func: Callable[..., Any], args: Any, kwargs: Any, active: list[Tensor]
     ) -> Any:
-        opened = _opened(func)
-        if opened is not None:
+        body = opened(func)
+        if body is not None:
             with self:
-                return opened(*args, **kwargs)
+                return body(*args, **kwargs)
         versions = [tensor._version for tensor in active]
         output = func(*args, **kwargs)
         made = [tensor for tensor in _tensors(output) if tensor.requires_grad]
@@ -250,18 +266,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
             used.consumers += 1
         layouts = self._layouts(func, args, kwargs, active, records, made)
         for tensor, layout in zip(made, layouts, strict=True):
-            tensor._abslrp = Record(layout)  # type: ignore[attr-defined]
+            tensor._abslrp = Record(self.options, layout)  # type: ignore[attr-defined]
         return output
-
-
-def record_of(tensor: Tensor) -> Record:
-    """Return what the engine knows of an active tensor; an input is taken to be batch-first."""
-    record: Record | None = getattr(tensor, "_abslrp", None)
-    if record is None:
-        layout = Layout(tensor.shape[0]) if tensor.is_leaf and tensor.ndim else None
-        record = Record(layout)
-        tensor._abslrp = record  # type: ignore[attr-defined]
-    return record
 
 
 def _consume(active: list[Tensor], *, claimed: bool = False) -> list[Record]:
@@ -270,7 +276,7 @@ def _consume(active: list[Tensor], *, claimed: bool = False) -> list[Record]:
     Factors of their makers that are still to be computed are computed now, unless the call's
     rule may claim them, or taken back from an earlier consumer.
     """
-    records = [record_of(tensor) for tensor in active]
+    records = [tensor._abslrp for tensor in active]  # type: ignore[attr-defined]
     for tensor, record in zip(active, records, strict=True):
         maker = record.operation
         if maker is None or maker.postponed is None:
@@ -282,16 +288,11 @@ def _consume(active: list[Tensor], *, claimed: bool = False) -> list[Record]:
     return records
 
 
-def _detach_constants(value: Any, active: list[Tensor]) -> Any:
-    """Replace parameters by constants, and collect the tensors that depend on the input."""
+def _replaced(value: Any, values: dict[int, Tensor]) -> Any:
     if isinstance(value, Tensor):
-        if value.requires_grad:
-            if isinstance(value, torch.nn.Parameter):
-                return value.detach()
-            active.append(value)
-        return value
+        return values.get(id(value), value)
     if isinstance(value, (list, tuple)) and value and not isinstance(value, torch.Size):
-        items = [_detach_constants(item, active) for item in value]
+        items = [_replaced(item, values) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
 
@@ -310,54 +311,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-@functools.cache
-def _inplace_position(func: Callable[..., Any]) -> int | None:
-    code = getattr(func, "__code__", None)
-    if code is None or "inplace" not in code.co_varnames[: code.co_argcount]:
-        return None
-    return int(code.co_varnames.index("inplace"))
-
-
-def _writes(func: Callable[..., Any], args: Any, kwargs: Any) -> bool:
-    if is_inplace(func):
-        return True
-    if "inplace" in kwargs:
-        return bool(kwargs["inplace"])
-    position = _inplace_position(func)
-    return position is not None and len(args) > position and bool(args[position])
-
-
-@functools.cache
-def _opened(func: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return a Python function of torch that runs its body, whose calls are intercepted.
-
-    Torch's own functions ask first whether they are overridden; a copy of the function whose
-    globals say no goes straight to its body. Torch itself is left as it is.
-    """
-    if not isinstance(func, types.FunctionType) or func.__closure__:
-        return None
-    if "handle_torch_function" not in func.__code__.co_names:
-        return None
-    scope = dict(func.__globals__)
-    for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
-        scope[name] = lambda *_: False
-    copy = types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__)
-    copy.__kwdefaults__ = func.__kwdefaults__
-    return copy
-
-
-_HERE = os.path.dirname(os.path.abspath(__file__))
-_TORCH = os.path.dirname(os.path.abspath(torch.__file__))
-
-
-def call_site() -> str:
-    """Return where in the user's model the present call was made, as ``file:line in function``."""
-    for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith((_HERE, _TORCH)):
-            return f"{frame.filename}:{frame.lineno} in {frame.name}"
-    return "an unknown place"
-
-
 def _explanation(func: Callable[..., Any], rules: RuleSet) -> str:
     name = name_of(func)
     return (
@@ -367,4 +320,4 @@ def _explanation(func: Callable[..., Any], rules: RuleSet) -> str:
     )
 
 
-__all__ = ["LayoutError", "Structural", "UnknownOperationError", "call_site", "propagation"]
+__all__ = ["LayoutError", "UnknownOperationError", "propagation"]

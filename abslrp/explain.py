@@ -5,21 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from abslrp.contrast import Contrast, combine, starts
+from abslrp.arguments import (
+    as_input,
+    as_targets,
+    check_model,
+    check_targets,
+    like,
+    select_logits,
+)
 from abslrp.engine import LayoutError, propagation
-from abslrp.operation import Conserve
+from abslrp.record import Conserve
 from abslrp.registry import RuleSet
+from abslrp.rule_sets import OWN, Start, combine, own_contrast, starts
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
 
-ModelOutput = Any
-IGNORED = frozenset({"method", "softmax", "channel_first", "device", "xai_lib", "xai_lib_kwargs",
-                     "nr_channels", "img_size", "keepdims", "reduce_axes", "normalise", "abs"})
+IGNORED = frozenset(
+    {
+        "method",
+        "softmax",
+        "channel_first",
+        "device",
+        "xai_lib",
+        "xai_lib_kwargs",
+        "nr_channels",
+        "img_size",
+        "keepdims",
+        "reduce_axes",
+        "normalise",
+        "abs",
+    }
+)
 
 
 def explain(
@@ -28,7 +48,7 @@ def explain(
     targets: Any,
     *,
     conserve: Conserve = "operation",
-    contrast: Contrast = "streams",
+    contrast: Start | Literal["own"] = OWN,
     rules: str | RuleSet = "absLRP",
     batch_size: int | None = None,
     on_unknown: Literal["error", "warn"] = "error",
@@ -51,9 +71,12 @@ def explain(
     conserve
         ``"operation"`` (default), ``"argument"`` or None (SPEC 1.3).
     contrast
-        ``"streams"`` (default), ``"signed"`` or None (SPEC 1.4).
+        ``"streams"``, ``"signed"`` or None (SPEC 1.4), or ``"difference"``: the map of the target
+        less that of the other classes, unscaled. By default what the rule set goes with:
+        ``"streams"`` for absLRP, ``"difference"`` for cLRP and cRAP, None for the others.
     rules
-        Rule set, by name.
+        Rule set, or its name: ``"absLRP"``, ``"epsilon"``, ``"alpha1beta0"``, ``"alpha2beta1"``,
+        ``"cLRP"``, ``"RAP"`` or ``"cRAP"`` (see :mod:`abslrp.rule_sets`).
     batch_size
         Samples explained at a time; by default all of them. It bounds memory and does not
         change the maps.
@@ -97,6 +120,7 @@ def explain(
         _refuse_typos(unknown)
     x = as_input(model, inputs)
     classes = as_targets(targets, len(x))
+    begin: Start = own_contrast(rules) if contrast == "own" else contrast
     step = len(x) if batch_size is None else int(batch_size)
     if step < 1:
         raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
@@ -104,15 +128,18 @@ def explain(
     def one(chunk: Tensor, chosen: Tensor) -> Tensor:
         def start(logits: Tensor) -> Tensor:
             check_targets(chosen, logits)
-            return starts(logits, chosen.to(logits.device), contrast)
+            return starts(logits, chosen.to(logits.device), begin)
 
         return combine(
-            _propagate(model, chunk, start, rules, conserve, contrast == "signed", on_unknown, output),
-            contrast,
+            _propagate(
+                model, chunk, start, rules, conserve, begin == "signed", on_unknown, output
+            ),
+            begin,
         )
 
     maps = [one(x[i : i + step], classes[i : i + step]) for i in range(0, len(x), step)]
-    return like(torch.cat(maps), inputs)
+    result: Array = like(torch.cat(maps), inputs)
+    return result
 
 
 def relevance(
@@ -174,7 +201,8 @@ def relevance(
     maps = _propagate(model, x, make, rules, conserve, signed, on_unknown, output)
     if given.ndim == 2:
         maps = maps[0]
-    return like(maps, inputs)
+    result: Array = like(maps, inputs)
+    return result
 
 
 def _propagate(
@@ -189,9 +217,7 @@ def _propagate(
 ) -> Tensor:
     """Relevance of ``x`` for every start: (S, B, ...)."""
     try:
-        return _propagate_batch(
-            model, x, start, rules, conserve, signed, on_unknown, output
-        )
+        return _propagate_batch(model, x, start, rules, conserve, signed, on_unknown, output)
     except LayoutError:
         if len(x) == 1:
             raise
@@ -204,9 +230,7 @@ def _propagate(
         return chosen
 
     maps = [
-        _propagate_batch(
-            model, x[i : i + 1], nth(i), rules, conserve, signed, on_unknown, output
-        )
+        _propagate_batch(model, x[i : i + 1], nth(i), rules, conserve, signed, on_unknown, output)
         for i in range(len(x))
     ]
     return torch.cat(maps, dim=1)
@@ -225,17 +249,13 @@ def _propagate_batch(
     leaf = x.detach().clone().requires_grad_()
     with (
         torch.enable_grad(),
-        propagation(rules, conserve, signed=signed, on_unknown=on_unknown),
+        propagation(rules, conserve, signed=signed, on_unknown=on_unknown, inputs=[leaf]),
     ):
         # A copy, so that a model that overwrites its input leaves the leaf alone.
         logits = select_logits(model(leaf.clone()), output, len(x))
     if not logits.requires_grad:
         raise ValueError("model: its logits do not depend on the inputs by a differentiable path")
     given = start(logits.detach())
-    import os
-    if os.environ.get("BATCHED"):
-        (maps,) = torch.autograd.grad(logits, leaf, given, is_grads_batched=True)
-        return maps
     maps = []
     for index, one in enumerate(given):
         (grad,) = torch.autograd.grad(
@@ -245,75 +265,6 @@ def _propagate_batch(
             raise ValueError("model: its logits do not depend on the inputs")
         maps.append(grad)
     return torch.stack(maps)
-
-
-def select_logits(result: Any, output: Callable[[Any], Tensor] | None, samples: int) -> Tensor:
-    """Take the logits from what a model returned, and check their shape."""
-    logits = output(result) if output is not None else getattr(result, "logits", result)
-    if not isinstance(logits, Tensor):
-        raise ValueError(
-            f"model: expected it to return a tensor of logits, got {type(logits).__name__}; "
-            "pass output= to select the logits"
-        )
-    if logits.ndim != 2 or len(logits) != samples:
-        raise ValueError(
-            f"model: expected logits of shape ({samples}, classes), got {tuple(logits.shape)}"
-        )
-    return logits
-
-
-def check_model(model: Any) -> None:
-    """Refuse what is not a PyTorch model in evaluation mode."""
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    if model.training:
-        raise ValueError("model: expected evaluation mode, got training mode; call model.eval()")
-
-
-def as_input(model: nn.Module, inputs: Any) -> Tensor:
-    """Inputs as a tensor on the model's device, in its floating-point type."""
-    if not isinstance(inputs, (np.ndarray, Tensor)):
-        raise ValueError(f"inputs: expected an array or a tensor, got {type(inputs).__name__}")
-    x = torch.as_tensor(inputs)
-    if not x.is_floating_point():
-        raise ValueError(
-            f"inputs: expected floating-point values, got {x.dtype}; for token ids, explain the "
-            "embeddings (see abslrp.text)"
-        )
-    if x.ndim < 2 or len(x) == 0:
-        raise ValueError(f"inputs: expected a batch axis and at least one sample, got {tuple(x.shape)}")
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    return x if parameter is None else x.to(device=parameter.device, dtype=parameter.dtype)
-
-
-def as_targets(targets: Any, samples: int) -> Tensor:
-    """Targets as (B,) int64."""
-    chosen = torch.as_tensor(targets)
-    if chosen.ndim == 0:
-        chosen = chosen.expand(samples)
-    if chosen.is_floating_point() or chosen.is_complex() or chosen.dtype == torch.bool:
-        raise ValueError(f"targets: expected integers, got {chosen.dtype}")
-    if chosen.shape != (samples,):
-        raise ValueError(f"targets: expected shape ({samples},), got {tuple(chosen.shape)}")
-    return chosen.long()
-
-
-def check_targets(targets: Tensor, logits: Tensor) -> None:
-    """Refuse classes that the logits do not have."""
-    classes = logits.shape[1]
-    wrong = (targets < 0) | (targets >= classes)
-    if wrong.any():
-        raise ValueError(
-            f"targets: expected classes from 0 to {classes - 1}, got {int(targets[wrong][0])} at "
-            f"position {int(wrong.nonzero()[0])}"
-        )
-
-
-def like(maps: Tensor, inputs: Any) -> Any:
-    """Maps as the inputs were: array or tensor, dtype, device."""
-    if isinstance(inputs, Tensor):
-        return maps.detach().to(device=inputs.device, dtype=inputs.dtype)
-    return maps.detach().cpu().numpy().astype(inputs.dtype, copy=False)
 
 
 OPTIONS = ("conserve", "contrast", "rules", "batch_size", "on_unknown", "output")

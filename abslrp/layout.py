@@ -73,18 +73,22 @@ class Layout:
         return values.reshape(shape).to(like.dtype)
 
 
-REARRANGING = frozenset(
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+REARRANGING = _names(
     "permute transpose swapaxes swapdims movedim moveaxis t T mT H mH adjoint unbind select "
-    "squeeze unsqueeze expand expand_as unflatten stack repeat_interleave split chunk tensor_split narrow __getitem_ "
-    "broadcast_to diagonal unfold rot90 flip repeat tile".split()
+    "squeeze unsqueeze expand expand_as unflatten stack repeat_interleave split chunk "
+    "tensor_split narrow __getitem_ broadcast_to diagonal unfold rot90 flip repeat tile"
 )
-RESHAPING = frozenset("reshape view flatten reshape_as view_as unsafe_chunk".split())
-REDUCING = frozenset("mean sum amax amin max min select logsumexp prod std var norm".split())
+RESHAPING = _names("reshape view flatten reshape_as view_as unsafe_chunk")
+REDUCING = _names("mean sum amax amin max min logsumexp prod")
 
 
 def _companion(layout: Layout, source: Tensor) -> Tensor:
     """Sample indices in the shape of ``source``, expanded from a line of them."""
-    line = torch.arange(layout.batch, dtype=torch.int32)
+    line = torch.arange(layout.batch, dtype=torch.float32)
     line = line.repeat_interleave(layout.group).repeat(layout.outer)
     shape = [1] * source.ndim
     shape[layout.axis] = layout.size
@@ -97,17 +101,9 @@ def _probe(
     """Follow the samples by doing the same to a tensor of sample indices."""
     companion = _companion(layout, source)
 
-    def swap(value: Any) -> Any:
-        if value is source:
-            return companion
-        if isinstance(value, Tensor):
-            alike = value.is_floating_point() and value.shape == source.shape
-            return companion if alike else value.detach().cpu()
-        if isinstance(value, (tuple, list)):
-            return type(value)(swap(item) for item in value)
-        return value
-
-    result = function(*swap(tuple(args)), **{key: swap(value) for key, value in kwargs.items()})
+    swapped = [_swap(value, source, companion) for value in args]
+    options = {key: _swap(value, source, companion) for key, value in kwargs.items()}
+    result = function(*swapped, **options)
     outputs = result if isinstance(result, (tuple, list)) else [result]
     layouts = []
     for output in outputs:
@@ -116,6 +112,17 @@ def _probe(
             return None
         layouts.append(found)
     return layouts
+
+
+def _swap(value: Any, source: Tensor, companion: Tensor) -> Any:
+    if value is source:
+        return companion
+    if isinstance(value, Tensor):
+        alike = value.is_floating_point() and value.shape == source.shape
+        return companion if alike else value.detach().cpu()
+    if isinstance(value, (tuple, list)):
+        return type(value)(_swap(item, source, companion) for item in value)
+    return value
 
 
 def _read(companion: Tensor, batch: int) -> Layout | None:

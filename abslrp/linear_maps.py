@@ -56,7 +56,7 @@ def register(rules: RuleSet, rule: LinearRule) -> None:
         _refuse_active(operation, weight, "weight")
         return rule(
             operation,
-            LinearMap(input, weight, bias, lambda s, w: s @ w, lambda x, w: F.linear(x, w)),
+            LinearMap(input, weight, bias, lambda s, w: s @ w, F.linear),
         )
 
     for dimensions, plain, transposed in (
@@ -81,9 +81,7 @@ def register(rules: RuleSet, rule: LinearRule) -> None:
         _refuse_active(operation, input, "input")
         return rule(
             operation,
-            LinearMap(
-                mat1, mat2 * alpha, beta * input, lambda s, w: s @ w.mT, lambda x, w: x @ w
-            ),
+            LinearMap(mat1, mat2 * alpha, beta * input, lambda s, w: s @ w.mT, lambda x, w: x @ w),
         )
 
 
@@ -92,9 +90,7 @@ def product(rule: LinearRule, operation: Operation, input: Tensor, other: Tensor
     if operation.is_active(input):
         return rule(
             operation,
-            LinearMap(
-                input, other, None, lambda s, w: _right(s, w, input), lambda x, w: x @ w
-            ),
+            LinearMap(input, other, None, lambda s, w: _right(s, w, input), lambda x, w: x @ w),
         )
     return rule(
         operation,
@@ -105,12 +101,19 @@ def product(rule: LinearRule, operation: Operation, input: Tensor, other: Tensor
 def _right(s: Tensor, weight: Tensor, like: Tensor) -> Tensor:
     if weight.ndim == 1:
         return s.unsqueeze(-1) * weight
-    return unbroadcast(s @ weight.mT if like.ndim > 1 else (s.unsqueeze(-2) @ weight.mT).squeeze(-2), like.shape)
+    return unbroadcast(
+        s @ weight.mT if like.ndim > 1 else (s.unsqueeze(-2) @ weight.mT).squeeze(-2), like.shape
+    )
 
 
 def _left(s: Tensor, weight: Tensor, like: Tensor) -> Tensor:
     if like.ndim == 1:
-        return unbroadcast((weight.mT @ s.unsqueeze(-1)).squeeze(-1) if weight.ndim > 1 else s.unsqueeze(-1) * weight, like.shape)
+        return unbroadcast(
+            (weight.mT @ s.unsqueeze(-1)).squeeze(-1)
+            if weight.ndim > 1
+            else s.unsqueeze(-1) * weight,
+            like.shape,
+        )
     if weight.ndim == 1:
         return unbroadcast(weight.unsqueeze(-1) * s.unsqueeze(-2), like.shape)
     return unbroadcast(weight.mT @ s, like.shape)
@@ -167,7 +170,7 @@ def _convolution(rule: LinearRule, n: int) -> Callable[..., Backward]:
         transpose = _gradient(input, step, pad, spread, groups, [0] * n, transposed=False)
 
         def forward(x: Tensor, w: Tensor) -> Tensor:
-            return functions[n](x, w, None, step, pad, spread, groups)  # type: ignore[no-any-return,operator]
+            return functions[n](x, w, None, step, pad, spread, groups)
 
         return rule(operation, LinearMap(input, weight, bias, transpose, forward))
 
@@ -198,7 +201,7 @@ def _transposed_convolution(rule: LinearRule, n: int) -> Callable[..., Backward]
         transpose = _gradient(input, step, pad, spread, groups, extra, transposed=True)
 
         def forward(x: Tensor, w: Tensor) -> Tensor:
-            return functions[n](x, w, None, step, pad, extra, groups, spread)  # type: ignore[no-any-return,operator]
+            return functions[n](x, w, None, step, pad, extra, groups, spread)
 
         return rule(operation, LinearMap(input, weight, bias, transpose, forward))
 

@@ -3,106 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from abslrp.layout import Layout, LayoutError
+from abslrp.record import Deferred, Options, Postponed, Record
 from abslrp.registry import Backward, Function, name_of
-
-Conserve: TypeAlias = 'Literal["operation", "argument"] | None'
 
 MAX_DEFERRED = 6
 """Operations in a row that may leave normalisation to the one before them (float range)."""
-
-
-class Deferred(NamedTuple):
-    """What an operation that left normalisation to the one before it hands on beside relevance."""
-
-    total: Tensor
-    """Relevance per sample that there should be."""
-    depth: int
-    """Number of operations in a row that deferred."""
-    owned: bool
-    """Whether nothing else can see the relevance tensor, so that it may be overwritten."""
-
-
-class Postponed:
-    """``1 / (|h| + epsilon)`` of a linear map, until its first consumer is known.
-
-    A norm that is the only consumer takes it into its own gain, so that relevance is multiplied
-    once for both; for any other the factor is computed before the consumer runs, since it may
-    overwrite ``h``.
-    """
-
-    def __init__(self, output: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
-        self._output: Tensor | None = output.detach()
-        self._compute = compute
-        self._factor: Tensor | None = None
-        self.undo: Callable[[Tensor], None] | None = None
-
-    def factor(self) -> Tensor | None:
-        """Return the factor; None if the consumer has taken it over."""
-        if self._output is not None:
-            self._factor, self._output = self._compute(self._output), None
-        return self._factor
-
-    def claim(self, undo: Callable[[Tensor], None]) -> bool:
-        """Hand the factor to a consumer, unless it is computed already."""
-        if self._output is None:
-            return False
-        self._output, self.undo = None, undo
-        return True
-
-    def consumed_again(self, output: Tensor) -> None:
-        """Take the factor back: relevance will come from a second consumer, too."""
-        if self.undo is not None:
-            self.undo(output)
-            self.undo, self._output = None, output.detach()
-        self.factor()
-
-
-class Record:
-    """What the engine knows of one active tensor beside its value.
-
-    Attributes
-    ----------
-    layout
-        Where the samples lie, or None if that is not known.
-    nonnegative
-        True if no entry can be negative, which halves the cost of eq. 12.
-    consumers
-        Number of calls that took the tensor as an argument so far.
-    operation
-        The operation that made the tensor, if a rule did.
-    total
-        During a backward pass: the per-sample relevance that the tensor should have received,
-        when its only consumer left normalisation to the operation that made it.
-    """
-
-    __slots__ = ("consumers", "layout", "nonnegative", "operation", "total")
-
-    def __init__(
-        self,
-        layout: Layout | None,
-        nonnegative: bool = False,
-        operation: Operation | None = None,
-    ) -> None:
-        self.layout = layout
-        self.nonnegative = nonnegative
-        self.operation = operation
-        self.consumers = 0
-        self.total: Deferred | None = None
-
-    def can_defer(self) -> bool:
-        """Whether the tensor's maker can normalise on behalf of its only consumer."""
-        return (
-            self.consumers == 1
-            and self.operation is not None
-            and self.operation.settles
-            and self.layout is not None
-        )
 
 
 class Operation:
@@ -146,7 +57,6 @@ class Operation:
         self.inplace = inplace
         self.name = name_of(function)
         self.output: Tensor | None = None
-        self.backward: Backward | None = None
         self.passes = False
         self.settles = options.defers
         self.output_nonnegative = False
@@ -210,26 +120,25 @@ class Operation:
         return self.options.scratch(like, slot)
 
     # -- for the engine ----------------------------------------------------------------------
-    def propagate(self, relevance: Tensor) -> tuple[Tensor | None, ...]:
+    def propagate(self, backward: Backward, relevance: Tensor) -> tuple[Tensor | None, ...]:
         """Relevance of each active input from that of the output, conserved as asked."""
-        assert self.backward is not None
         if self.passes:
             return self._pass_on(relevance)
         if self.options.conserve is None:
-            return self.backward(relevance)
+            return backward(relevance)
         if self.options.conserve == "argument":
             return tuple(
                 None if raw is None else self._scaled_to_one(raw, record)
-                for raw, record in zip(self.backward(relevance), self.records, strict=True)
+                for raw, record in zip(backward(relevance), self.records, strict=True)
             )
         if self.options.signed:
-            positive = self._conserved(relevance.clamp(min=0))
-            negative = self._conserved(relevance.clamp(max=0).neg())
+            positive = self._conserved(backward, relevance.clamp(min=0))
+            negative = self._conserved(backward, relevance.clamp(max=0).neg())
             return tuple(
                 None if plus is None or minus is None else plus - minus
                 for plus, minus in zip(positive, negative, strict=True)
             )
-        return self._conserved(relevance)
+        return self._conserved(backward, relevance)
 
     def release(self) -> None:
         """Drop the call's tensors; what the rule needs, its backward function holds."""
@@ -256,20 +165,17 @@ class Operation:
         factor = ratio(total, layout.totals(relevance))
         return relevance * layout.spread(factor, relevance)
 
-    def _conserved(self, relevance: Tensor) -> tuple[Tensor | None, ...]:
-        assert self.backward is not None
+    def _conserved(self, backward: Backward, relevance: Tensor) -> tuple[Tensor | None, ...]:
         assert self.record is not None
         received, self.record.total = self.record.total, None
         if received is None:
             total = _known(self.record.layout, self.name).totals(relevance)
             received = Deferred(total, 0, owned=False)
         total, depth, self.owns_relevance = received
-        raw = self.backward(relevance)
+        raw = backward(relevance)
         self.owns_relevance = False
         pairs = [
-            (one, record)
-            for one, record in zip(raw, self.records, strict=True)
-            if one is not None
+            (one, record) for one, record in zip(raw, self.records, strict=True) if one is not None
         ]
         if len(pairs) == 1 and pairs[0][1].can_defer() and (depth < MAX_DEFERRED or self.claimed):
             pairs[0][1].total = Deferred(total, depth + 1, self.fresh)
@@ -298,33 +204,6 @@ class Operation:
         layout = _known(record.layout, self.name)
         sums = layout.totals(raw.abs())
         return raw * layout.spread(ratio(torch.ones_like(sums), sums), raw)
-
-
-class Options:
-    """What one propagation was asked for."""
-
-    def __init__(self, conserve: Conserve, *, signed: bool) -> None:
-        self.conserve = conserve
-        self.signed = signed
-        self._scratch: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
-
-    def scratch(self, like: Tensor, slot: int) -> Tensor:
-        """Return reusable memory shaped like a tensor."""
-        key = slot, like.dtype, like.device
-        memory = self._scratch.get(key)
-        if memory is None or memory.numel() < like.numel():
-            memory = self._scratch[key] = like.new_empty(like.numel())
-        return memory[: like.numel()].view(like.shape)
-
-    @property
-    def fuses(self) -> bool:
-        """Whether an operation may take a factor of the one before it into its own."""
-        return not self.signed and self.conserve != "argument"
-
-    @property
-    def defers(self) -> bool:
-        """Whether operations may leave normalisation to the ones before them."""
-        return self.conserve == "operation" and not self.signed
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from abslrp.operation import Operation
 
 Backward: TypeAlias = "Callable[[Tensor], tuple[Tensor | None, ...]]"
 """From the relevance of an operation's output to that of each of its active inputs."""
@@ -18,7 +15,7 @@ Rule: TypeAlias = "Callable[..., Any]"
 """``rule(operation, *args, **kwargs)``, called with the intercepted call's own arguments."""
 
 Function: TypeAlias = "Callable[..., Any]"
-R = TypeVar("R", bound=Rule)
+R = TypeVar("R")
 
 
 def spellings(*names: str, inplace: bool = True) -> list[Function]:
@@ -107,7 +104,7 @@ class RuleSet:
         self.name = name
         self.base = base
         self.conserves = conserves
-        self._rules: dict[Function, Rule] = {}
+        self._rules: dict[Function, Any] = {}
 
     def rule(self, *functions: Function | Iterable[Function]) -> Callable[[R], R]:
         """Register the decorated rule for one or more torch functions.
@@ -117,11 +114,7 @@ class RuleSet:
         ValueError
             If this set already has a rule for one of them.
         """
-        flat = [
-            one
-            for item in functions
-            for one in ([item] if callable(item) else list(item))
-        ]
+        flat = [one for item in functions for one in ([item] if callable(item) else list(item))]
         if not flat:
             raise ValueError("functions: expected at least one torch function, got none")
 
@@ -130,7 +123,7 @@ class RuleSet:
                 if function in self._rules:
                     raise ValueError(
                         f"functions: the rule set {self.name!r} already has a rule for "
-                        f"{name_of(function)} ({self._rules[function].__name__}); "
+                        f"{name_of(function)} ({self._rules[function]}); "
                         "remove it first with `remove`"
                     )
             for function in flat:
@@ -147,7 +140,7 @@ class RuleSet:
         """Return the rule for ``function``, from this set or its bases; None if there is none."""
         table: RuleSet | None = self
         while table is not None:
-            rule = table._rules.get(function)
+            rule: Rule | None = table._rules.get(function)
             if rule is not None:
                 return rule
             table = table.base

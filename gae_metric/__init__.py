@@ -1,1 +1,64 @@
-"""."""
+"""Global Attribution Evaluation (GAE) of attribution methods, as Quantus metrics.
+
+>>> import gae_metric
+>>> gae_metric.GAE.name
+'GAE'
+
+Names are imported when they are used, so that ``gae_metric.functional`` needs no Quantus.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gae_metric.functional.plan import MosaicPlan
+    from gae_metric.metrics.cache import cache_info, clear_cache, set_cache_limit
+    from gae_metric.metrics.contrastiveness import Contrastiveness
+    from gae_metric.metrics.explaining import tensor_explainer
+    from gae_metric.metrics.gae import GAE
+    from gae_metric.metrics.local_consistency import (
+        LocalConsistency,
+        LocalFaithfulness,
+        LocalRobustness,
+    )
+
+#: Where each name is defined.
+_HOMES = {
+    "GAE": "gae_metric.metrics.gae",
+    "Contrastiveness": "gae_metric.metrics.contrastiveness",
+    "LocalConsistency": "gae_metric.metrics.local_consistency",
+    "LocalFaithfulness": "gae_metric.metrics.local_consistency",
+    "LocalRobustness": "gae_metric.metrics.local_consistency",
+    "MosaicPlan": "gae_metric.functional.plan",
+    "cache_info": "gae_metric.metrics.cache",
+    "clear_cache": "gae_metric.metrics.cache",
+    "set_cache_limit": "gae_metric.metrics.cache",
+    "tensor_explainer": "gae_metric.metrics.explaining",
+}
+
+__all__ = [
+    "GAE",
+    "Contrastiveness",
+    "LocalConsistency",
+    "LocalFaithfulness",
+    "LocalRobustness",
+    "MosaicPlan",
+    "cache_info",
+    "clear_cache",
+    "set_cache_limit",
+    "tensor_explainer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

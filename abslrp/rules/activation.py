@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from abslrp.engine import Held
+from abslrp.markers import Held
 from abslrp.operation import Operation, passes
 from abslrp.registry import COMMON, Backward, spellings
 

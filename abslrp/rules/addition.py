@@ -27,14 +27,11 @@ def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
     if len(terms) == len(parts) and all(sign > 0 for _, sign in terms):
         operation.keeps_sign()
     memory = torch.abs(whole, out=operation.scratch(whole)).add_(EPSILON)
-    gains = [
-        part.div_(memory) if part.shape == whole.shape else part / memory for part in parts
-    ]
+    gains = [part.div_(memory) if part.shape == whole.shape else part / memory for part in parts]
 
     def backward(relevance: Tensor) -> tuple[Tensor, ...]:
         return tuple(
-            unbroadcast(relevance * one, shape)
-            for one, shape in zip(gains, shapes, strict=True)
+            unbroadcast(relevance * one, shape) for one, shape in zip(gains, shapes, strict=True)
         )
 
     return backward
@@ -48,11 +45,11 @@ def add(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Ba
 
 @ABSLRP.rule(spellings("sub", "subtract"))
 def sub(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
-    """The addition of the negated operand."""
+    """Add the negated operand."""
     return _terms(operation, [(input, 1.0), (other, -alpha)])
 
 
 @ABSLRP.rule(Tensor.__rsub__, torch.rsub)
 def rsub(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
-    """The same with the operands exchanged."""
+    """Subtract with the operands exchanged."""
     return _terms(operation, [(input, -alpha), (other, 1.0)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from abslrp.linear_maps import unbroadcast
@@ -26,7 +25,7 @@ def _scaled(operation: Operation, active: Tensor, other: Any) -> Backward:
 
 @ABSLRP.rule(spellings("mul", "multiply"), Tensor.__rmul__)
 def mul(operation: Operation, input: Any, other: Any) -> Backward:
-    """A constant factor: unchanged. Two activations (a gate): eq. 12 for each operand."""
+    """Pass a constant's factor unchanged; two activations (a gate): eq. 12 for each operand."""
     if not operation.is_active(other):
         return _scaled(operation, input, other)
     if not operation.is_active(input):
@@ -43,14 +42,14 @@ def mul(operation: Operation, input: Any, other: Any) -> Backward:
     return backward
 
 
-@COMMON.rule(
-    spellings("div", "divide", "true_divide", "truediv"),
-    [f for f in (getattr(Tensor, n, None) for n in ("__rdiv__", "__rtruediv__")) if f is not None],
-)
+_REVERSED = [
+    getattr(Tensor, name) for name in ("__rdiv__", "__rtruediv__") if hasattr(Tensor, name)
+]
+
+
+@COMMON.rule(spellings("div", "divide", "true_divide", "truediv"))
 def div(operation: Operation, input: Any, other: Any, **kwargs: Any) -> Backward:
-    """A denominator is held constant; the numerator's relevance is unchanged."""
-    if operation.function in REVERSED:
-        input, other = other, input
+    """Hold the denominator constant; the numerator's relevance is unchanged."""
     if operation.is_active(input) and operation.is_active(other):
         shape = input.shape
         operation.forward()
@@ -58,9 +57,10 @@ def div(operation: Operation, input: Any, other: Any, **kwargs: Any) -> Backward
     return _scaled(operation, operation.active[0], None if operation.is_active(other) else other)
 
 
-REVERSED = {
-    f for f in (getattr(Tensor, n, None) for n in ("__rdiv__", "__rtruediv__")) if f is not None
-}
+@COMMON.rule(_REVERSED)
+def rdiv(operation: Operation, input: Any, other: Any) -> Backward:
+    """Divide with the operands exchanged."""
+    return div(operation, other, input)
 
 
 @COMMON.rule(spellings("lerp", "addcmul", "addcdiv"))
@@ -70,6 +70,3 @@ def unsupported(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
         f"{operation.name}: write it as products and sums, or register a rule with "
         "@abslrp.rule(...)"
     )
-
-
-__all__ = ["div", "mul", "torch"]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from abslrp.operation import Operation
-from abslrp.registry import ABSLRP, Backward, Rule, RuleSet
+from abslrp.registry import ABSLRP, Backward, RuleSet
 from abslrp.rules.absolute import EPSILON
 
 
@@ -33,7 +33,7 @@ class Norm:
 NormRule = Callable[[Operation, Norm], Backward]
 
 
-def _claims(rule: Rule) -> Rule:
+def _claims(rule: Callable[..., Backward]) -> Callable[..., Backward]:
     rule.claims = True  # type: ignore[attr-defined]
     return rule
 

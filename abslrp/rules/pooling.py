@@ -15,7 +15,7 @@ from abslrp.transposes import transpose_of
 
 POSITIVE = (
     "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d mean sum nanmean cumsum"
+    "adaptive_avg_pool3d mean sum nanmean cumsum fold"
 )
 WINNER = (
     "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from abslrp.operation import Operation
@@ -26,6 +25,3 @@ def log_softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) 
     """``x - constant``: eq. 12 with the logarithm of the denominator as bias."""
     share = input.clamp(min=0).mul_(gain(operation.forward()))
     return lambda relevance: (operation.scaled(relevance, share),)
-
-
-__all__ = ["log_softmax", "softmax", "torch"]

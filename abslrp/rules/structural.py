@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from abslrp.engine import Structural
+from abslrp.markers import Structural
 from abslrp.registry import COMMON, Function, RuleSet, spellings
 
 MOVING = (
@@ -18,10 +17,10 @@ MOVING = (
     "gather take take_along_dim masked_select diagonal diag unfold contiguous clone to float "
     "double half bfloat16 type type_as cpu cuda broadcast_tensors atleast_1d atleast_2d "
     "atleast_3d pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle ravel "
-    "requires_grad_ retain_grad as_strided alias getitem fold tril triu where cat concat "
+    "requires_grad_ retain_grad as_strided alias getitem tril triu where cat concat "
     "concatenate stack hstack vstack dstack column_stack _unsafe_view unsafe_split_with_sizes "
     "unfold meshgrid numpy_T pin_memory resolve_conj resolve_neg view_as_real rename "
-    "scatter index_put index_copy index_add masked_scatter copy_ setitem zero_"
+    "scatter index_put index_copy masked_scatter copy_ setitem zero_"
 )
 FILLING = "pad constant_pad_nd masked_fill index_fill fill_diagonal"
 
@@ -54,10 +53,6 @@ def structural(rules: RuleSet, *names: str, functions: tuple[Function, ...] = ()
 structural(
     COMMON,
     *dict.fromkeys(MOVING.split()),
-    functions=tuple(
-        getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "real")
-    ),
+    functions=tuple(getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "real")),
 )
 COMMON.rule(spellings(*FILLING.split()))(Structural(_filled))
-
-__all__ = ["structural", "torch"]

@@ -81,7 +81,7 @@ class ImageMetric(Metric):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        abs: bool,  # noqa: A002 - Quantus's name
+        abs: bool,
         normalise: bool,
         normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None,
         normalise_func_kwargs: dict[str, Any] | None,

@@ -93,7 +93,7 @@ class Focus(ImageMetric):
         seed: int = 0,
         mosaic_size: Literal["input", "double"] = "input",
         mosaics: FocusPlan | None = None,
-        abs: bool = False,  # noqa: A002 - Quantus's name
+        abs: bool = False,
         normalise: bool = False,
         normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
         normalise_func_kwargs: dict[str, Any] | None = None,

@@ -107,7 +107,7 @@ class ROAD(ImageMetric):
         order: Literal["morf", "lerf"] = "morf",
         percentages: Sequence[float] | None = None,
         noise: float = 0.01,
-        abs: bool = False,  # noqa: A002 - Quantus's name
+        abs: bool = False,
         normalise: bool = False,
         normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
         normalise_func_kwargs: dict[str, Any] | None = None,

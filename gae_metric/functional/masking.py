@@ -134,7 +134,7 @@ def mask_baseline(x: Tensor, mask_value: MaskValue = 0.0) -> Tensor:
 def masked_inputs(
     x: Tensor, masked_from: Tensor, state: int | Tensor, baseline: Tensor | float = 0.0
 ) -> Tensor:
-    """Inputs at a state of the trajectory.
+    """Mask inputs as they are at a state of the trajectory.
 
     Parameters
     ----------
@@ -312,13 +312,13 @@ def _evaluate(
     return logits.detach(), output.detach().to(x.device), impact.abs().flatten(1)
 
 
-def check_classes(targets: Tensor, classes: int) -> None:
+def check_classes(targets: Tensor, classes: int, name: str = "targets") -> None:
     """Refuse targets that the model has no output for."""
     wrong = ((targets < 0) | (targets >= classes)).nonzero()[:, 0]
     if len(wrong):
         raise ValueError(
-            f"targets: expected classes from 0 to {classes - 1}, as the model has {classes} "
-            f"outputs, got {int(targets[wrong[0]])}"
+            f"{name}: expected classes from 0 to {classes - 1}, as the model has {classes} "
+            f"outputs, got {int(targets[wrong[0]])} at position {int(wrong[0])}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -59,7 +60,7 @@ def _cut(length: int, parts: int) -> list[slice]:
     """Cut a side into parts of which the first ``length % parts`` are one longer."""
     short, longer = divmod(length, parts)
     edges = [short * k + min(k, longer) for k in range(parts + 1)]
-    return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def mosaics(x: Tensor, indices: ArrayLike, interpolation: Interpolation = "nearest") -> Tensor:
@@ -99,7 +100,7 @@ def mosaics(x: Tensor, indices: ArrayLike, interpolation: Interpolation = "neare
     result = x.new_empty((len(rows), *x.shape[1:]))
     for k, place in enumerate(quadrants(shape)):
         size = [part.stop - part.start for part in place]
-        result[(..., *place)] = _shrink(x[rows[:, k]], size, interpolation)
+        result[_everywhere(place)] = _shrink(x[rows[:, k]], size, interpolation)
     return result
 
 
@@ -117,8 +118,8 @@ def _shrink(x: Tensor, size: Sequence[int], interpolation: Interpolation) -> Ten
         mode = "bicubic"
     else:
         raise ValueError(
-            f"interpolation: expected one of {', '.join(INTERPOLATIONS)} (bicubic for images only), "
-            f"got {interpolation!r}"
+            f"interpolation: expected one of {', '.join(INTERPOLATIONS)} (bicubic for images "
+            f"only), got {interpolation!r}"
         )
     return nnf.interpolate(x, size=list(size), mode=mode, align_corners=False)
 
@@ -184,11 +185,16 @@ def score_map(scores: Tensor, shape: Sequence[int], centre_block: bool = False) 
     result = scores.new_empty((len(scores), 1, *shape))
     broadcast = (len(scores), 1, *[1] * len(shape))
     for k, place in enumerate(quadrants(shape)):
-        result[(..., *place)] = scores[:, k].reshape(broadcast)
+        result[_everywhere(place)] = scores[:, k].reshape(broadcast)
     if centre_block:
-        middle = [-(-side // 2) for side in shape]
-        result[(..., *(slice(m - 1, m + 1) for m in middle))] = 1
+        middle = tuple(slice(-(-side // 2) - 1, -(-side // 2) + 1) for side in shape)
+        result[_everywhere(middle)] = 1
     return result
+
+
+def _everywhere(place: tuple[slice, ...]) -> tuple[slice, ...]:
+    """Index of a place in all samples and channels."""
+    return (slice(None), slice(None), *place)
 
 
 def _integers(values: ArrayLike, device: torch.device) -> Tensor:

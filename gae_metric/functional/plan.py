@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +53,10 @@ class MosaicPlan:
         own = np.arange(len(indices))
         for wrong, what in (
             (indices[own, positive] != own, "indices[i, positive[i]] == i"),
-            ((np.diff(np.sort(indices, axis=1), axis=1) == 0).any(axis=1), "four different samples"),
+            (
+                (np.diff(np.sort(indices, axis=1), axis=1) == 0).any(axis=1),
+                "four different samples",
+            ),
         ):
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
@@ -150,7 +152,11 @@ class MosaicPlan:
         return MosaicPlan(place[self.indices[new]], self.positive[new])
 
 
-def substitute(indices: NDArray[np.int64], usable: Sequence[bool] | NDArray[np.bool_]) -> NDArray[np.int64]:
+def substitute(
+    indices: NDArray[np.int64],
+    usable: NDArray[np.bool_],
+    own: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
     """Replace samples that cannot be used by the next ones that can.
 
     Parameters
@@ -159,23 +165,26 @@ def substitute(indices: NDArray[np.int64], usable: Sequence[bool] | NDArray[np.b
         (M, 4) rows of a plan.
     usable
         (N,) which samples may stand in a mosaic.
+    own
+        (M,) a sample of each row that must not be put in twice.
 
     Returns
     -------
     ndarray
         (M, 4). Each unusable index becomes the next usable one, cyclically, that its row does not
-        hold yet, or else any usable one; -1 where no sample is usable.
+        hold yet, or else any usable one but ``own``; -1 where there is none.
 
     Examples
     --------
     >>> substitute(np.array([[0, 1, 2, 3]]), np.array([True, False, True, True, True]))
     array([[0, 4, 2, 3]])
     """
-    good = np.asarray(usable, dtype=bool)
-    result = indices.copy()
-    pool = np.flatnonzero(good)
-    for row, column in np.argwhere(~good[indices]):
+    result: NDArray[np.int64] = indices.copy()
+    pool = np.flatnonzero(usable)
+    for row, column in np.argwhere(~usable[indices]):
         candidates = np.roll(pool, -int(np.searchsorted(pool, indices[row, column])))
+        if own is not None:
+            candidates = candidates[candidates != own[row]]
         fresh = candidates[~np.isin(candidates, result[row])]
         result[row, column] = next(iter([*fresh[:1], *candidates[:1]]), -1)
     return result

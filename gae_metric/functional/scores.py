@@ -68,8 +68,7 @@ def similarity(a_init: Tensor, a: Tensor) -> Tensor:
     >>> similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]))
     tensor([0.5000], dtype=torch.float64)
     """
-    if a_init.shape != a.shape:
-        a_init, a = torch.broadcast_tensors(a_init, a)
+    a_init, a = _broadcast(a_init, a)
     distance = sum_per_sample((a_init - a).abs())
     return 1 - distance / (sum_per_sample(a_init) + sum_per_sample(a) + EPSILON)
 
@@ -98,7 +97,7 @@ def output_difference(lerf: Tensor, morf: Tensor, initial: Tensor) -> Tensor:
 
 
 def local_robustness(output_diff: Tensor, similarity_diff: Tensor) -> Tensor:
-    """Local robustness LC_R (eq. 14): does the map change as the output does?
+    """Local robustness LC_R (eq. 14): whether the map changes as the output does.
 
     Parameters
     ----------
@@ -120,7 +119,7 @@ def local_robustness(output_diff: Tensor, similarity_diff: Tensor) -> Tensor:
 
 
 def local_faithfulness(a_init: Tensor, impact_sign: Tensor) -> Tensor:
-    """Local faithfulness LC_F (eq. 15): is the map where the impact is?
+    """Local faithfulness LC_F (eq. 15): whether the map is where the impact is.
 
     Parameters
     ----------
@@ -139,7 +138,7 @@ def local_faithfulness(a_init: Tensor, impact_sign: Tensor) -> Tensor:
     >>> local_faithfulness(torch.tensor([[1.0, 0.5, 0.5]]), torch.tensor([[1, -1, 0]]))
     tensor([0.2500], dtype=torch.float64)
     """
-    a, sign = torch.broadcast_tensors(a_init, impact_sign.to(a_init.dtype))
+    a, sign = _broadcast(a_init, impact_sign.to(a_init.dtype))
     return sum_per_sample(a * sign) / (sum_per_sample(a) + EPSILON)
 
 
@@ -184,7 +183,7 @@ def contrastiveness(a_mosaic: Tensor, scores: Tensor) -> Tensor:
     >>> contrastiveness(torch.tensor([[1.0, 0.5, 0.5]]), torch.tensor([[1.0, -1.0, 0.0]]))
     tensor([0.2500], dtype=torch.float64)
     """
-    a, s = torch.broadcast_tensors(a_mosaic, scores.to(a_mosaic.dtype))
+    a, s = _broadcast(a_mosaic, scores.to(a_mosaic.dtype))
     return (sum_per_sample(a * s) / (sum_per_sample(a) + EPSILON)).clamp(min=0)
 
 
@@ -207,3 +206,8 @@ def global_attribution(consistency: Tensor, contrast: Tensor) -> Tensor:
     tensor([0.2500])
     """
     return consistency * contrast
+
+
+def _broadcast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    shape = [max(sides) for sides in zip(a.shape, b.shape, strict=True)]
+    return a.expand(shape), b.expand(shape)

@@ -1,1 +1,16 @@
-"""."""
+"""GAE and its parts as Quantus metrics.
+
+>>> from gae_metric.metrics import GAE
+>>> GAE(steps=5).steps
+5
+"""
+
+from gae_metric.metrics.contrastiveness import Contrastiveness
+from gae_metric.metrics.gae import GAE
+from gae_metric.metrics.local_consistency import (
+    LocalConsistency,
+    LocalFaithfulness,
+    LocalRobustness,
+)
+
+__all__ = ["GAE", "Contrastiveness", "LocalConsistency", "LocalFaithfulness", "LocalRobustness"]

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
 __all__ = ["CacheInfo", "TrajectoryCache", "cache_info", "clear_cache", "set_cache_limit"]
@@ -69,6 +68,7 @@ class TrajectoryCache:
 
     Examples
     --------
+    >>> import torch
     >>> cache = TrajectoryCache(limit=100)
     >>> model = nn.Linear(1, 1)
     >>> cache.put(model, "key", torch.zeros(10))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gae_metric.functional.precision import at_least_single
+from gae_metric.functional.precision import at_least_single, wide_dtype
 
 __all__ = ["Explainer", "as_maps", "tensor_explainer"]
 
@@ -75,20 +75,24 @@ class Explainer:
             classes = targets.cpu().numpy()
         with torch.inference_mode(False), torch.enable_grad():
             maps = self.function(model=self.model, inputs=inputs, targets=classes, **self.kwargs)
-        return self.post_process(as_maps(maps, x.shape, "explain_func").to(x.device))
+        return self.post_process(as_maps(maps, x.shape, "explain_func", x.device))
 
 
-def as_maps(maps: Any, shape: torch.Size, source: str) -> Tensor:
+def as_maps(
+    values: Any, shape: torch.Size, source: str, device: torch.device | None = None
+) -> Tensor:
     """Check attributions of inputs of a shape and give them a channel axis.
 
     Parameters
     ----------
-    maps
+    values
         Array or tensor.
     shape
         (B, C, ...) or (B, F).
     source
         Whose result it is, for the error.
+    device
+        Where to put them; by default they stay.
 
     Returns
     -------
@@ -100,14 +104,13 @@ def as_maps(maps: Any, shape: torch.Size, source: str) -> Tensor:
     ValueError
         If it has another shape.
     """
-    if not isinstance(maps, Tensor):
+    if not isinstance(values, Tensor):
         try:
-            # Masked arrays and array interfaces of other libraries included.
-            maps = torch.as_tensor(np.asarray(maps))
+            values = torch.as_tensor(np.ascontiguousarray(values))
         except (TypeError, ValueError):
-            maps_type = type(maps).__name__
-            raise ValueError(f"{source}: expected an array of maps, got {maps_type}") from None
-    maps = maps.detach()
+            kind = type(values).__name__
+            raise ValueError(f"{source}: expected an array of maps, got {kind}") from None
+    maps: Tensor = values.detach()
     if maps.is_complex():
         raise ValueError(f"{source}: expected real maps, got {maps.dtype}")
     if len(shape) > 2 and maps.shape == (shape[0], *shape[2:]):
@@ -121,4 +124,8 @@ def as_maps(maps: Any, shape: torch.Size, source: str) -> Tensor:
             f"{source}: expected maps of shape {' or '.join(map(str, options))}, got "
             f"{tuple(maps.shape)}"
         )
-    return at_least_single(maps)
+    maps = at_least_single(maps)
+    if device is not None:
+        # float64 stays float64 where the device has it.
+        maps = maps.to(device, wide_dtype(device) if maps.dtype == torch.float64 else maps.dtype)
+    return maps

@@ -1,4 +1,4 @@
-"""Fingerprints of models, inputs and settings: when may a trajectory be used again?"""
+"""Fingerprints of models, inputs and settings, which say whether a trajectory may be used again."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 
 #: Selects the logits from what a model returns: a function, a key or attribute, or a position.
 Output = Callable[[Any], Tensor] | str | int
+
+#: Which models return a tensor. Kept, as a call may need no evaluation of the model.
+_PLAIN: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
 
 class LogitsModel(nn.Module):
@@ -52,16 +56,13 @@ class LogitsModel(nn.Module):
         self.model = model
         self.output = output
         self.predict_kwargs = dict(predict_kwargs or {})
-        #: Whether the model's own result is the tensor of logits, as far as calls have shown.
-        self.plain = output is None
         # Not eval(), which would set the flag of every layer of the wrapped model.
         self.training = model.training
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the logits, (B, K)."""
         result = self.model(x, *args, **{**self.predict_kwargs, **kwargs})
-        if not isinstance(result, Tensor):
-            self.plain = False
+        _PLAIN[self.model] = isinstance(result, Tensor)
         logits = select(result, self.output)
         if not isinstance(logits, Tensor):
             raise ValueError(
@@ -74,6 +75,11 @@ class LogitsModel(nn.Module):
                 f"{logits.dtype} {tuple(logits.shape)}; output= selects the logits"
             )
         return logits
+
+    @property
+    def plain(self) -> bool:
+        """Whether the model's own result is the tensor of logits, as far as calls have shown."""
+        return self.output is None and _PLAIN.get(self.model, True)
 
     def __getattr__(self, name: str) -> Any:
         try:

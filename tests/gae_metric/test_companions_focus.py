@@ -82,6 +82,8 @@ def test_equals_naive_share(shape):
                     wanted += value * target[i, quadrant]
         assert scores[i] == pytest.approx(wanted / total, abs=1e-12)
     assert not empty.any()
+    huge, _ = focus_scores(np.full((1, 1, 4, 4), 1e308), target[:1])
+    assert huge == 0.5
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (7, 9)])
@@ -208,8 +210,9 @@ def test_maps_that_are_not_finite(data):
             maps[0, 0, 0, 0] = -np.inf
         return maps
 
-    with pytest.warns(RuntimeWarning, match=r"not finite \(samples 2, 9\)"):
+    with pytest.warns(RuntimeWarning, match=r"not finite \(samples 2, 9\)") as caught:
         scores = Focus(explain_batch_size=1)(model, x, y, explain_func=explain)
+    assert len(caught) == 1
     assert np.flatnonzero(np.isnan(scores)).tolist() == [2, 9]
     good = np.delete(np.arange(11), [2, 9])
     np.testing.assert_allclose(np.array(scores)[good], np.array(expected)[good], atol=1e-9)

@@ -214,6 +214,12 @@ def test_ties_go_to_the_lower_index_in_both_orders():
     assert pixel_ranking(a, "lerf").tolist() == [[1, 3, 5, 0, 2, 4]]
     per_channel = np.array([[[[1.0, 3.0]], [[4.0, 1.0]]]])
     assert pixel_ranking(per_channel, "morf").tolist() == [[0, 1]]
+    many = np.zeros((1, 1, 30, 30))
+    many[0, 0, ::7] = 1.0
+    high = np.flatnonzero(many.ravel())
+    low = np.flatnonzero(many.ravel() == 0)
+    np.testing.assert_array_equal(pixel_ranking(many, "morf")[0], [*high, *low])
+    np.testing.assert_array_equal(pixel_ranking(many, "lerf")[0], [*low, *high])
 
 
 def test_constant_maps_are_legal(rgb):
@@ -226,17 +232,18 @@ def test_constant_maps_are_legal(rgb):
 
 def test_bad_samples_stay_alone(rgb):
     model, x, y, a = rgb
+    y[::2] = (y[::2] + 1) % 4  # both right and wrong predictions
     clean = ROAD(percentages=PERCENTAGES)
     expected = np.array(clean(model, x, y, a))
     bad_x, bad_a = x.copy(), a.copy()
-    bad_x[2, 0, 0, 0] = np.nan
-    bad_a[5, 1, 3, 3] = np.inf
+    bad_x[1, 0, 0, 0] = np.nan
+    bad_a[4, 1, 3, 3] = np.inf
     road = ROAD(percentages=PERCENTAGES)
-    with pytest.warns(RuntimeWarning, match=r"samples 2, 5\)") as caught:
+    with pytest.warns(RuntimeWarning, match=r"samples 1, 4\)") as caught:
         scores = road(model, bad_x, y, bad_a, batch_size=3)
     assert len(caught) == 1
-    good = np.delete(np.arange(11), [2, 5])
-    assert np.isnan(scores)[[2, 5]].all()
+    good = np.delete(np.arange(11), [1, 4])
+    assert np.isnan(scores)[[1, 4]].all()
     np.testing.assert_array_equal(np.array(scores)[good], expected[good])
     np.testing.assert_allclose(list(road.accuracy.values()), road.curves[good].mean(axis=0))
     with warnings.catch_warnings():
@@ -253,9 +260,14 @@ def test_output_that_is_not_finite(rgb):
             total = torch.where(x.amax((1, 2, 3)) > 100, torch.inf, 0.0)
             return torch.stack([total, torch.ones(len(x))], dim=1)
 
-    x[4] = 101.0
+    # Removed at 50 %, after which the output is finite: the sample's curve is NaN all the same.
+    x[4, 0, 0, 0] = 101.0
+    a[4, :, 0, 0] = np.sort(a[4].sum(0).ravel())[-30] / 3
+    road = ROAD(percentages=[50, 10], noise=0.0)
     with pytest.warns(RuntimeWarning, match=r"samples 4\)"):
-        scores = ROAD(percentages=[10, 50], noise=0.0)(Fragile().eval(), x, y * 0 + 1, a)
+        scores = road(Fragile().eval(), x, y * 0 + 1, a)
+    assert np.isnan(road.curves[4]).all()
+    assert road.accuracy == {50: 1.0, 10: 1.0}
     assert np.isnan(scores[4])
     assert scores[:4] + scores[5:] == [1.0] * 10
 

@@ -1,0 +1,140 @@
+"""What the engine notes of a tensor beside its value, and what a propagation was asked for."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from abslrp.layout import Layout
+
+if TYPE_CHECKING:
+    from abslrp.operation import Operation
+
+Conserve: TypeAlias = 'Literal["operation", "argument"] | None'
+
+
+class Options:
+    """What one propagation was asked for."""
+
+    def __init__(self, conserve: Conserve, *, signed: bool) -> None:
+        self.conserve = conserve
+        self.signed = signed
+        self._scratch: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+
+    def scratch(self, like: Tensor, slot: int) -> Tensor:
+        """Return reusable memory shaped like a tensor."""
+        key = slot, like.dtype, like.device
+        memory = self._scratch.get(key)
+        if memory is None or memory.numel() < like.numel():
+            memory = self._scratch[key] = like.new_empty(like.numel())
+        return memory[: like.numel()].view(like.shape)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether an operation may take a factor of the one before it into its own."""
+        return not self.signed and self.conserve != "argument"
+
+    @property
+    def defers(self) -> bool:
+        """Whether operations may leave normalisation to the ones before them."""
+        return self.conserve == "operation" and not self.signed
+
+
+class Deferred(NamedTuple):
+    """What an operation that left normalisation to the one before it hands on beside relevance."""
+
+    total: Tensor
+    """Relevance per sample that there should be."""
+    depth: int
+    """Number of operations in a row that deferred."""
+    owned: bool
+    """Whether nothing else can see the relevance tensor, so that it may be overwritten."""
+
+
+class Postponed:
+    """``1 / (|h| + epsilon)`` of a linear map, until its first consumer is known.
+
+    A norm that is the only consumer takes it into its own gain, so that relevance is multiplied
+    once for both; for any other the factor is computed before the consumer runs, since it may
+    overwrite ``h``.
+    """
+
+    def __init__(self, output: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
+        self._output: Tensor | None = output.detach()
+        self._compute = compute
+        self._factor: Tensor | None = None
+        self.undo: Callable[[Tensor], None] | None = None
+
+    def factor(self) -> Tensor | None:
+        """Return the factor; None if the consumer has taken it over."""
+        if self._output is not None:
+            self._factor, self._output = self._compute(self._output), None
+        return self._factor
+
+    def claim(self, undo: Callable[[Tensor], None]) -> bool:
+        """Hand the factor to a consumer, unless it is computed already."""
+        if self._output is None:
+            return False
+        self._output, self.undo = None, undo
+        return True
+
+    def consumed_again(self, output: Tensor) -> None:
+        """Take the factor back: relevance will come from a second consumer, too."""
+        if self.undo is not None:
+            self.undo(output)
+            self.undo, self._output = None, output.detach()
+        self.factor()
+
+
+class Record:
+    """What the engine knows of one active tensor beside its value.
+
+    Attributes
+    ----------
+    options
+        Those of the propagation that the tensor belongs to.
+    layout
+        Where the samples lie, or None if that is not known.
+    nonnegative
+        True if no entry can be negative, which halves the cost of eq. 12.
+    consumers
+        Number of calls that took the tensor as an argument so far.
+    total
+        During a backward pass: the per-sample relevance that the tensor should have received,
+        when its only consumer left normalisation to the operation that made it.
+    """
+
+    __slots__ = ("_operation", "consumers", "layout", "nonnegative", "options", "total")
+
+    def __init__(
+        self,
+        options: Options,
+        layout: Layout | None,
+        nonnegative: bool = False,
+        operation: Operation | None = None,
+    ) -> None:
+        self.options = options
+        self.layout = layout
+        self.nonnegative = nonnegative
+        # Weak: the graph keeps the operation, and a cycle would keep its tensors for long.
+        self._operation = None if operation is None else weakref.ref(operation)
+        self.consumers = 0
+        self.total: Deferred | None = None
+
+    @property
+    def operation(self) -> Operation | None:
+        """The operation that made the tensor, if a rule did and its graph is alive."""
+        return None if self._operation is None else self._operation()
+
+    def can_defer(self) -> bool:
+        """Whether the tensor's maker can normalise on behalf of its only consumer."""
+        return (
+            self.consumers == 1
+            and (maker := self.operation) is not None
+            and maker.settles
+            and self.layout is not None
+        )

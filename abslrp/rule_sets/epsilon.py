@@ -1,0 +1,92 @@
+"""LRP-epsilon: ``R_i = sum_j x_i w_ij / (h_j + epsilon sign(h_j)) R_j``, ``sign(0) = 1``.
+
+Bach et al., PLOS ONE 2015. Conventions, which are those of Zennit's ``Epsilon`` with
+``SequentialMergeBatchNorm`` / ``ResNetCanonizer``:
+
+- the bias counts in h and keeps its share of relevance;
+- a batch norm directly behind a linear layer or a convolution is one layer with it, whose
+  weights are ``w gamma / sigma`` and whose h is the norm's output; any other norm passes
+  relevance unchanged;
+- residual additions, average pooling and interpolation are linear layers of weight one, with
+  the same epsilon (Zennit's ``Norm``); max pooling is to the winner; activations pass.
+
+Attention has no counterpart in Zennit: products of two activations give half to each operand,
+softmax follows its first-order expansion (Achtibat et al., ICML 2024).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from abslrp.linear_maps import LinearMap
+from abslrp.operation import Operation
+from abslrp.record import Postponed
+from abslrp.registry import Backward, RuleSet
+from abslrp.rule_sets import proportional
+from abslrp.rule_sets.proportional import EPSILON, stabiliser
+from abslrp.rule_sets.starts import publish
+from abslrp.rules.normalization import Norm
+
+
+def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:
+    """Build an LRP-epsilon rule set with a stabiliser of one's own.
+
+    Parameters
+    ----------
+    epsilon
+        Stabiliser, >= 0.
+    name
+        Name of the set; by default one that tells its epsilon.
+
+    Returns
+    -------
+    A rule set to be passed as ``rules``.
+
+    Raises
+    ------
+    ValueError
+        If ``epsilon`` is negative.
+
+    Examples
+    --------
+    >>> import torch, abslrp
+    >>> from abslrp.rule_sets import epsilon
+    >>> model = torch.nn.Linear(2, 2, bias=False).eval()
+    >>> _ = model.weight.data.copy_(torch.tensor([[3.0, -1.0], [0.0, 1.0]]))
+    >>> abslrp.explain(model, torch.ones(1, 2), [0], rules=epsilon.build(0.0))
+    tensor([[ 1.5000, -0.5000]])
+    """
+    stabilise = stabiliser(epsilon)
+
+    def inverse(h: Tensor) -> Tensor:
+        return stabilise(h).reciprocal_()
+
+    def linear_map(operation: Operation, call: LinearMap) -> Backward:
+        x, weight, transpose = call.input.detach(), call.weight, call.transpose
+        # Set directly: unlike eq. 12's gain it must meet its batch norm whatever the options.
+        postponed = operation.postponed = Postponed(operation.forward(), inverse)
+
+        def backward(relevance: Tensor) -> tuple[Tensor]:
+            factor = postponed.factor()
+            s = relevance if factor is None else relevance * factor
+            return (transpose(s, weight) * x,)
+
+        return backward
+
+    def merged_norm(operation: Operation, norm: Norm) -> Backward:
+        """One layer with the linear map before it: ``gamma / sigma R / (h + epsilon)``."""
+        merged: list[Tensor] = []
+        # A second consumer of the linear map's output ends the merger.
+        if not operation.claim(norm.input, lambda _: merged.clear()):
+            return proportional.passing_norm(operation, norm)
+        scale = norm.deviation.reciprocal()
+        if norm.weight is not None:
+            scale = scale * norm.weight
+        merged.append(inverse(operation.forward().detach()).mul_(scale))
+        return lambda relevance: (relevance * merged[0] if merged else relevance,)
+
+    return proportional.make(name or f"epsilon={epsilon:g}", linear_map, merged_norm, epsilon)
+
+
+LRP_EPSILON = publish(build(name="epsilon"))
+"""LRP-epsilon with epsilon 1e-6."""

@@ -1,0 +1,181 @@
+"""What LRP rule sets share: relevance in proportion to signed contributions, z / (h + epsilon).
+
+Sums, poolings and products have no parameters that a rule could split by sign, so every variant
+of LRP treats them alike, as Zennit's composites do with their ``Norm`` rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from abslrp import linear_maps
+from abslrp.linear_maps import LinearRule, unbroadcast
+from abslrp.operation import Operation, passes
+from abslrp.registry import COMMON, Backward, RuleSet, spellings
+from abslrp.rules import multiplication, normalization
+from abslrp.rules.normalization import Norm, NormRule
+from abslrp.rules.pooling import POSITIVE
+from abslrp.transposes import transpose_of
+
+EPSILON = 1e-6
+"""Stabiliser of the LRP rule sets, Zennit's default."""
+
+Stabilise = Callable[[Tensor], Tensor]
+
+
+def stabiliser(epsilon: float) -> Stabilise:
+    """Return ``h -> h + epsilon * sign(h)`` with ``sign(0) = 1``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> stabiliser(0.5)(torch.tensor([1.0, 0.0, -1.0])).tolist()
+    [1.5, 0.5, -1.5]
+    """
+    if epsilon < 0:
+        raise ValueError(f"epsilon: expected a number >= 0, got {epsilon}")
+    return lambda h: h + torch.where(h < 0, -epsilon, epsilon)
+
+
+def passing_norm(operation: Operation, norm: Norm) -> Backward:
+    """Unchanged: as Zennit treats a batch norm that it does not merge, and LXT a layer norm."""
+    return passes(operation)
+
+
+def make(
+    name: str,
+    linear_rule: LinearRule,
+    norm_rule: NormRule = passing_norm,
+    epsilon: float = EPSILON,
+) -> RuleSet:
+    """Build an LRP rule set from its rule for products with parameters.
+
+    Parameters
+    ----------
+    name
+        The set's name.
+    linear_rule
+        Rule for linear layers and convolutions.
+    norm_rule
+        Rule for batch, layer, group, instance and RMS norm.
+    epsilon
+        Stabiliser of everything else.
+
+    Returns
+    -------
+    A rule set that does its own conservation. It is not published yet.
+    """
+    rules = RuleSet(name, COMMON, conserves=False)
+    stabilise = stabiliser(epsilon)
+    linear_maps.register(rules, linear_rule)
+    normalization.register(rules, norm_rule)
+    _sums(rules, stabilise)
+    _products(rules, linear_rule, stabilise)
+    _linear_functions(rules, stabilise)
+    _softmax(rules, stabilise)
+    return rules
+
+
+def _sums(rules: RuleSet, stabilise: Stabilise) -> None:
+    def terms(operation: Operation, given: list[tuple[Any, float]]) -> Backward:
+        """``R_a = a / (h + epsilon) R``; a constant counts in h only."""
+        parts = [
+            # An addition in place overwrites its first operand.
+            (term.detach().clone() if operation.inplace else term.detach()) * sign
+            for term, sign in given
+            if operation.is_active(term)
+        ]
+        whole = operation.forward()
+        if len(parts) == len(given) and all(sign > 0 for _, sign in given):
+            operation.keeps_sign()
+        inverse = stabilise(whole.detach()).reciprocal_()
+        gains = [(part * inverse, part.shape) for part in parts]
+        return lambda relevance: tuple(
+            unbroadcast(relevance * gain, shape) for gain, shape in gains
+        )
+
+    @rules.rule(spellings("add"), Tensor.__radd__)
+    def add(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
+        return terms(operation, [(input, 1.0), (other, alpha)])
+
+    @rules.rule(spellings("sub", "subtract"))
+    def sub(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
+        return terms(operation, [(input, 1.0), (other, -alpha)])
+
+    @rules.rule(Tensor.__rsub__, torch.rsub)
+    def rsub(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
+        return terms(operation, [(input, -alpha), (other, 1.0)])
+
+
+def _products(rules: RuleSet, linear_rule: LinearRule, stabilise: Stabilise) -> None:
+    @rules.rule(spellings("matmul", "mm", "bmm", "mv", "dot", inplace=False))
+    def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
+        """Half of the relevance to each operand, with the other as weights."""
+        if not (operation.is_active(input) and operation.is_active(other)):
+            return linear_maps.product(linear_rule, operation, input, other)
+        if input.ndim < 2 or other.ndim < 2:
+            raise NotImplementedError(
+                f"{operation.name}: a product of two activations needs two axes each, got shapes "
+                f"{tuple(input.shape)} and {tuple(other.shape)}"
+            )
+        a, b = input.detach(), other.detach()
+        inverse = stabilise(operation.forward().detach()).mul_(2).reciprocal_()
+
+        def backward(relevance: Tensor) -> tuple[Tensor, Tensor]:
+            s = relevance * inverse
+            return unbroadcast((s @ b.mT) * a, a.shape), unbroadcast((a.mT @ s) * b, b.shape)
+
+        return backward
+
+    @rules.rule(spellings("mul", "multiply"), Tensor.__rmul__)
+    def mul(operation: Operation, input: Any, other: Any) -> Backward:
+        """A constant factor: unchanged. Two activations (a gate): half to each."""
+        if not (operation.is_active(input) and operation.is_active(other)):
+            return multiplication.mul(operation, input, other)
+        shapes = input.shape, other.shape
+        operation.keeps_sign()
+        operation.forward()
+        return lambda relevance: tuple(unbroadcast(relevance / 2, shape) for shape in shapes)
+
+
+def _linear_functions(rules: RuleSet, stabilise: Stabilise) -> None:
+    def linear(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+        """``R = x W^T (R / (h + epsilon))`` by the function's own transpose."""
+        x = input.detach()
+        inverse = stabilise(operation.forward().detach()).reciprocal_()
+        transpose = transpose_of(operation.function, input, args, kwargs)
+        return lambda relevance: (transpose(relevance * inverse).mul(x),)
+
+    @rules.rule(spellings(*POSITIVE.split(), inplace=False))
+    def pooling(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+        operation.keeps_sign()
+        return linear(operation, input, *args, **kwargs)
+
+    rules.rule(F.interpolate)(linear)
+
+
+def _softmax(rules: RuleSet, stabilise: Stabilise) -> None:
+    @rules.rule(spellings("softmax", inplace=False))
+    def softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+        """``R_x = x (R - p sum(R))``, its first-order expansion (Achtibat et al. 2024)."""
+        operation.output_nonnegative = True
+        probability = operation.forward().detach()
+        # What a mask sets to -inf has probability 0 and takes no part.
+        x = torch.where(torch.isfinite(input), input, 0).detach()
+        axis = kwargs.get("dim", args[0] if args else -1)
+
+        def backward(relevance: Tensor) -> tuple[Tensor]:
+            return ((relevance - probability * relevance.sum(axis, keepdim=True)) * x,)
+
+        return backward
+
+    @rules.rule(spellings("log_softmax", inplace=False))
+    def log_softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+        """``x - constant``, the logarithm of the denominator being a bias."""
+        gain = input.detach() / stabilise(operation.forward().detach())
+        return lambda relevance: (relevance * gain,)

@@ -1,0 +1,235 @@
+"""GradCAM's feature map, found by following a forward pass, and its class activation map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from gae_metric._names import nearest
+
+__all__ = ["FeatureMap", "NotApplicableError", "cam", "find_feature_map"]
+
+#: Functions that turn a feature map into fewer positions, or into none.
+_POOLS = frozenset(
+    f"{kind}{name}_pool2d"
+    for kind in ("", "adaptive_")
+    for name in ("avg", "max", "lp", "fractional_max")
+) | {
+    "max_pool2d_with_indices",
+    "adaptive_max_pool2d_with_indices",
+    "fractional_max_pool2d_with_indices",
+}
+_MEANS = frozenset({"mean", "sum", "amax", "max"})
+_FLATTENS = frozenset({"flatten", "view", "reshape"})
+
+
+class NotApplicableError(ValueError):
+    """A method that a model of this kind has nothing for."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"GradCAM: {reason}; give the layer to use as layer=")
+        self.reason = reason
+
+
+@dataclass
+class _Pooling:
+    """One call that pooled, and what it took and gave."""
+
+    taken: Tensor
+    #: Axes of ``taken`` that are positions: (2, 3), or (1, 2) where channels are last.
+    positions: tuple[int, int]
+    given: Tensor
+
+
+class _Watch(TorchFunctionMode):
+    """Notes the poolings of a forward pass, and whether tokens were mixed after the last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.poolings: list[_Pooling] = []
+        self.tokens_since = False
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        first = args[0] if args else (kwargs or {}).get("input")
+        if not isinstance(first, Tensor):
+            return result
+        if "attention" in name or (name == "linear" and first.ndim == 3):
+            self.tokens_since = True
+        given = result[0] if isinstance(result, tuple) and result else result
+        if first.ndim == 4 and isinstance(given, Tensor):
+            positions = _pooled(name, first, given, args, kwargs or {})
+            if positions and first.shape[positions[0]] * first.shape[positions[1]] > 1:
+                self.poolings.append(_Pooling(first, positions, given))
+                self.tokens_since = False
+        return result
+
+
+def _pooled(
+    name: str, x: Tensor, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[int, int] | None:
+    """Return the axes of the positions that a call pooled, or None where it did not pool."""
+    if name in _POOLS or (name in _FLATTENS and result.ndim == 2 and len(result) == len(x)):
+        return (2, 3)
+    if name in _MEANS:
+        axes = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        if isinstance(axes, (tuple, list)):
+            chosen = sorted(axis % 4 for axis in axes)
+            if chosen in ([2, 3], [1, 2]):  # channels are last in timm's Swin
+                return (chosen[0], chosen[1])
+    return None
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """The feature map that GradCAM weighs, and the output computed from it."""
+
+    #: What the model returned.
+    output: Any
+    #: Four-dimensional, part of the output's graph.
+    values: Tensor
+    #: Axes of the positions: (2, 3), or (1, 2) where channels are last.
+    positions: tuple[int, int] = (2, 3)
+
+
+def find_feature_map(model: nn.Module, x: Tensor) -> FeatureMap:
+    """Run the model and find its last feature map before pooling.
+
+    The calls of the forward pass that pool a four-dimensional tensor of more than one position
+    (a pooling, a mean over both positions, a flattening) are watched; the last one's argument is
+    the feature map, or, where another pooling gave that argument (VGG's last max pool), the
+    argument of that one. Squeeze-and-excite poolings come before the last and do not matter.
+
+    Parameters
+    ----------
+    model
+        Classifier in evaluation mode.
+    x
+        Images (B, C, H, W).
+
+    Returns
+    -------
+    FeatureMap
+        The model's output and the feature map.
+
+    Raises
+    ------
+    NotApplicableError
+        If nothing was pooled, or the model went on with tokens after the last pooling (a vision
+        transformer with a convolutional stem).
+
+    Examples
+    --------
+    >>> from torchvision.models import squeezenet1_1
+    >>> find_feature_map(squeezenet1_1().eval(), torch.rand(1, 3, 64, 64)).values.shape
+    torch.Size([1, 1000, 3, 3])
+    """
+    watch = _Watch()
+    with watch:
+        output = model(x)
+    watch.poolings = [pooling for pooling in watch.poolings if pooling.taken is not x]
+    if not watch.poolings:
+        raise NotApplicableError("no feature map of the model is pooled")
+    if watch.tokens_since:
+        raise NotApplicableError("the model works on tokens after its last feature map")
+    found = watch.poolings.pop()
+    while watch.poolings:
+        before = watch.poolings.pop()
+        if found.taken is before.given:
+            found = before
+    return FeatureMap(output, found.taken, found.positions)
+
+
+def cam(
+    model: nn.Module,
+    x: Tensor,
+    score: Callable[[Tensor], Tensor],
+    layer: nn.Module | str | None = None,
+) -> Tensor:
+    """Return the class activation map of a score of the output.
+
+    Parameters
+    ----------
+    model
+        Classifier in evaluation mode.
+    x
+        Images (B, C, H, W).
+    score
+        From the model's output to the number that is explained; a sum over the samples.
+    layer
+        Module of the model, or its dotted name; default as in :func:`find_feature_map`.
+
+    Returns
+    -------
+    Tensor (B, 1, H, W), >= 0.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    >>> cam(model, torch.ones(1, 1, 4, 6), lambda logits: logits[:, 0].sum()).shape
+    torch.Size([1, 1, 4, 6])
+    """
+    if x.ndim != 4:
+        raise ValueError(f"inputs: GradCAM expects images (B, C, H, W), got {tuple(x.shape)}")
+    # The feature map must depend on something that has a gradient, also in a frozen model.
+    leaf = x.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        if layer is None:
+            found = find_feature_map(model, leaf.clone())
+        else:
+            found = _output_of(model, layer, leaf.clone())
+        (gradient,) = torch.autograd.grad(score(found.output), found.values)
+    weights = gradient.mean(dim=found.positions, keepdim=True)
+    channels = 1 if found.positions == (2, 3) else 3
+    maps = (weights * found.values.detach()).sum(dim=channels).clamp(min=0)[:, None]
+    return F.interpolate(maps, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _output_of(model: nn.Module, layer: nn.Module | str, x: Tensor) -> FeatureMap:
+    """Return the output of one of the model's modules as the feature map."""
+    named = dict(model.named_modules())
+    if isinstance(layer, str):
+        if layer not in named:
+            raise ValueError(f"layer: the model has no module {layer!r}; {nearest(layer, named)}")
+        module = named[layer]
+    else:
+        module = layer
+        if all(module is not own for own in named.values()):
+            raise ValueError(f"layer: {type(module).__name__} is not a module of the model")
+    with _captured(module) as outputs:
+        result = model(x)
+    if not outputs or not isinstance(outputs[-1], Tensor) or outputs[-1].ndim != 4:
+        got = tuple(outputs[-1].shape) if outputs and isinstance(outputs[-1], Tensor) else "none"
+        raise ValueError(f"layer: expected an output of shape (B, K, h, w), got {got}")
+    return FeatureMap(result, outputs[-1])
+
+
+@contextmanager
+def _captured(layer: nn.Module) -> Iterator[list[Any]]:
+    """Collect the outputs of a module, and leave nothing on it."""
+    outputs: list[Any] = []
+
+    def keep(module: nn.Module, args: Any, output: Any) -> Any:
+        outputs.append(output)
+        # An in-place operation that follows must not change what was kept.
+        return output.clone() if isinstance(output, Tensor) else output
+
+    handle = layer.register_forward_hook(keep)
+    try:
+        yield outputs
+    finally:
+        handle.remove()

@@ -1,0 +1,230 @@
+"""A folder of images, with labels or without, as a model's input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from gae_metric.errors import InputError
+
+__all__ = ["EXTENSIONS", "ImageSet", "list_images", "load_images", "read_labels"]
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
+"""File name endings that are taken for images, in any case of letters."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images that could be read, prepared for a model."""
+
+    #: Inputs (N, 3, H, W).
+    x: NDArray[np.float32]
+    #: File of each, relative to the folder, with forward slashes.
+    files: tuple[str, ...]
+    #: Class index of each, or None where no labels were given.
+    labels: NDArray[np.int64] | None = None
+    #: Files that were left out, and why.
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+def list_images(folder: str | Path, recursive: bool = False) -> list[str]:
+    """List the images of a folder, sorted by name.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    recursive
+        Whether folders in it are searched too.
+
+    Returns
+    -------
+    Paths relative to the folder, with forward slashes. Hidden files are left out.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or no image in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise InputError(f"images: expected a folder, found {found} at {str(folder)!r}")
+    every = root.rglob("*") if recursive else root.iterdir()
+    files = [
+        path.relative_to(root)
+        for path in every
+        if path.suffix.lower() in EXTENSIONS and path.is_file()
+    ]
+    files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
+    if not files:
+        hint = "" if recursive else "; images in folders below it are found with --recursive"
+        raise InputError(f"images: no image files ({_endings()}) in {str(folder)!r}{hint}")
+    return sorted(file.as_posix() for file in files)
+
+
+def read_labels(source: str | Path, files: Sequence[str], classes: int) -> dict[str, int]:
+    """Read the class index of each image.
+
+    Parameters
+    ----------
+    source
+        A CSV file with the columns ``file`` (relative to the folder of images) and ``class_index``
+        (others are ignored), or the word ``folders``: each image lies in a folder of its class, and
+        the folders in sorted order are the classes 0, 1, .., as in torchvision's ``ImageFolder``.
+    files
+        The images, as :func:`list_images` gives them.
+    classes
+        Number of classes of the model.
+
+    Returns
+    -------
+    Class index by file; files without a label are missing.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, a column is missing, a class is not an integer from 0 to
+        ``classes - 1``, a file has two classes, no image has a label, or there are not as many
+        class folders as classes.
+
+    Examples
+    --------
+    >>> read_labels("folders", ["cat/1.png", "dog/7.png", "cat/2.png"], classes=2)
+    {'cat/1.png': 0, 'dog/7.png': 1, 'cat/2.png': 0}
+    """
+    if str(source) == "folders":
+        return _labels_of_folders(files, classes)
+    name = Path(source).name
+    try:
+        table = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # ValueError: not CSV, not text, empty
+        raise InputError(f"labels: cannot read {str(source)!r}: {error}") from error
+    absent = {"file", "class_index"} - set(table.columns)
+    if absent:
+        raise InputError(
+            f"labels: {name} must have the columns file and class_index, got "
+            f"{', '.join(map(str, table.columns))}"
+        )
+    labels: dict[str, int] = {}
+    for line, (file, text) in enumerate(zip(table["file"], table["class_index"], strict=True), 2):
+        if not (text.strip().isdecimal() and int(text) < classes):
+            raise InputError(
+                f"labels: {name}, line {line}: class_index must be an integer from 0 to "
+                f"{classes - 1} (the model has {classes} classes), got {text!r}"
+            )
+        if labels.setdefault(file, int(text)) != int(text):
+            raise InputError(f"labels: {name}, line {line}: a second class for {file!r}")
+    if not labels.keys() & set(files):
+        raise InputError(
+            f"labels: {name} names none of the images; it must name them relative to the folder, "
+            f"such as {files[0]!r}"
+        )
+    return labels
+
+
+def _labels_of_folders(files: Sequence[str], classes: int) -> dict[str, int]:
+    """Return ImageFolder's labels."""
+    loose = [file for file in files if "/" not in file]
+    if loose:
+        raise InputError(
+            f"labels: with 'folders', each image lies in a folder of its class, but {loose[0]!r} "
+            "does not"
+        )
+    names = sorted({file.split("/")[0] for file in files})
+    if len(names) != classes:
+        raise InputError(
+            f"labels: with 'folders', expected one folder for each of the model's {classes} "
+            f"classes, found {len(names)}; give a CSV file with the columns file,class_index"
+        )
+    index = {name: i for i, name in enumerate(names)}
+    return {file: index[file.split("/")[0]] for file in files}
+
+
+def load_images(
+    folder: str | Path,
+    prepare: Callable[[Image.Image], NDArray[np.float32]],
+    *,
+    files: Sequence[str] | None = None,
+    labels: Mapping[str, int] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageSet:
+    """Read images, leaving out, by name, those that cannot be used.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    prepare
+        From an image to the model's input (3, H, W), such as a
+        :class:`gae_metric.preprocessing.Preprocessing`.
+    files
+        Images relative to the folder; default :func:`list_images`.
+    labels
+        Class index by file. Images without one are left out.
+    samples
+        Number of images to draw, by default all. The draw depends on the sorted list of files and
+        the seed alone; an image that cannot be read gives its place to the next one drawn, and the
+        draw for a smaller number is part of that for a larger.
+    seed
+        Non-negative seed of the draw.
+    progress
+        Called with the number of images read and wanted.
+
+    Returns
+    -------
+    ImageSet
+        In sorted order of the files.
+
+    Raises
+    ------
+    InputError
+        If ``samples`` is not positive, or no image could be read.
+    """
+    if samples is not None and samples < 1:
+        raise InputError(f"samples: expected a positive number, got {samples}")
+    listed = sorted(list_images(folder) if files is None else files)
+    wanted = min(len(listed), samples or len(listed))
+    order = np.random.default_rng(seed).permutation(len(listed))
+    read: dict[str, NDArray[np.float32]] = {}
+    skipped: dict[str, str] = {}
+    for file in (listed[i] for i in order):
+        if len(read) == wanted:
+            break
+        if labels is not None and file not in labels:
+            skipped[file] = "no label"
+            continue
+        try:
+            with Image.open(Path(folder, file)) as image:
+                read[file] = prepare(ImageOps.exif_transpose(image))
+        except UnidentifiedImageError:
+            skipped[file] = "not an image"
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            skipped[file] = str(error) or type(error).__name__
+        if progress is not None:
+            progress(len(read), wanted)
+    if not read:
+        first, reason = next(iter(skipped.items()))
+        raise InputError(
+            f"images: none of the {len(listed)} images in {str(folder)!r} could be used "
+            f"({first}: {reason})"
+        )
+    kept = sorted(read)
+    return ImageSet(
+        x=np.stack([read[file] for file in kept]),
+        files=tuple(kept),
+        labels=None if labels is None else np.array([labels[f] for f in kept], dtype=np.int64),
+        skipped=dict(sorted(skipped.items())),
+    )
+
+
+def _endings() -> str:
+    return ", ".join(sorted(EXTENSIONS))

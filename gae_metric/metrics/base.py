@@ -1,0 +1,365 @@
+"""What GAE's metrics share: Quantus's interface around a study, an explainer and a scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from quantus.helpers.enums import DataType, EvaluationCategory, ModelType, ScoreDirection
+from quantus.helpers.warn import check_kwargs
+from quantus.metrics.base import Metric
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from gae_metric.metrics.arguments import Data, check_data, check_maps
+from gae_metric.metrics.chunks import ChunkSize
+from gae_metric.metrics.explaining import Explainer
+from gae_metric.metrics.given import check_given_maps, explain_options, normalised
+from gae_metric.metrics.logits import Output
+from gae_metric.metrics.mosaicking import Mosaicking, as_plans
+from gae_metric.metrics.plot import plot_scores
+from gae_metric.metrics.report import warn_of
+from gae_metric.metrics.scoring import Scorer
+from gae_metric.metrics.study import NONE, Items, Study
+from gae_metric.metrics.trajectories import Masking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike
+
+Targets = Literal["y_batch", "predicted"]
+
+
+class AttributionMetric(Metric):  # type: ignore[misc]
+    """Base of GAE and of its parts.
+
+    A subclass says which columns of ``components`` it gives and which inputs are explained.
+    """
+
+    model_applicability: ClassVar[set[ModelType]] = {ModelType.TORCH}
+    score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
+
+    #: Columns of ``components``; the last one is the score.
+    columns: ClassVar[tuple[str, ...]]
+    #: Whether features are masked, and whether mosaics are made.
+    masks: ClassVar[bool]
+    shows: ClassVar[bool]
+    #: Whether maps of the inputs themselves, and of their perturbed states, are needed.
+    needs_originals: ClassVar[bool]
+    needs_states: ClassVar[bool]
+
+    #: Scores of the last call, one row per sample, indexed by the sample's place in ``x_batch``.
+    components: pd.DataFrame
+    #: Curves along the masking trajectory of the last call, (N, T) each, rows as in
+    #: ``components``: ``output_lerf``, ``output_morf`` (o_t), ``output_difference`` (d^o),
+    #: ``similarity_lerf``, ``similarity_morf`` (eq. 13) and ``similarity_difference`` (d^A).
+    curves: dict[str, NDArray[Any]]
+    #: Mosaics of the last call: the data-set indices in their quadrants, (N, K, 4), and the
+    #: quadrants of the positives, (N, K).
+    mosaic_indices: NDArray[np.int64] | None
+    mosaic_positive: NDArray[np.int64] | None
+
+    def __init__(
+        self,
+        *,
+        options: Mapping[str, Any],
+        explain_batch_size: int | None,
+        targets: Targets,
+        output: Output | None,
+        abs: bool,
+        normalise: bool,
+        normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None,
+        normalise_func_kwargs: dict[str, Any] | None,
+        return_aggregate: bool,
+        aggregate_func: Callable[..., Any] | None,
+        default_plot_func: Callable[..., Any] | None,
+        disable_warnings: bool,
+        display_progressbar: bool,
+        **kwargs: Any,
+    ) -> None:
+        size = explain_batch_size
+        if size is not None and (not isinstance(size, (int, np.integer)) or size < 1):
+            raise ValueError(
+                f"explain_batch_size: expected a positive integer or None, got {size!r}"
+            )
+        if targets not in get_args(Targets):
+            raise ValueError(f'targets: expected "y_batch" or "predicted", got {targets!r}')
+        if output is not None and not (callable(output) or isinstance(output, (str, int))):
+            raise ValueError(
+                "output: expected a function, a key, a position or None, got "
+                f"{type(output).__name__}"
+            )
+        super().__init__(
+            abs=abs,
+            normalise=normalise,
+            normalise_func=normalise_func,
+            normalise_func_kwargs=normalise_func_kwargs,
+            return_aggregate=return_aggregate,
+            aggregate_func=aggregate_func,
+            default_plot_func=default_plot_func or self._plot,
+            disable_warnings=disable_warnings,
+            display_progressbar=display_progressbar,
+            **kwargs,
+        )
+        # Plain attributes, as in Quantus: they can be read, and set between calls.
+        for option, value in options.items():
+            setattr(self, option, value)
+        self._masking()
+        self._mosaicking()
+        self.explain_batch_size = size
+        self.targets = targets
+        self.output = output
+        self._forget()
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x_batch: ArrayLike | Tensor,
+        y_batch: ArrayLike | Tensor | None,
+        a_batch: ArrayLike | Tensor | None = None,
+        s_batch: ArrayLike | None = None,
+        channel_first: bool | None = None,
+        explain_func: Callable[..., Any] | None = None,
+        explain_func_kwargs: Mapping[str, Any] | None = None,
+        model_predict_kwargs: Mapping[str, Any] | None = None,
+        softmax: bool | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 64,
+        **kwargs: Any,
+    ) -> list[float]:
+        """Score every sample.
+
+        Parameters
+        ----------
+        model
+            PyTorch model in evaluation mode. It is used where it is and left as it was.
+        x_batch
+            (N, C, H, W) images, (N, C, L) time series, or (N, F) tabular data where the metric
+            applies to them. Converted to the floating-point type of the model's parameters.
+        y_batch
+            (N,) integers: the classes that are explained. May be None with
+            ``targets="predicted"``.
+        a_batch
+            Maps of ``x_batch``, if there are any; those of ``explain_func`` are computed
+            otherwise. Shaped like the results of ``explain_func``.
+        s_batch
+            Not used.
+        channel_first
+            False for (N, ..., C) arrays, which are turned; ``explain_func`` and the model always
+            get channels first. Default True.
+        explain_func, explain_func_kwargs
+            ``explain_func(model=, inputs=, targets=, **explain_func_kwargs)`` returns maps
+            (n, C, ...), (n, 1, ...) or (n, ...) for inputs (n, C, ...), each sample's on its own.
+            It gets and returns arrays, or tensors on the model's device if it is marked by
+            :func:`gae_metric.tensor_explainer`.
+        model_predict_kwargs
+            Keyword arguments of the model's own calls.
+        softmax
+            Not used: scores are defined on logits. True gives a warning.
+        device
+            Where to move the model for the time of the call; by default it stays where it is. If
+            given, ``explain_func`` gets it too, as in Quantus.
+        batch_size
+            Rows that the model evaluates at a time while masking, and inputs that
+            ``explain_func`` gets at a time unless ``explain_batch_size`` says otherwise. Does not
+            change scores.
+        **kwargs
+            Refused, as in Quantus.
+
+        Returns
+        -------
+        list of float
+            One score per sample, NaN for a sample with a feature, output or attribution that is
+            not finite (one warning names them). One number with ``return_aggregate``.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described, or ``explain_func`` returns something else. All
+            that can be told without evaluating the model is checked first.
+        """
+        check_kwargs(kwargs)
+        data = check_data(
+            model,
+            x_batch,
+            y_batch,
+            channel_first=channel_first,
+            device=device,
+            batch_size=batch_size,
+            output=self.output,
+            model_predict_kwargs=model_predict_kwargs,
+            predicted=self.targets == "predicted",
+        )
+        self._check_applicability(data)
+        given = None if a_batch is None else check_maps(a_batch, data, channel_first)
+        options = explain_options(explain_func, explain_func_kwargs, data, device)
+        self._forget()
+        self.explain_func, self.explain_func_kwargs = explain_func, options
+        masking, mosaicking = self._masking(), self._mosaicking()
+        if mosaicking is not None:
+            mosaicking.check(data)
+        if self.needs_states or mosaicking is not None or given is None:
+            check_given_maps(self.name, explain_func, options, data, given)
+        with _on_device(model, data.device):
+            study = Study(
+                data,
+                masking,
+                mosaicking,
+                predicted=self.targets == "predicted",
+                quiet=self._disable_warnings,
+            )
+            scorer = self._explain(study, given)
+        self._keep(study, scorer)
+        if not self._disable_warnings:
+            scores = self.components[self.columns[-1]].to_numpy()
+            warn_of(self.name, study, scorer, scores)
+            if softmax:
+                warn_of_softmax(self.name)
+        return self._finish()
+
+    def _explain(self, study: Study, given: Tensor | None) -> Scorer:
+        """Explain what must be explained, in chunks across samples, and score the maps."""
+        scorer = Scorer(study)
+        data = study.data
+        model = data.model.model
+        explainer: Explainer | None = None
+        if not self.needs_originals:
+            given = None
+        items = study.items(self.needs_originals and given is None, self.needs_states)
+        size = ChunkSize(
+            self.explain_batch_size or data.batch_size, "explain_func", self._disable_warnings
+        )
+
+        def work(start: int, count: int) -> None:
+            chunk = study.ready(items[start : start + count])
+            if given is not None:
+                self._add_given(study, scorer, chunk.row, given)
+            if len(chunk):
+                assert explainer is not None
+                scorer.add(chunk, explainer(*study.inputs(chunk)))
+
+        with tqdm(
+            total=len(items), desc=self.name, unit="map", disable=not self.display_progressbar
+        ) as progress:
+            start = 0
+            while start < len(items):
+                study.load(items.row[start : start + size.value])
+                if explainer is None:
+                    # Known only now: whether the model returns its logits as they are.
+                    target = model if data.model.plain else data.model
+                    assert self.explain_func is not None
+                    explainer = Explainer(
+                        self.explain_func, self.explain_func_kwargs, target, self._post_process
+                    )
+                done, _ = size.run(len(items) - start, partial(work, start))
+                start += done
+                progress.update(done)
+                before = int(items.row[start]) if start < len(items) else len(study.samples)
+                study.forget(before)
+                scorer.forget(before)
+        if given is not None:
+            for start in range(0, len(study.samples), data.batch_size):
+                rows = np.arange(start, min(start + data.batch_size, len(study.samples)))
+                study.load(rows)
+                self._add_given(study, scorer, rows, given)
+                study.forget(int(rows[-1]) + 1)
+        return scorer
+
+    def _add_given(
+        self, study: Study, scorer: Scorer, rows: NDArray[np.int64], given: Tensor
+    ) -> None:
+        rows = scorer.lacks(rows)
+        none = np.full(len(rows), NONE)
+        items = study.ready(Items(rows, none, np.zeros_like(rows), none))
+        if len(items):
+            places = torch.as_tensor(study.samples[items.row], device=given.device)
+            scorer.add(items, self._post_process(given[places].to(study.data.device)))
+
+    def _post_process(self, maps: Tensor) -> Tensor:
+        """Apply Quantus's ``normalise`` and ``abs``, each map on its own."""
+        if self.normalise and self.normalise_func is not None:
+            maps = normalised(maps, self.normalise_func)
+        return maps.abs() if self.abs else maps
+
+    def _masking(self) -> Masking | None:
+        if not self.masks:
+            return None
+        return Masking(self.steps, self.schedule, self.mask_value)
+
+    def _mosaicking(self) -> Mosaicking | None:
+        if not self.shows:
+            return None
+        return Mosaicking(
+            self.seed, as_plans(self.mosaics), self.n_mosaics, self.interpolation, self.protocol
+        )
+
+    def _check_applicability(self, data: Data) -> None:
+        kind = {2: DataType.TABULAR, 3: DataType.TIMESERIES, 4: DataType.IMAGE}[data.x.ndim]
+        if kind not in self.data_applicability:
+            expected = ", ".join(sorted(each.value for each in self.data_applicability))
+            raise ValueError(
+                f"x_batch: {self.name} applies to {expected} data, got {kind.value} data of shape "
+                f"{tuple(data.x.shape)}"
+            )
+
+    def _forget(self) -> None:
+        self.components = pd.DataFrame(columns=list(self.columns), dtype=float)
+        self.curves = {}
+        self.mosaic_indices = self.mosaic_positive = None
+
+    def _keep(self, study: Study, scorer: Scorer) -> None:
+        self.components = scorer.components(self.columns)
+        self.curves = scorer.curves() if study.masking is not None else {}
+        if study.layout is not None:
+            self.mosaic_indices = study.layout.indices
+            self.mosaic_positive = study.layout.positive
+
+    def _finish(self) -> list[float]:
+        """Keep the scores where Quantus's metrics keep them and return them."""
+        self.evaluation_scores = self.components[self.columns[-1]].tolist()
+        if self.return_aggregate:
+            self.evaluation_scores = [self.aggregate_func(self.evaluation_scores)]
+        self.all_evaluation_scores.extend(self.evaluation_scores)
+        scores: list[float] = self.evaluation_scores
+        return scores
+
+    @property
+    def get_params(self) -> dict[str, Any]:
+        """Parameters of the metric, by name."""
+        results = {"components", "curves", "mosaic_indices", "mosaic_positive"}
+        params: dict[str, Any] = super().get_params
+        return {name: value for name, value in params.items() if name not in results}
+
+    def interpret_scores(self) -> None:
+        """Print how scores are to be read."""
+        print((type(self).__doc__ or "").partition("Parameters\n")[0].strip())
+
+    def _plot(self, *args: Any, **kwargs: Any) -> None:
+        plot_scores(*args or (self.components,), **kwargs)
+
+
+@contextmanager
+def _on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Move a model for a while, if it is not there."""
+    home = next((value.device for value in model.parameters()), device)
+    if home == device or (home.type == device.type and device.index is None):
+        yield
+        return
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to(home)
+
+
+IMAGES_AND_SERIES = frozenset({DataType.IMAGE, DataType.TIMESERIES})
+ALL_DATA = IMAGES_AND_SERIES | {DataType.TABULAR}
+
+__all__ = ["ALL_DATA", "IMAGES_AND_SERIES", "AttributionMetric", "EvaluationCategory", "Targets"]

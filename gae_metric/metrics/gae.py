@@ -1,0 +1,176 @@
+"""Global Attribution Evaluation (SPEC 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+from quantus.helpers.enums import DataType, EvaluationCategory
+
+from gae_metric.functional.masking import MaskValue, Schedule
+from gae_metric.functional.mosaic import Interpolation
+from gae_metric.functional.plan import MosaicPlan
+from gae_metric.metrics.base import IMAGES_AND_SERIES, AttributionMetric, Targets
+from gae_metric.metrics.logits import Output
+from gae_metric.metrics.mosaicking import Protocol
+
+__all__ = ["GAE"]
+
+
+class GAE(AttributionMetric):
+    """Global Attribution Evaluation (GAE): is a map faithful, robust and contrastive at once?
+
+    The product of :class:`LocalConsistency` and :class:`Contrastiveness` of each sample (eq. 18).
+    Higher is better; in [0, 1]. Random, constant and plain gradient maps score about 0.
+
+    Parameters
+    ----------
+    steps
+        Number of states T of the masking trajectory, 2 to 255.
+    schedule
+        ``"reranked"`` (default) or ``"uniform"``, see :class:`LocalConsistency`.
+    seed
+        Non-negative seed of the mosaics, which are drawn for all samples before any batching.
+    mosaics
+        A :class:`gae_metric.MosaicPlan` to use instead of drawing one, or several.
+    explain_batch_size
+        Inputs that explain_func gets at a time, across samples; by default ``batch_size``. Does not
+        change scores.
+    mask_value
+        What masked features become: a number (default 0), ``"mean"``, ``"blur"`` or an array, see
+        :class:`LocalConsistency`.
+    n_mosaics
+        Mosaics of each sample; their scores are averaged.
+    interpolation
+        How samples shrink in mosaics: ``"nearest"`` (default), ``"bilinear"``, ``"bicubic"`` or
+        ``"area"``.
+    protocol
+        ``"paper"`` (default) or ``"repository"``, see :class:`Contrastiveness`; the latter gives
+        one score for each four samples.
+    targets
+        Which classes are explained: ``"y_batch"`` (default) or the model's predictions,
+        ``"predicted"``, which is the paper's protocol.
+    output
+        Selects the logits from what the model returns: a function, a key or attribute, or a
+        position. By default a tensor is taken as it is, and ``logits`` of an object. explain_func
+        then gets a model that returns the logits.
+    abs, normalise, normalise_func, normalise_func_kwargs
+        As in Quantus, on each map on its own; only the positive part of the result counts.
+    return_aggregate, aggregate_func
+        As in Quantus.
+    default_plot_func, disable_warnings, display_progressbar
+        As in Quantus.
+    **kwargs
+        Refused, as in Quantus.
+
+    Attributes
+    ----------
+    components : pandas.DataFrame
+        ``lc_robustness``, ``lc_faithfulness`` (in [-1, 1]), ``local_consistency``,
+        ``contrastiveness`` and ``gae`` ([0, 1]) of the last call, one row per sample.
+    curves : dict of ndarray
+        Curves of the last call along the trajectory, (N, T) each: ``output_lerf``,
+        ``output_morf``, ``output_difference``, ``similarity_lerf``, ``similarity_morf``,
+        ``similarity_difference``.
+    mosaic_indices, mosaic_positive : ndarray
+        Mosaics of the last call: data-set indices in their quadrants, (N, n_mosaics, 4), and
+        quadrants of the positives, (N, n_mosaics).
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described; on a call, also if there are fewer than 4 samples, or if
+        there are maps (``a_batch``) but nothing that explains.
+
+    Notes
+    -----
+    Cost per sample: at most 2T-1 input gradients of the model, which metrics share through a cache
+    (:func:`gae_metric.clear_cache`), and 2T explanations (T = 10: 20), one less with ``a_batch``.
+
+    References
+    ----------
+    Vukadin, Afrić, Šilić, Delač, "Advancing Attribution-Based Neural Network Explainability through
+    Relative Absolute Magnitude Layer-Wise Relevance Propagation and Multi-Component Evaluation",
+    ACM TIST 15(3), 2024, doi 10.1145/3649458, eq. 13-18.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> import abslrp
+    >>> from gae_metric import GAE
+    >>> _ = torch.manual_seed(0)
+    >>> layers = [torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten()]
+    >>> model = torch.nn.Sequential(*layers, torch.nn.Linear(8 * 6 * 6, 5)).eval()
+    >>> x = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)
+    >>> metric = GAE(disable_warnings=True)
+    >>> scores = metric(model, x, [0, 1, 2, 3], explain_func=abslrp.explain)
+    >>> len(scores), list(metric.components.columns)[-3:]
+    (4, ['local_consistency', 'contrastiveness', 'gae'])
+    """
+
+    name: ClassVar[str] = "GAE"
+    data_applicability: ClassVar[frozenset[DataType]] = IMAGES_AND_SERIES
+    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
+    columns: ClassVar[tuple[str, ...]] = (
+        "lc_robustness",
+        "lc_faithfulness",
+        "local_consistency",
+        "contrastiveness",
+        "gae",
+    )
+    masks: ClassVar[bool] = True
+    shows: ClassVar[bool] = True
+    needs_originals: ClassVar[bool] = True
+    needs_states: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        steps: int = 10,
+        schedule: Schedule = "reranked",
+        seed: int = 0,
+        mosaics: MosaicPlan | Sequence[MosaicPlan] | None = None,
+        explain_batch_size: int | None = None,
+        mask_value: MaskValue = 0.0,
+        n_mosaics: int = 1,
+        interpolation: Interpolation = "nearest",
+        protocol: Protocol = "paper",
+        targets: Targets = "y_batch",
+        output: Output | None = None,
+        abs: bool = False,
+        normalise: bool = False,
+        normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+        normalise_func_kwargs: dict[str, Any] | None = None,
+        return_aggregate: bool = False,
+        aggregate_func: Callable[..., Any] | None = None,
+        default_plot_func: Callable[..., Any] | None = None,
+        disable_warnings: bool = False,
+        display_progressbar: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            options={
+                "steps": steps,
+                "schedule": schedule,
+                "seed": seed,
+                "mosaics": mosaics,
+                "mask_value": mask_value,
+                "n_mosaics": n_mosaics,
+                "interpolation": interpolation,
+                "protocol": protocol,
+            },
+            explain_batch_size=explain_batch_size,
+            targets=targets,
+            output=output,
+            abs=abs,
+            normalise=normalise,
+            normalise_func=normalise_func,
+            normalise_func_kwargs=normalise_func_kwargs,
+            return_aggregate=return_aggregate,
+            aggregate_func=aggregate_func,
+            default_plot_func=default_plot_func,
+            disable_warnings=disable_warnings,
+            display_progressbar=display_progressbar,
+            **kwargs,
+        )

@@ -1,0 +1,115 @@
+"""What callers give: maps, an explain_func, or both; and whether that is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import quantus
+import torch
+from numpy.typing import NDArray
+from quantus.helpers import constants
+from torch import Tensor
+
+from gae_metric.metrics.arguments import Data
+from gae_metric.metrics.explaining import Explainer
+
+#: How far two runs of one explainer may differ, relative to the map's maximum.
+_SAME = 1e-2
+
+
+def explain_options(
+    explain_func: Callable[..., Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    data: Data,
+    device: Any,
+) -> dict[str, Any]:
+    """Return keyword arguments for explain_func, leaving the caller's as they are."""
+    options = dict(kwargs or {})
+    if device is not None:
+        options.setdefault("device", device)
+    elif explain_func is quantus.explain and data.device.type != "cpu":
+        # It puts inputs on the CPU otherwise, wherever the model is.
+        options.setdefault("device", data.device)
+    return options
+
+
+def check_given_maps(
+    metric: str,
+    explain_func: Callable[..., Any] | None,
+    options: Mapping[str, Any],
+    data: Data,
+    given: Tensor | None,
+) -> None:
+    """Refuse maps that were made elsewhere, where an explainer is needed.
+
+    ``quantus.evaluate`` passes ``quantus.explain`` for methods that were given as arrays, with the
+    method's name. That name tells it where quantus has no such method. Where it has, the map of one
+    sample is explained again: it must be the given one, unless the explainer is random.
+
+    Raises
+    ------
+    ValueError
+        If ``explain_func`` is missing, not callable, or not what made ``given``.
+    """
+    if explain_func is not None and not callable(explain_func):
+        raise ValueError(f"explain_func: expected a callable, got {type(explain_func).__name__}")
+    reason = _unusable(explain_func, options)
+    if reason is None and given is not None and explain_func is quantus.explain:
+        reason = _made_elsewhere(options, data, given)
+    if reason is None:
+        return
+    if given is None:
+        raise ValueError(f"explain_func: {metric} needs a function that explains; {reason}")
+    raise ValueError(
+        f"a_batch: {metric} cannot be computed from maps of x_batch alone, as it also needs maps of "
+        f"inputs that are made from them, and {reason}. Pass the function that made the maps as "
+        "explain_func (in quantus.evaluate, as the method's value), or, for maps made by another "
+        "tool, have it explain a probe set: gae_metric.ProbeSet, or `gae-metric probe` and "
+        "`gae-metric score`. LocalFaithfulness needs no more than a_batch"
+    )
+
+
+def _unusable(explain_func: Callable[..., Any] | None, options: Mapping[str, Any]) -> str | None:
+    if explain_func is None:
+        return "no explain_func was given"
+    method = options.get("method")
+    if explain_func is not quantus.explain or method is None or options.get("xai_lib") == "zennit":
+        return None
+    known = {*constants.AVAILABLE_XAI_METHODS_CAPTUM, *constants.DEPRECATED_XAI_METHODS_CAPTUM}
+    return None if method in known else f"quantus.explain has no method {method!r}"
+
+
+def _made_elsewhere(options: Mapping[str, Any], data: Data, given: Tensor) -> str | None:
+    usable = np.flatnonzero(data.finite)
+    if len(usable) == 0 or data.y is None:
+        return None
+    explainer = Explainer(quantus.explain, options, data.model.model)
+    first = usable[:1]
+    x, target = data.inputs(first), data.y[first].to(data.device)
+    theirs = given[torch.as_tensor(first, device=given.device)].to(data.device)
+    ours = explainer(x, target)
+    if _same(ours, theirs) or not _same(ours, explainer(x, target)):
+        return None
+    name = options.get("method", "Gradient")
+    return f"they are not the maps that quantus.explain gives with method {name!r}"
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    return bool((a - b).abs().max() <= _SAME * torch.maximum(a.abs().max(), b.abs().max()))
+
+
+def normalised(maps: Tensor, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Tensor:
+    """Apply Quantus's ``normalise_func`` to each map on its own.
+
+    Maps that are not finite are left for the scores to be NaN.
+    """
+    arrays = maps.cpu().numpy()
+    result = [
+        function(arrays[i : i + 1]) if np.isfinite(arrays[i]).all() else arrays[i : i + 1]
+        for i in range(len(arrays))
+    ]
+    return torch.as_tensor(np.concatenate(result)).to(maps)

@@ -1,0 +1,203 @@
+"""Local Consistency and its two parts (SPEC 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+from quantus.helpers.enums import DataType, EvaluationCategory
+
+from gae_metric.functional.masking import MaskValue, Schedule
+from gae_metric.metrics.base import ALL_DATA, AttributionMetric, Targets
+from gae_metric.metrics.logits import Output
+
+__all__ = ["LocalConsistency", "LocalFaithfulness", "LocalRobustness"]
+
+
+class _Local(AttributionMetric):
+    """A metric on the masking trajectory alone."""
+
+    data_applicability: ClassVar[frozenset[DataType]] = ALL_DATA
+    masks: ClassVar[bool] = True
+    shows: ClassVar[bool] = False
+    needs_originals: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        steps: int = 10,
+        schedule: Schedule = "reranked",
+        explain_batch_size: int | None = None,
+        mask_value: MaskValue = 0.0,
+        targets: Targets = "y_batch",
+        output: Output | None = None,
+        abs: bool = False,
+        normalise: bool = False,
+        normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+        normalise_func_kwargs: dict[str, Any] | None = None,
+        return_aggregate: bool = False,
+        aggregate_func: Callable[..., Any] | None = None,
+        default_plot_func: Callable[..., Any] | None = None,
+        disable_warnings: bool = False,
+        display_progressbar: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            options={"steps": steps, "schedule": schedule, "mask_value": mask_value},
+            explain_batch_size=explain_batch_size,
+            targets=targets,
+            output=output,
+            abs=abs,
+            normalise=normalise,
+            normalise_func=normalise_func,
+            normalise_func_kwargs=normalise_func_kwargs,
+            return_aggregate=return_aggregate,
+            aggregate_func=aggregate_func,
+            default_plot_func=default_plot_func,
+            disable_warnings=disable_warnings,
+            display_progressbar=display_progressbar,
+            **kwargs,
+        )
+
+
+class LocalConsistency(_Local):
+    """Local Consistency (LC): does the map follow what the model does as features are masked?
+
+    The mean of :class:`LocalRobustness` and :class:`LocalFaithfulness`, at least 0 (eq. 16). Higher
+    is better; a random map scores about 0.
+
+    Parameters
+    ----------
+    steps
+        Number of states T of the masking trajectory, 2 to 255.
+    schedule
+        ``"reranked"`` (default): at each state the t/T of all features that rank first are masked,
+        whether they are masked already or not, as in the authors' code. ``"uniform"``: 1/T of the
+        features that are not masked yet.
+    explain_batch_size
+        Inputs that explain_func gets at a time, across samples; by default ``batch_size``. Does not
+        change scores.
+    mask_value
+        What masked features become: a number (default 0, in the model's input space), ``"mean"``
+        (the sample's mean in that channel), ``"blur"`` (the blurred sample) or an array that
+        broadcasts to one sample.
+    targets
+        Which classes are explained: ``"y_batch"`` (default) or the model's predictions,
+        ``"predicted"``, which is the paper's protocol.
+    output
+        Selects the logits from what the model returns: a function, a key or attribute, or a
+        position. By default a tensor is taken as it is, and ``logits`` of an object. explain_func
+        then gets a model that returns the logits.
+    abs, normalise, normalise_func, normalise_func_kwargs
+        As in Quantus, on each map on its own; only the positive part of the result counts.
+    return_aggregate, aggregate_func
+        As in Quantus.
+    default_plot_func, disable_warnings, display_progressbar
+        As in Quantus.
+    **kwargs
+        Refused, as in Quantus.
+
+    Attributes
+    ----------
+    components : pandas.DataFrame
+        ``lc_robustness`` (in [-1, 1]), ``lc_faithfulness`` ([-1, 1]) and ``local_consistency``
+        ([0, 1]) of the last call, one row per sample.
+    curves : dict of ndarray
+        Curves of the last call along the trajectory, (N, T) each: ``output_lerf``,
+        ``output_morf``, ``output_difference``, ``similarity_lerf``, ``similarity_morf``,
+        ``similarity_difference``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Cost per sample: at most 2T-1 input gradients of the model, which metrics share through a cache
+    (:func:`gae_metric.clear_cache`), and 2T-1 explanations, one less with ``a_batch``.
+
+    References
+    ----------
+    Vukadin, Afrić, Šilić, Delač, ACM TIST 15(3), 2024, doi 10.1145/3649458, eq. 13-16.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gae_metric import LocalConsistency, tensor_explainer
+    >>> model = torch.nn.Linear(4, 1, bias=False).eval()
+    >>> _ = model.weight.data.copy_(torch.tensor([4.0, 3.0, 2.0, 1.0]))
+    >>> @tensor_explainer
+    ... def contribution(model, inputs, targets, **kwargs):
+    ...     return inputs * model.weight
+    >>> metric = LocalConsistency(steps=4)
+    >>> scores = metric(model, torch.ones(1, 4), [0], explain_func=contribution)
+    >>> metric.components.round(3).to_dict("records")
+    [{'lc_robustness': 1.0, 'lc_faithfulness': -0.4, 'local_consistency': 0.3}]
+    """
+
+    name: ClassVar[str] = "Local Consistency"
+    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
+    columns: ClassVar[tuple[str, ...]] = (
+        "lc_robustness",
+        "lc_faithfulness",
+        "local_consistency",
+    )
+    needs_states: ClassVar[bool] = True
+
+
+class LocalRobustness(_Local):
+    """Local Robustness (LC_R): does the map change as the model's output does?
+
+    Compares the difference of the output curves along the least and the most relevant first orders
+    with that of the maps' similarity curves (eq. 14). Higher is better; in [-1, 1].
+
+    Parameters, attributes, errors and cost are those of :class:`LocalConsistency`; the only column
+    of ``components`` is ``lc_robustness``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gae_metric import LocalRobustness
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
+    >>> def constant(model, inputs, targets, **kwargs):
+    ...     return np.ones_like(inputs)
+    >>> import numpy as np
+    >>> scores = LocalRobustness()(model, np.ones((2, 3, 2, 2)), [0, 1], explain_func=constant)
+    >>> [round(score, 6) for score in scores]
+    [-1.0, -1.0]
+    """
+
+    name: ClassVar[str] = "Local Robustness"
+    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.ROBUSTNESS
+    columns: ClassVar[tuple[str, ...]] = ("lc_robustness",)
+    needs_states: ClassVar[bool] = True
+
+
+class LocalFaithfulness(_Local):
+    """Local Faithfulness (LC_F): is the map where masking shows impact?
+
+    The map's mean of the sign of the combined impact map I_c (eq. 15). Higher is better; in
+    [-1, 1]. It is the only part of GAE that maps made elsewhere are enough for: with ``a_batch``
+    there is no need of an ``explain_func``.
+
+    Parameters, attributes and errors are those of :class:`LocalConsistency`; the only column of
+    ``components`` is ``lc_faithfulness``, and ``curves`` holds NaN for the similarities. Cost per
+    sample: the trajectory's gradients, and one explanation without ``a_batch``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from gae_metric import LocalFaithfulness
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
+    >>> x, maps = np.ones((2, 3, 2, 2)), np.ones((2, 1, 2, 2))
+    >>> scores = LocalFaithfulness()(model, x, [0, 1], a_batch=maps)
+    >>> len(scores)
+    2
+    """
+
+    name: ClassVar[str] = "Local Faithfulness"
+    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
+    columns: ClassVar[tuple[str, ...]] = ("lc_faithfulness",)
+    needs_states: ClassVar[bool] = False

@@ -1,0 +1,161 @@
+"""From maps to scores, whatever order and chunks the maps come in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gae_metric.functional.masking import LERF, MORF
+from gae_metric.functional.mosaic import score_map
+from gae_metric.functional.scores import (
+    contrastiveness,
+    global_attribution,
+    local_consistency,
+    local_faithfulness,
+    local_robustness,
+    output_difference,
+    positive_map,
+    similarity,
+)
+from gae_metric.metrics.study import Items, Study
+
+#: Columns of ``components``, in this order, where they apply.
+COLUMNS = (
+    "lc_robustness",
+    "lc_faithfulness",
+    "local_consistency",
+    "contrastiveness",
+    "gae",
+)
+
+
+class Scorer:
+    """Scores of a study's samples, filled in as maps arrive.
+
+    The map of an original must come before those of its perturbed states.
+
+    Parameters
+    ----------
+    study
+        What is explained.
+
+    Attributes
+    ----------
+    bad_map
+        (R,) samples one of whose maps is not finite.
+    empty
+        Number of originals and mosaics whose map has no positive value. Perturbed inputs are not
+        counted: where all features are zero, so are most methods' maps.
+    """
+
+    def __init__(self, study: Study) -> None:
+        rows, steps = len(study.samples), study.outputs.shape[2]
+        self._study = study
+        self._similarity = np.full((rows, 2, steps), np.nan)
+        self._faithfulness = np.full(rows, np.nan)
+        self._contrastiveness = np.full((rows, study.mosaics), np.nan)
+        self._originals: dict[int, Tensor] = {}
+        self._seen = np.zeros(rows, dtype=bool)
+        self._empty_original = np.zeros(rows, dtype=bool)
+        self._empty_mosaic = np.zeros((rows, study.mosaics), dtype=bool)
+        self.bad_map = np.zeros(rows, dtype=bool)
+
+    @property
+    def empty(self) -> int:
+        """Originals and mosaics without a positive value."""
+        return int(self._empty_original.sum() + self._empty_mosaic.sum())
+
+    def lacks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some rows whose original has not come yet, ascending."""
+        rows = np.unique(rows)
+        return rows[~self._seen[rows]]
+
+    def add(self, items: Items, maps: Tensor) -> None:
+        """Take maps (n, 1 or C, ...) of loaded items of the study."""
+        maps = positive_map(maps)
+        ends = maps.flatten(1)
+        # Maps that are not finite are NaN throughout.
+        self.bad_map[items.row[ends[:, 0].isnan().cpu().numpy()]] = True
+        empty = (ends.amax(1) == 0).cpu().numpy()
+        for part, where in (
+            (self._add_originals, items.state == 0),
+            (self._add_states, items.state > 0),
+            (self._add_mosaics, items.mosaic >= 0),
+        ):
+            if where.any():
+                chosen = torch.as_tensor(where, device=maps.device)
+                part(items[where], maps if where.all() else maps[chosen], empty[where])
+
+    def _add_originals(self, items: Items, a: Tensor, empty: NDArray[np.bool_]) -> None:
+        signs = self._study.impact_signs(items.row).to(a.device)
+        self._faithfulness[items.row] = _numpy(local_faithfulness(a, signs))
+        self._similarity[items.row, :, 0] = 1
+        self._empty_original[items.row] = empty
+        self._originals.update(zip(items.row.tolist(), a, strict=True))
+        self._seen[items.row] = True
+
+    def _add_states(self, items: Items, a: Tensor, empty: NDArray[np.bool_]) -> None:
+        del empty
+        rows, places = np.unique(items.row, return_inverse=True)
+        originals = torch.stack([self._originals[row].to(a.device) for row in rows.tolist()])
+        a_init = originals[torch.as_tensor(places.reshape(-1), device=a.device)]
+        self._similarity[items.row, items.order, items.state] = _numpy(similarity(a_init, a))
+
+    def _add_mosaics(self, items: Items, a: Tensor, empty: NDArray[np.bool_]) -> None:
+        assert self._study.mosaicking is not None
+        scores = self._study.quadrants(items).to(a.device, a.dtype)
+        block = self._study.mosaicking.protocol == "repository"
+        s = score_map(scores, a.shape[2:], centre_block=block)
+        self._contrastiveness[items.row, items.mosaic] = _numpy(contrastiveness(a, s))
+        self._empty_mosaic[items.row, items.mosaic] = empty
+
+    def forget(self, before: int) -> None:
+        """Let go of the originals of rows below one."""
+        for row in [row for row in self._originals if row < before]:
+            del self._originals[row]
+
+    def curves(self) -> dict[str, NDArray[Any]]:
+        """Curves along the trajectory, (R, T) each; see :attr:`GAE.curves`."""
+        outputs = torch.as_tensor(self._study.outputs)
+        difference = output_difference(outputs[:, LERF], outputs[:, MORF], outputs[:, LERF, 0])
+        return {
+            "output_lerf": outputs[:, LERF].numpy(),
+            "output_morf": outputs[:, MORF].numpy(),
+            "output_difference": difference.numpy(),
+            "similarity_lerf": self._similarity[:, LERF],
+            "similarity_morf": self._similarity[:, MORF],
+            "similarity_difference": self._similarity[:, LERF] - self._similarity[:, MORF],
+        }
+
+    def components(self, columns: tuple[str, ...]) -> pd.DataFrame:
+        """Scores of the samples, one row each, indexed by their place in the data set."""
+        values: dict[str, Tensor] = {}
+        if self._study.masking is not None:
+            curves = self.curves()
+            d_o = torch.as_tensor(curves["output_difference"][:, 1:])
+            d_a = torch.as_tensor(curves["similarity_difference"][:, 1:])
+            values["lc_robustness"] = local_robustness(d_o, d_a)
+            values["lc_faithfulness"] = torch.as_tensor(self._faithfulness)
+            values["local_consistency"] = local_consistency(
+                values["lc_robustness"], values["lc_faithfulness"]
+            )
+        if self._study.mosaics:
+            values["contrastiveness"] = torch.as_tensor(self._contrastiveness.mean(axis=1))
+        if len(values) == 4:
+            values["gae"] = global_attribution(
+                values["local_consistency"], values["contrastiveness"]
+            )
+        index = pd.Index(self._study.samples, name="sample")
+        chosen = {name: values[name].numpy() for name in COLUMNS if name in columns}
+        frame: pd.DataFrame = pd.DataFrame(chosen, index=index, dtype=float)
+        return frame
+
+
+def _numpy(values: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = values.double().cpu().numpy()
+    return array

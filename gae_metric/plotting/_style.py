@@ -1,0 +1,67 @@
+"""Size, type and colours that the figures share; nothing global is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+#: Width of one column of a two-column page, in inches.
+COLUMN_WIDTH = 3.4
+#: Sizes of type in points.
+TITLE, TEXT, SMALL = 8.0, 7.0, 6.0
+
+# Okabe and Ito's palette: told apart with any of the common kinds of colour vision.
+BLUE, ORANGE, GREEN, SKY, BLACK = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#000000"
+GRAY = "#767676"
+
+#: Positive against negative, white at zero; blue and red of this map differ in lightness too.
+SIGNED = "RdBu_r"
+#: Zero to one; perceptually even, and readable in gray.
+POSITIVE = "viridis"
+
+
+def figure(width: float, height: float) -> Figure:
+    """Return an empty figure (inches) that is not known to pyplot."""
+    return Figure(figsize=(width, height), dpi=200, layout="constrained")
+
+
+def line_axes(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
+    """Dress the axes of a line or bar plot."""
+    axes.set_title(title, fontsize=TEXT, loc="left")
+    axes.set_xlabel(x_label, fontsize=TEXT)
+    axes.set_ylabel(y_label, fontsize=TEXT)
+    axes.tick_params(labelsize=SMALL, length=2)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def image_axes(axes: Axes, title: str = "") -> None:
+    """Dress the axes of an image."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_linewidth(0.4)
+        spine.set_color(GRAY)
+    if title:
+        axes.set_title(title, fontsize=TEXT, pad=2)
+
+
+def as_picture(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Turn pixels (C, H, W) in [0, 1], C 1 or 3, into what ``imshow`` wants."""
+    values = np.asarray(pixels, dtype=np.float64)
+    if values.ndim != 3 or values.shape[0] not in (1, 3):
+        raise ValueError(
+            f"image: expected pixels of shape (1, H, W) or (3, H, W), got {values.shape}"
+        )
+    return np.moveaxis(np.broadcast_to(values, (3, *values.shape[1:])), 0, -1).clip(0, 1)
+
+
+def channel_sum(values: NDArray[Any], name: str) -> NDArray[np.float64]:
+    """Sum a map (C, H, W) or (H, W) over its channels: (H, W)."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim not in (2, 3):
+        raise ValueError(f"{name}: expected shape (C, H, W) or (H, W), got {array.shape}")
+    return array if array.ndim == 2 else array.sum(axis=0)

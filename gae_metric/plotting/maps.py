@@ -1,0 +1,92 @@
+"""A sheet of images, each with every method's map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gae_metric.plotting import _style
+
+__all__ = ["maps"]
+
+
+def maps(
+    images: NDArray[Any],
+    attributions: Mapping[str, NDArray[Any]],
+    labels: Sequence[str] | None = None,
+    title: str = "",
+    scores: Mapping[str, Sequence[float]] | None = None,
+) -> Figure:
+    """Draw images in rows, and each method's maps in a column.
+
+    Maps are summed over channels and scaled on their own: red is positive, blue negative, and the
+    0.5 % of strongest values are cut off.
+
+    Parameters
+    ----------
+    images
+        Pixels (N, C, H, W) in [0, 1].
+    attributions
+        Maps (N, C, H, W), (N, 1, H, W) or (N, H, W) by method.
+    labels
+        Text beside each image, such as its class.
+    title
+        Title of the figure.
+    scores
+        Numbers (N,) by method, written under its maps; methods may be missing.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        0.75 inches for each column and row, but at least one column's width.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or a method's maps are not of the images' number and size.
+
+    Examples
+    --------
+    >>> pixels = np.zeros((2, 3, 8, 8))
+    >>> sheet = maps(pixels, {"absLRP": pixels, "Random": pixels[:, :1]}, labels=["one", "two"])
+    >>> [axes.get_title() for axes in sheet.axes[:3]]
+    ['image', 'absLRP', 'Random']
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"images: expected pixels of shape (N, C, H, W), got {images.shape}")
+    rows, columns = len(images), 1 + len(attributions)
+    cell = max(0.75, _style.COLUMN_WIDTH / columns)
+    shape = images.shape[2] / images.shape[3]
+    text = 0.12 if scores else 0.0
+    figure = _style.figure(columns * cell, rows * (cell * shape + text) + 0.35)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for i, row in enumerate(panels):
+        row[0].imshow(_style.as_picture(images[i]))
+        _style.image_axes(row[0], "image" if i == 0 else "")
+        if labels is not None:
+            row[0].set_ylabel(labels[i], fontsize=_style.SMALL, labelpad=2)
+        for panel, (method, values) in zip(row[1:], attributions.items(), strict=True):
+            array = np.asarray(values)
+            if len(array) != rows or array.shape[-2:] != images.shape[2:]:
+                raise ValueError(
+                    f"attributions[{method!r}]: expected {rows} maps of size {images.shape[2:]}, "
+                    f"got {array.shape}"
+                )
+            summed = _style.channel_sum(array[i], f"attributions[{method!r}]")
+            if np.isfinite(summed).all():
+                strength = np.abs(summed)
+                limit = float(np.quantile(strength, 0.995)) or float(strength.max()) or 1.0
+                panel.imshow(summed, cmap=_style.SIGNED, vmin=-limit, vmax=limit)
+            else:
+                panel.text(0.5, 0.5, "not\nfinite", ha="center", va="center", fontsize=_style.SMALL)
+            _style.image_axes(panel, method if i == 0 else "")
+            if scores and method in scores:
+                panel.set_xlabel(f"{scores[method][i]:.3f}", fontsize=_style.SMALL, labelpad=1)
+    if title:
+        figure.suptitle(title, fontsize=_style.TITLE)
+    return figure

@@ -1,0 +1,154 @@
+"""From a photograph to a model's input, and back to something to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import functional as TF
+
+from gae_metric.errors import InputError
+
+__all__ = ["Crop", "Preprocessing", "square_crop", "timm_crop", "torchvision_crop"]
+
+Crop: TypeAlias = Callable[[Image.Image], Tensor]
+"""From an RGB image to pixels (3, H, W), either uint8 or floating point in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """A model's own preprocessing in two steps: resize and crop, then normalise.
+
+    Attributes
+    ----------
+    crop_to
+        Makes, for a side length in pixels, the function that resizes and crops.
+    size
+        Side of the model's square input in pixels.
+    mean, std
+        Per channel, subtracted and divided by after scaling to ``range``.
+    range
+        What black and white become before ``mean`` and ``std`` are applied.
+
+    Examples
+    --------
+    >>> gray = Image.new("RGB", (60, 48), (128, 128, 128))
+    >>> half = Preprocessing(square_crop, 32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    >>> x = half(gray)
+    >>> x.shape, round(float(x.mean()), 4)
+    ((3, 32, 32), 0.0039)
+    >>> round(float(half.to_display(x).mean()) * 255)
+    128
+    """
+
+    crop_to: Callable[[int], Crop]
+    size: int
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    range: tuple[float, float] = (0.0, 1.0)
+
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+        """Return the model's input (3, H, W) for an image of any mode."""
+        pixels = self.crop_to(self.size)(image.convert("RGB"))
+        values = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+        low, high = self.range
+        scaled = values.numpy() * (high - low) + low
+        mean, std = self._columns()
+        x: NDArray[np.float32] = ((scaled - mean) / std).astype(np.float32)
+        return x
+
+    def to_display(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """Undo the normalisation: inputs (..., 3, H, W) to pixels in [0, 1]."""
+        low, high = self.range
+        mean, std = self._columns()
+        pixels: NDArray[np.float32] = ((x * std + mean - low) / (high - low)).astype(np.float32)
+        return pixels.clip(0, 1)
+
+    def changed(
+        self,
+        size: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        range: Sequence[float] | None = None,
+    ) -> Preprocessing:
+        """Return a copy with some of it changed.
+
+        A ``range`` without ``mean`` and ``std`` means only that scaling: mean 0, deviation 1.
+
+        Raises
+        ------
+        InputError
+            If a value is not of the length or sign that makes sense.
+        """
+        new = self
+        if range is not None:
+            if len(range) != 2 or not range[0] < range[1]:
+                raise InputError(f"range: expected two ascending numbers, got {list(range)}")
+            low, high = float(range[0]), float(range[1])
+            new = replace(new, range=(low, high), mean=(0.0,) * 3, std=(1.0,) * 3)
+        if size is not None:
+            if size < 1:
+                raise InputError(f"size: expected a positive number of pixels, got {size}")
+            new = replace(new, size=size)
+        if mean is not None:
+            new = replace(new, mean=_per_channel("mean", mean))
+        if std is not None:
+            deviations = _per_channel("std", std)
+            if not all(value > 0 for value in deviations):
+                raise InputError(f"std: expected positive numbers, got {list(std)}")
+            new = replace(new, std=deviations)
+        return new
+
+    def _columns(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return mean and deviation, to be broadcast over positions."""
+        mean, std = (np.asarray(v, dtype=np.float32)[:, None, None] for v in (self.mean, self.std))
+        return mean, std
+
+
+def _per_channel(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    """Return three values, from three or from one."""
+    if len(values) not in (1, 3) or not np.isfinite(values).all():
+        raise InputError(f"{name}: expected one number or one per channel (3), got {list(values)}")
+    return tuple(float(value) for value in values) * (3 // len(values))
+
+
+def timm_crop(config: dict[str, Any], size: int) -> Crop:
+    """Return timm's evaluation transform for a data configuration, without its normalisation."""
+    from timm.data import create_transform
+
+    channels = config["input_size"][0]
+    transform: Crop = create_transform(
+        **{**config, "input_size": (channels, size, size)}, is_training=False, normalize=False
+    )
+    return transform
+
+
+def torchvision_crop(preset: Any, size: int) -> Crop:
+    """Return the resizing and cropping of the transform that torchvision's weights carry."""
+    crop, resize = preset.crop_size[0], preset.resize_size[0]
+
+    def transform(image: Image.Image) -> Tensor:
+        resized = TF.resize(
+            image, [round(resize * size / crop)], preset.interpolation, antialias=preset.antialias
+        )
+        pixels: Tensor = TF.pil_to_tensor(TF.center_crop(resized, [size, size]))
+        return pixels
+
+    return transform
+
+
+def square_crop(size: int) -> Crop:
+    """Return the function that takes the largest square in the middle and resizes it."""
+
+    def transform(image: Image.Image) -> Tensor:
+        square = TF.center_crop(image, [min(image.size)])
+        pixels: Tensor = TF.pil_to_tensor(square.resize((size, size), Image.Resampling.BICUBIC))
+        return pixels
+
+    return transform

@@ -1,0 +1,109 @@
+"""Weights from local safetensors files; nothing from a file is ever executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from gae_metric.errors import InputError
+
+__all__ = ["load_weights", "read_weights"]
+
+_SHOWN = 5
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a safetensors file; half-precision weights come back as float32.
+
+    Parameters
+    ----------
+    path
+        The file. What it is is told by its content, not by its name.
+
+    Returns
+    -------
+    Tensors by name, on the CPU.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is a pickle, or it is not a complete safetensors file.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(4)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"weights: cannot read {str(file)!r}: {reason}") from error
+    if start[:2] == b"PK" or start[:1] == b"\x80" or file.suffix == ".pkl":
+        raise InputError(
+            f"weights: {file.name} is a pickle (a .pth or .pt checkpoint), which can run any code "
+            "when it is loaded, so it is refused; convert it where you trust it:\n"
+            "  safetensors.torch.save_file(torch.load(FILE, weights_only=True), "
+            "'weights.safetensors')"
+        )
+    try:
+        tensors = load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"weights: {file.name} is not a safetensors file: {error}") from error
+    half = (torch.float16, torch.bfloat16)
+    return {key: t.float() if t.dtype in half else t for key, t in tensors.items()}
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a safetensors file into a model: all of its weights, and nothing but them.
+
+    Parameters
+    ----------
+    model
+        Receives the weights in place.
+    path
+        As in :func:`read_weights`. Batch norm's ``num_batches_tracked``, which no output depends
+        on, may be missing.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or names or shapes are not the model's; the model is then as it
+        was.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from safetensors.torch import save_file
+    >>> model = nn.Linear(2, 1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_file({"weight": torch.ones(1, 2).half(), "bias": torch.zeros(1)}, f"{folder}/w")
+    ...     load_weights(model, f"{folder}/w")
+    >>> model(torch.ones(1, 2)).item()
+    2.0
+    """
+    given, own = read_weights(path), model.state_dict()
+    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in given if key not in own]
+    shapes = [
+        f"{key} {tuple(given[key].shape)} where the model has {tuple(own[key].shape)}"
+        for key in own
+        if key in given and given[key].shape != own[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {what}: {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}"
+        for what, keys in (
+            ("missing from the file", missing),
+            ("not in the model", unexpected),
+            ("of another shape", shapes),
+        )
+        if keys
+    ]
+    if problems:
+        raise InputError(
+            f"weights: {Path(path).name} does not fit {type(model).__name__}: "
+            + "; ".join(problems)
+            + ". Options of the model, such as num_classes, are given with --model-arg"
+        )
+    model.load_state_dict(given, strict=False)
