@@ -131,9 +131,7 @@ def explain(
             return starts(logits, chosen.to(logits.device), begin)
 
         return combine(
-            _propagate(
-                model, chunk, start, rules, conserve, begin == "signed", on_unknown, output
-            ),
+            _propagate(model, chunk, start, rules, conserve, begin == "signed", on_unknown, output),
             begin,
         )
 

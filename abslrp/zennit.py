@@ -42,7 +42,7 @@ from torch import Tensor, nn
 
 try:
     from zennit.attribution import Gradient
-    from zennit.canonizers import Canonizer
+    from zennit.canonizers import AttributeCanonizer, Canonizer
     from zennit.composites import register_composite
     from zennit.core import Composite, Hook
     from zennit.layer import Sum
@@ -103,13 +103,39 @@ class EngineRule(Hook):  # type: ignore[misc]
                 self.rules, self.conserve, signed=bool((received < 0).any()), inputs=[leaf]
             ),
         ):
-            output = module.forward(leaf)
+            output = _run(module, leaf)
         (relevance,) = torch.autograd.grad(output, leaf, received.detach())
         return tuple(relevance if one.shape == relevance.shape else None for one in grad_input)
 
     def copy(self) -> EngineRule:
         """Return a hook of the same kind for another module."""
         return EngineRule(self.rules, self.conserve)
+
+
+def _run(module: nn.Module, input: Tensor) -> Tensor:
+    """Run a module's forward, the sum of two stacked tensors as the addition it stands for."""
+    if isinstance(module, Sum) and input.shape[module.dim] == 2:
+        first, second = input.unbind(module.dim)
+        return first + second
+    output: Tensor = module.forward(input)
+    return output
+
+
+class _Residuals(AttributeCanonizer):  # type: ignore[misc]
+    """Turns the additions of torchvision's ResNet blocks into modules, where none has yet."""
+
+    def __init__(self) -> None:
+        super().__init__(self._attributes)
+
+    @staticmethod
+    def _attributes(name: str, module: nn.Module) -> dict[str, Any] | None:
+        if "forward" in vars(module):  # another canonizer of the same kind was there first
+            return None
+        for canonizer in (ResNetBottleneckCanonizer(), ResNetBasicBlockCanonizer()):
+            attributes: dict[str, Any] | None = canonizer.attribute_map(name, module)
+            if attributes is not None:
+                return attributes
+        return None
 
 
 @register_composite("abslrp")
@@ -121,7 +147,7 @@ class AbsLRP(Composite):  # type: ignore[misc]
     conserve
         ``"operation"`` (default), ``"argument"`` or None (SPEC 1.3).
     canonizers
-        Applied beside those that turn the additions of torchvision's ResNets into modules,
+        Applied before those that turn the additions of torchvision's ResNets into modules,
         which are always there. A batch norm that a canonizer has merged passes relevance on.
     rules
         Rule set, or its name. The sets that merge batch norms (``"epsilon"``, ...) need
@@ -149,12 +175,10 @@ class AbsLRP(Composite):  # type: ignore[misc]
         self.rules = rule_set(rules) if isinstance(rules, str) else rules
         self.conserve = conserve
         given = list(canonizers or ())
-        # In any order they leave one forward per block, as both set the same.
-        given += [ResNetBottleneckCanonizer(), ResNetBasicBlockCanonizer()]
-        super().__init__(module_map=self.mapping, canonizers=given)
+        super().__init__(module_map=self.mapping, canonizers=[*given, _Residuals()])
 
     def mapping(self, context: dict[str, Any], name: str, module: nn.Module) -> Hook | None:
-        """Hook of a module, None for those whose gradient routes relevance."""
+        """Choose a module's hook, None for those whose gradient routes relevance."""
         if isinstance(module, Activation) and not list(module.children()):
             return Pass()
         if isinstance(module, BatchNorm) and _is_identity(module):

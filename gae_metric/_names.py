@@ -51,3 +51,22 @@ def lookup(argument: str, name: str, table: Mapping[str, T]) -> tuple[str, T]:
         if key.lower() == name.strip().lower():
             return key, value
     raise UnknownNameError(f"{argument}: unknown name {name!r}; {nearest(name, table)}")
+
+
+def two_lines(name: str, longest: int = 10) -> str:
+    """Break a long name near its middle, before a capital letter if it has one.
+
+    Examples
+    --------
+    >>> two_lines("IntegratedGradients").split()
+    ['Integrated', 'Gradients']
+    >>> two_lines("Contrastiveness").split()
+    ['Contras-', 'tiveness']
+    """
+    if len(name) <= longest:
+        return name
+    places = [i for i in range(2, len(name)) if name[i].isupper() or name[i - 1] == ":"]
+    if not places:
+        return f"{name[: len(name) // 2]}-\n{name[len(name) // 2 :]}"
+    middle = min(places, key=lambda i: abs(i - len(name) / 2))
+    return f"{name[:middle]}\n{name[middle:]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,7 +70,11 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
         if accepted.get("baselines") is not None:
             options.setdefault("baselines", torch.zeros_like(x[:1]))
         maps = []
-        with _seeded(seed):
+        with _seeded(seed), warnings.catch_warnings():
+            # Captum tells of what it does and undoes.
+            warnings.filterwarnings(
+                "ignore", "Input Tensor|Setting (forward|backward)", UserWarning
+            )
             attribution = method(model)
             for start in range(0, len(x), batch_size):
                 chunk = slice(start, start + batch_size)

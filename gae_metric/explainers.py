@@ -16,7 +16,6 @@ torch.Size([2, 3, 2, 2])
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -28,6 +27,7 @@ import abslrp
 from gae_metric import gradcam as _gradcam
 from gae_metric._chunks import Array, as_input, chunked, gradient, like, selected
 from gae_metric._names import lookup
+from gae_metric.noise import content_generator
 
 __all__ = [
     "EXPLAINERS",
@@ -256,14 +256,8 @@ def random_map(
     True
     """
     x = inputs.detach().cpu().numpy() if isinstance(inputs, Tensor) else np.asarray(inputs)
-    key = str(int(seed)).encode()
-    maps = np.empty(x.shape)
-    for i, sample in enumerate(x):
-        content = np.ascontiguousarray(sample, dtype=np.float32).tobytes()
-        digest = hashlib.blake2b(content, digest_size=16, key=key).digest()
-        maps[i] = np.random.default_rng(int.from_bytes(digest, "little")).standard_normal(
-            sample.shape
-        )
+    draws = [content_generator(sample, seed).standard_normal(sample.shape) for sample in x]
+    maps = np.stack(draws) if draws else np.empty(x.shape)
     result: Array = like(torch.from_numpy(maps), inputs)
     return result
 

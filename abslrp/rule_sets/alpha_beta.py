@@ -6,7 +6,8 @@
 
 - a bias counts in the sum of its own sign; both sums are moved away from 0 by epsilon;
 - a batch norm directly behind a linear layer or a convolution is one layer with it, so that a
-  negative gamma swaps the signs of the contributions; any other norm passes relevance unchanged;
+  negative gamma swaps the signs of the contributions; any other norm passes relevance unchanged
+  (on the eps that Zennit leaves in a merged norm see :mod:`abslrp.rule_sets.epsilon`);
 - sums without parameters (residual additions, average pooling, interpolation) are in proportion
   to the signed contributions, as in LRP-epsilon (Zennit's ``Norm``), not split by sign; max
   pooling is to the winner; activations pass.
@@ -93,6 +94,8 @@ def build(
         raise ValueError(
             f"alpha, beta: expected beta >= 0 and alpha - beta = 1, got {alpha} and {beta}"
         )
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon: expected a number >= 0, got {epsilon}")
 
     def linear_map(operation: Operation, call: LinearMap) -> Backward:
         nonnegative = operation.is_nonnegative(call.input)
@@ -140,7 +143,7 @@ def _coefficients(
     beta: float,
     epsilon: float,
 ) -> tuple[Tensor, Tensor | None]:
-    """What ``(x_i w_ij)+`` and ``(x_i w_ij)-`` are multiplied by, per unit of relevance."""
+    """Return the factors of ``(x_i w_ij)+`` and ``(x_i w_ij)-`` per unit of relevance."""
     high, low = sums
     scale, shift = merged.scale, merged.shift
     if scale is None or shift is None:

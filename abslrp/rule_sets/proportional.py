@@ -25,21 +25,36 @@ from abslrp.transposes import transpose_of
 EPSILON = 1e-6
 """Stabiliser of the LRP rule sets, Zennit's default."""
 
-Stabilise = Callable[[Tensor], Tensor]
+Inverse = Callable[[Tensor], Tensor]
 
 
-def stabiliser(epsilon: float) -> Stabilise:
-    """Return ``h -> h + epsilon * sign(h)`` with ``sign(0) = 1``.
+def inverse_of(epsilon: float) -> Inverse:
+    """Return ``h -> 1 / (h + epsilon * sign(h))`` with ``sign(0) = 1``, and 0 for 1 / 0.
+
+    Raises
+    ------
+    ValueError
+        If ``epsilon`` is negative.
 
     Examples
     --------
     >>> import torch
-    >>> stabiliser(0.5)(torch.tensor([1.0, 0.0, -1.0])).tolist()
-    [1.5, 0.5, -1.5]
+    >>> inverse_of(0.5)(torch.tensor([1.5, 0.0, -1.5])).tolist()
+    [0.5, 2.0, -0.5]
     """
-    if epsilon < 0:
+    if not epsilon >= 0:
         raise ValueError(f"epsilon: expected a number >= 0, got {epsilon}")
-    return lambda h: h + torch.where(h < 0, -epsilon, epsilon)
+
+    def inverse(h: Tensor) -> Tensor:
+        wide = h.detach().to(torch.promote_types(h.dtype, torch.float32))
+        result = torch.where(wide < 0, wide - epsilon, wide + epsilon).reciprocal_()
+        if epsilon == 0:
+            result.masked_fill_(wide == 0, 0)
+        # Half precision ends at 65504.
+        largest = torch.finfo(h.dtype).max
+        return result if wide.dtype == h.dtype else result.clamp_(-largest, largest).to(h.dtype)
+
+    return inverse
 
 
 def passing_norm(operation: Operation, norm: Norm) -> Backward:
@@ -71,29 +86,28 @@ def make(
     A rule set that does its own conservation. It is not published yet.
     """
     rules = RuleSet(name, COMMON, conserves=False)
-    stabilise = stabiliser(epsilon)
+    inverse_to = inverse_of(epsilon)
     linear_maps.register(rules, linear_rule)
     normalization.register(rules, norm_rule)
-    _sums(rules, stabilise)
-    _products(rules, linear_rule, stabilise)
-    _linear_functions(rules, stabilise)
-    _softmax(rules, stabilise)
+    _sums(rules, inverse_to)
+    _products(rules, linear_rule, inverse_to)
+    _linear_functions(rules, inverse_to)
+    _softmax(rules, inverse_to)
     return rules
 
 
-def _sums(rules: RuleSet, stabilise: Stabilise) -> None:
+def _sums(rules: RuleSet, inverse_to: Inverse) -> None:
     def terms(operation: Operation, given: list[tuple[Any, float]]) -> Backward:
         """``R_a = a / (h + epsilon) R``; a constant counts in h only."""
         parts = [
-            # An addition in place overwrites its first operand.
-            (term.detach().clone() if operation.inplace else term.detach()) * sign
+            term * sign  # a copy: an addition in place overwrites its first operand
             for term, sign in given
             if operation.is_active(term)
         ]
         whole = operation.forward()
         if len(parts) == len(given) and all(sign > 0 for _, sign in given):
             operation.keeps_sign()
-        inverse = stabilise(whole.detach()).reciprocal_()
+        inverse = inverse_to(whole)
         gains = [(part * inverse, part.shape) for part in parts]
         return lambda relevance: tuple(
             unbroadcast(relevance * gain, shape) for gain, shape in gains
@@ -112,7 +126,7 @@ def _sums(rules: RuleSet, stabilise: Stabilise) -> None:
         return terms(operation, [(input, -alpha), (other, 1.0)])
 
 
-def _products(rules: RuleSet, linear_rule: LinearRule, stabilise: Stabilise) -> None:
+def _products(rules: RuleSet, linear_rule: LinearRule, inverse_to: Inverse) -> None:
     @rules.rule(spellings("matmul", "mm", "bmm", "mv", "dot", inplace=False))
     def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
         """Half of the relevance to each operand, with the other as weights."""
@@ -123,8 +137,8 @@ def _products(rules: RuleSet, linear_rule: LinearRule, stabilise: Stabilise) -> 
                 f"{operation.name}: a product of two activations needs two axes each, got shapes "
                 f"{tuple(input.shape)} and {tuple(other.shape)}"
             )
-        a, b = input.detach(), other.detach()
-        inverse = stabilise(operation.forward().detach()).mul_(2).reciprocal_()
+        a, b = input, other.detach()
+        inverse = inverse_to(operation.forward()) / 2
 
         def backward(relevance: Tensor) -> tuple[Tensor, Tensor]:
             s = relevance * inverse
@@ -134,7 +148,7 @@ def _products(rules: RuleSet, linear_rule: LinearRule, stabilise: Stabilise) -> 
 
     @rules.rule(spellings("mul", "multiply"), Tensor.__rmul__)
     def mul(operation: Operation, input: Any, other: Any) -> Backward:
-        """A constant factor: unchanged. Two activations (a gate): half to each."""
+        """Pass relevance of a constant's factor unchanged; of a gate, give half to each operand."""
         if not (operation.is_active(input) and operation.is_active(other)):
             return multiplication.mul(operation, input, other)
         shapes = input.shape, other.shape
@@ -143,11 +157,11 @@ def _products(rules: RuleSet, linear_rule: LinearRule, stabilise: Stabilise) -> 
         return lambda relevance: tuple(unbroadcast(relevance / 2, shape) for shape in shapes)
 
 
-def _linear_functions(rules: RuleSet, stabilise: Stabilise) -> None:
+def _linear_functions(rules: RuleSet, inverse_to: Inverse) -> None:
     def linear(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
         """``R = x W^T (R / (h + epsilon))`` by the function's own transpose."""
-        x = input.detach()
-        inverse = stabilise(operation.forward().detach()).reciprocal_()
+        x = input
+        inverse = inverse_to(operation.forward())
         transpose = transpose_of(operation.function, input, args, kwargs)
         return lambda relevance: (transpose(relevance * inverse).mul(x),)
 
@@ -159,14 +173,14 @@ def _linear_functions(rules: RuleSet, stabilise: Stabilise) -> None:
     rules.rule(F.interpolate)(linear)
 
 
-def _softmax(rules: RuleSet, stabilise: Stabilise) -> None:
+def _softmax(rules: RuleSet, inverse_to: Inverse) -> None:
     @rules.rule(spellings("softmax", inplace=False))
     def softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
         """``R_x = x (R - p sum(R))``, its first-order expansion (Achtibat et al. 2024)."""
         operation.output_nonnegative = True
         probability = operation.forward().detach()
         # What a mask sets to -inf has probability 0 and takes no part.
-        x = torch.where(torch.isfinite(input), input, 0).detach()
+        x = torch.where(torch.isfinite(input), input, 0)
         axis = kwargs.get("dim", args[0] if args else -1)
 
         def backward(relevance: Tensor) -> tuple[Tensor]:
@@ -177,5 +191,5 @@ def _softmax(rules: RuleSet, stabilise: Stabilise) -> None:
     @rules.rule(spellings("log_softmax", inplace=False))
     def log_softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
         """``x - constant``, the logarithm of the denominator being a bias."""
-        gain = input.detach() / stabilise(operation.forward().detach())
+        gain = input * inverse_to(operation.forward())
         return lambda relevance: (relevance * gain,)

@@ -28,7 +28,7 @@ def sums(call: LinearMap, *, nonnegative: bool) -> Sums:
     >>> [one.item() for one in sums(call, nonnegative=True)]
     [3.0, -2.0]
     """
-    x, plus, minus = call.input.detach(), call.weight.clamp(min=0), call.weight.clamp(max=0)
+    x, plus, minus = call.input, call.weight.clamp(min=0), call.weight.clamp(max=0)
     if nonnegative:
         return Sums(call.forward(x, plus), call.forward(x, minus))
     high, low = x.clamp(min=0), x.clamp(max=0)
@@ -42,7 +42,7 @@ def gather(
     call: LinearMap, positive: Tensor, negative: Tensor | None, *, nonnegative: bool
 ) -> Tensor:
     """Relevance of the input: ``R_i = sum_j (x_i w_ij)+ positive_j + (x_i w_ij)- negative_j``."""
-    x, plus, minus = call.input.detach(), call.weight.clamp(min=0), call.weight.clamp(max=0)
+    x, plus, minus = call.input, call.weight.clamp(min=0), call.weight.clamp(max=0)
     result = call.transpose(positive, plus)
     if negative is not None:
         result = result + call.transpose(negative, minus)

@@ -71,12 +71,13 @@ def own_contrast(rules: str | RuleSet) -> Start:
     >>> own_contrast("absLRP"), own_contrast("epsilon"), own_contrast("cRAP")
     ('streams', None, 'difference')
     """
-    given = table = rule_set(rules) if isinstance(rules, str) else rules
+    given = rule_set(rules) if isinstance(rules, str) else rules
+    if not isinstance(given, RuleSet):
+        raise ValueError(f"rules: expected a name or a RuleSet, got {type(given).__name__}")
+    table: RuleSet | None = given
     while table is not None:
         if RULE_SETS.get(table.name) is table:
             return _PUBLISHED.get(table.name)
-        if table.base is None:
-            break
         table = table.base
     return "streams" if given.conserves else None
 
@@ -87,6 +88,10 @@ def starts(logits: Tensor, targets: Tensor, contrast: Start) -> Tensor:
     ``"difference"`` starts as ``"streams"`` does: from one-hot(target), and from
     ``(1 - one-hot(target)) / (N - 1)``, the same total spread over the other classes.
     """
+    if contrast not in ("streams", "signed", "difference", None):
+        raise ValueError(
+            f"contrast: expected 'streams', 'signed', 'difference', None or 'own', got {contrast!r}"
+        )
     if contrast != "difference":
         return contrasts.starts(logits, targets, contrast)
     if logits.shape[1] < 2:

@@ -60,25 +60,19 @@ def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
             f"{operation.name}: a product of two activations needs two axes each, got shapes "
             f"{tuple(input.shape)} and {tuple(other.shape)}"
         )
-    a_plus = input if left else input.clamp(min=0)
-    b_plus = other if right else other.clamp(min=0)
-    if left or right:
 
-        def one_signed(relevance: Tensor) -> tuple[Tensor, Tensor]:
-            s = relevance * inverse
-            return (
-                unbroadcast((s @ b_plus.mT) * a_plus, input.shape),
-                unbroadcast((a_plus.mT @ s) * b_plus, other.shape),
-            )
-
-        return one_signed
-    a_minus, b_minus = input.clamp(max=0), other.clamp(max=0)
-
-    def signed(relevance: Tensor) -> tuple[Tensor, Tensor]:
+    # The operands' signed parts are made here, not kept: q, k and v share the memory of the
+    # projection they are views of.
+    def backward(relevance: Tensor) -> tuple[Tensor, Tensor]:
         s = relevance * inverse
-        return (
-            unbroadcast((s @ b_plus.mT) * a_plus + (s @ b_minus.mT) * a_minus, input.shape),
-            unbroadcast((a_plus.mT @ s) * b_plus + (a_minus.mT @ s) * b_minus, other.shape),
-        )
+        a_plus = input if left else input.clamp(min=0)
+        b_plus = other if right else other.clamp(min=0)
+        to_input = (s @ b_plus.mT).mul_(a_plus)
+        to_other = (a_plus.mT @ s).mul_(b_plus)
+        if not (left or right):
+            a_minus, b_minus = input.clamp(max=0), other.clamp(max=0)
+            to_input += (s @ b_minus.mT).mul_(a_minus)
+            to_other += (a_minus.mT @ s).mul_(b_minus)
+        return unbroadcast(to_input, input.shape), unbroadcast(to_other, other.shape)
 
-    return signed
+    return backward

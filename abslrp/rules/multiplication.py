@@ -9,7 +9,6 @@ from torch import Tensor
 from abslrp.linear_maps import unbroadcast
 from abslrp.operation import Operation, passes
 from abslrp.registry import ABSLRP, COMMON, Backward, spellings
-from abslrp.rules.absolute import gain
 
 
 def _scaled(operation: Operation, active: Tensor, other: Any) -> Backward:
@@ -33,7 +32,7 @@ def mul(operation: Operation, input: Any, other: Any) -> Backward:
     shapes = input.shape, other.shape
     operation.keeps_sign()
     output = operation.forward()
-    share = output.clamp(min=0).mul_(gain(output))
+    share = (output > 0).to(output.dtype)
 
     def backward(relevance: Tensor) -> tuple[Tensor, ...]:
         each = relevance * share

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
-__all__ = ["linear_imputation"]
+__all__ = ["linear_imputation", "noisy_linear_imputation"]
 
 #: (row offset, column offset, weight) of four of the eight neighbours; the others mirror them.
 _NEIGHBOURS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
@@ -57,14 +57,14 @@ def linear_imputation(
     """
     if image.ndim != 3 or removed.shape != image.shape[1:] or removed.dtype != np.bool_:
         raise ValueError(
-            "removed must be a boolean mask of shape (H, W) for an image of shape (C, H, W), "
-            f"got {removed.dtype} {removed.shape} for {image.shape}"
+            "removed: expected a boolean mask (H, W) of an image (C, H, W), got "
+            f"{removed.dtype} {removed.shape} for {image.shape}"
         )
     imputed = image.astype(np.float64)
     if not removed.any():
         return imputed
     if removed.all():
-        raise ValueError("removed must leave at least one pixel to impute from, got every pixel")
+        raise ValueError("removed: expected a pixel that stays, to impute from, got all removed")
     height, width = removed.shape
     order, laplacian = _grid(height, width)
     pixels = imputed.reshape(len(image), -1)[:, order]
@@ -84,6 +84,41 @@ def linear_imputation(
     )
     solution = factors.solve(-(rows @ pixels.T))
     imputed.reshape(len(image), -1)[:, order[unknown]] = solution.T
+    return imputed
+
+
+def noisy_linear_imputation(
+    image: NDArray[np.floating],
+    removed: NDArray[np.bool_],
+    noise: float,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Impute as :func:`linear_imputation` and add Gaussian noise to the imputed pixels.
+
+    Parameters
+    ----------
+    image, removed
+        As in :func:`linear_imputation`.
+    noise
+        Standard deviation of the noise.
+    rng
+        Source of the noise. A field over the whole image is drawn, of which the removed pixels get
+        theirs, so that a pixel's noise does not depend on which others are removed.
+
+    Returns
+    -------
+    ndarray
+        (C, H, W), float64.
+
+    Examples
+    --------
+    >>> image, removed = np.zeros((1, 1, 3)), np.array([[False, True, False]])
+    >>> noisy_linear_imputation(image, removed, 0.1, np.random.default_rng(0)).round(3)
+    array([[[ 0.   , -0.013,  0.   ]]])
+    """
+    imputed = linear_imputation(image, removed)
+    if noise > 0 and removed.any():
+        imputed += noise * rng.standard_normal(image.shape) * removed
     return imputed
 
 

@@ -24,8 +24,8 @@ def _resnet() -> nn.Module:
 
 
 def _vit() -> nn.Module:
-    return VisionTransformer(
-        img_size=CANVAS, patch_size=6, num_classes=CLASSES, embed_dim=96, depth=4, num_heads=4)
+    import json, os
+    return VisionTransformer(**(dict(img_size=CANVAS, patch_size=6, num_classes=CLASSES, embed_dim=96, depth=4, num_heads=4) | json.loads(os.environ.get("VIT","{}"))))
 B={"vgg":_vgg,"resnet":_resnet,"vit":_vit}
 def build(name, seed=0):
     with torch.random.fork_rng(devices=[]):

@@ -11,16 +11,8 @@ Nothing here knows Quantus, explainers or metrics: tensors in, tensors out.
 torch.Size([2, 2, 4])
 """
 
-from gae_metric.functional.masking import (
-    LERF,
-    MORF,
-    MaskValue,
-    Schedule,
-    Trajectory,
-    mask_baseline,
-    masked_inputs,
-    masking_trajectory,
-)
+from gae_metric.functional.baseline import MaskValue, mask_baseline, masked_inputs
+from gae_metric.functional.masking import LERF, MORF, Schedule, Trajectory, masking_trajectory
 from gae_metric.functional.mosaic import (
     Interpolation,
     MosaicPlan,

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gae_metric.functional.precision import EPSILON, at_least_single, wide_dtype
@@ -17,11 +15,8 @@ from gae_metric.functional.selection import highest
 __all__ = [
     "LERF",
     "MORF",
-    "MaskValue",
     "Schedule",
     "Trajectory",
-    "mask_baseline",
-    "masked_inputs",
     "masking_trajectory",
 ]
 
@@ -30,8 +25,6 @@ LERF, MORF = 0, 1
 
 Schedule = Literal["reranked", "uniform"]
 SCHEDULES: tuple[Schedule, ...] = ("reranked", "uniform")
-#: A number, ``"mean"``, ``"blur"``, or values that broadcast to one sample.
-MaskValue = float | Literal["mean", "blur"] | ArrayLike
 #: States fit a byte, with one value left for "never masked".
 MAX_STEPS = 255
 
@@ -70,97 +63,6 @@ class Trajectory:
     targets: Tensor
     finite: Tensor
     impacts: Tensor | None = None
-
-
-def mask_baseline(x: Tensor, mask_value: MaskValue = 0.0) -> Tensor:
-    """Values that masked features take.
-
-    Parameters
-    ----------
-    x
-        (B, C, ...) inputs.
-    mask_value
-        A number; ``"mean"``, the mean of the sample's channel; ``"blur"``, the sample blurred by a
-        Gaussian with a standard deviation of 1/22.4 of its shortest side (10 pixels of 224); or an
-        array that broadcasts to one sample.
-
-    Returns
-    -------
-    Tensor
-        Values that broadcast to ``x``, of its dtype and device.
-
-    Raises
-    ------
-    ValueError
-        If ``mask_value`` is none of these, not finite, or needs positions that ``x`` lacks.
-
-    Examples
-    --------
-    >>> mask_baseline(torch.tensor([[[1.0, 3.0], [0.0, 1.0]]]), "mean")
-    tensor([[[2.0000],
-             [0.5000]]])
-    """
-    if isinstance(mask_value, str):
-        if mask_value not in ("mean", "blur"):
-            raise ValueError(
-                f'mask_value: expected a number, "mean", "blur" or an array, got {mask_value!r}'
-            )
-        positions = tuple(range(2, x.ndim))
-        if not positions:
-            raise ValueError(
-                f'mask_value: "{mask_value}" is over the positions of a channel, which samples of '
-                f"shape {tuple(x.shape[1:])} do not have; give the values as an array"
-            )
-        if mask_value == "mean":
-            return x.mean(dim=positions, keepdim=True)
-        from scipy.ndimage import gaussian_filter
-
-        sigma = min(x.shape[2:]) / 22.4
-        blurred = gaussian_filter(at_least_single(x).cpu().numpy(), sigma, axes=positions)
-        return torch.as_tensor(blurred).to(x)
-    values = np.asarray(mask_value.cpu() if isinstance(mask_value, Tensor) else mask_value)
-    if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
-        raise ValueError(f"mask_value: expected finite numbers, got {mask_value!r}")
-    try:
-        np.broadcast_to(values, tuple(x.shape[1:]))
-    except ValueError:
-        raise ValueError(
-            f"mask_value: expected an array that broadcasts to one sample, {tuple(x.shape[1:])}, "
-            f"got shape {values.shape}"
-        ) from None
-    return torch.as_tensor(values).to(x)
-
-
-def masked_inputs(
-    x: Tensor, masked_from: Tensor, state: int | Tensor, baseline: Tensor | float = 0.0
-) -> Tensor:
-    """Mask inputs as they are at a state of the trajectory.
-
-    Parameters
-    ----------
-    x
-        (B, ...) inputs.
-    masked_from
-        uint8 (B, ...) of one order, see :class:`Trajectory`.
-    state
-        State, or the states of the B samples.
-    baseline
-        What masked features become, see :func:`mask_baseline`.
-
-    Returns
-    -------
-    Tensor
-        (B, ...), a new tensor.
-
-    Examples
-    --------
-    >>> masked_inputs(torch.ones(1, 3), torch.tensor([[1, 2, 3]], dtype=torch.uint8), 2)
-    tensor([[0., 0., 1.]])
-    """
-    if isinstance(state, Tensor):
-        state = state.reshape(-1, *[1] * (x.ndim - 1))
-    value = baseline if isinstance(baseline, Tensor) else x.new_tensor(baseline)
-    return torch.where(masked_from > state, x, value)
 
 
 def masking_trajectory(
@@ -225,10 +127,31 @@ def masking_trajectory(
             [10.,  6.,  1.,  0.]], dtype=torch.float64)
     """
     _check(x, targets, steps, schedule)
+    value = baseline if isinstance(baseline, Tensor) else x.new_tensor(baseline)
+    with torch.inference_mode(False), torch.no_grad():
+        # Tensors made in inference mode cannot take part in a gradient.
+        return _run(
+            model,
+            x.clone() if x.is_inference() else x.detach(),
+            targets.clone() if targets.is_inference() else targets,
+            steps,
+            schedule,
+            value.clone() if value.is_inference() else value,
+            keep_impacts,
+        )
+
+
+def _run(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    targets: Tensor,
+    steps: int,
+    schedule: Schedule,
+    value: Tensor,
+    keep_impacts: bool,
+) -> Trajectory:
     rows, features = len(x), x[0].numel()
     wide = wide_dtype(x.device)
-    value = baseline if isinstance(baseline, Tensor) else x.new_tensor(baseline)
-    value = value.expand_as(x) if value.ndim == x.ndim else value.expand(x.shape[1:])[None]
     value = value.expand_as(x)
 
     masked_from = torch.full((2, rows, features), steps, dtype=torch.uint8, device=x.device)
@@ -298,7 +221,7 @@ def _evaluate(
     model: Callable[[Tensor], Tensor], x: Tensor, targets: Tensor, baseline: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (B, K), the target's output (B,) and impacts (B, D), not scaled."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
         # A copy, for models that overwrite their input.
         logits = model(leaf.clone())

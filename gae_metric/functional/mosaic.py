@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as nnf
 
@@ -95,7 +95,7 @@ def mosaics(x: Tensor, indices: ArrayLike, interpolation: Interpolation = "neare
     tensor([[3., 2.],
             [1., 0.]])
     """
-    rows = torch.as_tensor(np.asarray(indices), device=x.device)
+    rows = torch.tensor(np.asarray(indices), device=x.device)
     shape = x.shape[2:]
     result = x.new_empty((len(rows), *x.shape[1:]))
     for k, place in enumerate(quadrants(shape)):
@@ -198,5 +198,4 @@ def _everywhere(place: tuple[slice, ...]) -> tuple[slice, ...]:
 
 
 def _integers(values: ArrayLike, device: torch.device) -> Tensor:
-    array: NDArray[np.int64] = np.asarray(values, dtype=np.int64)
-    return torch.as_tensor(array, device=device)
+    return torch.tensor(np.asarray(values, dtype=np.int64), device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -205,9 +206,16 @@ class AttributionMetric(Metric):  # type: ignore[misc]
         masking, mosaicking = self._masking(), self._mosaicking()
         if mosaicking is not None:
             mosaicking.check(data)
-        if self.needs_states or mosaicking is not None or given is None:
-            check_given_maps(self.name, explain_func, options, data, given)
         with _on_device(model, data.device):
+            given = check_given_maps(
+                self.name,
+                explain_func,
+                options,
+                data,
+                given,
+                enough=not (self.needs_states or self.shows),
+                quiet=self._disable_warnings or not self.needs_originals,
+            )
             study = Study(
                 data,
                 masking,
@@ -219,9 +227,13 @@ class AttributionMetric(Metric):  # type: ignore[misc]
         self._keep(study, scorer)
         if not self._disable_warnings:
             scores = self.components[self.columns[-1]].to_numpy()
-            warn_of(self.name, study, scorer, scores)
+            warn_of(self.name, study, scorer, scores, "lc_robustness" in self.columns)
             if softmax:
-                warn_of_softmax(self.name)
+                warnings.warn(
+                    f"softmax: True has no effect, as {self.name} is defined on logits",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
         return self._finish()
 
     def _explain(self, study: Study, given: Tensor | None) -> Scorer:
@@ -342,7 +354,9 @@ class AttributionMetric(Metric):  # type: ignore[misc]
         print((type(self).__doc__ or "").partition("Parameters\n")[0].strip())
 
     def _plot(self, *args: Any, **kwargs: Any) -> None:
-        plot_scores(*args or (self.components,), **kwargs)
+        if not args:
+            kwargs.setdefault("results", self.components)
+        plot_scores(*args, **kwargs)
 
 
 @contextmanager

@@ -18,10 +18,10 @@ __all__ = ["Contrastiveness"]
 
 
 class Contrastiveness(AttributionMetric):
-    """Contrastiveness (C): does the map point at the class that is explained, and at no other?
+    """Contrastiveness (C): whether the map points at the explained class, and at no other.
 
-    Each sample is put into a mosaic with three others; the score is the mean, over the mosaic's
-    map for the sample's class, of a score map that is 1 in the sample's quadrant and, in the others,
+    Each sample is put into a mosaic with three others. The score is the mean, over the mosaic's map
+    for the sample's class, of a score map that is 1 in the sample's quadrant and, in the others,
     grows with how much of their class the model sees in the sample (eq. 17). Higher is better; in
     [0, 1].
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 from quantus.helpers.enums import DataType, EvaluationCategory
 
-from gae_metric.functional.masking import MaskValue, Schedule
+from gae_metric.functional.baseline import MaskValue
+from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.plan import MosaicPlan
 from gae_metric.metrics.base import IMAGES_AND_SERIES, AttributionMetric, Targets
@@ -19,7 +20,7 @@ __all__ = ["GAE"]
 
 
 class GAE(AttributionMetric):
-    """Global Attribution Evaluation (GAE): is a map faithful, robust and contrastive at once?
+    """Global Attribution Evaluation (GAE): whether a map is faithful, robust and contrastive.
 
     The product of :class:`LocalConsistency` and :class:`Contrastiveness` of each sample (eq. 18).
     Higher is better; in [0, 1]. Random, constant and plain gradient maps score about 0.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import quantus
@@ -41,37 +42,86 @@ def check_given_maps(
     options: Mapping[str, Any],
     data: Data,
     given: Tensor | None,
-) -> None:
-    """Refuse maps that were made elsewhere, where an explainer is needed.
+    *,
+    enough: bool,
+    quiet: bool,
+) -> Tensor | None:
+    """Decide whether given maps may stand for those of an explainer.
 
     ``quantus.evaluate`` passes ``quantus.explain`` for methods that were given as arrays, with the
     method's name. That name tells it where quantus has no such method. Where it has, the map of one
     sample is explained again: it must be the given one, unless the explainer is random.
 
+    Parameters
+    ----------
+    metric
+        Its name.
+    explain_func, options
+        The explainer and its keyword arguments.
+    data
+        The model and the samples.
+    given
+        Maps of the samples.
+    enough
+        Whether the metric needs no maps but those.
+    quiet
+        Whether not to warn.
+
+    Returns
+    -------
+    Tensor or None
+        ``given``; None where explain_func is to be asked instead.
+
     Raises
     ------
     ValueError
-        If ``explain_func`` is missing, not callable, or not what made ``given``.
+        If ``explain_func`` is needed and missing, not callable, or not what made ``given``.
+
+    Warns
+    -----
+    RuntimeWarning
+        If ``given`` are plain gradients in the place of another method's maps, which is what
+        ``quantus.evaluate`` (0.6.0) computes for a dictionary without ``method``.
     """
     if explain_func is not None and not callable(explain_func):
         raise ValueError(f"explain_func: expected a callable, got {type(explain_func).__name__}")
     reason = _unusable(explain_func, options)
-    if reason is None and given is not None and explain_func is quantus.explain:
-        reason = _made_elsewhere(options, data, given)
-    if reason is None:
-        return
     if given is None:
-        raise ValueError(f"explain_func: {metric} needs a function that explains; {reason}")
+        if reason is not None:
+            raise ValueError(f"explain_func: {metric} needs a function that explains; {reason}")
+        return None
+    if reason is None and explain_func is quantus.explain:
+        origin = _origin(options, data, given)
+        if origin == "gradient":
+            method = options["method"]
+            if not quiet:
+                warnings.warn(
+                    f"a_batch: {metric} explains x_batch again with method {method!r}: a_batch "
+                    "holds plain gradients, which quantus.evaluate computes if the method's "
+                    f"dictionary has no 'method': {method!r}",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            return None
+        if origin == "other":
+            reason = (
+                "they are not the maps that quantus.explain gives with method "
+                f"{options.get('method', 'Gradient')!r}"
+            )
+    if reason is None or enough:
+        return given
     raise ValueError(
-        f"a_batch: {metric} cannot be computed from maps of x_batch alone, as it also needs maps of "
-        f"inputs that are made from them, and {reason}. Pass the function that made the maps as "
-        "explain_func (in quantus.evaluate, as the method's value), or, for maps made by another "
-        "tool, have it explain a probe set: gae_metric.ProbeSet, or `gae-metric probe` and "
-        "`gae-metric score`. LocalFaithfulness needs no more than a_batch"
+        f"a_batch: {metric} cannot be computed from maps of x_batch alone, as it also needs maps "
+        f"of inputs that are made from it, and {reason}. Pass the function that made the maps as "
+        "explain_func (in quantus.evaluate, as the method's value; a dictionary must have the name "
+        "of quantus.explain's method), or, for maps made by another tool, have it explain a probe "
+        "set: gae_metric.ProbeSet, or `gae-metric probe` and `gae-metric score`. "
+        "LocalFaithfulness needs no more than a_batch"
     )
 
 
 def _unusable(explain_func: Callable[..., Any] | None, options: Mapping[str, Any]) -> str | None:
+    """Say why an explain_func cannot explain anything, or return None."""
     if explain_func is None:
         return "no explain_func was given"
     method = options.get("method")
@@ -81,19 +131,25 @@ def _unusable(explain_func: Callable[..., Any] | None, options: Mapping[str, Any
     return None if method in known else f"quantus.explain has no method {method!r}"
 
 
-def _made_elsewhere(options: Mapping[str, Any], data: Data, given: Tensor) -> str | None:
+def _origin(
+    options: Mapping[str, Any], data: Data, given: Tensor
+) -> Literal["explainer", "gradient", "other"]:
+    """Tell where maps come from that are said to be those of ``quantus.explain``."""
     usable = np.flatnonzero(data.finite)
     if len(usable) == 0 or data.y is None:
-        return None
-    explainer = Explainer(quantus.explain, options, data.model.model)
+        return "explainer"
     first = usable[:1]
     x, target = data.inputs(first), data.y[first].to(data.device)
     theirs = given[torch.as_tensor(first, device=given.device)].to(data.device)
+    explainer = Explainer(quantus.explain, options, data.model.model)
     ours = explainer(x, target)
     if _same(ours, theirs) or not _same(ours, explainer(x, target)):
-        return None
-    name = options.get("method", "Gradient")
-    return f"they are not the maps that quantus.explain gives with method {name!r}"
+        return "explainer"
+    if options.get("method", "Gradient") != "Gradient":
+        gradient = Explainer(quantus.explain, {**options, "method": "Gradient"}, data.model.model)
+        if _same(gradient(x, target), theirs):
+            return "gradient"
+    return "other"
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

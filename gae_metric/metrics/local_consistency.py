@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 from quantus.helpers.enums import DataType, EvaluationCategory
 
-from gae_metric.functional.masking import MaskValue, Schedule
+from gae_metric.functional.baseline import MaskValue
+from gae_metric.functional.masking import Schedule
 from gae_metric.metrics.base import ALL_DATA, AttributionMetric, Targets
 from gae_metric.metrics.logits import Output
 
@@ -61,7 +62,7 @@ class _Local(AttributionMetric):
 
 
 class LocalConsistency(_Local):
-    """Local Consistency (LC): does the map follow what the model does as features are masked?
+    """Local Consistency (LC): whether the map follows the model as features are masked.
 
     The mean of :class:`LocalRobustness` and :class:`LocalFaithfulness`, at least 0 (eq. 16). Higher
     is better; a random map scores about 0.
@@ -133,7 +134,7 @@ class LocalConsistency(_Local):
     >>> metric = LocalConsistency(steps=4)
     >>> scores = metric(model, torch.ones(1, 4), [0], explain_func=contribution)
     >>> metric.components.round(3).to_dict("records")
-    [{'lc_robustness': 1.0, 'lc_faithfulness': -0.4, 'local_consistency': 0.3}]
+    [{'lc_robustness': 0.808, 'lc_faithfulness': -0.2, 'local_consistency': 0.304}]
     """
 
     name: ClassVar[str] = "Local Consistency"
@@ -147,7 +148,7 @@ class LocalConsistency(_Local):
 
 
 class LocalRobustness(_Local):
-    """Local Robustness (LC_R): does the map change as the model's output does?
+    """Local Robustness (LC_R): whether the map changes as the model's output does.
 
     Compares the difference of the output curves along the least and the most relevant first orders
     with that of the maps' similarity curves (eq. 14). Higher is better; in [-1, 1].
@@ -157,12 +158,12 @@ class LocalRobustness(_Local):
 
     Examples
     --------
+    >>> import numpy as np
     >>> import torch
     >>> from gae_metric import LocalRobustness
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
     >>> def constant(model, inputs, targets, **kwargs):
     ...     return np.ones_like(inputs)
-    >>> import numpy as np
     >>> scores = LocalRobustness()(model, np.ones((2, 3, 2, 2)), [0, 1], explain_func=constant)
     >>> [round(score, 6) for score in scores]
     [-1.0, -1.0]
@@ -175,7 +176,7 @@ class LocalRobustness(_Local):
 
 
 class LocalFaithfulness(_Local):
-    """Local Faithfulness (LC_F): is the map where masking shows impact?
+    """Local Faithfulness (LC_F): whether the map is where masking shows impact.
 
     The map's mean of the sign of the combined impact map I_c (eq. 15). Higher is better; in
     [-1, 1]. It is the only part of GAE that maps made elsewhere are enough for: with ``a_batch``

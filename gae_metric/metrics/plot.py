@@ -30,7 +30,7 @@ def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs:
     """
     import matplotlib.pyplot as plt
 
-    scores = {name: np.asarray(results[name], dtype=float) for name in results}
+    scores = {str(name): np.asarray(values, dtype=float) for name, values in results.items()}
     scores = {name: values[np.isfinite(values)] for name, values in scores.items()}
     if not any(map(len, scores.values())):
         raise ValueError("results: expected scores by name, got none; call the metric first")

@@ -15,26 +15,39 @@ from gae_metric.metrics.study import Study
 _NAMED = 20
 
 
-def warn_of(metric: str, study: Study, scorer: Scorer, scores: NDArray[Any], softmax: bool) -> None:
-    """Warn of samples without a score, of empty maps and of outputs that are not positive."""
+def warn_of(
+    metric: str, study: Study, scorer: Scorer, scores: NDArray[Any], relative: bool
+) -> None:
+    """Warn of samples without a score, of empty maps and of outputs that are not positive.
+
+    Parameters
+    ----------
+    metric
+        Its name.
+    study, scorer
+        What was evaluated.
+    scores
+        (R,) scores.
+    relative
+        Whether outputs are taken relative to the initial one.
+    """
     if np.isnan(scores).any():
         _warn(
-            f"{metric}: {int(np.isnan(scores).sum())} scores are NaN. {reasons(study, scorer, scores)}"
+            f"{metric}: {int(np.isnan(scores).sum())} scores are NaN. "
+            f"{reasons(study, scorer, scores)}"
         )
     if scorer.empty:
         _warn(
-            f"{metric}: {scorer.empty} maps have no positive value and count as 0 everywhere; "
-            "parts of the score that they enter are 0"
+            f"{metric}: {scorer.empty} of the maps of inputs and mosaics have no positive value "
+            "and stay 0"
         )
-    if study.masking is not None:
+    if relative:
         negative = int((study.outputs[:, 0, 0] <= 0).sum())
         if negative:
             _warn(
                 f"{metric}: the explained output (logit) of {negative} samples is not positive; "
-                "the relative change of the output, which eq. 14 compares, then has no clear sense"
+                "equation 14 is applied to them as it stands"
             )
-    if softmax:
-        _warn(f"{metric}: softmax=True has no effect, as {metric} is defined on logits")
 
 
 def reasons(study: Study, scorer: Scorer, scores: NDArray[Any]) -> str:
@@ -58,5 +71,5 @@ def reasons(study: Study, scorer: Scorer, scores: NDArray[Any]) -> str:
 
 
 def _warn(message: str) -> None:
-    # To where the metric was called: past this, warn_of and the metric's __call__.
+    # Where the metric was called: above this, warn_of and the metric's __call__.
     warnings.warn(message, RuntimeWarning, stacklevel=4)

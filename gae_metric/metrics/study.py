@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.functional.masking import LERF, MORF, mask_baseline, masked_inputs
+from gae_metric.functional.baseline import mask_baseline, masked_inputs
+from gae_metric.functional.masking import LERF, MORF, check_classes
 from gae_metric.functional.mosaic import quadrant_scores
 from gae_metric.metrics.arguments import Data
 from gae_metric.metrics.cache import SampleTrajectory
@@ -155,6 +156,9 @@ class Study:
             self.bad_output[rows] = ~self._masks[rows]
         else:
             logits = self._model.logits(self.samples[rows])
+        if self.data.y is not None:
+            # Also where no output of this call has shown the number of classes.
+            check_classes(self.data.y, logits.shape[1], "y_batch")
         if self.layout is not None:
             self._score_quadrants(rows, logits)
         self._loaded[rows] = True

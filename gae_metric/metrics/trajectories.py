@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gae_metric.functional.baseline import MaskValue, mask_baseline
 from gae_metric.functional.masking import (
     MAX_STEPS,
     SCHEDULES,
-    MaskValue,
     Schedule,
     check_classes,
-    mask_baseline,
     masking_trajectory,
 )
 from gae_metric.metrics import cache, fingerprint

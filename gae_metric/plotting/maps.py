@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gae_metric._names import two_lines
 from gae_metric.plotting import _style
 
 __all__ = ["maps"]
@@ -84,7 +85,7 @@ def maps(
                 panel.imshow(summed, cmap=_style.SIGNED, vmin=-limit, vmax=limit)
             else:
                 panel.text(0.5, 0.5, "not\nfinite", ha="center", va="center", fontsize=_style.SMALL)
-            _style.image_axes(panel, method if i == 0 else "")
+            _style.image_axes(panel, two_lines(method) if i == 0 else "")
             if scores and method in scores:
                 panel.set_xlabel(f"{scores[method][i]:.3f}", fontsize=_style.SMALL, labelpad=1)
     if title:

@@ -56,7 +56,7 @@ def test_with_quantus_explain():
     y = np.array([0, 1, 0, 1])
     results = quantus.evaluate(
         {"ROAD": ROAD(percentages=[20]), "Focus": Focus()},
-        {"InputXGradient": {"xai_lib": "captum"}},  # quantus takes the key as the method
+        {"InputXGradient": {"method": "InputXGradient", "xai_lib": "captum"}},
         model,
         x,
         y,

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from quantus.functions.perturb_func import noisy_linear_imputation as quantus_imputation
 
 from gae_metric.companions import linear_imputation
+from gae_metric.companions.imputation import noisy_linear_imputation
 
 
 def dense_imputation(image, removed):
@@ -92,11 +93,27 @@ def test_keeps_what_stays_and_its_argument():
     np.testing.assert_array_equal(linear_imputation(image, np.zeros((8, 8), dtype=bool)), image)
 
 
+def test_noise_of_a_pixel_does_not_depend_on_the_others():
+    image = np.random.default_rng(0).random((3, 20, 20))
+    noises = []
+    for seed in (1, 2):
+        removed = random_mask(np.random.default_rng(seed), (20, 20), 0.6)
+        noisy = noisy_linear_imputation(image, removed, 0.5, np.random.default_rng(9))
+        noise = noisy - linear_imputation(image, removed)
+        assert (noise[:, ~removed] == 0).all()
+        assert noise[:, removed].std() == pytest.approx(0.5, rel=0.1)
+        noises.append(np.where(removed, noise, np.nan))
+    both = np.isfinite(noises[0]) & np.isfinite(noises[1])
+    assert both.sum() > 100
+    np.testing.assert_allclose(noises[0][both], noises[1][both], atol=1e-12)
+    assert np.abs(noises[0][0] - noises[0][1])[both[0]].max() > 0.5
+
+
 @pytest.mark.parametrize(
     ("removed", "message"),
     [
-        (np.ones((8, 8), dtype=bool), "at least one pixel"),
-        (np.ones((8, 7), dtype=bool), r"boolean mask of shape \(H, W\)"),
+        (np.ones((8, 8), dtype=bool), "expected a pixel that stays"),
+        (np.ones((8, 7), dtype=bool), r"boolean mask \(H, W\)"),
         (np.zeros((8, 8)), "boolean mask"),
     ],
 )

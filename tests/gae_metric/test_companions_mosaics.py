@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,18 +46,18 @@ def test_draw_depends_on_the_seed_alone():
 
 
 def test_draws_are_uniform():
-    """Over 2,000 seeds, sample 0's mate, others and quadrants are each equally frequent."""
+    """Over 800 seeds, sample 0's mate, others and quadrants are each equally frequent."""
     y = np.array([0, 0, 0, 1, 1, 2, 2, 2])
     mates, others, quadrants = np.zeros(8), np.zeros(8), np.zeros(4)
-    for seed in range(2000):
+    for seed in range(800):
         plan = FocusPlan.draw(y, seed)
         row, target = plan.indices[0], plan.target[0]
         mates[row[target]] += 1
         others[row[~target]] += 1
         quadrants[row.tolist().index(0)] += 1
-    np.testing.assert_allclose(mates, [2000, 1000, 1000, 0, 0, 0, 0, 0], atol=110)
-    np.testing.assert_allclose(others, [0, 0, 0, 800, 800, 800, 800, 800], atol=110)
-    np.testing.assert_allclose(quadrants, 500, atol=90)
+    np.testing.assert_allclose(mates, [800, 400, 400, 0, 0, 0, 0, 0], atol=70)
+    np.testing.assert_allclose(others, [0, 0, 0, 320, 320, 320, 320, 320], atol=70)
+    np.testing.assert_allclose(quadrants, 200, atol=60)
 
 
 def test_unusable_samples_are_in_no_other_mosaic():
@@ -95,25 +96,52 @@ def test_one_class_is_an_error():
     ],
 )
 def test_refuses_what_is_no_plan(indices, target):
-    with pytest.raises(ValueError, match=r"indices must|target must|row i must"):
+    with pytest.raises(ValueError, match=r"indices: expected|target: expected"):
         FocusPlan(indices, target)
 
 
+def test_permuted_plan_gives_the_same_mosaics():
+    y = np.array([0, 0, 1, 1, 2, 2, 2, 3])
+    plan = FocusPlan.draw(y, 0)
+    order = np.random.default_rng(0).permutation(8)
+    permuted = plan.permute(order)
+    for j in range(8):
+        expected = plan.indices[order[j]]
+        if expected[0] == -1:
+            assert (permuted.indices[j] == -1).all()
+        else:
+            np.testing.assert_array_equal(order[permuted.indices[j]], expected)
+        np.testing.assert_array_equal(permuted.target[j], plan.target[order[j]])
+    with pytest.raises(ValueError, match="permutation of 8"):
+        plan.permute([0] * 8)
+
+
+def test_a_plan_is_not_changed_by_accident():
+    indices, target = np.array([[0, 1, 2, 3]] * 4), np.zeros((4, 4), dtype=bool)
+    target[:, :2] = True
+    target[2:] = ~target[2:]
+    plan = FocusPlan(indices, target)
+    indices[0] = 3
+    assert plan.indices[0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="read-only"):
+        plan.target[0, 0] = False
+
+
 def test_double_mosaics_are_the_images():
-    x = np.random.default_rng(0).random((5, 3, 4, 6))
-    mosaic = focus_mosaics(x, np.array([[4, 0, 2, 2], [1, 2, 3, 4]]), "double")
+    x = torch.as_tensor(np.random.default_rng(0).random((5, 3, 4, 6)))
+    mosaic = focus_mosaics(x, [[4, 0, 2, 2], [1, 2, 3, 4]], "double")
     assert mosaic.shape == (2, 3, 8, 12)
-    np.testing.assert_array_equal(mosaic[0, :, :4, :6], x[4])
-    np.testing.assert_array_equal(mosaic[0, :, :4, 6:], x[0])
-    np.testing.assert_array_equal(mosaic[0, :, 4:, :6], x[2])
-    np.testing.assert_array_equal(mosaic[1, :, 4:, 6:], x[4])
+    assert torch.equal(mosaic[0, :, :4, :6], x[4])
+    assert torch.equal(mosaic[0, :, :4, 6:], x[0])
+    assert torch.equal(mosaic[0, :, 4:, :6], x[2])
+    assert torch.equal(mosaic[1, :, 4:, 6:], x[4])
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (5, 6), (4, 7), (5, 7)])
 def test_input_mosaics_are_halved_images(shape):
     height, width = shape
     x = np.random.default_rng(0).random((4, 2, height, width)).astype(np.float32)
-    mosaic = focus_mosaics(x, np.array([[0, 1, 2, 3]]), "input")
+    mosaic = focus_mosaics(torch.as_tensor(x), [[0, 1, 2, 3]], "input").numpy()
     assert mosaic.shape == (1, 2, height, width)
     assert mosaic.dtype == np.float32
     top, left = (height + 1) // 2, (width + 1) // 2

@@ -11,7 +11,8 @@ from quantus.helpers.enums import ScoreDirection
 from torch import nn
 
 from gae_metric.companions import ROAD
-from gae_metric.companions.road import noisy_linear_imputation, pixel_ranking
+from gae_metric.companions.imputation import linear_imputation
+from gae_metric.companions.road import pixel_ranking
 
 PERCENTAGES = [10, 35.5, 60, 90]
 
@@ -137,27 +138,51 @@ def test_order_of_samples_does_not_matter_without_noise(rgb):
     np.testing.assert_array_equal(permuted, scores[permutation])
 
 
+class Recorder(nn.Module):
+    """Keeps every image that it classifies."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.extend(x.numpy().copy())
+        return torch.zeros(len(x), 2)
+
+
 def test_noise_depends_on_seed_index_and_percentage_only():
     rng = np.random.default_rng(0)
-    image = rng.random((3, 20, 20))
-    ranking = rng.permutation(400)
+    x = np.repeat(rng.random((1, 3, 20, 20)), 2, axis=0)
+    a = np.repeat(rng.random((1, 1, 20, 20)), 2, axis=0)
 
-    def noise_of(percentage, *, seed=0, index=0, ranking=ranking):
-        args = (image, ranking, percentage)
-        clean = noisy_linear_imputation(*args, noise=0.0, seed=seed, index=index)
-        return noisy_linear_imputation(*args, noise=0.5, seed=seed, index=index) - clean
+    def noise(percentages, seed=0, order="morf", maps=a):
+        """Noise of both (equal) samples at each percentage, with NaN where there is none."""
+        model = Recorder().eval()
+        ROAD(order, percentages, noise=0.5, seed=seed)(model, x, [0, 0], maps)
+        seen = np.array(model.seen[1:]).reshape(len(percentages), 2, 3, 20, 20)
+        result = []
+        for images in seen:  # the first call only looks at what the model returns
+            removed = (images[0] != x[0]).all(axis=0)
+            difference = images - linear_imputation(x[0], removed)
+            result.append(np.where(removed, difference, np.nan))
+        return np.array(result)
 
-    base = noise_of(50)
-    assert (base.reshape(3, -1) != 0).sum(axis=1).tolist() == [200] * 3
-    assert base[base != 0].std() == pytest.approx(0.5, rel=0.1)
-    np.testing.assert_array_equal(noise_of(50), base)
-    reverse = noise_of(60.0, ranking=ranking[::-1])
-    both = (noise_of(60.0) != 0) & (reverse != 0)
-    assert both.any()
-    np.testing.assert_allclose(noise_of(60.0)[both], reverse[both], atol=1e-12)
-    for other in (noise_of(50, seed=1), noise_of(50, index=1), noise_of(51)):
-        shared = (other != 0) & (base != 0)
-        assert abs(np.corrcoef(other[shared], base[shared])[0, 1]) < 0.2
+    base = noise([50, 60])
+    assert np.isfinite(base).sum(axis=(-1, -2)).tolist() == [[[200] * 3] * 2, [[240] * 3] * 2]
+    np.testing.assert_array_equal(noise([50, 60]), base)
+    np.testing.assert_array_equal(noise([60, 50])[::-1], base)
+    np.testing.assert_array_equal(noise([50.0]), base[:1])
+    for same in (noise([60], order="lerf"), noise([60], maps=-a)):
+        both = np.isfinite(same[0]) & np.isfinite(base[1])
+        assert both.any()
+        np.testing.assert_allclose(same[0][both], base[1][both], atol=1e-12)
+    for first, second in (
+        (base[0, 0], base[0, 1]),
+        (base[0, 0], base[1, 0]),
+        (base[0, 0], noise([50], seed=1)[0, 0]),
+    ):
+        both = np.isfinite(first) & np.isfinite(second)
+        assert abs(np.corrcoef(first[both], second[both])[0, 1]) < 0.2
 
 
 def test_global_random_state_neither_matters_nor_changes(rgb):
@@ -239,7 +264,7 @@ def test_bad_samples_stay_alone(rgb):
     bad_x[1, 0, 0, 0] = np.nan
     bad_a[4, 1, 3, 3] = np.inf
     road = ROAD(percentages=PERCENTAGES)
-    with pytest.warns(RuntimeWarning, match=r"samples 1, 4\)") as caught:
+    with pytest.warns(RuntimeWarning, match=r"2 samples \(1, 4\)") as caught:
         scores = road(model, bad_x, y, bad_a, batch_size=3)
     assert len(caught) == 1
     good = np.delete(np.arange(11), [1, 4])
@@ -264,7 +289,7 @@ def test_output_that_is_not_finite(rgb):
     x[4, 0, 0, 0] = 101.0
     a[4, :, 0, 0] = np.sort(a[4].sum(0).ravel())[-30] / 3
     road = ROAD(percentages=[50, 10], noise=0.0)
-    with pytest.warns(RuntimeWarning, match=r"samples 4\)"):
+    with pytest.warns(RuntimeWarning, match=r"1 samples \(4\)"):
         scores = road(Fragile().eval(), x, y * 0 + 1, a)
     assert np.isnan(road.curves[4]).all()
     assert road.accuracy == {50: 1.0, 10: 1.0}
@@ -285,7 +310,8 @@ def test_kinds_of_input(rgb):
     road = ROAD(percentages=PERCENTAGES)
     expected = road(model, x, y, a)
     assert road(model, torch.tensor(x), torch.tensor(y), torch.tensor(a)) == expected
-    assert road(model, x.transpose(0, 2, 3, 1), y, a, channel_first=False) == expected
+    last, maps = x.transpose(0, 2, 3, 1), a.transpose(0, 2, 3, 1)
+    assert road(model, last, y, maps, channel_first=False) == expected
     assert road(model.double(), x, y, a) == expected
     assert road(model, x, y, a, device="cpu") == expected
 
@@ -310,6 +336,7 @@ def test_quantus_conventions(rgb):
     road(model, x, y, a)
     assert len(road.all_evaluation_scores) == 2
     assert road.get_params["percentages"] == PERCENTAGES
+    assert not {"curves", "accuracy", "components"} & set(road.get_params)
     assert ROAD().percentages == list(range(1, 100, 2))
     absolute = ROAD(percentages=PERCENTAGES, abs=True, normalise=True)(model, x, y, a)
     assert absolute == ROAD(percentages=PERCENTAGES)(model, x, y, np.abs(a))
@@ -320,16 +347,16 @@ def test_quantus_conventions(rgb):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"order": "most"}, "order must be"),
-        ({"percentages": []}, "percentages must be"),
-        ({"percentages": [10, 100]}, "percentages must be"),
-        ({"percentages": [10, 10]}, "percentages must be"),
-        ({"noise": -1.0}, "noise must be"),
-        ({"noise": np.nan}, "noise must be"),
-        ({"seed": -1}, "seed must be"),
-        ({"seed": 0.5}, "seed must be"),
-        ({"n_jobs": 0}, "n_jobs must be"),
-        ({"explain_batch_size": 0}, "explain_batch_size must be"),
+        ({"order": "most"}, "order: expected"),
+        ({"percentages": []}, "percentages: expected"),
+        ({"percentages": [10, 100]}, "percentages: expected"),
+        ({"percentages": [10, 10]}, "percentages: expected"),
+        ({"noise": -1.0}, "noise: expected"),
+        ({"noise": np.nan}, "noise: expected"),
+        ({"seed": -1}, "seed: expected"),
+        ({"seed": 0.5}, "seed: expected"),
+        ({"n_jobs": 0}, "n_jobs: expected"),
+        ({"explain_batch_size": 0}, "explain_batch_size: expected"),
         ({"unknown": 0}, "Unexpected keyword"),
     ],
 )
@@ -341,24 +368,51 @@ def test_refuses_parameters(options, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "resnet"}, "model must be a torch.nn.Module, got str"),
-        ({"x_batch": np.zeros((11, 12))}, r"x_batch must be .*, got \(11, 12\)"),
-        ({"y_batch": np.zeros(10, dtype=int)}, r"y_batch must be .*\(11,\), got int64 \(10,\)"),
-        ({"y_batch": np.zeros(11)}, "y_batch must be integer"),
-        ({"a_batch": np.zeros((11, 2, 12, 10))}, "a_batch must have shape"),
-        ({"a_batch": None}, "explain_func must be a callable"),
-        ({"a_batch": None, "explain_func": 3}, "explain_func must be callable, got int"),
-        ({"a_batch": None, "explain_func": lambda **_: np.zeros(3)}, "result of explain_func"),
-        ({"batch_size": 0}, "batch_size must be"),
-        ({"model": nn.Identity().eval()}, "model must return"),
+        ({"model": "resnet"}, "model: expected a torch.nn.Module, got str"),
+        ({"x_batch": np.zeros((11, 12))}, r"x_batch: expected images .*, got \(11, 12\)"),
+        ({"x_batch": np.zeros((11, 12, 10, 3))}, "channel_first"),
+        ({"y_batch": np.zeros(10, dtype=int)}, r"y_batch: expected .*\(11,\)"),
+        ({"y_batch": np.full(11, 0.5)}, "y_batch: expected integer"),
+        ({"y_batch": np.full(11, 4)}, "y_batch: expected classes from 0 to 3"),
+        ({"a_batch": np.zeros((11, 2, 12, 10))}, "a_batch: expected maps of shape"),
+        ({"a_batch": None}, "explain_func: .*no explain_func was given"),
+        ({"a_batch": None, "explain_func": 3}, "explain_func: expected a callable, got int"),
+        ({"a_batch": None, "explain_func": lambda **_: np.zeros(3)}, "explain_func: expected maps"),
+        ({"batch_size": 0}, "batch_size: expected"),
+        ({"model": nn.Identity().eval()}, "model: expected floating-point logits"),
     ],
 )
 def test_refuses_arguments(rgb, change, message):
     model, x, y, a = rgb
+    arguments = {"model": model, "x_batch": x, "y_batch": y, "a_batch": a}
     with pytest.raises(ValueError, match=message):
-        ROAD(percentages=[50])(
-            **({"model": model, "x_batch": x, "y_batch": y, "a_batch": a} | change)
-        )
+        ROAD(percentages=[50])(**(arguments | change))
+
+
+def test_models_that_return_more_than_logits(rgb):
+    model, x, y, a = rgb
+
+    class Mapping(nn.Module):
+        def forward(self, x, scale):
+            return {"features": x, "scores": scale * model(x)}
+
+    options = {"model_predict_kwargs": {"scale": 2.0}}
+    scores = ROAD(percentages=PERCENTAGES, output="scores")(Mapping().eval(), x, y, a, **options)
+    assert scores == ROAD(percentages=PERCENTAGES)(model, x, y, a)
+
+
+def test_out_of_memory_halves_the_batch(rgb):
+    model, x, y, a = rgb
+
+    class Small(nn.Module):
+        def forward(self, x):
+            if len(x) > 3:
+                raise torch.OutOfMemoryError("no room")
+            return model(x)
+
+    expected = ROAD(percentages=PERCENTAGES)(model, x, y, a)
+    with pytest.warns(RuntimeWarning, match="out of memory"):
+        assert ROAD(percentages=PERCENTAGES)(Small().eval(), x, y, a) == expected
 
 
 def test_refuses_training_mode(rgb):

@@ -282,7 +282,7 @@ def test_names_are_found_in_any_case_and_corrected():
         explainer("captum:DepLift")
 
 
-@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")
+@pytest.mark.filterwarnings("error")
 def test_captum_methods_by_name(images):
     model = make(small_vgg)
     name, saliency = explainer("captum:saliency")
@@ -291,6 +291,8 @@ def test_captum_methods_by_name(images):
     np.testing.assert_array_equal(
         maps, EXPLAINERS["Saliency"](model, images, TARGETS, batch_size=2).numpy()
     )
+    _, guided = explainer("captum:GuidedBackprop")
+    assert guided(model, images, TARGETS).shape == images.shape
 
 
 def test_captum_methods_that_draw_are_seeded_and_leave_the_generators(images):

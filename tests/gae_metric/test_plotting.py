@@ -113,7 +113,7 @@ def test_maps(rng):
     attributions = {
         "absLRP": rng.standard_normal((2, 3, 16, 16)),
         "GradCAM": rng.random((2, 1, 16, 16)),
-        "Flat": np.zeros((2, 16, 16)),
+        "InputXGradient": np.zeros((2, 16, 16)),
     }
     scores = {"absLRP": [0.25, 0.5]}
     figure = plotting.maps(
@@ -121,7 +121,12 @@ def test_maps(rng):
     )
     pixels, width = render(figure)
     assert width == pytest.approx(3.4)
-    assert [axes.get_title() for axes in figure.axes[:4]] == ["image", *attributions]
+    assert [axes.get_title() for axes in figure.axes[:4]] == [
+        "image",
+        "absLRP",
+        "GradCAM",
+        "InputX\nGradient",
+    ]
     assert [figure.axes[i].get_ylabel() for i in (0, 4)] == ["tiger", "jay"]
     assert [figure.axes[i].get_xlabel() for i in (1, 5)] == ["0.250", "0.500"]
     shown = figure.axes[1].images[0]

@@ -1,0 +1,49 @@
+# All that is needed is make and Python 3.10 to 3.13; everything is installed into .venv.
+#
+#   make demo      install, then compare six methods by six metrics on three networks (minutes)
+#   make test      install with the development tools, then lint, types, tests and doctests
+#   make test-all  the same with the tests that are marked slow
+#   make install   install with the development tools
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= gae-demo
+# Tests run in this many processes of one thread each.
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest abslrp gae_metric tests -n $(WORKERS)
+
+.PHONY: install demo test test-all lint
+
+install: $(DEV)
+
+demo: $(RUNTIME)
+	$(BIN)/python -m gae_metric demo --out $(OUT)
+
+test: lint
+	$(PYTEST) -m "not slow"
+
+test-all: lint
+	$(PYTEST)
+
+lint: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit( \
+		"Python 3.10 to 3.13 is needed, this is %d.%d; name another: make PYTHON=python3.13" % v)'
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are renewed when the dependencies may have changed.
+$(RUNTIME): pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --disable-pip-version-check --editable .
+	touch $@
+
+$(DEV): pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	touch $(RUNTIME) $@

@@ -1,0 +1,26 @@
+"""Relevance of tokens and words for text classifiers.
+
+>>> from abslrp import text
+>>> sorted(text.__all__)[:3]
+['EncoderClassifier', 'TextRelevance', 'TokenRelevance']
+"""
+
+from abslrp.text.classifier import EncoderClassifier, load_classifier, packaged_minilm
+from abslrp.text.explain import explain
+from abslrp.text.figure import to_figure, to_png
+from abslrp.text.html import to_html
+from abslrp.text.propagate import TokenRelevance, token_relevance
+from abslrp.text.result import TextRelevance
+
+__all__ = [
+    "EncoderClassifier",
+    "TextRelevance",
+    "TokenRelevance",
+    "explain",
+    "load_classifier",
+    "packaged_minilm",
+    "to_figure",
+    "to_html",
+    "to_png",
+    "token_relevance",
+]

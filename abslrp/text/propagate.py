@@ -1,0 +1,261 @@
+"""Relevance of the token embeddings of any model that looks its tokens up in a table."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from abslrp.arguments import as_targets, check_model, check_targets, select_logits
+from abslrp.contrast import Contrast, combine, starts
+from abslrp.engine import LayoutError, propagation
+from abslrp.record import Conserve
+from abslrp.registry import RuleSet
+
+
+class TokenRelevance(NamedTuple):
+    """Relevance of the tokens of a batch, in the layout of its encoding."""
+
+    relevance: Tensor
+    """(B, T), float32 at least; zero at padding."""
+    targets: Tensor
+    """(B,) int64: the classes that were explained."""
+    logits: Tensor
+    """(B, N)."""
+
+
+class _Embeddings(TorchFunctionMode):
+    """Makes what one embedding table returns a leaf, and keeps it.
+
+    The model is called with its token ids, as its user calls it, and not with ``inputs_embeds``:
+    some models derive position ids or the token to pool from the ids, and would otherwise
+    compute something else for padded batches.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = weight
+        self.leaves: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        if func is not F.embedding:
+            return output
+        # The propagation around this mode detaches parameters, so the table is known by memory.
+        table = args[1] if len(args) > 1 else kwargs.get("weight")
+        if table is None or table.data_ptr() != self.weight.data_ptr():
+            return output
+        self.leaves.append(output.detach().requires_grad_())
+        return self.leaves[-1]
+
+
+def token_relevance(
+    model: nn.Module,
+    encoding: Mapping[str, Any],
+    targets: Any = None,
+    *,
+    conserve: Conserve = "operation",
+    contrast: Contrast = "streams",
+    rules: str | RuleSet = "absLRP",
+    on_unknown: Literal["error", "warn"] = "error",
+    output: Callable[[Any], Tensor] | None = None,
+    embedding: nn.Module | None = None,
+) -> TokenRelevance:
+    """Relevance at the word embeddings, summed per token.
+
+    Position and type embeddings are constants that are added (SPEC 1.2): they count in the
+    denominators of eq. 12 and receive nothing.
+
+    Parameters
+    ----------
+    model
+        Hugging Face sequence classifier, or any module in evaluation mode that maps
+        ``input_ids`` (B, T) to logits (B, N).
+    encoding
+        What a tokenizer returned with ``return_tensors="pt"``: ``input_ids`` (B, T), optionally
+        ``attention_mask`` (B, T), and other inputs. What ``model.forward`` does not take is left
+        out.
+    targets
+        Class of each sample, (B,) integers or one integer for all; by default the model's
+        prediction.
+    conserve, contrast, rules, on_unknown, output
+        As in :func:`abslrp.explain`.
+    embedding
+        Module that looks the tokens up; by default ``model.get_input_embeddings()``.
+
+    Returns
+    -------
+    TokenRelevance
+        With ``contrast="streams"`` the relevance is a difference of two shares that sum to 1
+        over the tokens of a sample.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described, the model is in training mode, or the table is not
+        looked up exactly once (encoder-decoder models).
+    UnknownOperationError
+        If the model uses a torch function that has no rule.
+
+    Notes
+    -----
+    Cost: one forward pass and one backward pass per start, two for ``"streams"``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from transformers import BertConfig, BertForSequenceClassification
+    >>> config = BertConfig(
+    ...     vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2
+    ... )
+    >>> model = BertForSequenceClassification(config).eval()
+    >>> ids = torch.tensor([[1, 5, 6, 2], [1, 7, 2, 0]])
+    >>> mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    >>> found = token_relevance(model, {"input_ids": ids, "attention_mask": mask}, 1)
+    >>> found.relevance.shape, found.relevance[1, 3].item()
+    (torch.Size([2, 4]), 0.0)
+    """
+    check_model(model)
+    table = _table(model, embedding)
+    inputs = _inputs(model, encoding, table.device)
+    kept = _kept(inputs["input_ids"], encoding.get("attention_mask"))
+    given = None if targets is None else as_targets(targets, len(kept)).to(table.device)
+    seen: list[tuple[Tensor, Tensor]] = []  # classes and logits of each call
+
+    def maps(rows: slice) -> Tensor:
+        leaves = _Embeddings(table)
+        # The list of leaves fills during the forward pass; the engine looks it up at each call.
+        engine = propagation(
+            rules,
+            conserve,
+            signed=contrast == "signed",
+            on_unknown=on_unknown,
+            inputs=leaves.leaves,
+        )
+        with torch.enable_grad(), leaves, engine:
+            result = model(**{key: _rows(value, rows, len(kept)) for key, value in inputs.items()})
+            logits = select_logits(result, output, len(kept[rows]))
+        if len(leaves.leaves) != 1 or leaves.leaves[0].shape[:2] != kept[rows].shape:
+            raise ValueError(
+                "model: expected its forward pass to look up the tokens' embeddings once, got "
+                f"{[tuple(one.shape) for one in leaves.leaves]} for ids {tuple(kept[rows].shape)}; "
+                "pass embedding= to name the module (encoder-decoder models are not covered)"
+            )
+        if not logits.requires_grad:
+            raise ValueError("model: its logits do not depend on the embeddings")
+        classes = logits.detach().argmax(1) if given is None else given[rows].to(logits.device)
+        check_targets(classes, logits)
+        seen.append((classes, logits.detach()))
+        begun = starts(logits.detach(), classes, contrast)
+        found = [
+            torch.autograd.grad(logits, leaves.leaves, one, retain_graph=True)[0].sum(
+                -1, dtype=torch.promote_types(logits.dtype, torch.float32)
+            )
+            for one in begun
+        ]
+        return torch.stack(found)
+
+    try:
+        both = maps(slice(None))
+    except LayoutError:
+        if len(kept) == 1:
+            raise
+        seen.clear()  # a single sample needs no axis to be followed
+        both = torch.cat([maps(slice(i, i + 1)) for i in range(len(kept))], 1)
+    # Before the streams are scaled, so that a model that pools padding cannot thin the shares.
+    both = torch.where(kept, both, 0)
+    classes, logits = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    return TokenRelevance(combine(both, contrast), classes, logits)
+
+
+def _table(model: nn.Module, embedding: nn.Module | None) -> Tensor:
+    """Return the weight of the word embedding."""
+    if embedding is None:
+        find = getattr(model, "get_input_embeddings", None)
+        if find is None:
+            raise ValueError(
+                "embedding: expected the module that looks tokens up, since "
+                f"{type(model).__name__} has no get_input_embeddings"
+            )
+        embedding = find()
+    weight = getattr(embedding, "weight", None)
+    if not isinstance(weight, Tensor):
+        raise ValueError(
+            f"embedding: expected a module with a weight, got {type(embedding).__name__}"
+        )
+    return weight
+
+
+def _inputs(model: nn.Module, encoding: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return what of an encoding the model takes, on the model's device."""
+    if not hasattr(encoding, "items") or "input_ids" not in encoding:
+        raise ValueError(
+            "encoding: expected a mapping with input_ids, as a tokenizer returns it, got "
+            f"{type(encoding).__name__}"
+        )
+    signature = inspect.signature(model.forward).parameters
+    anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.values())
+    inputs: dict[str, Any] = {}
+    for key, value in encoding.items():
+        if key in NOT_INPUTS or not (anything or key in signature):
+            continue
+        tensor = value if isinstance(value, Tensor) else _tensor(key, value)
+        inputs[key] = tensor.to(device)
+    ids = inputs.get("input_ids")
+    if ids is None:
+        raise ValueError(f"model: {type(model).__name__}.forward takes no input_ids")
+    if ids.ndim != 2 or ids.numel() == 0:
+        raise ValueError(f"encoding: expected input_ids of shape (B, T), got {tuple(ids.shape)}")
+    if ids.is_floating_point():
+        raise ValueError(f"encoding: expected integer input_ids, got {ids.dtype}")
+    return inputs
+
+
+NOT_INPUTS = frozenset(
+    {
+        "special_tokens_mask",
+        "offset_mapping",
+        "length",
+        "overflow_to_sample_mapping",
+        "num_truncated_tokens",
+        "overflowing_tokens",
+        "labels",
+    }
+)
+"""What tokenizers return beside a model's inputs."""
+
+
+def _tensor(key: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"encoding: {key} is no tensor, nor a rectangular list of numbers; use padding=True "
+            "when the tokenizer is given several texts"
+        ) from error
+
+
+def _kept(ids: Tensor, given: Any) -> Tensor:
+    """Where there are tokens, not padding: (B, T) bool. The model need not take the mask."""
+    if given is None:
+        return torch.ones_like(ids, dtype=torch.bool)
+    mask = (given if isinstance(given, Tensor) else _tensor("attention_mask", given)).to(ids.device)
+    if mask.shape != ids.shape:
+        raise ValueError(
+            f"encoding: expected an attention_mask of the ids' shape {tuple(ids.shape)}, got "
+            f"{tuple(mask.shape)}"
+        )
+    return mask != 0
+
+
+def _rows(value: Tensor, rows: slice, samples: int) -> Tensor:
+    """Return the samples' rows of an input; one without a batch axis as it is."""
+    return value[rows] if value.ndim and len(value) == samples else value

@@ -1,0 +1,179 @@
+"""Which images stand in which quadrants of Focus's mosaics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["FocusPlan"]
+
+
+@dataclass(frozen=True, eq=False)
+class FocusPlan:
+    """One mosaic per sample: two images of its class, itself one of them, and two of others.
+
+    Attributes
+    ----------
+    indices
+        int64 array (N, 4): row i holds the data-set indices of mosaic i in row-major quadrant
+        order (top left, top right, bottom left, bottom right). A row of -1: no mosaic.
+    target
+        bool array (N, 4): the two quadrants that show sample i's class.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not such a plan.
+
+    Examples
+    --------
+    >>> plan = FocusPlan.draw([0, 0, 1, 1, 2, 2], seed=0)
+    >>> plan.indices.shape, plan.target.sum(axis=1).tolist()
+    ((6, 4), [2, 2, 2, 2, 2, 2])
+    """
+
+    indices: NDArray[np.int64]
+    target: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        indices, target = np.array(self.indices), np.array(self.target)
+        if indices.ndim != 2 or indices.shape[1] != 4 or indices.dtype.kind not in "iu":
+            raise ValueError(
+                f"indices: expected integers (N, 4), got {indices.dtype} {indices.shape}"
+            )
+        if target.shape != indices.shape or target.dtype != np.bool_:
+            raise ValueError(
+                f"target: expected booleans {indices.shape}, got {target.dtype} {target.shape}"
+            )
+        size = len(indices)
+        fits = ((indices >= 0) & (indices < size)).all(axis=1)
+        own = ((indices == np.arange(size)[:, None]) & target).any(axis=1)
+        good = (fits & own & (target.sum(axis=1) == 2)) | (indices == -1).all(axis=1)
+        if not good.all():
+            row = int(np.flatnonzero(~good)[0])
+            raise ValueError(
+                f"indices: expected in row {row} four indices from 0 to {size - 1} with {row} in "
+                f"one of two target quadrants, or -1 four times, got {indices[row].tolist()} with "
+                f"target {target[row].tolist()}"
+            )
+        indices = indices.astype(np.int64)
+        indices.flags.writeable = target.flags.writeable = False
+        object.__setattr__(self, "indices", indices)
+        object.__setattr__(self, "target", target)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @classmethod
+    def draw(cls, targets: ArrayLike, seed: int = 0, usable: ArrayLike | None = None) -> FocusPlan:
+        """Draw one mosaic for every sample.
+
+        Sample i's mosaic holds i, another sample of i's class and two different samples of other
+        classes (twice the same one where there is no second), each drawn uniformly, in random
+        quadrants. The draw depends on ``targets``, ``seed`` and i only.
+
+        Parameters
+        ----------
+        targets
+            (N,) classes.
+        seed
+            Non-negative seed.
+        usable
+            (N,) booleans, default all True: which samples may stand in others' mosaics. A mosaic
+            that would hold one that may not is drawn again; the others are as without this.
+
+        Returns
+        -------
+        FocusPlan
+            With a row of -1 for a sample for whose class there is no other (usable) sample.
+
+        Raises
+        ------
+        ValueError
+            If all samples are of one class.
+
+        Examples
+        --------
+        >>> FocusPlan.draw([0, 0, 1], seed=0).indices[2]
+        array([-1, -1, -1, -1])
+        """
+        y = np.asarray(targets)
+        allowed = np.ones(len(y), dtype=bool) if usable is None else np.asarray(usable, dtype=bool)
+        if len(np.unique(y)) < 2:
+            raise ValueError(
+                "y_batch: Focus needs samples of at least two classes, as half of a mosaic shows "
+                f"other classes, got {len(y)} samples of one"
+            )
+        everyone, others = _Pool(y, np.ones(len(y), dtype=bool)), _Pool(y, allowed)
+        indices = np.full((len(y), 4), -1, dtype=np.int64)
+        target = np.zeros((len(y), 4), dtype=bool)
+        for i in range(len(y)):
+            rng = np.random.default_rng([seed, i])
+            quadrants = rng.permutation(4)
+            row = everyone.draw(i, rng)
+            if row is not None and not allowed[row[1:]].all():
+                row = others.draw(i, rng)
+            if row is not None:
+                indices[i, quadrants] = row
+                target[i, quadrants[:2]] = True
+        return cls(indices, target)
+
+    def permute(self, order: ArrayLike) -> FocusPlan:
+        """Return the same mosaics for samples in another order.
+
+        Parameters
+        ----------
+        order
+            (N,) permutation: sample j of the new order is sample ``order[j]`` of this one's.
+
+        Returns
+        -------
+        FocusPlan
+            So that ``x[order]`` with it gives the mosaics that ``x`` gives with this plan.
+
+        Raises
+        ------
+        ValueError
+            If ``order`` is not a permutation of N.
+
+        Examples
+        --------
+        >>> plan = FocusPlan.draw([0, 0, 1, 1], seed=0)
+        >>> bool((plan.permute([3, 2, 1, 0]).target == plan.target[::-1]).all())
+        True
+        """
+        new = np.asarray(order)
+        if new.shape != (len(self),) or (np.sort(new) != np.arange(len(self))).any():
+            raise ValueError(f"order: expected a permutation of {len(self)} samples")
+        indices = self.indices[new]
+        return FocusPlan(np.where(indices < 0, -1, np.argsort(new)[indices]), self.target[new])
+
+
+class _Pool:
+    """The samples to draw from, sorted by class so that a class is one contiguous block."""
+
+    def __init__(self, y: NDArray[np.int64], allowed: NDArray[np.bool_]) -> None:
+        order = np.argsort(y, kind="stable")
+        self.order = order[allowed[order]]
+        self.start = np.searchsorted(y[self.order], y, side="left")
+        self.stop = np.searchsorted(y[self.order], y, side="right")
+        #: Place of each sample in the order; of no use for one that is not in it.
+        self.place = np.full(len(y), -1)
+        self.place[self.order] = np.arange(len(self.order))
+
+    def draw(self, i: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
+        """Sample i, a mate and two others; None where there is no mate or no other."""
+        start, stop, own = int(self.start[i]), int(self.stop[i]), int(self.place[i])
+        mates = stop - start - (own >= 0)
+        others = len(self.order) - (stop - start)
+        if mates == 0 or others == 0:
+            return None
+        mate = start + int(rng.integers(mates))
+        mate += own >= 0 and mate >= own  # past i itself
+        first = int(rng.integers(others))
+        second = int(rng.integers(max(1, others - 1)))
+        second += second >= first and others > 1  # past the first, where there is a second
+        drawn = [k if k < start else k + stop - start for k in (first, second)]  # past i's class
+        return np.array([i, *self.order[[mate, *drawn]]])

@@ -1,0 +1,84 @@
+"""The terminal: progress, tables and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from gae_metric.errors import EvaluationError, InputError
+from gae_metric.report import Study, messages, table
+
+__all__ = ["Terminal", "report_errors"]
+
+
+class Terminal:
+    """Where a command writes: results to the standard output, progress to the standard error."""
+
+    def __init__(self) -> None:
+        # Made anew for each command, as tests and notebooks redirect the streams.
+        self.out = Console(highlight=False)
+        self.err = Console(stderr=True, highlight=False)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Callable[[str, int, int], None]]:
+        """Show progress: a bar on a terminal, a line for each method in a log."""
+        if not self.err.is_terminal:
+            seen: list[str] = []
+
+            def line(what: str, done: int, wanted: int) -> None:
+                method = what.split(",", maxsplit=1)[0]
+                if method not in seen:
+                    seen.append(method)
+                    self.err.print(f"{title}: {method} ({done} of {wanted})", markup=False)
+
+            yield line
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.err, transient=True) as bar:
+            task = bar.add_task(escape(title), total=None)
+
+            def update(what: str, done: int, wanted: int) -> None:
+                bar.update(
+                    task, completed=done, total=wanted, description=escape(f"{title}: {what}")
+                )
+
+            yield update
+
+    def say(self, text: str) -> None:
+        """Print a line about the work."""
+        self.err.print(text, markup=False)
+
+    def show(self, study: Study) -> None:
+        """Print a study's table, and what is missing from it."""
+        self.out.print(
+            f"\n[bold]{escape(study.name)}[/]: {len(study.x)} images, mean ± standard error, * best"
+        )
+        self.out.print(table(study, self.out.width))
+        for line in messages(study.results):
+            self.out.print(Padding(Text(line, style="yellow"), (0, 0, 0, 2)))
+        self.out.print()
+
+
+@contextmanager
+def report_errors(terminal: Terminal) -> Iterator[None]:
+    """Turn errors that are the caller's to mend into a message and exit status 2, others into 1."""
+    try:
+        yield
+    except InputError as error:
+        terminal.err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from error
+    except (EvaluationError, OSError) as error:
+        terminal.err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from error

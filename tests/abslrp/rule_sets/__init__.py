@@ -1,0 +1,1 @@
+"""Tests of the rule sets beside absLRP, and of the Zennit composite."""

@@ -1,0 +1,114 @@
+"""The Zennit composite against the engine, by itself and through Quantus."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import abslrp
+from tests.abslrp.rule_sets import networks
+
+pytest.importorskip("zennit", reason="needs the extra 'zennit'")
+
+import quantus
+from zennit.attribution import Gradient
+from zennit.canonizers import SequentialMergeBatchNorm
+from zennit.composites import COMPOSITES
+from zennit.torchvision import ResNetCanonizer
+
+from abslrp.zennit import AbsLRP, Contrastive
+
+NETWORKS = ("vgg", "vgg_bn", "basic", "bottleneck")
+
+
+@pytest.mark.parametrize("conserve", ["operation", None, "argument"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_equals_the_engine(name, conserve):
+    model = networks.make(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    x, y, start = networks.images()
+    with Gradient(model, AbsLRP(conserve)) as attributor:
+        logits, given = attributor(x.clone(), start)
+    torch.testing.assert_close(logits.detach(), model(x).detach())
+    expected = abslrp.explain(model, x, y, conserve=conserve, contrast=None)
+    assert networks.apart(given, expected) < 1e-10
+    with Contrastive(model, AbsLRP(conserve)) as attributor:
+        given = attributor(x.clone(), start)[1]
+    assert networks.apart(given, abslrp.explain(model, x, y, conserve=conserve)) < 1e-10
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert networks.apart(abslrp.explain(model, x, y, conserve=conserve), given) < 1e-10
+
+
+@pytest.mark.parametrize("contrast", ["signed", "difference", None])
+def test_contrasts(contrast):
+    model = networks.make("basic")
+    x, y, start = networks.images()
+    with Contrastive(model, AbsLRP(), contrast=contrast) as attributor:
+        given = attributor(x.clone(), start)[1]
+    assert networks.apart(given, abslrp.explain(model, x, y, contrast=contrast)) < 1e-10
+
+
+@pytest.mark.parametrize("rules", ["epsilon", "alpha2beta1", "cLRP"])
+def test_other_rule_sets_with_merged_norms(rules):
+    model = networks.make("basic", eps=0.0)
+    x, y, start = networks.images()
+    composite = AbsLRP(rules=rules, canonizers=[SequentialMergeBatchNorm()])
+    with Contrastive(model, composite) as attributor:
+        given = attributor(x.clone(), start)[1]
+    assert networks.apart(given, abslrp.explain(model, x, y, rules=rules)) < 1e-9
+
+
+def test_merged_norms_are_those_of_the_merged_network():
+    model = networks.make("bottleneck", eps=0.0)
+    x, y, start = networks.images()
+    with Gradient(model, AbsLRP(canonizers=[ResNetCanonizer()])) as attributor:
+        given = attributor(x.clone(), start)[1]
+    merged = networks.copy_of(model)
+    SequentialMergeBatchNorm().apply(merged)
+    for parent in list(merged.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, nn.Identity())
+    expected = abslrp.explain(merged, x, y, contrast=None)
+    assert networks.apart(given, expected) < 1e-10
+    assert networks.apart(given, abslrp.explain(model, x, y, contrast=None)) > 1e-2
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_through_quantus(name):
+    model = networks.make(name).float()
+    x, y, _ = networks.images()
+    x, y = x.float().numpy(), y.numpy()
+    common = {"xai_lib": "zennit", "method": "absLRP", "device": "cpu", "reduce_axes": ()}
+    given = quantus.explain(
+        model, x, y, attributor=Contrastive, composite=AbsLRP, canonizer=None, **common
+    )
+    # The difference of two streams is as exact as a stream is, in which a share sums to 1.
+    stream = abslrp.explain(model, x, y, contrast=None)
+    np.testing.assert_allclose(given, abslrp.explain(model, x, y), rtol=0, atol=1e-5 * stream.max())
+    given = quantus.explain(
+        model,
+        x,
+        y,
+        attributor=Gradient,
+        composite="abslrp",
+        composite_kwargs={"conserve": None},
+        **common,
+    )
+    expected = abslrp.explain(model, x, y, conserve=None, contrast=None)
+    np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_registered_by_name():
+    assert COMPOSITES["abslrp"] is AbsLRP
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="conserve: expected"):
+        AbsLRP("sum")
+    with pytest.raises(ValueError, match="rules: expected one of"):
+        AbsLRP(rules="lrp")
+    with pytest.raises(ValueError, match="contrast: expected"):
+        Contrastive(nn.Identity(), AbsLRP(), contrast="plain")

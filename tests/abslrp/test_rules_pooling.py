@@ -1,0 +1,231 @@
+"""SPEC 1.2: pooling, means, sums, interpolation, and operations that only move elements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.abslrp.single import check, draw, tensor
+from tests.naive import rules
+
+POOLS = [
+    ((2, 7), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ((2, 7), {"kernel_size": 2, "ceil_mode": True}),
+    ((2, 6, 7), {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}),
+    ((2, 6, 7), {"kernel_size": (3, 2), "stride": (1, 2)}),
+    ((2, 4, 5, 4), {"kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": True}),
+]
+
+
+def naive_names(params: dict[str, Any]) -> dict[str, Any]:
+    return {"kernel" if k == "kernel_size" else k: v for k, v in params.items()}
+
+
+@pytest.mark.parametrize(("size", "params"), POOLS)
+def test_max_pool(size: Any, params: Any) -> None:
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(size) - 2]
+    check(
+        lambda x: pool(x, **params),
+        [draw(2, *size)],
+        lambda v, R: [rules.max_pool(v[0], R, **naive_names(params))],
+        rectify=[False],  # of several zeros, libraries choose differently
+    )
+
+
+def test_max_pool_with_dilation_and_indices() -> None:
+    check(
+        lambda x: F.max_pool2d(x, 2, 1, 0, 2, return_indices=True)[0],
+        [draw(2, 3, 6, 6)],
+        lambda v, R: [rules.max_pool(v[0], R, kernel=2, stride=1, dilation=2)],
+        rectify=[False],
+    )
+    check(
+        lambda x: F.adaptive_max_pool2d(x, (3, 2)),
+        [draw(2, 3, 7, 5)],
+        lambda v, R: [rules.adaptive_max_pool(v[0], R, (3, 2))],
+        rectify=[False],
+    )
+
+
+@pytest.mark.parametrize(("size", "params"), POOLS)
+@pytest.mark.parametrize("include", [True, False])
+def test_average_pool(size: Any, params: Any, include: bool) -> None:
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(size) - 2]
+    check(
+        lambda x: pool(x, **params, count_include_pad=include),
+        [draw(2, *size)],
+        lambda v, R: [
+            rules.avg_pool(v[0], R, **naive_names(params), count_include_pad=include)
+        ],
+    )
+
+
+def test_average_pool_with_a_divisor() -> None:
+    check(
+        lambda x: F.avg_pool2d(x, 2, divisor_override=3),
+        [draw(2, 3, 6, 6)],
+        lambda v, R: [rules.avg_pool(v[0], R, kernel=2, divisor_override=3)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "output"), [((2, 7), 3), ((2, 7, 5), (3, 2)), ((2, 7, 5), 1), ((2, 4, 5, 3), (2, 3, 1))]
+)
+def test_adaptive_average_pool(size: Any, output: Any) -> None:
+    names = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+    check(
+        lambda x: names[len(size) - 2](x, output),
+        [draw(2, *size)],
+        lambda v, R: [rules.adaptive_avg_pool(v[0], R, output)],
+    )
+
+
+@pytest.mark.parametrize("keepdim", [True, False])
+@pytest.mark.parametrize("axes", [(1,), (-1,), (2, 3), (1, -1)])
+@pytest.mark.parametrize("method", [True, False])
+def test_mean_and_sum(axes: Any, keepdim: bool, method: bool) -> None:
+    x = [draw(2, 3, 4, 5)]
+    check(
+        lambda v: v.mean(axes, keepdim) if method else torch.mean(v, axes, keepdim=keepdim),
+        x,
+        lambda v, R: [rules.mean(v[0], R, axes, keepdims=keepdim)],
+    )
+    check(
+        lambda v: v.sum(dim=axes, keepdim=keepdim) if method else torch.sum(v, axes, keepdim),
+        x,
+        lambda v, R: [rules.total(v[0], R, axes, keepdims=keepdim)],
+    )
+
+
+def test_cumulative_sum() -> None:
+    lower = np.tril(np.ones((4, 4)))
+    check(
+        lambda x: x.cumsum(1), [draw(2, 4)], lambda v, R: [rules.linear(v[0], lower, None, R)]
+    )
+
+
+RESIZES: list[tuple[tuple[int, ...], dict[str, Any], dict[str, Any]]] = [
+    ((2, 5), {"mode": "nearest", "size": 8}, {}),
+    ((2, 5), {"mode": "linear", "size": 8}, {}),
+    ((2, 4, 5), {"mode": "nearest", "scale_factor": (1.5, 2.0)}, {}),
+    ((2, 4, 5), {"mode": "bilinear", "size": (7, 3)}, {"mode": "linear"}),
+    (
+        (2, 4, 5),
+        {"mode": "bilinear", "scale_factor": 2, "align_corners": True},
+        {"mode": "linear"},
+    ),
+    ((2, 4, 5), {"mode": "bicubic", "size": (7, 9)}, {}),
+    ((2, 4, 5), {"mode": "bicubic", "size": (7, 3), "align_corners": True}, {}),
+    ((2, 4, 5), {"mode": "bicubic", "scale_factor": 2}, {}),
+    ((2, 2, 3, 2), {"mode": "trilinear", "size": (3, 5, 4)}, {"mode": "linear"}),
+]
+
+
+@pytest.mark.parametrize(("size", "params", "changed"), RESIZES)
+def test_interpolation(size: Any, params: Any, changed: Any) -> None:
+    reference = {**params, **changed}
+    check(
+        lambda x: F.interpolate(x, **params),
+        [draw(2, *size)],
+        lambda v, R: [rules.interpolate(v[0], R, **reference)],
+    )
+
+
+def test_interpolation_by_a_module_and_positionally() -> None:
+    x = [draw(2, 2, 4, 5)]
+    check(
+        torch.nn.Upsample(scale_factor=2, mode="bicubic"),
+        x,
+        lambda v, R: [rules.interpolate(v[0], R, mode="bicubic", scale_factor=2)],
+    )
+    check(
+        lambda v: F.interpolate(v, (5, 7), None, "bicubic", True),
+        x,
+        lambda v, R: [
+            rules.interpolate(v[0], R, mode="bicubic", size=(5, 7), align_corners=True)
+        ],
+    )
+    check(
+        lambda v: F.interpolate(v, (5, 7), None, "bilinear"),
+        x,
+        lambda v, R: [rules.interpolate(v[0], R, mode="linear", size=(5, 7))],
+    )
+
+
+def assigned(x: Tensor) -> Tensor:
+    out = x.new_zeros(2, 4, 5)
+    out[:, 1:, :4] = x[:, :3] * 2
+    out[:, 0, 4] = x[:, 0, 0]
+    return out
+
+
+INDEX = torch.tensor([2, 0, 2])
+STRUCTURAL: list[Any] = [
+    lambda x: torch.cat([x, x.flip(1), tensor(draw(2, 1, 4))], 1),
+    lambda x: torch.cat([x[:, :1], x], dim=-2),
+    lambda x: F.pad(x, (1, 2, 0, 1), value=0.5),
+    lambda x: F.pad(x, (1, 1), mode="reflect"),
+    lambda x: F.pad(x, (1, 1), mode="replicate"),
+    lambda x: F.pad(x, (1, 1), mode="circular"),
+    torch.nn.ZeroPad2d(1),
+    lambda x: torch.roll(x, (1, -2), (1, 2)),
+    lambda x: x[:, INDEX],
+    lambda x: x[..., None, ::2],
+    lambda x: x[:, [True, False, True]],
+    lambda x: x.index_select(1, INDEX),
+    lambda x: x.gather(1, torch.tensor([[[0, 1, 2, 0]], [[1, 1, 0, 2]]])),
+    lambda x: x.flip(1, 2),
+    lambda x: torch.stack([c for c in x.chunk(2, 2)], 1),
+    lambda x: x.split([1, 2], 1)[1],
+    lambda x: x.unbind(1)[1],
+    lambda x: x.unsqueeze(2).expand(2, 3, 5, 4),
+    lambda x: x.repeat(1, 2, 3),
+    lambda x: x.repeat_interleave(2, 1),
+    lambda x: torch.stack([x, x], 1),
+    assigned,
+    lambda x: x.permute(0, 2, 1).reshape(2, 2, 6),
+    lambda x: x.mT.contiguous().view(2, 12),
+    lambda x: x.narrow(1, 1, 2).swapaxes(1, 2),
+    lambda x: F.pixel_shuffle(x.reshape(2, 4, 3, 1), 2),
+    lambda x: F.unfold(x[:, None], 2),
+    lambda x: x.masked_fill(tensor(draw(3, 4)) > 0, -1.0),
+    lambda x: torch.where(tensor(draw(3, 4)) > 0, x, 1.0),
+    lambda x: x.tril(),
+    lambda x: torch.diagonal(x, 0, 1, 2),
+    lambda x: x.amax(1),
+    lambda x: x.max(1)[0],
+    lambda x: x.max(dim=1).values,
+    lambda x: torch.maximum(x, x.flip(1) - 5),
+    lambda x: x.topk(2, 1)[0],
+    lambda x: x.float().double(),
+    lambda x: x.clone(),
+    lambda x: torch.broadcast_to(x[:, :1], (2, 3, 4)),
+    lambda x: x.scatter(1, torch.tensor([[[0, 1, 2, 0]]]).expand(2, 1, 4), 0.5),
+    lambda x: x.unflatten(2, (2, 2)).movedim(3, 1),
+    lambda x: torch.nn.Identity()(x),
+    lambda x: torch.hstack([x, x]),
+    lambda x: x.transpose(0, 1).transpose(0, 1),
+    lambda x: x.to(torch.float64),
+    lambda x: x.type_as(x),
+    lambda x: x.contiguous(memory_format=torch.preserve_format),
+]
+
+
+@pytest.mark.filterwarnings("ignore:The use of `x.T`")
+@pytest.mark.parametrize("call", STRUCTURAL, ids=range(len(STRUCTURAL)))
+def test_relevance_follows_elements_as_a_gradient(call: Any) -> None:
+    def naive(v: Any, R: Any) -> Any:
+        x = tensor(v[0]).requires_grad_()
+        scaled = call(x)
+        # A gradient, without the factor 2 of `assigned`: scaling passes relevance unchanged.
+        (gradient,) = torch.autograd.grad(scaled, x, tensor(R))
+        if call is assigned:
+            gradient[:, :3] -= torch.from_numpy(R[:, 1:, :4])
+        return [gradient.numpy()]
+
+    check(call, [draw(2, 3, 4)], naive, rectify=[False])

@@ -1,0 +1,180 @@
+"""The metrics within quantus.evaluate: callables, Quantus's own methods, and arrays."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import quantus
+import torch
+
+from gae_metric import (
+    GAE,
+    Contrastiveness,
+    LocalConsistency,
+    LocalFaithfulness,
+    LocalRobustness,
+)
+from tests.gae_metric.nets import conv_net, gradient_tensor, images, input_x_gradient, top_classes
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+ALL = {
+    "GAE": GAE,
+    "C": Contrastiveness,
+    "LC": LocalConsistency,
+    "LC_F": LocalFaithfulness,
+    "LC_R": LocalRobustness,
+}
+
+
+@pytest.fixture(scope="module")
+def case():
+    net = conv_net(dtype=torch.float32)
+    x = images(5, (3, 12, 12), dtype=np.float32)
+    return net, x, top_classes(net, x)
+
+
+def metrics():
+    return {name: cls(disable_warnings=True) for name, cls in ALL.items()}
+
+
+def explained(net, x, y):
+    def numpy_gradient(model, inputs, targets, **kwargs):
+        maps = gradient_tensor(model, torch.as_tensor(inputs), torch.as_tensor(targets))
+        return maps.numpy()
+
+    return numpy_gradient(net, x, y), numpy_gradient
+
+
+def test_functions_fill_every_cell(case):
+    net, x, y = case
+    _, numpy_gradient = explained(*case)
+    methods = {"IxG": input_x_gradient, "Gradient": numpy_gradient}
+    results = quantus.evaluate(metrics(), methods, net, x, y, explain_func_kwargs={})
+    for method, function in methods.items():
+        for name, cls in ALL.items():
+            scores = results[method][name]
+            assert len(scores) == 5
+            alone = cls(disable_warnings=True)(net, x, y, explain_func=function)
+            np.testing.assert_allclose(scores, alone, atol=1e-6)
+
+
+def test_quantus_own_methods(case):
+    net, x, y = case
+    methods = {
+        name: {"method": name, "xai_lib": "captum"} for name in ("Saliency", "InputXGradient")
+    }
+    results = quantus.evaluate(metrics(), methods, net, x, y)
+    assert set(results) == set(methods)
+    expected = GAE(disable_warnings=True)(
+        net,
+        x,
+        y,
+        explain_func=quantus.explain,
+        explain_func_kwargs={"method": "InputXGradient"},
+    )
+    np.testing.assert_allclose(results["InputXGradient"]["GAE"], expected, atol=1e-6)
+
+
+def test_a_random_method_of_quantus_is_taken_for_what_it_is(case):
+    net, x, y = case
+    methods = {"Control Var. Random Uniform": {"method": "Control Var. Random Uniform"}}
+    results = quantus.evaluate(metrics(), methods, net, x, y)
+    assert len(results["Control Var. Random Uniform"]["GAE"]) == 5
+
+
+def test_dictionary_without_method_is_explained_with_the_method_of_its_name(case):
+    """Quantus 0.6.0 computes plain gradients for it, and passes the name to metrics."""
+    net, x, y = case
+    with pytest.warns(RuntimeWarning, match="explains x_batch again with method 'Saliency'"):
+        results = quantus.evaluate(
+            {"GAE": GAE(), "LC_F": LocalFaithfulness()}, {"Saliency": {}}, net, x, y
+        )
+    for name, cls in (("GAE", GAE), ("LC_F", LocalFaithfulness)):
+        expected = cls(disable_warnings=True)(
+            net, x, y, explain_func=quantus.explain, explain_func_kwargs={"method": "Saliency"}
+        )
+        np.testing.assert_allclose(results["Saliency"][name], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["LIME", "Saliency"])
+def test_arrays_are_enough_for_local_faithfulness(case, method):
+    net, x, y = case
+    maps = np.random.default_rng(0).normal(size=(5, 1, 12, 12))
+    results = quantus.evaluate({"LC_F": LocalFaithfulness()}, {method: maps}, net, x, y)
+    expected = LocalFaithfulness()(net, x, y, a_batch=maps)
+    assert results[method]["LC_F"] == expected
+
+
+@pytest.mark.parametrize("method", ["LIME", "Saliency"])
+@pytest.mark.parametrize("name", ["GAE", "C", "LC", "LC_R"])
+def test_arrays_are_refused_by_the_others_before_any_work(case, capsys, method, name):
+    net, x, y = case
+    maps = np.random.default_rng(0).normal(size=(5, 1, 12, 12))
+    calls = {"one": {}, "two": {}}  # with two, evaluate gets over a metric's error
+    results = quantus.evaluate({name: ALL[name]()}, {method: maps}, net, x, y, call_kwargs=calls)
+    assert results[method][name] == {}
+    message = capsys.readouterr().out
+    assert "a_batch: " in message
+    assert "gae_metric.ProbeSet" in message
+    assert "gae-metric probe" in message
+
+
+def test_arrays_after_a_dictionary_whose_arguments_carry_over(case, capsys):
+    """evaluate passes arguments of the method before on; the arrays' name decides."""
+    net, x, y = case
+    maps = np.random.default_rng(0).normal(size=(5, 1, 12, 12))
+    methods = {"InputXGradient": {"method": "InputXGradient"}, "Mine": maps}
+    results = quantus.evaluate(
+        {"GAE": GAE(disable_warnings=True)}, methods, net, x, y, call_kwargs={"a": {}, "b": {}}
+    )
+    assert len(results["InputXGradient"]["GAE"]["a"]) == 5
+    assert results["Mine"]["GAE"] == {}
+    assert "quantus.explain has no method 'Mine'" in capsys.readouterr().out
+
+
+def test_precomputed_maps_save_one_explanation_and_count(case):
+    net, x, y = case
+    maps, function = explained(*case)
+    calls = []
+
+    def counting(model, inputs, targets, **kwargs):
+        calls.append(len(inputs))
+        return function(model, inputs, targets)
+
+    without = GAE(disable_warnings=True)(net, x, y, explain_func=counting)
+    assert sum(calls) == 5 * 20
+    calls.clear()
+    given = GAE(disable_warnings=True)(net, x, y, a_batch=maps, explain_func=counting)
+    assert sum(calls) == 5 * 19
+    np.testing.assert_allclose(given, without, atol=1e-6)
+    other = LocalConsistency(disable_warnings=True)
+    other(net, x, y, a_batch=np.roll(maps, 3, axis=-1), explain_func=counting)
+    same = LocalConsistency(disable_warnings=True)
+    same(net, x, y, explain_func=counting)
+    assert np.abs(other.components - same.components).to_numpy().max() > 0.05
+
+
+def test_arguments_of_the_caller_are_left_alone(case):
+    net, x, y = case
+    options = {"method": "anything"}
+    seen = []
+
+    def explainer(model, inputs, targets, **kwargs):
+        seen.append(kwargs)
+        return inputs
+
+    GAE(disable_warnings=True)(
+        net, x, y, explain_func=explainer, explain_func_kwargs=options, device="cpu"
+    )
+    assert options == {"method": "anything"}
+    assert all(kwargs == {"method": "anything", "device": "cpu"} for kwargs in seen)
+
+
+def test_no_warning_without_reason(case):
+    net, x, y = case
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for cls in ALL.values():
+            cls()(net, x, y, explain_func=gradient_tensor)

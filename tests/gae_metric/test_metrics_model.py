@@ -1,0 +1,243 @@
+"""What metrics ask of a model, and that they leave it as it was."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import gae_metric
+from gae_metric import GAE, Contrastiveness, LocalConsistency, LocalFaithfulness, tensor_explainer
+from gae_metric.metrics.explaining import accepts_tensors
+from tests.gae_metric.nets import (
+    Counting,
+    CountingModel,
+    conv_net,
+    gradient_tensor,
+    images,
+    top_classes,
+)
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    gae_metric.clear_cache()
+
+
+def case(n=5, dtype=torch.float64):
+    net = conv_net(dtype=dtype)
+    x = images(n, (3, 10, 10))
+    return net, x, top_classes(net, x)
+
+
+@tensor_explainer
+def no_model(model, inputs, targets, **kwargs):
+    return inputs
+
+
+def test_cost_of_gae_and_its_parts():
+    net, x, y = case()
+    for metric, rows, maps in (
+        (GAE(schedule="uniform"), 19, 20),
+        (GAE(), 14, 20),  # MoRF masks all from state 4 on
+        (GAE(schedule="uniform", steps=4, n_mosaics=3), 7, 7 + 3),
+        (LocalConsistency(schedule="uniform"), 19, 19),
+        (LocalFaithfulness(schedule="uniform"), 19, 1),
+        (Contrastiveness(), 1, 1),
+    ):
+        gae_metric.clear_cache()
+        model, counting = CountingModel(net), Counting(no_model)
+        metric(model, x, y, explain_func=counting)
+        assert model.rows == 5 * rows
+        assert counting.samples == 5 * maps
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
+def test_batch_size_bounds_the_rows_of_the_model_and_of_explain_func(batch_size):
+    net, x, y = case(n=9)
+    model, counting = CountingModel(net), Counting(no_model)
+    GAE()(model, x, y, explain_func=counting, batch_size=batch_size)
+    assert model.largest <= max(2, batch_size)
+    assert counting.largest == batch_size
+
+
+def state(model):
+    return (
+        [(name, module.training, len(module._forward_hooks), len(module._forward_pre_hooks),
+          len(module._backward_hooks)) for name, module in model.named_modules()],
+        [(name, p.requires_grad, p.grad is None, id(p)) for name, p in model.named_parameters()],
+        sorted(vars(model)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cls", [GAE, LocalConsistency, Contrastiveness, LocalFaithfulness])
+def test_nothing_is_left_on_the_model(cls):
+    net, x, y = case()
+    net[0].weight.requires_grad_(False)
+    before, values = state(net), copy.deepcopy(net.state_dict())
+    x_before, y_before = x.copy(), y.copy()
+    cls(disable_warnings=True)(net, x, y, explain_func=gradient_tensor)
+    assert state(net) == before
+    assert all(value.equal(values[name]) for name, value in net.state_dict().items())
+    np.testing.assert_array_equal(x, x_before)
+    np.testing.assert_array_equal(y, y_before)
+
+
+class Raises(nn.Module):
+    def __init__(self, net, after):
+        super().__init__()
+        self.net, self.after = net, after
+        self.eval()
+
+    def forward(self, x):
+        object.__setattr__(self, "after", self.after - 1)
+        if self.after < 0:
+            raise ArithmeticError("broken")
+        return self.net(x)
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_nothing_is_left_on_a_model_that_raises(after):
+    net, x, y = case()
+    model = Raises(net, after)
+    before = state(model)
+    with pytest.raises(ArithmeticError, match="broken"):
+        GAE()(model, x, y, explain_func=gradient_tensor)
+    assert state(model) == before
+
+
+def test_results_of_a_failed_call_are_not_those_of_the_one_before():
+    net, x, y = case()
+    metric = GAE()
+    metric(net, x, y, explain_func=gradient_tensor)
+
+    def raises(model, inputs, targets, **kwargs):
+        raise ArithmeticError("broken")
+
+    with pytest.raises(ArithmeticError):
+        metric(net, x, y, explain_func=raises)
+    assert len(metric.components) == 0
+    assert metric.curves == {}
+
+
+def test_callers_gradient_mode_does_not_matter():
+    net, x, y = case()
+    expected = GAE()(net, x, y, explain_func=gradient_tensor)
+    for mode in (torch.no_grad, torch.inference_mode):
+        gae_metric.clear_cache()
+        with mode():
+            found = GAE()(net, x, y, explain_func=gradient_tensor)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_model_without_parameters():
+    class Sums(nn.Module):
+        def forward(self, x):
+            return torch.stack([x.mean((1, 2, 3)), x[:, 0].mean((1, 2))], dim=1)
+
+    x = np.abs(images(5, (3, 8, 8), np.float32))
+    scores = GAE()(Sums().eval(), x, [0, 1, 0, 1, 0], explain_func=gradient_tensor)
+    assert np.isfinite(scores).all()
+
+
+def test_predict_arguments_reach_the_model():
+    net, x, y = case()
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x, scale=1.0):
+            return self.net(x * scale)
+
+    metric = LocalFaithfulness()
+    for scale in (2.0, 0.5):
+        found = metric(
+            Scaled().eval(),
+            x,
+            y,
+            explain_func=no_model,
+            model_predict_kwargs={"scale": scale},
+        )
+        expected = LocalFaithfulness()(net, x * scale, y, explain_func=no_model)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+def test_lack_of_memory_halves_the_chunk_without_changing_scores(limit):
+    net, x, y = case()
+    expected = GAE()(net, x, y, explain_func=gradient_tensor)
+
+    @tensor_explainer
+    def scarce(model, inputs, targets, **kwargs):
+        if len(inputs) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return gradient_tensor(model, inputs, targets)
+
+    with pytest.warns(RuntimeWarning, match="out of memory: explain_func goes on with") as caught:
+        found = GAE()(net, x, y, explain_func=scarce, batch_size=16)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    sizes = [16, 8, 4, 2, 1]
+    assert len(caught) == next(i for i, size in enumerate(sizes) if size <= limit)
+
+
+def test_lack_of_memory_while_masking():
+    net, x, y = case()
+    expected = GAE()(net, x, y, explain_func=no_model)
+
+    class Scarce(CountingModel):
+        def forward(self, x):
+            if len(x) > 3:
+                raise RuntimeError("CUDA error: out of memory")
+            return super().forward(x)
+
+    with pytest.warns(RuntimeWarning, match="out of memory: masking goes on with 1 instead of 2"):
+        found = GAE()(Scarce(net), x, y, explain_func=no_model, batch_size=10)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GAE(disable_warnings=True)(Scarce(net), x, y, explain_func=no_model, batch_size=10)
+
+
+def test_lack_of_memory_for_a_single_sample_is_an_error():
+    net, x, y = case()
+
+    def scarce(model, inputs, targets, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with (
+        pytest.warns(RuntimeWarning, match="out of memory"),
+        pytest.raises(torch.OutOfMemoryError),
+    ):
+        GAE()(net, x, y, explain_func=scarce)
+
+
+def test_tensor_marks():
+    def plain(model, inputs, targets):
+        return inputs
+
+    assert not accepts_tensors(plain)
+    assert not accepts_tensors(functools.partial(plain))
+    assert accepts_tensors(functools.partial(gradient_tensor, option=1))
+    assert tensor_explainer(plain) is plain
+    assert accepts_tensors(plain)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_model_on_cuda_is_used_there_and_stays():
+    net, x, y = case()
+    expected = GAE()(net, x, y, explain_func=gradient_tensor)
+    moved = copy.deepcopy(net).cuda()
+    found = GAE()(moved, x, y, explain_func=gradient_tensor)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert next(moved.parameters()).is_cuda
+    found = GAE()(net, x, y, explain_func=gradient_tensor, device="cuda")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert not next(net.parameters()).is_cuda

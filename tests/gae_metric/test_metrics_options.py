@@ -1,0 +1,122 @@
+"""Targets, several mosaics, masking options and the repository protocol."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gae_metric import GAE, Contrastiveness, LocalConsistency, MosaicPlan
+from gae_metric.functional import positive_map
+from tests.gae_metric.nets import Counting, conv_net, gradient_tensor, images, top_classes
+
+
+def scores(metric, *args, **kwargs):
+    metric(*args, **kwargs)
+    return metric.components.to_numpy()
+
+
+def case(shape=(3, 12, 12), n=5):
+    net = conv_net(shape[0])
+    x = images(n, shape)
+    return net, x, top_classes(net, x)
+
+
+def test_predicted_targets():
+    net, x, y = case(n=6)
+    expected = scores(GAE(), net, x, y, explain_func=gradient_tensor)
+    for labels in ((y + 1) % 5, None):
+        found = scores(GAE(targets="predicted"), net, x, labels, explain_func=gradient_tensor)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_several_mosaics_are_averaged():
+    net, x, y = case(n=6)
+    plans = [MosaicPlan.draw(6, 0, repeat) for repeat in range(3)]
+    each = [
+        scores(Contrastiveness(mosaics=p), net, x, y, explain_func=gradient_tensor) for p in plans
+    ]
+    expected = np.mean(each, axis=0)
+    counting = Counting(gradient_tensor)
+    metric = Contrastiveness(n_mosaics=3)
+    found = scores(metric, net, x, y, explain_func=counting)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    assert counting.samples == 18
+    assert metric.mosaic_indices.shape == (6, 3, 4)
+    found = scores(Contrastiveness(mosaics=plans), net, x, y, explain_func=gradient_tensor)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"mask_value": "mean"},
+        {"mask_value": "blur"},
+        {"mask_value": 1.5},
+        {"schedule": "uniform"},
+        {"steps": 4},
+        {"interpolation": "bilinear"},
+    ],
+)
+def test_options_change_scores(option):
+    net, x, y = case(n=6)
+    expected = scores(GAE(), net, x, y, explain_func=gradient_tensor)
+    found = scores(GAE(**option), net, x, y, explain_func=gradient_tensor)
+    assert np.isfinite(found).all()
+    assert np.abs(found - expected).max() > 1e-3
+
+
+def test_repository_protocol():
+    net, x, _ = case(n=11)
+    labels = np.random.default_rng(0).integers(0, 5, 11)
+    predicted = top_classes(net, x)
+    metric = GAE(protocol="repository")
+    counting = Counting(gradient_tensor)
+    found = scores(metric, net, x, labels, explain_func=counting)
+    assert counting.samples == 2 * 20
+    positives = metric.components.index.to_numpy()  # one of each four; three samples are left out
+    assert positives.tolist() == [pytest.approx(1.5, abs=1.5), pytest.approx(5.5, abs=1.5)]
+    assert metric.mosaic_indices[:, 0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    # By hand: predictions are explained, labels score the quadrants, the centre counts as positive.
+    for row, positive in enumerate(positives):
+        four = metric.mosaic_indices[row, 0]
+        mosaic = np.block(
+            [[x[four[0], :, ::2, ::2], x[four[1], :, ::2, ::2]],
+             [x[four[2], :, ::2, ::2], x[four[3], :, ::2, ::2]]]
+        )  # fmt: skip
+        target = torch.tensor(predicted[[positive]])
+        a = positive_map(gradient_tensor(net, torch.tensor(mosaic)[None], target))[0, 0].numpy()
+        s = net(torch.tensor(x[[positive]])).softmax(1)[0].detach().numpy()
+        share = np.minimum(1, 2 * s[labels[four]] / s[labels[positive]] - 1)
+        share[four == positive] = 1
+        score_map = np.kron(share.reshape(2, 2), np.ones((6, 6)))
+        score_map[5:7, 5:7] = 1
+        expected = max(0, (a * score_map).sum() / a.sum())
+        assert found[row, 3] == pytest.approx(expected, abs=1e-6)
+    lc = scores(LocalConsistency(targets="predicted"), net, x, None, explain_func=gradient_tensor)
+    np.testing.assert_allclose(found[:, 2], lc[positives, 2], rtol=0, atol=1e-9)
+
+
+def test_repository_positives_follow_the_softmax_of_the_mosaic():
+    net, x, y = case(n=4)
+    drawn = np.zeros(4)
+    for seed in range(120):
+        metric = Contrastiveness(protocol="repository", seed=seed)
+        metric(net, x, y, explain_func=gradient_tensor)
+        drawn[metric.mosaic_positive[0, 0]] += 1
+    mosaic = np.block(
+        [[x[0, :, ::2, ::2], x[1, :, ::2, ::2]], [x[2, :, ::2, ::2], x[3, :, ::2, ::2]]]
+    )
+    logits = net(torch.tensor(mosaic)[None])[0, torch.tensor(y)]
+    chance = logits.softmax(0).detach().numpy()
+    assert np.abs(drawn / 120 - chance).max() < 0.18  # four standard deviations
+
+
+def test_repository_at_another_batch_size_is_the_same():
+    net, x, y = case(n=12)
+    results = [
+        scores(GAE(protocol="repository"), net, x, y, explain_func=gradient_tensor, batch_size=size)
+        for size in (1, 3, 64)
+    ]
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], rtol=0, atol=1e-6)

@@ -1,0 +1,107 @@
+"""The wheel holds what it needs, works in an environment of its own, and the README is true."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*command, cwd, env=None):
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    # Where the build's own tools are installed, it needs no network.
+    here = ["--no-isolation"] if importlib.util.find_spec("hatchling") else []
+    run(sys.executable, "-m", "build", "--wheel", *here, "--outdir", folder, cwd=ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_code_weights_and_types_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for package in ("abslrp", "gae_metric"):
+        assert f"{package}/py.typed" in names
+        sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
+        assert sources <= set(names)
+    weights = [name for name in names if name.endswith(".safetensors")]
+    assert len(weights) == 3
+    assert all(name.startswith("gae_metric/demo/") for name in weights)
+    assert {name.split("/")[0] for name in names} == {
+        "abslrp",
+        "gae_metric",
+        next(name.split("/")[0] for name in names if ".dist-info" in name),
+    }
+    assert not [name for name in names if name.endswith((".pth", ".pkl", ".pyc", ".jpg", ".npz"))]
+    assert wheel.stat().st_size < 10e6
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_the_wheel_alone(wheel, tmp_path):
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    if not python.exists():
+        python = environment / "Scripts" / "python.exe"
+    run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=tmp_path)
+    # Its dependencies are those of this environment. Files of a path that is added like this are
+    # found, but not the .pth files in it, hence not the checkout.
+    purelib = run(
+        python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path
+    ).strip()
+    Path(purelib, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    where = run(
+        python, "-c", "import gae_metric; print(gae_metric.__file__)", cwd=tmp_path, env=env
+    )
+    assert where.startswith(str(environment))
+    command = environment / "bin" / "gae-metric"
+    run(command, "demo", "--samples", "4", "--networks", "resnet", cwd=tmp_path, env=env)
+    assert (tmp_path / "gae-demo" / "resnet" / "maps.png").exists()
+    assert len((tmp_path / "gae-demo" / "scores.csv").read_text().splitlines()) == 1 + 6 * 6 * 4
+
+
+def test_the_readmes_example_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    scope = {}
+    exec(compile(example, "README.md", "exec"), scope)
+    scores = scope["scores"]
+    assert scores["absLRP"]["GAE"] > scores["Saliency"]["GAE"] >= 0
+    assert "absLRP" in capsys.readouterr().out
+
+
+def test_the_readmes_commands_and_paths_exist():
+    text = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    commands = set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE))
+    assert commands == {"demo", "test"}
+    assert commands <= targets
+    for path in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE):
+        assert (ROOT / path).exists(), path
+
+
+def test_continuous_integration_runs_make_test():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "make test" in script.read_text()
