@@ -36,7 +36,12 @@ def scaled_dot_product_attention(
             scores = scores.masked_fill(~attn_mask, float("-inf"))
         else:
             scores = scores + attn_mask
-    return torch.softmax(scores, dim=-1) @ value
+    weights = torch.softmax(scores, dim=-1)
+    if attn_mask is not None:
+        closed = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask == float("-inf")
+        # A query that may see nothing attends to nothing; the softmax alone would give NaN.
+        weights = weights.masked_fill(closed.all(-1, keepdim=True), 0.0)
+    return weights @ value
 
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:

@@ -45,10 +45,10 @@ CHANNELS = 3
 CLASSES = 10
 """Number of classes: the digits 0 to 9."""
 
-MEAN = 0.5
+MEAN = 0.0
 """Ink (0 paper, 1 full) that the networks see as 0."""
 
-STD = 0.5
+STD = 1.0
 """Ink that one unit of the networks' input stands for."""
 
 _TEST_FRACTION = 0.25
@@ -95,7 +95,9 @@ def _balanced(labels: npt.NDArray[np.int64], n: int, seed: int) -> npt.NDArray[n
     queues = [list(rng.permutation(np.flatnonzero(labels == digit))) for digit in range(CLASSES)]
     picked: list[int] = []
     while len(picked) < len(labels):
-        picked.extend(int(queues[digit].pop()) for digit in rng.permutation(CLASSES) if queues[digit])
+        picked.extend(
+            int(queues[digit].pop()) for digit in rng.permutation(CLASSES) if queues[digit]
+        )
     return np.asarray(picked[:n], dtype=np.int64)
 
 

@@ -188,7 +188,7 @@ def _run(
         sums += _to_sum_one(impact.to(wide))
         ended = masked.all(1)
 
-    impacts = _to_sum_one(sums).view(2, *x.shape)
+    impacts = (sums / (sums.sum(1, keepdim=True) + EPSILON)).view(2, *x.shape)
     return Trajectory(
         masked_from=masked_from.view(2, *x.shape),
         outputs=outputs,
@@ -252,4 +252,6 @@ def _key(impact: Tensor, masked: Tensor, rows: int, schedule: Schedule) -> Tenso
 
 
 def _to_sum_one(maps: Tensor) -> Tensor:
-    return maps / (maps.sum(1, keepdim=True) + EPSILON)
+    """Scale exactly, so that the scale of the model's output does not matter; 0 stays 0."""
+    total = maps.sum(1, keepdim=True)
+    return maps / torch.where(total > 0, total, torch.ones_like(total))

@@ -110,7 +110,16 @@ def check_model(model: Any) -> None:
     """Refuse what is not a PyTorch model in evaluation mode."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    training = next((name for name, module in model.named_modules() if module.training), None)
+    # A new activation in an evaluated model does no harm; what depends on the mode does.
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    training = next(
+        (
+            name
+            for name, module in model.named_modules()
+            if module.training and (module is model or isinstance(module, kinds))
+        ),
+        None,
+    )
     if training is not None:
         layer = f" in its layer {training!r}" if training else ""
         raise ValueError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -16,18 +15,16 @@ from quantus.helpers.enums import DataType, EvaluationCategory, ModelType, Score
 from quantus.helpers.warn import check_kwargs
 from quantus.metrics.base import Metric
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from gae_metric.metrics.arguments import Data, check_data, check_maps
-from gae_metric.metrics.chunks import ChunkSize
-from gae_metric.metrics.explaining import Explainer
 from gae_metric.metrics.given import check_given_maps, explain_options, normalised
 from gae_metric.metrics.logits import Output
 from gae_metric.metrics.mosaicking import Mosaicking, as_plans
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.metrics.report import warn_of
+from gae_metric.metrics.running import Request, explain_and_score
 from gae_metric.metrics.scoring import Scorer
-from gae_metric.metrics.study import NONE, Items, Study
+from gae_metric.metrics.study import Study
 from gae_metric.metrics.trajectories import Masking
 
 if TYPE_CHECKING:
@@ -206,7 +203,7 @@ class AttributionMetric(Metric):  # type: ignore[misc]
         masking, mosaicking = self._masking(), self._mosaicking()
         if mosaicking is not None:
             mosaicking.check(data)
-        with _on_device(model, data.device):
+        with torch.inference_mode(False), _on_device(model, data.device):
             given = check_given_maps(
                 self.name,
                 explain_func,
@@ -223,7 +220,20 @@ class AttributionMetric(Metric):  # type: ignore[misc]
                 predicted=self.targets == "predicted",
                 quiet=self._disable_warnings,
             )
-            scorer = self._explain(study, given)
+            scorer = explain_and_score(
+                study,
+                Request(
+                    explain_func,
+                    options,
+                    given if self.needs_originals else None,
+                    originals=self.needs_originals,
+                    states=self.needs_states,
+                    chunk=self.explain_batch_size or data.batch_size,
+                    post_process=self._post_process,
+                    quiet=self._disable_warnings,
+                    progress=self.name if self.display_progressbar else None,
+                ),
+            )
         self._keep(study, scorer)
         if not self._disable_warnings:
             scores = self.components[self.columns[-1]].to_numpy()
@@ -235,64 +245,6 @@ class AttributionMetric(Metric):  # type: ignore[misc]
                     stacklevel=2,
                 )
         return self._finish()
-
-    def _explain(self, study: Study, given: Tensor | None) -> Scorer:
-        """Explain what must be explained, in chunks across samples, and score the maps."""
-        scorer = Scorer(study)
-        data = study.data
-        model = data.model.model
-        explainer: Explainer | None = None
-        if not self.needs_originals:
-            given = None
-        items = study.items(self.needs_originals and given is None, self.needs_states)
-        size = ChunkSize(
-            self.explain_batch_size or data.batch_size, "explain_func", self._disable_warnings
-        )
-
-        def work(start: int, count: int) -> None:
-            chunk = study.ready(items[start : start + count])
-            if given is not None:
-                self._add_given(study, scorer, chunk.row, given)
-            if len(chunk):
-                assert explainer is not None
-                scorer.add(chunk, explainer(*study.inputs(chunk)))
-
-        with tqdm(
-            total=len(items), desc=self.name, unit="map", disable=not self.display_progressbar
-        ) as progress:
-            start = 0
-            while start < len(items):
-                study.load(items.row[start : start + size.value])
-                if explainer is None:
-                    # Known only now: whether the model returns its logits as they are.
-                    target = model if data.model.plain else data.model
-                    assert self.explain_func is not None
-                    explainer = Explainer(
-                        self.explain_func, self.explain_func_kwargs, target, self._post_process
-                    )
-                done, _ = size.run(len(items) - start, partial(work, start))
-                start += done
-                progress.update(done)
-                before = int(items.row[start]) if start < len(items) else len(study.samples)
-                study.forget(before)
-                scorer.forget(before)
-        if given is not None:
-            for start in range(0, len(study.samples), data.batch_size):
-                rows = np.arange(start, min(start + data.batch_size, len(study.samples)))
-                study.load(rows)
-                self._add_given(study, scorer, rows, given)
-                study.forget(int(rows[-1]) + 1)
-        return scorer
-
-    def _add_given(
-        self, study: Study, scorer: Scorer, rows: NDArray[np.int64], given: Tensor
-    ) -> None:
-        rows = scorer.lacks(rows)
-        none = np.full(len(rows), NONE)
-        items = study.ready(Items(rows, none, np.zeros_like(rows), none))
-        if len(items):
-            places = torch.as_tensor(study.samples[items.row], device=given.device)
-            scorer.add(items, self._post_process(given[places].to(study.data.device)))
 
     def _post_process(self, maps: Tensor) -> Tensor:
         """Apply Quantus's ``normalise`` and ``abs``, each map on its own."""

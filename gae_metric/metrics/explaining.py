@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import quantus
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -48,6 +49,16 @@ def tensor_explainer(function: Function) -> Function:
     return function
 
 
+def _as_arrays(function: Callable[..., Any], x: Tensor) -> bool:
+    """Whether a function is to get inputs as arrays.
+
+    ``quantus.explain`` takes tensors too, and would turn float64 arrays into float32 ones.
+    """
+    if function is quantus.explain and x.dtype == torch.float64:
+        return False
+    return not accepts_tensors(function)
+
+
 def accepts_tensors(function: Callable[..., Any]) -> bool:
     """Whether a function, or what a ``functools.partial`` holds, is marked as taking tensors."""
     while isinstance(function, functools.partial) and not hasattr(function, "accepts_tensors"):
@@ -69,11 +80,13 @@ class Explainer:
         """Attributions (B, 1 or C, ...) of inputs (B, C, ...), on their device."""
         inputs: Tensor | NDArray[Any] = x
         classes: Tensor | NDArray[Any] = targets
-        if not accepts_tensors(self.function):
+        if _as_arrays(self.function, x):
             # NumPy has no bfloat16.
             inputs = (x.float() if x.dtype == torch.bfloat16 else x).cpu().numpy()
             classes = targets.cpu().numpy()
-        with torch.inference_mode(False), torch.enable_grad():
+        elif self.function is quantus.explain:
+            inputs = x.requires_grad_()  # as it does with arrays
+        with torch.enable_grad():
             maps = self.function(model=self.model, inputs=inputs, targets=classes, **self.kwargs)
         return self.post_process(as_maps(maps, x.shape, "explain_func", x.device))
 

