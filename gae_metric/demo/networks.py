@@ -36,7 +36,6 @@ def _vgg() -> nn.Module:
     # timm's own 4096 units would make up nearly all of so small a network.
     model.pre_logits = ConvMlp(64, 64, 7, drop_rate=0.0)
     model.head = ClassifierHead(64, CLASSES)
-    model.head_hidden_size = 64
     return model
 
 
