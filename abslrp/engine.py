@@ -9,6 +9,7 @@ relevance of the input.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -23,6 +24,8 @@ from abslrp.markers import Decomposed, Held, Structural
 from abslrp.operation import Operation
 from abslrp.record import Conserve, Options, Record
 from abslrp.registry import RuleSet, name_of, rule_set
+
+_ENTERED = threading.local()
 
 
 class UnknownOperationError(RuntimeError):
@@ -117,6 +120,15 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         self.inputs = inputs
         self.warned: set[str] = set()
 
+    def __enter__(self) -> propagation:
+        _ENTERED.stack = [*getattr(_ENTERED, "stack", []), self]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        _ENTERED.stack = _ENTERED.stack[:-1]
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -125,13 +137,18 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         kwargs: Any = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if not torch.is_grad_enabled():
+        # Inside another propagation, this one steps aside: what that one does is its own.
+        if not torch.is_grad_enabled() or _ENTERED.stack[-1] is not self:
             return func(*args, **kwargs)
         active: list[Tensor] = []
+        given = args, kwargs
         args = tuple([self._detach_constants(value, active) for value in args])
         kwargs = {key: self._detach_constants(value, active) for key, value in kwargs.items()}
         if not active:
-            return func(*args, **kwargs)
+            if self.inputs is None:
+                return func(*args, **kwargs)
+            # Nothing here is taken for an input by mistake, so that other gradients may go on.
+            return func(*given[0], **given[1])
         rule = self.rules.find(func)
         if rule is None:
             return self._without_rule(func, args, kwargs, active)
@@ -180,6 +197,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
     ) -> Any:
         records = _consume(active, claimed=getattr(rule, "claims", False))
         inplace = writes(func, args, kwargs)
+        if inplace:
+            self._before_overwriting(args[0])
         # Rules see values without history: what they keep must not keep the graph alive.
         values = {id(tensor): tensor.detach() for tensor in active}
         operation = Operation(
@@ -213,6 +232,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         active: list[Tensor],
     ) -> Any:
         records = _consume(active)
+        if writes(func, args, kwargs):
+            self._before_overwriting(args[0])
         output = func(*args, **kwargs)
         made = [one for one in _tensors(args[0] if output is None else output) if one.requires_grad]
         if not made:
@@ -223,9 +244,21 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         )
         for used in records:
             used.consumers += 1
+            used.viewed |= any(tensor._is_view() for tensor in made)
         for tensor, layout in zip(made, layouts, strict=True):
             tensor._abslrp = Record(self.options, layout, nonnegative)  # type: ignore[attr-defined]
         return output
+
+    def _before_overwriting(self, target: Tensor) -> None:
+        """Keep what rules remember true when a tensor that was used before is overwritten."""
+        record: Record | None = getattr(target, "_abslrp", None)
+        if target._is_view():
+            self.options.epoch += 1
+        elif record is not None and record.consumers > 0:
+            self.options.epoch += 1
+            if not record.viewed:
+                # Rules hold the values that they propagate through by reference.
+                target.data = target.data.clone()
 
     def _layouts(
         self,

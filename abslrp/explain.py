@@ -244,8 +244,10 @@ def _propagate_batch(
     on_unknown: Literal["error", "warn"],
     output: Callable[[Any], Tensor] | None,
 ) -> Tensor:
-    leaf = x.detach().clone().requires_grad_()
+    with torch.inference_mode(False):
+        leaf = x.detach().clone().requires_grad_()
     with (
+        torch.inference_mode(False),
         torch.enable_grad(),
         propagation(rules, conserve, signed=signed, on_unknown=on_unknown, inputs=[leaf]),
     ):

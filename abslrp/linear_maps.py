@@ -137,18 +137,19 @@ def _tuple(value: Any, n: int) -> list[int]:
     return [int(v) for v in value] if isinstance(value, (tuple, list)) else [int(value)] * n
 
 
-def _padding(padding: Any, weight: Tensor, dilation: list[int], n: int) -> list[int]:
+def _padding(
+    padding: Any, weight: Tensor, dilation: list[int], n: int
+) -> tuple[list[int], list[int]]:
+    """Symmetric padding, and how many entries of the output it then has too many in front.
+
+    ``"same"`` with an even kernel pads one more behind than in front.
+    """
     if padding == "valid":
-        return [0] * n
+        return [0] * n, [0] * n
     if padding == "same":
         sizes = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        if any(size % 2 for size in sizes):
-            raise NotImplementedError(
-                "padding: 'same' with an even kernel pads unevenly, which has no rule; pad with "
-                "torch.nn.functional.pad and convolve with padding='valid'"
-            )
-        return [size // 2 for size in sizes]
-    return _tuple(padding, n)
+        return [size - size // 2 for size in sizes], [size % 2 for size in sizes]
+    return _tuple(padding, n), [0] * n
 
 
 def _convolution(rule: LinearRule, n: int) -> Callable[..., Backward]:
@@ -166,11 +167,18 @@ def _convolution(rule: LinearRule, n: int) -> Callable[..., Backward]:
     ) -> Backward:
         _refuse_active(operation, weight, "weight")
         step, spread = _tuple(stride, n), _tuple(dilation, n)
-        pad = _padding(padding, weight, spread, n)
-        transpose = _gradient(input, step, pad, spread, groups, [0] * n, transposed=False)
+        pad, surplus = _padding(padding, weight, spread, n)
+        gradient = _gradient(input, step, pad, spread, groups, [0] * n, transposed=False)
+        front = [size for one in reversed(surplus) for size in (one, 0)]
+
+        def transpose(s: Tensor, w: Tensor) -> Tensor:
+            return gradient(F.pad(s, front) if any(front) else s, w)
 
         def forward(x: Tensor, w: Tensor) -> Tensor:
-            return functions[n](x, w, None, step, pad, spread, groups)
+            whole = functions[n](x, w, None, step, pad, spread, groups)
+            for axis, size in enumerate(surplus):
+                whole = whole.narrow(axis - n, size, whole.shape[axis - n] - size)
+            return whole
 
         return rule(operation, LinearMap(input, weight, bias, transpose, forward))
 

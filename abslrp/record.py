@@ -23,6 +23,8 @@ class Options:
     def __init__(self, conserve: Conserve, *, signed: bool) -> None:
         self.conserve = conserve
         self.signed = signed
+        self.epoch = 0
+        """Rises when memory that several tensors share is overwritten: signs are then unknown."""
         self._scratch: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
 
     def scratch(self, like: Tensor, slot: int) -> Tensor:
@@ -99,16 +101,25 @@ class Record:
         Those of the propagation that the tensor belongs to.
     layout
         Where the samples lie, or None if that is not known.
-    nonnegative
-        True if no entry can be negative, which halves the cost of eq. 12.
     consumers
         Number of calls that took the tensor as an argument so far.
+    viewed
+        Whether another tensor of the model shares its memory.
     total
         During a backward pass: the per-sample relevance that the tensor should have received,
         when its only consumer left normalisation to the operation that made it.
     """
 
-    __slots__ = ("_operation", "consumers", "layout", "nonnegative", "options", "total")
+    __slots__ = (
+        "_epoch",
+        "_nonnegative",
+        "_operation",
+        "consumers",
+        "layout",
+        "options",
+        "total",
+        "viewed",
+    )
 
     def __init__(
         self,
@@ -119,11 +130,18 @@ class Record:
     ) -> None:
         self.options = options
         self.layout = layout
-        self.nonnegative = nonnegative
+        self._nonnegative = nonnegative
+        self._epoch = options.epoch
         # Weak: the graph keeps the operation, and a cycle would keep its tensors for long.
         self._operation = None if operation is None else weakref.ref(operation)
         self.consumers = 0
+        self.viewed = False
         self.total: Deferred | None = None
+
+    @property
+    def nonnegative(self) -> bool:
+        """Whether no entry can be negative, which halves the cost of eq. 12."""
+        return self._nonnegative and self._epoch == self.options.epoch
 
     @property
     def operation(self) -> Operation | None:

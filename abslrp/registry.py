@@ -58,8 +58,10 @@ def is_inplace(function: Function) -> bool:
     """Whether a torch function overwrites its first argument, by torch's naming convention."""
     name = getattr(function, "__name__", "")
     if name.startswith("__"):
-        return name.startswith("__i") and name not in ("__invert__", "__int__", "__index__")
-    return name.endswith("_")
+        return name == "__setitem__" or (
+            name.startswith("__i") and name not in ("__invert__", "__int__", "__index__")
+        )
+    return name.endswith("_") and name != "requires_grad_"
 
 
 def name_of(function: Function) -> str:

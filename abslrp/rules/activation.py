@@ -15,7 +15,7 @@ SIGNED = (
     "leaky_relu rrelu prelu elu celu selu gelu silu mish hardswish hardtanh logsigmoid tanh "
     "softsign hardshrink softshrink tanhshrink log log1p log2 log10 expm1 pow sin cos tan asin "
     "acos atan asinh acosh atanh sinh cosh erf erfinv neg negative reciprocal sign sgn nan_to_num "
-    "round floor ceil trunc logit float_power"
+    "round floor ceil trunc logit float_power threshold"
 )
 NONNEGATIVE = "relu relu6 sigmoid expit hardsigmoid exp exp2 softplus square abs absolute sqrt"
 KEEPING = (
@@ -44,15 +44,15 @@ def dropout(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
     return passes(operation)
 
 
-@COMMON.rule(spellings("clamp", "clamp_min", "clamp_max", "clip", "threshold"))
+@COMMON.rule(spellings("clamp", "clamp_min", "clamp_max", "clip"))
 def clamp(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
     """Unchanged; the output has no negative entry where the lower bound is not negative."""
     name = operation.name.rpartition(".")[2].rstrip("_")
     lower = kwargs.get("min", args[1] if len(args) > 1 and name != "clamp_max" else None)
     upper = kwargs.get("max", args[-1] if name == "clamp_max" or len(args) > 2 else None)
-    if isinstance(lower, (int, float)) and lower >= 0 and name != "threshold":
+    if isinstance(lower, (int, float)) and lower >= 0:
         operation.output_nonnegative = True
-    elif name != "threshold" and isinstance(upper, (int, float)) and upper >= 0:
+    elif isinstance(upper, (int, float)) and upper >= 0:
         operation.keeps_sign()
     return passes(operation)
 

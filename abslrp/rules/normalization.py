@@ -151,11 +151,12 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
     memory = operation.scratch(share)
     # (x / d)+ / (|h1| + e) = x+ / (|centred| + e d), and (h1 w)+ = (centred w / d)+
     torch.abs(share, out=memory).add_(EPSILON * deviation)
-    if norm.weight is None:
+    if norm.weight is None and norm.bias is None:
         torch.clamp(x, min=0, out=share).div_(memory)
         operation.forward()
     else:
-        share.div_(memory).mul_(norm.weight / deviation).clamp_(min=0)
+        scale = 1 / deviation if norm.weight is None else norm.weight / deviation
+        share.div_(memory).mul_(scale).clamp_(min=0)
         share.mul_(torch.clamp(x, min=0, out=memory))
         share.div_(torch.abs(operation.forward(), out=memory).add_(EPSILON))
 

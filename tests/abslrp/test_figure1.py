@@ -14,7 +14,9 @@ from tests.naive.network import to_torch
 
 @pytest.mark.parametrize(("second", "expected"), FIGURE_1)
 @pytest.mark.parametrize("conserve", ["operation", "argument", None])
-def test_figure_1(second: tuple[float, float], expected: tuple[float, float], conserve: str) -> None:
+def test_figure_1(
+    second: tuple[float, float], expected: tuple[float, float], conserve: str
+) -> None:
     model = to_torch(figure_1(second))
     R = abslrp.relevance(model, np.ones((1, 2)), np.ones((1, 1)), conserve=conserve)
     np.testing.assert_allclose((R / R.sum())[0], expected, rtol=0, atol=1e-8)

@@ -202,7 +202,9 @@ CASES = [
     pytest.param(
         name,
         rectify,
-        marks=KEPT if name in ("linear", "matmul", "conv") or (name, rectify) == ("sum", True) else [],
+        marks=KEPT
+        if name in ("linear", "matmul", "conv") or (name, rectify) == ("sum", True)
+        else [],
     )
     for name in OVERWRITTEN
     for rectify in (False, True)

@@ -155,34 +155,27 @@ def close(got: Tensor, wanted: Tensor) -> None:
 
 
 @pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("batch", [1, 2, 4, 16, 5])
+@pytest.mark.parametrize("batch", [2, 16])
 def test_maps_do_not_depend_on_the_batch(body: Callable[..., Tensor], batch: int) -> None:
     """16 tokens, so that a batch of 16 or 4 is as long as other axes, and 2 as heads."""
     model = network(body)
     x = torch.from_numpy(draw(16, 16, 3)).float()[:batch]
     y = torch.arange(batch) % 4
-    for contrast in ("streams", "signed"):
+    for contrast in ("streams", "signed")[: 2 if batch == 2 else 1]:
         maps = abslrp.explain(model, x, y, contrast=contrast)
         assert maps.abs().flatten(1).amax(1).min() > 0
         apart = torch.cat(
-            [abslrp.explain(model, x[i : i + 1], y[i], contrast=contrast) for i in range(min(batch, 3))]
+            [abslrp.explain(model, x[i : i + 1], y[i], contrast=contrast) for i in range(2)]
         )
-        close(maps[:3], apart)
+        close(maps[:2], apart)
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_permuted_samples_give_permuted_maps(body: Callable[..., Tensor]) -> None:
+def test_permuted_samples_and_chunks_give_the_same_maps(body: Callable[..., Tensor]) -> None:
     model, x, y = network(body), torch.from_numpy(draw(4, 16, 3)).float(), torch.arange(4)
     order = torch.tensor([2, 0, 3, 1])
     maps = abslrp.explain(model, x, y)
-    close(abslrp.explain(model, x[order], y[order]), maps[order])
-
-
-@pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("size", [1, 3])
-def test_chunks_give_the_same_maps(body: Callable[..., Tensor], size: int) -> None:
-    model, x, y = network(body), torch.from_numpy(draw(5, 16, 3)).float(), torch.arange(5) % 4
-    close(abslrp.explain(model, x, y, batch_size=size), abslrp.explain(model, x, y))
+    close(abslrp.explain(model, x[order], y[order], batch_size=3), maps[order])
 
 
 @pytest.mark.parametrize("body", BODIES)

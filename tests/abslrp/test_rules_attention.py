@@ -53,7 +53,9 @@ def test_attention_with_grouped_queries() -> None:
         R_q, R_k, R_v = rules.attention(*wide, R)
         return [R_q, *(r.reshape(2, 2, 2, *r.shape[2:]).sum(2) for r in (R_k, R_v))]
 
-    check(lambda a, b, c: F.scaled_dot_product_attention(a, b, c, enable_gqa=True), [q, k, v], naive)
+    check(
+        lambda a, b, c: F.scaled_dot_product_attention(a, b, c, enable_gqa=True), [q, k, v], naive
+    )
 
 
 def eager(q: Tensor, k: Tensor, v: Tensor, order: str) -> Tensor:
@@ -114,9 +116,9 @@ def test_self_attention_module(batch_first: bool, bias: bool, need_weights: bool
         lambda x: called(attention, x, x, x, need_weights=need_weights),
         [draw(2, 4, 6)],
         lambda v, R: [
-            rules.multi_head_attention(v[0], v[0], v[0], **parameters(attention), R=R, packed="qkv")[
-                0
-            ]
+            rules.multi_head_attention(
+                v[0], v[0], v[0], **parameters(attention), R=R, packed="qkv"
+            )[0]
         ],
     )
 
@@ -179,9 +181,7 @@ def test_attention_module_with_other_key_and_value_sizes() -> None:
         return x.transpose(0, 2, 1, 3).reshape(len(x), -1, 6)
 
     def naive(v: Any, R: Any) -> Any:
-        parts = [
-            heads(x @ w.T + b) for x, w, b in zip(v, weights, biases, strict=True)
-        ]
+        parts = [heads(x @ w.T + b) for x, w, b in zip(v, weights, biases, strict=True)]
         mixed = merged(F.scaled_dot_product_attention(*[tensor(p) for p in parts]).numpy())
         R = rules.linear(mixed, out.weight.detach().numpy(), out.bias.detach().numpy(), R)
         sent = rules.attention(*parts, heads(R))

@@ -89,7 +89,9 @@ def test_instance_norm_with_running_statistics() -> None:
     module.weight.data, module.bias.data = tensor(weight), tensor(bias)
     module.running_mean, module.running_var = tensor(mean), tensor(var)
     check(
-        module, [draw(2, 4, 3, 2)], lambda v, R: [rules.batch_norm(v[0], mean, var, weight, bias, R)]
+        module,
+        [draw(2, 4, 3, 2)],
+        lambda v, R: [rules.batch_norm(v[0], mean, var, weight, bias, R)],
     )
 
 
@@ -128,9 +130,7 @@ def test_layer_norm_written_out_by_hand() -> None:
     "softmax", [torch.softmax, F.softmax, torch.Tensor.softmax, lambda x, d: torch.nn.Softmax(d)(x)]
 )
 def test_softmax(softmax: Any, dim: int) -> None:
-    check(
-        lambda x: softmax(x, dim), [draw(2, 3, 4)], lambda v, R: [rules.softmax(v[0], R)]
-    )
+    check(lambda x: softmax(x, dim), [draw(2, 3, 4)], lambda v, R: [rules.softmax(v[0], R)])
 
 
 def test_softmax_known_to_be_nonnegative() -> None:

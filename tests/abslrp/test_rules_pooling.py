@@ -59,9 +59,7 @@ def test_average_pool(size: Any, params: Any, include: bool) -> None:
     check(
         lambda x: pool(x, **params, count_include_pad=include),
         [draw(2, *size)],
-        lambda v, R: [
-            rules.avg_pool(v[0], R, **naive_names(params), count_include_pad=include)
-        ],
+        lambda v, R: [rules.avg_pool(v[0], R, **naive_names(params), count_include_pad=include)],
     )
 
 
@@ -74,7 +72,8 @@ def test_average_pool_with_a_divisor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "output"), [((2, 7), 3), ((2, 7, 5), (3, 2)), ((2, 7, 5), 1), ((2, 4, 5, 3), (2, 3, 1))]
+    ("size", "output"),
+    [((2, 7), 3), ((2, 7, 5), (3, 2)), ((2, 7, 5), 1), ((2, 4, 5, 3), (2, 3, 1))],
 )
 def test_adaptive_average_pool(size: Any, output: Any) -> None:
     names = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
@@ -104,9 +103,7 @@ def test_mean_and_sum(axes: Any, keepdim: bool, method: bool) -> None:
 
 def test_cumulative_sum() -> None:
     lower = np.tril(np.ones((4, 4)))
-    check(
-        lambda x: x.cumsum(1), [draw(2, 4)], lambda v, R: [rules.linear(v[0], lower, None, R)]
-    )
+    check(lambda x: x.cumsum(1), [draw(2, 4)], lambda v, R: [rules.linear(v[0], lower, None, R)])
 
 
 RESIZES: list[tuple[tuple[int, ...], dict[str, Any], dict[str, Any]]] = [
@@ -146,9 +143,7 @@ def test_interpolation_by_a_module_and_positionally() -> None:
     check(
         lambda v: F.interpolate(v, (5, 7), None, "bicubic", True),
         x,
-        lambda v, R: [
-            rules.interpolate(v[0], R, mode="bicubic", size=(5, 7), align_corners=True)
-        ],
+        lambda v, R: [rules.interpolate(v[0], R, mode="bicubic", size=(5, 7), align_corners=True)],
     )
     check(
         lambda v: F.interpolate(v, (5, 7), None, "bilinear"),
@@ -180,7 +175,7 @@ STRUCTURAL: list[Any] = [
     lambda x: x.index_select(1, INDEX),
     lambda x: x.gather(1, torch.tensor([[[0, 1, 2, 0]], [[1, 1, 0, 2]]])),
     lambda x: x.flip(1, 2),
-    lambda x: torch.stack([c for c in x.chunk(2, 2)], 1),
+    lambda x: torch.stack(list(x.chunk(2, 2)), 1),
     lambda x: x.split([1, 2], 1)[1],
     lambda x: x.unbind(1)[1],
     lambda x: x.unsqueeze(2).expand(2, 3, 5, 4),
@@ -207,7 +202,7 @@ STRUCTURAL: list[Any] = [
     lambda x: torch.broadcast_to(x[:, :1], (2, 3, 4)),
     lambda x: x.scatter(1, torch.tensor([[[0, 1, 2, 0]]]).expand(2, 1, 4), 0.5),
     lambda x: x.unflatten(2, (2, 2)).movedim(3, 1),
-    lambda x: torch.nn.Identity()(x),
+    torch.nn.Identity(),
     lambda x: torch.hstack([x, x]),
     lambda x: x.transpose(0, 1).transpose(0, 1),
     lambda x: x.to(torch.float64),

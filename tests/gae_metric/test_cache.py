@@ -312,6 +312,11 @@ def test_fingerprints_of_models_see_each_bit_of_large_parameters():
         assert fingerprint.of_model(net, CPU) != before
         net.weight.data.view(-1)[index] = value
     assert fingerprint.of_model(net, CPU) == before
+    flat = net.weight.data.view(-1)
+    for first, second in ([3, 4], [2, 5000], [10, 2058]):  # in and across rows
+        flat[[first, second]] = flat[[second, first]]
+        assert fingerprint.of_model(net, CPU) != before
+        flat[[first, second]] = flat[[second, first]]
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         assert fingerprint.of_model(copy.deepcopy(net).to(dtype), CPU) != before
 

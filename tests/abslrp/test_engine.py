@@ -1,0 +1,354 @@
+"""The context: what it leaves behind (nothing), what it refuses, what it lets models do."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
+
+import abslrp
+from abslrp.registry import COMMON, RULE_SETS, RuleSet
+from tests.abslrp.single import Single, draw
+
+
+def small() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.AvgPool2d(2),
+            nn.Flatten(), nn.Linear(36, 5),
+        ).eval()  # fmt: skip
+
+
+X = torch.from_numpy(draw(2, 3, 8, 8)).float()
+
+
+class Failing(nn.Module):
+    """Raises after some layers of its own."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.net, self.error = small(), error
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.net(x)
+        raise self.error
+
+
+def state(model: nn.Module) -> Any:
+    """All that an explanation might leave on a model, or on torch."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return (
+        [(n, p.requires_grad, p.grad is None, p._version, id(p)) for n, p in model.named_parameters()],
+        [(n, b._version, id(b)) for n, b in model.named_buffers()],
+        [(n, m.training, sorted(m.__dict__), m.forward.__func__) for n, m in model.named_modules()],
+        [len(getattr(m, hook)) for m in model.modules() for hook in hooks],
+        [sorted(vars(p)) for p in model.parameters()],
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_rng_state().tolist(),
+        len(_get_current_function_mode_stack()), F.linear, F.scaled_dot_product_attention,
+        torch.get_default_dtype(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("conserve", ["operation", "argument", None])
+def test_nothing_is_left_after_success(conserve: Any) -> None:
+    model, x = small(), X.clone()
+    before = state(model)
+    abslrp.explain(model, x, [0, 1], conserve=conserve)
+    assert state(model) == before
+    assert torch.equal(x, X)
+    assert not x.requires_grad
+    assert x.grad is None
+
+
+def test_nothing_is_left_after_a_bad_target() -> None:
+    model = small()
+    before = state(model)
+    with pytest.raises(ValueError, match="targets"):
+        abslrp.explain(model, X, [0, 5])
+    assert state(model) == before
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), SystemExit(1)])
+def test_nothing_is_left_after_a_model_that_raises(error: BaseException) -> None:
+    model = Failing(error)
+    model.eval()
+    before = state(model)
+    with pytest.raises(type(error)):
+        abslrp.explain(model, X, 0)
+    assert state(model) == before
+    assert torch.equal(small()(X), model.net(X))
+
+
+def test_nothing_is_left_after_an_unknown_function() -> None:
+    model = Single(torch.fft.fft, [(6,)], rectify=False).eval()
+    before = state(model)
+    with pytest.raises(abslrp.UnknownOperationError):
+        abslrp.explain(model, draw(2, 6), 0)
+    assert state(model) == before
+
+
+def bessel(x: Tensor) -> Tensor:
+    return torch.special.bessel_j0(x) * 2
+
+
+def test_an_unknown_function_is_named_with_its_call_site() -> None:
+    model = Single(bessel, [(6,)], rectify=False).eval()
+    with pytest.raises(abslrp.UnknownOperationError) as caught:
+        abslrp.explain(model, draw(2, 6), 0)
+    text = str(caught.value)
+    assert "bessel_j0" in text
+    assert "test_engine.py" in text
+    assert "in bessel" in text
+    assert "@abslrp.rule(" in text
+    assert "on_unknown='warn'" in text
+
+
+def test_a_warning_instead_uses_the_gradient_and_comes_once() -> None:
+    model = Single(lambda x: torch.sinc(torch.sinc(x)), [(6,)], rectify=False).eval()
+    x, R = draw(2, 6), np.abs(draw(2, 6, seed=1))
+    with pytest.warns(UserWarning, match="sinc") as caught:
+        got = abslrp.relevance(model, x, R, on_unknown="warn", conserve=None)
+    assert len(caught) == 1
+    leaf = torch.from_numpy(x).requires_grad_()
+    (gradient,) = torch.autograd.grad(model(leaf), leaf, torch.from_numpy(R))
+    np.testing.assert_allclose(got, gradient, rtol=1e-12)
+
+
+def test_a_function_of_constants_or_without_gradient_needs_no_rule() -> None:
+    def call(x: Tensor) -> Tensor:
+        scale = torch.special.bessel_j0(torch.ones(()))
+        return x * scale + (x.argmax(1) > -1).to(x.dtype)[:, None]
+
+    assert abslrp.explain(Single(call, [(6,)], False).eval(), draw(2, 6), 0).shape == (2, 6)
+
+
+def test_a_rule_is_registered_and_removed() -> None:
+    model = Single(torch.sinc, [(6,)], rectify=False).eval()
+    x, R = draw(2, 6), draw(2, 6, seed=1)
+
+    @abslrp.rule(torch.sinc)
+    def sinc(operation: abslrp.Operation, input: Tensor) -> Any:
+        return abslrp.passes(operation)
+
+    try:
+        np.testing.assert_allclose(abslrp.relevance(model, x, R), R)
+    finally:
+        COMMON.remove(torch.sinc)
+    with pytest.raises(abslrp.UnknownOperationError):
+        abslrp.relevance(model, x, R)
+
+
+def test_a_second_rule_for_a_function_is_refused() -> None:
+    with pytest.raises(ValueError, match="already has a rule for torch.relu"):
+        abslrp.rule(torch.relu)(lambda operation, input: None)
+    with pytest.raises(ValueError, match="linear"):
+        abslrp.rule([torch.sinc, F.linear], rules="absLRP")(lambda operation, input: None)
+    assert torch.sinc not in COMMON  # all or nothing
+    with pytest.raises(ValueError, match="at least one"):
+        abslrp.rule()
+    with pytest.raises(ValueError, match="no-such-set"):
+        abslrp.rule(torch.sinc, rules="no-such-set")
+
+
+def test_a_rule_set_of_ones_own_overrides_one_rule() -> None:
+    mine = RuleSet("mine", RULE_SETS["absLRP"])
+
+    @mine.rule(torch.relu, torch.Tensor.relu)
+    def relu(operation: abslrp.Operation, input: Tensor) -> Any:
+        return lambda relevance: (relevance * 3,)
+
+    model = Single(torch.relu, [(6,)], rectify=False).eval()
+    x, R = draw(2, 6), np.abs(draw(2, 6, seed=1))
+    np.testing.assert_allclose(abslrp.relevance(model, x, R, rules=mine, conserve=None), 3 * R)
+    np.testing.assert_allclose(abslrp.relevance(model, x, R, conserve=None), R)
+
+
+class Variant(nn.Module):
+    """The same function of ``x`` in several spellings."""
+
+    def __init__(self, call: Callable[..., Tensor]) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            self.one, self.head = nn.Linear(6, 6), nn.Linear(6, 4)
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.call(self.one, x))
+
+
+def iadd(f: Any, x: Tensor) -> Tensor:
+    y = f(x)
+    y += x
+    return y
+
+
+def overwritten(f: Any, x: Tensor) -> Tensor:
+    x.mul_(2.0)
+    x += 1
+    return f(x)
+
+
+PAIRS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "relu": (lambda f, x: F.relu(f(x), inplace=True), lambda f, x: torch.relu(f(x))),
+    "relu_": (lambda f, x: f(x).relu_(), lambda f, x: torch.relu(f(x))),
+    "iadd": (iadd, lambda f, x: f(x) + x),
+    "overwritten input": (overwritten, lambda f, x: f(x * 2.0 + 1)),
+    "dropout": (lambda f, x: F.dropout(f(x), 0.5, False, True), lambda f, x: f(x)),
+    "checkpoint": (
+        lambda f, x: nn.Sequential(f, nn.SiLU(inplace=True))(x),
+        lambda f, x: F.silu(f(x)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("conserve", ["operation", None])
+def test_in_place_spellings_are_equal(name: str, conserve: Any) -> None:
+    x = torch.from_numpy(draw(3, 6)).float()
+    kept = x.clone()
+    one, two = (
+        abslrp.explain(Variant(call).eval(), x, [0, 1, 2], conserve=conserve)
+        for call in PAIRS[name]
+    )
+    assert torch.equal(x, kept)
+    torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
+    assert one.abs().max() > 0
+
+
+def test_a_module_used_twice_equals_two_with_the_same_weights() -> None:
+    x, model = X[:, 0, :, :6].reshape(-1, 6)[:4], Variant(lambda f, v: f(F.relu(f(v)))).eval()
+    copy = nn.Linear(6, 6)
+    copy.load_state_dict(model.one.state_dict())
+    other = Variant(lambda f, v: copy(F.relu(f(v)))).eval()
+    assert torch.equal(abslrp.explain(model, x, 0), abslrp.explain(other, x, 0))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_parameters_make_no_difference(frozen: bool) -> None:
+    model, wanted = small(), abslrp.explain(small(), X, [1, 2])
+    model.requires_grad_(not frozen)
+    assert torch.equal(abslrp.explain(model, X, [1, 2]), wanted)
+    with torch.no_grad():
+        assert torch.equal(abslrp.explain(model, X, [1, 2]), wanted)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=ValueError,
+    reason="inference mode outside is not left, and the error blames the model",
+)
+def test_explained_within_inference_mode() -> None:
+    with torch.inference_mode():
+        inside = abslrp.explain(small(), X, [1, 2])
+    assert torch.equal(inside, abslrp.explain(small(), X, [1, 2]))
+
+
+def small_vgg() -> nn.Module:
+    layers = torchvision.models.vgg.make_layers([16, "M", 32, 32, "M", 64, "M"], batch_norm=True)
+    net = torchvision.models.VGG(layers, num_classes=9)
+    net.classifier = nn.Sequential(nn.Linear(64 * 49, 64), nn.ReLU(True), nn.Linear(64, 9))
+    return net
+
+
+BUILDERS: dict[str, tuple[Callable[[], nn.Module], int, float]] = {
+    "torchvision vgg11_bn": (small_vgg, 32, 0.0),
+    "torchvision resnet18": (torchvision.models.resnet18, 48, 0.0),
+    "timm resnet18": (lambda: timm.create_model("resnet18"), 48, 0.0),
+    "timm vit": (
+        lambda: timm.create_model("vit_tiny_patch16_224", img_size=48, depth=4), 48, 1e-5
+    ),
+    "torchvision vit": (
+        lambda: torchvision.models.VisionTransformer(32, 8, 3, 2, 48, 96, num_classes=9), 32, 1e-5
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_logits_inside_the_context(name: str) -> None:
+    build, size, tolerance = BUILDERS[name]
+    torch.manual_seed(0)
+    model = build().eval()
+    if name == "torchvision vit":
+        nn.init.normal_(model.heads[0].weight, std=0.1)
+    x = torch.from_numpy(draw(2, 3, size, size)).float()
+    with torch.no_grad():
+        outside = model(x)
+    leaf = x.clone().requires_grad_()
+    with abslrp.propagation(inputs=[leaf]):
+        inside = model(leaf)
+    assert outside.abs().max() > 0
+    if tolerance:
+        torch.testing.assert_close(inside, outside, rtol=tolerance, atol=tolerance)
+    else:
+        assert torch.equal(inside, outside)
+
+
+def test_two_threads_explain_different_models_at_once() -> None:
+    models = [small(), nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).eval()]
+    wanted = [abslrp.explain(model, X, [1, 2]) for model in models]
+    got: list[list[Tensor]] = [[], []]
+    barrier = threading.Barrier(2)
+
+    def work(index: int) -> None:
+        barrier.wait()
+        for _ in range(5):
+            got[index].append(abslrp.explain(models[index], X, [1, 2]))
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for maps, one in zip(got, wanted, strict=True):
+        assert len(maps) == 5
+        assert all(torch.equal(m, one) for m in maps)
+
+
+def test_no_tensor_or_operation_outlives_the_call() -> None:
+    """Without the help of the cycle collector, which may be late when memory is short."""
+    alive: list[Any] = []
+    model = small()
+    for module in model:
+        module.register_forward_hook(lambda m, i, o: alive.append(weakref.ref(o)))
+    gc.collect()
+    gc.disable()
+    try:
+        abslrp.explain(model, X, [0, 1])
+        assert len(alive) == 6
+        assert [ref() for ref in alive] == [None] * 6
+        kept = [one for one in gc.get_objects() if isinstance(one, abslrp.Operation)]
+        assert not kept
+    finally:
+        gc.enable()
+
+
+def test_a_context_of_ones_own() -> None:
+    leaf = X.clone().requires_grad_()
+    model = small()
+    with abslrp.propagation(conserve=None, signed=False, inputs=[leaf]):
+        logits = model(leaf)
+    start = torch.zeros(2, 5)
+    start[:, 0] = 1
+    (R,) = torch.autograd.grad(logits, leaf, start)
+    torch.testing.assert_close(R, abslrp.relevance(model, X, start, conserve=None))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"conserve": "everything"}, {"on_unknown": "ignore"}, {"rules": "no-such-set"}]
+)
+def test_bad_options_are_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        abslrp.explain(small(), X, 0, **wrong)

@@ -1,0 +1,83 @@
+"""Unchanged models of torchvision and timm, random weights, small images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import abslrp
+from tests.abslrp.single import draw
+
+tv = torchvision.models
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "torchvision resnet18": (lambda: tv.resnet18(num_classes=10), 48),
+    "torchvision vgg11": (lambda: tv.vgg11(num_classes=10, init_weights=False), 32),
+    "torchvision squeezenet1_1": (lambda: tv.squeezenet1_1(num_classes=10), 64),
+    "torchvision mobilenet_v2": (lambda: tv.mobilenet_v2(num_classes=10), 64),
+    "torchvision efficientnet_b0": (lambda: tv.efficientnet_b0(num_classes=10), 64),
+    "torchvision densenet121": (lambda: tv.densenet121(num_classes=10), 64),
+    "torchvision swin_t": (
+        lambda: tv.SwinTransformer([4, 4], 24, [2, 2], [3, 6], [4, 4], num_classes=10), 64
+    ),
+    "torchvision vit": (
+        lambda: tv.VisionTransformer(32, 8, 2, 3, 48, 96, num_classes=10), 32
+    ),
+    "timm vit_tiny": (
+        lambda: timm.create_model("vit_tiny_patch16_224", img_size=64, depth=4, num_classes=10), 64
+    ),
+    "timm deit3": (
+        lambda: timm.create_model("deit3_small_patch16_224", img_size=64, depth=3, num_classes=10),
+        64,
+    ),
+    "timm convnext_atto": (lambda: timm.create_model("convnext_atto", num_classes=10), 64),
+    "timm mobilenetv3": (
+        lambda: timm.create_model("mobilenetv3_small_050", num_classes=10), 64
+    ),
+    "timm swin": (
+        lambda: timm.models.swin_transformer.SwinTransformer(
+            img_size=64, window_size=4, embed_dim=24, depths=(2, 2), num_heads=(3, 6),
+            num_classes=10,
+        ),
+        64,
+    ),
+    "timm seresnet": (lambda: timm.create_model("seresnet18", num_classes=10), 64),
+}  # fmt: skip
+
+
+def made(name: str) -> tuple[nn.Module, torch.Tensor]:
+    build, size = MODELS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build().eval()
+        for module in model.modules():
+            if isinstance(module, (nn.Linear, nn.BatchNorm2d)):
+                # Heads and last norms that start at zero would leave nothing to explain.
+                if module.weight is not None and module.weight.abs().max() == 0:
+                    nn.init.normal_(module.weight, std=0.1)
+    return model, torch.from_numpy(draw(3, 3, size, size)).float()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model(name: str) -> None:
+    model, x = made(name)
+    targets = torch.tensor([1, 4, 9])
+    maps = abslrp.explain(model, x, targets)
+    assert maps.shape == x.shape
+    assert torch.isfinite(maps).all()
+    assert (maps.flatten(1).abs().amax(1) > 0).all()
+    # The map of a sample does not depend on the others.
+    alone = abslrp.explain(model, x[1:2], targets[1:2])
+    scale = maps[1].abs().max()
+    assert (alone[0] - maps[1]).abs().max() < 1e-3 * scale
+    # No relevance is made, and none is negative, on the way from one class.
+    start = np.eye(10, dtype=np.float32)[targets]
+    R = abslrp.relevance(model, x[:1].numpy(), start[:1])
+    assert R.min() >= 0
+    assert 0 < R.sum() <= 1 + 1e-4
