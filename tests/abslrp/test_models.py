@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -57,10 +56,10 @@ def made(name: str) -> tuple[nn.Module, torch.Tensor]:
         torch.manual_seed(0)
         model = build().eval()
         for module in model.modules():
-            if isinstance(module, (nn.Linear, nn.BatchNorm2d)):
-                # Heads and last norms that start at zero would leave nothing to explain.
-                if module.weight is not None and module.weight.abs().max() == 0:
-                    nn.init.normal_(module.weight, std=0.1)
+            # Heads and last norms that start at zero would leave nothing to explain.
+            weight = getattr(module, "weight", None)
+            if isinstance(module, (nn.Linear, nn.BatchNorm2d)) and weight.abs().max() == 0:
+                nn.init.normal_(weight, std=0.1)
     return model, torch.from_numpy(draw(3, 3, size, size)).float()
 
 
@@ -72,12 +71,14 @@ def test_model(name: str) -> None:
     assert maps.shape == x.shape
     assert torch.isfinite(maps).all()
     assert (maps.flatten(1).abs().amax(1) > 0).all()
-    # The map of a sample does not depend on the others.
-    alone = abslrp.explain(model, x[1:2], targets[1:2])
-    scale = maps[1].abs().max()
-    assert (alone[0] - maps[1]).abs().max() < 1e-3 * scale
+    # Relevance of a sample does not depend on the others. (Of the map, the difference of two
+    # nearly equal streams in an untrained network, hardly a digit would be left to compare.)
+    start = torch.eye(10)[targets]
+    R = abslrp.relevance(model, x, start)
+    alone = abslrp.relevance(model, x[1:2], start[1:2])
+    assert (alone[0] - R[1]).abs().max() < 1e-3 * R[1].max()
     # No relevance is made, and none is negative, on the way from one class.
-    start = np.eye(10, dtype=np.float32)[targets]
-    R = abslrp.relevance(model, x[:1].numpy(), start[:1])
     assert R.min() >= 0
-    assert 0 < R.sum() <= 1 + 1e-4
+    sums = R.flatten(1).sum(1)
+    assert (sums > 0).all()
+    assert (sums <= 1 + 1e-4).all()

@@ -319,10 +319,10 @@ def check_demo(folder, networks, samples):
 
 def test_demo(tmp_path):
     folder = tmp_path / "demo"
-    result = invoke("demo", f"--out={folder}", "--samples=8", "--networks=vgg")
-    assert "of 8 held-out digits classified correctly" in result.stderr
-    assert "vgg: 8 images" in result.stdout
-    check_demo(folder, ["vgg"], 8)
+    result = invoke("demo", f"--out={folder}", "--samples=20", "--networks=vgg")
+    assert "of 20 held-out digits classified correctly" in result.stderr
+    assert "vgg: 20 images" in result.stdout
+    check_demo(folder, ["vgg"], 20)
 
 
 @pytest.mark.slow
