@@ -246,11 +246,6 @@ def test_frozen_parameters_make_no_difference(frozen: bool) -> None:
         assert torch.equal(abslrp.explain(model, X, [1, 2]), wanted)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="inference mode outside is not left, and the error blames the model",
-)
 def test_explained_within_inference_mode() -> None:
     model = small()
     with torch.inference_mode():

@@ -132,13 +132,7 @@ def test_eager_equals_sdpa(name, contrast):
     torch.testing.assert_close(eager, sdpa, rtol=1e-4, atol=1e-4 * eager.abs().max().item())
 
 
-UNSAFE = pytest.mark.xfail(
-    strict=True,
-    reason="rules/attention.py: a row that a mask closes entirely must be 0, as in torch, not NaN",
-)
-
-
-@pytest.mark.parametrize("attention", ["eager", pytest.param("sdpa", marks=UNSAFE)])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_left_padding_equals_single_texts(attention):
     # The positions are given: eq. 12 through a rotation depends on where it starts.
     model, encoding = build("Llama", attention), batch(left=True)

@@ -52,11 +52,6 @@ def test_convolution(size: Any, weight: Any, params: Any, bias: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.xfail(
-    strict=True,
-    raises=NotImplementedError,
-    reason="padding='same' with an even kernel is refused, though SPEC 1.2 covers it",
-)
 def test_convolution_same_padding_with_an_even_kernel() -> None:
     # torch pads such a convolution unevenly, at the end; the model runs, so it is explained.
     w = draw(3, 2, 2, 3)

@@ -35,7 +35,6 @@ def test_batch_norm(size: tuple[int, ...], affine: tuple[bool, bool]) -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="a norm's bias is dropped from h2 where it has no weight")
 def test_batch_norm_with_a_bias_and_no_weight() -> None:
     """A norm without a weight but with a bias is one with weights of one."""
     bias, mean, var = draw(4, seed=1), draw(4, seed=2), np.abs(draw(4, seed=3)) + 0.1

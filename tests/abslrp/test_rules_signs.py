@@ -97,25 +97,8 @@ PRODUCERS: dict[str, Callable[[Tensor], Tensor]] = {
     "gate": lambda x: x * (x.flip(0) - 0.3),
 }
 
-BROKEN = {
-    "where scalar": (True,),
-    "setitem scalar": (True,),
-    "threshold": (False, True),
-    "copy_ to a view": (True,),
-    "sub_ on a view": (True,),
-    "+= on a view": (True,),
-}
-"""Reported: producers, and whether their input was known to be non-negative."""
-
 CASES = [
-    pytest.param(
-        call,
-        rectify,
-        id=f"{name}{'-relu' if rectify else ''}",
-        marks=[pytest.mark.xfail(strict=True, reason=f"{name}: its negative values go unnoticed")]
-        if rectify in BROKEN.get(name, ())
-        else [],
-    )
+    pytest.param(call, rectify, id=f"{name}{'-relu' if rectify else ''}")
     for name, call in PRODUCERS.items()
     for rectify in (False, True)
 ]
