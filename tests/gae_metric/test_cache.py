@@ -276,7 +276,7 @@ def test_what_cannot_be_compared_is_not_shared(case):
 
 def test_threads_share_it(case):
     net, x, y = case
-    expected = GAE(disable_warnings=True)(net.model, x, y, explain_func=gradient_tensor)
+    expected = GAE(steps=4, disable_warnings=True)(net.model, x, y, explain_func=gradient_tensor)
     gae_metric.clear_cache()
     gae_metric.set_cache_limit(gae_metric.cache_info().limit // 10**6)  # entries come and go
     results, errors = {}, []
@@ -284,7 +284,7 @@ def test_threads_share_it(case):
     def work(i):
         try:
             for _ in range(2):
-                metric = GAE(disable_warnings=True)
+                metric = GAE(steps=4, disable_warnings=True)
                 results[i] = metric(
                     net.model, x, y, explain_func=gradient_tensor, batch_size=1 + i % 3
                 )

@@ -291,10 +291,8 @@ def test_aggregate_of_scores_with_a_nan_is_nan(case):
         elements=st.floats(-1e30, 1e30) | st.sampled_from([0.0, 1.0, -1.0, 1e-30, 1e30]),
     )
 )
-def test_any_finite_map_scores_within_the_ranges(maps):
-    net = conv_net()
-    x = images(8, (3, 10, 10))
-    y = top_classes(net, x)
+def test_any_finite_map_scores_within_the_ranges(case, maps):
+    net, x, y = case
     position = iter(range(10**9))
 
     @tensor_explainer
