@@ -23,7 +23,6 @@ from gae_metric._names import lookup
 from gae_metric.companions import ROAD, Focus
 from gae_metric.errors import EvaluationError, InputError
 from gae_metric.explainers import ExplainFunc, explainer
-from gae_metric.gradcam import NotApplicableError
 from gae_metric.metrics.contrastiveness import Contrastiveness
 from gae_metric.metrics.gae import GAE
 from gae_metric.metrics.local_consistency import LocalConsistency
@@ -194,9 +193,7 @@ def _usable(
     for name, function in functions.items():
         try:
             function(model=model, inputs=x[:1], targets=results.targets[:1])
-        except NotApplicableError as error:  # noqa: PERF203 - once a method
-            results.failures.append(Failure(name, None, error, expected=True))
-        except Exception as error:
+        except Exception as error:  # noqa: PERF203 - once a method
             results.failures.append(Failure(name, None, error))
         else:
             usable[name] = function

@@ -34,7 +34,7 @@ class NotApplicableError(ValueError):
     """A method that a model of this kind has nothing for."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"GradCAM: {reason}; give the layer to use as layer=")
+        super().__init__(f"{reason}; give the layer that GradCAM is to use as layer=")
         self.reason = reason
 
 

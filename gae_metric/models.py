@@ -144,7 +144,7 @@ def _digits(name: str, published: bool, args: dict[str, Any]) -> tuple[nn.Module
 
     if args:
         raise InputError(f"model: digits networks take no arguments, got {sorted(args)}")
-    _, key = lookup("model (digits)", name, {known: known for known in ("vgg", "resnet", "vit")})
+    _, key = lookup("model (digits)", name, {known: known for known in networks.NAMES})
     return networks.load(key), Preprocessing(
         square_crop, digits.CANVAS, (digits.MEAN,) * 3, (digits.STD,) * 3
     )

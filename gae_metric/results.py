@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gae_metric.gradcam import NotApplicableError
+
 __all__ = ["Better", "Failure", "Results"]
 
 Better = Literal["higher", "lower"]
@@ -23,11 +25,16 @@ class Failure:
     #: None where the method itself failed.
     metric: str | None
     error: BaseException
-    #: Whether the method just does not apply to the model.
-    expected: bool = False
+
+    @property
+    def expected(self) -> bool:
+        """Whether the method just does not apply to the model."""
+        return isinstance(self.error, NotApplicableError)
 
     def __str__(self) -> str:
         """Say what failed, and why."""
+        if isinstance(self.error, NotApplicableError):
+            return f"{self.method}: {self.error.reason}"
         what = self.method if self.metric is None else f"{self.metric} of {self.method}"
         kind = "" if isinstance(self.error, ValueError) else f"{type(self.error).__name__}: "
         return f"{what}: {kind}{self.error}"

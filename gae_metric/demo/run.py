@@ -8,6 +8,7 @@ from pathlib import Path
 from gae_metric._names import lookup
 from gae_metric.console import Terminal
 from gae_metric.demo import digits
+from gae_metric.demo.networks import NAMES
 from gae_metric.errors import InputError
 from gae_metric.evaluation import METRICS, Settings, evaluate, predictions
 from gae_metric.explainers import EXPLAINERS
@@ -16,7 +17,7 @@ from gae_metric.report import Study, new_folder, write_figures, write_tables
 
 __all__ = ["METHODS", "NETWORKS", "run"]
 
-NETWORKS = ("vgg", "resnet", "vit")
+NETWORKS = NAMES
 """The networks that ship with the package."""
 
 METHODS = tuple(EXPLAINERS)

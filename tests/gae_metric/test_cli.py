@@ -173,7 +173,7 @@ def test_methods_that_do_not_apply_are_left_out(evaluate, tmp_path):
         size=None,
     )
     text = " ".join(result.stdout.split())
-    assert "left out: GradCAM: GradCAM: no feature map of the model is pooled" in text
+    assert "left out: GradCAM: no feature map of the model is pooled" in text
     assert set(scores(tmp_path / "out")["method"]) == {"Random"}
 
 
