@@ -195,8 +195,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         kwargs: Any,
         active: list[Tensor],
     ) -> Any:
-        records = _consume(active, claimed=getattr(rule, "claims", False))
         inplace = writes(func, args, kwargs)
+        records = _consume(active, overwritten=inplace)
         if inplace:
             self._before_overwriting(args[0])
         # Rules see values without history: what they keep must not keep the graph alive.
@@ -218,8 +218,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         operation.release()
         for used in records:
             used.consumers += 1
-            if used.operation is not None and used.operation.postponed is not None:
-                used.operation.postponed.factor()
+            _hand_on(used, operation, record)
         output._abslrp = record
         return output
 
@@ -303,11 +302,11 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         return output
 
 
-def _consume(active: list[Tensor], *, claimed: bool = False) -> list[Record]:
+def _consume(active: list[Tensor], *, overwritten: bool = True) -> list[Record]:
     """Return the records of tensors that a call is about to use.
 
-    Factors of their makers that are still to be computed are computed now, unless the call's
-    rule may claim them, or taken back from an earlier consumer.
+    Factors of their makers that are still to be computed are computed now, if the call may
+    overwrite what they are computed from, or taken back from an earlier consumer.
     """
     records = [tensor._abslrp for tensor in active]  # type: ignore[attr-defined]
     for tensor, record in zip(active, records, strict=True):
@@ -316,9 +315,26 @@ def _consume(active: list[Tensor], *, claimed: bool = False) -> list[Record]:
             continue
         if record.consumers > 0:
             maker.postponed.consumed_again(tensor)
-        elif not claimed or len(active) > 1:
+        elif overwritten:
             maker.postponed.factor()
     return records
+
+
+def _hand_on(used: Record, operation: Operation, made: Record) -> None:
+    """Let the factor of a tensor's maker travel through an activation function, or compute it."""
+    postponed = None if used.operation is None else used.operation.postponed
+    if postponed is None or not postponed.pending:
+        return
+    if (
+        operation.passes
+        and not operation.inplace
+        and len(operation.records) == 1
+        and postponed.travels
+        and made.layout == used.layout
+    ):
+        operation.postponed = postponed
+    else:
+        postponed.factor()
 
 
 def _replaced(value: Any, values: dict[int, Tensor]) -> Any:

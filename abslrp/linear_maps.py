@@ -34,6 +34,11 @@ class LinearMap:
         ``transpose(s, weight)``: the transposed product, shaped like the input.
     forward
         ``forward(input, weight)``: the product without bias.
+    is_linear
+        Whether the call is ``F.linear``, with a weight of (outputs, inputs).
+    channel_axis
+        For a convolution of all channels with all: the input's channel axis, which goes with
+        axis 1 of the weight, so that weights may be stacked along it; else None.
     """
 
     input: Tensor
@@ -41,6 +46,8 @@ class LinearMap:
     bias: Tensor | None
     transpose: Callable[[Tensor, Tensor], Tensor]
     forward: Callable[[Tensor, Tensor], Tensor]
+    is_linear: bool = False
+    channel_axis: int | None = None
 
 
 LinearRule = Callable[[Operation, LinearMap], Backward]
@@ -56,7 +63,7 @@ def register(rules: RuleSet, rule: LinearRule) -> None:
         _refuse_active(operation, weight, "weight")
         return rule(
             operation,
-            LinearMap(input, weight, bias, lambda s, w: s @ w, F.linear),
+            LinearMap(input, weight, bias, lambda s, w: s @ w, F.linear, is_linear=True),
         )
 
     for dimensions, plain, transposed in (
@@ -168,7 +175,10 @@ def _convolution(rule: LinearRule, n: int) -> Callable[..., Backward]:
         _refuse_active(operation, weight, "weight")
         step, spread = _tuple(stride, n), _tuple(dilation, n)
         pad, surplus = _padding(padding, weight, spread, n)
-        gradient = _gradient(input, step, pad, spread, groups, [0] * n, transposed=False)
+        if step != [1] * n and list(weight.shape[2:]) == [1] * n and not any(pad):
+            gradient = _subsampled(input, step, groups)
+        else:
+            gradient = _gradient(input, step, pad, spread, groups, [0] * n, transposed=False)
         front = [size for one in reversed(surplus) for size in (one, 0)]
 
         def transpose(s: Tensor, w: Tensor) -> Tensor:
@@ -180,7 +190,10 @@ def _convolution(rule: LinearRule, n: int) -> Callable[..., Backward]:
                 whole = whole.narrow(axis - n, size, whole.shape[axis - n] - size)
             return whole
 
-        return rule(operation, LinearMap(input, weight, bias, transpose, forward))
+        axis = -n - 1 if groups == 1 else None
+        return rule(
+            operation, LinearMap(input, weight, bias, transpose, forward, channel_axis=axis)
+        )
 
     return convolution
 
@@ -226,12 +239,15 @@ def _gradient(
     *,
     transposed: bool,
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    batched = input.ndim == len(stride) + 2
+    n = len(stride)
+    batched = input.ndim == n + 2
     # Only the shape of the input is needed; an expanded scalar keeps no memory alive.
-    shape = input.shape if batched else (1, *input.shape)
-    like = input.new_empty(()).expand(shape)
+    scalar, sizes = input.new_empty(()), input.shape[-n:]
+    samples = len(input) if batched else 1
 
     def transpose(s: Tensor, weight: Tensor) -> Tensor:
+        channels = len(weight) if transposed else weight.shape[1] * groups
+        like = scalar.expand(samples, channels, *sizes)
         result: Tensor = torch.ops.aten.convolution_backward(
             s if batched else s.unsqueeze(0),
             like,
@@ -246,5 +262,24 @@ def _gradient(
             [True, False, False],
         )[0]
         return result if batched else result.squeeze(0)
+
+    return transpose
+
+
+def _subsampled(
+    input: Tensor, stride: list[int], groups: int
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Transpose a pointwise convolution that skips positions: those get nothing."""
+    n = len(stride)
+    sizes = input.shape[-n:]
+    kept = (..., *(slice(None, None, one) for one in stride))
+    small = input[kept]
+    gradient = _gradient(small, [1] * n, [0] * n, [1] * n, groups, [0] * n, transposed=False)
+
+    def transpose(s: Tensor, weight: Tensor) -> Tensor:
+        part = gradient(s, weight)
+        whole = part.new_zeros(*part.shape[:-n], *sizes)
+        whole[kept] = part
+        return whole
 
     return transpose

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,22 +95,28 @@ class Operation:
 
     def postpone(self, compute: Callable[[Tensor], Tensor]) -> Postponed:
         """Compute a factor of the relevance from the output once its consumer is known."""
-        self.postponed = Postponed(self.forward(), compute)
-        if not self.options.fuses:
+        # An operation that has claimed a factor keeps its own: relevance has to be normalised
+        # somewhere, and only that of a whole tensor can be.
+        again = None if self.claimed else partial(self.function, *self.args, **self.kwargs)
+        self.postponed = Postponed(self.forward(), compute, again)
+        if not self.options.fuses or self.claimed:
             self.postponed.factor()
         return self.postponed
 
-    def claim(self, tensor: Tensor, undo: Callable[[Tensor], None]) -> bool:
+    def claim(self, tensor: Tensor, undo: Callable[[Tensor], None]) -> Tensor | None:
         """Take over the postponed factor of the operation that made ``tensor``, if there is one.
 
-        A rule that gets it must include it in the relevance it returns for the tensor, and
-        ``undo(value)`` must take it out again.
+        Returns that operation's output ``h``, or None if there is no factor to claim. A rule
+        that gets it must include the factor in the relevance it returns for the tensor, and
+        ``undo(h)`` must take it out again.
         """
         for one, record in zip(self.active, self.records, strict=True):
             maker = record.operation
             if one is tensor and record.consumers == 0 and maker and maker.postponed:
-                self.claimed = maker.postponed.claim(undo)
-        return self.claimed
+                output = maker.postponed.claim(undo)
+                self.claimed = output is not None
+                return output
+        return None
 
     def scratch(self, like: Tensor, slot: int = 0) -> Tensor:
         """Return uninitialised memory shaped like a tensor, for use within the rule's forward.

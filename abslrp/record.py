@@ -58,37 +58,67 @@ class Deferred(NamedTuple):
 
 
 class Postponed:
-    """``1 / (|h| + epsilon)`` of a linear map, until its first consumer is known.
+    """``1 / (|h| + epsilon)`` of a product, until its first consumer is known.
 
-    A norm that is the only consumer takes it into its own gain, so that relevance is multiplied
-    once for both; for any other the factor is computed before the consumer runs, since it may
-    overwrite ``h``.
+    A norm, a softmax or a further product that is the only consumer takes it into its own gain,
+    so that relevance is multiplied once for both and one tensor is kept instead of two. For any
+    other consumer the factor is computed at once, since the consumer may overwrite ``h``.
+
+    Parameters
+    ----------
+    output
+        ``h``.
+    compute
+        ``compute(h)``: the factor.
+    again
+        Computes ``h`` once more. With it, activation functions hand the factor on to their own
+        consumer; without, only a direct consumer of ``h`` may claim it.
     """
 
-    def __init__(self, output: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        output: Tensor,
+        compute: Callable[[Tensor], Tensor],
+        again: Callable[[], Tensor] | None = None,
+    ) -> None:
         self._output: Tensor | None = output.detach()
         self._compute = compute
+        self._again = again
         self._factor: Tensor | None = None
-        self.undo: Callable[[Tensor], None] | None = None
+        self._undo: Callable[[Tensor], None] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the factor is neither computed nor claimed."""
+        return self._output is not None
+
+    @property
+    def travels(self) -> bool:
+        """Whether activation functions may hand the factor on."""
+        return self._again is not None
 
     def factor(self) -> Tensor | None:
         """Return the factor; None if the consumer has taken it over."""
         if self._output is not None:
-            self._factor, self._output = self._compute(self._output), None
+            self._factor, self._output, self._again = self._compute(self._output), None, None
         return self._factor
 
-    def claim(self, undo: Callable[[Tensor], None]) -> bool:
-        """Hand the factor to a consumer, unless it is computed already."""
-        if self._output is None:
-            return False
-        self._output, self.undo = None, undo
-        return True
+    def claim(self, undo: Callable[[Tensor], None]) -> Tensor | None:
+        """Hand ``h`` to a consumer, unless the factor is computed already."""
+        output, self._output = self._output, None
+        if output is not None:
+            self._undo = undo
+        return output
 
-    def consumed_again(self, output: Tensor) -> None:
-        """Take the factor back: relevance will come from a second consumer, too."""
-        if self.undo is not None:
-            self.undo(output)
-            self.undo, self._output = None, output.detach()
+    def consumed_again(self, tensor: Tensor) -> None:
+        """Take the factor back: relevance will come from a second consumer, too.
+
+        ``tensor`` is what was consumed: ``h``, unless the factor has travelled.
+        """
+        if self._undo is not None:
+            output = tensor.detach() if self._again is None else self._again()
+            self._undo(output)
+            self._undo, self._output = None, output
         self.factor()
 
 

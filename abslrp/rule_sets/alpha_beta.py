@@ -19,6 +19,7 @@ convolutions alone and epsilon for linear layers; here one rule serves both.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from abslrp.linear_maps import LinearMap
@@ -122,7 +123,11 @@ def build(
     def merged_norm(operation: Operation, norm: Norm) -> Backward:
         maker = operation.records[0].operation
         mergeable = maker.postponed if maker is not None else None
-        if isinstance(mergeable, _Mergeable) and operation.claim(norm.input, mergeable.unmerge):
+        if (
+            operation.function is F.batch_norm
+            and isinstance(mergeable, _Mergeable)
+            and operation.claim(norm.input, mergeable.unmerge) is not None
+        ):
             scale = norm.deviation.reciprocal()
             if norm.weight is not None:
                 scale = scale * norm.weight

@@ -19,6 +19,7 @@ softmax follows its first-order expansion (Achtibat et al., ICML 2024).
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from abslrp.linear_maps import LinearMap
@@ -77,7 +78,10 @@ def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:
         """One layer with the linear map before it: ``gamma / sigma R / (h + epsilon)``."""
         merged: list[Tensor] = []
         # A second consumer of the linear map's output ends the merger.
-        if not operation.claim(norm.input, lambda _: merged.clear()):
+        joined = operation.function is F.batch_norm and (
+            operation.claim(norm.input, lambda _: merged.clear()) is not None
+        )
+        if not joined:
             return proportional.passing_norm(operation, norm)
         scale = norm.deviation.reciprocal()
         if norm.weight is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from abslrp import linear_maps
+from abslrp import linear_maps, products
+from abslrp.blocks import blocks
 from abslrp.linear_maps import LinearMap, unbroadcast
 from abslrp.operation import Operation
 from abslrp.registry import ABSLRP, Backward, spellings
@@ -16,7 +17,10 @@ EPSILON = 1e-9
 
 def gain(output: Tensor) -> Tensor:
     """``1 / (|h| + epsilon)``: all that eq. 12 needs of the pre-activation, for any relevance."""
-    return output.abs().add_(EPSILON).reciprocal_()
+    result = torch.empty_like(output)
+    for rows in blocks(output):
+        torch.abs(output[rows], out=result[rows]).add_(EPSILON).reciprocal_()
+    return result
 
 
 def linear_map(operation: Operation, call: LinearMap) -> Backward:
@@ -25,23 +29,42 @@ def linear_map(operation: Operation, call: LinearMap) -> Backward:
     One transposed product with the positive weights where the input is known to have no negative
     entry, else one more with the negative weights.
     """
-    x, weight, transpose = call.input, call.weight, call.transpose
     operation.fresh = True
+    nonnegative = operation.is_nonnegative(call.input)
+    x = claimed(operation, call.input)
     inverse = operation.postpone(gain)
-    nonnegative = operation.is_nonnegative(x)
 
     def backward(relevance: Tensor) -> tuple[Tensor]:
         factor = inverse.factor()
         s = relevance if factor is None else operation.scaled(relevance, factor)
-        # Made here and dropped again: held from the forward pass on, the signed weights of all
-        # layers together would take more memory than the model.
-        result = transpose(s, weight.clamp(min=0))
         if nonnegative:
-            return (result.mul_(x),)
+            return (products.positive(call, s).mul_(x),)
         # Each input entry has one sign, so it takes one of the two products.
-        return (torch.where(x > 0, result, transpose(s, weight.clamp(max=0))).mul_(x),)
+        plus, minus = products.of_either_sign(call, s)
+        return (torch.where(x > 0, plus, minus, out=plus).mul_(x),)
 
     return backward
+
+
+def claimed(operation: Operation, input: Tensor) -> Tensor:
+    """Return ``x / (|h| + epsilon)`` where ``x`` comes, by activations only, from a product ``h``.
+
+    It has the sign of ``x``, which is all that eq. 12 needs besides. Without such a product, or
+    where its relevance is wanted by itself, it is ``x``.
+    """
+    share: list[Tensor] = []
+
+    def undo(value: Tensor) -> None:
+        share[0].mul_(value.abs().add_(EPSILON))
+
+    before = operation.claim(input, undo)
+    if before is None:
+        return input
+    share.append(torch.empty_like(input))
+    for rows in blocks(input):
+        one = torch.abs(before[rows], out=share[0][rows]).add_(EPSILON)
+        torch.div(input[rows], one, out=one)
+    return share[0]
 
 
 linear_maps.register(ABSLRP, linear_map)
@@ -53,7 +76,7 @@ def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
     if not (operation.is_active(input) and operation.is_active(other)):
         return linear_maps.product(linear_map, operation, input, other)
     operation.fresh = True
-    inverse = gain(operation.forward())
+    inverse = operation.postpone(gain)
     left, right = operation.is_nonnegative(input), operation.is_nonnegative(other)
     if input.ndim < 2 or other.ndim < 2:
         raise NotImplementedError(
@@ -64,7 +87,8 @@ def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
     # The operands' signed parts are made here, not kept: q, k and v share the memory of the
     # projection they are views of.
     def backward(relevance: Tensor) -> tuple[Tensor, Tensor]:
-        s = relevance * inverse
+        factor = inverse.factor()
+        s = relevance if factor is None else operation.scaled(relevance, factor)
         a_plus = input if left else input.clamp(min=0)
         b_plus = other if right else other.clamp(min=0)
         to_input = (s @ b_plus.mT).mul_(a_plus)

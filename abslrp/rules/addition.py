@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from abslrp.blocks import blocks
 from abslrp.linear_maps import unbroadcast
 from abslrp.operation import Operation
 from abslrp.registry import ABSLRP, Backward, spellings
@@ -26,8 +27,12 @@ def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
     whole = operation.forward()
     if len(terms) == len(parts) and all(sign > 0 for _, sign in terms):
         operation.keeps_sign()
-    memory = torch.abs(whole, out=operation.scratch(whole)).add_(EPSILON)
-    gains = [part.div_(memory) if part.shape == whole.shape else part / memory for part in parts]
+    gains = [part if part.shape == whole.shape else torch.empty_like(whole) for part in parts]
+    for rows in blocks(whole):
+        one = whole[rows]
+        memory = torch.abs(one, out=operation.scratch(one)).add_(EPSILON)
+        for gain, part in zip(gains, parts, strict=True):
+            torch.div(part.expand_as(whole)[rows], memory, out=gain[rows])
 
     def backward(relevance: Tensor) -> tuple[Tensor, ...]:
         return tuple(

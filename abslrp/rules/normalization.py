@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from abslrp.blocks import blocks
 from abslrp.operation import Operation
 from abslrp.registry import ABSLRP, Backward, RuleSet
 from abslrp.rules.absolute import EPSILON
@@ -33,16 +34,10 @@ class Norm:
 NormRule = Callable[[Operation, Norm], Backward]
 
 
-def _claims(rule: Callable[..., Backward]) -> Callable[..., Backward]:
-    rule.claims = True  # type: ignore[attr-defined]
-    return rule
-
-
 def register(rules: RuleSet, rule: NormRule) -> None:
     """Make ``rule`` the rule set's rule for every kind of normalisation."""
 
     @rules.rule(F.batch_norm)
-    @_claims
     def batch_norm(
         operation: Operation,
         input: Tensor,
@@ -145,27 +140,49 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
     First layer: ``(x / deviation)+ / (|h1| + epsilon)`` with the mean as bias; second:
     ``(h1 weight)+ / (|h2| + epsilon)``.
     """
-    x, deviation = norm.input, norm.deviation
+    x = norm.input
     operation.fresh = True
-    share = x.clone() if norm.mean is None else x - norm.mean
-    memory = operation.scratch(share)
+    output = operation.forward()
+    share = torch.empty_like(x, dtype=torch.promote_types(x.dtype, norm.deviation.dtype))
+
+    def undo(value: Tensor) -> None:
+        share.mul_(value.abs().add_(EPSILON))
+
+    before = operation.claim(x, undo)
+    for rows in blocks(x):
+        one = share[rows]
+        _gain(_cut(norm, rows), output[rows], operation.scratch(one), one)
+        if before is not None:
+            one.div_(torch.abs(before[rows], out=operation.scratch(one)).add_(EPSILON))
+    return lambda relevance: (operation.scaled(relevance, share),)
+
+
+def _gain(norm: Norm, output: Tensor, memory: Tensor, share: Tensor) -> None:
+    """Write the gain of both layers into ``share``."""
+    x, deviation = norm.input, norm.deviation
+    if norm.mean is None:
+        share.copy_(x)
+    else:
+        torch.sub(x, norm.mean, out=share)
     # (x / d)+ / (|h1| + e) = x+ / (|centred| + e d), and (h1 w)+ = (centred w / d)+
     torch.abs(share, out=memory).add_(EPSILON * deviation)
     if norm.weight is None and norm.bias is None:
         torch.clamp(x, min=0, out=share).div_(memory)
-        operation.forward()
-    else:
-        scale = 1 / deviation if norm.weight is None else norm.weight / deviation
-        share.div_(memory).mul_(scale).clamp_(min=0)
-        share.mul_(torch.clamp(x, min=0, out=memory))
-        share.div_(torch.abs(operation.forward(), out=memory).add_(EPSILON))
+        return
+    share.div_(memory).mul_(1 / deviation if norm.weight is None else norm.weight / deviation)
+    share.clamp_(min=0).mul_(torch.clamp(x, min=0, out=memory))
+    share.div_(torch.abs(output, out=memory).add_(EPSILON))
 
-    def undo(value: Tensor) -> None:
-        share.mul_(value.detach().abs().add_(EPSILON))
 
-    if operation.claim(x, undo):
-        share.div_(torch.abs(x, out=memory).add_(EPSILON))
-    return lambda relevance: (operation.scaled(relevance, share),)
+def _cut(norm: Norm, rows: Any) -> Norm:
+    def of(value: Tensor | None) -> Tensor | None:
+        # What is broadcast along the first axis stays whole.
+        whole = value is None or value.ndim < norm.input.ndim or len(value) == 1
+        return value if value is None or whole else value[rows]
+
+    deviation = of(norm.deviation)
+    assert deviation is not None
+    return Norm(norm.input[rows], of(norm.mean), deviation, of(norm.weight), of(norm.bias))
 
 
 register(ABSLRP, absolute)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from abslrp.operation import Operation
 from abslrp.registry import ABSLRP, Backward, spellings
-from abslrp.rules.absolute import gain
+from abslrp.rules.absolute import claimed, gain
 
 
 @ABSLRP.rule(spellings("softmax", inplace=False))
@@ -16,7 +16,9 @@ def softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> B
     """``R_x = x+ R``."""
     operation.output_nonnegative = operation.fresh = True
     operation.forward()
-    weight = input.clamp(min=0)
+    # The scores' own factor comes in here, too, where nothing but a scale lies between.
+    scores = claimed(operation, input)
+    weight = scores.clamp(min=0) if scores is input else scores.clamp_(min=0)
     return lambda relevance: (operation.scaled(relevance, weight),)
 
 
