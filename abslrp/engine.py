@@ -201,6 +201,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
             self._before_overwriting(args[0])
         # Rules see values without history: what they keep must not keep the graph alive.
         values = {id(tensor): tensor.detach() for tensor in active}
+        self.options.hold(values.values())
         operation = Operation(
             func,
             _replaced(args, values),
@@ -243,7 +244,6 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         )
         for used in records:
             used.consumers += 1
-            used.viewed |= any(tensor._is_view() for tensor in made)
         for tensor, layout in zip(made, layouts, strict=True):
             tensor._abslrp = Record(self.options, layout, nonnegative)  # type: ignore[attr-defined]
         return output
@@ -251,13 +251,9 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
     def _before_overwriting(self, target: Tensor) -> None:
         """Keep what rules remember true when a tensor that was used before is overwritten."""
         record: Record | None = getattr(target, "_abslrp", None)
-        if target._is_view():
+        if target._is_view() or (record is not None and record.consumers > 0):
             self.options.epoch += 1
-        elif record is not None and record.consumers > 0:
-            self.options.epoch += 1
-            if not record.viewed:
-                # Rules hold the values that they propagate through by reference.
-                target.data = target.data.clone()
+            self.options.part_from(target)
 
     def _layouts(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -26,6 +26,24 @@ class Options:
         self.epoch = 0
         """Rises when memory that several tensors share is overwritten: signs are then unknown."""
         self._scratch: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+        self._held: list[weakref.ref[Tensor]] = []
+
+    def hold(self, values: Iterable[Tensor]) -> None:
+        """Note tensors that rules were given and may keep."""
+        self._held.extend(map(weakref.ref, values))
+
+    def part_from(self, target: Tensor) -> None:
+        """Give kept tensors memory of their own, if it is the target's, before that is overwritten.
+
+        The tensor object that a rule keeps stays the same, and so does the model's memory with
+        all its views.
+        """
+        alive = [(one, value) for one in self._held if (value := one()) is not None]
+        memory = target.untyped_storage().data_ptr()
+        for _, value in alive:
+            if value.untyped_storage().data_ptr() == memory:
+                value.data = value.data.clone()
+        self._held = [one for one, _ in alive]
 
     def scratch(self, like: Tensor, slot: int) -> Tensor:
         """Return reusable memory shaped like a tensor."""
@@ -133,8 +151,6 @@ class Record:
         Where the samples lie, or None if that is not known.
     consumers
         Number of calls that took the tensor as an argument so far.
-    viewed
-        Whether another tensor of the model shares its memory.
     total
         During a backward pass: the per-sample relevance that the tensor should have received,
         when its only consumer left normalisation to the operation that made it.
@@ -148,7 +164,6 @@ class Record:
         "layout",
         "options",
         "total",
-        "viewed",
     )
 
     def __init__(
@@ -165,7 +180,6 @@ class Record:
         # Weak: the graph keeps the operation, and a cycle would keep its tensors for long.
         self._operation = None if operation is None else weakref.ref(operation)
         self.consumers = 0
-        self.viewed = False
         self.total: Deferred | None = None
 
     @property
