@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gae_metric.comparison import compare, pairwise, samples_needed
     from gae_metric.functional.plan import MosaicPlan
     from gae_metric.metrics.cache import cache_info, clear_cache, set_cache_limit
     from gae_metric.metrics.contrastiveness import Contrastiveness
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         LocalFaithfulness,
         LocalRobustness,
     )
+    from gae_metric.probe.probe_set import ProbeSet
 
 #: Where each name is defined.
 _HOMES = {
@@ -32,8 +34,12 @@ _HOMES = {
     "LocalFaithfulness": "gae_metric.metrics.local_consistency",
     "LocalRobustness": "gae_metric.metrics.local_consistency",
     "MosaicPlan": "gae_metric.functional.plan",
+    "ProbeSet": "gae_metric.probe.probe_set",
     "cache_info": "gae_metric.metrics.cache",
     "clear_cache": "gae_metric.metrics.cache",
+    "compare": "gae_metric.comparison",
+    "pairwise": "gae_metric.comparison",
+    "samples_needed": "gae_metric.comparison",
     "set_cache_limit": "gae_metric.metrics.cache",
     "tensor_explainer": "gae_metric.metrics.explaining",
 }
@@ -45,8 +51,12 @@ __all__ = [
     "LocalFaithfulness",
     "LocalRobustness",
     "MosaicPlan",
+    "ProbeSet",
     "cache_info",
     "clear_cache",
+    "compare",
+    "pairwise",
+    "samples_needed",
     "set_cache_limit",
     "tensor_explainer",
 ]

@@ -18,6 +18,49 @@ app = typer.Typer(
 )
 
 
+# Options that commands share.
+Model = Annotated[str, typer.Option(help="timm:NAME, torchvision:NAME or digits:vgg|resnet|vit.")]
+Images = Annotated[Path, typer.Option(help="Folder of images.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="CSV file with the columns file,class_index, or the word 'folders' for a folder "
+        "per class. Without, the model's own predictions are explained."
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Local safetensors file; default: the published weights."),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(help="Number of images, drawn by --seed; default: all."),
+]
+BatchSize = Annotated[int, typer.Option(help="Images per model evaluation.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Also images in folders below.")]
+Size = Annotated[
+    int | None,
+    typer.Option(help="Side of the model's input in pixels; default: the model's own."),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(help="Mean per channel, such as 0.5,0.5,0.5; default: the model's own."),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(help="Standard deviation per channel; default: the model's own."),
+]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", help="What black and white become, such as -1,1; default 0,1."),
+]
+ModelArg = Annotated[
+    list[str] | None,
+    typer.Option(help="Option of the model, such as num_classes=10; may be repeated."),
+]
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -55,58 +98,27 @@ def demo(
 
 @app.command()
 def evaluate(
-    model: Annotated[
-        str, typer.Option(help="timm:NAME, torchvision:NAME or digits:vgg|resnet|vit.")
-    ],
-    images: Annotated[Path, typer.Option(help="Folder of images.")],
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            help="CSV file with the columns file,class_index, or the word 'folders' for a folder "
-            "per class. Without, the model's own predictions are explained."
-        ),
-    ] = None,
+    model: Model,
+    images: Images,
+    labels: Labels = None,
     methods: Annotated[
         str, typer.Option(help="Methods, by commas; captum:NAME for one of Captum's.")
     ] = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random",
     metrics: Annotated[
         str, typer.Option(help="Metrics, by commas.")
     ] = "GAE,LocalConsistency,Contrastiveness,ROAD,LocalLipschitz,Focus",
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Local safetensors file; default: the published weights."),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="Number of images, drawn by --seed; default: all."),
-    ] = None,
+    weights: Weights = None,
+    samples: Samples = None,
     seed: Annotated[int, typer.Option(help="Seed of images, mosaics and noise.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Images per model evaluation.")] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("gae-evaluate"),
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Also images in folders below.")
-    ] = False,
-    size: Annotated[
-        int | None,
-        typer.Option(help="Side of the model's input in pixels; default: the model's own."),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(help="Mean per channel, such as 0.5,0.5,0.5; default: the model's own."),
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(help="Standard deviation per channel; default: the model's own."),
-    ] = None,
-    range_: Annotated[
-        str | None,
-        typer.Option("--range", help="What black and white become, such as -1,1; default 0,1."),
-    ] = None,
-    model_arg: Annotated[
-        list[str] | None,
-        typer.Option(help="Option of the model, such as num_classes=10; may be repeated."),
-    ] = None,
+    recursive: Recursive = False,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    range_: Range = None,
+    model_arg: ModelArg = None,
     lipschitz_samples: Annotated[
         int, typer.Option(help="Perturbations of each image in LocalLipschitz.")
     ] = 10,
@@ -142,6 +154,88 @@ def evaluate(
         _exit_if_failed([run(request, terminal)])
 
 
+@app.command()
+def probe(
+    model: Model,
+    images: Images,
+    out: Annotated[Path, typer.Option(help="FILE.npz, or a new folder for a set of shards.")],
+    labels: Labels = None,
+    weights: Weights = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="GAE, LocalConsistency, LocalRobustness, LocalFaithfulness or Contrastiveness."
+        ),
+    ] = "GAE",
+    steps: Annotated[int, typer.Option(help="States of the masking trajectory.")] = 10,
+    schedule: Annotated[str, typer.Option(help="reranked or uniform.")] = "reranked",
+    mask_value: Annotated[str, typer.Option(help="A number, mean or blur.")] = "0",
+    n_mosaics: Annotated[int, typer.Option(help="Mosaics of each image.")] = 1,
+    interpolation: Annotated[
+        str, typer.Option(help="nearest, bilinear, bicubic or area.")
+    ] = "nearest",
+    protocol: Annotated[str, typer.Option(help="paper or repository.")] = "paper",
+    samples: Samples = None,
+    seed: Annotated[int, typer.Option(help="Seed of images and mosaics.")] = 0,
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
+    recursive: Recursive = False,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    range_: Range = None,
+    model_arg: ModelArg = None,
+) -> None:
+    """Write all that must be explained, for a tool that makes its maps elsewhere."""
+    from gae_metric.console import Terminal, report_errors
+    from gae_metric.probe.commands import ProbeRequest, write_probe
+
+    terminal = Terminal()
+    with report_errors(terminal):
+        request = ProbeRequest(
+            model=model,
+            images=images,
+            out=out,
+            labels=labels,
+            weights=weights,
+            metric=metric,
+            samples=samples,
+            options={
+                "steps": steps,
+                "schedule": schedule,
+                "mask_value": _mask_value(mask_value),
+                "n_mosaics": n_mosaics,
+                "interpolation": interpolation,
+                "protocol": protocol,
+            },
+            seed=seed,
+            batch_size=batch_size,
+            device=device,
+            recursive=recursive,
+            size=size,
+            mean=_numbers("mean", mean),
+            std=_numbers("std", std),
+            range=_numbers("range", range_),
+            model_args=_arguments(model_arg or []),
+        )
+        write_probe(request, terminal)
+
+
+@app.command()
+def score(
+    probe: Annotated[Path, typer.Option(help="What `gae-metric probe` wrote.")],
+    maps: Annotated[Path, typer.Option(help="FILE.npz or folder with a map for each item.")],
+    out: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
+) -> None:
+    """Score the maps that a tool made for a probe set."""
+    from gae_metric.console import Terminal, report_errors
+    from gae_metric.probe.commands import score as score_maps
+
+    terminal = Terminal()
+    with report_errors(terminal):
+        score_maps(probe, maps, out, terminal)
+
+
 def _names(text: str) -> list[str]:
     """Split a list of names by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
@@ -157,6 +251,18 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"{option}: expected numbers separated by commas, got {text!r}") from None
+
+
+def _mask_value(text: str) -> float | str:
+    """Read a number, ``mean`` or ``blur``."""
+    from gae_metric.errors import InputError
+
+    if text in ("mean", "blur"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"mask-value: expected a number, mean or blur, got {text!r}") from None
 
 
 def _arguments(pairs: Sequence[str]) -> dict[str, Any]:

@@ -63,7 +63,8 @@ class Terminal:
     def show(self, study: Study) -> None:
         """Print a study's table, and what is missing from it."""
         self.out.print(
-            f"\n[bold]{escape(study.name)}[/]: {len(study.x)} images, mean ± standard error, * best"
+            f"\n[bold]{escape(study.name)}[/]: {len(study.x)} images, mean ± standard error; "
+            "[bold]best[/], * not told apart from the best (Wilcoxon, p = 0.05)"
         )
         self.out.print(table(study, self.out.width))
         for line in messages(study.results):

@@ -80,7 +80,7 @@ def run(request: Request, terminal: Terminal | None = None) -> Study:
     terminal = terminal or Terminal()
     _check(request)
     files = list_images(request.images, request.recursive or request.labels == "folders")
-    device = _device(request.device)
+    device = chosen_device(request.device)
     folder = new_folder(request.out)
     loaded = load_model(request.model, request.weights, request.model_args)
     preprocessing = loaded.preprocessing.changed(
@@ -88,7 +88,7 @@ def run(request: Request, terminal: Terminal | None = None) -> Study:
     )
     model = loaded.model.to(device)
     side = preprocessing.size
-    classes = _classes(model, np.zeros((1, 3, side, side), dtype=np.float32))
+    classes = count_classes(model, np.zeros((1, 3, side, side), dtype=np.float32))
     labels = None if request.labels is None else read_labels(request.labels, files, classes)
     with terminal.progress(request.model) as progress:
         images = load_images(
@@ -100,7 +100,7 @@ def run(request: Request, terminal: Terminal | None = None) -> Study:
             seed=request.seed,
             progress=lambda read, wanted: progress("reading images", read, wanted),
         )
-    targets = _targets(model, images, request.batch_size, terminal)
+    targets = explained_targets(model, images, request.batch_size, terminal)
     settings = Settings(
         seed=request.seed,
         lipschitz_samples=request.lipschitz_samples,
@@ -148,7 +148,7 @@ def _check(request: Request) -> None:
             raise InputError(f"{name}: expected at least {least}, got {number}")
 
 
-def _device(name: str) -> torch.device:
+def chosen_device(name: str) -> torch.device:
     """Return the device by name."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -161,7 +161,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _classes(model: torch.nn.Module, x: NDArray[np.float32]) -> int:
+def count_classes(model: torch.nn.Module, x: NDArray[np.float32]) -> int:
     """Return the number of classes of a model, found by trying it."""
     try:
         logits = predictions(model, x)
@@ -176,7 +176,7 @@ def _classes(model: torch.nn.Module, x: NDArray[np.float32]) -> int:
     return int(logits.shape[1])
 
 
-def _targets(
+def explained_targets(
     model: torch.nn.Module, images: ImageSet, batch_size: int, terminal: Terminal
 ) -> NDArray[np.int64]:
     """Return the classes to explain, and say what was read."""

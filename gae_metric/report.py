@@ -25,6 +25,7 @@ from gae_metric._names import two_lines
 from gae_metric.errors import InputError
 from gae_metric.explainers import explainer
 from gae_metric.functional import LERF, MORF, masking_trajectory
+from gae_metric.metrics.plot import typical
 from gae_metric.results import Results
 
 __all__ = ["Study", "figures", "messages", "new_folder", "table", "write_figures", "write_tables"]
@@ -61,7 +62,10 @@ class Study:
 
 
 def table(study: Study, width: int = 80) -> Table:
-    """Return the results as a table for the terminal: mean and standard error, best marked.
+    """Return the results as a table for the terminal: mean and standard error.
+
+    The best method is bold; ``*`` marks methods that are not told apart from it, as in the paper's
+    tables (see :func:`gae_metric.compare`).
 
     Parameters
     ----------
@@ -78,7 +82,7 @@ def table(study: Study, width: int = 80) -> Table:
     >>> x = np.zeros((2, 3, 1, 1), dtype=np.float32)
     >>> study = Study("net", nn.Identity(), x, ["a", "b"], lambda x: x, results)
     >>> list(table(study).columns[1].cells)
-    ['[bold]0.500* ±0.500[/]', '0.000  ±0.000']
+    ['[bold]0.500* ±0.500[/]', '0.000* ±0.000']
     """
     results = study.results
     wide = width >= 22 + 18 * len(results.metrics)
@@ -101,7 +105,7 @@ def table(study: Study, width: int = 80) -> Table:
 def _cell(row: Mapping[Any, Any] | None, wide: bool) -> str:
     if row is None or not row["samples"]:
         return "-"
-    mean = f"{row['mean']:.3f}{'*' if row['best'] else ' '}"
+    mean = f"{row['mean']:.3f}{'*' if row['tie'] else ' '}"
     space = " " if wide else "\n"
     error = "" if np.isnan(row["standard_error"]) else f"{space}±{row['standard_error']:.3f}"
     if not wide and error:
@@ -200,10 +204,12 @@ def write_figures(folder: Path, study: Study) -> list[Path]:
 
 
 def figures(study: Study) -> Iterable[tuple[str, Figure]]:
-    """Draw ``bars``, ``maps``, and, where GAE or LocalConsistency was computed, figures 2 and 3.
+    """Draw the study's figures.
 
-    Figures 2 and 3 are those of a typical sample: that of the median LocalConsistency of the first
-    method.
+    ``bars`` and ``maps``; where GAE was computed, ``scatter`` and, for the first method,
+    ``extremes`` (figures 11 and 14); where GAE or LocalConsistency was computed, ``curves`` and
+    ``impact`` (figures 2 and 3) of a typical sample: that of the median LocalConsistency of the
+    first method.
 
     Yields
     ------
@@ -212,22 +218,22 @@ def figures(study: Study) -> Iterable[tuple[str, Figure]]:
     results = study.results
     yield "bars", plotting.bars(results.summary(), title=study.name)
     yield "maps", _maps(study)
+    parts = {
+        method: results.components[method]
+        for method in results.methods
+        if "gae" in results.components.get(method, ())
+        and np.isfinite(results.components[method]["gae"]).sum() >= 2
+    }
+    if parts:
+        yield "scatter", plotting.scatter(parts, title=study.name)
+        yield "extremes", _extremes(study, *next(iter(parts.items())))
     first = next((method for method in results.methods if method in results.curves), None)
     if first is None:
         return
-    sample = _typical(results.components[first]["local_consistency"].to_numpy())
+    sample = typical(results.components[first]["local_consistency"].to_numpy())
     what = f"{study.samples[sample]}, class {results.targets[sample]}"
     yield "curves", plotting.curves(results.curves[first], sample, f"{study.name}, {first}, {what}")
     yield "impact", _impact(study, sample, f"{study.name}, {what}")
-
-
-def _typical(scores: NDArray[Any]) -> int:
-    """Index of the score in the middle; the first sample where none is finite."""
-    finite = np.flatnonzero(np.isfinite(scores))
-    if len(finite) == 0:
-        return 0
-    order = finite[np.argsort(scores[finite], kind="stable")]
-    return int(order[len(order) // 2])
 
 
 def _maps(study: Study) -> Figure:
@@ -244,6 +250,18 @@ def _maps(study: Study) -> Figure:
     labels = [f"class {target}" for target in targets]
     title = f"{study.name}: maps of the explained class" + (", GAE below" if gae else "")
     return plotting.maps(study.to_display(x), attributions, labels, title=title, scores=gae)
+
+
+def _extremes(study: Study, method: str, parts: pd.DataFrame) -> Figure:
+    _, function = explainer(method)
+    targets = study.results.targets
+    return plotting.extremes(
+        study.to_display(study.x),
+        lambda chosen: function(model=study.model, inputs=study.x[chosen], targets=targets[chosen]),
+        parts["gae"],
+        labels=[f"class {target}" for target in targets],
+        title=f"{study.name}, {method}: highest and lowest GAE",
+    )
 
 
 def _impact(study: Study, sample: int, title: str) -> Figure:

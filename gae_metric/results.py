@@ -82,14 +82,12 @@ class Results:
         return table
 
     def summary(self) -> pd.DataFrame:
-        """Return mean and standard error of each cell, over the samples that have a score.
+        """Return each cell's mean, interval and comparison with the best method.
 
         Returns
         -------
         pandas.DataFrame
-            ``method``, ``metric``, ``better`` ("higher" or "lower"), ``mean``, ``standard_error``
-            (standard deviation / √n, NaN below two samples), ``samples`` (n), ``best`` and
-            ``seconds``.
+            :func:`gae_metric.compare` of the scores, and ``seconds``.
 
         Examples
         --------
@@ -98,32 +96,9 @@ class Results:
         >>> results.summary()[["method", "mean", "standard_error", "best"]].values.tolist()
         [['A', 0.5, 0.5, True], ['B', 0.0, 0.0, False]]
         """
-        rows: list[dict[str, Any]] = []
-        for metric, better in self.metrics.items():
-            cells: dict[str, dict[str, Any]] = {}
-            for method in self.methods:
-                if (method, metric) in self.scores:
-                    cells[method] = _statistics(self.scores[method, metric])
-            means = [c["mean"] for c in cells.values() if c["samples"]]
-            best = None if not means else (max if better == "higher" else min)(means)
-            rows.extend(
-                {"method": method, "metric": metric, "better": better}
-                | cell
-                | {
-                    "best": bool(cell["samples"] and cell["mean"] == best),
-                    "seconds": self.seconds.get((method, metric), float("nan")),
-                }
-                for method, cell in cells.items()
-            )
-        summary: pd.DataFrame = pd.DataFrame(rows)
+        from gae_metric.comparison import compare  # it reads Results
+
+        summary = compare(self)
+        cells = zip(summary["method"], summary["metric"], strict=True)
+        summary["seconds"] = [self.seconds.get(cell, float("nan")) for cell in cells]
         return summary
-
-
-def _statistics(scores: NDArray[np.float64]) -> dict[str, Any]:
-    finite = scores[np.isfinite(scores)]
-    n = len(finite)
-    return {
-        "mean": float(finite.mean()) if n else float("nan"),
-        "standard_error": float(finite.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan"),
-        "samples": n,
-    }

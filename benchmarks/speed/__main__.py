@@ -1,4 +1,4 @@
-"""``python -m benchmarks.speed abslrp``: tables of time and memory."""
+"""``python -m benchmarks.speed abslrp|gae|authors``: tables of time and memory."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import platform
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import torch
 import typer
 
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import measure
+
+Threads = Annotated[int | None, typer.Option(help="Threads of torch.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Out = Annotated[Path | None, typer.Option(help="Write the table as CSV, too.")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
@@ -29,16 +34,96 @@ def abslrp(
     batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 5,
-    device: str = "cpu",
-    out: Annotated[Path | None, typer.Option(help="Write the table as CSV, too.")] = None,
+    others: Annotated[bool, typer.Option(help="Other rule sets and libraries, too.")] = False,
+    threads: Threads = None,
+    device: Device = "cpu",
+    out: Out = None,
 ) -> None:
     """Multiples of one forward pass and one input gradient of the plain model."""
+    _threads(threads)
     names = model or list(abslrp_speed.MODELS)
-    result = abslrp_speed.table(batch or [8, 32], repeats, device, names)
+    _show(abslrp_speed.table(batch or [8, 32], repeats, device, names, others), device, out)
+
+
+@app.command()
+def gae(
+    model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
+    samples: Annotated[int, typer.Option(min=4, help="Images to score.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Images that are worked on at a time.")] = 4,
+    repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 3,
+    others: Annotated[bool, typer.Option(help="ROAD and LocalLipschitz, too.")] = True,
+    threads: Threads = None,
+    device: Device = "cpu",
+    out: Out = None,
+) -> None:
+    """GAE with absLRP as a multiple of the gradients and explanations it consists of."""
+    from benchmarks.speed import gae as gae_speed
+
+    _threads(threads)
+    names = model or ["ResNet50", "ViT-B/16"]
+    _show(gae_speed.table(names, samples, batch, repeats, device, others), device, out)
+
+
+@app.command()
+def authors(
+    checkout: Annotated[Path, typer.Argument(help="Checkout of the authors' repository.")],
+    model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
+    repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 3,
+    metric: Annotated[bool, typer.Option(help="Run GAE, too: minutes a model.")] = False,
+    threads: Threads = None,
+    device: Device = "cpu",
+    out: Out = None,
+) -> None:
+    """Both implementations on the same timm models, four images at a time."""
+    from benchmarks.speed import authors as published
+
+    _threads(threads)
+    rows = [
+        row
+        for name in model or list(published.MODELS)
+        for row in published.compare(checkout, name, repeats, device, metric)
+    ]
+    _show(pd.DataFrame(rows), device, out)
+
+
+def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:
     typer.echo(machine(device))
-    typer.echo(result.to_string(index=False, float_format="{:.2f}".format))
+    typer.echo(result.to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         result.to_csv(out, index=False)
+
+
+def _threads(number: int | None) -> None:
+    if number is not None:
+        torch.set_num_threads(number)
+
+
+@app.command(hidden=True)
+def peak_gae(
+    model: Annotated[str, typer.Option()],
+    samples: Annotated[int, typer.Option()],
+    batch: Annotated[int, typer.Option()],
+    device: str = "cpu",
+) -> None:
+    """Peak memory of GAE in bytes, measured in this process."""
+    from benchmarks.speed import gae as gae_speed
+    from gae_metric import GAE
+
+    given = gae_speed.case(model, samples, batch, device)
+    typer.echo(measure.peak_bytes(lambda: given.metric(GAE(disable_warnings=True)), device))
+
+
+@app.command(hidden=True)
+def lxt(
+    batch: Annotated[int, typer.Option()],
+    repeats: Annotated[int, typer.Option()] = 5,
+    device: str = "cpu",
+) -> None:
+    """LXT's AttnLRP as a multiple of the gradient, measured in this process."""
+    from benchmarks.speed import others
+
+    typer.echo(others.lxt_ratio(batch, repeats, device))
 
 
 @app.command(hidden=True)

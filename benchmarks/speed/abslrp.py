@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 
 import pandas as pd
@@ -26,11 +27,16 @@ def build(name: str, device: str) -> nn.Module:
     return model.to(device).eval().requires_grad_(False)
 
 
-def tasks(model: nn.Module, batch: int, device: str) -> dict[str, Callable[[], Tensor]]:
-    """Return what is timed: the reference, and absLRP with its options."""
+def data(batch: int, device: str) -> tuple[Tensor, Tensor]:
+    """Seeded noise (B, 3, 224, 224) and a target for each."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 3, 224, 224, generator=generator).to(device)
-    targets = torch.arange(batch, device=device)
+    return x, torch.arange(batch, device=device)
+
+
+def tasks(model: nn.Module, batch: int, device: str) -> dict[str, Callable[[], object]]:
+    """Return what is timed: the reference, and absLRP with its options."""
+    x, targets = data(batch, device)
 
     def reference() -> Tensor:
         leaf = x.clone().requires_grad_()
@@ -44,13 +50,27 @@ def tasks(model: nn.Module, batch: int, device: str) -> dict[str, Callable[[], T
     }
 
 
-def table(batches: list[int], repeats: int, device: str, names: list[str]) -> pd.DataFrame:
+def other_tasks(
+    name: str, model: nn.Module, x: Tensor, targets: Tensor
+) -> dict[str, Callable[[], object]]:
+    """Return the other rule sets and other libraries' LRP."""
+    from benchmarks.speed import others
+
+    return others.rule_sets(model, x, targets) | others.libraries(name, model, x, targets)
+
+
+def table(
+    batches: list[int], repeats: int, device: str, names: list[str], others: bool
+) -> pd.DataFrame:
     """Seconds, ratios and peak memory for every model and batch size."""
     rows = []
     for name in names:
         for batch in batches:
             model = build(name, device)
-            times = measure.interleaved(tasks(model, batch, device), repeats, device)
+            timed = tasks(model, batch, device)
+            if others:
+                timed |= other_tasks(name, model, *data(batch, device))
+            times = measure.interleaved(timed, repeats, device)
             memory = {
                 task: float(
                     measure.in_a_fresh_process(
@@ -72,5 +92,17 @@ def table(batches: list[int], repeats: int, device: str, names: list[str]) -> pd
                         "peak ratio": memory.get(task, float("nan")) / memory["gradient"],
                     }
                 )
+            if others and name == "ViT-B/16":
+                rows.append(_lxt(batch, repeats, device))
     result: pd.DataFrame = pd.DataFrame(rows)
     return result
+
+
+def _lxt(batch: int, repeats: int, device: str) -> dict[str, object]:
+    """Return LXT's row; it changes torchvision's classes, so it has a process of its own."""
+    row: dict[str, object] = {"model": "ViT-B/16", "batch": batch, "method": "LXT AttnLRP"}
+    options = ("--batch", str(batch), "--repeats", str(repeats), "--device", device)
+    try:
+        return row | {"ratio": float(measure.in_a_fresh_process("lxt", *options))}
+    except subprocess.CalledProcessError as error:
+        return row | {"error": error.stderr.strip().splitlines()[-1]}

@@ -16,14 +16,16 @@ import torch
 def seconds(function: Callable[[], object], repeats: int, device: str = "cpu") -> float:
     """Median wall time of ``function`` over ``repeats`` calls, after one to warm up."""
     function()
-    taken = []
-    for _ in range(repeats):
-        synchronize(device)
-        start = time.perf_counter()
-        function()
-        synchronize(device)
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+    return statistics.median(seconds_once(function, device) for _ in range(repeats))
+
+
+def seconds_once(function: Callable[[], object], device: str = "cpu") -> float:
+    """Wall time of one call, for what is too slow to be repeated."""
+    synchronize(device)
+    start = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - start
 
 
 def interleaved(
@@ -34,16 +36,11 @@ def interleaved(
     Rounds share the machine's moods between what is compared, so that ratios mean something.
     """
     taken: dict[str, list[float]] = {name: [] for name in functions}
-    for name, function in functions.items():
+    for function in functions.values():
         function()
-        del name
     for _ in range(repeats):
         for name, function in functions.items():
-            synchronize(device)
-            start = time.perf_counter()
-            function()
-            synchronize(device)
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(seconds_once(function, device))
     return {name: statistics.median(values) for name, values in taken.items()}
 
 

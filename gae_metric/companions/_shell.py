@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from gae_metric.functional.masking import check_classes
 from gae_metric.metrics.arguments import Data, check_data, check_maps
-from gae_metric.metrics.base import _on_device
+from gae_metric.metrics.base import on_device
 from gae_metric.metrics.chunks import ChunkSize
 from gae_metric.metrics.explaining import Explainer
 from gae_metric.metrics.given import check_given_maps, explain_options, normalised
@@ -167,7 +167,7 @@ class CompanionMetric(Metric):  # type: ignore[misc]
         options = explain_options(explain_func, explain_func_kwargs, data, device)
         self.explain_func, self.explain_func_kwargs = explain_func, options
         with (
-            _on_device(model, data.device),
+            on_device(model, data.device),
             tqdm(
                 total=len(data), desc=self.name, unit="sample", disable=not self.display_progressbar
             ) as progress,

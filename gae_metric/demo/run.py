@@ -38,9 +38,10 @@ def run(
     ----------
     out
         Folder to write: ``scores.csv`` (one row per network, method, metric and sample),
-        ``summary.csv``, ``components.csv`` (GAE's parts), ``run.json`` (settings and versions), and
-        for each network a folder with ``bars.png``, ``maps.png``, ``curves.png`` (figure 2) and
-        ``impact.png`` (figure 3).
+        ``summary.csv`` (:func:`gae_metric.compare`), ``components.csv`` (GAE's parts), ``run.json``
+        (settings and versions), and for each network a folder with ``bars.png``, ``maps.png``,
+        ``scatter.png`` (LC against C), ``curves.png`` (figure 2), ``impact.png`` (figure 3) and
+        ``extremes.png`` (figures 11 and 14).
     samples
         Number of digits, 4 to 450, balanced over the classes. The network's own predictions are
         explained.

@@ -203,7 +203,7 @@ class AttributionMetric(Metric):  # type: ignore[misc]
         masking, mosaicking = self._masking(), self._mosaicking()
         if mosaicking is not None:
             mosaicking.check(data)
-        with torch.inference_mode(False), _on_device(model, data.device):
+        with torch.inference_mode(False), on_device(model, data.device):
             given = check_given_maps(
                 self.name,
                 explain_func,
@@ -306,13 +306,18 @@ class AttributionMetric(Metric):  # type: ignore[misc]
         print((type(self).__doc__ or "").partition("Parameters\n")[0].strip())
 
     def _plot(self, *args: Any, **kwargs: Any) -> None:
-        if not args:
-            kwargs.setdefault("results", self.components)
-        plot_scores(*args, **kwargs)
+        """Draw ``results`` as :func:`plot_scores` does, or else the last call's own figure."""
+        if args or "results" in kwargs:
+            plot_scores(*args, **kwargs)
+        else:
+            self._plot_last(**kwargs)
+
+    def _plot_last(self, **kwargs: Any) -> None:
+        plot_scores(self.components, **kwargs)
 
 
 @contextmanager
-def _on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
+def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Move a model for a while, if it is not there."""
     home = next((value.device for value in model.parameters()), device)
     if home == device or (home.type == device.type and device.index is None):

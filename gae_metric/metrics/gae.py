@@ -15,6 +15,7 @@ from gae_metric.functional.plan import MosaicPlan
 from gae_metric.metrics.base import IMAGES_AND_SERIES, AttributionMetric, Targets
 from gae_metric.metrics.logits import Output
 from gae_metric.metrics.mosaicking import Protocol
+from gae_metric.metrics.plot import plot_parts
 
 __all__ = ["GAE"]
 
@@ -125,6 +126,9 @@ class GAE(AttributionMetric):
     shows: ClassVar[bool] = True
     needs_originals: ClassVar[bool] = True
     needs_states: ClassVar[bool] = True
+
+    def _plot_last(self, **kwargs: Any) -> None:
+        plot_parts(self.components, **kwargs)
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.metrics.base import ALL_DATA, AttributionMetric, Targets
 from gae_metric.metrics.logits import Output
+from gae_metric.metrics.plot import plot_curves
 
 __all__ = ["LocalConsistency", "LocalFaithfulness", "LocalRobustness"]
 
@@ -59,6 +60,12 @@ class _Local(AttributionMetric):
             display_progressbar=display_progressbar,
             **kwargs,
         )
+
+    def _plot_last(self, **kwargs: Any) -> None:
+        if self.needs_states:
+            plot_curves(self.curves, self.components, **kwargs)
+        else:  # no similarities to draw
+            super()._plot_last(**kwargs)
 
 
 class LocalConsistency(_Local):

@@ -1,15 +1,21 @@
-"""The plot that ``metric.plot()`` draws unless told otherwise."""
+"""What ``metric.plot()`` draws unless told otherwise: on pyplot's current figure, as in Quantus."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_curves", "plot_parts", "plot_scores", "typical"]
 
 
-def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs: Any) -> None:
+def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs: Any) -> Figure:
     """Draw the distribution of scores, one box for each entry.
 
     Parameters
@@ -17,7 +23,8 @@ def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs:
     results
         Scores by name: of several methods, or a metric's ``components``.
     **kwargs
-        Passed to ``matplotlib.axes.Axes.boxplot``.
+        Passed to :func:`gae_metric.plotting.distribution`, and by it to
+        ``matplotlib.axes.Axes.boxplot``.
 
     Raises
     ------
@@ -26,17 +33,94 @@ def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs:
 
     Examples
     --------
-    >>> plot_scores({"Saliency": [0.1, 0.2], "absLRP": [0.3, 0.5]})
+    >>> figure = plot_scores({"Saliency": [0.1, 0.2], "absLRP": [0.3, 0.5]})
     """
+    from gae_metric.plotting import distribution
+
+    # Once to see that it can be drawn, so that an error leaves no empty figure behind.
+    distribution(results, **kwargs)
+    return distribution(results, figure=_current(), **kwargs)
+
+
+def plot_curves(
+    curves: Mapping[str, NDArray[Any]],
+    components: pd.DataFrame,
+    sample: int | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw figure 2 of the paper: the curves that Local Robustness compares.
+
+    Parameters
+    ----------
+    curves, components
+        Of a metric after a call.
+    sample
+        Its place in ``x_batch``; by default the typical one, whose score is the middle one.
+    title
+        Title of the figure; by default sample and scores.
+
+    Raises
+    ------
+    ValueError
+        If the metric was not called or has no such sample.
+    """
+    from gae_metric.plotting import curves as draw
+
+    if not curves or components.empty:
+        raise ValueError("curves: expected those of a call, got none; call the metric first")
+    if sample is None:
+        row = typical(components.iloc[:, -1].to_numpy())
+        sample = int(components.index[row])
+    elif sample not in components.index:
+        raise ValueError(
+            f"sample: expected one of the {len(components)} samples that were scored, got {sample}"
+        )
+    row = int(np.flatnonzero(components.index == sample)[0])
+    if title is None:
+        names = {"lc_robustness": "LC_R", "lc_faithfulness": "LC_F", "local_consistency": "LC"}
+        scores = components.iloc[row].rename(names)
+        title = f"sample {sample}: " + ", ".join(f"{n} {v:.3f}" for n, v in scores.items())
+    return draw(curves, row, title, figure=_current())
+
+
+def plot_parts(components: pd.DataFrame | Mapping[str, pd.DataFrame], **kwargs: Any) -> Figure:
+    """Draw Local Consistency against Contrastiveness, with lines of equal GAE.
+
+    Parameters
+    ----------
+    components
+        Of a GAE metric after a call, or several by method.
+    **kwargs
+        Passed to :func:`gae_metric.plotting.scatter`.
+
+    Raises
+    ------
+    ValueError
+        If there are no scores.
+    """
+    from gae_metric.plotting import scatter
+
+    scatter(components, **kwargs)
+    return scatter(components, figure=_current(), **kwargs)
+
+
+def typical(scores: NDArray[Any]) -> int:
+    """Return the place of the score in the middle; the first where none is finite.
+
+    Examples
+    --------
+    >>> typical(np.array([0.9, float("nan"), 0.1, 0.5]))
+    3
+    """
+    finite = np.flatnonzero(np.isfinite(scores))
+    if len(finite) == 0:
+        return 0
+    order = finite[np.argsort(scores[finite], kind="stable")]
+    return int(order[len(order) // 2])
+
+
+def _current() -> Figure:
+    """Make a figure that pyplot knows: Quantus shows and saves the current one."""
     import matplotlib.pyplot as plt
 
-    scores = {str(name): np.asarray(values, dtype=float) for name, values in results.items()}
-    scores = {name: values[np.isfinite(values)] for name, values in scores.items()}
-    if not any(map(len, scores.values())):
-        raise ValueError("results: expected scores by name, got none; call the metric first")
-    _, axes = plt.subplots(figsize=(1.2 + 0.9 * len(scores), 3.2), layout="constrained")
-    options: dict[str, Any] = {"showmeans": True, "medianprops": {"color": "black"}, **kwargs}
-    axes.boxplot(list(scores.values()), tick_labels=list(scores), **options)
-    axes.tick_params(axis="x", rotation=30)
-    axes.set_ylabel("score")
-    axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    return plt.figure(dpi=200)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,9 @@ from gae_metric.functional.scores import (
     positive_map,
     similarity,
 )
-from gae_metric.metrics.study import Items, Study
+from gae_metric.metrics.mosaicking import Mosaicking
+from gae_metric.metrics.study import Items
+from gae_metric.metrics.trajectories import Masking
 
 #: Columns of ``components``, in this order, where they apply.
 COLUMNS = (
@@ -32,6 +34,36 @@ COLUMNS = (
     "contrastiveness",
     "gae",
 )
+
+
+class Evaluated(Protocol):
+    """What scores need besides maps; see :class:`gae_metric.metrics.study.Study`."""
+
+    @property
+    def masking(self) -> Masking | None:
+        """How features are masked; None without Local Consistency."""
+
+    @property
+    def mosaicking(self) -> Mosaicking | None:
+        """How mosaics are made; None without Contrastiveness."""
+
+    @property
+    def mosaics(self) -> int:
+        """Mosaics of each sample."""
+
+    @property
+    def samples(self) -> NDArray[np.int64]:
+        """(R,) indices of the scored samples."""
+
+    @property
+    def outputs(self) -> NDArray[np.float64]:
+        """(R, 2, T) target's outputs along the trajectories."""
+
+    def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the sign of the impact maps I_c of samples, int8 (n, C, ...)."""
+
+    def quadrants(self, items: Items) -> Tensor:
+        """Return the values of S in the quadrants of mosaics, float64 (n, 4)."""
 
 
 class Scorer:
@@ -53,7 +85,7 @@ class Scorer:
         counted: where all features are zero, so are most methods' maps.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Evaluated) -> None:
         rows, steps = len(study.samples), study.outputs.shape[2]
         self._study = study
         self._similarity = np.full((rows, 2, steps), np.nan)

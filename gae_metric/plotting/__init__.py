@@ -1,12 +1,35 @@
-"""Figures: returned as ``matplotlib.figure.Figure``, saved by the caller, unknown to pyplot.
+"""Figures: returned as ``matplotlib.figure.Figure``, unknown to pyplot, and saved where asked.
 
-They are one column (3.4 inches) wide where their content allows, readable at that size, and their
+They are one column (3.3 inches) wide where their content allows, readable at that size, and their
 colours can be told apart with any of the common kinds of colour vision.
+
+- :func:`curves`: figure 2, output, similarity and difference curves of a sample.
+- :func:`impact`: figure 3, image, LeRF sum, MoRF sum, impact map and its sign.
+- :func:`mosaic`: figure 4, a mosaic and methods' maps of it.
+- :func:`maps`: images in rows and methods in columns, such as figures 7, 8, 10 and 16.
+- :func:`extremes`: figures 11 and 14, the samples with the highest and the lowest scores.
+- :func:`bars`: tables 1-13 as bars with intervals.
+- :func:`scatter`: Local Consistency against Contrastiveness, with lines of equal GAE.
+- :func:`distribution`: every sample's score.
 """
 
 from gae_metric.plotting.bars import bars
 from gae_metric.plotting.curves import curves
+from gae_metric.plotting.distribution import distribution
+from gae_metric.plotting.extremes import extremes, top_and_bottom
 from gae_metric.plotting.impact import impact
 from gae_metric.plotting.maps import maps
+from gae_metric.plotting.mosaic import mosaic
+from gae_metric.plotting.scatter import scatter
 
-__all__ = ["bars", "curves", "impact", "maps"]
+__all__ = [
+    "bars",
+    "curves",
+    "distribution",
+    "extremes",
+    "impact",
+    "maps",
+    "mosaic",
+    "scatter",
+    "top_and_bottom",
+]

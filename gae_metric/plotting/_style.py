@@ -1,7 +1,9 @@
-"""Size, type and colours that the figures share; nothing global is touched."""
+"""Size, type and colours that the figures share; pyplot and its settings are not touched."""
 
 from __future__ import annotations
 
+import textwrap
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,18 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 #: Width of one column of a two-column page, in inches.
-COLUMN_WIDTH = 3.4
+COLUMN_WIDTH = 3.3
+#: Dots per inch of the files that are not vector graphics.
+DPI = 300
 #: Sizes of type in points.
 TITLE, TEXT, SMALL = 8.0, 7.0, 6.0
 
 # Okabe and Ito's palette: told apart with any of the common kinds of colour vision.
 BLUE, ORANGE, GREEN, SKY, BLACK = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#000000"
 GRAY = "#767676"
+YELLOW, PURPLE = "#E69F00", "#CC79A7"
+#: Methods in one plot: every colour comes with a shape of its own.
+SERIES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY, "v"), (YELLOW, "P"))
 
 #: Positive against negative, white at zero; blue and red of this map differ in lightness too.
 SIGNED = "RdBu_r"
@@ -24,9 +31,27 @@ SIGNED = "RdBu_r"
 POSITIVE = "viridis"
 
 
-def figure(width: float, height: float) -> Figure:
-    """Return an empty figure (inches) that is not known to pyplot."""
-    return Figure(figsize=(width, height), dpi=200, layout="constrained")
+def figure(width: float, height: float, given: Figure | None = None) -> Figure:
+    """Return an empty figure (inches) that is not known to pyplot, or prepare a given one."""
+    if given is None:
+        return Figure(figsize=(width, height), dpi=200, layout="constrained")
+    given.clear()
+    given.set_size_inches(width, height)
+    given.set_layout_engine("constrained")
+    return given
+
+
+def finish(figure: Figure, title: str, path: str | PathLike[str] | None) -> Figure:
+    """Put a title on a figure, which is broken into lines where it is too long, and save it."""
+    if title:
+        width, height = figure.get_size_inches()
+        # A letter is about 0.64 of its size wide.
+        lines = textwrap.wrap(title, int(width * 72 / (0.64 * TITLE)))
+        figure.set_size_inches(width, height + (len(lines) - 1) * 1.2 * TITLE / 72)
+        figure.suptitle("\n".join(lines), fontsize=TITLE)
+    if path is not None:
+        figure.savefig(path, dpi=DPI)
+    return figure
 
 
 def line_axes(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
@@ -65,3 +90,23 @@ def channel_sum(values: NDArray[Any], name: str) -> NDArray[np.float64]:
     if array.ndim not in (2, 3):
         raise ValueError(f"{name}: expected shape (C, H, W) or (H, W), got {array.shape}")
     return array if array.ndim == 2 else array.sum(axis=0)
+
+
+def signed_map(axes: Axes, values: NDArray[Any], name: str) -> None:
+    """Draw a map (C, H, W) or (H, W), summed over channels, white at zero."""
+    summed = channel_sum(values, name)
+    if not np.isfinite(summed).all():
+        axes.text(
+            0.5,
+            0.5,
+            "not\nfinite",
+            ha="center",
+            va="center",
+            fontsize=SMALL,
+            transform=axes.transAxes,
+        )
+        return
+    strength = np.abs(summed)
+    # Few values may be far above the others, which would all look white.
+    limit = float(np.quantile(strength, 0.995)) or float(strength.max()) or 1.0
+    axes.imshow(summed, cmap=SIGNED, vmin=-limit, vmax=limit)

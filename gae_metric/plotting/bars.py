@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from os import PathLike
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from gae_metric.plotting import _style
 
 __all__ = ["bars"]
 
 
-def bars(summary: pd.DataFrame, title: str = "", columns: int = 2) -> Figure:
-    """Draw one panel per metric with a bar per method: its mean, and the standard error.
+def bars(
+    summary: pd.DataFrame,
+    title: str = "",
+    columns: int = 2,
+    *,
+    path: str | PathLike[str] | None = None,
+) -> Figure:
+    """Draw one panel per metric with a bar per method: its mean, and an interval.
+
+    The tables of the paper (1-13) as a picture.
 
     Parameters
     ----------
     summary
-        One row per method and metric, with columns ``method``, ``metric``, ``mean``,
-        ``standard_error`` and, optionally, ``better`` ("higher" or "lower", shown as an arrow)
-        and ``best`` (whether the bar is drawn in another colour).
+        One row per method and metric, as :func:`gae_metric.compare` returns them for one model:
+        columns ``method``, ``metric``, ``mean``, and ``ci_low`` and ``ci_high`` (the ends of the
+        line across the bar's end) or ``standard_error`` (mean ± standard error is drawn).
+        Optional: ``better`` ("higher" or "lower", shown as an arrow), ``best`` (the bar is drawn in
+        another colour) and ``tie`` (a ``*`` stands behind the bar).
     title
         Title of the figure.
     columns
         Panels side by side.
+    path
+        File to save the figure in too; its ending says the format.
 
     Returns
     -------
@@ -42,11 +57,19 @@ def bars(summary: pd.DataFrame, title: str = "", columns: int = 2) -> Figure:
     >>> bars(table).axes[0].get_title(loc="left")
     'GAE'
     """
-    absent = {"method", "metric", "mean", "standard_error"} - set(summary.columns)
+    needed = ["method", "metric", "mean"]
+    if not {"ci_low", "ci_high"} <= set(summary.columns):
+        needed.append("standard_error")
+    absent = set(needed) - set(summary.columns)
     if absent or summary.empty:
         raise ValueError(
-            f"summary: expected rows with the columns method, metric, mean, standard_error; "
+            f"summary: expected rows with the columns {', '.join(needed)}; "
             f"{'no rows' if not absent else 'missing: ' + ', '.join(sorted(absent))}"
+        )
+    if "model" in summary and len(summary["model"].unique()) > 1:
+        raise ValueError(
+            "summary: expected the rows of one model, got those of "
+            + ", ".join(map(str, summary["model"].unique()))
         )
     metrics = list(dict.fromkeys(summary["metric"]))
     methods = list(dict.fromkeys(summary["method"]))
@@ -58,11 +81,13 @@ def bars(summary: pd.DataFrame, title: str = "", columns: int = 2) -> Figure:
     places = np.arange(len(methods))
     for panel, metric in zip(panels.ravel(), metrics, strict=False):
         chosen = summary[summary["metric"] == metric].set_index("method").reindex(methods)
-        best = chosen.get("best", pd.Series(False, index=chosen.index)).fillna(False).astype(bool)
+        best = _flags(chosen, "best")
+        means = chosen["mean"].to_numpy(dtype=float)
+        ends = _ends(chosen, means)
         panel.barh(
             places,
-            chosen["mean"].to_numpy(dtype=float),
-            xerr=chosen["standard_error"].fillna(0).to_numpy(dtype=float),
+            means,
+            xerr=np.abs(ends - means),
             color=[_style.ORANGE if value else _style.BLUE for value in best],
             height=0.7,
             error_kw={"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7, "ecolor": _style.BLACK},
@@ -72,8 +97,37 @@ def bars(summary: pd.DataFrame, title: str = "", columns: int = 2) -> Figure:
         _style.line_axes(panel, f"{metric}{arrow}")
         panel.set_yticks(places, methods, fontsize=_style.SMALL)
         panel.set_ylim(len(methods) - 0.4, -0.6)
+        # Room for a star behind the longest line, and for those left of zero.
+        panel.margins(x=0.08)
+        for place, end, tie in zip(places, ends[1], _flags(chosen, "tie"), strict=True):
+            if tie and np.isfinite(end):
+                panel.annotate(
+                    "*",
+                    (max(end, 0), place),
+                    (1.5, -2),
+                    textcoords="offset points",
+                    fontsize=_style.TEXT,
+                    va="center",
+                )
     for panel in panels.ravel()[len(metrics) :]:
         panel.set_visible(False)
-    if title:
-        figure.suptitle(title, fontsize=_style.TITLE)
-    return figure
+    return _style.finish(figure, title, path)
+
+
+def _flags(rows: pd.DataFrame, column: str) -> list[bool]:
+    return (
+        [value is True or value == 1 for value in rows[column]]
+        if column in rows
+        else [False] * len(rows)
+    )
+
+
+def _ends(rows: pd.DataFrame, means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the ends (2, K) of the intervals; the mean itself where there is none."""
+    if "ci_low" in rows:
+        ends = rows[["ci_low", "ci_high"]].to_numpy(dtype=float).T
+    else:
+        errors = rows["standard_error"].to_numpy(dtype=float)
+        ends = np.stack([means - errors, means + errors])
+    result: NDArray[np.float64] = np.where(np.isfinite(ends), ends, means)
+    return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,14 @@ _KEYS = (
 )
 
 
-def curves(values: Mapping[str, NDArray[Any]], sample: int = 0, title: str = "") -> Figure:
+def curves(
+    values: Mapping[str, NDArray[Any]],
+    sample: int = 0,
+    title: str = "",
+    *,
+    path: str | PathLike[str] | None = None,
+    figure: Figure | None = None,
+) -> Figure:
     """Draw figure 2: output curves, similarity curves and difference curves of one sample.
 
     The closer the two difference curves lie, the higher LC_R (eq. 14).
@@ -40,6 +48,11 @@ def curves(values: Mapping[str, NDArray[Any]], sample: int = 0, title: str = "")
         Row of the sample.
     title
         Title of the figure, such as the method's name.
+    path
+        File to save the figure in too; its ending says the format.
+    figure
+        Figure to draw in, which is emptied and resized, such as one of pyplot's; by default a new
+        one.
 
     Returns
     -------
@@ -72,7 +85,7 @@ def curves(values: Mapping[str, NDArray[Any]], sample: int = 0, title: str = "")
                 f"got {array.shape}"
             )
         rows[key] = array[sample]
-    figure = _style.figure(_style.COLUMN_WIDTH, 3.6)
+    figure = _style.figure(_style.COLUMN_WIDTH, 3.6, figure)
     outputs, similarities, differences = figure.subplots(3, 1, sharex=True)
     state = np.arange(len(rows["output_lerf"]))
     for axes, what, name in (
@@ -97,9 +110,7 @@ def curves(values: Mapping[str, NDArray[Any]], sample: int = 0, title: str = "")
     for axes in (outputs, similarities, differences):
         axes.axhline(0, color=_style.GRAY, linewidth=0.4)
         axes.legend(fontsize=_style.SMALL, frameon=False, loc="best")
-    if title:
-        figure.suptitle(title, fontsize=_style.TITLE)
-    return figure
+    return _style.finish(figure, title, path)
 
 
 def _line(

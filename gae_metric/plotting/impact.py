@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,14 @@ from gae_metric.plotting import _style
 __all__ = ["impact"]
 
 
-def impact(image: NDArray[Any], lerf: NDArray[Any], morf: NDArray[Any], title: str = "") -> Figure:
+def impact(
+    image: NDArray[Any],
+    lerf: NDArray[Any],
+    morf: NDArray[Any],
+    title: str = "",
+    *,
+    path: str | PathLike[str] | None = None,
+) -> Figure:
     """Draw figure 3: image, impact summed along each order, the impact map I_c and its sign.
 
     Parameters
@@ -25,6 +33,8 @@ def impact(image: NDArray[Any], lerf: NDArray[Any], morf: NDArray[Any], title: s
         :func:`gae_metric.functional.masking_trajectory` with ``keep_impacts=True``.
     title
         Title of the figure.
+    path
+        File to save the figure in too; its ending says the format.
 
     Returns
     -------
@@ -84,6 +94,4 @@ def impact(image: NDArray[Any], lerf: NDArray[Any], morf: NDArray[Any], title: s
         axes[5].text(
             0.2, place, text, fontsize=_style.SMALL, va="center", transform=axes[5].transAxes
         )
-    if title:
-        figure.suptitle(title, fontsize=_style.TITLE)
-    return figure
+    return _style.finish(figure, title, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ def maps(
     labels: Sequence[str] | None = None,
     title: str = "",
     scores: Mapping[str, Sequence[float]] | None = None,
+    *,
+    path: str | PathLike[str] | None = None,
 ) -> Figure:
     """Draw images in rows, and each method's maps in a column.
 
@@ -39,6 +42,8 @@ def maps(
         Title of the figure.
     scores
         Numbers (N,) by method, written under its maps; methods may be missing.
+    path
+        File to save the figure in too; its ending says the format.
 
     Returns
     -------
@@ -78,16 +83,8 @@ def maps(
                     f"attributions[{method!r}]: expected {rows} maps of size {images.shape[2:]}, "
                     f"got {array.shape}"
                 )
-            summed = _style.channel_sum(array[i], f"attributions[{method!r}]")
-            if np.isfinite(summed).all():
-                strength = np.abs(summed)
-                limit = float(np.quantile(strength, 0.995)) or float(strength.max()) or 1.0
-                panel.imshow(summed, cmap=_style.SIGNED, vmin=-limit, vmax=limit)
-            else:
-                panel.text(0.5, 0.5, "not\nfinite", ha="center", va="center", fontsize=_style.SMALL)
+            _style.signed_map(panel, array[i], f"attributions[{method!r}]")
             _style.image_axes(panel, two_lines(method) if i == 0 else "")
             if scores and method in scores:
                 panel.set_xlabel(f"{scores[method][i]:.3f}", fontsize=_style.SMALL, labelpad=1)
-    if title:
-        figure.suptitle(title, fontsize=_style.TITLE)
-    return figure
+    return _style.finish(figure, title, path)

@@ -16,7 +16,14 @@ from gae_metric import evaluation
 from gae_metric.cli import app
 
 runner = CliRunner()
-FIGURES = ["bars.png", "curves.png", "impact.png", "maps.png"]
+FIGURES = [
+    "bars.png",
+    "curves.png",
+    "extremes.png",
+    "impact.png",
+    "maps.png",
+    "scatter.png",
+]
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +109,8 @@ def test_evaluate_writes_a_table_and_a_folder(evaluate, tmp_path):
         assert row.mean == pytest.approx(cell.mean())
         assert row.standard_error == pytest.approx(cell.sem())
         assert row.samples == 5
+        assert cell.min() <= row.ci_low <= row.mean <= row.ci_high <= cell.max()
+        assert row.tie  # five samples tell nothing apart
     for metric, rows in summary.groupby("metric"):
         better = {"ROAD": "lower", "LocalLipschitz": "lower"}.get(metric, "higher")
         assert set(rows["better"]) == {better}

@@ -57,7 +57,7 @@ def test_curves(rng):
     values = some_curves(rng)
     figure = plotting.curves(values, sample=2, title="absLRP")
     pixels, width = render(figure)
-    assert width == 3.4
+    assert width == 3.3
     assert figure.get_suptitle() == "absLRP"
     assert [len(axes.lines) for axes in figure.axes] == [3, 3, 3]  # two curves and the zero line
     lerf, morf = figure.axes[0].lines[:2]
@@ -87,7 +87,7 @@ def test_impact(rng):
     morf[:, :10] = 2.0
     figure = plotting.impact(rng.random((3, 20, 24)), lerf, morf, title="7")
     pixels, width = render(figure)
-    assert width == 3.4
+    assert width == 3.3
     titles = [axes.get_title() for axes in figure.axes[:5]]
     assert titles == ["image", "LeRF sum", "MoRF sum", "impact map", "sign"]
     assert all(drawn(axes, pixels) > 0.2 for axes in figure.axes[:5])
@@ -120,7 +120,7 @@ def test_maps(rng):
         images, attributions, labels=["tiger", "jay"], title="net", scores=scores
     )
     pixels, width = render(figure)
-    assert width == pytest.approx(3.4)
+    assert width == pytest.approx(3.3)
     assert [axes.get_title() for axes in figure.axes[:4]] == [
         "image",
         "absLRP",
@@ -173,7 +173,7 @@ def table():
 def test_bars():
     figure = plotting.bars(table(), title="vgg")
     pixels, width = render(figure)
-    assert width == 3.4
+    assert width == 3.3
     titles = [axes.get_title(loc="left") for axes in figure.axes[:3]]
     assert titles == ["GAE ↑", "ROAD ↓", "Focus ↑"]
     assert [bar.get_width() for bar in figure.axes[1].patches] == [0.2, 0.6]

@@ -1,0 +1,161 @@
+"""GAE against the model work that it consists of, with Quantus's metrics beside it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import quantus
+import torch
+from torch import Tensor, nn
+
+import abslrp
+from benchmarks.speed import abslrp as abslrp_speed
+from benchmarks.speed import measure
+from gae_metric import GAE, clear_cache
+from gae_metric.companions import ROAD
+from gae_metric.noise import SeededNoise
+
+STEPS = 10
+LIMIT = 1.15
+GRADIENT_LIMIT = {"ResNet50": 65.0}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with data: ``samples`` images, of which ``batch`` are worked on at a time."""
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    batch: int
+
+    def metric(self, metric: Any) -> None:
+        """Score absLRP with a Quantus metric, with nothing cached from before."""
+        clear_cache()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # random weights: some target logits are negative
+            metric(
+                self.model,
+                self.x.cpu().numpy(),
+                self.y.cpu().numpy(),
+                None,
+                explain_func=abslrp.explain,
+                batch_size=self.batch,
+                device=str(self.x.device),
+            )
+
+    def first(self, n: int) -> Case:
+        """Return the case with its first samples only."""
+        return Case(self.model, self.x[:n], self.y[:n], min(n, self.batch))
+
+
+def case(name: str, samples: int, batch: int, device: str) -> Case:
+    """Build a model of :mod:`benchmarks.speed.abslrp` with seeded noise as images."""
+    model = abslrp_speed.build(name, device)
+    x = torch.randn(samples, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.no_grad():
+        y = torch.cat([model(part).argmax(1) for part in torch.split(x, batch)])
+    return Case(model, x, y, batch)
+
+
+def own_work(given: Case) -> dict[str, Callable[[], object]]:
+    """Return one gradient and one explanation of a batch, the pieces of GAE's own work."""
+    x, y = given.x[: given.batch], given.y[: given.batch]
+    batch = given.batch
+
+    def gradient() -> Tensor:
+        leaf = x.clone().requires_grad_()
+        return torch.autograd.grad(given.model(leaf)[torch.arange(batch), y].sum(), leaf)[0]
+
+    return {"gradient": gradient, "explanation": lambda: abslrp.explain(given.model, x, y)}
+
+
+def quantus_metrics(seed: int = 0) -> dict[str, Callable[[Case], None]]:
+    """Return what stands beside GAE, each for a case."""
+
+    def lipschitz(nr_samples: int) -> Callable[[Case], None]:
+        def run(given: Case) -> None:
+            given.metric(
+                quantus.LocalLipschitzEstimate(
+                    nr_samples=nr_samples,
+                    normalise_func_kwargs={"normalise_axes": (1, 2, 3)},
+                    perturb_func=SeededNoise(seed, nr_samples),
+                    disable_warnings=True,
+                )
+            )
+
+        return run
+
+    return {
+        "ROAD (gae_metric.companions)": lambda given: given.metric(ROAD(order="morf", seed=seed)),
+        "ROAD (Quantus)": lambda given: given.metric(quantus.ROAD(disable_warnings=True)),
+        "LocalLipschitz, 10": lipschitz(10),
+        "LocalLipschitz, 200": lipschitz(200),
+    }
+
+
+def rows(
+    name: str, samples: int, batch: int, repeats: int, device: str, others: bool
+) -> list[dict[str, Any]]:
+    """Return the times of one model: GAE, its own work and, if wanted, the other metrics."""
+    given = case(name, samples, batch, device)
+    pieces = own_work(given)
+    times = measure.interleaved(
+        {**pieces, "GAE": lambda: given.metric(GAE(steps=STEPS, disable_warnings=True))},
+        repeats,
+        device,
+    )
+    one_gradient = times["gradient"] / batch
+    work = (2 * STEPS - 1) * one_gradient + 2 * STEPS * times["explanation"] / batch
+    per_sample = times["GAE"] / samples
+    memory = measure.in_a_fresh_process(
+        *("peak-gae", "--model", name, "--samples", str(samples), "--batch", str(batch)),
+        *("--device", device),
+    )
+    found = [
+        _row(name, "one gradient", one_gradient, one_gradient),
+        _row(name, "GAE's own work", work, one_gradient),
+        _row(name, "GAE", per_sample, one_gradient)
+        | {
+            "of own work": per_sample / work,
+            "limit": LIMIT,
+            "gradients' limit": GRADIENT_LIMIT.get(name, np.nan),
+            "peak MB": float(memory) / 1e6,
+        },
+    ]
+    if not others:
+        return found
+    for label, run in quantus_metrics().items():
+        part = given.first(1) if label.endswith("200") else given
+        try:
+            taken = measure.seconds_once(lambda run=run, part=part: run(part), device)  # type: ignore[misc]
+        except Exception as error:  # another library's failure is a result
+            found.append(
+                {"model": name, "what": label, "error": f"{type(error).__name__}: {error}"}
+            )
+        else:
+            found.append(_row(name, label, taken / len(part.x), one_gradient))
+    return found
+
+
+def _row(model: str, what: str, seconds: float, gradient: float) -> dict[str, Any]:
+    return {
+        "model": model,
+        "what": what,
+        "seconds per sample": seconds,
+        "gradients": seconds / gradient,
+    }
+
+
+def table(
+    names: list[str], samples: int, batch: int, repeats: int, device: str, others: bool
+) -> pd.DataFrame:
+    """Seconds per sample, in gradients of one sample, and as a multiple of GAE's own work."""
+    found = [row for name in names for row in rows(name, samples, batch, repeats, device, others)]
+    result: pd.DataFrame = pd.DataFrame(found)
+    return result

@@ -1,0 +1,96 @@
+"""The other rule sets of our engine, and other libraries' LRP, as tasks for the speed table."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from zennit.attribution import Gradient
+from zennit.composites import EpsilonPlus
+from zennit.torchvision import ResNetCanonizer, VGGCanonizer
+
+import abslrp
+from benchmarks.speed import measure
+
+RULE_SETS = ("epsilon", "alpha1beta0", "alpha2beta1", "cLRP", "RAP", "cRAP")
+CANONIZERS = {"VGG16": VGGCanonizer, "ResNet50": ResNetCanonizer}
+
+
+def rule_sets(model: nn.Module, x: Tensor, targets: Tensor) -> dict[str, Callable[[], object]]:
+    """Every rule set of the engine."""
+
+    def task(name: str) -> Callable[[], object]:
+        return lambda: abslrp.explain(model, x, targets, rules=name)
+
+    return {f"rules {name!r}": task(name) for name in RULE_SETS}
+
+
+def libraries(
+    name: str, model: nn.Module, x: Tensor, targets: Tensor
+) -> dict[str, Callable[[], object]]:
+    """LRP of Zennit and Captum, where they apply to the model."""
+    tasks: dict[str, Callable[[], object]] = {}
+    own = copy.deepcopy(model)  # hooks and attributes of other libraries stay off the plain model
+    if name in CANONIZERS:
+        canonizer = CANONIZERS[name]
+        start = torch.eye(1000, device=x.device)[targets]
+
+        def zennit() -> object:
+            composite = EpsilonPlus(canonizers=[canonizer()])
+            with Gradient(own, composite) as attributor:
+                return attributor(x.clone().requires_grad_(), start)
+
+        tasks["Zennit EpsilonPlus"] = zennit
+    if name == "VGG16":  # Captum refuses a module used twice and additions that are no module
+        from captum.attr import LRP
+
+        captum_model = _sequential(own)
+
+        def captum() -> object:
+            return LRP(captum_model).attribute(x.clone().requires_grad_(), target=targets)
+
+        tasks["Captum LRP"] = captum
+    return tasks
+
+
+def _sequential(vgg: nn.Module) -> nn.Module:
+    """VGG as modules alone: Captum's LRP does not see ``torch.flatten``."""
+    features, classifier = vgg.features, vgg.classifier
+    model = nn.Sequential(features, vgg.avgpool, nn.Flatten(), classifier)  # type: ignore[arg-type]
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return model
+
+
+def lxt_ratio(batch: int, repeats: int, device: str) -> float:
+    """Time of LXT's efficient AttnLRP on ViT-B/16 as a multiple of the plain model's gradient.
+
+    Call it in a process of its own: LXT changes torchvision's classes.
+
+    Raises
+    ------
+    ImportError
+        If LXT is not installed.
+    """
+    from lxt.efficient import monkey_patch
+    from torchvision.models import vision_transformer
+
+    from benchmarks.speed import abslrp as abslrp_speed
+
+    model = abslrp_speed.build("ViT-B/16", device)
+    reference = measure.seconds(
+        abslrp_speed.tasks(model, batch, device)["gradient"], repeats, device
+    )
+    monkey_patch(vision_transformer)
+    patched = abslrp_speed.build("ViT-B/16", device)
+    x, targets = abslrp_speed.data(batch, device)
+
+    def attnlrp() -> object:
+        leaf = x.clone().requires_grad_()
+        chosen = patched(leaf).gather(1, targets[:, None]).sum()
+        return leaf * torch.autograd.grad(chosen, leaf)[0]
+
+    return measure.seconds(attnlrp, repeats, device) / reference

@@ -1,0 +1,251 @@
+"""Methods compared by each metric: means, intervals, and which cannot be told from the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from gae_metric.comparison.blocks import Block, Scores, read_blocks
+from gae_metric.comparison.direction import directions
+from gae_metric.comparison.pairs import pairwise_of
+from gae_metric.results import Better, Results
+
+__all__ = ["bootstrap_interval", "compare"]
+
+_COLUMNS = (
+    "method",
+    "metric",
+    "better",
+    "samples",
+    "mean",
+    "standard_error",
+    "ci_low",
+    "ci_high",
+    "best",
+    "tie",
+    "pairs",
+    "dropped",
+    "p",
+    "p_holm",
+)
+#: Values that a bootstrap holds at a time.
+_LARGEST = 2**22
+
+
+def compare(
+    results: Scores,
+    *,
+    better: Better | Mapping[str, Better] | None = None,
+    alpha: float = 0.05,
+    correction: Literal["holm"] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 9999,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare methods by each metric: means, confidence intervals, and ties with the best.
+
+    Parameters
+    ----------
+    results
+        Scores of the same samples, NaN or infinite where there is none, as one of
+
+        - what ``quantus.evaluate`` returns, ``{method: {metric: scores}}``, also with
+          ``return_as_df=True``;
+        - ``{method: metric.components}``: each column of the tables is a metric;
+        - a :class:`gae_metric.results.Results`;
+        - a table with the columns ``method``, ``metric``, ``score``, and optionally ``sample``
+          (which scores are paired; by default the first with the first) and ``model``, such as the
+          ``scores.csv`` that the commands write. Models are compared one by one.
+    better
+        ``"higher"`` or ``"lower"``, for all metrics or by name. Known for the metrics of this
+        package and of Quantus ("ROAD" is read as MoRF, where lower is better).
+    alpha
+        Methods with p of at least ``alpha`` against the best are not told apart from it.
+    correction
+        Which p decides: None (default) the plain one, as in the paper's tables; ``"holm"`` the one
+        that is corrected for all pairs of methods, with which fewer methods are told apart.
+    confidence
+        Coverage of the intervals.
+    resamples
+        Bootstrap resamples.
+    seed
+        Non-negative seed of the bootstrap. Every interval starts from it anew, so that one does not
+        depend on which others are computed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each metric and method, with ``model`` first where the scores name models:
+        ``method``, ``metric``, ``better``, ``samples`` (scores there are), ``mean``,
+        ``standard_error`` (standard deviation / √n; NaN below two samples), ``ci_low`` and
+        ``ci_high`` (of the mean: bias-corrected and accelerated bootstrap; NaN below two samples),
+        ``best`` (the best mean), ``tie`` (the ``*`` of the paper's tables: there is more than one
+        method that is not told apart from the best, and this is one of them; the best is marked
+        too), ``pairs`` and ``dropped`` (samples with a score of both this method and the best, and
+        those without), ``p`` (Wilcoxon's signed-rank test against the best, two-sided; NaN for
+        the best itself) and ``p_holm`` (corrected for all pairs of methods by that metric, as in
+        :func:`gae_metric.pairwise`).
+
+    Raises
+    ------
+    ValueError
+        If the scores are in none of the forms or cannot be paired, which way a metric is read is
+        not known, or an option is out of its range.
+
+    See Also
+    --------
+    gae_metric.pairwise : every pair of methods, with effect sizes.
+    gae_metric.samples_needed : how many samples a difference needs.
+
+    Notes
+    -----
+    The best is chosen by the mean over its own scores; of equal means, the first one's. Fewer than
+    six samples cannot tell any two methods apart at 0.05, so all are ties. Without a correction,
+    one in twenty methods that are as good as the best is told apart from it by chance.
+
+    The paper marks ties by plain Wilcoxon tests at p = 0.05 (tables 3, 4, 7-9 and 11-13).
+
+    Examples
+    --------
+    >>> results = {
+    ...     "absLRP": {"GAE": [0.41, 0.52, 0.63, 0.34, 0.55, 0.46]},
+    ...     "GradCAM": {"GAE": [0.42, 0.48, 0.61, 0.33, 0.58, 0.45]},
+    ...     "Random": {"GAE": [0.0, 0.01, 0.0, 0.02, 0.0, 0.0]},
+    ... }
+    >>> table = compare(results)
+    >>> table[["method", "mean", "best", "tie", "p"]].round(3).values.tolist()
+    [['absLRP', 0.485, True, True, nan], ['GradCAM', 0.478, False, True, 0.531], \
+['Random', 0.005, False, False, 0.031]]
+    """
+    _check(alpha, correction, confidence, resamples, seed)
+    blocks = read_blocks(results)
+    known = dict(results.metrics) if isinstance(results, Results) else {}
+    if isinstance(better, Mapping):
+        known |= better
+    ways = directions(
+        dict.fromkeys(block.metric for block in blocks),
+        better if isinstance(better, str) else known,
+    )
+    rows: list[dict[str, Any]] = []
+    for block in blocks:
+        model = {} if block.model is None else {"model": block.model}
+        cells = {
+            method: _statistics(block.scores[method].to_numpy(), confidence, resamples, seed)
+            for method in block.methods
+        }
+        means = {method: cell["mean"] for method, cell in cells.items() if cell["samples"]}
+        best = None
+        if means:
+            best = (max if ways[block.metric] == "higher" else min)(means, key=means.__getitem__)
+        against = _against(block, best)
+        deciding = {m: c["p_holm" if correction else "p"] for m, c in against.items()}
+        ties = {method for method, p in deciding.items() if p >= alpha}
+        if ties and best is not None:
+            ties.add(best)
+        rows.extend(
+            model
+            | {"method": method, "metric": block.metric, "better": ways[block.metric]}
+            | cell
+            | {
+                "best": best is not None and method in means and means[method] == means[best],
+                "tie": method in ties,
+            }
+            | against.get(method, _itself(int(cell["samples"])))
+            for method, cell in cells.items()
+        )
+    columns = ["model"] if blocks and blocks[0].model is not None else []
+    table: pd.DataFrame = pd.DataFrame(rows, columns=[*columns, *_COLUMNS])
+    return table
+
+
+def _against(block: Block, best: str | None) -> dict[str, dict[str, Any]]:
+    """Test the other methods against the best."""
+    found = {}
+    if best is not None:
+        for row in pairwise_of(block).to_dict("records"):
+            pair = [row["method_a"], row["method_b"]]
+            if best in pair:
+                pair.remove(best)
+                found[pair[0]] = {
+                    "pairs": row["samples"],
+                    "dropped": row["dropped"],
+                    "p": row["p"],
+                    "p_holm": row["p_holm"],
+                }
+    return found
+
+
+def _itself(samples: int) -> dict[str, Any]:
+    return {"pairs": samples, "dropped": 0, "p": np.nan, "p_holm": np.nan}
+
+
+def _statistics(
+    scores: NDArray[np.float64], confidence: float, resamples: int, seed: int
+) -> dict[str, float]:
+    finite = scores[np.isfinite(scores)]
+    n = len(finite)
+    low, high = bootstrap_interval(finite, confidence, resamples, seed)
+    return {
+        "samples": n,
+        "mean": float(finite.mean()) if n else np.nan,
+        "standard_error": float(finite.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan,
+        "ci_low": low,
+        "ci_high": high,
+    }
+
+
+def bootstrap_interval(
+    scores: NDArray[np.float64], confidence: float = 0.95, resamples: int = 9999, seed: int = 0
+) -> tuple[float, float]:
+    """Confidence interval of a mean: the bias-corrected and accelerated bootstrap.
+
+    Parameters
+    ----------
+    scores
+        (N,) finite values; their order does not matter.
+    confidence, resamples, seed
+        As in :func:`gae_metric.compare`.
+
+    Returns
+    -------
+    tuple of float
+        NaN below two values; the value itself where all are equal.
+
+    Examples
+    --------
+    >>> low, high = bootstrap_interval(np.array([0.0, 0.2, 0.4, 0.6]))
+    >>> 0 < low < 0.3 < high < 0.6
+    True
+    """
+    if len(scores) < 2:
+        return np.nan, np.nan
+    values = np.sort(scores)
+    if values[0] == values[-1]:
+        return float(values[0]), float(values[0])
+    interval = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, _LARGEST // len(values)),
+        confidence_level=confidence,
+        method="BCa",
+        random_state=np.random.default_rng(seed),  # the name that scipy 1.11 has for it too
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def _check(alpha: float, correction: object, confidence: float, resamples: int, seed: int) -> None:
+    for name, value in (("alpha", alpha), ("confidence", confidence)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name}: expected a number between 0 and 1, got {value}")
+    if correction not in (None, "holm"):
+        raise ValueError(f'correction: expected "holm" or None, got {correction!r}')
+    if resamples < 1:
+        raise ValueError(f"resamples: expected a positive integer, got {resamples}")
+    if seed < 0:
+        raise ValueError(f"seed: expected a non-negative integer, got {seed}")

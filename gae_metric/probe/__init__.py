@@ -1,0 +1,15 @@
+"""Score maps that were made elsewhere: by another tool, in another process or language.
+
+A probe set holds everything that a metric wants explained (originals, perturbed states, mosaics,
+and their targets) and everything that it knows of the model's outputs. Whoever gives it one map per
+item gets the scores that the metric itself would have given.
+
+>>> from gae_metric.probe import ProbeSet
+>>> ProbeSet.build.__doc__.splitlines()[0]
+'Have a model evaluated, and prepare all that must be explained.'
+"""
+
+from gae_metric.probe.errors import ProbeError
+from gae_metric.probe.probe_set import ProbeSet
+
+__all__ = ["ProbeError", "ProbeSet"]

@@ -1,0 +1,192 @@
+"""Maps as a tool returned them: where they lie, not yet read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gae_metric.probe.errors import ProbeError
+from gae_metric.probe.storage import ArrayFile, Container, open_container
+
+__all__ = ["Block", "MapSet", "as_array", "blocks_of"]
+
+_SHARD = re.compile(r"maps-(\d{5,})")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Maps of consecutive items that lie together."""
+
+    #: Number of the first item, and of items.
+    start: int
+    count: int
+    #: Shape and type of the map of one item.
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    #: Returns maps of the block from one row to another.
+    rows: Callable[[int, int], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class MapSet:
+    """What maps are expected, and which files a probe set itself has.
+
+    Attributes
+    ----------
+    ids
+        Names of the items, in order.
+    shape
+        Shape of one input.
+    shards
+        Numbers of the items of the shards.
+    own_folder, own_files
+        Folder and files of the probe set, which maps may lie beside.
+    """
+
+    ids: Sequence[str]
+    shape: tuple[int, ...]
+    shards: Sequence[int] = ()
+    own_folder: Path | None = None
+    own_files: frozenset[str] = frozenset()
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shapes that the map of an item may have."""
+        if len(self.shape) == 1:
+            return [self.shape]
+        single = {(1, *self.shape[1:]): None, self.shape[1:]: None}
+        return list({self.shape: None, **single})
+
+
+def blocks_of(maps: Any, expected: MapSet) -> tuple[list[Block], list[str]]:
+    """Return blocks of maps, and what there is of maps of no item."""
+    if isinstance(maps, (str, Path)):
+        return _files(Path(maps), expected)
+    if isinstance(maps, (np.ndarray, Tensor)):
+        if maps.ndim == 0:
+            raise ProbeError("maps: expected an array of maps, got a single value")
+        array = as_array(maps)
+        return _whole(array.shape, array.dtype, lambda a, b: array[a:b], 0, expected.ids, "maps")
+    if isinstance(maps, Mapping):
+        return _by_name(maps, lambda name: _lone(maps[name]), expected)
+    if isinstance(maps, Sequence):
+        by_number = dict(enumerate(maps))
+        blocks = [_lone(by_number[i])(i) for i in range(min(len(maps), len(expected.ids)))]
+        return blocks, [f"maps[{i}]" for i in range(len(expected.ids), len(maps))]
+    raise ProbeError(
+        "maps: expected an array, a mapping from items, an iterable of chunks or a path, got "
+        f"{type(maps).__name__}"
+    )
+
+
+def _files(path: Path, expected: MapSet) -> tuple[list[Block], list[str]]:
+    container = open_container(path, "maps")
+    own = expected.own_files if path.resolve() == expected.own_folder else frozenset()
+    names = [file.removesuffix(".npy") for file in container.names() if file not in own]
+    shards = {name: found for name in names if (found := _SHARD.fullmatch(name))}
+    kinds = {
+        "one array 'maps'": "maps" in names,
+        "arrays 'maps-00000', ... of shards": bool(shards),
+        "arrays named after items": len(names) > len(shards) + ("maps" in names),
+    }
+    if sum(kinds.values()) > 1:
+        both = " beside ".join(kind for kind, found in kinds.items() if found)
+        raise ProbeError(f"maps: expected one form of maps in {str(path)!r}, got {both}")
+    blocks: list[Block] = []
+    extra: list[str] = []
+    if "maps" in names:
+        file = container.array("maps.npy")
+        return _whole(file.shape, file.dtype, file.rows, 0, expected.ids, "maps")
+    if not shards:
+
+        def lone(name: str) -> Callable[[int], Block]:
+            file = container.array(f"{name}.npy")
+            shape, dtype, rows = file.shape, file.dtype, _reader(container, f"{name}.npy")
+            return lambda start: Block(
+                start, 1, shape, dtype, lambda a, b: rows(0, shape[0])[None][a:b]
+            )
+
+        return _by_name(names, lone, expected)
+    starts = np.cumsum([0, *expected.shards]).tolist()
+    for name, found in shards.items():
+        number = int(found[1])
+        if number >= len(expected.shards) or name != f"maps-{number:05d}":
+            extra.append(name)
+            continue
+        file = container.array(f"{name}.npy")
+        rows = _reader(container, f"{name}.npy")
+        ids = expected.ids[starts[number] : starts[number + 1]]
+        more, left = _whole(file.shape, file.dtype, rows, starts[number], ids, name)
+        blocks += more
+        extra += left
+    return blocks, extra
+
+
+def _reader(container: Container, name: str) -> Callable[[int, int], NDArray[Any]]:
+    """Read rows of a file that is open from its first ones to its last.
+
+    There may be more files than can be open at a time, and a zip's are slow to open in the middle.
+    """
+    opened: list[ArrayFile] = []
+
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        if not opened:
+            opened.append(container.array(name))
+        values = opened[0].rows(start, stop)
+        if stop == len(opened[0]):
+            opened.clear()
+        return values
+
+    return rows
+
+
+def _by_name(
+    names: Iterable[Any], lone: Callable[[Any], Callable[[int], Block]], expected: MapSet
+) -> tuple[list[Block], list[str]]:
+    numbers = {name: i for i, name in enumerate(expected.ids)}
+    blocks, extra = [], []
+    for name in names:
+        if name in numbers:
+            blocks.append(lone(name)(numbers[name]))
+        else:
+            extra.append(str(name))
+    return blocks, extra
+
+
+def _whole(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    rows: Callable[[int, int], NDArray[Any]],
+    start: int,
+    ids: Sequence[str],
+    name: str,
+) -> tuple[list[Block], list[str]]:
+    count = min(shape[0], len(ids))
+    extra = [f"{name}[{i}]" for i in range(len(ids), shape[0])]
+    return [Block(start, count, tuple(shape[1:]), dtype, rows)], extra
+
+
+def _lone(values: Any) -> Callable[[int], Block]:
+    """Take the map of one item."""
+    array = as_array(values)
+    return lambda start: Block(start, 1, array.shape, array.dtype, lambda a, b: array[None][a:b])
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """Return maps, of which kind so ever, as an array."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        # NumPy has no bfloat16.
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError):
+        raise ProbeError(f"maps: expected arrays, got {type(values).__name__}") from None

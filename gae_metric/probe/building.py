@@ -1,0 +1,81 @@
+"""Make a probe set: the model's work, and what the probe set says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from gae_metric.metrics.arguments import Data
+from gae_metric.metrics.base import AttributionMetric, on_device
+from gae_metric.metrics.study import Study
+from gae_metric.probe.built import Built
+from gae_metric.probe.format import Manifest
+
+__all__ = ["describe", "evaluated"]
+
+
+def evaluated(
+    metric: AttributionMetric,
+    data: Data,
+    progress: Callable[[int, int], None] | None = None,
+    display_progressbar: bool = False,
+) -> Built:
+    """Have the model evaluated as a metric does.
+
+    Parameters
+    ----------
+    metric
+        With its options.
+    data
+        The model and the samples.
+    progress, display_progressbar
+        See :meth:`ProbeSet.build`.
+    """
+    metric._check_applicability(data)
+    predicted = metric.targets == "predicted"
+    with torch.inference_mode(False), on_device(data.model.model, data.device):
+        study = Study(data, metric._masking(), metric._mosaicking(), predicted=predicted)
+        rows = len(study.samples)
+        with tqdm(total=rows, unit="sample", disable=not display_progressbar) as bar:
+            for start in range(0, rows, data.batch_size):
+                stop = min(start + data.batch_size, rows)
+                study.load(np.arange(start, stop))
+                bar.update(stop - start)
+                if progress is not None:
+                    progress(stop, rows)
+    items = study.ready(study.items(metric.needs_originals, metric.needs_states))
+    return Built(study, items)
+
+
+def describe(
+    metric: str, source: Built, names: Sequence[str] | None, settings: Mapping[str, Any]
+) -> Manifest:
+    """Return a probe set's manifest, without shards."""
+    data = source.study.data
+    return Manifest(
+        metric=metric,
+        input_shape=tuple(data.x.shape[1:]),
+        dataset_size=len(data),
+        steps=None if source.masking is None else int(source.masking.steps),
+        n_mosaics=source.mosaics,
+        protocol="paper" if source.mosaicking is None else source.mosaicking.protocol,
+        names=None if names is None else tuple(map(str, names)),
+        settings={key: _plain(value) for key, value in settings.items()},
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON has it."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,278 @@
+"""The files of a probe set, version 1.
+
+A probe set is a folder with ``manifest.json`` and ``.npy`` files, or an ``.npz`` file, which is a
+zip of the same. ``.npy`` is NumPy's format: a short text header, then the values. All files are
+little-endian, in C order, and hold no Python objects.
+
+``manifest.json`` is an object with these fields:
+
+=================  ================================================================================
+``format``         ``"gae-probe"``
+``version``        ``1``; readers refuse others
+``metric``         ``"GAE"``, ``"LocalConsistency"``, ``"LocalRobustness"``,
+                   ``"LocalFaithfulness"`` or ``"Contrastiveness"``
+``input_shape``    shape of one input: ``[C, H, W]``, ``[C, L]`` or ``[F]``
+``dataset_size``   number of samples N of the data set
+``steps``          number of states T of the masking trajectory; null for Contrastiveness
+``n_mosaics``      number of mosaics K of each scored sample; 0 where there are none
+``protocol``       ``"paper"`` or ``"repository"``
+``names``          N names of the samples, such as their files, or null
+``settings``       object: how the probe set was made; for people, not read
+``shards``         list of objects: ``samples`` (r) and ``items`` (n), their numbers, and
+                   ``arrays``, from the names of arrays to the names of files
+=================  ================================================================================
+
+Each shard holds whole samples, in ascending order from shard to shard, in these arrays:
+
+==================  =========  ===============  ===================================================
+``inputs``          float32    (n, *shape)      what must be explained, as the model takes it: the
+                                                model's own preprocessing is applied
+``targets``         int64      (n,)             class that must be explained
+``items``           int64      (n, 4)           which item it is: sample (its index in the data
+                                                set), order (0 LeRF, 1 MoRF, or -1), state (0 the
+                                                original, t the t-th perturbed one, -1 a mosaic),
+                                                mosaic (or -1)
+``samples``         int64      (r,)             indices of the scored samples, ascending
+``sample_targets``  int64      (r,)             their classes
+``problems``        uint8      (r,)             1: features are not finite; 2: the model's outputs
+                                                are not finite; else 0. Such samples score NaN
+``outputs``         float64    (r, 2, T)        target's outputs along LeRF and MoRF; with ``steps``
+``impact_sign``     int8       (r, *shape)      sign of the impact map I_c; with ``steps``
+``quadrants``       float64    (r, K, 4)        S in the mosaics' quadrants; with ``n_mosaics``
+==================  =========  ===============  ===================================================
+
+A tool needs ``inputs``, ``targets`` and, to name its maps, ``items``; the rest is for the scores.
+An item's name is ``7-original``, ``7-lerf-3``, ``7-morf-3`` or ``7-mosaic-0``, 7 being the sample
+and 3 the state.
+
+What a tool returns is an ``.npz`` file or a folder of ``.npy`` files, with
+
+- one array ``maps``, (all items, ...), in the order of the shards and their rows; or
+- arrays ``maps-00000``, ``maps-00001``, ... (n, ...), one for each shard; or
+- an array for each item, named after it: ``7-original`` (``7-original.npy`` in a folder), ....
+
+The map of one item has the shape of an input, of an input with one channel, or of one channel
+without its axis; all maps of a set have the same. Any real or integer type will do. float64 is
+scored in float64, all others in float32.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from gae_metric.functional.masking import MAX_STEPS
+from gae_metric.metrics.base import AttributionMetric
+from gae_metric.metrics.contrastiveness import Contrastiveness
+from gae_metric.metrics.gae import GAE
+from gae_metric.metrics.local_consistency import (
+    LocalConsistency,
+    LocalFaithfulness,
+    LocalRobustness,
+)
+from gae_metric.metrics.mosaicking import Protocol
+from gae_metric.probe.errors import ProbeError
+from gae_metric.probe.storage import FILE_NAME
+
+__all__ = ["METRICS", "Manifest", "Shard"]
+
+FORMAT = "gae-probe"
+VERSION = 1
+
+METRICS: dict[str, type[AttributionMetric]] = {
+    "GAE": GAE,
+    "LocalConsistency": LocalConsistency,
+    "LocalRobustness": LocalRobustness,
+    "LocalFaithfulness": LocalFaithfulness,
+    "Contrastiveness": Contrastiveness,
+}
+"""Metrics that a probe set can be made for."""
+
+#: More than any data set has, and few enough for 64-bit arithmetic.
+_MOST = 1 << 40
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A group of samples and the files that hold them."""
+
+    samples: int
+    items: int
+    #: From the names of arrays to the names of files.
+    arrays: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a probe set says of itself; see the module for the fields."""
+
+    metric: str
+    input_shape: tuple[int, ...]
+    dataset_size: int
+    steps: int | None
+    n_mosaics: int
+    protocol: Protocol
+    names: tuple[str, ...] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shards: tuple[Shard, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the scores."""
+        return METRICS[self.metric].columns
+
+    def arrays(self, samples: int, items: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return the dtype and shape of each array of a shard."""
+        expected: dict[str, tuple[str, tuple[int, ...]]] = {
+            "targets": ("<i8", (items,)),
+            "items": ("<i8", (items, 4)),
+            "samples": ("<i8", (samples,)),
+            "sample_targets": ("<i8", (samples,)),
+            "problems": ("|u1", (samples,)),
+        }
+        if self.steps is not None:
+            expected["outputs"] = ("<f8", (samples, 2, self.steps))
+            expected["impact_sign"] = ("|i1", (samples, *self.input_shape))
+        if self.n_mosaics:
+            expected["quadrants"] = ("<f8", (samples, self.n_mosaics, 4))
+        expected["inputs"] = ("<f4", (items, *self.input_shape))
+        return expected
+
+    def to_json(self) -> str:
+        """Return the text of ``manifest.json``."""
+        fields = {
+            "format": FORMAT,
+            "version": VERSION,
+            **{name: getattr(self, name) for name in ("metric", "input_shape", "dataset_size")},
+            **{name: getattr(self, name) for name in ("steps", "n_mosaics", "protocol", "names")},
+            "settings": dict(self.settings),
+            "shards": [
+                {"samples": each.samples, "items": each.items, "arrays": dict(each.arrays)}
+                for each in self.shards
+            ],
+        }
+        return json.dumps(fields, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: bytes, source: str) -> Manifest:
+        """Read and check ``manifest.json``.
+
+        Parameters
+        ----------
+        text
+            What the file holds.
+        source
+            Its name, for errors.
+
+        Raises
+        ------
+        ProbeError
+            If it is not as described; the message names the field, what was expected and what
+            came.
+        """
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ProbeError(f"{source}: expected JSON: {error}") from error
+        read = _Fields(source, "", fields)
+        read("format", f'"{FORMAT}"', lambda value: value == FORMAT)
+        read("version", str(VERSION), lambda value: _integer(value, VERSION, VERSION))
+        metric = read("metric", f"one of {', '.join(METRICS)}", _one_of(tuple(METRICS)))
+        kind = METRICS[metric]
+        steps = read(
+            "steps",
+            f"an integer from 2 to {MAX_STEPS}" if kind.masks else f"null for {metric}",
+            lambda value: _integer(value, 2, MAX_STEPS) if kind.masks else value is None,
+        )
+        mosaics = read(
+            "n_mosaics",
+            "a positive integer" if kind.shows else f"0 for {metric}",
+            lambda value: _integer(value, 1, _MOST) if kind.shows else _integer(value, 0, 0),
+        )
+        shape = read(
+            "input_shape",
+            "one to three positive integers (two or three with mosaics)",
+            lambda value: (
+                isinstance(value, list)
+                and (2 if kind.shows else 1) <= len(value) <= 3
+                and all(_integer(side, 1, _MOST) for side in value)
+            ),
+        )
+        protocols = get_args(Protocol)
+        protocol = read("protocol", f"one of {', '.join(protocols)}", _one_of(protocols))
+        size = read("dataset_size", "a positive integer", lambda value: _integer(value, 1, _MOST))
+        names = read(
+            "names",
+            f"{size} texts or null",
+            lambda value: value is None or (_texts(value) and len(value) == size),
+        )
+        settings = read("settings", "an object", lambda value: isinstance(value, dict))
+        listed = read("shards", "a list", lambda value: isinstance(value, list))
+        manifest = cls(
+            metric,
+            tuple(shape),
+            size,
+            steps,
+            mosaics,
+            protocol,
+            None if names is None else tuple(names),
+            settings,
+        )
+        shards = [manifest._shard(_Fields(source, f"shards[{i}]", s)) for i, s in enumerate(listed)]
+        return cls(**{**vars(manifest), "shards": tuple(shards)})
+
+    def _shard(self, read: _Fields) -> Shard:
+        samples = read("samples", "a positive integer", lambda value: _integer(value, 1, _MOST))
+        items = read("items", "a non-negative integer", lambda value: _integer(value, 0, _MOST))
+        arrays = read("arrays", "an object", lambda value: isinstance(value, dict))
+        files = _Fields(read.source, f"{read.where}.arrays", arrays)
+        for name in self.arrays(samples, items):
+            files(
+                name,
+                "the plain name of an .npy file in this folder",
+                lambda value: isinstance(value, str) and FILE_NAME.fullmatch(value) is not None,
+            )
+        return Shard(samples, items, arrays)
+
+
+class _Fields:
+    """Reads and checks the fields of a JSON object."""
+
+    def __init__(self, source: str, where: str, fields: Any) -> None:
+        self.source, self.where = source, where
+        if not isinstance(fields, dict):
+            raise ProbeError(
+                f"{source}: {where or 'top'}: expected an object, got {_short(fields)}"
+            )
+        self._fields = fields
+
+    def __call__(self, name: str, expected: str, valid: Callable[[Any], bool]) -> Any:
+        full = f"{self.where}.{name}" if self.where else name
+        if name not in self._fields:
+            raise ProbeError(f"{self.source}: {full}: expected {expected}, found no such field")
+        value = self._fields[name]
+        if not valid(value):
+            raise ProbeError(f"{self.source}: {full}: expected {expected}, got {_short(value)}")
+        return value
+
+
+def _integer(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in choices
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _short(value: Any) -> str:
+    try:
+        text = ascii(value)
+    except RecursionError:
+        text = type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."

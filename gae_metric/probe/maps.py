@@ -1,0 +1,176 @@
+"""Maps that a tool returns, in any of their forms: checked, then read in the order of the items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gae_metric.metrics.explaining import as_maps
+from gae_metric.metrics.scoring import Evaluated, Scorer
+from gae_metric.metrics.study import Items
+from gae_metric.probe.blocks import Block, MapSet, as_array, blocks_of
+from gae_metric.probe.errors import ProbeError
+from gae_metric.probe.ids import named
+
+__all__ = ["read_maps", "score_chunks"]
+
+
+def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[int, Tensor]]:
+    """Read maps of all items in order.
+
+    Parameters
+    ----------
+    maps
+        See :meth:`ProbeSet.score`.
+    expected
+        Of what items.
+    batch_size
+        Maps at a time.
+
+    Yields
+    ------
+    tuple
+        Number of the first item, and maps (n, 1 or C, ...), at least float32.
+
+    Raises
+    ------
+    ProbeError
+        If maps are missing, left over, or of a wrong shape or type; before the first is read,
+        unless they come as a stream.
+    """
+    if isinstance(maps, Iterable) and not isinstance(
+        maps, (str, Path, np.ndarray, Tensor, Mapping, Sequence)
+    ):
+        yield from _stream(maps, expected)
+        return
+    blocks, extra = blocks_of(maps, expected)
+    blocks.sort(key=lambda block: block.start)
+    _check(blocks, extra, expected)
+    chunk: list[NDArray[Any]] = []
+    start = have = 0
+    for block in blocks:
+        at = 0
+        while at < block.count:
+            count = min(block.count - at, batch_size - have)
+            chunk.append(block.rows(at, at + count))
+            at, have = at + count, have + count
+            if have == batch_size:
+                yield start, _tensor(chunk, expected)
+                start, have, chunk = start + have, 0, []
+    if chunk:
+        yield start, _tensor(chunk, expected)
+
+
+def _check(blocks: Sequence[Block], extra: list[str], expected: MapSet) -> None:
+    """Name all that is missing, left over or wrong."""
+    seen = np.zeros(len(expected.ids), dtype=bool)
+    for block in blocks:
+        seen[block.start : block.start + block.count] = True
+    faults = []
+    if not seen.all():
+        missing = [expected.ids[i] for i in np.flatnonzero(~seen).tolist()]
+        faults.append(f"{len(missing)} missing: {named(missing)}")
+    if extra:
+        faults.append(f"{len(extra)} of no item: {named(extra)}")
+    usual = next((block.shape for block in blocks if block.shape in expected.shapes), None)
+    wrong: dict[str, list[str]] = {}
+    for block in blocks:
+        ids = expected.ids[block.start : block.start + block.count]
+        if block.shape != usual:
+            shapes = expected.shapes if usual is None else [usual]
+            wanted = " or ".join(map(str, shapes))
+            wrong.setdefault(f"of shape {block.shape} instead of {wanted}", []).extend(ids)
+        if not _is_real(block.dtype):
+            wrong.setdefault(f"of type {block.dtype} instead of real numbers", []).extend(ids)
+    faults += [f"{len(ids)} {what}: {named(ids)}" for what, ids in wrong.items() if ids]
+    if faults:
+        raise ProbeError(
+            f"maps: expected one for each of the {len(expected.ids)} items; {'; '.join(faults)}"
+        )
+
+
+def _is_real(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize <= 8)
+
+
+def _tensor(parts: list[NDArray[Any]], expected: MapSet) -> Tensor:
+    """Return maps (n, 1 or C, ...) of at least single precision."""
+    values = np.concatenate(parts)
+    # float16 is half a float32's digits; integers are what a metric would make of them too.
+    if values.dtype != np.float64:
+        values = values.astype(np.float32, copy=False)
+    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    if not values.flags.writeable:
+        values = values.copy()
+    return as_maps(values, torch.Size((len(values), *expected.shape)), "maps")
+
+
+def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tensor]]:
+    """Take chunks of (names, maps) as they come."""
+    start = 0
+    shapes = expected.shapes
+    for chunk in chunks:
+        try:
+            names, values = chunk
+            names = list(names)
+        except (TypeError, ValueError):
+            raise ProbeError(
+                "maps: expected an iterable of pairs (names of items, their maps), got one of "
+                f"{type(chunk).__name__}"
+            ) from None
+        wanted = list(expected.ids[start : start + len(names)])
+        if names != wanted:
+            raise ProbeError(
+                f"maps: expected the order of explain_items, {named(wanted) or 'no more'} next, "
+                f"got {named([str(name) for name in names])}"
+            )
+        array = as_array(values)
+        if array.shape[:1] != (len(names),) or array.shape[1:] not in shapes:
+            sizes = " or ".join(str((len(names), *shape)) for shape in shapes)
+            raise ProbeError(f"maps: expected shape {sizes} for {named(names)}, got {array.shape}")
+        if not _is_real(array.dtype):
+            raise ProbeError(f"maps: expected real numbers for {named(names)}, got {array.dtype}")
+        shapes = [array.shape[1:]]
+        if names:
+            yield start, _tensor([array], expected)
+        start += len(names)
+    if start < len(expected.ids):
+        missing = list(expected.ids[start:])
+        raise ProbeError(f"maps: {len(missing)} missing: {named(missing)}")
+
+
+def score_chunks(
+    source: Evaluated, ids: Sequence[str], items: Items, chunks: Iterable[tuple[int, Tensor]]
+) -> tuple[Scorer, list[str]]:
+    """Score maps as they come.
+
+    Parameters
+    ----------
+    source
+        What was evaluated.
+    ids, items
+        All items, and their names.
+    chunks
+        See :func:`read_maps`.
+
+    Returns
+    -------
+    tuple
+        The scorer, and the names of the items whose maps are not finite.
+    """
+    scorer = Scorer(source)
+    odd: list[str] = []
+    for start, maps in chunks:
+        chunk = items[start : start + len(maps)]
+        # Its first sample may have begun in the chunk before.
+        scorer.forget(int(chunk.row[0]))
+        scorer.add(chunk, maps)
+        finite = maps.isfinite().flatten(1).all(1).numpy()
+        odd += [ids[start + i] for i in np.flatnonzero(~finite).tolist()]
+    return scorer, odd

@@ -1,0 +1,352 @@
+"""Probe sets: everything that must be explained, for tools that explain elsewhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gae_metric._names import lookup
+from gae_metric.functional.baseline import MaskValue
+from gae_metric.functional.masking import Schedule
+from gae_metric.functional.mosaic import Interpolation
+from gae_metric.functional.plan import MosaicPlan
+from gae_metric.metrics.arguments import check_data
+from gae_metric.metrics.base import Targets
+from gae_metric.metrics.logits import Output
+from gae_metric.metrics.mosaicking import Protocol
+from gae_metric.metrics.report import warn_of
+from gae_metric.probe.blocks import MapSet
+from gae_metric.probe.building import describe, evaluated
+from gae_metric.probe.built import Built
+from gae_metric.probe.errors import ProbeError
+from gae_metric.probe.format import METRICS, Manifest
+from gae_metric.probe.ids import item_ids, item_table, named
+from gae_metric.probe.maps import read_maps, score_chunks
+from gae_metric.probe.recorded import Recorded
+from gae_metric.probe.storage import Container, open_container
+from gae_metric.probe.writing import write
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+    from gae_metric.metrics.study import Study
+
+__all__ = ["ProbeSet"]
+
+
+class ProbeSet:
+    """Everything that a metric wants explained, and all that it needs to score the maps.
+
+    Made by :meth:`build` from a model and samples, or by :meth:`load` from files. Neither the model
+    nor the samples are needed from then on.
+
+    Attributes
+    ----------
+    metric : str
+        Whose scores it gives.
+    names : tuple of str or None
+        Names of the samples of the data set.
+    settings : dict
+        How it was made.
+    samples : ndarray
+        Data-set indices of the scored samples, int64 (R,).
+    sample_targets : ndarray
+        Their classes, int64 (R,).
+    ids : list of str
+        Names of the items, in order: ``7-original``, ``7-lerf-3``, ``7-morf-3``, ``7-mosaic-0``,
+        7 being the data-set index of the sample and 3 the state.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from gae_metric import ProbeSet
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5)).eval()
+    >>> x = np.random.default_rng(0).normal(size=(4, 3, 4, 4)).astype(np.float32)
+    >>> probe = ProbeSet.build(model, x, [0, 1, 2, 3], steps=3)
+    >>> len(probe), probe.ids[:6]
+    (24, ['0-original', '0-lerf-1', '0-lerf-2', '0-morf-1', '0-morf-2', '0-mosaic-0'])
+    >>> maps = {}
+    >>> for ids, inputs, targets in probe.explain_items():
+    ...     maps.update(zip(ids, np.abs(inputs)))
+    >>> probe.score(maps, disable_warnings=True).shape
+    (4, 5)
+    """
+
+    def __init__(
+        self, source: Built | Recorded, manifest: Manifest, container: Container | None = None
+    ) -> None:
+        self._source, self._manifest, self._container = source, manifest, container
+        self.metric = manifest.metric
+        self.names = manifest.names
+        self.settings = dict(manifest.settings)
+        self.samples = source.samples
+        self.sample_targets = source.sample_targets
+        self.ids = item_ids(source.items, source.samples)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return (
+            f"<ProbeSet: {self.metric}, {len(self.samples)} samples of shape "
+            f"{self.input_shape}, {len(self)} items>"
+        )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return self._manifest.input_shape
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """Sample, order (0 LeRF, 1 MoRF), state, mosaic and target of each item, by its name.
+
+        -1 stands for what does not apply.
+        """
+        table = item_table(self._source.items, self.samples)
+        frame: pd.DataFrame = pd.DataFrame(
+            table, columns=["sample", "order", "state", "mosaic"], index=pd.Index(self.ids)
+        )
+        frame.insert(4, "target", self._source.targets)
+        return frame
+
+    @classmethod
+    def build(
+        cls,
+        model: nn.Module,
+        x_batch: ArrayLike | Tensor,
+        y_batch: ArrayLike | Tensor | None = None,
+        *,
+        metric: str = "GAE",
+        steps: int = 10,
+        schedule: Schedule = "reranked",
+        seed: int = 0,
+        mosaics: MosaicPlan | Sequence[MosaicPlan] | None = None,
+        n_mosaics: int = 1,
+        mask_value: MaskValue = 0.0,
+        interpolation: Interpolation = "nearest",
+        protocol: Protocol = "paper",
+        targets: Targets = "y_batch",
+        output: Output | None = None,
+        channel_first: bool | None = None,
+        model_predict_kwargs: Mapping[str, Any] | None = None,
+        batch_size: int = 64,
+        device: str | torch.device | None = None,
+        names: Sequence[str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        display_progressbar: bool = False,
+    ) -> ProbeSet:
+        """Have a model evaluated, and prepare all that must be explained.
+
+        Parameters
+        ----------
+        model, x_batch, y_batch, channel_first, model_predict_kwargs, batch_size, device
+            As in a call of :class:`gae_metric.GAE`. ``x_batch`` is not copied: leave it as it is
+            while the probe set is used.
+        metric
+            ``"GAE"`` (default), ``"LocalConsistency"`` (images, time series and tabular data),
+            ``"LocalRobustness"``, ``"LocalFaithfulness"`` or ``"Contrastiveness"``.
+        steps, schedule, seed, mosaics, n_mosaics, mask_value, interpolation, protocol
+            As in the metric; those that it does not have are not used.
+        targets, output
+            As in the metric.
+        names
+            Names of the N samples, such as their files, to be kept with the probe set.
+        settings
+            More to be kept with the probe set, for people to read: texts and numbers.
+        progress
+            Called with the numbers of samples done and wanted.
+        display_progressbar
+            Whether to show the progress of the model's work.
+
+        Returns
+        -------
+        ProbeSet
+            Its inputs are made when they are asked for.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described; see :class:`gae_metric.GAE`.
+
+        Notes
+        -----
+        Cost per sample: at most 2T-1 input gradients of the model (T = 10: 19), and 3 bytes of
+        memory per feature beside ``x_batch``.
+        """
+        name, kind = lookup("metric", metric, METRICS)
+        options: dict[str, Any] = {"targets": targets, "output": output}
+        if kind.masks:
+            options |= {"steps": steps, "schedule": schedule, "mask_value": mask_value}
+        if kind.shows:
+            options |= {
+                "seed": seed,
+                "mosaics": mosaics,
+                "n_mosaics": n_mosaics,
+                "interpolation": interpolation,
+                "protocol": protocol,
+            }
+        asked = kind(**options)
+        data = check_data(
+            model,
+            x_batch,
+            y_batch,
+            channel_first=channel_first,
+            device=device,
+            batch_size=batch_size,
+            output=output,
+            model_predict_kwargs=model_predict_kwargs,
+            predicted=targets == "predicted",
+        )
+        if names is not None and len(names) != len(data):
+            raise ValueError(f"names: expected {len(data)}, one of each sample, got {len(names)}")
+        kept = {key: value for key, value in options.items() if key != "mosaics"}
+        source = evaluated(asked, data, progress, display_progressbar)
+        return cls(source, describe(name, source, names, {**kept, **(settings or {})}))
+
+    def explain_items(
+        self, batch_size: int = 64
+    ) -> Iterator[tuple[list[str], NDArray[np.float32], NDArray[np.int64]]]:
+        """Iterate over what must be explained, in chunks.
+
+        Parameters
+        ----------
+        batch_size
+            Items at a time.
+
+        Yields
+        ------
+        tuple
+            Names of the items; inputs, float32 (n, C, ...), as the model takes them; classes, int64
+            (n,). Inputs are float32 whatever the model computes in, as they are in files.
+        """
+        _check_size("batch_size", batch_size)
+        for start in range(0, len(self), batch_size):
+            stop = min(start + batch_size, len(self))
+            ids = self.ids[start:stop]
+            yield ids, self._source.inputs(start, stop), self._source.targets[start:stop].copy()
+
+    def score(
+        self, maps: Any, *, batch_size: int = 64, disable_warnings: bool = False
+    ) -> pd.DataFrame:
+        """Score maps of all items.
+
+        Parameters
+        ----------
+        maps
+            One map per item, of the shape of an input, of an input with one channel, or of one
+            channel without its axis; the positive part counts. Either
+
+            - an array or a sequence in the order of the items;
+            - a mapping from names of items;
+            - an iterable of chunks ``(names, maps)`` in the order of :meth:`explain_items`, such as
+              a generator, so that no more than a chunk is in memory;
+            - the path of an ``.npz`` file or of a folder, see :mod:`gae_metric.probe.format`.
+        batch_size
+            Maps at a time. Does not change scores.
+        disable_warnings
+            Whether not to warn.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The metric's ``components``: one row per scored sample, indexed by its place in the data
+            set.
+
+        Raises
+        ------
+        ProbeError
+            If maps are missing, left over, or of a wrong shape or type; it names the items.
+
+        Warns
+        -----
+        RuntimeWarning
+            If maps are not finite, by item, and as the metric does: samples whose score is NaN,
+            maps without a positive value, outputs that are not positive.
+        """
+        _check_size("batch_size", batch_size)
+        chunks = read_maps(maps, self._expected(), batch_size)
+        scorer, odd = score_chunks(self._source, self.ids, self._source.items, chunks)
+        frame = scorer.components(self._manifest.columns)
+        if not disable_warnings:
+            if odd:
+                warnings.warn(
+                    f"maps: {len(odd)} have values that are not finite, so that their samples' "
+                    f"scores are NaN: {named(odd)}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            # It looks at no more of a study than there is here.
+            study, scores = cast("Study", self._source), frame.iloc[:, -1].to_numpy()
+            warn_of(self.metric, study, scorer, scores, "lc_robustness" in frame)
+        return frame
+
+    def save(self, path: str | Path, *, shard_bytes: int = 1 << 28) -> None:
+        """Write the probe set for other processes and tools; :mod:`gae_metric.probe.format`.
+
+        Parameters
+        ----------
+        path
+            An ``.npz`` file, which is replaced if there is one, or a folder, which must be new or
+            empty.
+        shard_bytes
+            Bytes of inputs in each shard of a folder, or one sample's; default 256 MiB. Shards are
+            written as they are made.
+
+        Raises
+        ------
+        ProbeError
+            If ``path`` is another file or a folder with files in it.
+        """
+        _check_size("shard_bytes", shard_bytes)
+        written = write(self._source, self._manifest, Path(path), shard_bytes)
+        if self._container is None:
+            # Maps may come by the shards that were written.
+            self._manifest, self._container = written, open_container(path, "probe")
+
+    @classmethod
+    def load(cls, path: str | Path) -> ProbeSet:
+        """Read a probe set that was saved.
+
+        Inputs stay in the files until they are asked for; scoring does not read them.
+
+        Parameters
+        ----------
+        path
+            The ``.npz`` file or the folder.
+
+        Raises
+        ------
+        ProbeError
+            If it is not a whole probe set of version 1; the message names the field, what was
+            expected and what came.
+        """
+        container = open_container(path, "probe")
+        source = f"{path}, manifest.json"
+        manifest = Manifest.from_json(container.manifest(), source)
+        return cls(Recorded(container, manifest), manifest, container)
+
+    def _expected(self) -> MapSet:
+        shards = self._manifest.shards
+        files = frozenset(file for shard in shards for file in shard.arrays.values())
+        folder = None if self._container is None else self._container.path.resolve()
+        counts = [shard.items for shard in shards] or [len(self)]
+        return MapSet(self.ids, self.input_shape, counts, folder, files)
+
+
+def _check_size(name: str, value: Any) -> None:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise ProbeError(f"{name}: expected a positive integer, got {value!r}")

@@ -1,0 +1,166 @@
+"""The evaluated study of a probe set, from its files: neither the model nor the inputs are read."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gae_metric.functional.masking import LERF, MORF
+from gae_metric.metrics.mosaicking import Mosaicking
+from gae_metric.metrics.study import NONE, Items
+from gae_metric.metrics.trajectories import Masking
+from gae_metric.probe.errors import ProbeError
+from gae_metric.probe.format import Manifest
+from gae_metric.probe.ids import items_of_table
+from gae_metric.probe.storage import ArrayFile, Container
+
+__all__ = ["Recorded"]
+
+#: Values of ``problems``.
+FINE, BAD_INPUT, BAD_OUTPUT = 0, 1, 2
+
+
+class Recorded:
+    """A study that was made before; has what scoring and explaining need of one.
+
+    Small arrays are read at once, and checked; inputs and signs of impact when they are needed.
+
+    Parameters
+    ----------
+    container
+        The files.
+    manifest
+        What they should hold.
+
+    Raises
+    ------
+    ProbeError
+        If an array is missing or not as the manifest and the format say.
+    """
+
+    def __init__(self, container: Container, manifest: Manifest) -> None:
+        self._container, self._manifest = container, manifest
+        parts = [self._small(shard) for shard in range(len(manifest.shards))]
+        samples = _joined(parts, "samples", (0,))
+        self.samples: NDArray[np.int64] = samples
+        if (np.diff(samples) <= 0).any() or not _within(samples, 0, manifest.dataset_size):
+            raise ProbeError(
+                f"{container.path}: samples: expected ascending indices below "
+                f"{manifest.dataset_size}"
+            )
+        self.sample_targets: NDArray[np.int64] = _joined(parts, "sample_targets", (0,))
+        self.targets: NDArray[np.int64] = _joined(parts, "targets", (0,))
+        problems = _joined(parts, "problems", (0,), np.uint8)
+        self.bad_input: NDArray[np.bool_] = problems == BAD_INPUT
+        self.bad_output: NDArray[np.bool_] = problems == BAD_OUTPUT
+        self.outputs: NDArray[np.float64] = np.full((len(samples), 2, 0), np.nan)
+        self.masking: Masking | None = None
+        self.mosaicking: Mosaicking | None = None
+        if manifest.steps is not None:
+            self.masking = Masking(manifest.steps)
+            self.outputs = _joined(parts, "outputs", (0, 2, manifest.steps), np.float64)
+        self.mosaics = manifest.n_mosaics
+        if self.mosaics:
+            self.mosaicking = Mosaicking(protocol=manifest.protocol)
+            self._quadrants = _joined(parts, "quadrants", (0, self.mosaics, 4), np.float64)
+        self.item_starts = np.cumsum([0, *(shard.items for shard in manifest.shards)])
+        self._row_starts = np.cumsum([0, *(shard.samples for shard in manifest.shards)])
+        self.items = self._items([part["items"] for part in parts])
+        self._signs: tuple[int, Tensor] | None = None
+        self._inputs: tuple[int, ArrayFile] | None = None
+
+    def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the sign of the impact maps of samples, int8 (n, C, ...)."""
+        shards = np.searchsorted(self._row_starts, rows, side="right") - 1
+        result = torch.empty((len(rows), *self._manifest.input_shape), dtype=torch.int8)
+        for shard in np.unique(shards).tolist():
+            where = np.flatnonzero(shards == shard)
+            if self._signs is None or self._signs[0] != shard:
+                file = self._open(shard, "impact_sign")
+                self._signs = (shard, torch.as_tensor(file.rows(0, len(file))))
+            places = torch.as_tensor(rows[where] - self._row_starts[shard])
+            result[torch.as_tensor(where)] = self._signs[1][places]
+        return result
+
+    def quadrants(self, items: Items) -> Tensor:
+        """Return the values of S in the quadrants of mosaics, float64 (n, 4)."""
+        return torch.as_tensor(self._quadrants[items.row, items.mosaic])
+
+    def inputs(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return inputs of consecutive items, float32 (stop - start, C, ...)."""
+        parts = []
+        for shard, (first, end) in enumerate(pairwise(self.item_starts.tolist())):
+            low, high = max(start, first), min(stop, end)
+            if low >= high:
+                continue
+            # Left open, as reading goes on in the same file of a zip.
+            if self._inputs is None or self._inputs[0] != shard:
+                self._inputs = (shard, self._open(shard, "inputs"))
+            parts.append(self._inputs[1].rows(low - first, high - first))
+        result: NDArray[np.float32] = np.concatenate(parts)
+        return result
+
+    def _open(self, shard: int, name: str) -> ArrayFile:
+        entry = self._manifest.shards[shard]
+        file = entry.arrays[name]
+        array = self._container.array(file)
+        dtype, shape = self._manifest.arrays(entry.samples, entry.items)[name]
+        if (array.dtype, array.shape) != (np.dtype(dtype), shape):
+            raise ProbeError(
+                f"{self._container.path}: {file} ({name} of shard {shard}): expected "
+                f"{np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}"
+            )
+        return array
+
+    def _small(self, shard: int) -> dict[str, NDArray[Any]]:
+        names = ["samples", "sample_targets", "targets", "problems", "items"]
+        names += ["outputs"] * (self._manifest.steps is not None)
+        names += ["quadrants"] * (self._manifest.n_mosaics > 0)
+        files = {name: self._open(shard, name) for name in names}
+        return {name: file.rows(0, len(file)) for name, file in files.items()}
+
+    def _items(self, tables: list[NDArray[np.int64]]) -> Items:
+        """Check the tables of items: everything scores look up must be there."""
+        steps, path = self._manifest.steps or 1, self._container.path
+        for shard, table in enumerate(tables):
+            sample, order, state, mosaic = table.T
+            own = self.samples[self._row_starts[shard] : self._row_starts[shard + 1]]
+            original = (order == NONE) & (state == 0) & (mosaic == NONE)
+            perturbed = np.isin(order, (LERF, MORF)) & (state > 0) & (state < steps)
+            shown = (order == NONE) & (state == NONE) & (mosaic >= 0) & (mosaic < self.mosaics)
+            if self.masking is None:
+                original[:] = False
+            valid = original | (perturbed & (mosaic == NONE)) | shown
+            valid &= np.isin(sample, own)
+            if not valid.all():
+                row = int(np.flatnonzero(~valid)[0])
+                raise ProbeError(
+                    f"{path}: items of shard {shard}, row {row}: no item of this probe set is "
+                    f"(sample, order, state, mosaic) = {tuple(table[row].tolist())}"
+                )
+            started = np.where(original, np.arange(len(table)), len(table))
+            first = np.full(len(own), len(table))
+            np.minimum.at(first, np.searchsorted(own, sample), started)
+            early = perturbed & (first[np.searchsorted(own, sample)] > np.arange(len(table)))
+            if len(np.unique(table, axis=0)) != len(table) or early.any():
+                raise ProbeError(
+                    f"{path}: items of shard {shard}: expected each item once, and a sample's "
+                    "original before its perturbed states"
+                )
+        table = np.concatenate(tables) if tables else np.zeros((0, 4), dtype=np.int64)
+        return items_of_table(table, self.samples)
+
+
+def _joined(
+    parts: list[dict[str, NDArray[Any]]], name: str, empty: tuple[int, ...], dtype: Any = np.int64
+) -> NDArray[Any]:
+    return np.concatenate([np.zeros(empty, dtype=dtype), *(part[name] for part in parts)])
+
+
+def _within(values: NDArray[np.int64], low: int, high: int) -> bool:
+    return bool(((values >= low) & (values < high)).all())

@@ -1,0 +1,250 @@
+"""Arrays in a folder of ``.npy`` files or in an ``.npz`` (a zip of them), read and written by rows.
+
+Nothing here unpickles, extracts a zip, or opens a file outside the folder that was named.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from gae_metric.probe.errors import ProbeError
+
+__all__ = ["FILE_NAME", "ArrayFile", "Container", "Folder", "Npz", "open_container"]
+
+#: What a file of a probe set may be called: no separators, no parents, no hidden files.
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.npy")
+
+#: Bytes of text that are read as a manifest at most.
+_MANIFEST_LIMIT = 1 << 28
+
+
+class ArrayFile:
+    """An array in a ``.npy`` file, of which rows are read when they are asked for.
+
+    Parameters
+    ----------
+    file
+        Opened for reading in binary, at its start; closed when the object goes.
+    size
+        Bytes that the file has.
+    source
+        What it is called in errors.
+
+    Raises
+    ------
+    ProbeError
+        If it is not the file of a plain array, or is cut off.
+    """
+
+    def __init__(self, file: IO[bytes], size: int, source: str) -> None:
+        self._file, self._source = file, source
+        header: tuple[tuple[int, ...], bool, np.dtype[Any]]
+        header = _guarded(source, lambda: _header(file))
+        self.shape, self._fortran, self.dtype = header
+        self._offset = file.tell()
+        self._whole: NDArray[Any] | None = None
+        if self.dtype.hasobject or self.dtype.names is not None or self.dtype.subdtype is not None:
+            raise ProbeError(f"{source}: expected numbers, got {self.dtype}")
+        if not self.shape:
+            raise ProbeError(f"{source}: expected an array with an axis, got a single value")
+        if size - self._offset < math.prod(self.shape) * self.dtype.itemsize:
+            raise ProbeError(
+                f"{source}: cut off: {size} bytes do not hold {self.dtype} {self.shape}"
+            )
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Read rows, (stop - start, ...), in the native byte order."""
+        if self._fortran and len(self.shape) > 1:
+            if self._whole is None:
+                flat = self._read(0, math.prod(self.shape))
+                self._whole = flat.reshape(self.shape, order="F")
+            return self._whole[start:stop]
+        each = math.prod(self.shape[1:])
+        values = self._read(start * each, (stop - start) * each)
+        return values.reshape(stop - start, *self.shape[1:])
+
+    def _read(self, first: int, count: int) -> NDArray[Any]:
+        wanted = count * self.dtype.itemsize
+
+        def read() -> bytes:
+            self._file.seek(self._offset + first * self.dtype.itemsize)
+            return self._file.read(wanted)
+
+        data = _guarded(self._source, read)
+        if len(data) != wanted:
+            raise ProbeError(f"{self._source}: cut off: {len(data)} bytes, expected {wanted}")
+        # A bytearray, as torch warns of arrays that cannot be written to.
+        values: NDArray[Any] = np.frombuffer(bytearray(data), dtype=self.dtype)
+        return values.astype(self.dtype.newbyteorder("="), copy=False)
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self._file.close()
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the .npy format is for structures")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if any(side < 0 for side in shape):
+        raise ValueError(f"negative shape {shape}")
+    return tuple(map(int, shape)), fortran, dtype
+
+
+def _guarded(source: str, work: Callable[[], Any]) -> Any:
+    """Do something with a file that anybody may have written."""
+    try:
+        return work()
+    except ProbeError:
+        raise
+    except Exception as error:
+        # A broken header or a broken zip can end in nearly any error.
+        raise ProbeError(f"{source}: cannot be read: {error or type(error).__name__}") from error
+
+
+class Container:
+    """Files by name; see :class:`Folder` and :class:`Npz`."""
+
+    path: Path
+
+    def names(self) -> list[str]:
+        """Return the names of the ``.npy`` files, sorted."""
+        raise NotImplementedError
+
+    def array(self, name: str) -> ArrayFile:
+        """Open an array by its file's name."""
+        raise NotImplementedError
+
+    def manifest(self) -> bytes:
+        """Return what ``manifest.json`` holds."""
+        raise NotImplementedError
+
+    def write(
+        self, name: str, dtype: str, shape: tuple[int, ...], parts: Iterable[NDArray[Any]]
+    ) -> None:
+        """Write an array that comes in parts along its first axis."""
+        with self._create(name) as file:
+            npy.write_array_header_1_0(
+                file, {"descr": dtype, "fortran_order": False, "shape": shape}
+            )
+            for part in parts:
+                file.write(np.ascontiguousarray(part, dtype=dtype).data)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file."""
+        with self._create(name) as file:
+            file.write(text.encode())
+
+    def _create(self, name: str) -> IO[bytes]:
+        raise NotImplementedError
+
+
+class Folder(Container):
+    """Files in a folder. Those that are links to files elsewhere are refused."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._root = path.resolve()
+
+    def names(self) -> list[str]:
+        """List the files."""
+        return sorted(p.name for p in self.path.iterdir() if p.suffix == ".npy")
+
+    def array(self, name: str) -> ArrayFile:
+        """Open an array."""
+        path = self._inside(name)
+        file = _guarded(str(path), lambda: path.open("rb"))
+        return ArrayFile(file, path.stat().st_size, str(path))
+
+    def manifest(self) -> bytes:
+        """Return the manifest."""
+        path = self._inside("manifest.json")
+        with path.open("rb") as file:
+            return file.read(_MANIFEST_LIMIT)
+
+    def _inside(self, name: str) -> Path:
+        if name != "manifest.json" and not FILE_NAME.fullmatch(name):
+            raise ProbeError(f"{self.path}: expected a plain .npy file name, got {name!r}")
+        path = self.path / name
+        if path.resolve().parent != self._root:
+            raise ProbeError(f"{path}: leads out of the folder")
+        if not path.is_file():
+            raise ProbeError(f"{self.path}: has no file {name}")
+        return path
+
+    def _create(self, name: str) -> IO[bytes]:
+        return (self.path / name).open("xb")
+
+
+class Npz(Container):
+    """Files in a zip. Nothing is extracted."""
+
+    def __init__(self, path: Path, mode: str = "r") -> None:
+        self.path = path
+        if mode == "r":
+            opened: zipfile.ZipFile = _guarded(str(path), lambda: zipfile.ZipFile(path))
+            self.zip = opened
+        else:
+            self.zip = zipfile.ZipFile(path, "w")
+
+    def names(self) -> list[str]:
+        """List the files."""
+        return sorted(name for name in self.zip.namelist() if name.endswith(".npy"))
+
+    def array(self, name: str) -> ArrayFile:
+        """Open an array."""
+        file, size = self._open(name)
+        return ArrayFile(file, size, f"{self.path}, {name}")
+
+    def manifest(self) -> bytes:
+        """Return the manifest."""
+        file, _ = self._open("manifest.json")
+        with file:
+            data: bytes = _guarded(
+                f"{self.path}, manifest.json", lambda: file.read(_MANIFEST_LIMIT)
+            )
+        return data
+
+    def _open(self, name: str) -> tuple[IO[bytes], int]:
+        try:
+            entry = self.zip.getinfo(name)
+        except KeyError:
+            raise ProbeError(f"{self.path}: has no file {name}") from None
+        file: IO[bytes] = _guarded(f"{self.path}, {name}", lambda: self.zip.open(entry))
+        return file, entry.file_size
+
+    def _create(self, name: str) -> IO[bytes]:
+        # ZipInfo's own date, so that equal probe sets are equal files.
+        file: IO[bytes] = self.zip.open(zipfile.ZipInfo(name), "w", force_zip64=True)
+        return file
+
+
+def open_container(path: str | Path, what: str) -> Container:
+    """Open a folder or an ``.npz`` file for reading.
+
+    Raises
+    ------
+    ProbeError
+        If there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return Folder(path)
+    if path.is_file():
+        return Npz(path)
+    raise ProbeError(f"{what}: expected a folder or an .npz file, found nothing at {str(path)!r}")
