@@ -51,15 +51,42 @@ def as_input(model: nn.Module, inputs: Any) -> Tensor:
     return x if parameter is None else x.to(device=parameter.device, dtype=parameter.dtype)
 
 
+def lacks_batch_axis(
+    model: nn.Module, inputs: Tensor, output: Callable[[Any], Tensor] | None
+) -> bool:
+    """Whether the model maps inputs to logits only once they have a batch axis; two evaluations."""
+
+    def works(x: Tensor) -> bool:
+        try:
+            with torch.no_grad():
+                select_logits(model(x.clone()), output, len(x))
+        except Exception:
+            return False
+        return True
+
+    return works(inputs[None]) and not works(inputs)
+
+
+def no_batch_axis(inputs: Tensor) -> ValueError:
+    """Return the error for inputs that are a single sample."""
+    shape = tuple(inputs.shape)
+    return ValueError(
+        f"inputs: expected a batch axis, got shape {shape}; the model takes {(1, *shape)}"
+    )
+
+
 def as_targets(targets: Any, samples: int) -> Tensor:
-    """Return targets as (B,) int64."""
+    """Return targets as (B, K) int64, or as (B,) if there is one for each sample."""
     chosen = torch.as_tensor(targets)
     if chosen.ndim == 0:
         chosen = chosen.expand(samples)
     if chosen.is_floating_point() or chosen.is_complex() or chosen.dtype == torch.bool:
         raise ValueError(f"targets: expected integers, got {chosen.dtype}")
-    if chosen.shape != (samples,):
-        raise ValueError(f"targets: expected shape ({samples},), got {tuple(chosen.shape)}")
+    if chosen.ndim > 2 or len(chosen) != samples or chosen.numel() == 0:
+        raise ValueError(
+            f"targets: expected shape ({samples},), or ({samples}, K) for several a sample, got "
+            f"{tuple(chosen.shape)}"
+        )
     return chosen.long()
 
 
@@ -68,9 +95,21 @@ def check_targets(targets: Tensor, logits: Tensor) -> None:
     classes = logits.shape[1]
     wrong = (targets < 0) | (targets >= classes)
     if wrong.any():
+        place = wrong.nonzero()[0].tolist()
         raise ValueError(
             f"targets: expected classes from 0 to {classes - 1}, got {int(targets[wrong][0])} at "
-            f"position {int(wrong.nonzero()[0])}"
+            f"position {place[0] if len(place) == 1 else tuple(place)}"
+        )
+
+
+def check_reduce(reduce: Any, inputs: Tensor) -> None:
+    """Refuse what the maps cannot be reduced to."""
+    if reduce not in ("channels", None):
+        raise ValueError(f"reduce: expected 'channels' or None, got {reduce!r}")
+    if reduce == "channels" and inputs.ndim < 3:
+        raise ValueError(
+            "reduce: 'channels' needs inputs with channels on axis 1 and at least one axis after "
+            f"them, got shape {tuple(inputs.shape)}"
         )
 
 

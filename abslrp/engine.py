@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from abslrp.calls import call_site, opened, writes
 from abslrp.layout import Layout, LayoutError, follow
 from abslrp.markers import Decomposed, Held, Structural
+from abslrp.nested import detached, replaced, tensors_in
 from abslrp.operation import Operation
 from abslrp.record import Conserve, Options, Record
 from abslrp.registry import RuleSet, name_of, rule_set
@@ -156,7 +157,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
             with self:
                 return rule.function(*args, **kwargs)
         if isinstance(rule, Held):
-            return _detached(func(*args, **kwargs))
+            return detached(func(*args, **kwargs))
         if isinstance(rule, Structural):
             return self._structural(func, rule, args, kwargs, active)
         return self._intercept(func, rule, args, kwargs, active)
@@ -204,8 +205,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         self.options.hold(values.values())
         operation = Operation(
             func,
-            _replaced(args, values),
-            {key: _replaced(value, values) for key, value in kwargs.items()},
+            replaced(args, values),
+            {key: replaced(value, values) for key, value in kwargs.items()},
             [values[id(tensor)] for tensor in active],
             records,
             self.options,
@@ -235,7 +236,9 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         if writes(func, args, kwargs):
             self._before_overwriting(args[0])
         output = func(*args, **kwargs)
-        made = [one for one in _tensors(args[0] if output is None else output) if one.requires_grad]
+        made = [
+            one for one in tensors_in(args[0] if output is None else output) if one.requires_grad
+        ]
         if not made:
             return output
         layouts = self._layouts(func, args, kwargs, active, records, made)
@@ -280,7 +283,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
                 return body(*args, **kwargs)
         versions = [tensor._version for tensor in active]
         output = func(*args, **kwargs)
-        made = [tensor for tensor in _tensors(output) if tensor.requires_grad]
+        made = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
         if not made and versions == [tensor._version for tensor in active]:
             return output
         message = _explanation(func, self.rules)
@@ -331,29 +334,6 @@ def _hand_on(used: Record, operation: Operation, made: Record) -> None:
         operation.postponed = postponed
     else:
         postponed.factor()
-
-
-def _replaced(value: Any, values: dict[int, Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return values.get(id(value), value)
-    if isinstance(value, (list, tuple)) and value and not isinstance(value, torch.Size):
-        items = [_replaced(item, values) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
-
-
-def _detached(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach()
-    return type(value)(_detached(item) for item in value)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _explanation(func: Callable[..., Any], rules: RuleSet) -> str:

@@ -9,15 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from abslrp.ablations import Attention, RelevanceAt
 from abslrp.arguments import (
     as_input,
     as_targets,
     check_model,
+    check_reduce,
     check_targets,
+    lacks_batch_axis,
     like,
-    select_logits,
+    no_batch_axis,
 )
-from abslrp.engine import LayoutError, propagation
+from abslrp.propagate import Settings, propagate
 from abslrp.record import Conserve
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import OWN, Start, combine, own_contrast, starts
@@ -50,6 +53,9 @@ def explain(
     conserve: Conserve = "operation",
     contrast: Start | Literal["own"] = OWN,
     rules: str | RuleSet = "absLRP",
+    reduce: Literal["channels"] | None = None,
+    relevance_at: RelevanceAt = "input",
+    attention: Attention = None,
     batch_size: int | None = None,
     on_unknown: Literal["error", "warn"] = "error",
     output: Callable[[Any], Tensor] | None = None,
@@ -67,7 +73,8 @@ def explain(
     inputs
         (B, ...) floating-point array or tensor.
     targets
-        Class of each sample: (B,) integers, or one integer for all.
+        Class of each sample: (B,) integers, or one integer for all; or (B, K) integers for K
+        maps of each sample, which share one forward pass.
     conserve
         ``"operation"`` (default), ``"argument"`` or None (SPEC 1.3).
     contrast
@@ -77,6 +84,17 @@ def explain(
     rules
         Rule set, or its name: ``"absLRP"``, ``"epsilon"``, ``"alpha1beta0"``, ``"alpha2beta1"``,
         ``"cLRP"``, ``"RAP"`` or ``"cRAP"`` (see :mod:`abslrp.rule_sets`).
+    reduce
+        ``"channels"``: sum over axis 1, so that images give (B, 1, H, W) and time series
+        (B, 1, L). None: maps shaped as the inputs.
+    relevance_at
+        ``"patches"``: stop at the patch embedding and spread each patch's relevance evenly over
+        it, for models that begin with a convolution of patches that do not overlap (SPEC 1.5,
+        table 10 of the paper). ``"input"`` (default): go on to the input.
+    attention
+        ``"values"``: no relevance through queries and keys. ``"queries_keys"``: none through
+        values (SPEC 1.5, table 10). None (default): through all three. Any matrix product of a
+        softmax's output and an activation is taken for attention.
     batch_size
         Samples explained at a time; by default all of them. It bounds memory and does not
         change the maps.
@@ -88,8 +106,9 @@ def explain(
 
     Returns
     -------
-    Maps of the same kind, shape, device and dtype as ``inputs``. With ``"streams"`` the positive
-    and the negative part of a map are shares: each stream sums to 1 before the subtraction.
+    Maps of the same kind, shape, device and dtype as ``inputs``; (B, K, ...) if targets are
+    (B, K). With ``"streams"`` the positive and the negative part of a map are shares: each stream
+    sums to 1 before the subtraction.
 
     Raises
     ------
@@ -100,7 +119,8 @@ def explain(
 
     Notes
     -----
-    Cost: one forward pass and one backward pass per start, two for ``"streams"``.
+    Cost: one forward pass, and for each of K targets one backward pass per start, two for
+    ``"streams"``. Memory: that of one batch's forward pass, whatever K.
 
     References
     ----------
@@ -113,31 +133,55 @@ def explain(
     >>> maps = abslrp.explain(model.eval(), torch.rand(2, 4), torch.tensor([0, 2]))
     >>> maps.shape
     torch.Size([2, 4])
+
+    All three classes of each sample, in one forward pass:
+
+    >>> abslrp.explain(model, torch.rand(2, 4), [[0, 1, 2], [0, 1, 2]]).shape
+    torch.Size([2, 3, 4])
     """
     check_model(model)
     if unknown := set(kwargs) - IGNORED:
         # Quantus's callers pass keywords of other explainers; a near miss of ours is a typo.
         _refuse_typos(unknown)
+    settings = Settings(rules, conserve, on_unknown, output, attention, relevance_at)
     x = as_input(model, inputs)
-    classes = as_targets(targets, len(x))
+    check_reduce(reduce, x)
+    classes = _targets(model, x, targets, output)
     begin: Start = own_contrast(rules) if contrast == "own" else contrast
     step = len(x) if batch_size is None else int(batch_size)
     if step < 1:
         raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
 
-    def one(chunk: Tensor, chosen: Tensor) -> Tensor:
-        def start(logits: Tensor) -> Tensor:
+    def merge(maps: Tensor) -> Tensor:
+        merged = combine(maps, begin)
+        return merged.sum(1, keepdim=True) if reduce == "channels" else merged
+
+    def chunk(rows: slice) -> Tensor:
+        chosen = classes[rows]
+        columns = chosen[:, None] if chosen.ndim == 1 else chosen
+
+        def start(logits: Tensor) -> list[Tensor]:
             check_targets(chosen, logits)
-            return starts(logits, chosen.to(logits.device), begin)
+            return [starts(logits, one.to(logits.device), begin) for one in columns.unbind(1)]
 
-        return combine(
-            _propagate(model, chunk, start, rules, conserve, begin == "signed", on_unknown, output),
-            begin,
-        )
+        maps = propagate(model, x[rows], start, merge, settings, signed=begin == "signed")
+        return maps[0] if chosen.ndim == 1 else maps.transpose(0, 1)
 
-    maps = [one(x[i : i + step], classes[i : i + step]) for i in range(0, len(x), step)]
+    maps = [chunk(slice(i, i + step)) for i in range(0, len(x), step)]
     result: Array = like(torch.cat(maps), inputs)
     return result
+
+
+def _targets(
+    model: nn.Module, x: Tensor, targets: Any, output: Callable[[Any], Tensor] | None
+) -> Tensor:
+    """Targets of ``len(x)`` samples, unless ``x`` is a single sample without a batch axis."""
+    try:
+        return as_targets(targets, len(x))
+    except ValueError as error:
+        if lacks_batch_axis(model, x, output):
+            raise no_batch_axis(x) from error
+        raise
 
 
 def relevance(
@@ -147,6 +191,8 @@ def relevance(
     *,
     conserve: Conserve = "operation",
     rules: str | RuleSet = "absLRP",
+    relevance_at: RelevanceAt = "input",
+    attention: Attention = None,
     on_unknown: Literal["error", "warn"] = "error",
     output: Callable[[Any], Tensor] | None = None,
 ) -> Array:
@@ -154,7 +200,7 @@ def relevance(
 
     Parameters
     ----------
-    model, inputs, conserve, rules, on_unknown, output
+    model, inputs, conserve, rules, relevance_at, attention, on_unknown, output
         As in :func:`explain`.
     start
         (B, N) relevance of the logits, of any sign, or (S, B, N) for S starts in one call.
@@ -186,88 +232,36 @@ def relevance(
     x = as_input(model, inputs)
     given = torch.as_tensor(start)
 
-    def make(logits: Tensor) -> Tensor:
+    settings = Settings(rules, conserve, on_unknown, output, attention, relevance_at)
+
+    def make(logits: Tensor) -> list[Tensor]:
         wanted = given.to(device=logits.device, dtype=logits.dtype)
         if wanted.shape[-2:] != logits.shape or wanted.ndim not in (2, 3):
             raise ValueError(
                 f"start: expected the shape of the logits, {tuple(logits.shape)}, or that with "
                 f"one axis before it, got {tuple(wanted.shape)}"
             )
-        return wanted if wanted.ndim == 3 else wanted[None]
+        return [wanted if wanted.ndim == 3 else wanted[None]]
 
     signed = bool((given < 0).any())
-    maps = _propagate(model, x, make, rules, conserve, signed, on_unknown, output)
+    maps = propagate(model, x, make, lambda maps: maps, settings, signed=signed)[0]
     if given.ndim == 2:
         maps = maps[0]
     result: Array = like(maps, inputs)
     return result
 
 
-def _propagate(
-    model: nn.Module,
-    x: Tensor,
-    start: Callable[[Tensor], Tensor],
-    rules: str | RuleSet,
-    conserve: Conserve,
-    signed: bool,
-    on_unknown: Literal["error", "warn"],
-    output: Callable[[Any], Tensor] | None,
-) -> Tensor:
-    """Relevance of ``x`` for every start: (S, B, ...)."""
-    try:
-        return _propagate_batch(model, x, start, rules, conserve, signed, on_unknown, output)
-    except LayoutError:
-        if len(x) == 1:
-            raise
-    # A single sample needs no axis to be followed.
-
-    def nth(index: int) -> Callable[[Tensor], Tensor]:
-        def chosen(logits: Tensor) -> Tensor:
-            return start(logits.expand(len(x), *logits.shape[1:]))[:, index : index + 1]
-
-        return chosen
-
-    maps = [
-        _propagate_batch(model, x[i : i + 1], nth(i), rules, conserve, signed, on_unknown, output)
-        for i in range(len(x))
-    ]
-    return torch.cat(maps, dim=1)
-
-
-def _propagate_batch(
-    model: nn.Module,
-    x: Tensor,
-    start: Callable[[Tensor], Tensor],
-    rules: str | RuleSet,
-    conserve: Conserve,
-    signed: bool,
-    on_unknown: Literal["error", "warn"],
-    output: Callable[[Any], Tensor] | None,
-) -> Tensor:
-    with torch.inference_mode(False):
-        leaf = x.detach().clone().requires_grad_()
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        propagation(rules, conserve, signed=signed, on_unknown=on_unknown, inputs=[leaf]),
-    ):
-        # A copy, so that a model that overwrites its input leaves the leaf alone.
-        logits = select_logits(model(leaf.clone()), output, len(x))
-    if not logits.requires_grad:
-        raise ValueError("model: its logits do not depend on the inputs by a differentiable path")
-    given = start(logits.detach())
-    maps = []
-    for index, one in enumerate(given):
-        (grad,) = torch.autograd.grad(
-            logits, leaf, one, retain_graph=index + 1 < len(given), allow_unused=True
-        )
-        if grad is None:
-            raise ValueError("model: its logits do not depend on the inputs")
-        maps.append(grad)
-    return torch.stack(maps)
-
-
-OPTIONS = ("conserve", "contrast", "rules", "batch_size", "on_unknown", "output")
+OPTIONS = (
+    "conserve",
+    "contrast",
+    "rules",
+    "reduce",
+    "relevance_at",
+    "attention",
+    "batch_size",
+    "on_unknown",
+    "output",
+)
 
 
 def _refuse_typos(unknown: set[str]) -> None:

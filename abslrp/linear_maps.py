@@ -6,6 +6,7 @@ call once, and :func:`register` binds one rule to all of torch's functions of th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from abslrp.convolution_gradients import (
+    input_gradient,
+    sizes_of,
+    subsampled_gradient,
+    symmetric,
+)
 from abslrp.operation import Operation
 from abslrp.registry import Backward, RuleSet, spellings
 
@@ -92,6 +99,28 @@ def register(rules: RuleSet, rule: LinearRule) -> None:
         )
 
 
+ProductRule = Callable[[Operation, Tensor, Tensor], Backward]
+
+
+def two_operands(rule: ProductRule) -> Callable[..., Backward]:
+    """Take the second operand by any of the names that torch's products give it."""
+
+    @functools.wraps(rule)
+    def named(operation: Operation, input: Tensor, *second: Tensor, **kwargs: Any) -> Backward:
+        if len(second) + len(kwargs) != 1 or not kwargs.keys() <= {
+            "other",
+            "mat2",
+            "vec",
+            "tensor",
+        }:
+            raise NotImplementedError(
+                f"{operation.name}: expected two operands, got the keywords {sorted(kwargs)}"
+            )
+        return rule(operation, input, *second, *kwargs.values())
+
+    return named
+
+
 def product(rule: LinearRule, operation: Operation, input: Tensor, other: Tensor) -> Backward:
     """Apply a linear map's rule to ``matmul`` with one constant operand."""
     if operation.is_active(input):
@@ -140,25 +169,6 @@ def _refuse_active(operation: Operation, tensor: Any, name: str) -> None:
         )
 
 
-def _tuple(value: Any, n: int) -> list[int]:
-    return [int(v) for v in value] if isinstance(value, (tuple, list)) else [int(value)] * n
-
-
-def _padding(
-    padding: Any, weight: Tensor, dilation: list[int], n: int
-) -> tuple[list[int], list[int]]:
-    """Symmetric padding, and how many entries of the output it then has too many in front.
-
-    ``"same"`` with an even kernel pads one more behind than in front.
-    """
-    if padding == "valid":
-        return [0] * n, [0] * n
-    if padding == "same":
-        sizes = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        return [size - size // 2 for size in sizes], [size % 2 for size in sizes]
-    return _tuple(padding, n), [0] * n
-
-
 def _convolution(rule: LinearRule, n: int) -> Callable[..., Backward]:
     functions = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
 
@@ -173,12 +183,12 @@ def _convolution(rule: LinearRule, n: int) -> Callable[..., Backward]:
         groups: int = 1,
     ) -> Backward:
         _refuse_active(operation, weight, "weight")
-        step, spread = _tuple(stride, n), _tuple(dilation, n)
-        pad, surplus = _padding(padding, weight, spread, n)
+        step, spread = sizes_of(stride, n), sizes_of(dilation, n)
+        pad, surplus = symmetric(padding, weight, spread, n)
         if step != [1] * n and list(weight.shape[2:]) == [1] * n and not any(pad):
-            gradient = _subsampled(input, step, groups)
+            gradient = subsampled_gradient(input, step, groups)
         else:
-            gradient = _gradient(input, step, pad, spread, groups, [0] * n, transposed=False)
+            gradient = input_gradient(input, step, pad, spread, groups, [0] * n, transposed=False)
         front = [size for one in reversed(surplus) for size in (one, 0)]
 
         def transpose(s: Tensor, w: Tensor) -> Tensor:
@@ -217,9 +227,9 @@ def _transposed_convolution(rule: LinearRule, n: int) -> Callable[..., Backward]
         dilation: Any = 1,
     ) -> Backward:
         _refuse_active(operation, weight, "weight")
-        step, spread, pad = _tuple(stride, n), _tuple(dilation, n), _tuple(padding, n)
-        extra = _tuple(output_padding, n)
-        transpose = _gradient(input, step, pad, spread, groups, extra, transposed=True)
+        step, spread, pad = sizes_of(stride, n), sizes_of(dilation, n), sizes_of(padding, n)
+        extra = sizes_of(output_padding, n)
+        transpose = input_gradient(input, step, pad, spread, groups, extra, transposed=True)
 
         def forward(x: Tensor, w: Tensor) -> Tensor:
             return functions[n](x, w, None, step, pad, extra, groups, spread)
@@ -227,59 +237,3 @@ def _transposed_convolution(rule: LinearRule, n: int) -> Callable[..., Backward]
         return rule(operation, LinearMap(input, weight, bias, transpose, forward))
 
     return transposed_convolution
-
-
-def _gradient(
-    input: Tensor,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-    output_padding: list[int],
-    *,
-    transposed: bool,
-) -> Callable[[Tensor, Tensor], Tensor]:
-    n = len(stride)
-    batched = input.ndim == n + 2
-    # Only the shape of the input is needed; an expanded scalar keeps no memory alive.
-    scalar, sizes = input.new_empty(()), input.shape[-n:]
-    samples = len(input) if batched else 1
-
-    def transpose(s: Tensor, weight: Tensor) -> Tensor:
-        channels = len(weight) if transposed else weight.shape[1] * groups
-        like = scalar.expand(samples, channels, *sizes)
-        result: Tensor = torch.ops.aten.convolution_backward(
-            s if batched else s.unsqueeze(0),
-            like,
-            weight,
-            None,
-            stride,
-            padding,
-            dilation,
-            transposed,
-            output_padding,
-            groups,
-            [True, False, False],
-        )[0]
-        return result if batched else result.squeeze(0)
-
-    return transpose
-
-
-def _subsampled(
-    input: Tensor, stride: list[int], groups: int
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Transpose a pointwise convolution that skips positions: those get nothing."""
-    n = len(stride)
-    sizes = input.shape[-n:]
-    kept = (..., *(slice(None, None, one) for one in stride))
-    small = input[kept]
-    gradient = _gradient(small, [1] * n, [0] * n, [1] * n, groups, [0] * n, transposed=False)
-
-    def transpose(s: Tensor, weight: Tensor) -> Tensor:
-        part = gradient(s, weight)
-        whole = part.new_zeros(*part.shape[:-n], *sizes)
-        whole[kept] = part
-        return whole
-
-    return transpose

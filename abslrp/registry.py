@@ -71,6 +71,10 @@ def name_of(function: Function) -> str:
     if owner is not None:
         return f"torch.Tensor.{name}"
     module = getattr(function, "__module__", None)
+    for public in (torch.linalg, torch.special, torch.fft):
+        prefix = public.__name__.rpartition(".")[2] + "_"  # torch._C._linalg.linalg_norm
+        if getattr(public, name.removeprefix(prefix), None) is function:
+            return f"{public.__name__}.{name.removeprefix(prefix)}"
     if module in (None, "torch._C._nn", "torch._C", "torch.functional"):
         found = getattr(torch.nn.functional, name, None) is function
         module = "torch.nn.functional" if found else "torch"

@@ -128,6 +128,7 @@ def _sums(rules: RuleSet, inverse_to: Inverse) -> None:
 
 def _products(rules: RuleSet, linear_rule: LinearRule, inverse_to: Inverse) -> None:
     @rules.rule(spellings("matmul", "mm", "bmm", "mv", "dot", inplace=False))
+    @linear_maps.two_operands
     def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
         """Half of the relevance to each operand, with the other as weights."""
         if not (operation.is_active(input) and operation.is_active(other)):

@@ -71,6 +71,7 @@ linear_maps.register(ABSLRP, linear_map)
 
 
 @ABSLRP.rule(spellings("matmul", "mm", "bmm", "mv", "dot", inplace=False))
+@linear_maps.two_operands
 def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
     """Eq. 12 once for each operand, with the other as weights."""
     if not (operation.is_active(input) and operation.is_active(other)):

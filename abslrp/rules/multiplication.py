@@ -60,12 +60,3 @@ def div(operation: Operation, input: Any, other: Any, **kwargs: Any) -> Backward
 def rdiv(operation: Operation, input: Any, other: Any) -> Backward:
     """Divide with the operands exchanged."""
     return div(operation, other, input)
-
-
-@COMMON.rule(spellings("lerp", "addcmul", "addcdiv"))
-def unsupported(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
-    """Refuse fused forms that no known model uses on activations."""
-    raise NotImplementedError(
-        f"{operation.name}: write it as products and sums, or register a rule with "
-        "@abslrp.rule(...)"
-    )

@@ -137,7 +137,13 @@ ERRORS: dict[str, tuple[Any, dict[str, Any]]] = {
     r"inputs: expected a batch axis": (None, {"inputs": X[0, 0, 0]}),
     r"targets: expected classes from 0 to 3, got 4 at position 1": (None, {"targets": [0, 4, 1]}),
     r"targets: expected classes from 0 to 3, got -1": (None, {"targets": [0, -1, 1]}),
-    r"targets: expected shape \(3,\), got \(2,\)": (None, {"targets": [0, 1]}),
+    r"targets: expected shape \(3,\), .*, got \(2,\)": (None, {"targets": [0, 1]}),
+    r"targets: expected shape .*\(3, K\).*, got \(2, 3\)": (None, {"targets": [[0, 1, 2]] * 2}),
+    r"targets: expected shape .*, got \(3, 0\)": (None, {"targets": np.zeros((3, 0), int)}),
+    r"targets: expected shape .*, got \(3, 1, 1\)": (None, {"targets": Y.reshape(3, 1, 1)}),
+    r"targets: expected classes from 0 to 3, got 7 at position \(2, 1\)": (
+        None, {"targets": [[0, 1], [1, 2], [3, 7]]}
+    ),
     "targets: expected integers": (None, {"targets": [0.0, 1.0, 1.5]}),
     r"model: expected logits of shape \(3, classes\), got \(3, 2, 2\)": (
         lambda y: y.view(3, 2, 2), {}
@@ -148,6 +154,11 @@ ERRORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "contrast": (None, {"contrast": "stream"}),
     "contrast: .*at least two classes": (lambda y: y[:, :1], {"targets": 0}),
     "conserve": (None, {"conserve": "all"}),
+    "reduce: expected 'channels' or None, got 'sum'": (None, {"reduce": "sum"}),
+    "relevance_at: expected 'input' or 'patches'": (None, {"relevance_at": "pixels"}),
+    "attention: expected 'values', 'queries_keys' or None": (None, {"attention": "qk"}),
+    r"model: expected logits of shape \(3, classes\), got \(3,\)": (lambda y: y[:, 0], {}),
+    r"model: expected logits of shape \(3, classes\), got \(1, 4\)": (lambda y: y[:1], {}),
     "batch_size": (None, {"batch_size": 0}),
 }  # fmt: skip
 
@@ -161,14 +172,31 @@ def test_errors_name_the_argument(message: str) -> None:
         abslrp.explain(call.pop("model"), call.pop("inputs"), call.pop("targets"), **call)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="(C, H, W) reaches the model, whose own shape error comes out",
-)
-def test_an_input_without_a_batch_axis() -> None:
-    with pytest.raises(ValueError, match="expected"):
-        abslrp.explain(net(), X[0], 0)
+def pooled() -> nn.Module:
+    """Runs on (C, H, W) as well, and returns (N,)."""
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(-2), MeanOfLast(), nn.Linear(4, 4)).eval()
+
+
+class MeanOfLast(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(-1)
+
+
+@pytest.mark.parametrize("build", [net, pooled])
+@pytest.mark.parametrize("targets", [0, [0], [0, 1, 2], np.array([0])])
+def test_an_input_without_a_batch_axis(build: Any, targets: Any) -> None:
+    message = (
+        r"inputs: expected a batch axis, got shape \(3, 8, 8\); the model takes \(1, 3, 8, 8\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        abslrp.explain(build(), X[0], targets)
+    with pytest.raises(ValueError, match=message):
+        abslrp.relevance(build(), X[0], np.eye(4)[:1])
+
+
+def test_other_errors_of_the_model_come_out_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="channels"):
+        abslrp.explain(net(), X[:, :2], Y)
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (2, 4), (3,), (1, 1, 3, 4)])

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import abslrp
 from tests.abslrp.single import check, draw, tensor
 from tests.naive import rules
 
@@ -229,3 +230,25 @@ def test_einsum_with_a_constant() -> None:
             np.stack([rules.linear(v[0][:, q], table[q], None, R[:, q]) for q in range(3)], axis=1)
         ],
     )
+
+
+@pytest.mark.parametrize(("name", "key"), [("mm", "mat2"), ("bmm", "mat2"), ("matmul", "other")])
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+def test_the_second_operand_may_be_named(name: str, key: str, rules: str) -> None:
+    weight = torch.from_numpy(draw(4, 3))
+    weight = weight.expand(2, 4, 3) if name == "bmm" else weight
+    x = torch.from_numpy(draw(2, 5, 4)) if name == "bmm" else torch.from_numpy(draw(2, 4))
+
+    class Model(torch.nn.Module):
+        def __init__(self, named: bool) -> None:
+            super().__init__()
+            self.named = named
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            function = getattr(torch, name)
+            h = function(x, **{key: weight}) if self.named else function(x, weight)
+            return h.flatten(1)
+
+    targets = [0, 1]
+    maps = [abslrp.explain(Model(named).eval(), x, targets, rules=rules) for named in (True, False)]
+    torch.testing.assert_close(maps[0], maps[1])

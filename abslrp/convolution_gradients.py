@@ -1,0 +1,86 @@
+"""Transposed convolutions: the input gradients of convolutions, with any weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def sizes_of(value: Any, n: int) -> list[int]:
+    """Return a stride, padding or dilation as one number per axis."""
+    return [int(v) for v in value] if isinstance(value, (tuple, list)) else [int(value)] * n
+
+
+def symmetric(
+    padding: Any, weight: Tensor, dilation: list[int], n: int
+) -> tuple[list[int], list[int]]:
+    """Symmetric padding, and how many entries of the output it then has too many in front.
+
+    ``"same"`` with an even kernel pads one more behind than in front.
+    """
+    if padding == "valid":
+        return [0] * n, [0] * n
+    if padding == "same":
+        sizes = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        return [size - size // 2 for size in sizes], [size % 2 for size in sizes]
+    return sizes_of(padding, n), [0] * n
+
+
+def input_gradient(
+    input: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    output_padding: list[int],
+    *,
+    transposed: bool,
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return ``(s, weight) -> W^T s`` for inputs of the given one's size; channels as in weight."""
+    n = len(stride)
+    batched = input.ndim == n + 2
+    # Only the shape of the input is needed; an expanded scalar keeps no memory alive.
+    scalar, sizes = input.new_empty(()), input.shape[-n:]
+    samples = len(input) if batched else 1
+
+    def transpose(s: Tensor, weight: Tensor) -> Tensor:
+        channels = len(weight) if transposed else weight.shape[1] * groups
+        like = scalar.expand(samples, channels, *sizes)
+        result: Tensor = torch.ops.aten.convolution_backward(
+            s if batched else s.unsqueeze(0),
+            like,
+            weight,
+            None,
+            stride,
+            padding,
+            dilation,
+            transposed,
+            output_padding,
+            groups,
+            [True, False, False],
+        )[0]
+        return result if batched else result.squeeze(0)
+
+    return transpose
+
+
+def subsampled_gradient(
+    input: Tensor, stride: list[int], groups: int
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Transpose a pointwise convolution that skips positions: those get nothing."""
+    n = len(stride)
+    sizes = input.shape[-n:]
+    kept: tuple[Any, ...] = (..., *(slice(None, None, one) for one in stride))
+    small = input[kept]
+    gradient = input_gradient(small, [1] * n, [0] * n, [1] * n, groups, [0] * n, transposed=False)
+
+    def transpose(s: Tensor, weight: Tensor) -> Tensor:
+        part = gradient(s, weight)
+        whole = part.new_zeros(*part.shape[:-n], *sizes)
+        whole[kept] = part
+        return whole
+
+    return transpose

@@ -1,0 +1,1 @@
+"""Which models absLRP explains (``python -m benchmarks.compatibility``)."""

@@ -1,0 +1,109 @@
+"""The error for a function without a rule: its name, its place in the model, how to register it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import abslrp
+
+X = torch.rand(2, 5, 3)
+
+
+def message(model: nn.Module, **options: Any) -> str:
+    with pytest.raises(abslrp.UnknownOperationError) as caught:
+        abslrp.explain(model.eval(), X, 0, **options)
+    return str(caught.value)
+
+
+class Distances(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cdist(x, x).mean(1)
+
+
+class Similarity(nn.Module):
+    """Calls a module of torch, whose own source is no help to the user."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.similarity = nn.CosineSimilarity(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.similarity(x, x.flip(1))
+
+
+def helper(x: Tensor) -> Tensor:
+    return torch.cumprod(x, 1).mean(1)
+
+
+class Helped(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return functools.reduce(lambda y, f: f(y), [torch.relu, helper], x)
+
+
+def line_of(code: Any, text: str) -> int:
+    lines, first = inspect.getsourcelines(code)
+    return first + next(i for i, line in enumerate(lines) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "text", "name"),
+    [
+        (Distances(), Distances.forward, "cdist", "torch.cdist"),
+        (Similarity(), Similarity.forward, "similarity(", "torch.cosine_similarity"),
+        (Helped(), helper, "cumprod", "torch.cumprod"),
+        (nn.Sequential(nn.ReLU(), Distances()), Distances.forward, "cdist", "torch.cdist"),
+    ],
+    ids=["module", "module of torch", "helper", "nested"],
+)
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+def test_place_in_a_module(model: nn.Module, code: Any, text: str, name: str, rules: str) -> None:
+    said = message(model, rules=rules)
+    assert said.startswith(name)
+    assert f"{__file__}:{line_of(code, text)} in {code.__name__}" in said
+    assert f"{rules!r} has no rule" in said
+    assert f"@abslrp.rule({name})" in said
+    assert "on_unknown='warn'" in said
+
+
+def test_the_name_it_gives_can_be_registered() -> None:
+    name = re.search(r"@abslrp.rule\((.*?)\)", message(Distances()))
+    assert name is not None
+    function = functools.reduce(getattr, name[1].split(".")[1:], torch)
+
+    @abslrp.rule(function, rules="absLRP")
+    def rule(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        shape = args[0].shape
+        return lambda relevance: (relevance.sum(-1, keepdim=True).expand(shape) / shape[-1],) * 2
+
+    try:
+        maps = abslrp.explain(Distances().eval(), X, 0)
+    finally:
+        abslrp.registry.ABSLRP.remove(function)
+    assert maps.shape == X.shape
+
+
+def test_place_in_a_graph_module() -> None:
+    """The code that torch.fx (and with it onnx2torch) writes is the user's model here."""
+    graph = torch.fx.symbolic_trace(nn.Sequential(nn.ReLU(), Distances()))
+    said = message(graph)
+    assert said.startswith("torch.cdist")
+    place = re.search(r"called at (.*):(\d+) in forward", said)
+    assert place is not None
+    assert "eval_with_key" in place[1]
+    # The line is one of the code that the user sees by printing graph.code.
+    lines = ["", *graph.code.splitlines()]
+    assert any("cdist" in line for line in lines[int(place[2]) - 2 : int(place[2]) + 2])
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+def test_a_warning_names_it_once(rules: str) -> None:
+    with pytest.warns(UserWarning, match=r"torch.cdist .*Its gradient is used") as record:
+        abslrp.explain(Distances().eval(), X, 0, rules=rules, on_unknown="warn")
+    assert len(record) == 1

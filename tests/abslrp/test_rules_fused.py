@@ -1,0 +1,118 @@
+"""Fused products and sums are explained as the products and sums that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import abslrp
+from tests.abslrp.single import Single, draw, tensor
+
+Call = Callable[..., Tensor]
+W, V = tensor(draw(4, seed=1)), tensor(np.abs(draw(4, seed=2)) + 0.5)
+
+CASES: dict[str, tuple[list[tuple[int, ...]], Call, Call]] = {
+    "addcmul": ([(4,)] * 2, lambda x, y: torch.addcmul(x, y, W), lambda x, y: x + y * W),
+    "addcmul, constant sum": ([(4,)], lambda x: torch.addcmul(W, x, V), lambda x: W + x * V),
+    "addcmul, gate": (
+        [(4,)] * 3,
+        lambda x, y, z: torch.addcmul(x, y, z, value=-0.5),
+        lambda x, y, z: x + y * z * -0.5,
+    ),
+    "addcmul_": (
+        [(4,)] * 2,
+        lambda x, y: x.mul(1.5).addcmul_(y, V),
+        lambda x, y: x * 1.5 + y * V,
+    ),
+    "addcdiv": (
+        [(4,)] * 2,
+        lambda x, y: torch.addcdiv(x, y, V, value=2.0),
+        lambda x, y: x + y / V * 2,
+    ),
+    "lerp": (
+        [(4,)] * 2,
+        lambda x, y: torch.lerp(x, y, 0.25),
+        lambda x, y: x * 0.75 + y * 0.25,
+    ),
+    "lerp_": (
+        [(4,)] * 2,
+        lambda x, y: x.mul(1.5).lerp_(y, V),
+        lambda x, y: x * 1.5 * (1 - V) + y * V,
+    ),
+    "glu": (
+        [(4, 3)],
+        lambda x: F.glu(x, 1),
+        lambda x: x[:, :2] * torch.sigmoid(x[:, 2:]),
+    ),
+    "glu of the last axis": (
+        [(3, 4)],
+        nn.GLU(),
+        lambda x: x[..., :2] * torch.sigmoid(x[..., 2:]),
+    ),
+    "linalg.matmul": ([(3, 2), (2, 4)], torch.linalg.matmul, lambda a, b: a @ b),
+    "baddbmm": (
+        [(3, 4), (3, 2), (2, 4)],
+        lambda x, a, b: torch.baddbmm(x, a, b, beta=0.5, alpha=2),
+        lambda x, a, b: x * 0.5 + (a @ b) * 2,
+    ),
+    "baddbmm of a constant": (
+        [(3, 2), (2, 4)],
+        lambda a, b: torch.baddbmm(W, a, b),
+        lambda a, b: W + a @ b,
+    ),
+    "baddbmm, beta=0": (
+        [(3, 4), (3, 2), (2, 4)],
+        lambda x, a, b: torch.baddbmm(x / 0, a, b, beta=0) + x,
+        lambda x, a, b: (a @ b + 0) + x,
+    ),
+    "baddbmm_": (
+        [(3, 4), (3, 2), (2, 4)],
+        lambda x, a, b: x.mul(1.0).baddbmm_(a, b, beta=0.5),
+        lambda x, a, b: x * 0.5 + a @ b,
+    ),
+}
+
+
+@pytest.mark.parametrize("conserve", ["operation", "argument", None])
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+@pytest.mark.parametrize("name", CASES)
+def test_as_written_out(name: str, rules: str, conserve: Any) -> None:
+    shapes, fused, written = CASES[name]
+    x = draw(2, sum(int(np.prod(shape)) for shape in shapes), seed=3)
+    models = [Single(call, shapes, rectify=False).eval() for call in (fused, written)]
+    with torch.no_grad():
+        values = [model(tensor(x)) for model in models]
+    torch.testing.assert_close(*values)
+    R = draw(*values[0].shape, seed=4)
+    got, wanted = (abslrp.relevance(m, x, R, rules=rules, conserve=conserve) for m in models)
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+    assert np.abs(got).max() > 0
+
+
+def test_attention_weights_with_a_mask() -> None:
+    """The path of nn.MultiheadAttention that returns weights uses baddbmm."""
+    attention = nn.MultiheadAttention(6, 2, batch_first=True).double().eval()
+    for seed, p in enumerate(attention.parameters()):
+        p.data = tensor(draw(*p.shape, seed=seed))
+    causal = torch.ones(4, 4, dtype=torch.bool).triu(1)
+
+    class Attend(nn.Module):
+        def __init__(self, weights: bool) -> None:
+            super().__init__()
+            self.attention, self.weights = attention, weights
+
+        def forward(self, x: Tensor) -> Tensor:
+            mixed: Tensor = self.attention(x, x, x, attn_mask=causal, need_weights=self.weights)[0]
+            return mixed.flatten(1)
+
+    x, R = draw(2, 4, 6), draw(2, 24)
+    got, wanted = (
+        abslrp.relevance(Attend(weights).eval(), x, R, conserve=None) for weights in (True, False)
+    )
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-9)
