@@ -43,12 +43,12 @@ def input_gradient(
     n = len(stride)
     batched = input.ndim == n + 2
     # Only the shape of the input is needed; an expanded scalar keeps no memory alive.
-    scalar, sizes = input.new_empty(()), input.shape[-n:]
+    sizes = input.shape[-n:]
     samples = len(input) if batched else 1
 
     def transpose(s: Tensor, weight: Tensor) -> Tensor:
         channels = len(weight) if transposed else weight.shape[1] * groups
-        like = scalar.expand(samples, channels, *sizes)
+        like = s.new_empty(()).expand(samples, channels, *sizes)
         result: Tensor = torch.ops.aten.convolution_backward(
             s if batched else s.unsqueeze(0),
             like,

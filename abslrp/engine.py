@@ -55,7 +55,10 @@ class _Propagate(torch.autograd.Function):
         if relevance[0] is None:
             return (None,) * len(ctx.needs_input_grad)
         constants = (None,) * ctx.constants
-        return (None, None, None, *constants, *ctx.operation.propagate(ctx.rule, relevance[0]))
+        # Rules choose their types; autocast would choose others in a backward pass.
+        with torch.autocast(relevance[0].device.type, enabled=False):
+            sent = ctx.operation.propagate(ctx.rule, relevance[0])
+        return (None, None, None, *constants, *sent)
 
 
 class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as torch.no_grad
@@ -217,6 +220,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         record = Record(self.options, None, operation.output_nonnegative, operation)
         record.layout = self._layouts(func, args, kwargs, active, records, [output])[0]
         operation.record = record
+        # What is not normalised at once would leave float16's range.
+        operation.settles = operation.settles and output.dtype != torch.float16
         operation.release()
         for used in records:
             used.consumers += 1

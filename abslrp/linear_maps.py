@@ -22,6 +22,7 @@ from abslrp.convolution_gradients import (
     symmetric,
 )
 from abslrp.operation import Operation
+from abslrp.precision import alike
 from abslrp.registry import Backward, RuleSet, spellings
 
 
@@ -55,6 +56,15 @@ class LinearMap:
     forward: Callable[[Tensor, Tensor], Tensor]
     is_linear: bool = False
     channel_axis: int | None = None
+
+    def __post_init__(self) -> None:
+        """Let the products take operands of different types, as autocast leaves them."""
+        for name in ("transpose", "forward"):
+            object.__setattr__(self, name, _of_one_type(getattr(self, name)))
+
+
+def _of_one_type(product: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda s, weight: product(*alike(s, weight))
 
 
 LinearRule = Callable[[Operation, LinearMap], Backward]

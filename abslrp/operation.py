@@ -99,7 +99,7 @@ class Operation:
         # somewhere, and only that of a whole tensor can be.
         again = None if self.claimed else partial(self.function, *self.args, **self.kwargs)
         self.postponed = Postponed(self.forward(), compute, again)
-        if not self.options.fuses or self.claimed:
+        if not self.options.fuses or self.claimed or self.forward().dtype == torch.float16:
             self.postponed.factor()
         return self.postponed
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from abslrp.linear_maps import LinearMap
+from abslrp.precision import alike
 
 LARGE = 2**22
 """Elements from which on a matrix is read in blocks, so that its signed part stays in the cache."""
@@ -53,12 +54,13 @@ def _in_blocks(call: LinearMap, s: Tensor) -> bool:
 
 
 def _blocks(weight: Tensor, s: Tensor, *, negative: bool) -> list[Tensor]:
-    flat = s.reshape(-1, len(weight))
+    (flat,) = alike(s.reshape(-1, len(weight)))
     results = [flat.new_zeros(len(flat), weight.shape[1]) for _ in range(1 + negative)]
     rows = max(1, BLOCK // weight.shape[1])
-    memory = weight.new_empty(rows, weight.shape[1])
+    memory = flat.new_empty(rows, weight.shape[1])
     for start in range(0, len(weight), rows):
         block = weight[start : start + rows]
+        block = block.to(flat.dtype)
         part, columns = memory[: len(block)], flat[:, start : start + rows]
         results[0].addmm_(columns, torch.clamp(block, min=0, out=part))
         if negative:

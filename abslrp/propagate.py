@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from abslrp.ablations import Ablation, Attention, RelevanceAt, check
 from abslrp.arguments import lacks_batch_axis, no_batch_axis, select_logits
 from abslrp.engine import LayoutError, UnknownOperationError, propagation
+from abslrp.precision import START, working
 from abslrp.record import Conserve
 from abslrp.registry import RuleSet, rule_set
 
@@ -113,6 +114,8 @@ def _propagate_batch(
     if ablation is not None:
         ablation.check(logits)
     given = starts(logits.detach())
+    narrow = logits.dtype == torch.float16 and settings.conserve == "operation" and table.conserves
+    factor = START if narrow else 1.0
     left = sum(len(one) for one in given)
     results = []
     for group in given:
@@ -120,11 +123,11 @@ def _propagate_batch(
         for one in group:
             left -= 1
             (grad,) = torch.autograd.grad(
-                logits, leaf, one, retain_graph=left > 0, allow_unused=True
+                logits, leaf, one * factor, retain_graph=left > 0, allow_unused=True
             )
             if grad is None:
                 raise ValueError("model: its logits do not depend on the inputs")
-            maps.append(grad)
+            maps.append(grad if factor == 1 else grad.to(working(grad.dtype)) / factor)
         results.append(merge(torch.stack(maps)))
     return torch.stack(results)
 

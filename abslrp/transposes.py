@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from abslrp.precision import working
+
 
 def transpose_of(
     function: Callable[..., Any], input: Tensor, args: Any, kwargs: Any
@@ -17,11 +19,13 @@ def transpose_of(
     The function runs once on an expanded scalar, which keeps no memory of the input alive.
     """
     with torch.enable_grad():
-        probe = torch.zeros((), dtype=input.dtype, device=input.device).expand(input.shape)
+        dtype = working(input.dtype)
+        probe = torch.zeros((), dtype=dtype, device=input.device).expand(input.shape)
         probe = probe.detach().requires_grad_()
         output = function(probe, *args, **kwargs)
 
     def transpose(s: Tensor) -> Tensor:
-        return torch.autograd.grad(output, probe, s, retain_graph=True)[0]
+        (result,) = torch.autograd.grad(output, probe, s.to(output.dtype), retain_graph=True)
+        return result
 
     return transpose

@@ -9,6 +9,7 @@ from abslrp import linear_maps, products
 from abslrp.blocks import blocks
 from abslrp.linear_maps import LinearMap, unbroadcast
 from abslrp.operation import Operation
+from abslrp.precision import alike, working
 from abslrp.registry import ABSLRP, Backward, spellings
 
 EPSILON = 1e-9
@@ -17,9 +18,9 @@ EPSILON = 1e-9
 
 def gain(output: Tensor) -> Tensor:
     """``1 / (|h| + epsilon)``: all that eq. 12 needs of the pre-activation, for any relevance."""
-    result = torch.empty_like(output)
+    result = torch.empty_like(output, dtype=working(output.dtype))
     for rows in blocks(output):
-        torch.abs(output[rows], out=result[rows]).add_(EPSILON).reciprocal_()
+        torch.abs(output[rows].to(result.dtype), out=result[rows]).add_(EPSILON).reciprocal_()
     return result
 
 
@@ -62,7 +63,7 @@ def claimed(operation: Operation, input: Tensor) -> Tensor:
         return input
     share.append(torch.empty_like(input))
     for rows in blocks(input):
-        one = torch.abs(before[rows], out=share[0][rows]).add_(EPSILON)
+        one = torch.abs(before[rows].to(input.dtype), out=share[0][rows]).add_(EPSILON)
         torch.div(input[rows], one, out=one)
     return share[0]
 
@@ -90,12 +91,13 @@ def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
     def backward(relevance: Tensor) -> tuple[Tensor, Tensor]:
         factor = inverse.factor()
         s = relevance if factor is None else operation.scaled(relevance, factor)
-        a_plus = input if left else input.clamp(min=0)
-        b_plus = other if right else other.clamp(min=0)
+        s, a, b = alike(s, input, other)
+        a_plus = a if left else a.clamp(min=0)
+        b_plus = b if right else b.clamp(min=0)
         to_input = (s @ b_plus.mT).mul_(a_plus)
         to_other = (a_plus.mT @ s).mul_(b_plus)
         if not (left or right):
-            a_minus, b_minus = input.clamp(max=0), other.clamp(max=0)
+            a_minus, b_minus = a.clamp(max=0), b.clamp(max=0)
             to_input += (s @ b_minus.mT).mul_(a_minus)
             to_other += (a_minus.mT @ s).mul_(b_minus)
         return unbroadcast(to_input, input.shape), unbroadcast(to_other, other.shape)

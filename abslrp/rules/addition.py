@@ -10,6 +10,7 @@ from torch import Tensor
 from abslrp.blocks import blocks
 from abslrp.linear_maps import unbroadcast
 from abslrp.operation import Operation
+from abslrp.precision import working
 from abslrp.registry import ABSLRP, Backward, spellings
 from abslrp.rules.absolute import EPSILON
 
@@ -21,15 +22,16 @@ def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
     for term, sign in terms:
         if operation.is_active(term):
             part = term.detach() if sign == 1 else term * sign
+            part = part.to(working(part.dtype))
             known = sign == 1 and operation.is_nonnegative(term)
             parts.append(part.clone() if known else part.clamp(min=0))
     shapes = [part.shape for part in parts]
     whole = operation.forward()
     if len(terms) == len(parts) and all(sign > 0 for _, sign in terms):
         operation.keeps_sign()
-    gains = [part if part.shape == whole.shape else torch.empty_like(whole) for part in parts]
+    gains = [part if part.shape == whole.shape else part.new_empty(whole.shape) for part in parts]
     for rows in blocks(whole):
-        one = whole[rows]
+        one = whole[rows].to(gains[0].dtype)
         memory = torch.abs(one, out=operation.scratch(one)).add_(EPSILON)
         for gain, part in zip(gains, parts, strict=True):
             torch.div(part.expand_as(whole)[rows], memory, out=gain[rows])

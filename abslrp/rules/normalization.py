@@ -12,6 +12,7 @@ from torch import Tensor
 
 from abslrp.blocks import blocks
 from abslrp.operation import Operation
+from abslrp.precision import working
 from abslrp.registry import ABSLRP, Backward, RuleSet
 from abslrp.rules.absolute import EPSILON
 
@@ -143,7 +144,8 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
     x = norm.input
     operation.fresh = True
     output = operation.forward()
-    share = torch.empty_like(x, dtype=torch.promote_types(x.dtype, norm.deviation.dtype))
+    dtype = torch.promote_types(working(x.dtype), norm.deviation.dtype)
+    share = torch.empty_like(x, dtype=dtype)
 
     def undo(value: Tensor) -> None:
         share.mul_(value.abs().add_(EPSILON))
@@ -153,13 +155,14 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
         one = share[rows]
         _gain(_cut(norm, rows), output[rows], operation.scratch(one), one)
         if before is not None:
-            one.div_(torch.abs(before[rows], out=operation.scratch(one)).add_(EPSILON))
+            h = before[rows].to(one.dtype)
+            one.div_(torch.abs(h, out=operation.scratch(one)).add_(EPSILON))
     return lambda relevance: (operation.scaled(relevance, share),)
 
 
 def _gain(norm: Norm, output: Tensor, memory: Tensor, share: Tensor) -> None:
     """Write the gain of both layers into ``share``."""
-    x, deviation = norm.input, norm.deviation
+    x, deviation = norm.input.to(share.dtype), norm.deviation.to(share.dtype)
     if norm.mean is None:
         share.copy_(x)
     else:
@@ -171,7 +174,7 @@ def _gain(norm: Norm, output: Tensor, memory: Tensor, share: Tensor) -> None:
         return
     share.div_(memory).mul_(1 / deviation if norm.weight is None else norm.weight / deviation)
     share.clamp_(min=0).mul_(torch.clamp(x, min=0, out=memory))
-    share.div_(torch.abs(output, out=memory).add_(EPSILON))
+    share.div_(torch.abs(output.to(share.dtype), out=memory).add_(EPSILON))
 
 
 def _cut(norm: Norm, rows: Any) -> Norm:

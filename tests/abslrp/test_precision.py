@@ -1,0 +1,77 @@
+"""Half precision: autocast and models in half, finite and near float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import abslrp
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*autocast.*:UserWarning")
+
+
+def build(name: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    model: nn.Module
+    if name == "vgg":
+        model = torchvision.models.vgg11(weights=None, num_classes=10)
+        model.classifier = nn.Linear(25088, 10)
+    elif name == "swin":
+        model = torchvision.models.swin_t(weights=None)
+    elif name == "vit":
+        model = torchvision.models.VisionTransformer(32, 8, 4, 4, 32, 64, num_classes=10)
+        nn.init.normal_(model.heads.head.weight)
+    else:
+        model = torchvision.models.resnet50(weights=None)
+        for module in model.modules():  # keeps the logits of random weights in float16's range
+            if isinstance(module, torchvision.models.resnet.Bottleneck):
+                nn.init.constant_(module.bn3.weight, 0.2)
+    size = 32 if name != "swin" else 64
+    return model.eval().requires_grad_(False), torch.rand(2, 3, size, size)
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    return float(torch.cosine_similarity(a.flatten(1).double(), b.flatten(1).double()).min())
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet", "swin", "vit"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_is_near_float32(name: str, dtype: torch.dtype) -> None:
+    model, x = build(name)
+    whole = abslrp.explain(model, x, [1, 2], contrast=None)
+    with torch.autocast("cpu", dtype=dtype):
+        half = abslrp.explain(model, x, [1, 2], contrast=None)
+    assert torch.isfinite(half).all()
+    assert half.dtype == torch.float32
+    assert cosine(half, whole) > (0.999 if dtype == torch.float16 else 0.99)
+    torch.testing.assert_close(half.sum((1, 2, 3)), whole.sum((1, 2, 3)), rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_half_precision(dtype: torch.dtype) -> None:
+    model, x = build("vit")
+    whole = abslrp.explain(model, x, [1, 2], contrast=None)
+    half = abslrp.explain(model.to(dtype), x.to(dtype), [1, 2], contrast=None)
+    assert half.dtype == dtype
+    assert cosine(half, whole) > 0.98
+
+
+@pytest.mark.parametrize("rules", ["epsilon", "alpha1beta0", "alpha2beta1", "RAP"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_rule_set_runs_under_autocast(rules: str, dtype: torch.dtype) -> None:
+    model, x = build("vgg")
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.isfinite(abslrp.explain(model, x, [1, 2], rules=rules)).all()
+
+
+@pytest.mark.parametrize("conserve", ["argument", None])
+def test_the_other_kinds_of_conservation(conserve: Any) -> None:
+    model, x = build("vit")
+    whole = abslrp.explain(model, x, [1, 2], contrast=None, conserve=conserve)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = abslrp.explain(model, x, [1, 2], contrast=None, conserve=conserve)
+    assert cosine(half, whole) > 0.98
