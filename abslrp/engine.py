@@ -161,6 +161,10 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
                 return rule.function(*args, **kwargs)
         if isinstance(rule, Held):
             return detached(func(*args, **kwargs))
+        if _returns_input(rule, args, kwargs):
+            output = func(*args, **kwargs)
+            if any(output is one for one in active):
+                return output
         if isinstance(rule, Structural):
             return self._structural(func, rule, args, kwargs, active)
         return self._intercept(func, rule, args, kwargs, active)
@@ -304,6 +308,12 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         for tensor, layout in zip(made, layouts, strict=True):
             tensor._abslrp = Record(self.options, layout)  # type: ignore[attr-defined]
         return output
+
+
+def _returns_input(rule: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a rule declares that this call does nothing, so that its result is its input."""
+    declared = getattr(rule, "returns_input", None)
+    return declared is not None and bool(declared(args, kwargs))
 
 
 def _consume(active: list[Tensor], *, overwritten: bool = True) -> list[Record]:

@@ -44,6 +44,15 @@ def dropout(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
     return passes(operation)
 
 
+def _in_evaluation(args: Any, kwargs: Any) -> bool:
+    training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
+    return not training
+
+
+# torch then returns the tensor that it was given, which may be overwritten afterwards.
+dropout.returns_input = _in_evaluation  # type: ignore[attr-defined]
+
+
 @COMMON.rule(spellings("clamp", "clamp_min", "clamp_max", "clip"))
 def clamp(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
     """Unchanged; the output has no negative entry where the lower bound is not negative."""

@@ -73,7 +73,7 @@ def test_equals_captum(model, images, name):
     options = {"n_steps": 20} if name == "IntegratedGradients" else {}
     theirs = getattr(captum_attr, name)(model).attribute(images.clone(), target=TARGETS, **options)
     assert theirs.abs().max() > 1e-3
-    torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours, theirs.detach().to(ours.dtype), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,9 @@ def test_bars_have_the_intervals_and_marks_of_compare(rng):
     rows = table[table["metric"] == "GAE"].set_index("method")
     (errors,) = (c for c in axes.collections if hasattr(c, "get_segments"))
     for segment, method in zip(errors.get_segments(), "ABC", strict=False):
-        np.testing.assert_allclose(segment[:, 0], rows.loc[method, ["ci_low", "ci_high"]])
+        np.testing.assert_allclose(
+            segment[:, 0], rows.loc[method, ["ci_low", "ci_high"]].astype(float)
+        )
     stars = [round(text.xy[1]) for text in axes.texts if text.get_text() == "*"]
     assert stars == np.flatnonzero(rows["tie"]).tolist() == [0, 1]
     with pytest.raises(ValueError, match="expected the rows of one model, got those of a, b"):

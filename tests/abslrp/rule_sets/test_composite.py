@@ -52,7 +52,7 @@ def test_contrasts(contrast):
 
 @pytest.mark.parametrize("rules", ["epsilon", "alpha2beta1", "cLRP"])
 def test_other_rule_sets_with_merged_norms(rules):
-    model = networks.make("basic", eps=0.0)
+    model = networks.make("basic", eps=1e-30)
     x, y, start = networks.images()
     composite = AbsLRP(rules=rules, canonizers=[SequentialMergeBatchNorm()])
     with Contrastive(model, composite) as attributor:
@@ -61,7 +61,7 @@ def test_other_rule_sets_with_merged_norms(rules):
 
 
 def test_merged_norms_are_those_of_the_merged_network():
-    model = networks.make("bottleneck", eps=0.0)
+    model = networks.make("bottleneck", eps=1e-30)
     x, y, start = networks.images()
     with Gradient(model, AbsLRP(canonizers=[ResNetCanonizer()])) as attributor:
         given = attributor(x.clone(), start)[1]

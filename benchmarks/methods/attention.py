@@ -1,0 +1,177 @@
+"""Methods that read attention matrices: last-layer attention, rollout, TIBAV.
+
+The class token's row is the row that the model's head reads: the rows of the last attention whose
+gradient is not zero. With class token pooling that is the class token's alone, also where there
+are registers beside it; with average pooling it is those of all tokens that are averaged, and
+their mean is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from abslrp import propagation
+from benchmarks.methods.attention_maps import Attentions, attend, by_heads, tokens_of
+from benchmarks.methods.copies import working_copy
+from benchmarks.methods.registry import explain_chunks, method
+from gae_metric._chunks import selected
+
+SOURCE = "benchmarks"
+
+#: From the model, a chunk, its targets, its attention matrices (B, h, T, T) block by block and
+#: their gradients, to values (B, T, T).
+Combine = Callable[[nn.Module, Tensor, Tensor, list[Tensor], list[Tensor]], Tensor]
+
+
+@method(
+    "LLAttention",
+    family="vit",
+    source=SOURCE,
+    citation="Chefer et al., CVPR 2021 (raw attention of the last block, mean over heads)",
+    paper=("vit",),
+)
+def last_layer_attention(
+    model: nn.Module,
+    inputs: Any,
+    targets: Any,
+    *,
+    grid: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Attention of the class token in the last block, the same for every target."""
+
+    def last(
+        model: nn.Module, x: Tensor, target: Tensor, maps: list[Tensor], gradients: list[Tensor]
+    ) -> Tensor:
+        return maps[-1].mean(1)
+
+    return _token_maps(model, inputs, targets, batch_size, grid, last)
+
+
+@method(
+    "Rollout",
+    family="vit",
+    source=SOURCE,
+    citation="Abnar and Zuidema, ACL 2020, as eq. 6 has it (rows not renormalised)",
+    paper=("vit",),
+)
+def rollout(
+    model: nn.Module,
+    inputs: Any,
+    targets: Any,
+    *,
+    grid: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Product over blocks of I + E_h A (eq. 6), the same for every target."""
+
+    def product(
+        model: nn.Module, x: Tensor, target: Tensor, maps: list[Tensor], gradients: list[Tensor]
+    ) -> Tensor:
+        return _product([one.mean(1) for one in maps])
+
+    return _token_maps(model, inputs, targets, batch_size, grid, product)
+
+
+@method(
+    "TIBAV",
+    family="vit",
+    source=SOURCE,
+    citation="Chefer et al., CVPR 2021, eq. 7 (relevance of attention by LRP-alpha1beta0)",
+    paper=("vit",),
+)
+def tibav(
+    model: nn.Module,
+    inputs: Any,
+    targets: Any,
+    *,
+    rules: str = "alpha1beta0",
+    grid: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Product over blocks of I + E_h (grad A * R^A)^+ (eq. 7).
+
+    R^A is the relevance that :mod:`abslrp`'s rule set ``rules`` gives the attention matrices,
+    from 1 at the target: with ``alpha1beta0``, that of Chefer et al.'s eq. 5 to 11 with
+    relevance of a product of activations split in halves, and of a sum in proportion.
+    """
+
+    def product(
+        model: nn.Module, x: Tensor, target: Tensor, maps: list[Tensor], gradients: list[Tensor]
+    ) -> Tensor:
+        relevances = attention_relevance(model, x, target, rules)
+        return _product(
+            [(g * r).clamp(min=0).mean(1) for g, r in zip(gradients, relevances, strict=True)]
+        )
+
+    return _token_maps(model, inputs, targets, batch_size, grid, product)
+
+
+def attention_relevance(model: nn.Module, x: Tensor, target: Tensor, rules: str) -> list[Tensor]:
+    """Return the relevance of the attention matrices, block by block: (B, h, T, T)."""
+    leaf = x.detach().clone().requires_grad_()
+    with (
+        torch.enable_grad(),
+        propagation(rules, None, inputs=[leaf]),
+        Attentions() as found,
+    ):
+        logits = model(leaf.clone())
+    start = F.one_hot(target, logits.shape[1]).to(logits)
+    relevances = torch.autograd.grad(logits, found.maps, start)
+    return [by_heads(one, len(x)) for one in relevances]
+
+
+def _product(blocks: list[Tensor]) -> Tensor:
+    """Return the product of ``I + A``, the last block leftmost."""
+    result = torch.eye(blocks[0].shape[-1]).to(blocks[0]).expand_as(blocks[0])
+    for block in blocks:
+        result = result + block @ result
+    return result
+
+
+def _token_maps(
+    model: nn.Module,
+    inputs: Any,
+    targets: Any,
+    batch_size: int | None,
+    grid: tuple[int, int] | None,
+    combine: Combine,
+) -> Any:
+    """Return the row that the head reads, as a map (B, 1, H, W), upsampled bilinearly."""
+
+    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        copied = working_copy(model).eval()
+
+        def explain(chunk: Tensor, target: Tensor) -> Tensor:
+            logits, found = attend(copied, chunk)
+            size = (chunk.shape[2], chunk.shape[3])
+            tokens = tokens_of(found, size, len(chunk), grid)
+            score = selected(logits, target).sum()
+            gradients = torch.autograd.grad(score, found.maps)
+            maps = [by_heads(one.detach(), len(chunk)) for one in found.maps]
+            slopes = [by_heads(one, len(chunk)) for one in gradients]
+            read = _rows_read(slopes[-1])
+            rows = combine(copied, chunk, target, maps, slopes)
+            row = (read[:, :, None] * rows).sum(1) / read.sum(1, keepdim=True)
+            return F.interpolate(
+                tokens.to_map(row), size=size, mode="bilinear", align_corners=False
+            )
+
+        return explain
+
+    return explain_chunks(model, inputs, targets, batch_size, prepare)
+
+
+def _rows_read(gradient: Tensor) -> Tensor:
+    """Return 1 for each token whose attention the head reads, (B, T); the first if none."""
+    read = (gradient != 0).any(-1).any(1)
+    read[:, 0] |= ~read.any(1)
+    return read.to(gradient.dtype)

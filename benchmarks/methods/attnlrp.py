@@ -1,0 +1,145 @@
+"""AttnLRP with the rules of LXT (package ``lxt``), for any vision transformer.
+
+LXT replaces methods of classes, for the whole process, and knows torchvision's ViT and some
+language models. Here its rules are applied to the intercepted torch functions instead: no class is
+changed, and the model may be any.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from abslrp.calls import opened
+from abslrp.rules.attention import scaled_dot_product_attention
+from benchmarks.methods.copies import base_name, out_of_place, working_copy
+from benchmarks.methods.registry import InapplicableError, explain_chunks, method
+from gae_metric._chunks import selected
+
+ACTIVATIONS = frozenset({"gelu", "relu", "silu", "tanh", "sigmoid", "mish", "hardswish", "elu"})
+PRODUCTS = frozenset({"matmul", "bmm", "mm", "mul", "einsum"})
+
+
+@method(
+    "AttnLRP",
+    family="vit",
+    source="LXT",
+    citation="Achtibat et al., ICML 2024 (epsilon -> 0; LXT's example tunes Zennit's gamma, too)",
+)
+def attnlrp(
+    model: nn.Module,
+    inputs: Any,
+    targets: Any,
+    *,
+    attention: Literal["attnlrp", "cp"] = "attnlrp",
+    batch_size: int | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Input times gradient, the gradient modified by LXT's rules.
+
+    Activation functions have the identity rule, layer norm's deviation is a constant, products of
+    activations give half to each. ``attention="cp"`` is CP-LRP inside attention, as LXT's map for
+    torchvision's ViT has it: no relevance through queries and keys.
+    """
+    rules = lxt_rules()
+    if attention not in ("attnlrp", "cp"):
+        raise ValueError(f"attention: expected 'attnlrp' or 'cp', got {attention!r}")
+
+    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        copied = working_copy(model).eval()
+
+        def explain(chunk: Tensor, target: Tensor) -> Tensor:
+            leaf = chunk.detach().clone().requires_grad_()
+            with torch.enable_grad():
+                with _Rules(rules, attention) as applied:
+                    logits = copied(leaf.clone())
+                if not applied.attends:
+                    raise InapplicableError("the model has no attention")
+                (gradient,) = torch.autograd.grad(selected(logits, target).sum(), leaf)
+            return gradient * chunk
+
+        return explain
+
+    return explain_chunks(model, inputs, targets, batch_size, prepare)
+
+
+class _Rules(TorchFunctionMode):
+    """Applies LXT's rules to the calls of a forward pass."""
+
+    def __init__(self, rules: Any, attention: str) -> None:
+        super().__init__()
+        self.rules = rules
+        self.attention = attention
+        self.attends = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        func, args, kwargs = out_of_place(func, args, kwargs or {})
+        active = [one for one in args if isinstance(one, Tensor) and one.requires_grad]
+        if func is F.scaled_dot_product_attention:
+            with self:  # written out, so that each product and the softmax have their rule
+                return scaled_dot_product_attention(*args, **kwargs)
+        if func is F.multi_head_attention_forward:
+            body = opened(func)
+            assert body is not None  # a Python function of torch
+            with self:
+                return body(*args, **kwargs)
+        name = base_name(func)
+        if not active:
+            return func(*args, **kwargs)
+        if name in ACTIVATIONS:
+            return self.rules.identity_rule_implicit(
+                lambda x: func(x, *args[1:], **kwargs), args[0]
+            )
+        if name == "layer_norm":
+            return self._layer_norm(*args, **kwargs)
+        if name == "softmax" and args[0].ndim > 2:
+            self.attends = True
+            result = func(*args, **kwargs)
+            return self.rules.stop_gradient(result) if self.attention == "cp" else result
+        if name in PRODUCTS and len(active) > 1:
+            return self.rules.divide_gradient(func(*args, **kwargs), 2)
+        return func(*args, **kwargs)
+
+    def _layer_norm(
+        self,
+        input: Tensor,
+        normalized_shape: Sequence[int],
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """Layer norm whose deviation has no gradient."""
+        axes = tuple(range(-len(normalized_shape), 0))
+        centred = input - input.mean(axes, keepdim=True)
+        deviation = (centred.square().mean(axes, keepdim=True) + eps).sqrt()
+        output: Tensor = centred / self.rules.stop_gradient(deviation)
+        output = output if weight is None else output * weight
+        return output if bias is None else output + bias
+
+
+@functools.cache
+def lxt_rules() -> Any:
+    """Return LXT's module of rules.
+
+    It is loaded by itself: its package imports every language model that it patches, and fails
+    where transformers has moved one.
+    """
+    found = importlib.util.find_spec("lxt")
+    folder = (
+        found.submodule_search_locations[0] if found and found.submodule_search_locations else ""
+    )
+    file = Path(folder, "efficient", "rules.py")
+    spec = importlib.util.spec_from_file_location("benchmarks_lxt_rules", file)
+    if found is None or not file.is_file() or spec is None or spec.loader is None:
+        raise InapplicableError("the package lxt (2.0 or later) is not installed")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,241 @@
+"""Working copies of models, on which libraries may place hooks and overwrite what they like.
+
+A copy shares its weights with the original, frozen, and nothing else: what a library leaves on it
+never reaches the original. Libraries that hook modules see in it what they need to see:
+operations that overwrite their input do not (:class:`OutOfPlace`), and each call of an activation
+function or pooling is a module of its own, also where the model calls a function or one module
+several times (:class:`Unrolled`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from abslrp.calls import writes
+from abslrp.registry import is_inplace
+from benchmarks.methods.registry import InapplicableError
+
+__all__ = [
+    "Calls",
+    "OutOfPlace",
+    "Unrolled",
+    "base_name",
+    "check_same",
+    "is_active",
+    "out_of_place",
+    "running_modules",
+    "working_copy",
+]
+
+
+def working_copy(model: nn.Module) -> nn.Module:
+    """Copy a model's modules, sharing the values of parameters and buffers, all frozen.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))
+    >>> copied = working_copy(model)
+    >>> copied[0].weight is model[0].weight
+    False
+    >>> copied[0].weight.data_ptr() == model[0].weight.data_ptr()
+    True
+    >>> copied[1].inplace, copied[0].weight.requires_grad
+    (False, False)
+    """
+    memo: dict[int, Any] = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
+        for parameter in model.parameters()
+    }
+    # New tensors on the same memory: a library that replaces a buffer's data replaces the copy's.
+    memo.update((id(buffer), buffer.detach()) for buffer in model.buffers())
+    copied = copy.deepcopy(model, memo)
+    for module in copied.modules():
+        if getattr(module, "inplace", None) is True:
+            module.inplace = False  # type: ignore[assignment]
+    return copied
+
+
+def out_of_place(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Return a call that computes the same and leaves its input as it is, where torch has one."""
+    named = dict(kwargs)
+    first = args[0] if args else None
+    if not isinstance(first, Tensor) or not first.requires_grad or not writes(func, args, kwargs):
+        return func, args, named
+    if not is_inplace(func):  # F.relu(x, inplace=True)
+        if "inplace" in named:
+            named["inplace"] = False
+            return func, args, named
+        place = func.__code__.co_varnames.index("inplace")
+        return func, (*args[:place], False, *args[place + 1 :]), named
+    name = func.__name__
+    plain = f"__{name[3:]}" if name.startswith("__i") else name[:-1]
+    for owner in (torch.Tensor, torch, F):
+        counterpart = getattr(owner, plain, None)
+        if callable(counterpart):
+            return counterpart, args, named
+    return func, args, named
+
+
+def base_name(func: Callable[..., Any]) -> str:
+    """Return what an operation is called in all of its spellings: ``add`` for ``x += y``."""
+    name = getattr(func, "__name__", "")
+    if name.startswith("__"):
+        name = name.strip("_")
+        stem = name[1:]
+        return stem if name[:1] in ("i", "r") and hasattr(torch, stem) else name
+    return name.rstrip("_")
+
+
+class Calls(TorchFunctionMode):
+    """Lets ``handle(func, args, kwargs)`` stand for every call, none of which overwrites."""
+
+    def __init__(self, handle: Callable[..., Any] | None = None) -> None:
+        super().__init__()
+        self.handle = handle
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        func, args, kwargs = out_of_place(func, args, kwargs or {})
+        return func(*args, **kwargs) if self.handle is None else self.handle(func, args, kwargs)
+
+
+class OutOfPlace(nn.Module):
+    """A working copy in which nothing overwrites an activation.
+
+    Parameters
+    ----------
+    model
+        The original.
+    x
+        One sample; the copy must give what the original gives.
+
+    Raises
+    ------
+    InapplicableError
+        If it does not: the model relies on something being overwritten.
+    """
+
+    def __init__(self, model: nn.Module, x: Tensor) -> None:
+        super().__init__()
+        self.model = working_copy(model)
+        self.eval()
+        check_same(model, self, x)
+
+    def forward(self, x: Tensor) -> Any:
+        """Run the copy."""
+        with Calls():
+            return self.model(x.clone())
+
+
+def check_same(model: nn.Module, copied: nn.Module, x: Tensor) -> None:
+    """Refuse a copy whose output is another."""
+    with torch.no_grad():
+        expected = model(x.clone())
+    with torch.enable_grad():  # constants may be overwritten, activations may not
+        got = copied(x.clone().requires_grad_())
+    if not torch.allclose(expected, got.detach(), rtol=1e-4, atol=1e-5):
+        raise InapplicableError("the model's output changes where nothing is overwritten in place")
+
+
+Build = Callable[[tuple[Any, ...], Mapping[str, Any]], nn.Module]
+"""From a call's arguments, the input left out, to the module that stands for the call."""
+
+
+class Unrolled(nn.Module):
+    """A model whose calls of some functions are modules, one for each call.
+
+    Its only submodules are those, in order of the calls; the working copy that they are called
+    from is :attr:`inner`.
+
+    Parameters
+    ----------
+    model
+        The original.
+    x
+        One sample, which the model is run on to see its calls.
+    builders
+        What to make of a call, by the function's :func:`base_name`.
+    watch
+        Called with every other call that has an active argument: ``watch(name, args)``.
+
+    Raises
+    ------
+    InapplicableError
+        As :class:`OutOfPlace` does, or as ``watch`` does.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        builders: Mapping[str, Build],
+        watch: Callable[[str, tuple[Any, ...]], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.calls = nn.ModuleList()
+        # Not registered, so that hooks on activations are placed on the calls alone.
+        self._inner = [working_copy(model).eval()]
+        self._builders = builders
+        self._watch = watch
+        self._learning = True
+        self._position = 0
+        check_same(model, self, x)
+        self._learning = False
+        self._watch = None
+
+    @property
+    def inner(self) -> nn.Module:
+        """The working copy."""
+        return self._inner[0]
+
+    def forward(self, x: Tensor) -> Any:
+        """Run the copy, its calls going to the modules."""
+        self._position = 0
+        with Calls(self._handle):
+            return self.inner(x.clone())
+
+    def _handle(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name = base_name(func)
+        if name not in self._builders or not (args and is_active(args[0])):
+            if self._watch is not None and any(is_active(one) for one in args):
+                self._watch(name, args)
+            return func(*args, **kwargs)
+        if self._learning:
+            self.calls.append(self._builders[name](args[1:], kwargs).eval())
+        self._position += 1
+        return self.calls[self._position - 1](args[0])
+
+
+def is_active(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+@contextmanager
+def running_modules(model: nn.Module) -> Iterator[list[nn.Module]]:
+    """Keep the stack of modules that are running, outermost first."""
+    stack: list[nn.Module] = []
+
+    def push(module: nn.Module, args: Any) -> None:
+        stack.append(module)
+
+    def pop(module: nn.Module, args: Any, output: Any) -> None:
+        stack.pop()
+
+    handles = []
+    for module in model.modules():
+        handles.append(module.register_forward_pre_hook(push))
+        handles.append(module.register_forward_hook(pop))
+    try:
+        yield stack
+    finally:
+        for handle in handles:
+            handle.remove()

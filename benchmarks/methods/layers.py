@@ -1,0 +1,218 @@
+"""The layer that class activation maps weigh, found without knowing a model class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.methods.attention_maps import Attentions, Tokens, tokens_of
+from benchmarks.methods.copies import OutOfPlace
+from benchmarks.methods.registry import InapplicableError
+from gae_metric._names import nearest
+from gae_metric.errors import InputError
+from gae_metric.gradcam import NotApplicableError, find_feature_map
+
+__all__ = ["CamLayer", "cam_layer", "name_of_layer"]
+
+
+@dataclass(frozen=True)
+class CamLayer:
+    """A module whose output is weighed, and what that output is."""
+
+    #: Dotted name in the model.
+    name: str
+    #: ``"map"`` for (B, K, h, w), ``"last"`` for (B, h, w, K), ``"tokens"`` for (B, T, K).
+    kind: Literal["map", "last", "tokens"]
+    #: Of the tokens.
+    tokens: Tokens | None = None
+
+    def features(self, output: Tensor) -> Tensor:
+        """Return an output as (B, K, h, w); what pytorch-grad-cam calls ``reshape_transform``."""
+        if self.tokens is not None:
+            return self.tokens.features(output)
+        return output.permute(0, 3, 1, 2) if self.kind == "last" else output
+
+
+@dataclass
+class _Run:
+    """What one forward pass showed: modules in the order they ended, and the last attention."""
+
+    outputs: list[tuple[str, Tensor]]
+    attentions: Attentions
+    #: First inputs of the modules that ran when the last attention was computed, innermost last.
+    inputs: list[Any]
+    #: Number of outputs by then.
+    before: int
+
+
+def name_of_layer(model: nn.Module, layer: nn.Module | str) -> str:
+    """Return the name of a module of the model; InputError if it is none of its."""
+    named: dict[str, nn.Module] = dict(model.named_modules())
+    if isinstance(layer, str):
+        if layer not in named:
+            raise InputError(f"layer: the model has no module {layer!r}; {nearest(layer, named)}")
+        return layer
+    for name, module in named.items():
+        if module is layer:
+            return name
+    raise InputError(f"layer: {type(layer).__name__} is not a module of the model")
+
+
+def cam_layer(
+    copied: OutOfPlace,
+    x: Tensor,
+    layer: str | None = None,
+    grid: tuple[int, int] | None = None,
+) -> CamLayer:
+    """Find the layer for class activation maps, or look at the one that is given.
+
+    A CNN's is the module that makes the last feature map before pooling
+    (:func:`gae_metric.gradcam.find_feature_map`), or, where a function makes it, the module
+    before. Where that map is of class scores whose means are the logits (SqueezeNet), what the
+    last convolution reads is taken: on the scores all CAM methods are one.
+
+    A vision transformer's is what the last attention reads (the last block's first norm in timm and
+    torchvision), as pytorch-grad-cam's documentation recommends: nothing but the class token of a
+    later layer reaches the logits.
+
+    Parameters
+    ----------
+    copied
+        A working copy of the model.
+    x
+        One sample.
+    layer
+        Name of a module of the model.
+    grid
+        Rows and columns of the tokens; found by default.
+
+    Raises
+    ------
+    InapplicableError
+        If no layer is found.
+    InputError
+        If the given layer's output is neither a feature map nor tokens.
+    """
+    model = copied.model
+    if layer is None:
+        found = _feature_layer(copied, x)
+        if found is not None:
+            return found
+    run = _run(copied, x)
+    image = (x.shape[2], x.shape[3])
+    if layer is not None:
+        outputs = [output for name, output in run.outputs if name == layer]
+        if outputs and outputs[-1].ndim == 4:
+            return CamLayer(layer, "map")
+        if not outputs or outputs[-1].ndim != 3:
+            got = tuple(outputs[-1].shape) if outputs else "none"
+            raise InputError(f"layer: expected an output (B, K, h, w) or (B, T, K), got {got}")
+        count = outputs[-1].shape[1]
+        if not run.attentions.maps:
+            run.attentions.maps = [x.new_empty(1, 1, count, count)]
+        tokens = tokens_of(run.attentions, image, 1, grid)
+        if tokens.count != count:
+            raise InputError(f"layer: its output has {count} tokens, attention {tokens.count}")
+        return CamLayer(layer, "tokens", tokens)
+    try:
+        tokens = tokens_of(run.attentions, image, 1, grid)
+    except InapplicableError as error:
+        raise InapplicableError(
+            f"no feature map of the model is pooled, and {error.reason}; give layer="
+        ) from error
+    name = _read_by_attention(model, run, tokens)
+    return CamLayer(name, "tokens", tokens)
+
+
+def _feature_layer(copied: OutOfPlace, x: Tensor) -> CamLayer | None:
+    """Return the layer of a CNN, None if the model is none."""
+    outputs: list[tuple[str, Tensor]] = []
+    read: list[Tensor] = []  # by convolutions
+    handles = []
+    for name, module in copied.model.named_modules():
+        if name:
+            handles.append(module.register_forward_hook(_keep(name, outputs)))
+        if isinstance(module, nn.Conv2d):
+            handles.append(module.register_forward_pre_hook(lambda _, args: read.append(args[0])))
+    try:
+        with torch.enable_grad():
+            found = find_feature_map(copied, x.detach().clone().requires_grad_())
+    except NotApplicableError:
+        return None
+    finally:
+        for handle in handles:
+            handle.remove()
+    kind: Literal["map", "last"] = "map" if found.positions == (2, 3) else "last"
+    values = found.values
+    if kind == "map" and read and _is_class_map(values, found.output):
+        values = read[-1]
+    same = [name for name, output in outputs if output is values]
+    if same:
+        return CamLayer(same[-1], kind)
+    shaped = [name for name, output in outputs if output.shape == values.shape]
+    if not shaped:
+        raise InapplicableError("no module makes the last feature map; give layer=")
+    return CamLayer(shaped[-1], kind)
+
+
+def _is_class_map(values: Tensor, logits: Tensor) -> bool:
+    """Whether a map's means are the logits: class scores by position, the target's alone counts."""
+    if logits.ndim != 2 or values.shape[1] != logits.shape[1]:
+        return False
+    return torch.allclose(values.mean((2, 3)), logits, rtol=1e-4, atol=1e-5)
+
+
+def _run(copied: OutOfPlace, x: Tensor) -> _Run:
+    """Run the model, noting its modules' outputs and what ran at the last attention."""
+    outputs: list[tuple[str, Tensor]] = []
+    stack: list[Any] = []
+    result = _Run(outputs, Attentions(), [], 0)
+
+    def push(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        stack.append(args[0] if args else next(iter(kwargs.values()), None))
+
+    def pop(module: nn.Module, args: Any, output: Any) -> None:
+        stack.pop()
+
+    def attended() -> None:
+        result.inputs, result.before = list(stack), len(outputs)
+
+    result.attentions.called = attended
+    handles = []
+    for name, module in copied.model.named_modules():
+        handles.append(module.register_forward_pre_hook(push, with_kwargs=True))
+        handles.append(module.register_forward_hook(pop))
+        handles.append(module.register_forward_hook(_keep(name, outputs)))
+    try:
+        with torch.enable_grad(), result.attentions:
+            copied(x.detach().clone().requires_grad_())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return result
+
+
+def _keep(name: str, outputs: list[tuple[str, Tensor]]) -> Any:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            outputs.append((name, output))
+
+    return hook
+
+
+def _read_by_attention(model: nn.Module, run: _Run, tokens: Tokens) -> str:
+    """Return the module that made the tokens which the last attention read."""
+    before = run.outputs[: run.before]
+    for read in reversed(run.inputs):
+        if not (isinstance(read, Tensor) and read.ndim == 3 and read.shape[1] == tokens.count):
+            continue
+        for name, output in reversed(before):
+            if output is read and name:
+                return name
+    for name, output in reversed(before):
+        if output.ndim == 3 and output.shape[1] == tokens.count and name:
+            return name
+    raise InapplicableError("no module makes the tokens that attention reads; give layer=")

@@ -1,0 +1,235 @@
+"""The registry of attribution methods: what each is, where it comes from, what it can explain."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from abslrp.explain import IGNORED
+from gae_metric._chunks import as_input, as_targets, like
+from gae_metric._names import lookup
+from gae_metric.errors import InputError
+from gae_metric.explainers import ExplainFunc
+from gae_metric.gradcam import NotApplicableError
+
+__all__ = ["METHODS", "Family", "InapplicableError", "Method", "explain_chunks", "find", "method"]
+
+Family: TypeAlias = Literal["cnn", "vit", "any"]
+
+#: What has to be installed for a source.
+_PACKAGES = {
+    "Captum": "captum",
+    "pytorch-grad-cam": "pytorch_grad_cam",
+    "Zennit": "zennit",
+    "LXT": "lxt",
+}
+#: Keywords of every method, which are no options of it.
+_COMMON = frozenset({"model", "inputs", "targets", "batch_size", "kwargs"})
+
+
+class InapplicableError(NotApplicableError):
+    """A model has not what a method needs; ``reason`` says what is missing."""
+
+    def __init__(self, reason: str) -> None:
+        ValueError.__init__(self, reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the registry; called, it is an explanation function.
+
+    Attributes
+    ----------
+    name
+        As tables and ``--methods`` write it.
+    family
+        Models it can explain: ``"cnn"``, ``"vit"`` or ``"any"``.
+    source
+        Library whose code computes the maps.
+    citation
+        The method's paper, and where its defaults come from.
+    function
+        ``f(model, inputs, targets, *, batch_size=None, **kwargs)``.
+    paper
+        Families of models in whose tables the paper lists it; empty where it does not.
+    paper_name
+        How the paper's tables write it.
+    """
+
+    name: str
+    family: Family
+    source: str
+    citation: str
+    function: ExplainFunc
+    paper: tuple[str, ...] = ()
+    paper_name: str = ""
+
+    accepts_tensors = True
+
+    @property
+    def installed(self) -> bool:
+        """Whether the library that it comes from is installed."""
+        package = _PACKAGES.get(self.source)
+        return package is None or importlib.util.find_spec(package) is not None
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The method's options and their defaults."""
+        return {
+            name: parameter.default
+            for name, parameter in inspect.signature(self.function).parameters.items()
+            if name not in _COMMON
+        }
+
+    def __call__(self, model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
+        """Return one map per input, as every explanation function does."""
+        if not self.installed:
+            raise InapplicableError(
+                f"{self.source} is not installed: pip install 'gae-metric[benchmarks]'"
+            )
+        self._refuse_typos(kwargs)
+        return self.function(model, inputs, targets, **kwargs)
+
+    def bind(self, **options: Any) -> ExplainFunc:
+        """Return the explanation function with options of its own.
+
+        Raises
+        ------
+        InputError
+            If the method has no such option (the message gives the nearest).
+        """
+        known = set(self.defaults) | {"batch_size"}
+        for name in sorted(set(options) - known):
+            raise InputError(f"{self.name}: no option {name!r}; {_nearest(name, known)}")
+        bound: Any = functools.partial(self, **options)
+        bound.accepts_tensors = True
+        return bound  # type: ignore[no-any-return]
+
+    def _refuse_typos(self, kwargs: Mapping[str, Any]) -> None:
+        """Refuse a near miss of an option: Quantus's callers pass keywords of other explainers."""
+        known = set(self.defaults) | {"batch_size"}
+        for name in sorted(set(kwargs) - known - IGNORED):
+            if close := difflib.get_close_matches(name, known, 1, 0.8):
+                raise InputError(f"{self.name}: no option {name!r}; did you mean {close[0]!r}?")
+
+
+METHODS: dict[str, Method] = {}
+"""Every method by its name; once the package is imported, in the order of the paper's tables."""
+
+
+def method(
+    name: str,
+    *,
+    family: Family,
+    source: str,
+    citation: str,
+    paper: tuple[str, ...] = (),
+    paper_name: str | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated explanation function.
+
+    Parameters
+    ----------
+    name, family, source, citation, paper
+        See :class:`Method`.
+    paper_name
+        By default the name.
+
+    Raises
+    ------
+    ValueError
+        If there is a method of that name already, whatever the case of its letters.
+
+    Examples
+    --------
+    >>> from benchmarks.methods import method
+    >>> method("absLRP", family="any", source="", citation="")(lambda model, x, y: x)
+    Traceback (most recent call last):
+        ...
+    ValueError: name: there is a method 'absLRP' already
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        for known in METHODS:
+            if known.lower() == name.lower():
+                raise ValueError(f"name: there is a method {known!r} already")
+        METHODS[name] = Method(name, family, source, citation, function, paper, paper_name or name)
+        function.accepts_tensors = True  # type: ignore[attr-defined]
+        return function
+
+    return register
+
+
+def find(name: str) -> Method:
+    """Look up a method by its name or the paper's, in any case of letters.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none; the message gives the nearest name.
+
+    Examples
+    --------
+    >>> from benchmarks.methods import find
+    >>> find("input*gradient").name
+    'InputXGradient'
+    """
+    for one in METHODS.values():
+        if name.strip().lower() == one.paper_name.lower():
+            return one
+    return lookup("methods", name, METHODS)[1]
+
+
+def explain_chunks(
+    model: nn.Module,
+    inputs: Any,
+    targets: Any,
+    batch_size: int | None,
+    prepare: Callable[[Tensor], Callable[[Tensor, Tensor], Tensor]],
+    default: int = 16,
+) -> Any:
+    """Check arguments, explain chunk by chunk, and return what the caller gave.
+
+    Parameters
+    ----------
+    model, inputs, targets
+        As every explanation function takes them.
+    batch_size
+        Samples per chunk; ``default`` if None.
+    prepare
+        Called once with the first sample (1, C, H, W); returns the function from a chunk and its
+        targets to maps.
+    default
+        See ``batch_size``.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if model.training:
+        raise ValueError("model: expected evaluation mode, got training mode; call model.eval()")
+    step = default if batch_size is None else int(batch_size)
+    if step < 1:
+        raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
+    x = as_input(model, inputs)
+    target = as_targets(targets, len(x)).to(x.device)
+    with torch.inference_mode(False):
+        x = x.detach().clone()
+        explain = prepare(x[:1])
+        maps = [
+            explain(x[i : i + step], target[i : i + step]).detach() for i in range(0, len(x), step)
+        ]
+    return like(torch.cat(maps), inputs)
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"{guess}Options: {', '.join(sorted(known))}"

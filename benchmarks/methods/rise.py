@@ -1,0 +1,95 @@
+"""RISE (Petsiuk et al. 2018); neither Captum, pytorch-grad-cam nor Zennit has it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.methods.registry import explain_chunks, method
+
+
+@method(
+    "RISE",
+    family="any",
+    source="benchmarks",
+    citation="Petsiuk et al., BMVC 2018 (4000 masks of 7x7 cells, half of them kept)",
+)
+def rise(
+    model: nn.Module,
+    inputs: Any,
+    targets: Any,
+    *,
+    n_masks: int = 4000,
+    cells: int = 7,
+    keep: float = 0.5,
+    seed: int = 0,
+    batch_size: int | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Mean of random masks weighted by the target's probability on the masked input, (B, 1, H, W).
+
+    The same masks serve every sample, so that maps depend on (sample, seed) alone. Cost:
+    ``n_masks`` forward passes of each sample, ``batch_size`` (default 64) at a time.
+    """
+    if n_masks < 1 or cells < 1:
+        raise ValueError(
+            f"n_masks, cells: expected positive integers, got {n_masks!r} and {cells!r}"
+        )
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep: expected a share in (0, 1], got {keep!r}")
+    step = 64 if batch_size is None else batch_size
+
+    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        def explain(chunk: Tensor, target: Tensor) -> Tensor:
+            total = torch.zeros(len(chunk), 1, *chunk.shape[2:], dtype=torch.float64)
+            size = (chunk.shape[2], chunk.shape[3])
+            with torch.no_grad():
+                for some in _batches(random_masks(n_masks, size, cells, keep, seed), step):
+                    mask = some.to(chunk)
+                    for i, one in enumerate(chunk):
+                        scores = model(one * mask).softmax(1)[:, target[i]].double()
+                        total[i] += (scores[:, None, None, None] * mask.double()).sum(0).cpu()
+            return (total / (n_masks * keep)).to(chunk)
+
+        return explain
+
+    # One chunk: every mask is drawn once, and no model call sees more than ``step`` images.
+    return explain_chunks(model, inputs, targets, None, prepare, default=1 << 30)
+
+
+def random_masks(
+    n: int, size: tuple[int, int], cells: int, keep: float, seed: int
+) -> Iterator[Tensor]:
+    """Draw RISE's masks (1, H, W) in [0, 1]: coarse cells, upsampled and randomly shifted.
+
+    Examples
+    --------
+    >>> masks = torch.stack(list(random_masks(200, (16, 24), cells=4, keep=0.5, seed=0)))
+    >>> masks.shape, round(float(masks.mean()), 1)
+    (torch.Size([200, 1, 16, 24]), 0.5)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    height, width = (math.ceil(side / cells) for side in size)
+    for _ in range(n):
+        coarse = (torch.rand(1, 1, cells, cells, generator=generator) < keep).float()
+        up = F.interpolate(
+            coarse,
+            size=((cells + 1) * height, (cells + 1) * width),
+            mode="bilinear",
+            align_corners=False,
+        )
+        top = int(torch.randint(0, height, (), generator=generator))
+        left = int(torch.randint(0, width, (), generator=generator))
+        yield up[0, :, top : top + size[0], left : left + size[1]]
+
+
+def _batches(masks: Iterator[Tensor], step: int) -> Iterator[Tensor]:
+    """Stack masks, ``step`` at a time."""
+    while some := list(itertools.islice(masks, step)):
+        yield torch.stack(some)

@@ -1,0 +1,184 @@
+"""Models by name, each with its own preprocessing.
+
+=========================== =====================================================================
+name                        model
+=========================== =====================================================================
+``timm:NAME``               any classifier of timm, with the tag of its weights or without
+``torchvision:NAME``        any classifier of torchvision, likewise
+``digits:vgg|resnet|vit``   the networks that ship with :mod:`gae_metric`
+``paper:vgg16``, ...        the paper's five, see :data:`PAPER`
+``shared:squeezenet``, ...  weights of the folder ``shared`` beside the repository, or of the folder
+                            that the environment variable ``GAE_SHARED`` names, see :data:`SHARED`
+=========================== =====================================================================
+
+Weights are timm's or torchvision's published ones, or a local safetensors file (``weights``).
+
+>>> load("digits:vit").model.num_classes
+10
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.methods.attention_maps import Attentions, tokens_of
+from benchmarks.methods.registry import InapplicableError
+from gae_metric._names import lookup
+from gae_metric.errors import InputError
+from gae_metric.models import LoadedModel, load_model
+from gae_metric.preprocessing import Preprocessing, torchvision_crop
+from gae_metric.weights import load_weights
+
+__all__ = ["PAPER", "SHARED", "family", "load", "shared_folder"]
+
+PAPER: dict[str, str] = {
+    "vgg16": "timm:vgg16.tv_in1k",
+    "resnet50": "timm:resnet50.tv_in1k",
+    "vit_base_patch16_224": "timm:vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    "vit_base_patch16_384": "timm:vit_base_patch16_384.augreg_in21k_ft_in1k",
+    "vit_base_patch32_224": "timm:vit_base_patch32_224.augreg_in21k_ft_in1k",
+}
+"""The paper's models by the names of its tables.
+
+Its text does not say which weights: torchvision's first ImageNet weights for the CNNs and timm's
+defaults for the vision transformers are taken.
+"""
+
+SHARED: dict[str, Callable[[Path], LoadedModel]] = {}
+"""Models of the shared folder, by name, from the folder of its weights."""
+
+
+def load(
+    spec: str,
+    weights: str | Path | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    size: int | None = None,
+) -> LoadedModel:
+    """Load a model by name, on the CPU, in evaluation mode, parameters frozen.
+
+    Parameters
+    ----------
+    spec
+        See the module's table.
+    weights
+        A local safetensors file, for ``timm:``, ``torchvision:`` and ``paper:``.
+    model_args
+        Keyword arguments of the model, such as ``num_classes``, for the same.
+    size
+        Side of the input in pixels; the model's own by default.
+
+    Raises
+    ------
+    InputError
+        If there is no such model (the message gives the nearest name), the weights cannot be
+        fetched or do not fit, or the shared folder is absent.
+    """
+    source, _, name = spec.partition(":")
+    kind = source.strip().lower()
+    if kind == "shared":
+        if weights is not None or model_args:
+            raise InputError(f"weights, model_args: {spec!r} has its own")
+        key, build = lookup("model (shared)", name, SHARED)
+        loaded = replace(build(shared_folder() / "models"), name=f"shared:{key}")
+    elif kind == "paper":
+        key, chosen = lookup("model (paper)", name, PAPER)
+        loaded = replace(load_model(chosen, weights, model_args), name=f"paper:{key}")
+    else:
+        loaded = load_model(spec, weights, model_args)
+    if size is not None:
+        loaded = replace(loaded, preprocessing=loaded.preprocessing.changed(size=size))
+    return loaded
+
+
+def family(model: nn.Module, x: Tensor) -> Literal["cnn", "vit"]:
+    """Return ``"vit"`` for a model with attention over one sequence of tokens, else ``"cnn"``.
+
+    Parameters
+    ----------
+    model
+        Classifier in evaluation mode.
+    x
+        One image (1, C, H, W) of a size that it takes.
+
+    Examples
+    --------
+    >>> family(load("digits:vit").model, torch.zeros(1, 3, 48, 48))
+    'vit'
+    """
+    with torch.no_grad(), Attentions() as found:
+        model(x)
+    try:
+        tokens_of(found, (x.shape[2], x.shape[3]), len(x))
+    except InapplicableError:
+        return "cnn"
+    return "vit"
+
+
+def shared_folder() -> Path:
+    """Return the folder of reference material; InputError where it is absent."""
+    given = os.environ.get("GAE_SHARED")
+    folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        raise InputError(
+            f"model (shared): there is no folder {str(folder)!r}; the environment variable "
+            "GAE_SHARED names another"
+        )
+    return folder
+
+
+def _shared(name: str) -> Callable[[Callable[[Path], LoadedModel]], Callable[[Path], LoadedModel]]:
+    """Register a model of the shared folder."""
+
+    def register(build: Callable[[Path], LoadedModel]) -> Callable[[Path], LoadedModel]:
+        SHARED[name] = build
+        return build
+
+    return register
+
+
+@_shared("squeezenet")
+def _squeezenet(folder: Path) -> LoadedModel:
+    """SqueezeNet 1.1 of torchvision, ImageNet."""
+    return load_model(
+        "torchvision:squeezenet1_1", folder / "squeezenet1_1_imagenet.fp16.safetensors"
+    )
+
+
+@_shared("mobilenet")
+def _mobilenet(folder: Path) -> LoadedModel:
+    """MobileNetV2 of torchvision, ImageNet, inputs in [-1, 1], stride-2 kernels of 4x4."""
+    from torchvision.models import mobilenet_v2
+    from torchvision.transforms._presets import ImageClassification
+
+    state = torch.random.get_rng_state()
+    try:  # initial weights are drawn from torch's global generator
+        model = mobilenet_v2()
+    finally:
+        torch.random.set_rng_state(state)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            module.kernel_size = (4, 4)
+            module.weight = nn.Parameter(module.weight.new_empty(*module.weight.shape[:2], 4, 4))
+    load_weights(model, folder / "mobilenet_v2_imagenet.fp16.safetensors")
+    crop = partial(torchvision_crop, ImageClassification(crop_size=224))
+    preprocessing = Preprocessing(crop, size=224, range=(-1.0, 1.0))
+    return LoadedModel("shared:mobilenet", model.eval().requires_grad_(False), preprocessing)
+
+
+@_shared("vit_small_dinov2")
+def _vit(folder: Path) -> LoadedModel:
+    """ViT-S/14 of timm (DINOv2), four groups of ImageNet classes."""
+    loaded = load_model(
+        "timm:vit_small_patch14_dinov2",
+        folder / "vit_small_patch14_dinov2_saliency224.fp16.safetensors",
+        {"img_size": 224, "num_classes": 4},
+    )
+    return replace(loaded, preprocessing=loaded.preprocessing.changed(size=224))

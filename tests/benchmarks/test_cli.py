@@ -1,0 +1,79 @@
+"""``python -m benchmarks methods``."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import matrix
+from benchmarks.cli import app
+from benchmarks.methods import METHODS, find
+from benchmarks.models import load
+
+
+def run(*arguments):
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(arguments))
+
+
+def test_the_matrix_is_tried(tmp_path):
+    result = run("methods", "--csv", str(tmp_path / "matrix.csv"))
+    assert result.exit_code == 0, result.output
+    for name, row in METHODS.items():
+        (line,) = [one for one in result.output.splitlines() if one.split()[:1] == [name]]
+        expected = {
+            "any": ["yes", "yes", "yes"],
+            "cnn": ["yes", "yes", "-"],
+            "vit": ["-", "-", "yes"],
+        }[row.family]
+        assert line.split()[-3:] == (expected if row.installed else ["-"] * 3)
+    table = pd.read_csv(tmp_path / "matrix.csv", keep_default_na=False)
+    assert len(table) == 3 * len(METHODS)
+    assert (table["applies"] | (table["reason"] != "")).all()
+    assert "the model has no attention" in result.output
+
+
+def test_the_matrix_as_it_is_stated(monkeypatch):
+    monkeypatch.setattr(matrix, "tried", lambda *_: pytest.fail("tried"))
+    result = run("methods", "--no-try", "--details", "--model", "digits:vit")
+    assert result.exit_code == 0, result.output
+    assert "for cnn models" in result.output
+    assert "n_steps=50" in result.output.replace("\n", "")
+
+
+def test_what_is_stated_is_what_is_tried():
+    for spec in matrix.DIGITS:
+        kind = "vit" if spec.endswith("vit") else "cnn"
+        for name in ("GradCAM", "Rollout", "DeepLIFT", "absLRP-values"):
+            cell = matrix.tried(find(name), load(spec))
+            assert cell.applies == matrix.stated(find(name), kind).applies
+            assert not cell.failed
+
+
+def test_failures_are_shown(monkeypatch):
+    def broken(model, inputs, targets, **kwargs):
+        raise RuntimeError("out of order")
+
+    monkeypatch.setitem(METHODS, "Broken", matrix.Method("Broken", "any", "here", "none", broken))
+    monkeypatch.setattr(matrix, "METHODS", {"Broken": METHODS["Broken"]})
+    result = run("methods", "--model", "digits:vgg")
+    assert result.exit_code == 1
+    assert "failed, RuntimeError: out of order" in result.output
+
+
+def test_an_unknown_model():
+    result = run("methods", "--model", "digits:vg")
+    assert result.exit_code == 2
+    assert "did you mean 'vgg'" in result.output
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys\nfrom benchmarks.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "methods" in done.stdout
