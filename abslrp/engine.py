@@ -48,7 +48,9 @@ class _Propagate(torch.autograd.Function):
         if operation.inplace:
             ctx.mark_dirty(tensors[0])
             return tensors[0]
-        return output
+        # Some versions of torch return a view of a result that nothing else holds; as a view of
+        # it the output could not be overwritten.
+        return output.data if output._is_view() and _is_new(output, tensors) else output
 
     @staticmethod
     def backward(ctx: Any, *relevance: Any) -> Any:
@@ -308,6 +310,11 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         for tensor, layout in zip(made, layouts, strict=True):
             tensor._abslrp = Record(self.options, layout)  # type: ignore[attr-defined]
         return output
+
+
+def _is_new(output: Tensor, inputs: Sequence[Tensor]) -> bool:
+    memory = output.untyped_storage().data_ptr()
+    return all(one.untyped_storage().data_ptr() != memory for one in inputs)
 
 
 def _returns_input(rule: Any, args: Any, kwargs: Any) -> bool:

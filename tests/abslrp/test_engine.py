@@ -372,3 +372,25 @@ def test_dropout_in_evaluation_is_its_input(function: Any) -> None:
             out = run(leaf, written_out)
         maps.append(torch.autograd.grad(out.sum(), leaf)[0])
     torch.testing.assert_close(*maps)
+
+
+def test_a_sequence_projected_and_then_added_to() -> None:
+    """``h = fc(x); h += x`` on a permuted sequence, where torch may return a view from ``fc``."""
+    weight = torch.rand(5, 5, dtype=torch.float64) - 0.5
+
+    def run(x: Tensor, inplace: bool) -> Tensor:
+        sequence = x.permute(0, 2, 1)
+        h = F.linear(sequence, weight, weight[0])
+        if inplace:
+            h += sequence
+            return h
+        return h + sequence
+
+    maps = []
+    for inplace in (True, False):
+        leaf = torch.rand(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        leaf.requires_grad_()
+        with abslrp.propagation():
+            out = run(leaf, inplace)
+        maps.append(torch.autograd.grad(out.abs().sum(), leaf)[0])
+    torch.testing.assert_close(*maps)
