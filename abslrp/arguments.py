@@ -25,6 +25,24 @@ def select_logits(result: Any, output: Callable[[Any], Tensor] | None, samples: 
     return logits
 
 
+AT_A_TIME = 2**20
+"""Input features that a CPU explains at a time: more cost memory and save no time."""
+
+
+def chunk_size(x: Tensor) -> int:
+    """Return how many samples to explain at a time: all on a GPU, equal parts on a CPU.
+
+    Examples
+    --------
+    >>> chunk_size(torch.empty(1, 3, 224, 224).expand(8, -1, -1, -1))
+    4
+    """
+    if x.device.type != "cpu":
+        return len(x)
+    parts = min(len(x), -(-x.numel() // AT_A_TIME))
+    return -(-len(x) // max(1, parts))
+
+
 def check_model(model: Any) -> None:
     """Refuse what is not a PyTorch model in evaluation mode."""
     if not isinstance(model, nn.Module):

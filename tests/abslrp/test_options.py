@@ -140,3 +140,33 @@ def test_reduce_of_time_series_and_tables() -> None:
     table = nn.Linear(6, 4).double().eval()
     with pytest.raises(ValueError, match=r"reduce: 'channels' needs .* got shape \(2, 6\)"):
         abslrp.explain(table, draw(2, 6), 0, reduce="channels")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((8, 3, 224, 224), 4),
+        ((32, 3, 224, 224), 7),
+        ((400, 3, 48, 48), 134),
+        ((1, 2**22), 1),
+        ((3, 2**21), 1),
+    ],
+)
+def test_large_batches_are_explained_in_equal_parts(shape: tuple[int, ...], expected: int) -> None:
+    from abslrp.arguments import chunk_size
+
+    assert chunk_size(torch.empty(1).expand(shape)) == expected
+
+
+def test_the_parts_do_not_change_the_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)
+    ).eval()
+    x = torch.rand(7, 6)
+    calls: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    whole = abslrp.explain(model, x, 1)
+    monkeypatch.setattr("abslrp.arguments.AT_A_TIME", 20)
+    torch.testing.assert_close(abslrp.explain(model, x, 1), whole)
+    assert calls == [7, 3, 3, 1]
