@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import platform
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +17,7 @@ from benchmarks.speed import measure
 
 Threads = Annotated[int | None, typer.Option(help="Threads of torch.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Out = Annotated[Path | None, typer.Option(help="Write the table as CSV, too.")]
+Out = Annotated[Path | None, typer.Option(help="Write the table, too: .csv or .md.")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
@@ -89,9 +91,26 @@ def authors(
 def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:
     typer.echo(machine(device))
     typer.echo(result.to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    if out is None:
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix != ".md":
         result.to_csv(out, index=False)
+        return
+    command = " ".join(["python -m benchmarks.speed", *sys.argv[1:]])
+    lines = [
+        f"Made by `{command}` on {machine(device)}.\n",
+        "| " + " | ".join(result.columns) + " |",
+        "| " + " | ".join("---" for _ in result.columns) + " |",
+        *("| " + " | ".join(map(_cell, row)) + " |" for row in result.itertuples(index=False)),
+    ]
+    out.write_text("\n".join(lines) + "\n")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.2f}"
+    return str(value)
 
 
 def _threads(number: int | None) -> None:
