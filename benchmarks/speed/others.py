@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Callable
 
 import torch
@@ -52,6 +53,11 @@ def libraries(
             return LRP(captum_model).attribute(x.clone().requires_grad_(), target=targets)
 
         tasks["Captum LRP"] = captum
+    if name == "ViT-B/16" and importlib.util.find_spec("lxt") is not None:
+        from benchmarks.methods import find
+
+        attnlrp = find("AttnLRP").bind()
+        tasks["AttnLRP (LXT's rules, our interception)"] = lambda: attnlrp(model, x, targets)
     return tasks
 
 
