@@ -47,7 +47,7 @@ def libraries(
     if name == "VGG16":  # Captum refuses a module used twice and additions that are no module
         from captum.attr import LRP
 
-        captum_model = _sequential(own)
+        captum_model = _out_of_place(own)
 
         def captum() -> object:
             return LRP(captum_model).attribute(x.clone().requires_grad_(), target=targets)
@@ -61,10 +61,8 @@ def libraries(
     return tasks
 
 
-def _sequential(vgg: nn.Module) -> nn.Module:
-    """VGG as modules alone: Captum's LRP does not see ``torch.flatten``."""
-    features, classifier = vgg.features, vgg.classifier
-    model = nn.Sequential(features, vgg.avgpool, nn.Flatten(), classifier)  # type: ignore[arg-type]
+def _out_of_place(model: nn.Module) -> nn.Module:
+    """Captum's hooks need the values that in-place ReLUs overwrite."""
     for module in model.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
