@@ -4,6 +4,7 @@
 #   make test      install with the development tools, then lint, types, tests and doctests
 #   make test-all  the same with the tests that are marked slow
 #   make install   install with the development tools
+#   make upstream  make the contribution to Quantus in its source distribution, and test it there
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +17,7 @@ RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest abslrp gae_metric tests -n $(WORKERS)
 
-.PHONY: install demo test test-all lint
+.PHONY: install demo test test-all lint upstream
 
 install: $(DEV)
 
@@ -28,6 +29,9 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+upstream: $(DEV)
+	$(BIN)/python contrib/quantus/upstream.py
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
