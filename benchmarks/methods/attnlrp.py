@@ -49,9 +49,9 @@ def attnlrp(
     activations give half to each. ``attention="cp"`` is CP-LRP inside attention, as LXT's map for
     torchvision's ViT has it: no relevance through queries and keys.
     """
-    rules = lxt_rules()
     if attention not in ("attnlrp", "cp"):
         raise ValueError(f"attention: expected 'attnlrp' or 'cp', got {attention!r}")
+    rules = lxt_rules()
 
     def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         copied = working_copy(model).eval()

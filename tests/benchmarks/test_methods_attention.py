@@ -109,7 +109,14 @@ def unfused(model):
     return model
 
 
-@pytest.mark.parametrize("name", ["LLAttention", "Rollout", "TIBAV", "AttnLRP"])
+needs_lxt = pytest.mark.skipif(
+    not METHODS["AttnLRP"].installed, reason="lxt (extra 'benchmarks') is not installed"
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["LLAttention", "Rollout", "TIBAV", pytest.param("AttnLRP", marks=needs_lxt)]
+)
 def test_attention_is_found_however_it_is_computed(name, model):
     x = naive.images()
     ours = METHODS[name](unfused(naive.tiny()), x, TARGETS)
@@ -263,5 +270,9 @@ def test_other_options_of_attention_methods():
     model = naive.tiny()
     by_epsilon = METHODS["TIBAV"](model, x, TARGETS, rules="epsilon")
     assert (by_epsilon - METHODS["TIBAV"](model, x, TARGETS)).abs().max() > 1e-6
+
+
+@needs_lxt
+def test_a_wrong_kind_of_attention_is_refused():
     with pytest.raises(ValueError, match="attention: expected 'attnlrp' or 'cp', got 'x'"):
-        METHODS["AttnLRP"](model, x, TARGETS, attention="x")
+        METHODS["AttnLRP"](naive.tiny(), naive.images(), TARGETS, attention="x")
