@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmarks.commands import run, tables
+
 if TYPE_CHECKING:
     from benchmarks.matrix import Cell
 
@@ -121,3 +123,7 @@ def _write(path: Path, matrix: dict[str, dict[str, Cell]]) -> None:
             for spec, cell in row.items()
         ]
     pd.DataFrame(rows).to_csv(path, index=False)
+
+
+app.command()(run)
+app.command()(tables)

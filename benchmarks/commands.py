@@ -1,0 +1,145 @@
+"""The commands ``run`` and ``tables``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from benchmarks.run import Summary
+    from gae_metric.console import Terminal
+
+__all__ = ["run", "tables"]
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def run(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML file, or the name of one in benchmarks/configs."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Model, such as timm:resnet50; may be repeated.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Data, such as imagenet:DIR.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Number of images.")] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Method, or all, cnn, vit, paper-cnn, paper-vit; may be repeated."),
+    ] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metric; may be repeated.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of images, mosaics and noise.")] = None,
+    block: Annotated[int | None, typer.Option(help="Samples of a shard.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Inputs that are evaluated at once.")] = (
+        None
+    ),
+    engine: Annotated[str | None, typer.Option(help="local or ray.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(help="One worker for each: cpu, or cuda:0,cuda:1.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of each worker.")] = None,
+    readers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
+    output: Annotated[str | None, typer.Option(help="Folder of the results.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Compute what failed before again.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the configuration, and do no work.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Evaluate methods on models; the same command goes on where a run stopped.
+
+    Flags replace the configuration's keys. Without --config and --model it is digits.yaml.
+    """
+    # Imported here, so that --help and a mistyped option need no torch.
+    from benchmarks.config import parse, read
+    from gae_metric.console import Terminal, report_errors
+
+    given: dict[str, Any] = {
+        "models": model,
+        "data": data,
+        "samples": samples,
+        "methods": method,
+        "metrics": metric,
+        "seed": seed,
+        "block": block,
+        "batch_size": batch_size,
+        "engine": engine,
+        "devices": None if devices is None else devices.split(","),
+        "threads": threads,
+        "readers": readers,
+        "output": output,
+    }
+    changes = {key: value for key, value in given.items() if value is not None}
+    terminal = Terminal()
+    with report_errors(terminal):
+        alone = config is None and model
+        settings = parse(changes) if alone else read(_config(config), **changes)
+        if check:
+            terminal.out.print("the configuration is right", markup=False)
+            return
+        from benchmarks.run import execute
+
+        summary = execute(settings, address=address, retry_failed=retry_failed, quiet=quiet)
+        _tell(terminal, summary, settings.output)
+        if summary.failed:
+            raise typer.Exit(1)
+
+
+def _config(given: Path | None) -> Path:
+    """Return a file, or one of ours by its name."""
+    if given is None:
+        return CONFIGS / "digits.yaml"
+    ours = CONFIGS / f"{given.name.removesuffix('.yaml')}.yaml"
+    return ours if not given.exists() and given.parent == Path() and ours.exists() else given
+
+
+def _tell(terminal: Terminal, summary: Summary, output: str) -> None:
+    terminal.say(f"{output}: {summary.computed} shards computed, {summary.found} were there")
+    for file, reason in summary.skipped.items():
+        terminal.say(f"left out: {file}: {reason}")
+    if summary.skipped:
+        terminal.say(f"{len(summary.skipped)} images were left out")
+    for text, count in summary.inapplicable.items():
+        terminal.say(f"does not apply: {text} ({count} shards)")
+    for text, count in summary.failed.items():
+        terminal.say(f"failed: {text} ({count} shards)")
+    if summary.failed:
+        terminal.say("--retry-failed computes them again")
+
+
+def tables(
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of results; by default all in benchmarks/results."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the tables; by default that of the results.")
+    ] = None,
+) -> None:
+    """Write tables 1 to 13 beside the paper's numbers: Markdown, CSV and LaTeX."""
+    from benchmarks.tables import write_tables
+    from gae_metric.console import Terminal, report_errors
+
+    terminal = Terminal()
+    with report_errors(terminal):
+        folders = results or sorted(
+            path.parent for path in (CONFIGS.parent / "results").glob("*/plan.json")
+        )
+        if not folders:
+            from gae_metric.errors import InputError
+
+            raise InputError(
+                "results: there are none in benchmarks/results; `python -m benchmarks run` makes "
+                "some"
+            )
+        for folder in folders:
+            written = write_tables(folder, output or folder)
+            terminal.out.print(written.markdown, markup=False, soft_wrap=True)
+            for path in written.files:
+                terminal.say(f"wrote {path}")
