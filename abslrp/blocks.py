@@ -11,25 +11,38 @@ from typing import Any
 
 from torch import Tensor
 
-ELEMENTS = 2**17
+ELEMENTS = 2**19
 """Elements of a piece."""
 
 
 def blocks(x: Tensor) -> Iterator[Any]:
-    """Return indices, slices of the first axis, that together cover a tensor.
+    """Return indices, slices of the first axis or of the first two, that together cover a tensor.
 
     Examples
     --------
     >>> import torch
     >>> [rows.stop - rows.start for rows in blocks(torch.empty(5, 2**16))]
     [2, 2, 1]
-    >>> len(list(blocks(torch.empty(5, 3))))
-    1
+    >>> len(list(blocks(torch.empty(5, 3)))), len(list(blocks(torch.empty(5, 4, 2**16))))
+    (1, 10)
     """
     if x.ndim == 0:
         yield ...
         return
-    whole = x.is_cuda or x.ndim < 2 or x.numel() <= ELEMENTS
-    rows = max(1, len(x) if whole else len(x) * ELEMENTS // x.numel())
-    for start in range(0, len(x), rows):
-        yield slice(start, min(start + rows, len(x)))
+    if x.is_cuda or x.ndim < 2 or x.numel() <= ELEMENTS:
+        yield slice(0, len(x))
+        return
+    row = x.numel() // len(x)
+    if row <= ELEMENTS or x.ndim == 2:
+        yield from _slices(len(x), row)
+        return
+    for one in _slices(len(x), row):
+        for part in _slices(x.shape[1], row // x.shape[1]):
+            yield one, part
+
+
+def _slices(length: int, size: int) -> Iterator[slice]:
+    """Cut an axis whose entries have ``size`` elements each."""
+    step = max(1, ELEMENTS // size)
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))

@@ -42,13 +42,13 @@ def input_gradient(
     """Return ``(s, weight) -> W^T s`` for inputs of the given one's size; channels as in weight."""
     n = len(stride)
     batched = input.ndim == n + 2
-    # Only the shape of the input is needed; an expanded scalar keeps no memory alive.
+    # Only the shape of the input is needed, so that its memory is not kept.
     sizes = input.shape[-n:]
     samples = len(input) if batched else 1
 
     def transpose(s: Tensor, weight: Tensor) -> Tensor:
         channels = len(weight) if transposed else weight.shape[1] * groups
-        like = s.new_empty(()).expand(samples, channels, *sizes)
+        like = s.new_empty(samples, channels, *sizes)  # nothing reads or writes it
         result: Tensor = torch.ops.aten.convolution_backward(
             s if batched else s.unsqueeze(0),
             like,

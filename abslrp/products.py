@@ -1,7 +1,8 @@
 """Transposed products with the positive or the negative part of the weights.
 
-The signed parts are made where they are used and dropped again: held from the forward pass on,
-those of all layers together would take more memory than the model.
+The signed parts are made where they are used. Those of linear layers are dropped again: held,
+those of all layers together would take more memory than the model. A convolution, whose weights are
+small beside its input, keeps its positive part for the second stream.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ def positive(call: LinearMap, s: Tensor) -> Tensor:
     """``W+^T s``, shaped like the input."""
     if _in_blocks(call, s):
         return _blocks(call.weight, s, negative=False)[0]
-    return call.transpose(s, call.weight.clamp(min=0))
+    if call.channel_axis is None:
+        return call.transpose(s, call.weight.clamp(min=0))
+    if "positive" not in call.prepared:
+        call.prepared["positive"] = call.weight.clamp(min=0)
+    return call.transpose(s, call.prepared["positive"])
 
 
 def of_either_sign(call: LinearMap, s: Tensor) -> tuple[Tensor, Tensor]:

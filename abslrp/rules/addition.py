@@ -22,19 +22,19 @@ def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
     for term, sign in terms:
         if operation.is_active(term):
             part = term.detach() if sign == 1 else term * sign
-            part = part.to(working(part.dtype))
-            known = sign == 1 and operation.is_nonnegative(term)
-            parts.append(part.clone() if known else part.clamp(min=0))
+            parts.append(part.to(working(part.dtype)))
     shapes = [part.shape for part in parts]
+    if operation.inplace:
+        parts = [_kept(part, operation.args[0]) for part in parts]
     whole = operation.forward()
     if len(terms) == len(parts) and all(sign > 0 for _, sign in terms):
         operation.keeps_sign()
-    gains = [part if part.shape == whole.shape else part.new_empty(whole.shape) for part in parts]
+    gains = [part.new_empty(whole.shape) for part in parts]
     for rows in blocks(whole):
         one = whole[rows].to(gains[0].dtype)
         memory = torch.abs(one, out=operation.scratch(one)).add_(EPSILON)
         for gain, part in zip(gains, parts, strict=True):
-            torch.div(part.expand_as(whole)[rows], memory, out=gain[rows])
+            torch.clamp(part.expand_as(whole)[rows], min=0, out=gain[rows]).div_(memory)
 
     def backward(relevance: Tensor) -> tuple[Tensor, ...]:
         return tuple(
@@ -42,6 +42,12 @@ def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
         )
 
     return backward
+
+
+def _kept(part: Tensor, overwritten: Tensor) -> Tensor:
+    """Return what eq. 12 needs of a term, in memory that the call does not write to."""
+    shared = part.untyped_storage().data_ptr() == overwritten.untyped_storage().data_ptr()
+    return part.clamp(min=0) if shared else part
 
 
 @ABSLRP.rule(spellings("add"), Tensor.__radd__)

@@ -177,15 +177,25 @@ def _gain(norm: Norm, output: Tensor, memory: Tensor, share: Tensor) -> None:
     share.div_(torch.abs(output.to(share.dtype), out=memory).add_(EPSILON))
 
 
-def _cut(norm: Norm, rows: Any) -> Norm:
+def _cut(norm: Norm, index: Any) -> Norm:
+    slices = (index,) if isinstance(index, slice) else index
+
     def of(value: Tensor | None) -> Tensor | None:
-        # What is broadcast along the first axis stays whole.
-        whole = value is None or value.ndim < norm.input.ndim or len(value) == 1
-        return value if value is None or whole else value[rows]
+        if value is None or slices is ...:
+            return value
+        missing = norm.input.ndim - value.ndim
+        # What is broadcast along an axis stays whole.
+        return value[
+            tuple(
+                one if value.shape[axis - missing] > 1 else slice(None)
+                for axis, one in enumerate(slices)
+                if axis >= missing
+            )
+        ]
 
     deviation = of(norm.deviation)
     assert deviation is not None
-    return Norm(norm.input[rows], of(norm.mean), deviation, of(norm.weight), of(norm.bias))
+    return Norm(norm.input[index], of(norm.mean), deviation, of(norm.weight), of(norm.bias))
 
 
 register(ABSLRP, absolute)
