@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,8 +47,6 @@ class LinearMap:
     channel_axis
         For a convolution of all channels with all: the input's channel axis, which goes with
         axis 1 of the weight, so that weights may be stacked along it; else None.
-    prepared
-        Of a rule: what it makes of the weight once for all streams.
     """
 
     input: Tensor
@@ -58,7 +56,6 @@ class LinearMap:
     forward: Callable[[Tensor, Tensor], Tensor]
     is_linear: bool = False
     channel_axis: int | None = None
-    prepared: dict[str, Tensor] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         """Let the products take operands of different types, as autocast leaves them."""

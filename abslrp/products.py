@@ -1,11 +1,14 @@
 """Transposed products with the positive or the negative part of the weights.
 
-The signed parts are made where they are used. Those of linear layers are dropped again: held,
-those of all layers together would take more memory than the model. A convolution, whose weights are
-small beside its input, keeps its positive part for the second stream.
+The signed parts are made where they are used, in memory that the next layer uses again: held from
+the forward pass on, those of all layers together would take more memory than the model, and fresh
+memory costs more than the arithmetic.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,18 +26,20 @@ FEW = 8
 """Input channels up to which a convolution's two products are one product of twice the channels."""
 
 
-def positive(call: LinearMap, s: Tensor) -> Tensor:
+Scratch: TypeAlias = Callable[[Tensor], Tensor]
+"""Returns memory shaped like a tensor, for use until it is asked for again."""
+
+
+def positive(call: LinearMap, s: Tensor, scratch: Scratch = torch.empty_like) -> Tensor:
     """``W+^T s``, shaped like the input."""
     if _in_blocks(call, s):
         return _blocks(call.weight, s, negative=False)[0]
-    if call.channel_axis is None:
-        return call.transpose(s, call.weight.clamp(min=0))
-    if "positive" not in call.prepared:
-        call.prepared["positive"] = call.weight.clamp(min=0)
-    return call.transpose(s, call.prepared["positive"])
+    return call.transpose(s, torch.clamp(call.weight, min=0, out=scratch(call.weight)))
 
 
-def of_either_sign(call: LinearMap, s: Tensor) -> tuple[Tensor, Tensor]:
+def of_either_sign(
+    call: LinearMap, s: Tensor, scratch: Scratch = torch.empty_like
+) -> tuple[Tensor, Tensor]:
     """``W+^T s`` and ``W-^T s``, each shaped like the input."""
     weight = call.weight
     if _in_blocks(call, s):
@@ -44,7 +49,8 @@ def of_either_sign(call: LinearMap, s: Tensor) -> tuple[Tensor, Tensor]:
         both = call.transpose(s, torch.cat([weight.clamp(min=0), weight.clamp(max=0)], 1))
         plus, minus = both.chunk(2, call.channel_axis)
         return plus.contiguous(), minus
-    return call.transpose(s, weight.clamp(min=0)), call.transpose(s, weight.clamp(max=0))
+    plus = call.transpose(s, torch.clamp(weight, min=0, out=scratch(weight)))
+    return plus, call.transpose(s, torch.clamp(weight, max=0, out=scratch(weight)))
 
 
 def _in_blocks(call: LinearMap, s: Tensor) -> bool:

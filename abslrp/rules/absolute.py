@@ -39,9 +39,9 @@ def linear_map(operation: Operation, call: LinearMap) -> Backward:
         factor = inverse.factor()
         s = relevance if factor is None else operation.scaled(relevance, factor)
         if nonnegative:
-            return (products.positive(call, s).mul_(x),)
+            return (products.positive(call, s, operation.scratch).mul_(x),)
         # Each input entry has one sign, so it takes one of the two products.
-        plus, minus = products.of_either_sign(call, s)
+        plus, minus = products.of_either_sign(call, s, operation.scratch)
         return (torch.where(x > 0, plus, minus, out=plus).mul_(x),)
 
     return backward
