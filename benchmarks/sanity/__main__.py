@@ -1,0 +1,81 @@
+"""``python -m benchmarks.sanity``: checks of GAE itself, and the document that reports them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from benchmarks.sanity import results
+from benchmarks.sanity.case import Settings, default_networks
+from benchmarks.sanity.document import write
+from gae_metric.errors import InputError
+
+
+def main(
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="digits:vgg, digits:resnet, digits:vit, shared:squeezenet, shared:mobilenet; "
+            "by default all that are there."
+        ),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Images of each network.")] = None,
+    steps: Annotated[int | None, typer.Option(help="States of the masking trajectory.")] = None,
+    stages: Annotated[int | None, typer.Option(help="Points of the cascade of layers.")] = None,
+    mosaic_seeds: Annotated[int | None, typer.Option(help="Seeds of mosaics.")] = None,
+    perturbations: Annotated[int | None, typer.Option(help="Perturbations of each kind.")] = None,
+    lipschitz_samples: Annotated[
+        int | None, typer.Option(help="Perturbations of an image in LocalLipschitz.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Methods; by default absLRP, GradCAM, InputXGradient.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder of results.")] = Path(
+        "benchmarks/results/sanity"
+    ),
+    document: Annotated[Path, typer.Option(help="Markdown document to write.")] = Path(
+        "docs/sanity.md"
+    ),
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Write the document from the results.")
+    ] = False,
+) -> None:
+    """Check GAE itself, and write tables, a figure and a document.
+
+    Networks are worked on one after another, each leaving its results in a folder of its own; the
+    document tells of all networks that are there.
+    """
+    torch.set_num_threads(threads)
+    command = shlex.join(["python", "-m", "benchmarks.sanity", *sys.argv[1:]])
+    given: dict[str, Any] = {
+        "samples": samples,
+        "steps": steps,
+        "stages": stages,
+        "mosaic_seeds": mosaic_seeds,
+        "perturbations": perturbations,
+        "lipschitz_samples": lipschitz_samples,
+        "methods": tuple(method) if method else None,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    try:
+        if not report_only:
+            for name in network or default_networks():
+                settings = replace(Settings.of(name), seed=seed, **changes)
+                results.run(name, settings, out, command, lambda text: typer.echo(text, err=True))
+        write(results.read(out), document)
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(f"{document} is written from {out}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

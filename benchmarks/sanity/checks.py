@@ -1,0 +1,198 @@
+"""The first four checks: maps that know nothing, randomised networks, worse maps, other seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from quantus.helpers.model.pytorch_model import PyTorchModel
+from torch import nn
+
+from benchmarks.methods import METHODS
+from benchmarks.sanity.case import Case, gae, means, standard_error
+from benchmarks.sanity.maps import DEGRADATIONS, Degraded, OfNetwork, Remembered, brightness
+from benchmarks.sanity.trends import against, rank_correlation, verdict
+from gae_metric import Contrastiveness
+from gae_metric.explainers import ExplainFunc
+
+__all__ = ["baselines", "cascade", "degradation", "explainers", "randomisation", "seeds"]
+
+#: Baselines whose maps know nothing of the network.
+_BASELINES = ("Constant", "Random", "Brightness")
+#: Methods of the settings whose maps are made worse: all but plain gradients, which are at 0.
+_SPOILT = 2
+
+
+def explainers(case: Case) -> dict[str, Remembered]:
+    """Return the methods of the settings, each of which remembers its maps."""
+    return {name: Remembered(METHODS[name].bind()) for name in case.settings.methods}
+
+
+def baselines(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
+    """Score maps that know nothing of the network and, for comparison, those of the methods.
+
+    Returns
+    -------
+    DataFrame
+        A row per method: means of GAE's parts, GAE's standard error, and the largest GAE of an
+        image.
+    """
+    functions: dict[str, ExplainFunc] = {
+        **{name: METHODS[name].bind() for name in _BASELINES if name in METHODS},
+        "Brightness": brightness,
+        **methods,
+    }
+    rows = []
+    for name, explain in functions.items():
+        scores = gae(case, explain)
+        rows.append(
+            {
+                "method": name,
+                "baseline": name in _BASELINES,
+                **means(scores),
+                "largest": float(scores["gae"].max()),
+            }
+        )
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def cascade(model: nn.Module, stages: int, seed: int) -> Iterator[tuple[int, int, nn.Module]]:
+    """Randomise a network from the top, layer by layer (Adebayo et al. 2018), by Quantus.
+
+    Parameters
+    ----------
+    model
+        Left as it is.
+    stages
+        How many points of the cascade are wanted, the last of which is the whole network.
+    seed
+        Of the weights.
+
+    Yields
+    ------
+    Number of layers that are randomised, number of all, and the network: the same object every
+    time, which changes with the next. A layer is a module that can reset its parameters;
+    parameters outside of any (class tokens, position embeddings) stay.
+    """
+    total = sum(hasattr(module, "reset_parameters") for module in model.modules())
+    wanted = {round(total * (k + 1) / stages) for k in range(stages)}
+    wrapped = PyTorchModel(model, channel_first=True, softmax=False)
+    layers = wrapped.get_random_layer_generator(order="top_down", seed=seed)
+    for count in range(1, total + 1):
+        with torch.random.fork_rng():  # Quantus seeds the global generator
+            _, changed = next(layers)
+        if count in wanted:
+            yield count, total, changed.eval()
+
+
+def randomisation(case: Case) -> pd.DataFrame:
+    """Explain networks with random layers, and score the maps on the trained one.
+
+    Returns
+    -------
+    DataFrame
+        A row per method and stage: layers randomised, means of GAE's parts, GAE's change from the
+        trained network's maps with p of the signed-rank test, and in how the means go.
+    """
+    settings = case.settings
+    rows: list[dict[str, Any]] = []
+    for name in settings.methods:
+        explain = METHODS[name].bind()
+        scores = [gae(case, explain)]
+        shares = [0.0]
+        found = [{"layers": 0, **means(scores[0]), "change": 0.0, "p": 1.0}]
+        for count, total, network in cascade(case.model, settings.stages, settings.seed):
+            part = gae(case, OfNetwork(explain, network))
+            change, p = against(part["gae"], scores[0]["gae"])
+            scores.append(part)
+            shares.append(count / total)
+            found.append({"layers": count, **means(part), "change": change, "p": p})
+        trend = verdict([part["gae"] for part in scores])
+        rho = rank_correlation(shares, [row["GAE"] for row in found])
+        rows += [
+            {"method": name, "share": share, **row, "rho": rho, "verdict": trend}
+            for share, row in zip(shares, found, strict=True)
+        ]
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def degradation(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
+    """Score maps that are made worse on purpose.
+
+    Returns
+    -------
+    DataFrame
+        A row per method, kind and strength, as :func:`randomisation` gives them. Channels are
+        shuffled where maps have several.
+    """
+    rows: list[dict[str, Any]] = []
+    classes = case.classes
+    for name in list(methods)[:_SPOILT]:
+        explain = methods[name]
+        unspoilt = gae(case, explain)
+        for kind, how in DEGRADATIONS.items():
+            if how.channels and explain.channels == 1:
+                continue
+            scores, strengths = [unspoilt], [0.0, *how.strengths]
+            found = [{**means(unspoilt), "change": 0.0, "p": 1.0}]
+            for strength in how.strengths:
+                part = gae(case, Degraded(explain, how, strength, classes, case.settings.seed))
+                change, p = against(part["gae"], unspoilt["gae"])
+                scores.append(part)
+                found.append({**means(part), "change": change, "p": p})
+            trend = verdict([part["gae"] for part in scores])
+            rho = rank_correlation(strengths, [row["GAE"] for row in found])
+            rows += [
+                {
+                    "method": name,
+                    "kind": kind,
+                    "strength": strength,
+                    **row,
+                    "rho": rho,
+                    "verdict": trend,
+                }
+                for strength, row in zip(strengths, found, strict=True)
+            ]
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def seeds(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
+    """Repeat GAE with the mosaics of other seeds.
+
+    Only contrastiveness depends on them (eq. 17, 18), so local consistency is computed once.
+
+    Returns
+    -------
+    DataFrame
+        A row per method and seed: means of C and GAE, and GAE's standard error.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, explain in methods.items():
+        consistency = gae(case, explain)["local_consistency"].to_numpy()
+        for seed in range(case.settings.mosaic_seeds):
+            scores = consistency * _contrastiveness(case, explain, seed)
+            rows.append(
+                {
+                    "method": name,
+                    "seed": seed,
+                    "GAE": float(np.nanmean(scores)),
+                    "standard_error": standard_error(scores),
+                }
+            )
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def _contrastiveness(case: Case, explain: ExplainFunc, seed: int) -> NDArray[np.float64]:
+    metric = Contrastiveness(seed=seed, disable_warnings=True)
+    scores = metric(
+        case.model, case.x, case.y, explain_func=explain, batch_size=case.settings.batch_size
+    )
+    return np.asarray(scores, dtype=np.float64)

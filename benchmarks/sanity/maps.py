@@ -1,0 +1,193 @@
+"""Explanation functions made from others: remembered, of another network, or worse on purpose."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gae_metric.explainers import ExplainFunc
+from gae_metric.metrics.explaining import as_maps, tensor_explainer
+from gae_metric.noise import content_generator
+
+__all__ = ["DEGRADATIONS", "Degradation", "Degraded", "OfNetwork", "Remembered", "brightness"]
+
+
+@tensor_explainer
+def brightness(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
+    """Return the absolute input: a map that depends on the image and on no network."""
+    return abs(inputs)
+
+
+@dataclass(frozen=True)
+class OfNetwork:
+    """Maps of one network, whichever network is asked about."""
+
+    explain: ExplainFunc
+    network: nn.Module
+
+    accepts_tensors = True
+
+    def __call__(self, model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
+        """Explain the network's own logits of the targets."""
+        return self.explain(self.network, inputs, targets, **kwargs)
+
+
+@dataclass
+class Remembered:
+    """Maps that are computed once: what makes them worse asks for the same ones many times.
+
+    They are kept in memory by the input's content and its target, so this is for one network.
+    """
+
+    explain: ExplainFunc
+    maps: dict[tuple[bytes, int], Tensor] = field(default_factory=dict)
+
+    accepts_tensors = True
+
+    @property
+    def channels(self) -> int:
+        """Channels of the maps; 0 before the first."""
+        return max((one.shape[0] for one in self.maps.values()), default=0)
+
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **kwargs: Any) -> Tensor:
+        """Explain the inputs that have not been met."""
+        keys = [
+            (hashlib.blake2b(sample.tobytes(), digest_size=16).digest(), int(target))
+            for sample, target in zip(inputs.detach().cpu().numpy(), targets, strict=True)
+        ]
+        new = [i for i, key in enumerate(keys) if key not in self.maps]
+        if new:
+            found = self.explain(model, inputs[new], targets[new], **kwargs)
+            for i, one in zip(new, as_maps(found, inputs[new].shape, "explain"), strict=True):
+                self.maps[keys[i]] = one.cpu()
+        return torch.stack([self.maps[key] for key in keys]).to(inputs.device)
+
+
+Change = Callable[[NDArray[Any], NDArray[Any], float, np.random.Generator], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """A way to make a map worse.
+
+    Attributes
+    ----------
+    change
+        Function of a map (C, H, W), the same image's map of a wrong class, the strength and a
+        generator; a strength of 0 leaves the map as it is.
+    strengths
+        In ascending order, without 0.
+    unit
+        What a strength is a number of.
+    wrong_class
+        Whether ``change`` looks at the map of the wrong class; it gets the map itself otherwise.
+    channels
+        Whether maps must have several channels for this to make them worse.
+    """
+
+    change: Change
+    strengths: tuple[float, ...]
+    unit: str
+    wrong_class: bool = False
+    channels: bool = False
+
+
+def add_noise(
+    a: NDArray[Any], wrong: NDArray[Any], strength: float, rng: np.random.Generator
+) -> NDArray[Any]:
+    """Add Gaussian noise of ``strength`` standard deviations of the map."""
+    noisy: NDArray[Any] = a + strength * a.std() * rng.standard_normal(a.shape)
+    return noisy
+
+
+def shift(
+    a: NDArray[Any], wrong: NDArray[Any], strength: float, rng: np.random.Generator
+) -> NDArray[Any]:
+    """Move the map right and down by a share of its sides, cyclically.
+
+    Examples
+    --------
+    >>> shift(np.eye(4)[None, :1], np.zeros(1), 0.5, np.random.default_rng())
+    array([[[0., 0., 1., 0.]]])
+    """
+    moves = tuple(round(strength * side) for side in a.shape[1:])
+    return np.roll(a, moves, axis=(1, 2))
+
+
+def mix_classes(
+    a: NDArray[Any], wrong: NDArray[Any], strength: float, rng: np.random.Generator
+) -> NDArray[Any]:
+    """Replace a share of the map by that of the wrong class, both scaled to maximum 1."""
+    return (1 - strength) * _scaled(a) + strength * _scaled(wrong)
+
+
+def shuffle_channels(
+    a: NDArray[Any], wrong: NDArray[Any], strength: float, rng: np.random.Generator
+) -> NDArray[Any]:
+    """Give each channel's relevance to the next one, at a share of the pixels.
+
+    The pixels of a smaller share are among those of a larger one.
+    """
+    moved: NDArray[Any] = np.where(rng.random(a.shape[1:]) < strength, np.roll(a, 1, axis=0), a)
+    return moved
+
+
+def _scaled(a: NDArray[Any]) -> NDArray[Any]:
+    peak = a.max()
+    return a / peak if peak > 0 else a
+
+
+DEGRADATIONS: Mapping[str, Degradation] = {
+    "noise": Degradation(add_noise, (0.25, 0.5, 1, 2, 4, 8), "standard deviations of the map"),
+    "shift": Degradation(shift, (1 / 24, 1 / 12, 1 / 6, 1 / 3, 1 / 2), "share of each side"),
+    "wrong class": Degradation(
+        mix_classes, (0.25, 0.5, 0.75, 1), "share of the wrong class's map", wrong_class=True
+    ),
+    "channel shuffle": Degradation(
+        shuffle_channels, (0.25, 0.5, 0.75, 1), "share of the pixels", channels=True
+    ),
+}
+"""Ways to make maps worse, by name."""
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """Maps of an explanation function, made worse.
+
+    What is drawn depends on the input and the seed alone, so that all strengths meet the same
+    noise. The wrong class is half the number of classes further, cyclically.
+    """
+
+    explain: ExplainFunc
+    how: Degradation
+    strength: float
+    classes: int
+    seed: int = 0
+
+    accepts_tensors = True
+
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **kwargs: Any) -> Tensor:
+        """Explain, and change every map by itself."""
+        maps = self._maps(model, inputs, targets, **kwargs)
+        wrong = maps
+        if self.how.wrong_class:
+            others = (targets + self.classes // 2) % self.classes
+            wrong = self._maps(model, inputs, others, **kwargs)
+        x = inputs.detach().cpu().numpy()
+        changed = [
+            self.how.change(a, b, self.strength, content_generator(sample, self.seed))
+            for a, b, sample in zip(maps, wrong, x, strict=True)
+        ]
+        return torch.as_tensor(np.stack(changed)).to(inputs)
+
+    def _maps(self, model: nn.Module, x: Tensor, targets: Tensor, **kwargs: Any) -> NDArray[Any]:
+        found = as_maps(self.explain(model, x, targets, **kwargs), x.shape, "explain")
+        maps: NDArray[Any] = found.detach().cpu().double().numpy()
+        return maps

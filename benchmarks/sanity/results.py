@@ -1,0 +1,134 @@
+"""Results of a network in a folder of its own: one small CSV per check, and how they were made."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from benchmarks.sanity import checks, meta
+from benchmarks.sanity.case import DIGITS, PHOTOGRAPHS, Case, Settings, open_case
+from gae_metric import clear_cache
+from gae_metric.errors import InputError
+
+__all__ = ["CHECKS", "Found", "read", "run"]
+
+CHECKS = ("baselines", "randomisation", "degradation", "seeds", "meta")
+"""The checks, by the names of their files."""
+
+_PACKAGES = ("gae-metric", "quantus", "torch", "torchvision", "timm", "grad-cam", "scipy")
+_NETWORKS = (*DIGITS, *PHOTOGRAPHS)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Results of one network.
+
+    Attributes
+    ----------
+    network
+        Its name.
+    facts
+        Settings, versions, command, seconds of CPU time of each check, accuracy on the images.
+    tables
+        By the names of :data:`CHECKS`.
+    """
+
+    network: str
+    facts: dict[str, Any]
+    tables: dict[str, pd.DataFrame]
+
+
+def run(
+    network: str,
+    settings: Settings,
+    out: Path,
+    command: str,
+    say: Callable[[str], None] = lambda text: None,
+) -> Found:
+    """Run all checks on a network, and write its folder.
+
+    Parameters
+    ----------
+    network, settings
+        See :func:`benchmarks.sanity.case.open_case`.
+    out
+        Folder for the network's own, ``digits-vgg``.
+    command
+        What was typed, to be noted.
+    say
+        Gets a line after each check.
+    """
+    clear_cache()
+    case = open_case(network, settings)
+    methods = checks.explainers(case)
+    tasks: dict[str, Callable[[], pd.DataFrame]] = {
+        "baselines": lambda: checks.baselines(case, methods),
+        "randomisation": lambda: checks.randomisation(case),
+        "degradation": lambda: checks.degradation(case, methods),
+        "seeds": lambda: checks.seeds(case, methods),
+        "meta": lambda: meta.evaluate(case),
+    }
+    tables, seconds = {}, {}
+    for name in CHECKS:
+        start = time.process_time()
+        tables[name] = tasks[name]()
+        seconds[name] = round(time.process_time() - start, 1)
+        say(f"{network}: {name} in {seconds[name]:.0f} s of CPU time")
+    found = Found(network, _facts(case, command, seconds), tables)
+    folder = out / network.replace(":", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+    text = json.dumps(found.facts, indent=2)
+    (folder / "facts.json").write_text(text + "\n", encoding="utf-8")
+    clear_cache()
+    return found
+
+
+def read(out: Path) -> list[Found]:
+    """Read the results of all networks that are in a folder, in the order of the document.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    found = []
+    for network in _NETWORKS:
+        folder = out / network.replace(":", "-")
+        if (folder / "facts.json").is_file():
+            facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+            tables = {name: pd.read_csv(folder / f"{name}.csv") for name in CHECKS}
+            found.append(Found(network, facts, tables))
+    if not found:
+        raise InputError(f"results: there are none in {str(out)!r}")
+    return found
+
+
+def _facts(case: Case, command: str, seconds: dict[str, float]) -> dict[str, Any]:
+    return {
+        "network": case.network,
+        "command": command,
+        "settings": asdict(case.settings),
+        "accuracy": case.accuracy,
+        "seconds": seconds,
+        "threads": torch.get_num_threads(),
+        "versions": {"Python": platform.python_version()}
+        | {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,116 @@
+"""The whole command of the sanity checks, reduced, its document, and what it refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from benchmarks.sanity import results
+from benchmarks.sanity.__main__ import main
+from benchmarks.sanity.case import Settings, default_networks, open_case
+from benchmarks.sanity.document import markdown
+from gae_metric.errors import InputError
+from tests.benchmarks.sanity import QUICK
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Results and document of the whole command, on one network with little of everything."""
+    folder = tmp_path_factory.mktemp("sanity")
+    app = typer.Typer(add_completion=False)
+    app.command()(main)
+    threads = torch.get_num_threads()
+    arguments = ["--network", "digits:resnet", "--samples", "4", "--steps", "2", "--stages", "1"]
+    arguments += ["--mosaic-seeds", "2", "--perturbations", "1", "--out", str(folder / "results")]
+    arguments += ["--lipschitz-samples", "1"]
+    arguments += ["--document", str(folder / "docs" / "sanity.md")]
+    arguments += ["--method", "absLRP", "--method", "InputXGradient", "--threads", str(threads)]
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    return folder, app
+
+
+def test_command_writes_results_document_and_figure(written):
+    folder, _ = written
+    assert (folder / "docs" / "figures" / "sanity.png").stat().st_size > 10_000
+    text = (folder / "docs" / "sanity.md").read_text(encoding="utf-8")
+    for phrase in (
+        "digits:resnet",
+        "What comes out badly",
+        "| Random |",
+        "LocalLipschitz",
+        "quantus 0",
+    ):
+        assert phrase in text
+    (found,) = results.read(folder / "results")
+    assert set(found.tables) == set(results.CHECKS)
+    assert found.facts["settings"]["samples"] == 4
+    assert found.facts["settings"]["methods"] == ["absLRP", "InputXGradient"]
+    for line in text.splitlines():
+        if line.startswith("| digits:resnet"):
+            assert "nan" not in line
+
+
+def test_document_is_written_again_from_results(written):
+    folder, app = written
+    document = folder / "again" / "sanity.md"
+    again = ["--report-only", "--out", str(folder / "results"), "--document", str(document)]
+    assert CliRunner().invoke(app, again).exit_code == 0
+    assert document.read_text() == (folder / "docs" / "sanity.md").read_text()
+
+
+def test_bad_results_are_complained_about(written):
+    """What is as it should not be stands in the document's list."""
+    folder, _ = written
+    (found,) = results.read(folder / "results")
+    baselines = found.tables["baselines"]
+    baselines.loc[baselines["method"] == "Random", "GAE"] = 0.2
+    worse = found.tables["degradation"]
+    shifts = (worse["method"] == "absLRP") & (worse["kind"] == "shift")
+    worse.loc[shifts, "GAE"] = np.linspace(0.3, 0.6, shifts.sum())
+    worse.loc[shifts, "verdict"] = "rises at 5 of 5 steps, significantly at 5"
+    text = markdown([found], "figures/sanity.png")
+    assert "digits:resnet: Random maps score 0.200, not 0." in text
+    assert "digits:resnet, shift: absLRP's GAE rises at 5 of 5 steps" in text
+
+
+@pytest.mark.parametrize(
+    ("network", "changes", "message"),
+    [
+        ("digits:alexnet", {}, "alexnet"),
+        ("timm:resnet18", {}, "expected one of digits:vgg"),
+        ("digits:vgg", {"samples": 10_000}, "samples: expected at most 450"),
+        ("digits:vgg", {"samples": 3}, "samples: expected at least 4, got 3"),
+        ("digits:vgg", {"methods": ()}, "methods: expected at least one"),
+    ],
+)
+def test_errors(network, changes, message, monkeypatch):
+    if network.startswith("timm:"):
+        monkeypatch.setattr("benchmarks.sanity.case.load", lambda name: None)
+    with pytest.raises(InputError, match=message):
+        open_case(network, replace(QUICK, **changes))
+
+
+def test_no_results(tmp_path):
+    with pytest.raises(InputError, match="there are none"):
+        results.read(tmp_path)
+
+
+def test_networks_without_the_shared_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("GAE_SHARED", str(tmp_path / "absent"))
+    assert default_networks() == ["digits:vgg", "digits:resnet", "digits:vit"]
+    with pytest.raises(InputError, match="there is no folder"):
+        open_case("shared:squeezenet", QUICK)
+
+
+def test_photographs():
+    names = default_networks()
+    if "shared:squeezenet" not in names:
+        pytest.skip("the shared folder of weights and photographs is not here")
+    case = open_case("shared:squeezenet", Settings(samples=4))
+    assert case.x.shape == (4, 3, 224, 224)
+    assert case.accuracy >= 0.5
+    assert case.classes == 1000
