@@ -4,6 +4,10 @@
 #   make test      install with the development tools, then lint, types, tests and doctests
 #   make test-all  the same with the tests that are marked slow
 #   make install   install with the development tools
+#   make docs      build the documentation's site, build/site/index.html
+#   make notebooks run the notebooks and store their outputs
+#   make compat    run the tests on the oldest and newest supported versions (hours, gigabytes)
+#   make dist      build the distributions for a release and check them
 #   make upstream  make the contribution to Quantus in its source distribution, and test it there
 
 PYTHON ?= python3
@@ -15,9 +19,10 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+DOCS := $(VENV)/.installed-docs
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest abslrp gae_metric tests -n $(WORKERS)
 
-.PHONY: install demo test test-all lint upstream
+.PHONY: install demo test test-all lint upstream compat dist docs notebooks
 
 install: $(DEV)
 
@@ -32,6 +37,18 @@ test-all: lint
 
 upstream: $(DEV)
 	$(BIN)/python contrib/quantus/upstream.py
+
+compat:
+	$(PYTHON) scripts/compat.py $(COMPAT)
+
+dist: $(DEV)
+	$(BIN)/python scripts/dist.py $(DIST)
+
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+notebooks: $(DEV)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.notebooks.execute
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
@@ -50,4 +67,8 @@ $(RUNTIME): pyproject.toml | $(BIN)/pip
 
 $(DEV): pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	touch $(RUNTIME) $@
+
+$(DOCS): pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[docs]'
 	touch $(RUNTIME) $@

@@ -71,6 +71,8 @@ def propagate(
     -------
     (K, ..., B, ...).
     """
+    # Of a compiled model what was compiled: dynamo would compile the interception itself.
+    model = getattr(model, "_orig_mod", model)
     try:
         return _propagate_batch(model, x, starts, merge, settings, signed)
     except LayoutError:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import pyarrow as pa
+from pydantic import BaseModel, Field
 
 from benchmarks.config import Run
+from benchmarks.metrics import find_metric
 from benchmarks.store import Store, replace_file
 from gae_metric.errors import InputError
 
@@ -71,8 +73,21 @@ def collect(root: str | Path) -> Collected:
     folder = Path(root)
     try:
         plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"results: there is no run in {str(root)!r}: {error}") from error
+    try:
+        return _collected(folder, plan)
+    except InputError:
+        raise
+    # The files may be cut off or another program's, and end in nearly any error.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(
+            f"results: {str(root)!r} is not as a run leaves it: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _collected(folder: Path, plan: dict[str, Any]) -> Collected:
     # Not parsed: weights and data need not be there any more.
     run = _stored(plan["run"])
     if not (folder / "shards").is_dir() and (folder / "scores.parquet").is_file():
@@ -93,7 +108,26 @@ def consolidate(store: Store) -> None:
     replace_file(store.root / "facts.json", facts)
 
 
+class _Named(BaseModel):
+    """What a plan says of a model, a method, a metric or the data, as far as tables need it."""
+
+    name: str
+    label: str = ""
+    paper: tuple[Annotated[int, Field(ge=1, le=13)], ...] = ()
+
+
+class _Plan(BaseModel):
+    models: tuple[_Named, ...]
+    data: _Named
+    methods: tuple[_Named, ...]
+    metrics: tuple[_Named, ...]
+    output: str
+
+
 def _stored(values: dict[str, Any]) -> Run:
+    _Plan.model_validate(values)
+    for metric in values["metrics"]:
+        find_metric(metric["name"])
     from benchmarks.entries import DataEntry, MethodEntry, MetricEntry, ModelEntry
 
     entries = {

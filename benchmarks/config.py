@@ -32,6 +32,8 @@ from gae_metric.functional.masking import MAX_STEPS, Schedule
 __all__ = ["Run", "parse", "read"]
 
 _T = TypeVar("_T")
+#: Values that a file may hold.
+_MOST = 10_000
 _DEFAULT_METRICS = ("GAE", "ROAD_MoRF", "ROAD_LeRF", "LocalLipschitz", "Focus")
 
 
@@ -160,17 +162,48 @@ def read(path: str | Path, **changes: Any) -> Run:
         and gives the nearest).
     """
     try:
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"config: cannot read {str(path)!r}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"config: {str(path)!r} is not YAML: {error}") from error
+        text = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: no file name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"config: cannot read {str(path)!r}: {reason}") from error
+    try:
+        given = _loaded(text.decode())
+    # Not UTF-8, not YAML, or a date or number that there is not, at which PyYAML ends in any error.
+    except Exception as error:
+        raise InputError(f"config: {str(path)!r} is not YAML that can be read: {error}") from error
     if not isinstance(given, Mapping):
         raise InputError(f"config: {str(path)!r} holds no keys")
     try:
         return parse({**given, **changes})
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _loaded(text: str) -> Any:
+    """Read YAML of plain values, of a size that people write.
+
+    References may multiply (a list of ten times a list of ten times ...), or lead to themselves;
+    they are counted as often as they are followed, before anything is made of them.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > _MOST:
+            raise ValueError(f"it holds more than {_MOST} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    if id(node) not in sizes:
+        sizes[id(node)] = _MOST + 1  # until it is known: what leads to itself has no end
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        inner = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
+        sizes[id(node)] = 1 + sum(_size(one, sizes) for one in inner)
+    return sizes[id(node)]
 
 
 def parse(given: Mapping[str, Any]) -> Run:
@@ -181,7 +214,7 @@ def parse(given: Mapping[str, Any]) -> Run:
     InputError
         If a key, name or value is not one; the message says which, and gives the nearest.
     """
-    _import_modules(given.get("modules") or ())
+    _import_modules(_modules(given.get("modules")))
     try:
         return Run.model_validate(dict(given))
     except ValidationError as error:
@@ -191,16 +224,33 @@ def parse(given: Mapping[str, Any]) -> Run:
         raise InputError("; ".join(_problem(one) for one in first)) from error
 
 
-def _import_modules(modules: Any) -> None:
+def _modules(given: Any) -> list[str]:
+    """Check the names of modules: nothing but names, so neither files nor relative ones."""
+    names = _several(given or ())
+    if not isinstance(names, (list, tuple)):
+        raise InputError(f"modules: expected names of Python modules, got {_short(given)}")
+    for name in names:
+        if not (isinstance(name, str) and all(part.isidentifier() for part in name.split("."))):
+            raise InputError(f"modules: expected the name of a Python module, got {_short(name)}")
+    return list(names)
+
+
+def _import_modules(names: Sequence[str]) -> None:
     """Import what registers more methods."""
-    if str(Path.cwd()) not in sys.path:  # as it is for `python -m`
+    if names and str(Path.cwd()) not in sys.path:  # as it is for `python -m`
         sys.path.append(str(Path.cwd()))
-    name = ""
-    try:
-        for name in map(str, _several(modules)):
+    for name in names:
+        try:
             importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(f"modules: cannot import {name!r}: {error}") from error
+        except Exception as error:  # noqa: PERF203 - a module's own errors, of any kind
+            raise InputError(
+                f"modules: cannot import {name!r}: {str(error) or type(error).__name__}"
+            ) from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 _PARTS: dict[str, type[Entry]] = {
@@ -224,4 +274,4 @@ def _problem(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] in ("value_error", "missing"):
         return f"{where}: {message}" if where else message
-    return f"{where}: {message}, got {error['input']!r}"
+    return f"{where}: {message}, got {_short(error['input'])}"

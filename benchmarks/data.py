@@ -112,6 +112,15 @@ def _voc(root: Path, labels: str | Path | None, split: str, masks: bool) -> Data
         raise InputError(
             f"data: {str(root)!r} is not VOC2012 as torchvision reads it: {error}"
         ) from error
+    if not found.images:
+        raise InputError(f"data: the image set {split!r} of {str(root)!r} names no image")
+    inside = root / "VOCdevkit" / "VOC2012" / "JPEGImages"
+    for one in map(Path, found.images):
+        if one.parent != inside:
+            raise InputError(
+                f"data: the image set {split!r} of {str(root)!r} leads out of its folder: "
+                f"{one.stem!r}"
+            )
     files = [Path(one).relative_to(root).as_posix() for one in found.images]
     folder = Path(found.images[0]).parent.parent / "Annotations"
     classes = []

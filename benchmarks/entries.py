@@ -35,6 +35,11 @@ def group(name: str) -> tuple[str, ...] | None:
     return None
 
 
+def _named(options: Any) -> bool:
+    """Whether options are of the right form; what is not, the field's own check refuses."""
+    return isinstance(options, Mapping) and all(isinstance(name, str) for name in options)
+
+
 class Entry(BaseModel):
     """A part of a configuration; unknown keys are refused."""
 
@@ -92,7 +97,7 @@ class MethodEntry(Entry):
             return value
         method = find(str(value["name"]))
         options = value.get("options") or {}
-        if isinstance(options, Mapping):
+        if _named(options):
             method.bind(**options)
         label = value.get("label") or method.name
         return {**value, "name": method.name, "options": options, "label": label}
@@ -111,6 +116,6 @@ class MetricEntry(Entry):
             return value
         name = find_metric(str(value["name"]))
         options = value.get("options") or {}
-        if isinstance(options, Mapping):
+        if _named(options):
             check_options(name, options)
         return {**value, "name": name, "options": options}

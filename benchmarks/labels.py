@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gae_metric.errors import InputError
-from gae_metric.images import read_labels
+from gae_metric.images import class_index, read_labels, read_table
 
 __all__ = ["LABEL_FILES", "VOC_CLASSES", "imagenet_labels", "voc_areas"]
 
@@ -26,6 +26,9 @@ VOC_CLASSES = (
     *("train", "tvmonitor"),
 )
 """Pascal VOC's classes, 0 to 19; in its masks they are 1 to 20, 0 is background, 255 border."""
+
+#: Pixels of a side that no image has more of.
+_LARGEST = 1e6
 
 
 def imagenet_labels(
@@ -67,12 +70,9 @@ def imagenet_labels(
     path = Path(source)
     if path.suffix == ".txt":
         return _of_lines(path, files)
-    try:
-        columns = set(pd.read_csv(path, nrows=0).columns)
-    except (OSError, ValueError):  # read_labels says what is wrong
-        columns = set()
-    if {"ImageId", "PredictionString"} <= columns:
-        return _of_kaggle(path, files)
+    table = read_table(path)
+    if {"ImageId", "PredictionString"} <= set(table.columns):
+        return _of_kaggle(table, path, files)
     return read_labels(path, files, CLASSES)
 
 
@@ -100,17 +100,17 @@ def _of_lines(path: Path, files: Sequence[str]) -> dict[str, int]:
     labels: dict[str, int] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"labels: cannot read {str(path)!r}: {error}") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         parts = line.split()
-        right = len(parts) == 2 and parts[1].isdecimal() and int(parts[1]) < CLASSES
-        if not right:
+        index = class_index(parts[1], CLASSES) if len(parts) == 2 else None
+        if index is None:
             raise InputError(
                 f"labels: {path.name}, line {number}: expected a file and a class index from 0 to "
-                f"{CLASSES - 1}, got {line.strip()!r}"
+                f"{CLASSES - 1}, got {line.strip()[:60]!r}"
                 + (
                     "; ILSVRC2012_validation_ground_truth.txt counts classes in another order"
                     if len(parts) == 1
@@ -118,15 +118,14 @@ def _of_lines(path: Path, files: Sequence[str]) -> dict[str, int]:
                 )
             )
         if file := by_name.get(Path(parts[0]).name):
-            labels[file] = int(parts[1])
+            labels[file] = index
     return _some(labels, path, files)
 
 
-def _of_kaggle(path: Path, files: Sequence[str]) -> dict[str, int]:
+def _of_kaggle(table: pd.DataFrame, path: Path, files: Sequence[str]) -> dict[str, int]:
     """Read ImageId and PredictionString, whose first word is a WordNet id."""
     index = _wordnet_ids()
     by_stem = {Path(file).stem: file for file in files}
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
     labels: dict[str, int] = {}
     for name, text in zip(table["ImageId"], table["PredictionString"], strict=True):
         wordnet_id = text.split(" ")[0]
@@ -163,7 +162,10 @@ def voc_areas(annotation: Path) -> NDArray[np.int64]:
             left, top, right, bottom = (
                 float(box.findtext(key) or "nan") for key in ("xmin", "ymin", "xmax", "ymax")
             )
+            if not (0 <= left <= right <= _LARGEST and 0 <= top <= bottom <= _LARGEST):
+                raise ValueError(f"no box is ({left}, {top}, {right}, {bottom})")
             areas[VOC_CLASSES.index(name)] += round((right - left) * (bottom - top))
-    except (OSError, ValueError, ElementTree.ParseError) as error:
+    # LookupError: an encoding that there is not.
+    except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
         raise InputError(f"data: {annotation.name} is not a VOC annotation: {error}") from error
     return areas

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from gae_metric.images import decoded
 from gae_metric.preprocessing import Preprocessing
 
 __all__ = ["Reading", "read_image", "read_mask"]
-
-#: What Pillow raises at files that are damaged or something else.
-_DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,9 @@ class Reading:
 def read_image(file: Path, prepare: Preprocessing | None) -> Reading:
     """Decode an image, and prepare it for a model if its preprocessing is given."""
     try:
-        with Image.open(file) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            return Reading(None if prepare is None else prepare(upright))
-    except UnidentifiedImageError:
-        return Reading(problem="not an image")
-    except _DAMAGED as error:
+        image = decoded(file)
+        return Reading(None if prepare is None else prepare(image))
+    except (OSError, ValueError) as error:
         return Reading(problem=str(error) or type(error).__name__)
 
 
@@ -48,10 +42,11 @@ def read_mask(file: Path, prepare: Preprocessing | None, reading: Reading) -> Re
     that is highest there: class indices are never mixed.
     """
     try:
-        with Image.open(file) as image:
-            values = np.array(image, dtype=np.uint8)
-    except (UnidentifiedImageError, *_DAMAGED) as error:
+        values = np.array(decoded(file), dtype=np.uint8)
+    except OSError as error:
         return Reading(problem=f"mask: {error}")
+    if values.ndim != 2:
+        return Reading(problem="mask: expected one class index a pixel, got a colour image")
     if prepare is None:
         return reading
     crop = prepare.crop_to(prepare.size)

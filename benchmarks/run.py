@@ -198,12 +198,15 @@ def _draw(run: Run, store: Store) -> Data:
     path = store.root / "data.json"
     try:
         drawn = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        drawn = {}
-    if drawn.get("asked") == asked:
         places = {file: place for place, file in enumerate(source.files)}
-        data = source.part([places[file] for file in drawn["drawn"]])
-        skipped = drawn["skipped"]
+        known = drawn["asked"] == asked
+        chosen = [places[file] for file in drawn["drawn"]] if known else []
+        skipped = {str(file): str(reason) for file, reason in drawn["skipped"].items()}
+    # Whatever is wrong with it: images are drawn by the seed, so they can be drawn again.
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        known = False
+    if known:
+        data = source.part(chosen)
     else:
         data = source.sample(run.samples, run.seed, run.readers)
         skipped = dict(data.skipped)

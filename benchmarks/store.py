@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from gae_metric.errors import InputError
 __all__ = ["Store", "replace_file"]
 
 _KEY = b"benchmarks"
+#: Folders and a name, none of which is hidden or leads up; what :attr:`Shard.key` makes of a name.
+_KEYS = re.compile(r"(?:[A-Za-z0-9_+][A-Za-z0-9_.+-]*/)*[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
 
 
 class Store:
@@ -80,7 +83,15 @@ class Store:
             lock.release()
 
     def path(self, key: str) -> Path:
-        """Return where a shard is, or would be."""
+        """Return where a shard is, or would be.
+
+        Raises
+        ------
+        InputError
+            If that is not in the folder; keys may come from a file.
+        """
+        if not _KEYS.fullmatch(key):
+            raise InputError(f"results: no shard in {str(self.root)!r} is named {key!r}")
         return self.root / "shards" / f"{key}.parquet"
 
     def has(self, key: str) -> bool:

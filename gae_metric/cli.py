@@ -276,7 +276,7 @@ def _arguments(pairs: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"model-arg: expected KEY=VALUE, got {pair!r}")
         try:
             arguments[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             arguments[key] = value
     return arguments
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -74,12 +76,29 @@ class Terminal:
 
 @contextmanager
 def report_errors(terminal: Terminal) -> Iterator[None]:
-    """Turn errors that are the caller's to mend into a message and exit status 2, others into 1."""
+    """Turn errors that are the caller's to mend into a message and exit status 2, others into 1.
+
+    The environment variable ``GAE_TRACEBACK`` shows where an error that nobody expected came from.
+    """
     try:
         yield
+    except (typer.Exit, typer.Abort):
+        raise
     except InputError as error:
         terminal.err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from error
-    except (EvaluationError, OSError) as error:
-        terminal.err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+    except (EvaluationError, OSError, MemoryError) as error:
+        text = str(error) or "out of memory"
+        terminal.err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    except Exception as error:
+        if os.environ.get("GAE_TRACEBACK"):
+            raise
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        terminal.err.print(
+            f"[bold red]error:[/] unexpected {type(error).__name__}: {escape(str(error))} "
+            f"({escape(frame.filename)}, line {frame.lineno}); please report it, with what "
+            "GAE_TRACEBACK=1 shows",
+            soft_wrap=True,
+        )
         raise typer.Exit(1) from error

@@ -287,4 +287,8 @@ class _Watch:
         if isinstance(metric, (GAE, LocalConsistency)):
             results.components[method] = metric.components
             results.curves[method] = metric.curves
+        if isinstance(metric, (GAE, Contrastiveness)):
+            assert metric.mosaic_indices is not None
+            assert metric.mosaic_positive is not None
+            results.mosaics = metric.mosaic_indices[:, 0], metric.mosaic_positive[:, 0]
         return scores

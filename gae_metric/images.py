@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +15,27 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gae_metric.errors import InputError
 
-__all__ = ["EXTENSIONS", "ImageSet", "list_images", "load_images", "read_labels"]
+__all__ = [
+    "EXTENSIONS",
+    "ImageSet",
+    "class_index",
+    "decoded",
+    "list_images",
+    "load_images",
+    "read_labels",
+    "read_table",
+]
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
 """File name endings that are taken for images, in any case of letters."""
+
+#: Longest side over shortest. Narrower images cannot be cropped to a square that shows anything,
+#: and would first be enlarged to billions of pixels.
+_NARROWEST = 100
+
+#: What those files may hold, whatever they are called. Pillow knows other formats, among them
+#: PostScript, which it would give to Ghostscript to run.
+_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -102,10 +121,7 @@ def read_labels(source: str | Path, files: Sequence[str], classes: int) -> dict[
     if str(source) == "folders":
         return _labels_of_folders(files, classes)
     name = Path(source).name
-    try:
-        table = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # ValueError: not CSV, not text, empty
-        raise InputError(f"labels: cannot read {str(source)!r}: {error}") from error
+    table = read_table(source)
     absent = {"file", "class_index"} - set(table.columns)
     if absent:
         raise InputError(
@@ -114,12 +130,13 @@ def read_labels(source: str | Path, files: Sequence[str], classes: int) -> dict[
         )
     labels: dict[str, int] = {}
     for line, (file, text) in enumerate(zip(table["file"], table["class_index"], strict=True), 2):
-        if not (text.strip().isdecimal() and int(text) < classes):
+        index = class_index(text, classes)
+        if index is None:
             raise InputError(
                 f"labels: {name}, line {line}: class_index must be an integer from 0 to "
-                f"{classes - 1} (the model has {classes} classes), got {text!r}"
+                f"{classes - 1} (the model has {classes} classes), got {_short(text)}"
             )
-        if labels.setdefault(file, int(text)) != int(text):
+        if labels.setdefault(file, index) != index:
             raise InputError(f"labels: {name}, line {line}: a second class for {file!r}")
     if not labels.keys() & set(files):
         raise InputError(
@@ -127,6 +144,48 @@ def read_labels(source: str | Path, files: Sequence[str], classes: int) -> dict[
             f"such as {files[0]!r}"
         )
     return labels
+
+
+def read_table(source: str | Path) -> pd.DataFrame:
+    """Read a CSV file with a header, all of its values as text.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not such a file.
+    """
+    try:
+        # Opened here: pandas would fetch an address, and unpack what is named like an archive.
+        with open(source, encoding="utf-8-sig", newline="") as file, warnings.catch_warnings():
+            # A line that is longer than the header would lose its end, or move its columns.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table: pd.DataFrame = pd.read_csv(
+                file, dtype=str, keep_default_na=False, index_col=False
+            )
+    except (OSError, ValueError, OverflowError, csv.Error, pd.errors.ParserWarning) as error:
+        # ValueError: not CSV, not text, empty, no file name
+        raise InputError(f"labels: cannot read {str(source)!r}: {error}") from error
+    return table
+
+
+def class_index(text: str, classes: int) -> int | None:
+    """Return the class that a text names, or None if it names none of 0 to ``classes - 1``.
+
+    Examples
+    --------
+    >>> class_index(" 7", 10), class_index("10", 10), class_index("-1", 10), class_index("1.0", 10)
+    (7, None, None, None)
+    """
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdecimal()):
+        return None
+    # Python itself refuses the longest ones.
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) <= len(str(classes)) and int(digits) < classes else None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def _labels_of_folders(files: Sequence[str], classes: int) -> dict[str, int]:
@@ -145,6 +204,38 @@ def _labels_of_folders(files: Sequence[str], classes: int) -> dict[str, int]:
         )
     index = {name: i for i, name in enumerate(names)}
     return {file: index[file.split("/")[0]] for file in files}
+
+
+def decoded(file: str | Path) -> Image.Image:
+    """Read an image, and turn it upright.
+
+    Parameters
+    ----------
+    file
+        One of the formats that :data:`EXTENSIONS` stand for, told by its content.
+
+    Raises
+    ------
+    OSError
+        If it is none, or damaged; the message says so in a few words.
+    """
+    try:
+        str(file).encode()
+    except UnicodeEncodeError as error:  # no table or JSON file could name it
+        raise OSError("its name is not UTF-8") from error
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise OSError("not an image") from error
+    except Exception as error:
+        # Pillow's readers end in nearly any error at damaged files, not only in OSError.
+        raise OSError(str(error) or type(error).__name__) from error
+    if max(upright.size) > _NARROWEST * min(upright.size):
+        width, height = upright.size
+        raise OSError(f"too narrow: {width} x {height} pixels")
+    return upright
 
 
 def load_images(
@@ -203,11 +294,8 @@ def load_images(
             skipped[file] = "no label"
             continue
         try:
-            with Image.open(Path(folder, file)) as image:
-                read[file] = prepare(ImageOps.exif_transpose(image))
-        except UnidentifiedImageError:
-            skipped[file] = "not an image"
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            read[file] = prepare(decoded(Path(folder, file)))
+        except (OSError, ValueError) as error:
             skipped[file] = str(error) or type(error).__name__
         if progress is not None:
             progress(len(read), wanted)

@@ -26,6 +26,15 @@ from gae_metric.weights import load_weights
 __all__ = ["LoadedModel", "load_model"]
 
 
+#: Options by which timm and torchvision would load weights from elsewhere, with ``torch.load``.
+_FETCHES = frozenset(
+    {
+        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
+        *("cache_dir", "weights", "weights_backbone"),
+    }
+)
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model in evaluation mode and how its images are prepared."""
@@ -54,7 +63,8 @@ def load_model(
         A local safetensors file with the model's own keys; float16 is converted to float32. By
         default timm's or torchvision's published weights, from the local cache or downloaded.
     model_args
-        Keyword arguments for the model, such as ``num_classes`` or ``img_size``.
+        Keyword arguments for the model, such as ``num_classes`` or ``img_size``; none that name
+        files.
 
     Returns
     -------
@@ -69,6 +79,12 @@ def load_model(
         If there is no such model (the message gives the nearest name), the weights cannot be
         fetched, or the file does not fit (see :func:`gae_metric.weights.load_weights`).
     """
+    given = dict(model_args or {})
+    if refused := sorted(map(str, _FETCHES & given.keys())):
+        raise InputError(
+            f"model: {', '.join(refused)}: an option that names a file or an address, which could "
+            "be a pickle, is refused; weights come from a safetensors file, given as weights"
+        )
     source, _, name = spec.partition(":")
     if not name:
         raise InputError(
@@ -78,7 +94,7 @@ def load_model(
     _, build = lookup("model (source)", source, _SOURCES)
     state = torch.random.get_rng_state()
     try:  # initial weights are drawn from torch's global generator
-        model, preprocessing = build(name, weights is None, dict(model_args or {}))
+        model, preprocessing = build(name, weights is None, given)
     finally:
         torch.random.set_rng_state(state)
     if weights is not None:
@@ -175,7 +191,7 @@ def _created(create: Callable[[], nn.Module], name: str, published: bool) -> nn.
             f"model: cannot fetch the published weights of {name!r} ({_first_line(error)}); "
             "check the connection, or give a local safetensors file as weights"
         ) from error
-    except (TypeError, ValueError, AssertionError) as error:
+    except Exception as error:  # options that no model is made for end in nearly any error
         raise InputError(f"model: cannot build {name!r}: {_first_line(error)}") from error
 
 

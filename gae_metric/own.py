@@ -16,9 +16,10 @@ from gae_metric.console import Terminal
 from gae_metric.errors import InputError
 from gae_metric.evaluation import METRICS, Settings, evaluate, predictions
 from gae_metric.explainers import EXPLAINERS, explainer
+from gae_metric.figures import write_figures
 from gae_metric.images import ImageSet, list_images, load_images, read_labels
 from gae_metric.models import load_model
-from gae_metric.report import Study, new_folder, write_figures, write_tables
+from gae_metric.report import Study, new_folder, write_tables
 
 __all__ = ["Request", "run"]
 
@@ -67,8 +68,10 @@ def run(request: Request, terminal: Terminal | None = None) -> Study:
     -------
     Study
         Its folder holds ``scores.csv`` (one row per method, metric and sample), ``summary.csv``,
-        ``components.csv``, ``run.json``, ``bars.png``, ``maps.png``, ``curves.png`` (figure 2) and
-        ``impact.png`` (figure 3).
+        ``components.csv``, ``run.json``, and those of :func:`gae_metric.figures.figures` that the
+        metrics allow: ``bars.png``, ``maps.png``, ``scatter.png`` (LC against C), ``curves.png``
+        (figure 2), ``impact.png`` (figure 3), ``mosaic.png`` (figure 4) and ``extremes.png``
+        (figures 11 and 14).
 
     Raises
     ------
@@ -154,8 +157,8 @@ def chosen_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"device: {name!r} cannot be used: {reason}") from error
     return device
@@ -165,7 +168,7 @@ def count_classes(model: torch.nn.Module, x: NDArray[np.float32]) -> int:
     """Return the number of classes of a model, found by trying it."""
     try:
         logits = predictions(model, x)
-    except (RuntimeError, AssertionError, AttributeError, ValueError) as error:
+    except Exception as error:  # a model's own, at an image that it was not made for
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"model: it does not take images of shape {x.shape[1:]}: {reason}; another size is "

@@ -17,6 +17,9 @@ from gae_metric.errors import InputError
 
 __all__ = ["Crop", "Preprocessing", "square_crop", "timm_crop", "torchvision_crop"]
 
+#: Pixels of a side; more than any model takes, and few enough for the memory there is.
+_LARGEST = 1 << 14
+
 Crop: TypeAlias = Callable[[Image.Image], Tensor]
 """From an RGB image to pixels (3, H, W), either uint8 or floating point in [0, 1]."""
 
@@ -88,13 +91,15 @@ class Preprocessing:
         """
         new = self
         if range is not None:
-            if len(range) != 2 or not range[0] < range[1]:
+            if len(range) != 2 or not (range[0] < range[1] and np.isfinite(range).all()):
                 raise InputError(f"range: expected two ascending numbers, got {list(range)}")
             low, high = float(range[0]), float(range[1])
             new = replace(new, range=(low, high), mean=(0.0,) * 3, std=(1.0,) * 3)
         if size is not None:
-            if size < 1:
-                raise InputError(f"size: expected a positive number of pixels, got {size}")
+            if not 1 <= size <= _LARGEST:
+                raise InputError(
+                    f"size: expected a positive number of pixels, at most {_LARGEST}, got {size}"
+                )
             new = replace(new, size=size)
         if mean is not None:
             new = replace(new, mean=_per_channel("mean", mean))

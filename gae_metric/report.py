@@ -1,10 +1,10 @@
-"""What an evaluation leaves behind: a table on the screen, and a folder of tables and figures."""
+"""What an evaluation leaves behind: a table on the screen, and a folder of tables."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,22 +13,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 from torch import nn
 
-from gae_metric import plotting
 from gae_metric._names import two_lines
 from gae_metric.errors import InputError
-from gae_metric.explainers import explainer
-from gae_metric.functional import LERF, MORF, masking_trajectory
-from gae_metric.metrics.plot import typical
 from gae_metric.results import Results
 
-__all__ = ["Study", "figures", "messages", "new_folder", "table", "write_figures", "write_tables"]
+__all__ = ["Study", "messages", "new_folder", "table", "write_tables"]
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _PACKAGES = (
@@ -41,8 +35,6 @@ _PACKAGES = (
     "scipy",
     "matplotlib",
 )
-#: Images on the sheet of maps.
-_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -191,85 +183,3 @@ def _versions() -> dict[str, str]:
 def _of_model(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     frame.insert(0, "model", name)
     return frame
-
-
-def write_figures(folder: Path, study: Study) -> list[Path]:
-    """Write a study's figures as PNG files, and return their paths."""
-    paths = []
-    for name, figure in figures(study):
-        path = folder / f"{name}.png"
-        figure.savefig(path)
-        paths.append(path)
-    return paths
-
-
-def figures(study: Study) -> Iterable[tuple[str, Figure]]:
-    """Draw the study's figures.
-
-    ``bars`` and ``maps``; where GAE was computed, ``scatter`` and, for the first method,
-    ``extremes`` (figures 11 and 14); where GAE or LocalConsistency was computed, ``curves`` and
-    ``impact`` (figures 2 and 3) of a typical sample: that of the median LocalConsistency of the
-    first method.
-
-    Yields
-    ------
-    Name and figure.
-    """
-    results = study.results
-    yield "bars", plotting.bars(results.summary(), title=study.name)
-    yield "maps", _maps(study)
-    parts = {
-        method: results.components[method]
-        for method in results.methods
-        if "gae" in results.components.get(method, ())
-        and np.isfinite(results.components[method]["gae"]).sum() >= 2
-    }
-    if parts:
-        yield "scatter", plotting.scatter(parts, title=study.name)
-        yield "extremes", _extremes(study, *next(iter(parts.items())))
-    first = next((method for method in results.methods if method in results.curves), None)
-    if first is None:
-        return
-    sample = typical(results.components[first]["local_consistency"].to_numpy())
-    what = f"{study.samples[sample]}, class {results.targets[sample]}"
-    yield "curves", plotting.curves(results.curves[first], sample, f"{study.name}, {first}, {what}")
-    yield "impact", _impact(study, sample, f"{study.name}, {what}")
-
-
-def _maps(study: Study) -> Figure:
-    x, targets = study.x[:_SHOWN], study.results.targets[:_SHOWN]
-    attributions = {}
-    for method in study.results.methods:
-        _, function = explainer(method)
-        attributions[method] = function(model=study.model, inputs=x, targets=targets)
-    gae = {
-        method: parts["gae"].to_list()[:_SHOWN]
-        for method, parts in study.results.components.items()
-        if "gae" in parts
-    }
-    labels = [f"class {target}" for target in targets]
-    title = f"{study.name}: maps of the explained class" + (", GAE below" if gae else "")
-    return plotting.maps(study.to_display(x), attributions, labels, title=title, scores=gae)
-
-
-def _extremes(study: Study, method: str, parts: pd.DataFrame) -> Figure:
-    _, function = explainer(method)
-    targets = study.results.targets
-    return plotting.extremes(
-        study.to_display(study.x),
-        lambda chosen: function(model=study.model, inputs=study.x[chosen], targets=targets[chosen]),
-        parts["gae"],
-        labels=[f"class {target}" for target in targets],
-        title=f"{study.name}, {method}: highest and lowest GAE",
-    )
-
-
-def _impact(study: Study, sample: int, title: str) -> Figure:
-    weights = next(study.model.parameters())
-    x = torch.as_tensor(study.x[sample : sample + 1]).to(weights.device, weights.dtype)
-    target = torch.as_tensor(study.results.targets[sample : sample + 1], device=weights.device)
-    trajectory = masking_trajectory(study.model, x, target, keep_impacts=True)
-    assert trajectory.impacts is not None
-    impacts = trajectory.impacts[:, 0].double().cpu().numpy()
-    image = study.to_display(study.x[sample : sample + 1])[0]
-    return plotting.impact(image, impacts[LERF], impacts[MORF], title)

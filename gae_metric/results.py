@@ -57,6 +57,9 @@ class Results:
     #: GAE's parts and curves (``metric.components`` and ``metric.curves``) by method.
     components: dict[str, pd.DataFrame] = field(default_factory=dict)
     curves: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
+    #: Mosaics of GAE or Contrastiveness, the same for every method: the samples in their quadrants,
+    #: (N, 4), and the quadrants of the positives, (N,). None where neither was computed.
+    mosaics: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     failures: list[Failure] = field(default_factory=list)
     #: Warnings: their text, and the methods and metrics that gave them.
     notes: dict[str, list[str]] = field(default_factory=dict)

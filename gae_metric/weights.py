@@ -15,6 +15,9 @@ __all__ = ["load_weights", "read_weights"]
 
 _SHOWN = 5
 
+#: Endings of files that Python's pickle wrote, where the content does not tell.
+_PICKLES = frozenset({".pkl", ".pickle", ".pth", ".pt", ".ckpt", ".bin", ".joblib"})
+
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a safetensors file; half-precision weights come back as float32.
@@ -37,19 +40,21 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         with file.open("rb") as stream:
             start = stream.read(4)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # ValueError: no file name
+        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"weights: cannot read {str(file)!r}: {reason}") from error
-    if start[:2] == b"PK" or start[:1] == b"\x80" or file.suffix == ".pkl":
-        raise InputError(
-            f"weights: {file.name} is a pickle (a .pth or .pt checkpoint), which can run any code "
-            "when it is loaded, so it is refused; convert it where you trust it:\n"
-            "  safetensors.torch.save_file(torch.load(FILE, weights_only=True), "
-            "'weights.safetensors')"
-        )
+    pickled = (
+        f"weights: {file.name} is a pickle (a .pth or .pt checkpoint), which can run any code when "
+        "it is loaded, so it is refused; convert it where you trust it:\n"
+        "  safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'weights.safetensors')"
+    )
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        raise InputError(pickled)
     try:
         tensors = load_file(file)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        if file.suffix.lower() in _PICKLES:
+            raise InputError(pickled) from error
         raise InputError(f"weights: {file.name} is not a safetensors file: {error}") from error
     half = (torch.float16, torch.bfloat16)
     return {key: t.float() if t.dtype in half else t for key, t in tensors.items()}
@@ -69,8 +74,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Raises
     ------
     InputError
-        If the file cannot be read, or names or shapes are not the model's; the model is then as it
-        was.
+        If the file cannot be read, or names, shapes or kinds of numbers (floating point, integer)
+        are not the model's; the model is then as it was.
 
     Examples
     --------
@@ -91,12 +96,18 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         for key in own
         if key in given and given[key].shape != own[key].shape
     ]
+    kinds = [
+        f"{key} {given[key].dtype} where the model has {own[key].dtype}"
+        for key in own
+        if key in given and _kind(given[key]) != _kind(own[key])
+    ]
     problems = [
         f"{len(keys)} {what}: {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}"
         for what, keys in (
             ("missing from the file", missing),
             ("not in the model", unexpected),
             ("of another shape", shapes),
+            ("of another kind of number", kinds),
         )
         if keys
     ]
@@ -107,3 +118,13 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             + ". Options of the model, such as num_classes, are given with --model-arg"
         )
     model.load_state_dict(given, strict=False)
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
+    """Tell numbers apart that are not converted: floating-point, complex, others, and codes.
+
+    Floating-point numbers of eight bits or fewer are codes of weights, as integers are, which mean
+    something with a scale only.
+    """
+    floating = tensor.is_floating_point()
+    return floating, tensor.is_complex(), floating and tensor.element_size() < 2

@@ -14,9 +14,14 @@ import typer
 
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import measure
+from benchmarks.speed.modes import MODES, Mode
 
 Threads = Annotated[int | None, typer.Option(help="Threads of torch.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Modes = Annotated[
+    list[str] | None,
+    typer.Option("--mode", help="plain, compiled, autocast; default: on cuda all, else plain."),
+]
 Out = Annotated[Path | None, typer.Option(help="Write the table, too: .csv or .md.")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -37,23 +42,29 @@ def abslrp(
     model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 5,
     others: Annotated[bool, typer.Option(help="Other rule sets and libraries, too.")] = False,
+    mode: Modes = None,
     threads: Threads = None,
     device: Device = "cpu",
     out: Out = None,
 ) -> None:
     """Multiples of one forward pass and one input gradient of the plain model."""
     _threads(threads)
-    names = model or list(abslrp_speed.MODELS)
-    _show(abslrp_speed.table(batch or [8, 32], repeats, device, names, others), device, out)
+    _check_device(device)
+    names, wanted = _models(model or list(abslrp_speed.DEFAULT)), _modes(mode, device)
+    batches = batch or ([1, 16, 64] if device.startswith("cuda") else [8, 32])
+    _show(abslrp_speed.table(batches, repeats, device, names, others, wanted), device, out)
 
 
 @app.command()
 def gae(
     model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
     samples: Annotated[int, typer.Option(min=4, help="Images to score.")] = 4,
-    batch: Annotated[int, typer.Option(min=1, help="Images that are worked on at a time.")] = 4,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Images that are worked on at a time.")
+    ] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 3,
     others: Annotated[bool, typer.Option(help="ROAD and LocalLipschitz, too.")] = True,
+    mode: Modes = None,
     threads: Threads = None,
     device: Device = "cpu",
     out: Out = None,
@@ -62,8 +73,12 @@ def gae(
     from benchmarks.speed import gae as gae_speed
 
     _threads(threads)
-    names = model or ["ResNet50", "ViT-B/16"]
-    _show(gae_speed.table(names, samples, batch, repeats, device, others), device, out)
+    _check_device(device)
+    cuda = device.startswith("cuda")
+    names = _models(model or (list(abslrp_speed.DEFAULT) if cuda else ["ResNet50", "ViT-B/16"]))
+    batches = batch or ([1, 16, 64] if cuda else [4])
+    wanted = _modes(mode, device)
+    _show(gae_speed.table(names, samples, batches, repeats, device, others, wanted), device, out)
 
 
 @app.command()
@@ -113,6 +128,30 @@ def _cell(value: object) -> str:
     return str(value)
 
 
+def _check_device(device: str) -> None:
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise typer.BadParameter("there is no CUDA device", param_hint="--device")
+
+
+def _models(names: list[str]) -> list[str]:
+    for name in names:
+        if name not in abslrp_speed.MODELS:
+            known = ", ".join(abslrp_speed.MODELS)
+            raise typer.BadParameter(f"expected one of {known}, got {name!r}", param_hint="--model")
+    return names
+
+
+def _modes(names: list[str] | None, device: str) -> tuple[Mode, ...]:
+    if names is None:
+        return MODES if device.startswith("cuda") else ("plain",)
+    for name in names:
+        if name not in MODES:
+            raise typer.BadParameter(
+                f"expected one of {', '.join(MODES)}, got {name!r}", param_hint="--mode"
+            )
+    return tuple(mode for mode in MODES if mode in names)
+
+
 def _threads(number: int | None) -> None:
     if number is not None:
         torch.set_num_threads(number)
@@ -151,10 +190,14 @@ def peak(
     model: Annotated[str, typer.Option()],
     batch: Annotated[int, typer.Option()],
     device: str = "cpu",
+    mode: str = "plain",
 ) -> None:
     """Peak memory of one task in bytes, measured in this process."""
     built = abslrp_speed.build(model, device)
-    typer.echo(measure.peak_bytes(abslrp_speed.tasks(built, batch, device)[task], device))
+    work = abslrp_speed.tasks(built, batch, device, _modes([mode], device)[0])[task]
+    if mode == "compiled":  # which takes more memory than what it compiles
+        work()
+    typer.echo(measure.peak_bytes(work, device))
 
 
 @app.callback()

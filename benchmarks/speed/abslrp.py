@@ -11,9 +11,18 @@ import torchvision
 from torch import Tensor, nn
 
 import abslrp
-from benchmarks.speed import measure
+from benchmarks.speed import measure, modes
+from benchmarks.speed.kernels import shares
+from benchmarks.speed.modes import Mode
 
-MODELS = {"VGG16": "vgg16", "ResNet50": "resnet50", "ViT-B/16": "vit_b_16"}
+MODELS = {
+    "VGG16": "vgg16",
+    "ResNet50": "resnet50",
+    "ViT-B/16": "vit_b_16",
+    "SqueezeNet": "squeezenet1_1",
+}
+#: The paper's models; SqueezeNet is for a quick look.
+DEFAULT = ("VGG16", "ResNet50", "ViT-B/16")
 LIMITS = {"VGG16": 1.7, "ResNet50": 1.9, "ViT-B/16": 2.8}
 
 
@@ -34,20 +43,26 @@ def data(batch: int, device: str) -> tuple[Tensor, Tensor]:
     return x, torch.arange(batch, device=device)
 
 
-def tasks(model: nn.Module, batch: int, device: str) -> dict[str, Callable[[], object]]:
+def tasks(
+    model: nn.Module, batch: int, device: str, mode: Mode = "plain"
+) -> dict[str, Callable[[], object]]:
     """Return what is timed: the reference, and absLRP with its options."""
     x, targets = data(batch, device)
+    evaluated = modes.prepared(model, mode)
 
     def reference() -> Tensor:
         leaf = x.clone().requires_grad_()
-        chosen = model(leaf).gather(1, targets[:, None]).sum()
+        chosen = evaluated(leaf).gather(1, targets[:, None]).sum()
         return torch.autograd.grad(chosen, leaf)[0]
 
-    return {
+    timed: dict[str, Callable[[], object]] = {
         "gradient": reference,
         "absLRP": lambda: abslrp.explain(model, x, targets),
         "absLRP, one stream": lambda: abslrp.explain(model, x, targets, contrast=None),
     }
+    if mode == "compiled":  # absLRP intercepts every call, so it has nothing of that
+        del timed["absLRP"], timed["absLRP, one stream"]
+    return {name: modes.within(task, mode, device) for name, task in timed.items()}
 
 
 def other_tasks(
@@ -60,42 +75,76 @@ def other_tasks(
 
 
 def table(
-    batches: list[int], repeats: int, device: str, names: list[str], others: bool
+    batches: list[int],
+    repeats: int,
+    device: str,
+    names: list[str],
+    others: bool,
+    wanted: tuple[Mode, ...] = ("plain",),
 ) -> pd.DataFrame:
-    """Seconds, ratios and peak memory for every model and batch size."""
-    rows = []
+    """Seconds, ratios, peak memory and the model's share for every model and batch size.
+
+    Ratios are to the gradient of the plain model, in whichever mode. What does not fit in memory
+    has its error in place of numbers.
+    """
+    rows: list[dict[str, object]] = []
     for name in names:
         for batch in batches:
             model = build(name, device)
-            timed = tasks(model, batch, device)
+            timed = {
+                _label(task, mode): work
+                for mode in wanted
+                for task, work in tasks(model, batch, device, mode).items()
+            }
             if others:
                 timed |= other_tasks(name, model, *data(batch, device))
-            times = measure.interleaved(timed, repeats, device)
-            memory = {
-                task: float(
-                    measure.in_a_fresh_process(
-                        "peak", task, "--model", name, "--batch", str(batch), "--device", device
-                    )
-                )
-                for task in ("gradient", "absLRP")
-            }
+            row = {"model": name, "batch": batch}
+            try:
+                times = measure.interleaved(timed, repeats, device)
+            except torch.OutOfMemoryError as error:
+                rows.append(row | {"error": str(error).partition(".")[0]})
+                continue
+            finally:
+                if device.startswith("cuda"):
+                    torch.cuda.empty_cache()
+            memory = {task: _peak(task, name, batch, device, wanted) for task in timed}
             for task, taken in times.items():
+                measured = (
+                    shares(timed[task], model, device) if memory.get(task) is not None else None
+                )
+                peak, least = memory.get(task), memory.get("gradient")
                 rows.append(
-                    {
-                        "model": name,
-                        "batch": batch,
+                    row
+                    | {
                         "method": task,
                         "seconds": taken,
-                        "ratio": taken / times["gradient"],
-                        "limit": LIMITS[name] if task == "absLRP" else float("nan"),
-                        "peak MB": memory.get(task, float("nan")) / 1e6,
-                        "peak ratio": memory.get(task, float("nan")) / memory["gradient"],
+                        "images/s": batch / taken,
+                        "ratio": taken / times.get("gradient", float("nan")),
+                        "limit": LIMITS.get(name) if task == "absLRP" else float("nan"),
+                        "peak MB": float("nan") if peak is None else peak / 1e6,
+                        "peak ratio": float("nan") if not (peak and least) else peak / least,
+                        "model share": float("nan") if measured is None else measured.model,
+                        "busy share": float("nan") if measured is None else measured.busy,
                     }
                 )
             if others and name == "ViT-B/16":
                 rows.append(_lxt(batch, repeats, device))
     result: pd.DataFrame = pd.DataFrame(rows)
     return result
+
+
+def _label(task: str, mode: Mode) -> str:
+    return task if mode == "plain" else f"{task}, {mode}"
+
+
+def _peak(label: str, name: str, batch: int, device: str, wanted: tuple[Mode, ...]) -> float | None:
+    """Return the peak memory of the main tasks, each in a process of its own."""
+    for mode in wanted:
+        for task in ("gradient", "absLRP"):
+            if label == _label(task, mode):
+                options = ("--model", name, "--batch", str(batch), "--device", device)
+                return float(measure.in_a_fresh_process("peak", task, *options, "--mode", mode))
+    return None
 
 
 def _lxt(batch: int, repeats: int, device: str) -> dict[str, object]:

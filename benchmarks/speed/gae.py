@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 import abslrp
 from benchmarks.speed import abslrp as abslrp_speed
-from benchmarks.speed import measure
+from benchmarks.speed import measure, modes
+from benchmarks.speed.kernels import shares
+from benchmarks.speed.modes import Mode
 from gae_metric import GAE, clear_cache
 from gae_metric.companions import ROAD
 from gae_metric.noise import SeededNoise
@@ -33,11 +35,13 @@ class Case:
     x: Tensor
     y: Tensor
     batch: int
+    mode: Mode = "plain"
 
     def metric(self, metric: Any) -> None:
         """Score absLRP with a Quantus metric, with nothing cached from before."""
         clear_cache()
-        with warnings.catch_warnings():
+        device = str(self.x.device)
+        with warnings.catch_warnings(), modes.context(self.mode, device):
             warnings.simplefilter("ignore")  # random weights: some target logits are negative
             metric(
                 self.model,
@@ -46,21 +50,21 @@ class Case:
                 None,
                 explain_func=abslrp.explain,
                 batch_size=self.batch,
-                device=str(self.x.device),
+                device=device,
             )
 
     def first(self, n: int) -> Case:
         """Return the case with its first samples only."""
-        return Case(self.model, self.x[:n], self.y[:n], min(n, self.batch))
+        return Case(self.model, self.x[:n], self.y[:n], min(n, self.batch), self.mode)
 
 
-def case(name: str, samples: int, batch: int, device: str) -> Case:
+def case(name: str, samples: int, batch: int, device: str, mode: Mode = "plain") -> Case:
     """Build a model of :mod:`benchmarks.speed.abslrp` with seeded noise as images."""
-    model = abslrp_speed.build(name, device)
+    model = modes.prepared(abslrp_speed.build(name, device), mode)
     x = torch.randn(samples, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():
         y = torch.cat([model(part).argmax(1) for part in torch.split(x, batch)])
-    return Case(model, x, y, batch)
+    return Case(model, x, y, batch, mode)
 
 
 def own_work(given: Case) -> dict[str, Callable[[], object]]:
@@ -72,7 +76,11 @@ def own_work(given: Case) -> dict[str, Callable[[], object]]:
         leaf = x.clone().requires_grad_()
         return torch.autograd.grad(given.model(leaf)[torch.arange(batch), y].sum(), leaf)[0]
 
-    return {"gradient": gradient, "explanation": lambda: abslrp.explain(given.model, x, y)}
+    pieces: dict[str, Callable[[], object]] = {
+        "gradient": gradient,
+        "explanation": lambda: abslrp.explain(given.model, x, y),
+    }
+    return {k: modes.within(work, given.mode, str(x.device)) for k, work in pieces.items()}
 
 
 def quantus_metrics(seed: int = 0) -> dict[str, Callable[[Case], None]]:
@@ -100,23 +108,30 @@ def quantus_metrics(seed: int = 0) -> dict[str, Callable[[Case], None]]:
 
 
 def rows(
-    name: str, samples: int, batch: int, repeats: int, device: str, others: bool
+    name: str,
+    samples: int,
+    batch: int,
+    repeats: int,
+    device: str,
+    others: bool,
+    mode: Mode = "plain",
 ) -> list[dict[str, Any]]:
     """Return the times of one model: GAE, its own work and, if wanted, the other metrics."""
-    given = case(name, samples, batch, device)
+    given = case(name, samples, batch, device, mode)
     pieces = own_work(given)
-    times = measure.interleaved(
-        {**pieces, "GAE": lambda: given.metric(GAE(steps=STEPS, disable_warnings=True))},
-        repeats,
-        device,
-    )
+
+    def gae() -> None:
+        given.metric(GAE(steps=STEPS, disable_warnings=True))
+
+    times = measure.interleaved({**pieces, "GAE": gae}, repeats, device)
     one_gradient = times["gradient"] / batch
     work = (2 * STEPS - 1) * one_gradient + 2 * STEPS * times["explanation"] / batch
     per_sample = times["GAE"] / samples
     memory = measure.in_a_fresh_process(
         *("peak-gae", "--model", name, "--samples", str(samples), "--batch", str(batch)),
-        *("--device", device),
+        *("--device", device, "--mode", mode),
     )
+    measured = shares(gae, given.model, device)
     found = [
         _row(name, "one gradient", one_gradient, one_gradient),
         _row(name, "GAE's own work", work, one_gradient),
@@ -125,10 +140,14 @@ def rows(
             "of own work": per_sample / work,
             "limit": LIMIT,
             "gradients' limit": GRADIENT_LIMIT.get(name, np.nan),
+            "images/s": 1 / per_sample,
             "peak MB": float(memory) / 1e6,
+            "model share": measured.model,
+            "busy share": measured.busy,
         },
     ]
-    if not others:
+    found = [{"batch": batch, "mode": mode, **row} for row in found]
+    if not others or mode != "plain":
         return found
     for label, run in quantus_metrics().items():
         part = given.first(1) if label.endswith("200") else given
@@ -153,9 +172,24 @@ def _row(model: str, what: str, seconds: float, gradient: float) -> dict[str, An
 
 
 def table(
-    names: list[str], samples: int, batch: int, repeats: int, device: str, others: bool
+    names: list[str],
+    samples: int,
+    batches: list[int],
+    repeats: int,
+    device: str,
+    others: bool,
+    wanted: tuple[Mode, ...] = ("plain",),
 ) -> pd.DataFrame:
-    """Seconds per sample, in gradients of one sample, and as a multiple of GAE's own work."""
-    found = [row for name in names for row in rows(name, samples, batch, repeats, device, others)]
+    """Seconds per sample, in gradients of one sample, and as a multiple of GAE's own work.
+
+    There are at least as many samples as a batch has.
+    """
+    found = [
+        row
+        for name in names
+        for batch in batches
+        for mode in wanted
+        for row in rows(name, max(samples, batch), batch, repeats, device, others, mode)
+    ]
     result: pd.DataFrame = pd.DataFrame(found)
     return result

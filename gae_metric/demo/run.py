@@ -12,8 +12,9 @@ from gae_metric.demo.networks import NAMES
 from gae_metric.errors import InputError
 from gae_metric.evaluation import METRICS, Settings, evaluate, predictions
 from gae_metric.explainers import EXPLAINERS
+from gae_metric.figures import write_figures
 from gae_metric.models import load_model
-from gae_metric.report import Study, new_folder, write_figures, write_tables
+from gae_metric.report import Study, new_folder, write_tables
 
 __all__ = ["METHODS", "NETWORKS", "run"]
 
@@ -40,8 +41,8 @@ def run(
         Folder to write: ``scores.csv`` (one row per network, method, metric and sample),
         ``summary.csv`` (:func:`gae_metric.compare`), ``components.csv`` (GAE's parts), ``run.json``
         (settings and versions), and for each network a folder with ``bars.png``, ``maps.png``,
-        ``scatter.png`` (LC against C), ``curves.png`` (figure 2), ``impact.png`` (figure 3) and
-        ``extremes.png`` (figures 11 and 14).
+        ``scatter.png`` (LC against C), ``curves.png`` (figure 2), ``impact.png`` (figure 3),
+        ``mosaic.png`` (figure 4) and ``extremes.png`` (figures 11 and 14).
     samples
         Number of digits, 4 to 450, balanced over the classes. The network's own predictions are
         explained.

@@ -115,7 +115,9 @@ def local_robustness(output_diff: Tensor, similarity_diff: Tensor) -> Tensor:
     tensor([0.3333])
     """
     distance = (output_diff - similarity_diff).abs().sum(1)
-    return 1 - 2 * distance / (output_diff.abs().sum(1) + similarity_diff.abs().sum(1) + EPSILON)
+    largest = output_diff.abs().sum(1) + similarity_diff.abs().sum(1) + EPSILON
+    # Rounding alone may leave the range.
+    return (1 - 2 * distance / largest).clamp(-1, 1)
 
 
 def local_faithfulness(a_init: Tensor, impact_sign: Tensor) -> Tensor:
@@ -139,7 +141,8 @@ def local_faithfulness(a_init: Tensor, impact_sign: Tensor) -> Tensor:
     tensor([0.2500], dtype=torch.float64)
     """
     a, sign = _broadcast(a_init, impact_sign.to(a_init.dtype))
-    return sum_per_sample(a * sign) / (sum_per_sample(a) + EPSILON)
+    # Rounding alone may leave the range.
+    return (sum_per_sample(a * sign) / (sum_per_sample(a) + EPSILON)).clamp(-1, 1)
 
 
 def local_consistency(robustness: Tensor, faithfulness: Tensor) -> Tensor:
@@ -184,7 +187,7 @@ def contrastiveness(a_mosaic: Tensor, scores: Tensor) -> Tensor:
     tensor([0.2500], dtype=torch.float64)
     """
     a, s = _broadcast(a_mosaic, scores.to(a_mosaic.dtype))
-    return (sum_per_sample(a * s) / (sum_per_sample(a) + EPSILON)).clamp(min=0)
+    return (sum_per_sample(a * s) / (sum_per_sample(a) + EPSILON)).clamp(0, 1)
 
 
 def global_attribution(consistency: Tensor, contrast: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ from gae_metric.probe.storage import ArrayFile, Container, open_container
 
 __all__ = ["Block", "MapSet", "as_array", "blocks_of"]
 
+#: Rows of no item that are listed one by one.
+_LISTED = 1000
+
 _SHARD = re.compile(r"maps-(\d{5,})")
 
 
@@ -170,7 +173,10 @@ def _whole(
     name: str,
 ) -> tuple[list[Block], list[str]]:
     count = min(shape[0], len(ids))
-    extra = [f"{name}[{i}]" for i in range(len(ids), shape[0])]
+    left = range(len(ids), shape[0])
+    # A file can say that it has any number of rows.
+    many = len(left) > _LISTED
+    extra = [f"{name}[{left.start}:{left.stop}]"] if many else [f"{name}[{i}]" for i in left]
     return [Block(start, count, tuple(shape[1:]), dtype, rows)], extra
 
 

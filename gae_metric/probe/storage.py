@@ -6,6 +6,7 @@ Nothing here unpickles, extracts a zip, or opens a file outside the folder that 
 from __future__ import annotations
 
 import math
+import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable
@@ -57,6 +58,9 @@ class ArrayFile:
             raise ProbeError(f"{source}: expected numbers, got {self.dtype}")
         if not self.shape:
             raise ProbeError(f"{source}: expected an array with an axis, got a single value")
+        if self.dtype.itemsize == 0 or (self.shape[0] and not math.prod(self.shape)):
+            # Any number of such rows fits a file of no bytes.
+            raise ProbeError(f"{source}: expected rows with values, got {self.dtype} {self.shape}")
         if size - self._offset < math.prod(self.shape) * self.dtype.itemsize:
             raise ProbeError(
                 f"{source}: cut off: {size} bytes do not hold {self.dtype} {self.shape}"
@@ -163,25 +167,36 @@ class Folder(Container):
 
     def names(self) -> list[str]:
         """List the files."""
-        return sorted(p.name for p in self.path.iterdir() if p.suffix == ".npy")
+        found: list[str] = _guarded(
+            str(self.path), lambda: [p.name for p in self.path.iterdir() if p.suffix == ".npy"]
+        )
+        return sorted(found)
 
     def array(self, name: str) -> ArrayFile:
         """Open an array."""
         path = self._inside(name)
-        file = _guarded(str(path), lambda: path.open("rb"))
-        return ArrayFile(file, path.stat().st_size, str(path))
+        file: IO[bytes] = _guarded(str(path), lambda: path.open("rb"))
+        size: int = _guarded(str(path), lambda: os.fstat(file.fileno()).st_size)
+        return ArrayFile(file, size, str(path))
 
     def manifest(self) -> bytes:
         """Return the manifest."""
         path = self._inside("manifest.json")
-        with path.open("rb") as file:
-            return file.read(_MANIFEST_LIMIT)
+
+        def read() -> bytes:
+            with path.open("rb") as file:
+                return file.read(_MANIFEST_LIMIT)
+
+        data: bytes = _guarded(str(path), read)
+        return data
 
     def _inside(self, name: str) -> Path:
         if name != "manifest.json" and not FILE_NAME.fullmatch(name):
             raise ProbeError(f"{self.path}: expected a plain .npy file name, got {name!r}")
         path = self.path / name
-        if path.resolve().parent != self._root:
+        # Resolving a link that leads to itself is an error in some versions of Python.
+        target: Path = _guarded(str(path), path.resolve)
+        if target.parent != self._root:
             raise ProbeError(f"{path}: leads out of the folder")
         if not path.is_file():
             raise ProbeError(f"{self.path}: has no file {name}")

@@ -22,6 +22,7 @@ FIGURES = [
     "extremes.png",
     "impact.png",
     "maps.png",
+    "mosaic.png",
     "scatter.png",
 ]
 

@@ -1,0 +1,46 @@
+"""How a model is run: as it is, compiled, or under autocast."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal, cast, get_args
+
+import torch
+from torch import nn
+
+__all__ = ["MODES", "Mode", "context", "prepared", "within"]
+
+Mode = Literal["plain", "compiled", "autocast"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+def prepared(model: nn.Module, mode: Mode) -> nn.Module:
+    """Return the model, or one that is compiled when it is called first."""
+    return cast("nn.Module", torch.compile(model)) if mode == "compiled" else model
+
+
+def context(mode: Mode, device: str) -> AbstractContextManager[Any]:
+    """Return the context of its calls: float16 on a GPU, bfloat16 on a CPU, if any.
+
+    Examples
+    --------
+    >>> with context("autocast", "cpu"):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.bfloat16
+    """
+    if mode != "autocast":
+        return contextlib.nullcontext()
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16 if kind == "cpu" else torch.float16)
+
+
+def within(work: Callable[[], object], mode: Mode, device: str) -> Callable[[], object]:
+    """Return work to be done in the context of a mode."""
+
+    def run() -> object:
+        with context(mode, device):
+            return work()
+
+    return run

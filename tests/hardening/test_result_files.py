@@ -1,0 +1,130 @@
+"""Folders of results whose files are anything: read, redone, or an error that names the folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.collected import PLAN, collect
+from benchmarks.config import parse
+from benchmarks.run import execute
+from benchmarks.store import Store
+from benchmarks.tables import write_tables
+from gae_metric.errors import InputError
+from tests.hardening.fuzz import damaged, fuzzing, nothing_runs, refusable
+from tests.hardening.test_config_files import VALUES, places
+
+
+def configuration(folder):
+    return parse(
+        {
+            "models": "digits:vgg", "methods": ["Random", "Constant"], "metrics": "C",
+            "samples": 4, "output": str(folder),
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """What a run leaves; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    execute(configuration(folder), quiet=True)
+    assert len(collect(folder).scores) == 8
+    return folder
+
+
+def tables(folder):
+    with nothing_runs():
+        written = write_tables(folder, folder / "tables")
+    assert written.markdown
+
+
+def copied(finished, factory, shards=True):
+    folder = Path(shutil.copytree(finished, factory.mktemp("copy") / "run"))
+    if not shards:
+        shutil.rmtree(folder / "shards")
+    return folder
+
+
+@settings(fuzzing, max_examples=40)
+@given(data=st.data(), shards=st.booleans())
+def test_any_damage(finished, tmp_path_factory, data, shards):
+    folder = copied(finished, tmp_path_factory, shards)
+    every = [p for p in folder.rglob("*") if p.is_file() and p.suffix in (".json", ".parquet")]
+    file = data.draw(st.sampled_from(sorted(every)))
+    file.write_bytes(data.draw(damaged(file.read_bytes())))
+    with refusable(InputError) as outcome:
+        tables(folder)
+    assert outcome.message != ""
+    shutil.rmtree(folder.parent)
+
+
+@settings(fuzzing, max_examples=40)  # the tables of a good plan take a while
+@given(data=st.data())
+@pytest.mark.parametrize("name", [PLAN, "facts.json"])
+def test_any_value_in_a_plan(finished, tmp_path_factory, name, data):
+    folder = copied(finished, tmp_path_factory, shards=name == PLAN)
+    fields = json.loads((folder / name).read_text())
+    path = data.draw(st.sampled_from([path for path in places(fields) if path]))
+    parent = fields
+    for key in path[:-1]:
+        parent = parent[key]
+    value = data.draw(VALUES)
+    try:
+        parent[path[-1]] = json.loads(json.dumps(value, default=str, skipkeys=True))
+    except (TypeError, ValueError):
+        parent[path[-1]] = None
+    (folder / name).write_text(json.dumps(fields))
+    with refusable(InputError) as outcome:
+        tables(folder)
+    assert outcome.message != ""
+    shutil.rmtree(folder.parent)
+
+
+@pytest.mark.parametrize(
+    "key", ["../../outside", "/etc/outside", "a/../../b", "", ".hidden", "a//b"]
+)
+def test_shards_lie_in_the_folder(finished, tmp_path_factory, key):
+    folder = copied(finished, tmp_path_factory)
+    plan = json.loads((folder / PLAN).read_text())
+    plan["shards"][0]["key"] = key
+    (folder / PLAN).write_text(json.dumps(plan))
+    outside = (folder / "shards" / f"{key}.parquet").resolve()
+    real = Store.read
+    read = []
+    patch = pytest.MonkeyPatch()
+    patch.setattr(Store, "read", lambda self, key: read.append(key) or real(self, key))
+    with pytest.raises(InputError, match="results: no shard in"):
+        collect(folder)
+    patch.undo()
+    assert not read
+    assert not outside.exists() or folder in outside.parents
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", "3", "null", '{"asked": {}}', "[" * 100_000, '{"asked": 3, "drawn": 7}'],
+)
+def test_a_broken_list_of_images_is_made_again(finished, tmp_path_factory, text):
+    folder = copied(finished, tmp_path_factory)
+    before = collect(folder)
+    (folder / "data.json").write_text(text)
+    summary = execute(configuration(folder), quiet=True)
+    assert (summary.computed, summary.found) == (0, 3)
+    assert (folder / "data.json").read_bytes() == (finished / "data.json").read_bytes()
+    pd.testing.assert_frame_equal(collect(folder).scores, before.scores)
+
+
+def test_a_list_of_images_that_there_are_not(finished, tmp_path_factory):
+    folder = copied(finished, tmp_path_factory)
+    drawn = json.loads((folder / "data.json").read_text())
+    for wrong in ({"drawn": ["digit 100000"]}, {"skipped": []}, {"drawn": [[]]}):
+        (folder / "data.json").write_text(json.dumps(drawn | wrong))
+        assert execute(configuration(folder), quiet=True).computed == 0
+        assert (folder / "data.json").read_bytes() == (finished / "data.json").read_bytes()

@@ -1,0 +1,175 @@
+"""``python -m benchmarks.speed``: the way that a GPU takes, on a CPU and a small network."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+from typer.testing import CliRunner
+
+import abslrp
+from benchmarks.speed import abslrp as abslrp_speed
+from benchmarks.speed import gae as gae_speed
+from benchmarks.speed import measure, modes
+from benchmarks.speed.__main__ import app
+from benchmarks.speed.kernels import Shares, covered, of_events, shares
+from tests.hardening.networks import inputs, network
+from tests.hardening.state import Unchanged
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A small network of random weights in place of the paper's, and no other processes."""
+    monkeypatch.setattr(abslrp_speed, "build", lambda name, device: network("vgg").to(device))
+    monkeypatch.setattr(abslrp_speed, "data", lambda batch, device: inputs(batch))
+    asked = []
+
+    def peak(*arguments):
+        asked.append(arguments)
+        return "2000000"
+
+    monkeypatch.setattr(measure, "in_a_fresh_process", peak)
+    return asked
+
+
+def test_the_table_of_explanations(small, tmp_path):
+    out = tmp_path / "table.csv"
+    command = ["abslrp", "--model", "ResNet50", "--batch", "1", "--batch", "3", "--repeats", "2"]
+    result = CliRunner().invoke(
+        app, [*command, "--mode", "plain", "--mode", "autocast", "--out", str(out)]
+    )
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(out)
+    kinds = ["gradient", "absLRP", "absLRP, one stream"]
+    kinds += [f"{kind}, autocast" for kind in kinds]
+    assert table["method"].tolist() == kinds * 2
+    assert table["batch"].tolist() == [1] * 6 + [3] * 6
+    assert (table["seconds"] > 0).all()
+    main = table[~table["method"].str.contains("stream")]
+    assert (main["peak MB"] == 2).all()
+    assert main["model share"].between(0.05, 1).all()
+    assert (main["busy share"] == 1).all()
+    assert table.loc[table["method"] == "gradient", "ratio"].tolist() == [1, 1]
+    plain = next(call for call in small if "absLRP" in call)
+    assert plain == ("peak", "absLRP", "--model", "ResNet50", "--batch", "1", "--device", "cpu",
+                     "--mode", "plain")  # fmt: skip
+
+
+def test_the_table_of_scores(small, monkeypatch):
+    monkeypatch.setattr(gae_speed.torch, "randn", lambda *shape, **options: inputs(shape[0])[0])
+    monkeypatch.setattr(gae_speed, "STEPS", 3)
+    table = gae_speed.table(["ResNet50"], 4, [2, 5], 1, "cpu", False, ("plain", "autocast"))
+    rows = table[table["what"] == "GAE"]
+    assert rows["batch"].tolist() == [2, 2, 5, 5]
+    assert rows["mode"].tolist() == ["plain", "autocast"] * 2
+    assert rows["model share"].between(0.05, 1).all()
+    assert (rows["of own work"] > 0.5).all()
+
+
+def test_what_does_not_fit_has_its_error_in_the_table(small, monkeypatch):
+    def scarce(functions, repeats, device):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(measure, "interleaved", scarce)
+    table = abslrp_speed.table([64], 1, "cpu", ["VGG16"], False)
+    assert table["error"].tolist() == ["CUDA out of memory"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["abslrp", "--device", "cuda"], "there is no CUDA device"),
+        (["gae", "--device", "cuda"], "there is no CUDA device"),
+        (["abslrp", "--model", "VGG19"], "expected one of VGG16"),
+        (["abslrp", "--mode", "fast"], "expected one of plain, compiled, autocast"),
+    ],
+)
+def test_what_is_wrong_is_named(arguments, message):
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+
+
+def test_the_models_share_of_the_time():
+    model, (x, y) = network("resnet"), inputs()
+
+    def half():
+        abslrp.explain(model, x, y)
+        other = torch.ones(400, 400)
+        for _ in range(20):
+            other = other @ other
+            other = other / other.max()
+
+    with Unchanged(model):
+        alone = shares(lambda: abslrp.explain(model, x, y), model)
+        with_others = shares(half, model)
+        nothing = shares(lambda: torch.ones(100, 100) @ torch.ones(100, 100), model)
+    assert 0.3 < alone.model <= 1
+    assert 0 < with_others.model < alone.model
+    assert nothing.model == 0
+    assert covered([]) == 0
+
+
+def event(name, start, end, device="CPU", kernels=()):
+    return SimpleNamespace(
+        name=name,
+        device_type=f"DeviceType.{device}",
+        time_range=SimpleNamespace(start=start, end=end),
+        kernels=[SimpleNamespace(duration=duration) for duration in kernels],
+    )
+
+
+def test_shares_of_a_profile():
+    """As a GPU's looks: kernels run later than they are launched, those of the model by a mark."""
+    found = of_events(
+        [
+            event("benchmarks: model", 0, 10),
+            event("aten::conv2d", 2, 3, kernels=[20, 10]),
+            event("aten::add", 12, 13, kernels=[5]),
+            event("conv kernel", 5, 35, "CUDA"),
+            event("another, at the same time", 30, 40, "CUDA"),
+            event("add kernel", 50, 55, "CUDA"),
+        ],
+        wall=100,
+    )
+    assert found == Shares(model=0.3, busy=0.4)
+
+
+def test_a_real_profile_has_what_is_asked_of_it():
+    """The names of its fields are not documented, and may change with torch."""
+    model, (x, y) = network("vgg"), inputs()
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        abslrp.explain(model, x, y)
+    events = recorded.events()
+    assert any("conv" in one.name for one in events)
+    assert all(list(one.kernels) == [] for one in events)
+    assert of_events(events, 1e6) == Shares(0.0, 0.0)
+
+
+def test_modes():
+    model, (x, y) = network("vit"), inputs()
+    wanted = abslrp.explain(model, x, y)
+    compiled = modes.prepared(model, "compiled")
+    assert torch.equal(abslrp.explain(compiled, x, y), wanted)
+    assert modes.prepared(model, "autocast") is model
+    with modes.context("plain", "cpu"):
+        assert model(x).dtype == torch.float32
+    seen = modes.within(lambda: model(x).dtype, "autocast", "cpu")()
+    assert seen == torch.bfloat16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", modes.MODES)
+@pytest.mark.parametrize("command", ["abslrp", "gae"])
+def test_the_commands_on_a_real_network(command, mode):
+    """All of it: processes that measure memory, the profiler, the compiler."""
+    line = [command, "--model", "SqueezeNet", "--batch", "1", "--repeats", "1", "--mode", mode]
+    line += ["--no-others"] if command == "gae" else []
+    result = CliRunner().invoke(app, line)
+    assert result.exit_code == 0, result.output
+    assert {"abslrp": "gradient", "gae": "GAE's own work"}[command] in result.output

