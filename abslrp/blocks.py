@@ -21,9 +21,9 @@ def blocks(x: Tensor) -> Iterator[Any]:
     Examples
     --------
     >>> import torch
-    >>> [rows.stop - rows.start for rows in blocks(torch.empty(5, 2**16))]
+    >>> [rows.stop - rows.start for rows in blocks(torch.empty(5, 2**18))]
     [2, 2, 1]
-    >>> len(list(blocks(torch.empty(5, 3)))), len(list(blocks(torch.empty(5, 4, 2**16))))
+    >>> len(list(blocks(torch.empty(5, 3)))), len(list(blocks(torch.empty(5, 4, 2**18))))
     (1, 10)
     """
     if x.ndim == 0:

@@ -124,9 +124,10 @@ def read_labels(source: str | Path, files: Sequence[str], classes: int) -> dict[
     table = read_table(source)
     absent = {"file", "class_index"} - set(table.columns)
     if absent:
+        columns = ", ".join(map(str, table.columns))
         raise InputError(
             f"labels: {name} must have the columns file and class_index, got "
-            f"{', '.join(map(str, table.columns))}"
+            f"{columns if len(columns) <= 60 else f'{columns[:57]}...'}"
         )
     labels: dict[str, int] = {}
     for line, (file, text) in enumerate(zip(table["file"], table["class_index"], strict=True), 2):

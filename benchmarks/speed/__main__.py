@@ -163,12 +163,14 @@ def peak_gae(
     samples: Annotated[int, typer.Option()],
     batch: Annotated[int, typer.Option()],
     device: str = "cpu",
+    mode: str = "plain",
 ) -> None:
     """Peak memory of GAE in bytes, measured in this process."""
     from benchmarks.speed import gae as gae_speed
     from gae_metric import GAE
 
-    given = gae_speed.case(model, samples, batch, device)
+    (wanted,) = _modes([mode], device)
+    given = gae_speed.case(model, samples, batch, device, wanted)
     typer.echo(measure.peak_bytes(lambda: given.metric(GAE(disable_warnings=True)), device))
 
 

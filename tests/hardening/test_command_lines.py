@@ -40,7 +40,7 @@ JUNK = [
         "9" * 5000,
     ),
     *("None", "True", "[red]", "[/]", "{}", "%s", "a,b", ",", ",,", "1,2,3", "1,2,3,4", "nan,1,2"),
-    *("timm:", ":vgg", "timm:resnet18", "digits:vgg", "digits:alexnet", "timm:local-dir:/tmp"),
+    *("timm:", ":vgg", "timm:resnet_18", "digits:vgg", "digits:alexnet", "timm:local-dir:/tmp"),
     *("cpu", "meta", "cuda:99", "mps", "xla", "cpu:-1", "cuda:-1", "folders", "/", "/dev/null"),
     *("..", "/proc/no/such", "x" * 300, "GAE", "gae,gae", "captum:Saliency", "captum:os.system"),
     *("mean", "blur", "uniform", "ä", "٣", "http://127.0.0.1:9/x", "-", "--", "~"),
