@@ -23,13 +23,13 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from benchmarks.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, group
+from benchmarks.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, listed
 from benchmarks.names import expand
 from gae_metric._names import nearest
 from gae_metric.errors import InputError
 from gae_metric.functional.masking import MAX_STEPS, Schedule
 
-__all__ = ["Run", "parse", "read"]
+__all__ = ["Run", "import_modules", "parse", "read"]
 
 _T = TypeVar("_T")
 #: Values that a file may hold.
@@ -93,12 +93,7 @@ class Run(Entry):
         several = _several(value)
         if not isinstance(several, (list, tuple)):
             return several
-        names: list[Any] = []
-        for one in several:
-            some = group(one) if isinstance(one, str) else None
-            # What two words have in common is wanted once.
-            names += [one] if some is None else [name for name in some if name not in names]
-        return names
+        return listed(several)
 
     @field_validator("methods")
     @classmethod
@@ -214,7 +209,7 @@ def parse(given: Mapping[str, Any]) -> Run:
     InputError
         If a key, name or value is not one; the message says which, and gives the nearest.
     """
-    _import_modules(_modules(given.get("modules")))
+    import_modules(_modules(given.get("modules")))
     try:
         return Run.model_validate(dict(given))
     except ValidationError as error:
@@ -235,7 +230,7 @@ def _modules(given: Any) -> list[str]:
     return list(names)
 
 
-def _import_modules(names: Sequence[str]) -> None:
+def import_modules(names: Sequence[str]) -> None:
     """Import what registers more methods."""
     if names and str(Path.cwd()) not in sys.path:  # as it is for `python -m`
         sys.path.append(str(Path.cwd()))

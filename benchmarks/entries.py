@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from benchmarks.methods import METHODS, find
 from benchmarks.metrics import check_options, find_metric
 from benchmarks.names import check_model, expand
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, UnknownNameError
 
-__all__ = ["DataEntry", "Entry", "MethodEntry", "MetricEntry", "ModelEntry", "group"]
+__all__ = ["DataEntry", "Entry", "MethodEntry", "MetricEntry", "ModelEntry", "group", "listed"]
 
 
 def group(name: str) -> tuple[str, ...] | None:
@@ -33,6 +33,40 @@ def group(name: str) -> tuple[str, ...] | None:
     if word in ("paper-cnn", "paper-vit"):
         return tuple(name for name, method in rows if word[-3:] in method.paper)
     return None
+
+
+def listed(methods: Sequence[Any]) -> list[Any]:
+    """Put methods in the place of the words that stand for several.
+
+    What several words have in common is wanted once; a method that is given options (and no label)
+    beside a word that stands for it, too, takes its place there.
+
+    Examples
+    --------
+    >>> listed(["cnn", {"name": "rise", "options": {"n_masks": 100}}])[-2:]
+    [{'name': 'rise', 'options': {'n_masks': 100}}, 'EpsilonPlusFlat']
+    """
+    own = {_method_name(one): one for one in methods if isinstance(one, Mapping)}
+    meant: list[Any] = []
+    for one in methods:
+        names = group(one) if isinstance(one, str) else None
+        meant += [one] if names is None else [own.get(name, name) for name in names]
+    words = [one for one in methods if isinstance(one, str) and group(one) is not None]
+    covered = {name for word in words for name in group(word) or ()}
+    once: list[Any] = []
+    for one in meant:
+        name = _method_name(one) if isinstance(one, Mapping) else one
+        if not (isinstance(name, str) and name in covered and one in once):
+            once.append(one)
+    return once
+
+
+def _method_name(entry: Mapping[Any, Any]) -> str | None:
+    """Return the name of a method that has no label of its own; None: it has, or is unknown."""
+    try:
+        return None if entry.get("label") else find(str(entry.get("name"))).name
+    except UnknownNameError:
+        return None
 
 
 def _named(options: Any) -> bool:

@@ -89,6 +89,21 @@ def test_words_for_several_methods():
     assert len({m.name for m in both}) == len(both)
 
 
+def test_options_beside_a_word_for_several_methods():
+    masks = {"name": "rise", "options": {"n_masks": 7}}
+    for methods in (["all", masks], [masks, "all"], ["cnn", masks, "vit"]):
+        run = parse({**SMALL, "methods": methods})
+        assert sorted(m.name for m in run.methods) == sorted(METHODS)
+        assert [m.options for m in run.methods if m.name == "RISE"] == [{"n_masks": 7}]
+    assert [m.name for m in parse({**SMALL, "methods": ["all", masks]}).methods] == list(METHODS)
+    labelled = parse({**SMALL, "methods": ["all", {**masks, "label": "RISE, 7 masks"}]}).methods
+    assert [m.label for m in labelled] == [*METHODS, "RISE, 7 masks"]
+    with pytest.raises(InputError, match="'Saliency' is listed twice"):
+        parse({**SMALL, "methods": ["Saliency", "Saliency"]})
+    with pytest.raises(InputError, match="unknown name 'ries'; did you mean 'RISE'"):
+        parse({**SMALL, "methods": ["all", {"name": "ries"}]})
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_our_configs(path, monkeypatch, tmp_path):
     for name in ("IMAGENET", "VOC"):
