@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def select_logits(result: Any, output: Callable[[Any], Tensor] | None, samples: 
     return logits
 
 
-AT_A_TIME = 2**20
+AT_A_TIME = 5 * 2**18
 """Input features that a CPU explains at a time: more cost memory and save no time."""
 
 
@@ -34,13 +35,22 @@ def chunk_size(x: Tensor) -> int:
 
     Examples
     --------
-    >>> chunk_size(torch.empty(1, 3, 224, 224).expand(8, -1, -1, -1))
-    4
+    >>> chunk_size(torch.empty(1, 3, 224, 224).expand(32, -1, -1, -1))
+    8
     """
     if x.device.type != "cpu":
         return len(x)
     parts = min(len(x), -(-x.numel() // AT_A_TIME))
     return -(-len(x) // max(1, parts))
+
+
+def step_of(batch_size: Any, x: Tensor) -> int:
+    """Return how many samples to explain at a time, if it is a number of samples that is given."""
+    if batch_size is None:
+        return chunk_size(x)
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
+    return int(batch_size)
 
 
 def check_model(model: Any) -> None:
@@ -102,7 +112,13 @@ def no_batch_axis(inputs: Tensor) -> ValueError:
 
 def as_targets(targets: Any, samples: int) -> Tensor:
     """Return targets as (B, K) int64, or as (B,) if there is one for each sample."""
-    chosen = torch.as_tensor(targets)
+    try:
+        chosen = torch.as_tensor(targets)
+    except (RuntimeError, TypeError, ValueError) as error:
+        given = repr(targets) if targets is None else f"{type(targets).__name__} ({error})"
+        raise ValueError(
+            f"targets: expected integers of shape ({samples},), got {given}"
+        ) from error
     if chosen.ndim == 0:
         chosen = chosen.expand(samples)
     if chosen.is_floating_point() or chosen.is_complex() or chosen.dtype == torch.bool:

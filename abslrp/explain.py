@@ -16,10 +16,10 @@ from abslrp.arguments import (
     check_model,
     check_reduce,
     check_targets,
-    chunk_size,
     lacks_batch_axis,
     like,
     no_batch_axis,
+    step_of,
 )
 from abslrp.propagate import Settings, propagate
 from abslrp.record import Conserve
@@ -98,7 +98,7 @@ def explain(
         softmax's output and an activation is taken for attention.
     batch_size
         Samples explained at a time. It bounds memory and does not change the maps. By default
-        all of them on a GPU, and about a million input features on a CPU (six photographs of
+        all of them on a GPU, and about a million input features on a CPU (eight photographs of
         224x224), where more would take memory and save no time.
     on_unknown
         ``"error"``, or ``"warn"`` to use the gradient of functions that have no rule.
@@ -150,9 +150,7 @@ def explain(
     check_reduce(reduce, x)
     classes = _targets(model, x, targets, output)
     begin: Start = own_contrast(rules) if contrast == "own" else contrast
-    step = chunk_size(x) if batch_size is None else int(batch_size)
-    if step < 1:
-        raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
+    step = step_of(batch_size, x)
 
     def merge(maps: Tensor) -> Tensor:
         merged = combine(maps, begin)

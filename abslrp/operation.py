@@ -91,7 +91,9 @@ class Operation:
 
     def scaled(self, relevance: Tensor, gain: Tensor) -> Tensor:
         """``relevance * gain``, in place where nothing else can see this relevance."""
-        return relevance.mul_(gain) if self.owns_relevance else relevance * gain
+        # A gain may leave float16's range, which the product in float32 does not.
+        narrow = relevance.dtype == torch.float16
+        return relevance.mul_(gain) if self.owns_relevance and not narrow else relevance * gain
 
     def postpone(self, compute: Callable[[Tensor], Tensor]) -> Postponed:
         """Compute a factor of the relevance from the output once its consumer is known."""
@@ -156,11 +158,13 @@ class Operation:
 
     def _pass_on(self, relevance: Tensor) -> tuple[Tensor | None, ...]:
         received, source = self.record, self.records[0]
-        if received is not None and received.total is not None:
-            if source.can_defer():
+        if received is not None:
+            owned = received.collect()
+            if received.total is not None and source.can_defer():
                 source.total, received.total = received.total, None
-            else:
-                relevance = self._settle(relevance)
+            elif received.total is not None:
+                relevance, owned = self._settle(relevance), True
+            source.delivered += owned
         return (relevance, *(None for _ in self.records[1:]))
 
     def _settle(self, relevance: Tensor) -> Tensor:
@@ -175,9 +179,10 @@ class Operation:
     def _conserved(self, backward: Backward, relevance: Tensor) -> tuple[Tensor | None, ...]:
         assert self.record is not None
         received, self.record.total = self.record.total, None
+        owned = self.record.collect() and not self.options.signed
         if received is None:
             total = _known(self.record.layout, self.name).totals(relevance)
-            received = Deferred(total, 0, owned=False)
+            received = Deferred(total, 0, owned=owned)
         total, depth, self.owns_relevance = received
         raw = backward(relevance)
         self.owns_relevance = False
@@ -204,6 +209,7 @@ class Operation:
             record.total = Deferred(factor * share, 0 if deep else depth + 1, self.fresh or deep)
             if not deep:
                 return raw
+        record.delivered += 1
         spread = _known(record.layout, self.name).spread(factor, raw)
         return raw.mul_(spread) if self.fresh else raw * spread
 

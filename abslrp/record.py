@@ -18,11 +18,15 @@ Conserve: TypeAlias = 'Literal["operation", "argument"] | None'
 
 
 class Options:
-    """What one propagation was asked for."""
+    """What one propagation was asked for.
 
-    def __init__(self, conserve: Conserve, *, signed: bool) -> None:
+    ``closed`` says that every call on the path is seen, or refused.
+    """
+
+    def __init__(self, conserve: Conserve, *, signed: bool, closed: bool = True) -> None:
         self.conserve = conserve
         self.signed = signed
+        self.closed = closed
         self.epoch = 0
         """Rises when memory that several tensors share is overwritten: signs are then unknown."""
         self._scratch: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
@@ -56,12 +60,12 @@ class Options:
     @property
     def fuses(self) -> bool:
         """Whether an operation may take a factor of the one before it into its own."""
-        return not self.signed and self.conserve != "argument"
+        return self.closed and not self.signed and self.conserve != "argument"
 
     @property
     def defers(self) -> bool:
         """Whether operations may leave normalisation to the ones before them."""
-        return self.conserve == "operation" and not self.signed
+        return self.closed and self.conserve == "operation" and not self.signed
 
 
 class Deferred(NamedTuple):
@@ -154,6 +158,8 @@ class Record:
     total
         During a backward pass: the per-sample relevance that the tensor should have received,
         when its only consumer left normalisation to the operation that made it.
+    delivered
+        During a backward pass: number of consumers that have sent relevance in newly made memory.
     """
 
     __slots__ = (
@@ -161,6 +167,7 @@ class Record:
         "_nonnegative",
         "_operation",
         "consumers",
+        "delivered",
         "layout",
         "options",
         "total",
@@ -181,6 +188,16 @@ class Record:
         self._operation = None if operation is None else weakref.ref(operation)
         self.consumers = 0
         self.total: Deferred | None = None
+        self.delivered = 0
+
+    def collect(self) -> bool:
+        """Return whether nothing else can see the relevance that the tensor has received.
+
+        Autograd adds up what several consumers send, in memory of one of them or in new memory.
+        """
+        owned = self.delivered == self.consumers > 0
+        self.delivered = 0
+        return owned
 
     @property
     def nonnegative(self) -> bool:

@@ -37,9 +37,10 @@ def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
             torch.clamp(part.expand_as(whole)[rows], min=0, out=gain[rows]).div_(memory)
 
     def backward(relevance: Tensor) -> tuple[Tensor, ...]:
-        return tuple(
-            unbroadcast(relevance * one, shape) for one, shape in zip(gains, shapes, strict=True)
-        )
+        # The last may overwrite the relevance, which no other needs any more.
+        sent = [relevance * one for one in gains[:-1]]
+        sent.append(operation.scaled(relevance, gains[-1]))
+        return tuple(unbroadcast(one, shape) for one, shape in zip(sent, shapes, strict=True))
 
     return backward
 
