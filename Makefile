@@ -6,6 +6,7 @@
 #   make install   install with the development tools
 #   make docs      build the documentation's site, build/site/index.html
 #   make notebooks run the notebooks and store their outputs
+#   make mutation  change rules and formulas place by place, and see that tests fail (half an hour)
 #   make compat    run the tests on the oldest and newest supported versions (hours, gigabytes)
 #   make dist      build the distributions for a release and check them
 #   make upstream  make the contribution to Quantus in its source distribution, and test it there
@@ -22,7 +23,7 @@ DEV := $(VENV)/.installed-dev
 DOCS := $(VENV)/.installed-docs
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest abslrp gae_metric tests -n $(WORKERS)
 
-.PHONY: install demo test test-all lint upstream compat dist docs notebooks
+.PHONY: install demo test test-all lint upstream compat mutation dist docs notebooks
 
 install: $(DEV)
 
@@ -40,6 +41,10 @@ upstream: $(DEV)
 
 compat:
 	$(PYTHON) scripts/compat.py $(COMPAT)
+
+mutation: $(DEV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet 'cosmic-ray>=8.3'
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/mutation.py $(MUTATION)
 
 dist: $(DEV)
 	$(BIN)/python scripts/dist.py $(DIST)

@@ -25,6 +25,7 @@ from abslrp.nested import detached, replaced, tensors_in
 from abslrp.operation import Operation
 from abslrp.record import Conserve, Options, Record
 from abslrp.registry import RuleSet, name_of, rule_set
+from abslrp.unseen import explanation, hangs_on
 
 _ENTERED = threading.local()
 
@@ -121,7 +122,12 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         if on_unknown not in ("error", "warn"):
             raise ValueError(f"on_unknown: expected 'error' or 'warn', got {on_unknown!r}")
         self.rules = rule_set(rules) if isinstance(rules, str) else rules
-        self.options = Options(conserve if self.rules.conserves else None, signed=signed)
+        # A call that is not seen may consume a tensor whose only consumer was to normalise it.
+        self.options = Options(
+            conserve if self.rules.conserves else None,
+            signed=signed,
+            closed=on_unknown == "error",
+        )
         self.on_unknown = on_unknown
         self.inputs = inputs
         self.warned: set[str] = set()
@@ -176,7 +182,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         if isinstance(value, Tensor):
             if not value.requires_grad:
                 return value
-            if not self._depends(value):
+            if not self.depends(value):
                 return value.detach()
             active.append(value)
             return value
@@ -185,15 +191,28 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
             return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
         return value
 
-    def _depends(self, tensor: Tensor) -> bool:
+    def depends(self, tensor: Tensor) -> bool:
+        """Whether relevance flows to a tensor that requires a gradient.
+
+        Raises
+        ------
+        UnknownOperationError
+            If it hangs on the inputs by a call that was not seen, unless ``on_unknown="warn"``.
+        """
         record: Record | None = getattr(tensor, "_abslrp", None)
         if record is not None and record.options is self.options:
             return True
         if isinstance(tensor, torch.nn.Parameter):
             return False
-        if self.inputs is not None and not any(tensor is one for one in self.inputs):
-            return False  # made outside, such as a bias that the model keeps from an earlier call
         layout = Layout(len(tensor)) if tensor.ndim else None
+        if self.inputs is None or not any(tensor is one for one in self.inputs):
+            if hangs_on(tensor, self.inputs, self.options):
+                self._unknown(explanation(tensor))
+                if self.inputs:
+                    samples = Layout(len(self.inputs[0]))
+                    layout = samples if samples.batch == 1 or samples.fits(tensor) else None
+            elif self.inputs is not None:
+                return False  # made outside, such as a bias kept from an earlier call
         tensor._abslrp = Record(self.options, layout)  # type: ignore[attr-defined]
         return True
 
@@ -297,12 +316,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         made = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
         if not made and versions == [tensor._version for tensor in active]:
             return output
-        message = _explanation(func, self.rules)
-        if self.on_unknown == "error":
-            raise UnknownOperationError(message)
-        if message not in self.warned:
-            self.warned.add(message)
-            warnings.warn(f"{message} Its gradient is used.", stacklevel=3)
+        self._unknown(_explanation(func, self.rules))
         records = _consume(active)
         for used in records:
             used.consumers += 1
@@ -310,6 +324,13 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         for tensor, layout in zip(made, layouts, strict=True):
             tensor._abslrp = Record(self.options, layout)  # type: ignore[attr-defined]
         return output
+
+    def _unknown(self, message: str) -> None:
+        if self.on_unknown == "error":
+            raise UnknownOperationError(message)
+        if message not in self.warned:
+            self.warned.add(message)
+            warnings.warn(f"{message} Its gradient is used.", stacklevel=4)
 
 
 def _is_new(output: Tensor, inputs: Sequence[Tensor]) -> bool:

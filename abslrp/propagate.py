@@ -138,20 +138,16 @@ def _logits(
     model: nn.Module, leaf: Tensor, rules: RuleSet, settings: Settings, signed: bool
 ) -> Tensor:
     """Logits whose gradient with respect to the leaf is relevance."""
+    engine = propagation(
+        rules, settings.conserve, signed=signed, on_unknown=settings.on_unknown, inputs=[leaf]
+    )
     try:
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            propagation(
-                rules,
-                settings.conserve,
-                signed=signed,
-                on_unknown=settings.on_unknown,
-                inputs=[leaf],
-            ),
-        ):
+        with torch.inference_mode(False), torch.enable_grad(), engine:
             # A copy, so that a model that overwrites its input leaves the leaf alone.
-            return select_logits(model(leaf.clone()), settings.output, len(leaf))
+            logits = select_logits(model(leaf.clone()), settings.output, len(leaf))
+            if logits.requires_grad:
+                engine.depends(logits)  # or the last call was not seen, which is an error
+            return logits
     except (LayoutError, UnknownOperationError):
         raise
     except Exception as error:

@@ -70,11 +70,14 @@ def name_of(function: Function) -> str:
     owner = getattr(function, "__objclass__", None)
     if owner is not None:
         return f"torch.Tensor.{name}"
+    if isinstance(function, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
+        return f"torch.ops.{function}"  # its own module, torch._ops.aten, has no attributes
     module = getattr(function, "__module__", None)
-    for public in (torch.linalg, torch.special, torch.fft):
+    for public in (torch.linalg, torch.special, torch.fft, torch.sparse):
         prefix = public.__name__.rpartition(".")[2] + "_"  # torch._C._linalg.linalg_norm
-        if getattr(public, name.removeprefix(prefix), None) is function:
-            return f"{public.__name__}.{name.removeprefix(prefix)}"
+        bare = name.lstrip("_").removeprefix(prefix)
+        if getattr(public, bare, None) is function:
+            return f"{public.__name__}.{bare}"
     if module in (None, "torch._C._nn", "torch._C", "torch.functional"):
         found = getattr(torch.nn.functional, name, None) is function
         module = "torch.nn.functional" if found else "torch"

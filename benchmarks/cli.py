@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.commands import run, tables
+from benchmarks.cost import cost
+from benchmarks.figures.command import figures
+from benchmarks.report.command import report
 
 if TYPE_CHECKING:
     from benchmarks.matrix import Cell
@@ -127,3 +130,6 @@ def _write(path: Path, matrix: dict[str, dict[str, Cell]]) -> None:
 
 app.command()(run)
 app.command()(tables)
+app.command()(figures)
+app.command()(report)
+app.command()(cost)

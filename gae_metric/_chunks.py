@@ -26,7 +26,7 @@ def chunked(
     """Apply ``finish(method(model, x, target), x)`` to chunks, and return what the caller gave."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    if model.training:
+    if getattr(model, "training", False):  # which a frozen TorchScript has not
         raise ValueError("model: expected evaluation mode, got training mode; call model.eval()")
     step = DEFAULT_BATCH_SIZE if batch_size is None else int(batch_size)
     if step < 1:

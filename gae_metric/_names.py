@@ -54,7 +54,7 @@ def lookup(argument: str, name: str, table: Mapping[str, T]) -> tuple[str, T]:
 
 
 def two_lines(name: str, longest: int = 10) -> str:
-    """Break a long name near its middle, before a capital letter if it has one.
+    """Break a long name near its middle: after a mark such as a dash, or before a word's capital.
 
     Examples
     --------
@@ -62,10 +62,17 @@ def two_lines(name: str, longest: int = 10) -> str:
     ['Integrated', 'Gradients']
     >>> two_lines("Contrastiveness").split()
     ['Contras-', 'tiveness']
+    >>> two_lines("LRP-alpha1beta0").split()
+    ['LRP-', 'alpha1beta0']
     """
     if len(name) <= longest:
         return name
-    places = [i for i in range(2, len(name)) if name[i].isupper() or name[i - 1] == ":"]
+    places = [
+        i
+        for i in range(2, len(name))
+        if name[i - 1] in ":-_"
+        or (name[i].isupper() and not (name[i - 1].isupper() and not name[i + 1 : i + 2].islower()))
+    ]
     if not places:
         return f"{name[: len(name) // 2]}-\n{name[len(name) // 2 :]}"
     middle = min(places, key=lambda i: abs(i - len(name) / 2))

@@ -40,12 +40,19 @@ def nonnegative_activation(operation: Operation, *args: Any, **kwargs: Any) -> B
 @COMMON.rule(spellings(*KEEPING.split()))
 def dropout(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
     """Unchanged: in evaluation mode dropout is the identity."""
+    probability = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
+    # F.alpha_dropout and F.feature_alpha_dropout drop nothing unless they are told to.
+    if probability and not _in_evaluation(args, kwargs, default="alpha" not in operation.name):
+        raise ValueError(
+            "model: a dropout is in training mode, so that logits and map are random; expected "
+            "it in evaluation mode (F.dropout drops unless it is given training=False)"
+        )
     operation.keeps_sign()
     return passes(operation)
 
 
-def _in_evaluation(args: Any, kwargs: Any) -> bool:
-    training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
+def _in_evaluation(args: Any, kwargs: Any, default: bool = True) -> bool:
+    training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else default))
     return not training
 
 

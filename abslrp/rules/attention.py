@@ -23,6 +23,11 @@ def scaled_dot_product_attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """Write attention out as two products and a softmax."""
+    if dropout_p > 0:
+        raise ValueError(
+            f"model: attention drops weights at random (dropout_p={dropout_p}), in evaluation "
+            "mode, too; expected dropout_p=0 there"
+        )
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)

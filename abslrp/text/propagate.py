@@ -143,6 +143,8 @@ def token_relevance(
         with torch.enable_grad(), leaves, engine:
             result = model(**{key: _rows(value, rows, len(kept)) for key, value in inputs.items()})
             logits = select_logits(result, output, len(kept[rows]))
+            if logits.requires_grad:
+                engine.depends(logits)  # or the last call was not seen, which is an error
         if len(leaves.leaves) != 1 or leaves.leaves[0].shape[:2] != kept[rows].shape:
             raise ValueError(
                 "model: expected its forward pass to look up the tokens' embeddings once, got "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import platform
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +15,7 @@ import torch
 import typer
 
 from benchmarks.speed import abslrp as abslrp_speed
+from benchmarks.speed import authors as published
 from benchmarks.speed import measure
 from benchmarks.speed.modes import MODES, Mode
 
@@ -64,6 +67,9 @@ def gae(
     ] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 3,
     others: Annotated[bool, typer.Option(help="ROAD and LocalLipschitz, too.")] = True,
+    authors: Annotated[
+        Path | None, typer.Option(help="Checkout of the authors' repository: theirs, too; minutes.")
+    ] = None,
     mode: Modes = None,
     threads: Threads = None,
     device: Device = "cpu",
@@ -78,7 +84,9 @@ def gae(
     names = _models(model or (list(abslrp_speed.DEFAULT) if cuda else ["ResNet50", "ViT-B/16"]))
     batches = batch or ([1, 16, 64] if cuda else [4])
     wanted = _modes(mode, device)
-    _show(gae_speed.table(names, samples, batches, repeats, device, others, wanted), device, out)
+    with _checkout("--authors"):
+        result = gae_speed.table(names, samples, batches, repeats, device, others, wanted, authors)
+    _show(result, device, out)
 
 
 @app.command()
@@ -92,14 +100,15 @@ def authors(
     out: Out = None,
 ) -> None:
     """Both implementations on the same timm models, four images at a time."""
-    from benchmarks.speed import authors as published
-
     _threads(threads)
-    rows = [
-        row
-        for name in model or list(published.MODELS)
-        for row in published.compare(checkout, name, repeats, device, metric)
-    ]
+    _check_device(device)
+    names = _models(model or list(published.MODELS), published.MODELS)
+    with _checkout("CHECKOUT"):
+        rows = [
+            row
+            for name in names
+            for row in published.compare(checkout, name, repeats, device, metric)
+        ]
     _show(pd.DataFrame(rows), device, out)
 
 
@@ -133,10 +142,19 @@ def _check_device(device: str) -> None:
         raise typer.BadParameter("there is no CUDA device", param_hint="--device")
 
 
-def _models(names: list[str]) -> list[str]:
+@contextmanager
+def _checkout(where: str) -> Iterator[None]:
+    """Turn what is wrong with a checkout into a message."""
+    try:
+        yield
+    except published.CheckoutError as error:
+        raise typer.BadParameter(str(error), param_hint=where) from error
+
+
+def _models(names: list[str], table: Mapping[str, object] = abslrp_speed.MODELS) -> list[str]:
     for name in names:
-        if name not in abslrp_speed.MODELS:
-            known = ", ".join(abslrp_speed.MODELS)
+        if name not in table:
+            known = ", ".join(table)
             raise typer.BadParameter(f"expected one of {known}, got {name!r}", param_hint="--model")
     return names
 

@@ -27,22 +27,30 @@ MODELS = {
 }
 
 
+class CheckoutError(ValueError):
+    """A folder is not the checkout that it should be."""
+
+
 def load(checkout: Path) -> dict[str, Any]:
     """Import the authors' package from a checkout.
 
     Raises
     ------
-    ValueError
-        If the folder does not hold it.
+    CheckoutError
+        If the folder does not hold it, or the package needs another that is not installed.
     """
     if not (checkout / "abslrp_gae" / "gae" / "gae.py").is_file():
-        raise ValueError(f"authors: expected a checkout with a package abslrp_gae, got {checkout}")
-    sys.path.insert(0, str(checkout))
-    return {
-        "rules": importlib.import_module("abslrp_gae.abslrp.rules.models"),
-        "methods": importlib.import_module("abslrp_gae.abslrp.relevancy_methods"),
-        "gae": importlib.import_module("abslrp_gae.gae.gae"),
-    }
+        raise CheckoutError(f"expected a checkout with a package abslrp_gae, got {checkout}")
+    if str(checkout) not in sys.path:
+        sys.path.insert(0, str(checkout))
+    try:
+        return {
+            "rules": importlib.import_module("abslrp_gae.abslrp.rules.models"),
+            "methods": importlib.import_module("abslrp_gae.abslrp.relevancy_methods"),
+            "gae": importlib.import_module("abslrp_gae.gae.gae"),
+        }
+    except ImportError as error:
+        raise CheckoutError(f"the authors' package cannot be imported: {error}") from error
 
 
 def compare(

@@ -69,7 +69,8 @@ class CompanionMetric(Metric):  # type: ignore[misc]
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"seed: expected a non-negative integer, got {seed!r}")
         size = explain_batch_size
-        if size is not None and (not isinstance(size, (int, np.integer)) or size < 1):
+        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+        if size is not None and (not whole or size < 1):
             raise ValueError(
                 f"explain_batch_size: expected a positive integer or None, got {size!r}"
             )
@@ -172,7 +173,7 @@ class CompanionMetric(Metric):  # type: ignore[misc]
                 total=len(data), desc=self.name, unit="sample", disable=not self.display_progressbar
             ) as progress,
         ):
-            given = check_given_maps(
+            given, _ = check_given_maps(
                 self.name,
                 explain_func,
                 options,

@@ -101,6 +101,10 @@ def _is_list(value: object) -> bool:
 
 def _from_long(table: pd.DataFrame) -> list[Block]:
     by = [name for name in ("model", "metric") if name in table.columns]
+    for name in [*by, "method", *(["sample"] if "sample" in table else [])]:
+        # A grouping would leave them out without a word.
+        if unnamed := int(table[name].isna().sum()):
+            raise ValueError(f"results: expected a {name} in every row, {unnamed} have none")
     blocks = []
     for key, rows in table.groupby(by, sort=False):
         model, metric = key if len(by) == 2 else (None, key[0])

@@ -116,7 +116,8 @@ def check_model(model: Any) -> None:
         (
             name
             for name, module in model.named_modules()
-            if module.training and (module is model or isinstance(module, kinds))
+            if getattr(module, "training", False)  # which a frozen TorchScript has not
+            and (module is model or isinstance(module, kinds))
         ),
         None,
     )
@@ -150,9 +151,8 @@ def as_tensor(values: Any, name: str) -> Tensor:
             array = array.astype(array.dtype.newbyteorder("="))
         return torch.as_tensor(array)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name}: expected an array or a tensor of numbers, got {type(values).__name__}"
-        ) from error
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise ValueError(f"{name}: expected an array or a tensor of numbers, got {kind}") from error
 
 
 def channels_first(values: Tensor, channel_first: bool | None, name: str) -> Tensor:

@@ -17,7 +17,12 @@ from quantus.metrics.base import Metric
 from torch import Tensor, nn
 
 from gae_metric.metrics.arguments import Data, check_data, check_maps
-from gae_metric.metrics.given import check_given_maps, explain_options, normalised
+from gae_metric.metrics.given import (
+    check_given_maps,
+    explain_options,
+    maps_of_classes,
+    normalised,
+)
 from gae_metric.metrics.logits import Output
 from gae_metric.metrics.mosaicking import Mosaicking, as_plans
 from gae_metric.metrics.plot import plot_scores
@@ -83,7 +88,8 @@ class AttributionMetric(Metric):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         size = explain_batch_size
-        if size is not None and (not isinstance(size, (int, np.integer)) or size < 1):
+        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+        if size is not None and (not whole or size < 1):
             raise ValueError(
                 f"explain_batch_size: expected a positive integer or None, got {size!r}"
             )
@@ -145,8 +151,9 @@ class AttributionMetric(Metric):  # type: ignore[misc]
             (N,) integers: the classes that are explained. May be None with
             ``targets="predicted"``.
         a_batch
-            Maps of ``x_batch``, if there are any; those of ``explain_func`` are computed
-            otherwise. Shaped like the results of ``explain_func``.
+            Maps of ``x_batch`` for ``y_batch``, if there are any; those of ``explain_func`` are
+            computed otherwise, or where other classes are explained. Shaped like the results of
+            ``explain_func``.
         s_batch
             Not used.
         channel_first
@@ -204,7 +211,7 @@ class AttributionMetric(Metric):  # type: ignore[misc]
         if mosaicking is not None:
             mosaicking.check(data)
         with torch.inference_mode(False), on_device(model, data.device):
-            given = check_given_maps(
+            given, alone = check_given_maps(
                 self.name,
                 explain_func,
                 options,
@@ -220,6 +227,10 @@ class AttributionMetric(Metric):  # type: ignore[misc]
                 predicted=self.targets == "predicted",
                 quiet=self._disable_warnings,
             )
+            if self.needs_originals:
+                given = maps_of_classes(
+                    self.name, given, study, alone=alone, quiet=self._disable_warnings
+                )
             scorer = explain_and_score(
                 study,
                 Request(

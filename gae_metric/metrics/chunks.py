@@ -69,6 +69,6 @@ def out_of_memory(error: Exception) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
-    )
+    # The last: what cuBLAS and cuDNN say.
+    signs = ("out of memory", "can't allocate memory", "status_alloc_failed")
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)

@@ -119,9 +119,12 @@ def as_maps(
     """
     if not isinstance(values, Tensor):
         try:
-            values = torch.as_tensor(np.ascontiguousarray(values))
+            array = np.ascontiguousarray(values)
+            if array.dtype == np.longdouble:  # torch has no more than double precision
+                array = array.astype(np.float64)
+            values = torch.as_tensor(array)
         except (TypeError, ValueError):
-            kind = type(values).__name__
+            kind = getattr(values, "dtype", type(values).__name__)
             raise ValueError(f"{source}: expected an array of maps, got {kind}") from None
     maps: Tensor = values.detach()
     if maps.is_complex():

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import weakref
 from collections.abc import Hashable, Mapping
+from inspect import getattr_static
+from types import MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 #: Row length of the check sums of a parameter, in 8-byte words.
 _ROW = 1024
+
+#: Where a module keeps hooks and, with "_global" before the name, torch those of all modules.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+#: Numbers of the functions that have been met. An id would not do: Python gives that of a hook that
+#: was removed to the next one. Weak, as a function may hold a model, which must not be kept alive.
+_NUMBERS: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+_NEXT = itertools.count()
 
 
 def of_model(model: nn.Module, device: torch.device) -> str | None:
@@ -24,22 +37,44 @@ def of_model(model: nn.Module, device: torch.device) -> str | None:
     -------
     str or None
         Covers parameters, buffers, layers as their ``repr`` shows them, hooks, device and autocast;
-        None where the parameters cannot be read, so that nothing may be used again.
+        None where the parameters cannot be read, or hooks not be told apart, so that nothing may be
+        used again.
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr(model).encode())
-    for name, module in model.named_modules(remove_duplicate=False):
-        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-        forward = module.__dict__.get("forward")
-        digest.update(repr((name, [id(hook) for hook in hooks], id(forward))).encode())
     digest.update(repr((str(device), _autocast(device))).encode())
     try:
+        for name, module in model.named_modules(remove_duplicate=False):
+            # Not looked up on the class, where TorchScript answers for what it has not.
+            own = getattr_static(type(module), "forward", None)
+            forward = module.__dict__.get("forward", own)
+            hooks = [_numbers(getattr(module, kind)) for kind in _HOOKS]
+            digest.update(repr((name, _number(forward), hooks)).encode())
+        hooks = [_numbers(getattr(torch_module, f"_global{kind}", {})) for kind in _HOOKS]
+        digest.update(repr(hooks).encode())
         for name, value in [*model.named_parameters(), *model.named_buffers()]:
             digest.update(repr((name, value.dtype, tuple(value.shape))).encode())
             digest.update(_check_sums(value.detach()))
     except (RuntimeError, NotImplementedError, TypeError):
         return None
     return digest.hexdigest()
+
+
+def _number(function: Any) -> Hashable:
+    """Return something that no other function has, before or after.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be told apart from others.
+    """
+    if isinstance(function, MethodType):  # made anew each time that it is looked up
+        return (_number(function.__self__), _number(function.__func__))
+    return _NUMBERS.setdefault(function, next(_NEXT))
+
+
+def _numbers(hooks: Mapping[int, Any]) -> list[Hashable]:
+    return [_number(hook) for hook in hooks.values()]
 
 
 def _autocast(device: torch.device) -> tuple[bool, str]:
@@ -95,7 +130,10 @@ def of_setting(value: Any) -> Hashable | None:
     elif isinstance(value, (list, tuple)):
         parts = list(value)
     elif callable(value):
-        return ("callable", value) if isinstance(value, Hashable) else None
+        try:
+            return ("callable", _number(value))
+        except TypeError:
+            return None
     else:
         return None
     frozen = [of_setting(part) for part in parts]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gae_metric.metrics.arguments import Data
 from gae_metric.metrics.explaining import Explainer
+from gae_metric.metrics.study import Study
 
 #: How far two runs of one explainer may differ, relative to the map's maximum.
 _SAME = 1e-2
@@ -45,7 +46,7 @@ def check_given_maps(
     *,
     enough: bool,
     quiet: bool,
-) -> Tensor | None:
+) -> tuple[Tensor | None, bool]:
     """Decide whether given maps may stand for those of an explainer.
 
     ``quantus.evaluate`` passes ``quantus.explain`` for methods that were given as arrays, with the
@@ -69,8 +70,9 @@ def check_given_maps(
 
     Returns
     -------
-    Tensor or None
-        ``given``; None where explain_func is to be asked instead.
+    tuple
+        ``given``, or None where explain_func is to be asked instead; and whether explain_func
+        cannot be asked for others.
 
     Raises
     ------
@@ -89,7 +91,7 @@ def check_given_maps(
     if given is None:
         if reason is not None:
             raise ValueError(f"explain_func: {metric} needs a function that explains; {reason}")
-        return None
+        return None, False
     if reason is None and explain_func is quantus.explain:
         origin = _origin(options, data, given)
         if origin == "gradient":
@@ -102,14 +104,14 @@ def check_given_maps(
                     RuntimeWarning,
                     stacklevel=3,
                 )
-            return None
+            return None, False
         if origin == "other":
             reason = (
                 "they are not the maps that quantus.explain gives with method "
                 f"{options.get('method', 'Gradient')!r}"
             )
     if reason is None or enough:
-        return given
+        return given, reason is not None
     raise ValueError(
         f"a_batch: {metric} cannot be computed from maps of x_batch alone, as it also needs maps "
         f"of inputs that are made from it, and {reason}. Pass the function that made the maps as "
@@ -118,6 +120,53 @@ def check_given_maps(
         "set: gae_metric.ProbeSet, or `gae-metric probe` and `gae-metric score`. "
         "LocalFaithfulness needs no more than a_batch"
     )
+
+
+def maps_of_classes(
+    metric: str, given: Tensor | None, study: Study, *, alone: bool, quiet: bool
+) -> Tensor | None:
+    """Decide whether given maps are of the classes that are explained.
+
+    ``quantus.evaluate`` passes maps of ``y_batch``, whatever the metric explains.
+
+    Parameters
+    ----------
+    metric
+        Its name.
+    given
+        Maps of the samples.
+    study
+        What is explained.
+    alone
+        Whether there is nothing that could explain other classes.
+    quiet
+        Whether not to warn.
+
+    Returns
+    -------
+    Tensor or None
+        ``given``; None where explain_func is to be asked instead.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the maps stand alone, so that they must be taken for those of the classes explained.
+    """
+    y = study.data.y
+    if given is None or y is None:
+        return given
+    scored = torch.as_tensor(study.samples[~study.bad_input])
+    others = int((study.targets[scored] != y[scored]).sum())
+    if others and not alone:
+        return None
+    if others and not quiet:
+        warnings.warn(
+            f"a_batch: {metric} explains predicted classes, which are not those of y_batch for "
+            f"{others} samples; the maps are taken to be of the predicted ones",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return given
 
 
 def _unusable(explain_func: Callable[..., Any] | None, options: Mapping[str, Any]) -> str | None:

@@ -57,7 +57,7 @@ class LogitsModel(nn.Module):
         self.output = output
         self.predict_kwargs = dict(predict_kwargs or {})
         # Not eval(), which would set the flag of every layer of the wrapped model.
-        self.training = model.training
+        self.training = getattr(model, "training", False)  # a frozen TorchScript has none
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the logits, (B, K)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -59,6 +59,11 @@ class Mosaicking:
             )
         if self.protocol not in get_args(Protocol):
             raise ValueError(f'protocol: expected "paper" or "repository", got {self.protocol!r}')
+        if self.plans is not None and self.n_mosaics not in (1, len(self.plans)):
+            raise ValueError(
+                f"n_mosaics: expected the number of the given mosaics, {len(self.plans)}, or none, "
+                f"got {self.n_mosaics}"
+            )
         if self.protocol == "repository" and (self.plans is not None or self.n_mosaics > 1):
             raise ValueError(
                 'protocol: "repository" draws one mosaic for four samples itself; mosaics and '
@@ -154,7 +159,8 @@ def as_plans(
     """Check the argument ``mosaics``: a plan, or several of them."""
     if mosaics is None:
         return None
-    plans = (mosaics,) if isinstance(mosaics, MosaicPlan) else tuple(mosaics)
+    given = (mosaics,) if isinstance(mosaics, MosaicPlan) else mosaics
+    plans = tuple(given) if isinstance(given, Iterable) else ()
     if not plans or not all(isinstance(plan, MosaicPlan) for plan in plans):
         raise ValueError(
             f"mosaics: expected a MosaicPlan, several of them or None, got {type(mosaics).__name__}"

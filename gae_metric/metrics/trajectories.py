@@ -188,12 +188,21 @@ class Trajectories:
         return torch.stack([entry for entry in found if entry is not None])
 
     def _forward(self, samples: NDArray[np.int64], size: int) -> Tensor:
-        return self.evaluate(self.data.inputs(samples[:size]))
+        return self._evaluated(self.data.inputs(samples[:size]), size)
 
     def evaluate(self, x: Tensor) -> Tensor:
         """Return the model's outputs for inputs (n, ...), on the CPU."""
+        parts: list[Tensor] = []
+        done = 0
+        while done < len(x):
+            count, rows = self._batch.run(len(x) - done, partial(self._evaluated, x[done:]))
+            parts.append(rows)
+            done += count
+        return torch.cat(parts)
+
+    def _evaluated(self, x: Tensor, size: int) -> Tensor:
         with torch.no_grad():
-            return self._outputs(x).cpu()
+            return self._outputs(x[:size]).cpu()
 
     def _outputs(self, x: Tensor) -> Tensor:
         logits: Tensor = self.data.model(x)

@@ -6,7 +6,9 @@ colours can be told apart with any of the common kinds of colour vision.
 - :func:`curves`: figure 2, output, similarity and difference curves of a sample.
 - :func:`impact`: figure 3, image, LeRF sum, MoRF sum, impact map and its sign.
 - :func:`mosaic`: figure 4, a mosaic and methods' maps of it.
-- :func:`maps`: images in rows and methods in columns, such as figures 7, 8, 10 and 16.
+- :func:`maps`: images in rows and methods in columns, figures 12 and 13.
+- :func:`class_maps`: figures 7, 8 and 16, a map for each class of an image.
+- :func:`strips`: figures 5, 6, 10 and 15, images side by side and models' maps below them.
 - :func:`extremes`: figures 11 and 14, the samples with the highest and the lowest scores.
 - :func:`bars`: tables 1-13 as bars with intervals.
 - :func:`scatter`: Local Consistency against Contrastiveness, with lines of equal GAE.
@@ -14,6 +16,7 @@ colours can be told apart with any of the common kinds of colour vision.
 """
 
 from gae_metric.plotting.bars import bars
+from gae_metric.plotting.class_maps import class_maps
 from gae_metric.plotting.curves import curves
 from gae_metric.plotting.distribution import distribution
 from gae_metric.plotting.extremes import extremes, top_and_bottom
@@ -21,9 +24,12 @@ from gae_metric.plotting.impact import impact
 from gae_metric.plotting.maps import maps
 from gae_metric.plotting.mosaic import mosaic
 from gae_metric.plotting.scatter import scatter
+from gae_metric.plotting.strips import Strip, strips
 
 __all__ = [
+    "Strip",
     "bars",
+    "class_maps",
     "curves",
     "distribution",
     "extremes",
@@ -31,5 +37,6 @@ __all__ = [
     "maps",
     "mosaic",
     "scatter",
+    "strips",
     "top_and_bottom",
 ]

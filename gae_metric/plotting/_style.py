@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -41,17 +42,33 @@ def figure(width: float, height: float, given: Figure | None = None) -> Figure:
     return given
 
 
+def tight(figure: Figure) -> None:
+    """Put little space between the panels of a sheet of images."""
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
+
+
 def finish(figure: Figure, title: str, path: str | PathLike[str] | None) -> Figure:
     """Put a title on a figure, which is broken into lines where it is too long, and save it."""
     if title:
         width, height = figure.get_size_inches()
         # A letter is about 0.64 of its size wide.
-        lines = textwrap.wrap(title, int(width * 72 / (0.64 * TITLE)))
+        lines = _balanced(title, int(width * 72 / (0.64 * TITLE)))
         figure.set_size_inches(width, height + (len(lines) - 1) * 1.2 * TITLE / 72)
         figure.suptitle("\n".join(lines), fontsize=TITLE)
     if path is not None:
         figure.savefig(path, dpi=DPI)
     return figure
+
+
+def _balanced(text: str, letters: int) -> list[str]:
+    """Break a text into as few lines as there must be, of about the same length."""
+    lines = textwrap.wrap(text, letters)
+    for fewer in range(letters - 1, max(map(len, text.split()), default=letters) - 1, -1):
+        narrower = textwrap.wrap(text, fewer)
+        if len(narrower) > len(lines):
+            break
+        lines = narrower
+    return lines
 
 
 def line_axes(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
@@ -72,6 +89,47 @@ def image_axes(axes: Axes, title: str = "") -> None:
         spine.set_color(GRAY)
     if title:
         axes.set_title(title, fontsize=TEXT, pad=2)
+
+
+def label(text: str, width: float, lines: int = 2) -> str:
+    r"""Break a label of small type into lines of a width (inches); what is over ends in "…".
+
+    A line break in it stays one, and ``lines`` counts anew behind it.
+
+    Examples
+    --------
+    >>> label("Staffordshire bullterrier\n0.71", 0.6).splitlines()
+    ['Staffordsh…', 'bullterrier', '0.71']
+    """
+    # A letter is at most about 0.65 of its size wide, on average.
+    letters = max(4, int(width * 72 / (0.65 * SMALL)))
+    wrapped = []
+    for part in text.splitlines():
+        words = (w if len(w) <= letters else f"{w[: letters - 1]}…" for w in part.split(" "))
+        wrapped += textwrap.wrap(" ".join(words), letters, max_lines=lines, placeholder="…")
+    return "\n".join(wrapped)
+
+
+def bands(names: Sequence[str], columns: int | None) -> list[list[str]]:
+    """Cut columns of a sheet into as few bands as there must be, of about the same length.
+
+    Raises
+    ------
+    ValueError
+        If ``columns`` is not positive.
+
+    Examples
+    --------
+    >>> bands("abcdefg", 3), bands("ab", None), bands("", 2)
+    ([['a', 'b', 'c'], ['d', 'e', 'f'], ['g']], [['a', 'b']], [[]])
+    >>> [len(band) for band in bands("abcdefgh", 5)]
+    [4, 4]
+    """
+    if columns is not None and columns < 1:
+        raise ValueError(f"columns: expected a positive integer or None, got {columns}")
+    count = 1 if columns is None else max(1, -(-len(names) // columns))
+    side = max(1, -(-len(names) // count))
+    return [list(names[i * side : (i + 1) * side]) for i in range(count)]
 
 
 def as_picture(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -125,12 +125,17 @@ def extremes(
     cell = max(0.6, (_style.COLUMN_WIDTH - 0.25) / columns)
     cell = min(cell, 1.0)
     shape = images.shape[2] / images.shape[3]
-    text = 0.14 + (0.13 if labels is not None else 0)
+    names = {} if labels is None else {int(i): _style.label(labels[i], cell) for i in shown}
+    heights = [
+        2 * cell * shape + 0.17 + 0.1 * max((1 + names[i].count("\n") for i in half), default=0)
+        for half in ((top.tolist(), bottom.tolist()) if names else ((), ()))
+    ]
     width = max(_style.COLUMN_WIDTH, columns * cell + 0.25)
-    figure = _style.figure(width, 4 * cell * shape + 2 * text + 0.3)
-    halves = figure.add_gridspec(2, 1)
+    figure = _style.figure(width, sum(heights) + (0.2 if title else 0.02))
+    _style.tight(figure)
+    halves = figure.add_gridspec(2, 1, height_ratios=heights)
     blocks = [figure.add_subfigure(halves[i]) for i in range(2)]
-    for block, samples, drawn, name in zip(
+    for block, samples, drawn, which in zip(
         blocks, (top, bottom), (maps[:columns], maps[columns:]), ("highest", "lowest"), strict=True
     ):
         panels = block.subplots(2, columns, squeeze=False)
@@ -138,10 +143,11 @@ def extremes(
             picture, panel = panels[:, column]
             picture.imshow(_style.as_picture(images[sample]))
             _style.image_axes(picture)
-            if labels is not None:
-                picture.set_title(labels[sample], fontsize=_style.SMALL, pad=2)
+            if names:
+                name = names[int(sample)]
+                picture.set_title(name, fontsize=_style.SMALL, pad=2, linespacing=1.0)
             _style.signed_map(panel, drawn[column], "attributions")
             _style.image_axes(panel)
             panel.set_xlabel(f"{values[sample]:.3f}", fontsize=_style.SMALL, labelpad=2)
-        block.supylabel(name, fontsize=_style.TEXT)
+        block.supylabel(which, fontsize=_style.TEXT)
     return _style.finish(figure, title, path)

@@ -23,6 +23,7 @@ def maps(
     title: str = "",
     scores: Mapping[str, Sequence[float]] | None = None,
     *,
+    columns: int | None = None,
     path: str | PathLike[str] | None = None,
 ) -> Figure:
     """Draw images in rows, and each method's maps in a column.
@@ -42,6 +43,9 @@ def maps(
         Title of the figure.
     scores
         Numbers (N,) by method, written under its maps; methods may be missing.
+    columns
+        Methods side by side; the others follow in further rows, beside the images again. By default
+        all of them.
     path
         File to save the figure in too; its ending says the format.
 
@@ -65,19 +69,22 @@ def maps(
     images = np.asarray(images)
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images: expected pixels of shape (N, C, H, W), got {images.shape}")
-    rows, columns = len(images), 1 + len(attributions)
-    cell = max(0.75, _style.COLUMN_WIDTH / columns)
+    bands = _style.bands(list(attributions), columns)
+    rows, side = len(images), 1 + max(len(band) for band in bands)
+    cell = max(0.75, _style.COLUMN_WIDTH / side)
     shape = images.shape[2] / images.shape[3]
     text = 0.12 if scores else 0.0
-    figure = _style.figure(columns * cell, rows * (cell * shape + text) + 0.35)
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for i, row in enumerate(panels):
+    height = len(bands) * (rows * (cell * shape + text) + 0.3) + 0.05
+    figure = _style.figure(side * cell, height)
+    panels = figure.subplots(len(bands) * rows, side, squeeze=False)
+    for place, row in enumerate(panels):
+        band, i = divmod(place, rows)
         row[0].imshow(_style.as_picture(images[i]))
         _style.image_axes(row[0], "image" if i == 0 else "")
         if labels is not None:
             row[0].set_ylabel(labels[i], fontsize=_style.SMALL, labelpad=2)
-        for panel, (method, values) in zip(row[1:], attributions.items(), strict=True):
-            array = np.asarray(values)
+        for panel, method in zip(row[1:], bands[band], strict=False):
+            array = np.asarray(attributions[method])
             if len(array) != rows or array.shape[-2:] != images.shape[2:]:
                 raise ValueError(
                     f"attributions[{method!r}]: expected {rows} maps of size {images.shape[2:]}, "
@@ -87,4 +94,6 @@ def maps(
             _style.image_axes(panel, two_lines(method) if i == 0 else "")
             if scores and method in scores:
                 panel.set_xlabel(f"{scores[method][i]:.3f}", fontsize=_style.SMALL, labelpad=1)
+        for panel in row[1 + len(bands[band]) :]:
+            panel.set_visible(False)
     return _style.finish(figure, title, path)

@@ -82,19 +82,21 @@ def mosaic(
     columns = 1 + len(attributions)
     cell = max(0.8, _style.COLUMN_WIDTH / columns)
     shape = picture.shape[0] / picture.shape[1]
-    # Names of methods may take two lines.
-    figure = _style.figure(columns * cell, cell * shape + 0.45 + (0.15 if title else 0))
+    names = [two_lines(method) for method in attributions]
+    lines = 1 + any("\n" in name for name in names)
+    height = cell * shape + 0.12 * lines + (0.17 if scores else 0.05) + (0.2 if title else 0)
+    figure = _style.figure(columns * cell, height)
     panels = figure.subplots(1, columns, squeeze=False)[0]
     panels[0].imshow(picture)
     _style.image_axes(panels[0], "mosaic")
-    for panel, (method, values) in zip(panels[1:], attributions.items(), strict=True):
+    for panel, name, (method, values) in zip(panels[1:], names, attributions.items(), strict=True):
         if np.shape(values)[-2:] != picture.shape[:2]:
             raise ValueError(
                 f"attributions[{method!r}]: expected a map of size {picture.shape[:2]}, got "
                 f"{np.shape(values)}"
             )
         _style.signed_map(panel, values, f"attributions[{method!r}]")
-        _style.image_axes(panel, two_lines(method))
+        _style.image_axes(panel, name)
         if scores and method in scores:
             panel.set_xlabel(f"C = {scores[method]:.3f}", fontsize=_style.SMALL, labelpad=2)
     for panel in panels:
@@ -105,8 +107,9 @@ def mosaic(
         panels[0].text(
             place[1].start,
             place[0].start,
-            label,
+            _style.label(label, 0.5 * cell),
             fontsize=_style.SMALL,
+            linespacing=1.0,
             va="top",
             clip_on=True,
             bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8},

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision  # noqa: F401 - defines operators of its own
 from torch import Tensor, nn
 
 import abslrp
@@ -107,3 +108,23 @@ def test_a_warning_names_it_once(rules: str) -> None:
     with pytest.warns(UserWarning, match=r"torch.cdist .*Its gradient is used") as record:
         abslrp.explain(Distances().eval(), X, 0, rules=rules, on_unknown="warn")
     assert len(record) == 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        torch.ops.aten.sigmoid,
+        torch.ops.aten.sigmoid.default,
+        torch.ops.torchvision.deform_conv2d,
+        torch.sparse.mm,
+        torch.fft.fft2,
+        torch.linalg.vecdot,
+        torch.special.i0,
+        torch.Tensor.cumprod,
+        torch.nn.functional.embedding,
+    ],
+    ids=str,
+)
+def test_its_name_is_one_that_python_knows(function: Any) -> None:
+    name = abslrp.registry.name_of(function)
+    assert functools.reduce(getattr, name.split(".")[1:], torch) is function, name

@@ -374,6 +374,40 @@ def test_dropout_in_evaluation_is_its_input(function: Any) -> None:
     torch.testing.assert_close(*maps)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        F.dropout,
+        lambda x: F.dropout2d(x[..., None])[..., 0],
+        lambda x: F.alpha_dropout(x, 0.5, True),
+        lambda x: torch.dropout(x, 0.5, True),
+        lambda x: F.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None], None, 0.1)[
+            :, 0
+        ],
+    ],
+)
+def test_dropout_that_drops_in_evaluation_mode_is_an_error(function: Any) -> None:
+    """Its map would be another one at every call."""
+    x = torch.rand(2, 6, requires_grad=True)
+    with pytest.raises(ValueError, match=r"^model: .*random"), abslrp.propagation():
+        function(x @ torch.rand(6, 6))
+    model = nn.Sequential(nn.Dropout(), nn.Linear(6, 3)).eval()
+    model[0].train()
+    with pytest.raises(ValueError, match="a dropout is in training mode"):
+        abslrp.explain(model, x.detach(), 0)
+
+
+@pytest.mark.parametrize(
+    "function", [F.alpha_dropout, F.feature_alpha_dropout, lambda x: F.dropout(x, 0.0)]
+)
+def test_dropout_that_drops_nothing_by_default_is_none(function: Any) -> None:
+    x = torch.rand(2, 6, requires_grad=True)
+    with abslrp.propagation():
+        out = function(x @ torch.ones(6, 3))
+    out.sum().backward()
+    torch.testing.assert_close(x.grad.sum(), torch.tensor(6.0))
+
+
 def test_a_sequence_projected_and_then_added_to() -> None:
     """``h = fc(x); h += x`` on a permuted sequence, where torch may return a view from ``fc``."""
     weight = torch.rand(5, 5, dtype=torch.float64) - 0.5

@@ -154,6 +154,9 @@ ERRORS: dict[str, tuple[Any, dict[str, Any]]] = {
         None, {"targets": [[0, 1], [1, 2], [3, 7]]}
     ),
     "targets: expected integers": (None, {"targets": [0.0, 1.0, 1.5]}),
+    r"targets: expected integers of shape \(3,\), got None": (None, {"targets": None}),
+    "targets: expected integers .*, got str": (None, {"targets": "cat"}),
+    "targets: expected integers .*, got list": (None, {"targets": [[0, 1], [2], [3]]}),
     r"model: expected logits of shape \(3, classes\), got \(3, 2, 2\)": (
         lambda y: y.view(3, 2, 2), {}
     ),
@@ -168,7 +171,9 @@ ERRORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "attention: expected 'values', 'queries_keys' or None": (None, {"attention": "qk"}),
     r"model: expected logits of shape \(3, classes\), got \(3,\)": (lambda y: y[:, 0], {}),
     r"model: expected logits of shape \(3, classes\), got \(1, 4\)": (lambda y: y[:1], {}),
-    "batch_size": (None, {"batch_size": 0}),
+    "batch_size: expected a positive integer or None, got 0": (None, {"batch_size": 0}),
+    "batch_size: expected a positive integer or None, got 1.5": (None, {"batch_size": 1.5}),
+    "batch_size: expected a positive integer or None, got 'all'": (None, {"batch_size": "all"}),
 }  # fmt: skip
 
 

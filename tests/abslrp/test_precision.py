@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 import abslrp
+from tests.hardening.networks import DEEP, deep
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*autocast.*:UserWarning")
 
@@ -75,3 +76,18 @@ def test_the_other_kinds_of_conservation(conserve: Any) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = abslrp.explain(model, x, [1, 2], contrast=None, conserve=conserve)
     assert cosine(half, whole) > 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_deep_networks_stay_finite(name: str, dtype: torch.dtype) -> None:
+    model, x = deep(name)
+    whole = abslrp.explain(model, x, 1, contrast=None)
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        assert torch.isfinite(model(x)).all()
+        maps = abslrp.explain(model, x, 1)
+        stream = abslrp.explain(model, x, 1, contrast=None)
+    assert torch.isfinite(maps).all()
+    assert cosine(stream, whole) > 0.99
+    torch.testing.assert_close(stream.sum((1, 2, 3)), torch.ones(1), rtol=0, atol=0.05)

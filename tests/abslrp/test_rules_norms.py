@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import abslrp
 from tests.abslrp.single import check, draw, tensor
 from tests.naive import rules
 from tests.naive.contributions import Array
@@ -142,9 +143,30 @@ def test_softmax_known_to_be_nonnegative() -> None:
     check(lambda x: F.linear(x.softmax(-1), tensor(w)), [draw(2, 3, 4)], naive)
 
 
-def test_a_batch_norm_that_uses_the_batch_is_refused() -> None:
-    import abslrp
+@pytest.mark.parametrize(
+    "log_softmax", [torch.log_softmax, F.log_softmax, torch.Tensor.log_softmax]
+)
+def test_log_softmax(log_softmax: Any) -> None:
+    """The logarithm of the denominator, held constant, is a bias."""
 
+    def naive(v: Any, R: Any) -> Any:
+        whole = np.log(np.exp(v[0]).sum(-1, keepdims=True))
+        return [rules.add_constant(v[0], -whole, R)]
+
+    check(lambda x: log_softmax(x, -1), [draw(2, 3, 4)], naive)
+
+
+def test_softmax_leaves_its_scores_as_they_are() -> None:
+    """They may be wanted once more, as by models that return them."""
+    scores = tensor(draw(2, 3))
+    with abslrp.propagation():
+        leaf = scores.clone().requires_grad_()
+        shifted = leaf - 0.5
+        shifted.softmax(-1)
+    torch.testing.assert_close(shifted.detach(), scores - 0.5)
+
+
+def test_a_batch_norm_that_uses_the_batch_is_refused() -> None:
     model = torch.nn.Sequential(torch.nn.BatchNorm1d(4, track_running_stats=False)).eval()
     with pytest.raises(ValueError, match="statistics of the batch"):
         abslrp.explain(model, torch.randn(3, 4), 0)

@@ -18,3 +18,11 @@ def fake_methods():
     yield
     for name in FAKES:
         del METHODS[name]
+
+
+@pytest.fixture(scope="session")
+def report_runs(tmp_path_factory):
+    """Have two small runs and the page of them."""
+    from tests.benchmarks.report_runs import make
+
+    return make(tmp_path_factory.mktemp("report"))

@@ -7,6 +7,7 @@ import pytest
 
 NAMES = (
     *("config", "entries", "names", "blocks", "metrics", "seeding", "store", "shards", "paper"),
+    *("figures.choice", "figures.kinds", "figures.several", "figures.write"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -201,6 +202,58 @@ def test_a_changed_model_is_noticed(case, change):
     change(net.model)
     faithfulness(net, x, y)
     assert net.rows == 2 * rows
+
+
+@pytest.mark.parametrize("kind", ["hook", "pre-hook", "backward hook", "global hook", "forward"])
+def test_hooks_that_come_after_one_another_are_told_apart(kind):
+    """Python gives the id of a function that is gone to the next one."""
+    net, seen = conv_net(), []
+    for factor in range(2, 6):
+
+        def change(module, *values, factor=factor):
+            return factor * values[-1] if kind == "hook" else tuple(factor * v for v in values[0])
+
+        def forward(x, factor=factor):
+            return factor * x
+
+        if kind == "forward":
+            net[2].forward = forward
+        else:
+            handle = {
+                "hook": net[2].register_forward_hook,
+                "pre-hook": net[2].register_forward_pre_hook,
+                "backward hook": net[2].register_full_backward_hook,
+                "global hook": nn.modules.module.register_module_forward_hook,
+            }[kind](change)
+        seen.append(fingerprint.of_model(net, CPU))
+        if kind == "forward":
+            del net[2].forward
+        else:
+            handle.remove()
+            del handle
+        del change, forward
+    assert None not in seen
+    assert len(set(seen)) == 4
+    assert fingerprint.of_model(net, CPU) == fingerprint.of_model(net, CPU)
+
+
+def test_hooks_on_gradients_count(case):
+    """As those that guided backpropagation leaves on a network."""
+    net, x, y = case
+    plain = faithfulness(net, x, y)
+    net.model[3].register_full_backward_hook(lambda module, inputs, outputs: (inputs[0].abs(),))
+    assert faithfulness(net, x, y) != plain
+
+
+def test_a_function_that_holds_the_model_does_not_keep_it():
+    nets, x = [conv_net()], images(4, (3, 8, 8))
+    y = top_classes(nets[0], x)
+    faithfulness(nets[0], x, y, output=lambda logits, net=nets[0]: logits * bool(net))
+    assert gae_metric.cache_info().entries == 8
+    alive = weakref.ref(nets.pop())
+    gc.collect()
+    assert alive() is None
+    assert gae_metric.cache_info().entries == 0
 
 
 def test_another_model_of_the_same_weights_is_another(case):

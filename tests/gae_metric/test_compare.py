@@ -279,6 +279,9 @@ def test_models_are_compared_one_by_one():
     pd.testing.assert_frame_equal(first, pairwise(of_metric(scores)))
 
 
+LONG = pd.DataFrame({"method": list("ABC"), "metric": "GAE", "score": 0.5})
+
+
 @pytest.mark.parametrize(
     ("results", "message"),
     [
@@ -294,6 +297,10 @@ def test_models_are_compared_one_by_one():
             r"results\['A'\]\['GAE'\]: expected one score per sample, got str",
         ),
         ({"A": {"GAE": [1.0]}, "B": {"GAE": [1.0, 2.0]}}, "as many of each method, got A 1, B 2"),
+        *(
+            (LONG.assign(**{name: [None, "x", "x"]}), f"expected a {name} in every row, 1 have no")
+            for name in ("method", "metric", "model", "sample")
+        ),
     ],
 )
 def test_other_forms_are_refused(results, message):

@@ -81,6 +81,18 @@ def test_training_learns_and_repeats() -> None:
     assert not model.training
 
 
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_the_packaged_weights_are_told_from_others(name: str) -> None:
+    state = {
+        key: value.half()
+        for key, value in networks.load(name).state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    assert train.difference(name, state) == "bit for bit those of the package"
+    next(iter(state.values())).view(-1)[0] += 0.5
+    assert train.difference(name, state) == "up to 0.5 from those of the package"
+
+
 def test_the_script_writes_weights(tmp_path, monkeypatch) -> None:
     import typer
 
@@ -94,6 +106,7 @@ def test_the_script_writes_weights(tmp_path, monkeypatch) -> None:
     finally:
         torch.set_num_threads(threads)
     assert result.exit_code == 0, result.output
+    assert "from those of the package" in result.output
     saved = load_file(tmp_path / "vgg.safetensors")
     assert all(value.dtype == torch.float16 for value in saved.values())
     assert set(saved) == set(networks.build("vgg").state_dict())

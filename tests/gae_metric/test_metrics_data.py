@@ -124,7 +124,7 @@ def test_kinds_of_maps(convert):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble, np.int32])
 def test_precision_of_maps(dtype):
     net, x, y = case()
 

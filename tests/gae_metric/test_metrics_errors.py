@@ -44,6 +44,7 @@ def case():
         ({"x_batch": None}, "x_batch: .* got NoneType"),
         ({"y_batch": np.zeros(7, dtype=int)}, r"y_batch: .*\(8,\).*got torch.int64 \(7,\)"),
         ({"y_batch": np.full(8, 0.5)}, r"y_batch: expected integer classes"),
+        ({"y_batch": np.full(8, "cat")}, r"y_batch: expected .* of numbers, got <U3"),
         ({"y_batch": None}, "y_batch: expected 8 integer classes, got None"),
         (
             {"y_batch": np.full(8, 5)},
@@ -86,6 +87,7 @@ def test_layer_in_training_mode_is_named(case):
         (None, "explain_func: expected an array of maps, got NoneType"),
         (np.zeros((160, 3, 10, 10), dtype=complex), "explain_func: expected real maps"),
         ("map", "explain_func: expected an array of maps, got str"),
+        (np.zeros((160, 3, 10, 10), dtype=object), "explain_func: .* array of maps, got object"),
     ],
 )
 def test_wrong_results_of_explain_func_are_named(case, result, message):
@@ -118,7 +120,10 @@ def test_maps_alone_are_refused_before_any_work(case, cls):
         ({"seed": -1}, "seed"),
         ({"seed": 0.5}, "seed"),
         ({"mosaics": [[0, 1, 2, 3]]}, "mosaics: expected a MosaicPlan"),
+        ({"mosaics": 3}, "mosaics: expected a MosaicPlan, several of them or None, got int"),
+        ({"mosaics": MosaicPlan.draw(4), "n_mosaics": 2}, "n_mosaics: .* given mosaics, 1, or"),
         ({"explain_batch_size": 0}, "explain_batch_size"),
+        ({"explain_batch_size": True}, "explain_batch_size"),
         ({"mask_value": "black"}, "mask_value"),
         ({"mask_value": math.nan}, "mask_value"),
         ({"targets": "labels"}, 'targets: expected "y_batch" or "predicted", got \'labels\''),

@@ -13,6 +13,7 @@ from torch import nn
 
 import gae_metric
 from gae_metric import GAE, Contrastiveness, LocalConsistency, LocalFaithfulness, tensor_explainer
+from gae_metric.explainers import saliency
 from gae_metric.metrics.explaining import accepts_tensors
 from tests.gae_metric.nets import (
     Counting,
@@ -145,6 +146,24 @@ def test_model_without_parameters():
     assert np.isfinite(scores).all()
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "convert",
+    [
+        torch.jit.script,
+        lambda net: torch.jit.trace(net, torch.ones(1, 3, 10, 10).double()),
+        lambda net: torch.jit.freeze(torch.jit.script(net)),
+        lambda net: torch.compile(net, backend="eager"),
+        lambda net: nn.DataParallel(net).eval(),
+    ],
+)
+def test_models_in_other_forms(convert):
+    net, x, y = case()
+    expected = GAE(steps=4)(net, x, y, explain_func=saliency)
+    found = GAE(steps=4)(convert(net), x, y, explain_func=saliency)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
 def test_predict_arguments_reach_the_model():
     net, x, y = case()
 
@@ -207,6 +226,23 @@ def test_lack_of_memory_while_masking():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         GAE(disable_warnings=True)(Scarce(net), x, y, explain_func=no_model, batch_size=10)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "repository"])
+def test_lack_of_memory_on_predictions_and_mosaics(protocol):
+    net, x, _ = case(n=12)
+    options = {"targets": "predicted", "protocol": protocol, "disable_warnings": True}
+    expected = Contrastiveness(**options)(net, x, None, explain_func=no_model)
+    gae_metric.clear_cache()
+
+    class Scarce(CountingModel):
+        def forward(self, x):
+            if len(x) > 2:
+                raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublas")
+            return super().forward(x)
+
+    found = Contrastiveness(**options)(Scarce(net), x, None, explain_func=no_model, batch_size=12)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
 def test_lack_of_memory_for_a_single_sample_is_an_error():

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
+import quantus
 import torch
 
-from gae_metric import GAE, Contrastiveness, LocalConsistency, MosaicPlan
+from gae_metric import GAE, Contrastiveness, LocalConsistency, LocalFaithfulness, MosaicPlan
 from gae_metric.functional import positive_map
-from tests.gae_metric.nets import Counting, conv_net, gradient_tensor, images, top_classes
+from tests.gae_metric.nets import (
+    Counting,
+    conv_net,
+    gradient_tensor,
+    images,
+    input_x_gradient,
+    top_classes,
+)
 
 
 def scores(metric, *args, **kwargs):
@@ -28,6 +38,38 @@ def test_predicted_targets():
     for labels in ((y + 1) % 5, None):
         found = scores(GAE(targets="predicted"), net, x, labels, explain_func=gradient_tensor)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda: GAE(targets="predicted"),
+        lambda: LocalFaithfulness(targets="predicted"),
+        lambda: GAE(protocol="repository"),
+    ],
+)
+def test_maps_of_other_classes_are_not_taken_for_those_of_the_predicted(metric):
+    """quantus.evaluate passes maps of y_batch, whatever the metric explains."""
+    net, x, y = case(n=8)
+    labels = (y + np.arange(8) % 2) % 5
+    expected = metric()(net, x, labels, explain_func=input_x_gradient)
+    methods = {"IxG": input_x_gradient}
+    found = quantus.evaluate({"metric": metric()}, methods, net, x, labels, explain_func_kwargs={})[
+        "IxG"
+    ]["metric"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_maps_alone_are_taken_for_those_of_the_predicted_classes():
+    net, x, y = case(n=6)
+    maps, labels = input_x_gradient(net, x, y), np.where(np.arange(6) < 2, (y + 1) % 5, y)
+    metric = LocalFaithfulness(targets="predicted")
+    expected = metric(net, x, None, a_batch=maps)
+    with pytest.warns(RuntimeWarning, match="predicted classes, .* for 2 samples"):
+        assert metric(net, x, labels, a_batch=maps) == expected
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert metric(net, x, y, a_batch=maps) == expected
 
 
 def test_several_mosaics_are_averaged():

@@ -290,6 +290,13 @@ def every_figure(rng):
     long = "a network with a very long name, IntegratedGradients, digit 30, class 8, and more"
     return {
         "bars": lambda **k: plotting.bars(table, long, **k),
+        "class_maps": lambda **k: plotting.class_maps(
+            images[:2],
+            [["a long name of a class", "b"], ["c"]],
+            {name: [values[:2], values[:1]] for name, values in many.items()},
+            long,
+            **k,
+        ),
         "curves": lambda **k: plotting.curves(curves, 0, long, **k),
         "distribution": lambda **k: plotting.distribution({"A": rng.random(5)}, long, **k),
         "extremes": lambda **k: plotting.extremes(images, maps, range(6), 2, title=long, **k),
@@ -299,10 +306,13 @@ def every_figure(rng):
             images[0], {n: m[0] for n, m in many.items()}, 1, list("abcd"), long, **k
         ),
         "scatter": lambda **k: plotting.scatter(some_parts(rng), title=long, **k),
+        "strips": lambda **k: plotting.strips(
+            [plotting.Strip(images, many, "a long name of a network", labels)], long, **k
+        ),
     }
 
 
-NAMES = sorted(set(plotting.__all__) - {"top_and_bottom"})
+NAMES = sorted(set(plotting.__all__) - {"Strip", "top_and_bottom"})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 
+from benchmarks.compatibility.models import ENTRIES
 from tests.gae_metric.nets import conv_net, images
 
 SIZE = 16
@@ -35,6 +37,18 @@ def network(name: str) -> nn.Module:
 
 
 NAMES = ("vgg", "resnet", "vit")
+
+DEEP = ("torchvision:resnet152", "timm:vit_large_patch16_224", "torchvision:swin_b")
+
+
+def deep(name: str, n: int = 1) -> tuple[nn.Module, Tensor]:
+    """Return one of the deepest models of the compatibility table, and small images for it."""
+    model, x = ENTRIES[name].make(n)
+    for module in model.modules():
+        # Keeps the logits of random weights within float16's range.
+        if isinstance(module, torchvision.models.resnet.Bottleneck):
+            nn.init.constant_(module.bn3.weight, 0.2)
+    return model, x
 
 
 def inputs(n: int = 5) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from gae_metric.companions import ROAD, Focus
 from gae_metric.demo import digits, networks
 from gae_metric.explainers import EXPLAINERS
 from tests.hardening.device import Crossings
-from tests.hardening.networks import NAMES, inputs, network
+from tests.hardening.networks import DEEP, NAMES, deep, inputs, network
 from tests.hardening.state import Unchanged
 
 pytestmark = [
@@ -197,6 +197,19 @@ def test_a_model_in_half_precision(dtype):
     half = abslrp.explain(model.to(dtype), x.cuda().to(dtype), y, contrast=None)
     assert half.dtype == dtype
     assert cosine(half, whole) > 0.98
+
+
+@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_deep_networks_stay_finite(name, dtype):
+    model, x = (one.cuda() for one in deep(name, 2))
+    whole = abslrp.explain(model, x, 1, contrast=None)
+    with torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):
+        assert torch.isfinite(model(x)).all()
+        maps = abslrp.explain(model, x, 1)
+        stream = abslrp.explain(model, x, 1, contrast=None)
+    assert torch.isfinite(maps).all()
+    assert cosine(stream, whole) > 0.98
 
 
 # Memory.

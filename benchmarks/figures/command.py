@@ -1,0 +1,61 @@
+"""The command ``figures``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["figures"]
+
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+def figures(
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of results; by default all in benchmarks/results."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the figures; by default figures/ in that of the results."),
+    ] = None,
+    figure: Annotated[
+        list[int] | None,
+        typer.Option(help="Figure of the paper, 2-8 or 10-16; may be repeated. Default: all."),
+    ] = None,
+) -> None:
+    """Draw figures 2 to 8 and 10 to 16 for a run: PNG and PDF.
+
+    What a run has nothing to show for is skipped, with a line that says why. Ends with status 1
+    where nothing could be drawn.
+    """
+    # Imported here, so that --help and a mistyped option need no torch.
+    from benchmarks.figures.write import check_numbers, write_figures
+    from gae_metric.console import Terminal, report_errors
+    from gae_metric.errors import InputError
+
+    terminal = Terminal()
+    with report_errors(terminal):
+        numbers = check_numbers(figure or [])
+        folders = results or sorted(path.parent for path in RESULTS.glob("*/plan.json"))
+        if not folders:
+            raise InputError(
+                "results: there are none in benchmarks/results; `python -m benchmarks run` makes "
+                "some"
+            )
+        names = [folder.resolve().name for folder in folders]
+        if output is not None and len(set(names)) < len(names):
+            raise InputError(
+                f"output: the figures of {len(names)} folders go into folders of their names, and "
+                f"two are called {max(names, key=names.count)!r}"
+            )
+        count = 0
+        for folder, name in zip(folders, names, strict=True):
+            where = folder / "figures" if output is None else output
+            if output is not None and len(folders) > 1:
+                where = output / name
+            count += len(write_figures(folder, where, numbers, terminal.say).files)
+        if not count:
+            raise typer.Exit(1)

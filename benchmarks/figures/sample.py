@@ -1,0 +1,113 @@
+"""Figures 2, 3 and 4: one sample, taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from matplotlib.figure import Figure
+
+from benchmarks.blocks import Plans
+from benchmarks.figures.material import Material
+from benchmarks.figures.outcome import LackingError, Outcome
+from benchmarks.figures.subject import Subject
+from gae_metric import LocalConsistency, plotting
+from gae_metric.functional import LERF, MORF, mask_baseline, masking_trajectory, mosaics
+
+__all__ = ["curves", "impact", "mosaic"]
+
+#: Methods that do not look at the model: beside them any other seems contrastive.
+_BASELINES = ("Constant", "Random")
+
+
+def curves(material: Material) -> Iterator[Outcome]:
+    """Draw figure 2: the curves that Local Robustness compares."""
+    return material.each(None, _curves)
+
+
+def impact(material: Material) -> Iterator[Outcome]:
+    """Draw figure 3: where masking changes the output."""
+    return material.each(None, _impact)
+
+
+def mosaic(material: Material) -> Iterator[Outcome]:
+    """Draw figure 4: a mosaic, and two methods' maps of it."""
+    return material.each(None, _mosaic)
+
+
+def _curves(subject: Subject) -> Figure:
+    sample, main = subject.typical("LC"), subject.main
+    x, targets = subject.images([sample]), subject.classes_of([sample])
+    subject.maps([main], x, targets)  # says so where the method fails
+    metric = LocalConsistency(
+        steps=subject.run.steps,
+        schedule=subject.run.schedule,
+        disable_warnings=True,
+        **{k: v for k, v in subject.options("GAE", "LC").items() if k == "mask_value"},
+    )
+    metric(
+        subject.loaded.model,
+        x,
+        targets,
+        explain_func=subject.explainer(main),
+        batch_size=subject.run.batch_size,
+    )
+    score = subject.scores("LC")[main].loc[sample]
+    title = f"{subject.name}, {main}: {subject.describe(sample)}, LC {score:.3f}"
+    return plotting.curves(metric.curves, 0, title)
+
+
+def _impact(subject: Subject) -> Figure:
+    sample = subject.typical("LC")
+    image = subject.images([sample])
+    x = torch.from_numpy(image).to(subject.device)
+    targets = torch.from_numpy(subject.classes_of([sample])).to(subject.device)
+    value = subject.options("GAE", "LC").get("mask_value", 0.0)
+    trajectory = masking_trajectory(
+        subject.loaded.model,
+        x,
+        targets,
+        steps=subject.run.steps,
+        schedule=subject.run.schedule,
+        baseline=mask_baseline(x, value),
+        keep_impacts=True,
+    )
+    assert trajectory.impacts is not None  # as asked
+    impacts = trajectory.impacts[:, 0].double().cpu().numpy()
+    title = f"{subject.name}: {subject.describe(sample)}"
+    return plotting.impact(subject.display(image)[0], impacts[LERF], impacts[MORF], title)
+
+
+def _mosaic(subject: Subject) -> Figure:
+    sample = subject.typical("C")
+    targets = subject.targets["target"].to_numpy(dtype="int64")
+    if subject.targets.index.tolist() != list(range(len(targets))):
+        raise LackingError("predictions are missing; `python -m benchmarks run` goes on with it")
+    plan = Plans.draw(targets, subject.run.seed, focus=False).mosaics
+    assert plan is not None  # as asked
+    indices, positive = plan.indices[sample], int(plan.positive[sample])
+    x = mosaics(
+        torch.from_numpy(subject.images(indices)),
+        [[0, 1, 2, 3]],
+        subject.options("GAE", "C").get("interpolation", "nearest"),
+    ).numpy()
+    methods = _unlike(subject)
+    maps = subject.maps(methods, x, subject.classes_of([sample]))
+    contrast = subject.scores("C").loc[sample]
+    return plotting.mosaic(
+        subject.display(x)[0],
+        {label: values[0] for label, values in maps.items()},
+        positive,
+        labels=subject.class_names(indices),
+        title=f"{subject.name}: {subject.describe(sample)}, in a mosaic",
+        scores={label: float(contrast[label]) for label in maps},
+    )
+
+
+def _unlike(subject: Subject) -> list[str]:
+    """Return the main method, and of those that look at the model the one of the lowest mean C."""
+    names = {method.label: method.name for method in subject.run.methods}
+    means = subject.scores("C").mean().drop(subject.main).sort_values(kind="stable")
+    others = [str(label) for label in means.index]
+    looking = [label for label in others if names[label] not in _BASELINES]
+    return [subject.main, *(looking or others)[:1]]

@@ -1,0 +1,220 @@
+"""One model of a run: its scores and images, and its maps of those that a figure shows."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.collected import Collected
+from benchmarks.dataset import Data
+from benchmarks.entries import ModelEntry
+from benchmarks.figures.kinds import class_name
+from benchmarks.figures.outcome import LackingError
+from benchmarks.figures.scored import Scored
+from benchmarks.methods import METHODS
+from benchmarks.methods.attention_maps import Attentions, tokens_of
+from benchmarks.methods.registry import InapplicableError
+from benchmarks.models import load
+from gae_metric._names import lookup
+from gae_metric.demo import digits
+from gae_metric.errors import InputError
+from gae_metric.evaluation import predictions
+from gae_metric.explainers import ExplainFunc
+from gae_metric.models import LoadedModel
+
+if TYPE_CHECKING:
+    from benchmarks.figures.several import SeveralClasses
+
+__all__ = ["Family", "Subject"]
+
+Family: TypeAlias = Literal["cnn", "vit"]
+
+
+class Subject(Scored):
+    """A model of a run, with its images and maps.
+
+    Parameters
+    ----------
+    collected
+        The run's results.
+    entry
+        The model.
+    data
+        Opens the data set.
+    device
+        Where maps are computed.
+    problems
+        Takes a line about each method that fails.
+    """
+
+    def __init__(
+        self,
+        collected: Collected,
+        entry: ModelEntry,
+        data: Callable[[], Data],
+        device: str,
+        problems: list[str],
+    ) -> None:
+        super().__init__(collected, entry.name)
+        self.entry = entry
+        self.slug = re.sub(r"[^a-z0-9_.+]+", "-", entry.name.lower()).strip("-.")
+        self.device = device
+        self._data = data
+        self._problems = problems
+
+    # The model
+
+    @functools.cached_property
+    def loaded(self) -> LoadedModel:
+        """The model, on the device of maps."""
+        entry = self.entry
+        loaded = load(entry.name, entry.weights, entry.args, entry.size)
+        loaded.model.to(self.device)
+        return loaded
+
+    @functools.cached_property
+    def _outline(self) -> tuple[int, tuple[int, int] | None]:
+        """Number of classes, and rows and columns of tokens."""
+        x = torch.as_tensor(self.images(self.targets.index[:1])).to(self.device)
+        with torch.no_grad(), Attentions() as found:
+            classes = int(self.loaded.model(x).shape[1])
+        try:
+            grid = tokens_of(found, (x.shape[2], x.shape[3]), len(x)).grid
+        except InapplicableError:
+            return classes, None
+        return classes, grid
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self._outline[0]
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of a vision transformer's tokens."""
+        return self._outline[1]
+
+    @property
+    def family(self) -> Family:
+        """Whether it is a vision transformer."""
+        return "cnn" if self.grid is None else "vit"
+
+    def probabilities(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the probabilities (N, classes) of inputs."""
+        logits = predictions(self.loaded.model, x, self.run.batch_size)
+        return torch.from_numpy(logits).double().softmax(1).numpy()
+
+    def maps(
+        self, methods: Iterable[str], x: NDArray[np.float32], targets: Sequence[int] | NDArray[Any]
+    ) -> dict[str, NDArray[Any]]:
+        """Explain inputs.
+
+        Returns
+        -------
+        Maps by method, without those of methods that fail.
+
+        Raises
+        ------
+        LackingError
+            If every one fails.
+        """
+        found: dict[str, NDArray[Any]] = {}
+        classes = np.asarray(targets, dtype=np.int64)
+        problem = "there are no methods"
+        for label in methods:
+            try:
+                found[label] = self._explain(label, x, classes)
+            # Of any kind: the run itself records a method's errors and goes on.
+            except Exception as error:  # noqa: PERF203 - a handful
+                problem = f"{label}: {type(error).__name__}: {error}"
+                line = f"{self.name}: {problem}"
+                if line not in self._problems:
+                    self._problems.append(line)
+        if not found:
+            raise LackingError(problem)
+        return found
+
+    def explainer(self, label: str) -> ExplainFunc:
+        """Return a method with the options that the run gives it."""
+        entry = next(method for method in self.run.methods if method.label == label)
+        return lookup("methods", entry.name, METHODS)[1].bind(**entry.options)
+
+    def _explain(
+        self, label: str, x: NDArray[np.float32], targets: NDArray[np.int64]
+    ) -> NDArray[Any]:
+        explain, step = self.explainer(label), self.run.batch_size
+        with torch.inference_mode(False):
+            return np.concatenate(
+                [
+                    explain(
+                        model=self.loaded.model,
+                        inputs=x[i : i + step],
+                        targets=targets[i : i + step],
+                        batch_size=step,
+                    )
+                    for i in range(0, len(x), step)
+                ]
+            )
+
+    # Images
+
+    @functools.cached_property
+    def part(self) -> Data:
+        """The images of the samples, in their order."""
+        data = self._data()
+        places = {file: place for place, file in enumerate(data.files)}
+        files = list(self.targets["file"])
+        for file in files:
+            if file not in places:
+                raise InputError(f"data: {file!r} was part of the run, and {data.name!r} lacks it")
+        return data.part([places[file] for file in files])
+
+    def images(self, samples: Iterable[int]) -> NDArray[np.float32]:
+        """Read samples as the model takes them, (N, C, H, W)."""
+        places = self.targets.index.get_indexer(list(samples))
+        part = self.part.part(places)
+        images = part.load(self.loaded.preprocessing, self.run.readers)
+        for file in part.files:
+            if file not in images.files:
+                reason = images.skipped.get(file, "it is not there")
+                raise InputError(f"data: {file!r} cannot be read any more: {reason}")
+        return images.x
+
+    def display(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Turn inputs into pixels in [0, 1]."""
+        # Digits come as their networks take them, whatever the model's own preprocessing.
+        drawn = self.part.arrays is not None
+        return digits.to_display(x) if drawn else self.loaded.preprocessing.to_display(x)
+
+    def classes_of(self, samples: Iterable[int]) -> NDArray[np.int64]:
+        """Return the classes that are explained."""
+        table = self.targets["target"].loc[list(samples)]
+        classes: NDArray[np.int64] = table.to_numpy(dtype=np.int64, copy=True)
+        return classes
+
+    def class_name(self, index: int) -> str:
+        """Return the name of a class."""
+        return class_name(int(index), self.classes)
+
+    def class_names(self, samples: Iterable[int]) -> list[str]:
+        """Return the names of the classes that are explained."""
+        return [self.class_name(index) for index in self.classes_of(samples)]
+
+    def describe(self, sample: int) -> str:
+        """Say in a few words which sample it is."""
+        # Titles are not broken within a name.
+        file, name = str(self.targets["file"].loc[sample]), self.class_names([sample])[0]
+        return ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in (file, name))
+
+    @functools.cached_property
+    def several(self) -> list[SeveralClasses]:
+        """Images that show two classes, the clearest first."""
+        from benchmarks.figures.several import several_classes
+
+        return several_classes(self)

@@ -1,0 +1,120 @@
+"""A page of the results of one or several runs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from benchmarks.report.markup import joined
+from benchmarks.report.section import Progress, Section
+from benchmarks.report.tables import LEGEND
+from benchmarks.store import replace_file
+from gae_metric.errors import InputError
+
+__all__ = ["Written", "build_page", "write_report"]
+
+_PAGE = Path(__file__).parent / "page"
+_STYLES = ("page.css", "samples.css")
+_SCRIPTS = ("dom.js", "tables.js", "samples.js")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of it: the page's size in bytes, and what is missing from it."""
+
+    size: int
+    problems: tuple[str, ...]
+
+
+def write_report(
+    results: Sequence[str | Path],
+    output: str | Path,
+    *,
+    samples: int = 32,
+    maps: bool = True,
+    progress: Progress = lambda what: None,
+) -> Written:
+    """Write a page of runs' results.
+
+    Parameters
+    ----------
+    results
+        Folders of the runs, finished or not.
+    output
+        The page, ``.html``; one that is there already is replaced.
+    samples
+        Images of each run to browse; they are spread evenly over it.
+    maps
+        Whether to show the images and the methods' maps of them, which are made anew.
+    progress
+        Called with what is done next.
+
+    Raises
+    ------
+    InputError
+        If an argument is not as described, there are no results, or the data or a model is not
+        there any more.
+    OSError
+        If the page cannot be written.
+    """
+    path = Path(output)
+    _check(path, samples)
+    page, problems = build_page(results, samples=samples, maps=maps, progress=progress)
+    replace_file(path, page.encode())
+    return Written(len(page.encode()), tuple(problems))
+
+
+def build_page(
+    results: Sequence[str | Path],
+    *,
+    samples: int = 32,
+    maps: bool = True,
+    progress: Progress = lambda what: None,
+) -> tuple[str, list[str]]:
+    """Return the page, and what is missing from it; see :func:`write_report`."""
+    runs = [
+        Section(f"run-{i}", Path(folder), samples, maps, progress)
+        for i, folder in enumerate(results)
+    ]
+    names = ", ".join(run.name for run in runs)
+    style, script = _read(*_STYLES), _read(*_SCRIPTS)
+    page = Template(_read("page.html")).substitute(
+        title=joined([f"GAE report: {names}"]),
+        style=style,
+        style_hash=_digest(style),
+        script=script,
+        script_hash=_digest(script),
+        contents=joined(run.contents for run in runs),
+        legend=LEGEND,
+        runs=joined(run.html for run in runs),
+    )
+    return page, [f"{run.name}: {line}" for run in runs for line in run.problems]
+
+
+def _check(path: Path, samples: int) -> None:
+    if samples < 1:
+        raise InputError(f"samples: expected a positive number, got {samples}")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"output: expected a file that ends in .html, got {str(path)!r}")
+    if path.is_dir():
+        raise InputError(f"output: expected a file, got the folder {str(path)!r}")
+    try:  # before minutes of work
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.parent / f".{path.name}.tmp"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"output: cannot write {str(path)!r}: {error.strerror}") from error
+
+
+def _read(*names: str) -> str:
+    return "\n".join((_PAGE / name).read_text(encoding="utf-8") for name in names)
+
+
+def _digest(text: str) -> str:
+    """Return what a content security policy allows a text by."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

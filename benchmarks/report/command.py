@@ -1,0 +1,61 @@
+"""The command ``report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["report"]
+
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+def report(
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of results; by default all in benchmarks/results."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="The page; one that is there already is replaced.")
+    ] = RESULTS / "report.html",
+    samples: Annotated[
+        int, typer.Option(help="Images of each run to browse, spread evenly over it.")
+    ] = 32,
+    maps: Annotated[
+        bool, typer.Option("--maps/--no-maps", help="Whether to show images and maps of them.")
+    ] = True,
+) -> None:
+    """Write a page: tables that sort, figures, samples to browse, settings.
+
+    It needs nothing but itself: no server, no network.
+
+    Maps are made anew, as a run keeps none: models and data are needed.
+
+    The page holds the images: who may see them may see it.
+    """
+    # Imported here, so that --help and a mistyped option need no torch.
+    from benchmarks.report.build import write_report
+    from gae_metric.console import Terminal, report_errors
+    from gae_metric.errors import InputError
+
+    terminal = Terminal()
+    with report_errors(terminal):
+        folders = results or sorted(path.parent for path in RESULTS.glob("*/plan.json"))
+        if not folders:
+            raise InputError(
+                "results: there are none in benchmarks/results; `python -m benchmarks run` makes "
+                "some"
+            )
+        with terminal.err.status("") as status:
+            written = write_report(
+                folders,
+                output,
+                samples=samples,
+                maps=maps,
+                progress=lambda what: status.update(what.replace("[", r"\[")),
+            )
+        for line in written.problems:
+            terminal.say(line)
+        terminal.say(f"wrote {output} ({written.size / 1e6:.1f} MB)")

@@ -1,0 +1,150 @@
+"""The figures of a model, as pictures in the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmarks.collected import Collected
+from benchmarks.figures.outcome import LackingError
+from benchmarks.figures.subject import Subject
+from benchmarks.report.markup import Markup, tag
+from benchmarks.report.pictures import figure_picture
+from benchmarks.tables import Table
+from gae_metric import plotting
+
+__all__ = ["figures", "summary"]
+
+#: Methods in one scatter plot: as many as there are marks that can be told apart.
+_MARKS = 12
+_PARTS = {"LC": "local_consistency", "C": "contrastiveness"}
+
+
+def summary(tables: Sequence[Table]) -> pd.DataFrame:
+    """Return a model's tables as one, in the form that :func:`gae_metric.plotting.bars` takes."""
+    cells = pd.concat([table.cells for table in tables], ignore_index=True)
+    once = cells.drop_duplicates(["method", "score"]).rename(columns={"score": "metric"})
+    known = once[np.isfinite(once["mean"].astype(float))]
+    # GAE first, of which the others are parts or beside which they stand.
+    first: pd.DataFrame = known.sort_values(
+        "metric", key=lambda names: names != "GAE", kind="stable", ignore_index=True
+    )
+    return first
+
+
+def figures(
+    collected: Collected, model: str, tables: Sequence[Table], subject: Subject | None
+) -> Iterator[Markup]:
+    """Draw what the run has scores for.
+
+    Parameters
+    ----------
+    collected
+        The run's results.
+    model
+        The model.
+    tables
+        Its tables.
+    subject
+        The model with its images, where maps are wanted.
+    """
+    means = summary(tables)
+    if means.empty:
+        return
+    count = min(4, means["metric"].nunique())
+    yield _picture(
+        plotting.bars(means, columns=count),
+        "Means with their 95 % bootstrap intervals; orange: the best; *: not told apart from it.",
+        f"Bars of {_listed(means['metric'])} for each method; the tables have the numbers.",
+        wide=count > 2,
+    )
+    mine = collected.scores[collected.scores["model"] == model]
+    lead = "GAE" if "GAE" in set(means["metric"]) else str(means["metric"].iloc[0])
+    rows = means[means["metric"] == lead]
+    higher = rows["better"].iloc[0] == "higher"
+    ranked = rows.sort_values("mean", ascending=not higher, kind="stable")["method"].tolist()
+    parts = _parts(mine, ranked)
+    if parts:
+        which = f" of the {_MARKS} methods of highest {lead}" if len(ranked) > _MARKS else ""
+        yield _picture(
+            plotting.scatter(parts),
+            f"Local Consistency against Contrastiveness{which}: small marks are images, large ones "
+            "a method's means; along a line GAE = LC · C is equal.",
+            "Scatter plot of LC against C for each image and method; the tables have the means.",
+        )
+    if subject is not None and len(ranked):
+        extremes = _extremes(subject, lead, ranked[0])
+        if extremes is not None:
+            yield extremes
+    leading = mine[mine["metric"] == lead]
+    scores = {m: leading.loc[leading["method"] == m, "score"].to_numpy(float) for m in ranked}
+    yield _picture(
+        plotting.distribution(scores),
+        f"{lead} of every image, with a box of quartiles and the mean (◆); best method first.",
+        f"Distribution of {lead} for each method, best first.",
+    )
+
+
+def _parts(mine: pd.DataFrame, ranked: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return LC and C of each image, for the first methods."""
+    some = mine[mine["metric"].isin(_PARTS)]
+    found = {}
+    for method in ranked[:_MARKS]:
+        mine_of = some[some["method"] == method].set_index("sample")
+        wide = pd.DataFrame(
+            {name: mine_of.loc[mine_of["metric"] == m, "score"] for m, name in _PARTS.items()}
+        )
+        if np.isfinite(wide.to_numpy(dtype=float)).all(axis=1).any():
+            found[method] = wide
+    return found
+
+
+def _extremes(subject: Subject, lead: str, method: str) -> Markup | None:
+    """Draw the images that a method explains best and worst."""
+    scores = subject.scores(lead)[method].dropna()
+    if len(scores) < 2:
+        return None
+    top, bottom = plotting.top_and_bottom(scores, 5)
+    shown = scores.index.to_numpy()[np.concatenate([top, bottom])]
+    x = subject.images(shown)
+    try:
+        maps = subject.maps([method], x, subject.classes_of(shown))[method]
+    except LackingError:  # the page says so where it shows samples
+        return None
+    values = scores.loc[shown].to_numpy(dtype=float)
+    figure = plotting.extremes(
+        subject.display(x), maps, values, len(top), subject.class_names(shown)
+    )
+    return _picture(
+        figure,
+        f"The images of highest and lowest {lead} of {method}, with their maps (red: positive, "
+        "blue: negative) and scores.",
+        f"Images and maps of highest and lowest {lead} of {method}.",
+        photographs=True,
+    )
+
+
+def _picture(
+    figure: Figure, caption: str, alternative: str, *, wide: bool = False, photographs: bool = False
+) -> Markup:
+    source, width, height = figure_picture(figure, lossless=not photographs)
+    image = tag(
+        "img",
+        src=source,
+        alt=alternative,
+        width=width,
+        height=height,
+        loading="lazy",
+        decoding="async",
+    )
+    # Wide ones scroll on a narrow screen, also by keyboard.
+    scrolls = {"role": "region", "aria_label": alternative, "tabindex": "0"} if wide else {}
+    framed = tag("div", image, class_="paper", **scrolls)
+    return tag("figure", framed, tag("figcaption", caption), class_="wide" if wide else None)
+
+
+def _listed(names: pd.Series[str]) -> str:
+    return ", ".join(dict.fromkeys(map(str, names)))

@@ -1,0 +1,134 @@
+"""What the page's script needs to show samples one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.collected import Collected
+from benchmarks.report.explained import Explained
+from benchmarks.report.markup import Markup, tag
+from benchmarks.report.pictures import PREFIX
+
+__all__ = ["browser", "content"]
+
+_FACTS = ("sample", "file", "label", "predicted", "target", "logit", "probability")
+#: Significant digits.
+_DIGITS = 7
+
+
+def content(
+    collected: Collected,
+    model: str,
+    samples: Sequence[int],
+    better: Mapping[str, str],
+    explained: Explained | None,
+) -> dict[str, Any]:
+    """Return a model's samples as JSON can hold them.
+
+    Parameters
+    ----------
+    collected
+        The run's results.
+    model
+        The model.
+    samples
+        Those to browse.
+    better
+        ``"higher"`` or ``"lower"`` by score, for the scores that tables show, in their order.
+    explained
+        Their pictures, if there are to be any.
+    """
+    mine = collected.scores[collected.scores["model"] == model]
+    metrics = list(dict.fromkeys(mine["metric"]))
+    metrics = [m for m in better if m in metrics] + [m for m in metrics if m not in better]
+    methods = list(dict.fromkeys(mine["method"]))
+    every = pd.MultiIndex.from_product([metrics, methods, list(samples)])
+    scores = mine.set_index(["metric", "method", "sample"])["score"].reindex(every)
+    shape = (len(metrics), len(methods), len(samples))
+    values = scores.to_numpy(dtype=np.float64).reshape(shape)
+    targets = collected.targets[collected.targets["model"] == model].set_index("sample")
+    rows = targets.loc[list(samples)].reset_index()
+    maps = {} if explained is None else explained.maps
+    return {
+        "model": model,
+        "prefix": PREFIX,
+        "methods": methods,
+        "metrics": [
+            {"name": m, "better": better.get(m.partition("@")[0]), "part": m not in better}
+            for m in metrics
+        ],
+        "samples": [{key: _plain(row[key]) for key in _FACTS} for row in rows.to_dict("records")],
+        # By metric, method and sample.
+        "scores": [[[_plain(v) for v in row] for row in one] for one in values],
+        "images": None if explained is None else explained.images,
+        "maps": [maps.get(method) for method in methods],
+        "names": {} if explained is None else explained.names,
+        "labels": {} if explained is None else explained.labels,
+        "comparable": _comparable(collected) if explained is None else explained.comparable,
+        "smooth": explained is not None and explained.smooth,
+        "problems": {} if explained is None else explained.problems,
+    }
+
+
+def browser(name: str, models: Sequence[str], comparable: bool) -> Markup:
+    """Return the frame that the script fills.
+
+    Parameters
+    ----------
+    name
+        Prefix of the ids of the models' data: ``NAME-data-0``, and so on.
+    models
+        The models.
+    comparable
+        Whether right and wrong predictions can be told apart.
+    """
+    options = [tag("option", model, value=i) for i, model in enumerate(models)]
+    predictions = [
+        tag("option", words, value=value)
+        for value, words in (
+            ("", "all"),
+            ("right", "predicted as labelled"),
+            ("wrong", "predicted otherwise"),
+        )
+    ]
+    return tag(
+        "div",
+        tag(
+            "div",
+            _control("Model", tag("select", *options, name="model"), len(models) < 2),
+            _control("Score", tag("select", name="metric")),
+            _control("Samples in order of", tag("select", name="order")),
+            _control("Predictions", tag("select", *predictions, name="show"), not comparable),
+            class_="controls",
+            role="group",
+            aria_label="Which samples, in which order",
+        ),
+        tag("p", class_="count", role="status"),
+        tag("div", class_="film", role="group", aria_label="Samples"),
+        tag("div", class_="sample"),
+        class_="browser",
+        data_name=name,
+        hidden=True,
+    )
+
+
+def _control(label: str, control: Markup, hidden: bool = False) -> Markup:
+    return tag("label", tag("span", label), control, hidden=hidden)
+
+
+def _comparable(collected: Collected) -> bool:
+    """Whether labels are the models' classes, as far as results alone say."""
+    return collected.run.data.name.partition(":")[0] != "voc"
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has; what is no number is nothing."""
+    if isinstance(value, str):
+        return value
+    if float(value).is_integer():
+        return int(value)
+    return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
