@@ -179,7 +179,7 @@ class Subject(Scored):
         """Read samples as the model takes them, (N, C, H, W)."""
         places = self.targets.index.get_indexer(list(samples))
         part = self.part.part(places)
-        images = part.load(self.loaded.preprocessing, self.run.readers)
+        images = part.load(self.loaded.preprocessing)
         for file in part.files:
             if file not in images.files:
                 reason = images.skipped.get(file, "it is not there")
@@ -208,8 +208,9 @@ class Subject(Scored):
 
     def describe(self, sample: int) -> str:
         """Say in a few words which sample it is."""
-        # Titles are not broken within a name.
         file, name = str(self.targets["file"].loc[sample]), self.class_names([sample])[0]
+        file = file.rpartition("/")[2]
+        # Titles are not broken within a name.
         return ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in (file, name))
 
     @functools.cached_property

@@ -123,7 +123,7 @@ def test_a_warning_names_it_once(rules: str) -> None:
         torch.Tensor.cumprod,
         torch.nn.functional.embedding,
     ],
-    ids=str,
+    ids=abslrp.registry.name_of,
 )
 def test_its_name_is_one_that_python_knows(function: Any) -> None:
     name = abslrp.registry.name_of(function)

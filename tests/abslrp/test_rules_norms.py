@@ -82,6 +82,23 @@ def test_instance_norm(affine: tuple[bool, bool]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("norm", "groups"),
+    [
+        (lambda x: F.layer_norm(x, [4, 3, 2]), 1),
+        (lambda x: F.group_norm(x, 2), 2),
+        (F.instance_norm, 4),
+    ],
+)
+def test_norms_with_their_own_eps(norm: Any, groups: int) -> None:
+    """Variances are near it, so that it counts."""
+    check(
+        norm,
+        [0.003 * draw(2, 4, 3, 2)],
+        lambda v, R: [rules.group_norm(v[0], groups, None, None, R, 1e-5)],
+    )
+
+
 def test_instance_norm_with_running_statistics() -> None:
     weight, bias = draw(4), draw(4, seed=1)
     mean, var = draw(4, seed=2), np.abs(draw(4, seed=3)) + 0.1

@@ -258,6 +258,7 @@ def test_baselines_that_are_refused(value, shape, message):
         ({"targets": torch.tensor([0, 1])}, r"targets: expected integers of shape \(3,\)"),
         ({"targets": torch.tensor([0, 1, 5])}, "targets: expected classes from 0 to 4.* got 5"),
         ({"targets": torch.tensor([0, -1, 1])}, "got -1 at position 1"),
+        ({"targets": torch.tensor([0, 7, -1])}, "got 7 at position 1"),
         ({"x": torch.zeros(3, 2, dtype=int)}, "x: expected floating-point"),
         ({"model": lambda x: torch.zeros(len(x), 5)}, "does not depend on the input"),
     ],
