@@ -98,6 +98,9 @@ _ALIKE = (
     ("tvmonitor", "laptop", "keyboard"),
     ("chair", "sofa"),
     ("cat", "big cat"),
+    ("beetle", "insect"),
+    ("salamander", "lizard"),
+    ("crab", "lobster"),
     ("shore", "mountain"),
 )
 

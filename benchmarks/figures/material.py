@@ -23,8 +23,8 @@ __all__ = ["Material", "device_of"]
 
 #: What runs have a model of a family.
 _RUNS = {
-    "cnn": "convolutional network; one with --model digits:vgg or --config table1 has",
-    "vit": "vision transformer; one with --model digits:vit or --config table5 has",
+    "cnn": "convolutional network; a run with --model digits:vgg or --config table1 has",
+    "vit": "vision transformer; a run with --model digits:vit or --config table5 has",
 }
 
 
@@ -80,7 +80,7 @@ class Material:
         """Draw a figure for each model, or each of a family."""
         subjects = self.subjects if family is None else self.of_family(family)
         if family is not None and not subjects:
-            yield Skipped(f"the run has no {_RUNS[family]}")
+            yield Skipped(f"there are no scores of a {_RUNS[family]}")
         for subject in subjects:
             try:
                 yield Drawn(subject.slug, draw(subject))
@@ -88,8 +88,8 @@ class Material:
                 yield Skipped(f"{subject.name}: {error}")
 
     def common_samples(self, subjects: Sequence[Subject]) -> NDArray[np.int64]:
-        """Return the samples of several models; those that all give one class, if there are any."""
-        tables = [subject.targets["target"] for subject in subjects]
+        """Return scored samples of several models; those of one class to all, if there are any."""
+        tables = [subject.scored_targets["target"] for subject in subjects]
         samples = functools.reduce(np.intersect1d, [table.index.to_numpy() for table in tables])
         classes = np.stack([table.loc[samples].to_numpy() for table in tables])
         alike = samples[(classes == classes[0]).all(axis=0)]

@@ -28,8 +28,8 @@ def resolution(material: Material) -> Iterator[Outcome]:
     if not pairs:
         grids = ", ".join(f"{s.name} {_tokens(s)}" for s in subjects) or "none"
         yield Skipped(
-            "it takes two vision transformers with different token grids, and the run has "
-            f"{grids}; one with --config figure10 has"
+            "it takes scores of two vision transformers with different token grids, and there are "
+            f"those of {grids}; a run with --config figure10 has both"
         )
         return
     # The finest against the coarsest.
@@ -49,10 +49,10 @@ def every_model(material: Material) -> Iterator[Outcome]:
     subjects = material.subjects
     shared = [m for m in subjects[0].best(99) if all(m in s.methods for s in subjects)]
     if len(subjects) < 2 or not shared:
-        what = f"the run has {len(subjects)}" if len(subjects) < 2 else "the run has none of all"
+        what = f"there are scores of {len(subjects)}" if len(subjects) < 2 else "there are none"
         yield Skipped(
-            f"it takes two models that one method explains, and {what}; one with --config digits "
-            "has"
+            f"it takes two models that one method explains, and {what}; a run with --config digits "
+            "has them"
         )
         return
     # One method's rows are named by the models.

@@ -100,6 +100,14 @@ class Scored:
             raise LackingError(f"there are no scores of {metric} for {self.main}")
         return int(scores.index[typical(scores.to_numpy(dtype=float))])
 
+    @property
+    def scored_targets(self) -> pd.DataFrame:
+        """The rows of ``targets`` that the main method has a GAE for; all where it has none."""
+        rows: pd.DataFrame = self.targets
+        if self.means("GAE") is not None and self.main in (scores := self.scores("GAE")):
+            rows = rows.loc[scores[self.main].dropna().index]
+        return rows
+
     def options(self, *metrics: str) -> dict[str, Any]:
         """Return the options that the run gives the first of some metrics that it has."""
         return next((dict(m.options) for m in self.run.metrics if m.name in metrics), {})

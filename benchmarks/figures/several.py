@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 LEAST = 0.01
-"""Probability below which a kind of thing counts as not seen in an image."""
+"""Probability below which a class counts as not seen, though it is known to be there."""
 
-#: The same in a half of the image that shows nothing else.
-_LEAST_ALONE = 0.1
+#: Clarity below which it is not known.
+_LEAST_CLEAR = 0.1
 #: Images that are looked at.
 _MOST = 64
 
@@ -166,25 +166,27 @@ def pair_of(
     Returns
     -------
     The class of either kind that is likeliest in the whole image, or None where the model sees no
-    two kinds; and the probability of the less likely kind in its half.
+    two kinds; and the geometric mean of the less likely kind's probability in its half and in the
+    whole image: half an image may be taken for anything.
 
     Examples
     --------
-    >>> alone = np.array([[0.7, 0.2, 0.1], [0.9, 0.1, 0], [0.1, 0.5, 0.4], [1, 0, 0], [1, 0, 0]])
-    >>> pair_of(alone, np.array([0, 1, 1]))
-    ((0, 1), 0.9)
+    >>> alone = np.array([[0.6, 0.3, 0.1], [0.9, 0.1, 0], [0.1, 0.5, 0.4], [1, 0, 0], [1, 0, 0]])
+    >>> pair, clarity = pair_of(alone, np.array([0, 1, 1]))
+    >>> pair, round(clarity, 3)
+    ((0, 1), 0.6)
     """
     names, place = np.unique(kind, return_inverse=True)
     of_kinds = np.zeros((len(names), len(probabilities)))
     np.add.at(of_kinds, place, probabilities.T)
-    seen = of_kinds[:, 0] >= LEAST
+    whole = np.minimum.outer(of_kinds[:, 0], of_kinds[:, 0])
     best: tuple[tuple[int, int] | None, float] = (None, 0.0)
     for first, second in ((1, 2), (3, 4)):
-        both = np.minimum.outer(of_kinds[:, first] * seen, of_kinds[:, second] * seen)
+        both = np.sqrt(np.minimum.outer(of_kinds[:, first], of_kinds[:, second]) * whole)
         np.fill_diagonal(both, 0)
         one, other = np.unravel_index(int(both.argmax()), both.shape)
         clarity = float(both[one, other])
-        if clarity > best[1] and clarity >= _LEAST_ALONE:
+        if clarity > best[1] and clarity >= _LEAST_CLEAR:
             chosen = (np.where(place == k, probabilities[0], -1).argmax() for k in (one, other))
             best = ((int(next(chosen)), int(next(chosen))), clarity)
     return best

@@ -70,5 +70,6 @@ def _every(subject: Subject) -> Figure:
 
 
 def _samples(subject: Subject, count: int) -> list[int]:
-    samples = subject.targets.index.to_numpy(dtype=np.int64)
-    return spread(samples, subject.targets["target"].to_numpy(), count)
+    table = subject.scored_targets
+    samples = table.index.to_numpy(dtype=np.int64)
+    return spread(samples, table["target"].to_numpy(), count)

@@ -98,13 +98,17 @@ def class_maps(
         for i, names in enumerate(classes):
             picture = figure.add_subplot(grid[row : row + len(names), 0])
             picture.imshow(_style.as_picture(images[i]))
-            _style.image_axes(picture, "" if i else "image")
+            _style.image_axes(picture)
+            if i == 0:
+                picture.set_title("image", fontsize=_style.SMALL, pad=2)
             for k, name in enumerate(names):
                 for column, method in enumerate(band):
                     panel = figure.add_subplot(grid[row + k, 1 + column])
                     values = attributions[method][i][k]
                     _style.signed_map(panel, values, f"attributions[{method!r}]")
-                    _style.image_axes(panel, "" if i or k else two_lines(method))
+                    _style.image_axes(panel)
+                    if not (i or k):
+                        panel.set_title(two_lines(method), fontsize=_style.SMALL, pad=2)
                     if column == 0:
                         text = _style.label(name, cell * shape)
                         panel.set_ylabel(text, fontsize=_style.SMALL, labelpad=2, linespacing=1.0)

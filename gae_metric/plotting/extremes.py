@@ -131,10 +131,11 @@ def extremes(
         for half in ((top.tolist(), bottom.tolist()) if names else ((), ()))
     ]
     width = max(_style.COLUMN_WIDTH, columns * cell + 0.25)
-    figure = _style.figure(width, sum(heights) + (0.2 if title else 0.02))
+    gap = 0.07  # so that the scores above are not read as part of the names below
+    figure = _style.figure(width, sum(heights) + gap + (0.2 if title else 0.02))
     _style.tight(figure)
-    halves = figure.add_gridspec(2, 1, height_ratios=heights)
-    blocks = [figure.add_subfigure(halves[i]) for i in range(2)]
+    halves = figure.add_gridspec(3, 1, height_ratios=[heights[0], gap, heights[1]])
+    blocks = [figure.add_subfigure(halves[i]) for i in (0, 2)]
     for block, samples, drawn, which in zip(
         blocks, (top, bottom), (maps[:columns], maps[columns:]), ("highest", "lowest"), strict=True
     ):

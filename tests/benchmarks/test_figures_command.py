@@ -17,7 +17,7 @@ from benchmarks.figures import write
 from benchmarks.figures.kinds import class_name, classes_of_voc, kinds
 from benchmarks.figures.material import Material, device_of
 from benchmarks.figures.outcome import Drawn, LackingError
-from benchmarks.figures.several import LEAST, annotated_pair, pair_of, side_by_side
+from benchmarks.figures.several import annotated_pair, pair_of, side_by_side
 from benchmarks.figures.write import check_numbers, write_figures
 from benchmarks.labels import VOC_CLASSES
 from benchmarks.run import execute
@@ -71,12 +71,12 @@ def test_files_and_what_is_skipped(whole, tmp_path):
         assert b"/Type3" not in content.replace(b" ", b"")
     lines = output.splitlines()
     assert [line for line in lines if line.startswith("figure ")] == [
-        "figure 6: skipped: the run has no vision transformer; one with --model digits:vit or "
-        "--config table5 has",
-        "figure 10: skipped: it takes two vision transformers with different token grids, and the "
-        "run has none; one with --config figure10 has",
-        "figure 15: skipped: it takes two models that one method explains, and the run has 1; one "
-        "with --config digits has",
+        "figure 6: skipped: there are no scores of a vision transformer; a run with --model "
+        "digits:vit or --config table5 has",
+        "figure 10: skipped: it takes scores of two vision transformers with different token "
+        "grids, and there are those of none; a run with --config figure10 has both",
+        "figure 15: skipped: it takes two models that one method explains, and there are scores of "
+        "1; a run with --config digits has them",
     ]
     assert f"wrote {out / 'figure03-digits-vgg.png'} and .pdf" in lines
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -87,7 +87,7 @@ def test_files_and_what_is_skipped(whole, tmp_path):
 def test_nothing_to_draw_is_status_1(whole, tmp_path):
     code, output = command(whole, "--figure", 8, "--output", tmp_path)
     assert code == 1
-    assert "figure 8: skipped: the run has no vision transformer" in output
+    assert "figure 8: skipped: there are no scores of a vision transformer" in output
     assert not list(tmp_path.iterdir())
 
 
@@ -187,13 +187,13 @@ def test_photographs_with_a_second_class(photographs):
         with torch.no_grad():
             p = model(torch.tensor(np.stack([x, left, right, upper, lower]))).softmax(1).numpy()
         found = [
-            (min(p[h, a], p[k, b]), a, b)
+            (np.sqrt(min(p[h, a], p[k, b]) * min(p[0, [a, b]])), a, b)
             for h, k in ((1, 2), (3, 4))
             for a in range(10)
             for b in range(10)
-            if a != b and min(p[0, [a, b]]) >= LEAST
+            if a != b
         ]
-        clarity, *pair = max(found, default=(0, 0, 0))
+        clarity, *pair = max(found)
         if clarity >= 0.1:
             expected.append((clarity, i, sorted(pair, key=lambda c: -p[0, c]), p[0]))
     expected = sorted(expected, key=lambda one: -one[0])[:3]
@@ -231,11 +231,12 @@ def test_pairs_of_classes():
     # The two dogs are one kind, and so are the cats; of each, the likeliest in the whole image.
     pair, clarity = pair_of(p, kind)
     assert pair == (243, 282)
-    assert clarity == pytest.approx(0.7)
-    p[0, [281, 282]] = 0.004  # no cat in the whole image
+    assert clarity == pytest.approx((0.7 * 0.3) ** 0.5)
+    p[0, [281, 282]] = 0.004  # hardly a cat in the whole image
     assert pair_of(p, kind) == (None, 0)
     p[0, 282] = 0.2
-    p[2, [281, 282]] = 0.04  # nor in its half
+    p[1, 281] = p[2, 281] = 0
+    p[2, 282] = 0.04  # nor in its half
     assert pair_of(p, kind) == (None, 0)
 
 
