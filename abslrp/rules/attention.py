@@ -80,7 +80,7 @@ def _without_ellipsis(equation: str, operands: tuple[Tensor, ...]) -> str:
     terms, widest = [], ""
     for term, operand in zip(left.split(","), operands, strict=True):
         extra = operand.ndim - len(term.replace("...", ""))
-        letters = "".join(spare[:26])[26 - len(spare) :][len(spare) - extra :] if extra else ""
+        letters = "".join(spare[len(spare) - extra :])
         terms.append(term.replace("...", letters))
         widest = max(widest, letters, key=len)
     if not arrow:
@@ -113,13 +113,21 @@ def _pair(a: Tensor, a_letters: str, b: Tensor, b_letters: str, wanted: str) -> 
     a = _reduce(a, a_letters, "".join(batch + rows + summed))
     b = _reduce(b, b_letters, "".join(batch + summed + columns))
     sizes = dict(zip(batch + rows + summed, a.shape, strict=True))
-    sizes.update(zip(batch + summed + columns, b.shape, strict=True))
+    for letter, size in zip(batch + summed + columns, b.shape, strict=True):
+        sizes[letter] = max(size, sizes.get(letter, 1))
     outer = [sizes[c] for c in batch]
+    a = _broadcast(a, [sizes[c] for c in batch + rows + summed])
+    b = _broadcast(b, [sizes[c] for c in batch + summed + columns])
     a = a.reshape(*outer, _prod(sizes, rows), _prod(sizes, summed))
     b = b.reshape(*outer, _prod(sizes, summed), _prod(sizes, columns))
-    product = (a @ b).reshape(*outer, *(sizes[c] for c in rows), *(sizes[c] for c in columns))
+    product = (a @ b).reshape((*outer, *(sizes[c] for c in rows), *(sizes[c] for c in columns)))
     order = batch + rows + columns
     return product.permute([order.index(c) for c in wanted])
+
+
+def _broadcast(tensor: Tensor, sizes: list[int]) -> Tensor:
+    """Repeat a tensor along axes of size one where the other operand's is larger."""
+    return tensor if list(tensor.shape) == sizes else tensor.expand(sizes)
 
 
 def _prod(sizes: dict[str, int], letters: list[str]) -> int:

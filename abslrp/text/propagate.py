@@ -151,18 +151,21 @@ def token_relevance(
                 f"{[tuple(one.shape) for one in leaves.leaves]} for ids {tuple(kept[rows].shape)}; "
                 "pass embedding= to name the module (encoder-decoder models are not covered)"
             )
+        nowhere = ValueError("model: its logits do not depend on the embeddings")
         if not logits.requires_grad:
-            raise ValueError("model: its logits do not depend on the embeddings")
+            raise nowhere
         classes = logits.detach().argmax(1) if given is None else given[rows].to(logits.device)
         check_targets(classes, logits)
         seen.append((classes, logits.detach()))
         begun = starts(logits.detach(), classes, contrast)
-        found = [
-            torch.autograd.grad(logits, leaves.leaves, one, retain_graph=True)[0].sum(
-                -1, dtype=torch.promote_types(logits.dtype, torch.float32)
+        found = []
+        for one in begun:
+            (grad,) = torch.autograd.grad(
+                logits, leaves.leaves, one, retain_graph=True, allow_unused=True
             )
-            for one in begun
-        ]
+            if grad is None:
+                raise nowhere
+            found.append(grad.sum(-1, dtype=torch.promote_types(logits.dtype, torch.float32)))
         return torch.stack(found)
 
     try:

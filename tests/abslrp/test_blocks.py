@@ -72,9 +72,9 @@ def randomised(model: nn.Module) -> nn.Module:
 def test_pieces_equal_the_whole(
     kind: type[nn.Module], options: dict[str, Any], elements: int, monkeypatch: Any
 ) -> None:
-    model, x = randomised(kind()), draw(3, 3, 5, 5)
-    whole = torch.from_numpy(abslrp.explain(model, x, [0, 1, 2], **options))
+    model, x = randomised(kind()), draw(2, 3, 5, 5)
+    whole = torch.from_numpy(abslrp.explain(model, x, [0, 1], **options))
     assert (whole.abs().amax((1, 2, 3)) > 0).all()
     monkeypatch.setattr(abslrp.blocks, "ELEMENTS", elements)
-    pieces = torch.from_numpy(abslrp.explain(model, x, [0, 1, 2], **options))
+    pieces = torch.from_numpy(abslrp.explain(model, x, [0, 1], **options))
     torch.testing.assert_close(pieces, whole, rtol=1e-9, atol=1e-12 * float(whole.abs().max()))

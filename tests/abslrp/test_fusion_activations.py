@@ -140,3 +140,19 @@ def test_the_factor_is_kept_once(
     logits = to_torch(graph)(x)
     abslrp.relevance(to_torch(graph), x, torch.ones_like(logits))
     assert len(claims) == CLAIMED[build]
+
+
+@pytest.mark.parametrize("activation", [torch.sigmoid, torch.exp])
+def test_a_product_that_is_zero(activation: Callable[[Tensor], Tensor]) -> None:
+    """What it is divided by is epsilon, whoever divides."""
+    first = torch.tensor([[1.0, -1.0], [0.0, 2.0]], dtype=torch.float64)
+    x = torch.ones(1, 2, dtype=torch.float64)
+    for signed in (False, True):  # with a factor that travels, and without
+        with abslrp.propagation(conserve=None, signed=signed):
+            leaf = x.clone().requires_grad_()
+            hidden = activation(leaf @ first.T)
+            out = hidden @ torch.ones(2, 1, dtype=torch.float64)
+        shares = hidden.detach()[0] / (hidden.detach().sum() + 1e-9)
+        (found,) = torch.autograd.grad(out.sum(), leaf)
+        wanted = torch.stack([shares[0] / 1e-9, shares[1] * 2 / (2 + 1e-9)])[None]
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0)

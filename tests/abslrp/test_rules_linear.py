@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import abslrp
+from abslrp.rules.attention import einsum
 from tests.abslrp.single import check, draw, tensor
 from tests.naive import rules
 
@@ -196,6 +197,7 @@ def test_einsum_of_two_activations(equation: str, left: Any, right: Any) -> None
         ("...ij,...jk->...ik", "abij,abjk->abik", (2, 2, 3, 4), (2, 2, 4, 5)),
         ("b i j, b j k -> b i k", "bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
         ("bij,bjk", "bij,bjk->ik", (1, 3, 4), (1, 4, 5)),
+        ("...Ai,...Aj->...ij", "bai,baj->bij", (2, 3, 4), (2, 3, 5)),
     ],
 )
 def test_einsum_spellings(equation: str, explicit: str, left: Any, right: Any) -> None:
@@ -207,6 +209,40 @@ def test_einsum_spellings(equation: str, explicit: str, left: Any, right: Any) -
         return rules.einsum(explicit, v[0], v[1], R[0] if equation == "bij,bjk" else R)
 
     check(call, [draw(*left), draw(*right)], naive)
+
+
+def test_einsum_repeats_axes_of_size_one() -> None:
+    def naive(v: Any, R: Any) -> Any:
+        wide = np.broadcast_to(v[0], (2, 5, 3, 4))
+        R_a, R_b = rules.einsum("abij,abjk->abik", wide, v[1], R)
+        return [R_a.sum(1, keepdims=True), R_b]
+
+    inputs = [draw(2, 1, 3, 4), draw(2, 5, 4, 2)]
+    check(lambda a, b: torch.einsum("...ij,...jk->...ik", a, b), inputs, naive)
+    check(lambda a, b: torch.einsum("abij,abjk->abik", a, b), inputs, naive)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("bi,bi->", [(2, 3), (2, 3)]),
+        ("...i->...", [(2, 3, 4)]),
+        ("ji", [(2, 3)]),
+        ("bi,ij,jk->bk", [(2, 3), (3, 4), (4, 5)]),
+        ("...A,AB", [(2, 3, 4), (4, 5)]),
+        ("bi,->bi", [(2, 3), ()]),
+    ],
+)
+def test_einsum_written_out_has_its_value(equation: str, shapes: Any) -> None:
+    operands = [tensor(draw(*shape)) for shape in shapes]
+    wanted = torch.einsum(equation, *operands)
+    torch.testing.assert_close(einsum(equation, *operands), wanted)
+    torch.testing.assert_close(einsum(equation, operands), wanted)  # type: ignore[arg-type]
+
+
+def test_einsum_with_a_repeated_letter_is_refused() -> None:
+    with pytest.raises(NotImplementedError, match="einsum: a repeated index"):
+        check(lambda x: torch.einsum("bii->bi", x), [draw(2, 3, 3)], lambda v, R: [])
 
 
 def test_einsum_with_a_constant() -> None:

@@ -69,6 +69,7 @@ def test_counts_are_rounded_down_where_steps_do_not_divide(schedule, features, s
 def test_outputs_are_those_of_the_masked_inputs(schedule):
     net, x, y = example()
     trajectory = masking_trajectory(net, x, y, schedule=schedule, steps=6)
+    assert trajectory.outputs.shape == (2, 3, 6)
     for order in (LERF, MORF):
         for state in range(6):
             state_x = masked_inputs(x, trajectory.masked_from[order], state)
@@ -165,12 +166,26 @@ def test_model_is_left_as_it_was():
     assert x.equal(before)
 
 
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_the_scale_of_the_outputs_does_not_matter(factor):
+    net, x, y = example()
+    expected = masking_trajectory(net, x, y, keep_impacts=True)
+    found = masking_trajectory(lambda x: factor * net(x), x, y, keep_impacts=True)
+    assert found.masked_from.equal(expected.masked_from)
+    torch.testing.assert_close(found.impacts, expected.impacts)
+    torch.testing.assert_close(found.outputs, factor * expected.outputs)
+
+
 def test_works_under_inference_mode():
     net, x, y = example()
-    expected = masking_trajectory(net, x, y)
+    baseline = torch.full_like(x, 0.1)
+    expected = masking_trajectory(net, x, y, baseline=baseline)
     with torch.inference_mode():
-        found = masking_trajectory(net, x, y)
+        found = masking_trajectory(net, x, y, baseline=baseline)
+        # Tensors that were made there cannot take part in a gradient.
+        made = masking_trajectory(net, x.clone(), y.clone(), baseline=baseline.clone())
     assert found.masked_from.equal(expected.masked_from)
+    assert made.masked_from.equal(expected.masked_from)
 
 
 def test_model_that_overwrites_its_input():

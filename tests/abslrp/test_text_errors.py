@@ -1,0 +1,106 @@
+"""What relevance of tokens refuses, by name, and models whose samples cannot be followed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from abslrp import UnknownOperationError
+from abslrp.text.propagate import token_relevance
+
+IDS = torch.tensor([[1, 5, 6, 2], [1, 7, 2, 0]])
+MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+
+
+class Bag(nn.Module):
+    """Mean of embeddings, a hidden layer, logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.embedding, self.out = nn.Embedding(10, 6), nn.Linear(6, 3)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embedding
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        share = attention_mask / attention_mask.sum(1, keepdim=True)
+        logits: Tensor = self.out((share[:, None] @ self.embedding(input_ids))[:, 0].relu())
+        return logits
+
+
+class OneByOne(Bag):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        hidden = self.embedding(input_ids)
+        rows = zip(hidden.split(1), attention_mask.split(1), strict=True)
+        return torch.cat([self.out(((m / m.sum())[:, None] @ h)[:, 0].relu()) for h, m in rows])
+
+
+class Cut(Bag):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.out(self.embedding(input_ids).detach().mean(1))
+        return logits
+
+
+class Twice(Bag):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        both = self.embedding(input_ids) + self.embedding(input_ids.flip(1))
+        logits: Tensor = self.out(both.mean(1))
+        return logits
+
+
+class WithoutIds(Bag):
+    def forward(self, tokens: Tensor) -> Tensor:  # type: ignore[override]
+        return self.embedding(tokens).mean(1)  # type: ignore[no-any-return]
+
+
+class Hooked(Bag):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out.register_full_backward_hook(lambda *_: None)
+
+
+def call(model: Any = None, **changes: Any) -> Tensor:
+    given = {"input_ids": IDS, "attention_mask": MASK, **changes.pop("encoding", {})}
+    encoding = changes.pop("instead", given)
+    return token_relevance((model or Bag()).eval(), encoding, 1, **changes).relevance
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": nn.Linear(2, 2)}, "embedding: expected the module that looks tokens up"),
+        ({"embedding": nn.Identity()}, "embedding: expected a module with a weight, got Identity"),
+        ({"instead": [IDS]}, "encoding: expected a mapping with input_ids"),
+        ({"instead": {"attention_mask": MASK}}, "encoding: expected a mapping with input_ids"),
+        ({"model": WithoutIds()}, "model: WithoutIds.forward takes no input_ids"),
+        ({"encoding": {"input_ids": IDS[0]}}, r"expected input_ids of shape \(B, T\), got \(4,\)"),
+        ({"encoding": {"input_ids": IDS[:0]}}, r"expected input_ids of shape \(B, T\)"),
+        ({"encoding": {"input_ids": IDS.float()}}, "expected integer input_ids, got torch.float32"),
+        ({"encoding": {"input_ids": [[1, 2], [3]]}}, "input_ids is no tensor.*padding=True"),
+        ({"encoding": {"attention_mask": MASK[:, :3]}}, r"ids' shape \(2, 4\), got \(2, 3\)"),
+        ({"model": Cut()}, "its logits do not depend on the embeddings"),
+        ({"model": Twice()}, "look up the tokens' embeddings once"),
+    ],
+)
+def test_what_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(**arguments)
+
+
+def test_calls_that_are_not_seen_are_an_error() -> None:
+    with pytest.raises(UnknownOperationError, match="full backward hook"):
+        call(Hooked())
+
+
+def test_lists_are_taken_for_tensors() -> None:
+    lists = {"input_ids": IDS.tolist(), "attention_mask": MASK.tolist()}
+    torch.testing.assert_close(call(instead=lists), call())
+
+
+def test_samples_whose_axis_cannot_be_followed() -> None:
+    torch.testing.assert_close(call(OneByOne()), call())
