@@ -10,10 +10,12 @@ from abslrp import rule_sets as _rule_sets
 from abslrp import rules as _rules
 from abslrp.engine import UnknownOperationError, propagation
 from abslrp.explain import explain, relevance
+from abslrp.graphs import GraphExplainer
 from abslrp.operation import Operation, passes
 from abslrp.registry import RuleSet, rule
 
 __all__ = [
+    "GraphExplainer",
     "Operation",
     "RuleSet",
     "UnknownOperationError",

@@ -53,6 +53,6 @@ def combine(maps: Tensor, contrast: Contrast) -> Tensor:
     if contrast != "streams":
         return maps[0]
     sums = maps.flatten(2).sum(2, dtype=torch.promote_types(maps.dtype, torch.float32))
-    scale = torch.where(sums == 0, 0, 1 / torch.where(sums == 0, 1, sums))
+    scale = sums.reciprocal().masked_fill_(sums == 0, 0)
     scale = scale.to(maps.dtype).reshape(*sums.shape, *[1] * (maps.ndim - 2))
     return maps[0] * scale[0] - maps[1] * scale[1]

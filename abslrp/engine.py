@@ -58,8 +58,12 @@ class _Propagate(torch.autograd.Function):
         if relevance[0] is None:
             return (None,) * len(ctx.needs_input_grad)
         constants = (None,) * ctx.constants
-        # Rules choose their types; autocast would choose others in a backward pass.
-        with torch.autocast(relevance[0].device.type, enabled=False):
+        device = relevance[0].device.type
+        if torch.is_autocast_enabled(device):
+            # Rules choose their types; autocast would choose others in a backward pass.
+            with torch.autocast(device, enabled=False):
+                sent = ctx.operation.propagate(ctx.rule, relevance[0])
+        else:
             sent = ctx.operation.propagate(ctx.rule, relevance[0])
         return (None, None, None, *constants, *sent)
 

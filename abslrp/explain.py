@@ -162,7 +162,10 @@ def explain(
 
         def start(logits: Tensor) -> list[Tensor]:
             check_targets(chosen, logits)
-            return [starts(logits, one.to(logits.device), begin) for one in columns.unbind(1)]
+            return [
+                starts(logits, one.to(logits.device, non_blocking=True), begin)
+                for one in columns.unbind(1)
+            ]
 
         maps = propagate(model, x[rows], start, merge, settings, signed=begin == "signed")
         return maps[0] if chosen.ndim == 1 else maps.transpose(0, 1)

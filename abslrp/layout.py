@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -86,32 +87,82 @@ RESHAPING = _names("reshape view flatten reshape_as view_as unsafe_chunk")
 REDUCING = _names("mean sum amax amin max min logsumexp prod")
 
 
-def _companion(layout: Layout, source: Tensor) -> Tensor:
-    """Sample indices in the shape of ``source``, expanded from a line of them."""
+def _companion(layout: Layout, size: torch.Size) -> Tensor:
+    """Sample indices in the shape of the source, expanded from a line of them."""
     line = torch.arange(layout.batch, dtype=torch.float32)
     line = line.repeat_interleave(layout.group).repeat(layout.outer)
-    shape = [1] * source.ndim
+    shape = [1] * len(size)
     shape[layout.axis] = layout.size
-    return line.reshape(shape).expand(source.shape)
+    return line.reshape(shape).expand(size)
+
+
+class _Source:
+    """Stands for the source among the arguments of a call."""
+
+
+_SOURCE = _Source()
 
 
 def _probe(
     layout: Layout, source: Tensor, function: Callable[..., Any], args: Any, kwargs: Any
-) -> list[Layout] | None:
-    """Follow the samples by doing the same to a tensor of sample indices."""
-    companion = _companion(layout, source)
+) -> tuple[Layout, ...] | None:
+    """Follow the samples by doing the same to a tensor of sample indices.
 
+    A model makes the same calls every time, so what has been found out is remembered.
+    """
+    try:
+        constants = _constant(args, source), _constant(tuple(kwargs.items()), source)
+        return _probe_alone(layout, source.shape, function, *constants)
+    except TypeError:  # other tensors, which may hold indices, or what has no hash
+        pass
+    companion = _companion(layout, source.shape)
     swapped = [_swap(value, source, companion) for value in args]
     options = {key: _swap(value, source, companion) for key, value in kwargs.items()}
-    result = function(*swapped, **options)
+    return _read_all(function(*swapped, **options), layout.batch)
+
+
+@lru_cache(maxsize=4096)
+def _probe_alone(
+    layout: Layout, size: torch.Size, function: Callable[..., Any], args: Any, kwargs: Any
+) -> tuple[Layout, ...] | None:
+    companion = _companion(layout, size)
+    swapped, options = _restored(args, companion), dict(_restored(kwargs, companion))
+    return _read_all(function(*swapped, **options), layout.batch)
+
+
+def _constant(value: Any, source: Tensor) -> Any:
+    """Return arguments in a form that has a hash, without tensors."""
+    if value is source:
+        return _SOURCE
+    if isinstance(value, (tuple, list)):
+        return (type(value), *(_constant(item, source) for item in value))
+    if isinstance(value, slice):
+        return slice, value.start, value.stop, value.step
+    if isinstance(value, Tensor):
+        raise TypeError
+    return value
+
+
+def _restored(value: Any, companion: Tensor) -> Any:
+    """Undo :func:`_constant`, with the companion in the source's place."""
+    if value is _SOURCE:
+        return companion
+    if isinstance(value, tuple):
+        kind, *items = value
+        restored = [_restored(item, companion) for item in items]
+        return slice(*restored) if kind is slice else tuple(restored)
+    return value
+
+
+def _read_all(result: Any, batch: int) -> tuple[Layout, ...] | None:
     outputs = result if isinstance(result, (tuple, list)) else [result]
     layouts = []
     for output in outputs:
-        found = _read(output, layout.batch)
+        found = _read(output, batch)
         if found is None:
             return None
         layouts.append(found)
-    return layouts
+    return tuple(layouts)
 
 
 def _swap(value: Any, source: Tensor, companion: Tensor) -> Any:
@@ -171,12 +222,17 @@ def follow(
             ]
         return [None for _ in outputs]
     if name in RESHAPING:
-        # The companion's strides differ, so a view of it may have to be a copy.
-        return [_read(_companion(layout, source).reshape(outputs[0].shape), layout.batch)]
+        return [_reshaped(layout, source.shape, outputs[0].shape)]
     if name in REARRANGING:
         probed = _probe(layout, source, function, args, kwargs)
         return list(probed) if probed is not None else [None for _ in outputs]
     return [_kept(layout, source, output, name) for output in outputs]
+
+
+@lru_cache(maxsize=4096)
+def _reshaped(layout: Layout, size: torch.Size, wanted: torch.Size) -> Layout | None:
+    # The companion's strides differ, so a view of it may have to be a copy.
+    return _read(_companion(layout, size).reshape(wanted), layout.batch)
 
 
 def _kept(layout: Layout, source: Tensor, output: Tensor, name: str) -> Layout | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -193,7 +194,7 @@ class Operation:
             pairs[0][1].total = Deferred(total, depth + 1, self.fresh)
             return raw
         sums = [_known(record.layout, self.name).totals(one) for one, record in pairs]
-        whole = sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
+        whole = functools.reduce(torch.add, sums)
         factor = ratio(total, whole)
         shares = iter(sums)
         return tuple(
@@ -221,8 +222,8 @@ class Operation:
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """``numerator / denominator``, and 0 where the denominator is 0."""
-    empty = denominator == 0
-    return torch.where(empty, 0, numerator / torch.where(empty, 1, denominator))
+    # No torch.where: it copies a number to a GPU, and waits for that.
+    return (numerator / denominator).masked_fill_(denominator == 0, 0)
 
 
 def _known(layout: Layout | None, name: str) -> Layout:

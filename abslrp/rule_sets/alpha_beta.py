@@ -171,8 +171,8 @@ def _coefficients(
 
 def _quotient(numerator: float, denominator: Tensor) -> Tensor:
     """``numerator / denominator``, 0 where the denominator is: nothing there contributes."""
-    empty = denominator == 0
-    return torch.where(empty, 0, numerator / torch.where(empty, 1, denominator))
+    # No torch.where: it copies a number to a GPU, and waits for that.
+    return (numerator / denominator).masked_fill_(denominator == 0, 0)
 
 
 ALPHA1BETA0 = publish(build(1, 0, name="alpha1beta0"))

@@ -181,7 +181,7 @@ def _softmax(rules: RuleSet, inverse_to: Inverse) -> None:
         operation.output_nonnegative = True
         probability = operation.forward().detach()
         # What a mask sets to -inf has probability 0 and takes no part.
-        x = torch.where(torch.isfinite(input), input, 0)
+        x = input.masked_fill(~torch.isfinite(input), 0)
         axis = kwargs.get("dim", args[0] if args else -1)
 
         def backward(relevance: Tensor) -> tuple[Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from abslrp import linear_maps, products
 from abslrp.blocks import blocks
+from abslrp.kernels import elementwise
 from abslrp.linear_maps import LinearMap, unbroadcast
 from abslrp.operation import Operation
 from abslrp.precision import alike, working
@@ -18,6 +19,9 @@ EPSILON = 1e-9
 
 def gain(output: Tensor) -> Tensor:
     """``1 / (|h| + epsilon)``: all that eq. 12 needs of the pre-activation, for any relevance."""
+    fused = elementwise("gain", EPSILON, output)
+    if fused is not None:
+        return fused
     result = torch.empty_like(output, dtype=working(output.dtype))
     for rows in blocks(output):
         torch.abs(output[rows].to(result.dtype), out=result[rows]).add_(EPSILON).reciprocal_()
@@ -42,6 +46,9 @@ def linear_map(operation: Operation, call: LinearMap) -> Backward:
             return (products.positive(call, s, operation.scratch).mul_(x),)
         # Each input entry has one sign, so it takes one of the two products.
         plus, minus = products.of_either_sign(call, s, operation.scratch)
+        fused = elementwise("of_either_sign", EPSILON, x, plus, minus)
+        if fused is not None:
+            return (fused,)
         return (torch.where(x > 0, plus, minus, out=plus).mul_(x),)
 
     return backward
@@ -61,6 +68,10 @@ def claimed(operation: Operation, input: Tensor) -> Tensor:
     before = operation.claim(input, undo)
     if before is None:
         return input
+    fused = elementwise("divided", EPSILON, input, before)
+    if fused is not None:
+        share.append(fused)
+        return fused
     share.append(torch.empty_like(input))
     for rows in blocks(input):
         one = torch.abs(before[rows].to(input.dtype), out=share[0][rows]).add_(EPSILON)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from abslrp.blocks import blocks
+from abslrp.kernels import elementwise
 from abslrp.linear_maps import unbroadcast
 from abslrp.operation import Operation
 from abslrp.precision import working
@@ -29,12 +30,7 @@ def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
     whole = operation.forward()
     if len(terms) == len(parts) and all(sign > 0 for _, sign in terms):
         operation.keeps_sign()
-    gains = [part.new_empty(whole.shape) for part in parts]
-    for rows in blocks(whole):
-        one = whole[rows].to(gains[0].dtype)
-        memory = torch.abs(one, out=operation.scratch(one)).add_(EPSILON)
-        for gain, part in zip(gains, parts, strict=True):
-            torch.clamp(part.expand_as(whole)[rows], min=0, out=gain[rows]).div_(memory)
+    gains = _shares(operation, parts, whole)
 
     def backward(relevance: Tensor) -> tuple[Tensor, ...]:
         # The last may overwrite the relevance, which no other needs any more.
@@ -43,6 +39,24 @@ def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
         return tuple(unbroadcast(one, shape) for one, shape in zip(sent, shapes, strict=True))
 
     return backward
+
+
+def _shares(operation: Operation, parts: list[Tensor], whole: Tensor) -> list[Tensor]:
+    """``part+ / (|whole| + epsilon)`` for every part."""
+    fused = [elementwise("positive_share", EPSILON, part, whole) for part in parts]
+    shares = [
+        whole.new_empty(whole.shape, dtype=part.dtype) if one is None else one
+        for one, part in zip(fused, parts, strict=True)
+    ]
+    left = [
+        (share, part) for share, part, one in zip(shares, parts, fused, strict=True) if one is None
+    ]
+    for rows in blocks(whole) if left else ():
+        one = whole[rows].to(left[0][0].dtype)
+        memory = torch.abs(one, out=operation.scratch(one)).add_(EPSILON)
+        for share, part in left:
+            torch.clamp(part.expand_as(whole)[rows], min=0, out=share[rows]).div_(memory)
+    return shares
 
 
 def _kept(part: Tensor, overwritten: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from abslrp.blocks import blocks
+from abslrp.kernels import elementwise
 from abslrp.operation import Operation
 from abslrp.precision import working
 from abslrp.registry import ABSLRP, Backward, RuleSet
@@ -145,12 +146,17 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
     operation.fresh = True
     output = operation.forward()
     dtype = torch.promote_types(working(x.dtype), norm.deviation.dtype)
-    share = torch.empty_like(x, dtype=dtype)
+    share: Tensor
 
     def undo(value: Tensor) -> None:
         share.mul_(value.abs().add_(EPSILON))
 
     before = operation.claim(x, undo)
+    fused = _fused(norm, output, before)
+    if fused is not None:
+        share = fused
+        return lambda relevance: (operation.scaled(relevance, share),)
+    share = torch.empty_like(x, dtype=dtype)
     for rows in blocks(x):
         one = share[rows]
         _gain(_cut(norm, rows), output[rows], operation.scratch(one), one)
@@ -158,6 +164,13 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
             h = before[rows].to(one.dtype)
             one.div_(torch.abs(h, out=operation.scratch(one)).add_(EPSILON))
     return lambda relevance: (operation.scaled(relevance, share),)
+
+
+def _fused(norm: Norm, output: Tensor, before: Tensor | None) -> Tensor | None:
+    operands = norm.input, norm.mean, norm.deviation, norm.weight, output
+    if before is None:
+        return elementwise("norm", EPSILON, *operands)
+    return elementwise("norm_of_product", EPSILON, *operands, before)
 
 
 def _gain(norm: Norm, output: Tensor, memory: Tensor, share: Tensor) -> None:

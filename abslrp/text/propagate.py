@@ -176,7 +176,7 @@ def token_relevance(
         seen.clear()  # a single sample needs no axis to be followed
         both = torch.cat([maps(slice(i, i + 1)) for i in range(len(kept))], 1)
     # Before the streams are scaled, so that a model that pools padding cannot thin the shares.
-    both = torch.where(kept, both, 0)
+    both = both.masked_fill(~kept, 0)
     classes, logits = (torch.cat(parts) for parts in zip(*seen, strict=True))
     return TokenRelevance(combine(both, contrast), classes, logits)
 

@@ -23,7 +23,9 @@ Threads = Annotated[int | None, typer.Option(help="Threads of torch.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Modes = Annotated[
     list[str] | None,
-    typer.Option("--mode", help="plain, compiled, autocast; default: on cuda all, else plain."),
+    typer.Option(
+        "--mode", help="plain, compiled, autocast, recorded; default: on cuda all, else plain."
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Write the table, too: .csv or .md.")]
 

@@ -10,7 +10,6 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-import abslrp
 from benchmarks.speed import measure, modes
 from benchmarks.speed.kernels import shares
 from benchmarks.speed.modes import Mode
@@ -55,13 +54,16 @@ def tasks(
         chosen = evaluated(leaf).gather(1, targets[:, None]).sum()
         return torch.autograd.grad(chosen, leaf)[0]
 
+    explain = modes.explainer(mode)
     timed: dict[str, Callable[[], object]] = {
         "gradient": reference,
-        "absLRP": lambda: abslrp.explain(model, x, targets),
-        "absLRP, one stream": lambda: abslrp.explain(model, x, targets, contrast=None),
+        "absLRP": lambda: explain(model, x, targets),
+        "absLRP, one stream": lambda: explain(model, x, targets, contrast=None),
     }
     if mode == "compiled":  # absLRP intercepts every call, so it has nothing of that
         del timed["absLRP"], timed["absLRP, one stream"]
+    if mode == "recorded":
+        del timed["gradient"]
     return {name: modes.within(task, mode, device) for name, task in timed.items()}
 
 
@@ -84,8 +86,9 @@ def table(
 ) -> pd.DataFrame:
     """Seconds, ratios, peak memory and the model's share for every model and batch size.
 
-    Ratios are to the gradient of the plain model, in whichever mode. What does not fit in memory
-    has its error in place of numbers.
+    Ratios are to the gradient of the plain model, in whichever mode; ``map error`` is the distance
+    to its absLRP maps in L2 norms, relative to their own. What does not fit in memory has its
+    error in place of numbers.
     """
     rows: list[dict[str, object]] = []
     for name in names:
@@ -107,7 +110,10 @@ def table(
             finally:
                 if device.startswith("cuda"):
                     torch.cuda.empty_cache()
-            memory = {task: _peak(task, name, batch, device, wanted) for task in timed}
+            exact = timed["absLRP"]() if "plain" in wanted else None
+            memory = {
+                task: _peak(task, work, name, batch, device, wanted) for task, work in timed.items()
+            }
             for task, taken in times.items():
                 measured = (
                     shares(timed[task], model, device) if memory.get(task) is not None else None
@@ -121,6 +127,7 @@ def table(
                         "images/s": batch / taken,
                         "ratio": taken / times.get("gradient", float("nan")),
                         "limit": LIMITS.get(name) if task == "absLRP" else float("nan"),
+                        "map error": _map_error(task, timed[task], exact),
                         "peak MB": float("nan") if peak is None else peak / 1e6,
                         "peak ratio": float("nan") if not (peak and least) else peak / least,
                         "model share": float("nan") if measured is None else measured.model,
@@ -137,11 +144,31 @@ def _label(task: str, mode: Mode) -> str:
     return task if mode == "plain" else f"{task}, {mode}"
 
 
-def _peak(label: str, name: str, batch: int, device: str, wanted: tuple[Mode, ...]) -> float | None:
-    """Return the peak memory of the main tasks, each in a process of its own."""
+def _map_error(label: str, work: Callable[[], object], exact: object) -> float:
+    """Return how far a mode's maps are from the plain model's."""
+    if not isinstance(exact, Tensor) or label not in {
+        _label("absLRP", mode) for mode in modes.MODES
+    }:
+        return float("nan")
+    maps = work()
+    assert isinstance(maps, Tensor)
+    return float((maps - exact).double().norm() / exact.double().norm())
+
+
+def _peak(
+    label: str,
+    work: Callable[[], object],
+    name: str,
+    batch: int,
+    device: str,
+    wanted: tuple[Mode, ...],
+) -> float | None:
+    """Return the peak memory of the main tasks; on a CPU each in a process of its own."""
     for mode in wanted:
         for task in ("gradient", "absLRP"):
             if label == _label(task, mode):
+                if device.startswith("cuda"):  # whose allocator counts exactly
+                    return float(measure.peak_bytes(work, device))
                 options = ("--model", name, "--batch", str(batch), "--device", device)
                 return float(measure.in_a_fresh_process("peak", task, *options, "--mode", mode))
     return None

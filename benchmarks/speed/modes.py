@@ -1,4 +1,4 @@
-"""How a model is run: as it is, compiled, or under autocast."""
+"""How a model is run: as it is, compiled, under autocast, or from recorded kernels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import nn
 
-__all__ = ["MODES", "Mode", "context", "prepared", "within"]
+import abslrp
 
-Mode = Literal["plain", "compiled", "autocast"]
+__all__ = ["MODES", "Mode", "context", "explainer", "prepared", "within"]
+
+Mode = Literal["plain", "compiled", "autocast", "recorded"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -34,6 +36,17 @@ def context(mode: Mode, device: str) -> AbstractContextManager[Any]:
         return contextlib.nullcontext()
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16 if kind == "cpu" else torch.float16)
+
+
+def explainer(mode: Mode) -> Callable[..., Any]:
+    """Return absLRP, or what records its kernels and replays them.
+
+    Examples
+    --------
+    >>> explainer("plain").__name__
+    'explain'
+    """
+    return abslrp.GraphExplainer() if mode == "recorded" else abslrp.explain
 
 
 def within(work: Callable[[], object], mode: Mode, device: str) -> Callable[[], object]:

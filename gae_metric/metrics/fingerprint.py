@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import weakref
 from collections.abc import Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from inspect import getattr_static
 from types import MethodType
 from typing import Any
@@ -17,6 +19,9 @@ from torch.nn.modules import module as torch_module
 
 #: Row length of the check sums of a parameter, in 8-byte words.
 _ROW = 1024
+
+#: Bytes of samples from which on several threads read them.
+_LARGE = 2**24
 
 #: Where a module keeps hooks and, with "_global" before the name, torch those of all modules.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -52,9 +57,13 @@ def of_model(model: nn.Module, device: torch.device) -> str | None:
             digest.update(repr((name, _number(forward), hooks)).encode())
         hooks = [_numbers(getattr(torch_module, f"_global{kind}", {})) for kind in _HOOKS]
         digest.update(repr(hooks).encode())
+        sums: list[Tensor] = []
         for name, value in [*model.named_parameters(), *model.named_buffers()]:
             digest.update(repr((name, value.dtype, tuple(value.shape))).encode())
-            digest.update(_check_sums(value.detach()))
+            sums += _check_sums(value.detach())
+        if sums:  # in one piece, as a GPU is waited for once
+            whole = torch.cat([one.to(sums[0].device) for one in sums])
+            digest.update(whole.cpu().numpy().tobytes())
     except (RuntimeError, NotImplementedError, TypeError):
         return None
     return digest.hexdigest()
@@ -82,8 +91,8 @@ def _autocast(device: torch.device) -> tuple[bool, str]:
     return enabled, str(torch.get_autocast_dtype(device.type)) if enabled else ""
 
 
-def _check_sums(value: Tensor) -> bytes:
-    """Return sums along rows and columns of the bits, as integers.
+def _check_sums(value: Tensor) -> list[Tensor]:
+    """Return sums along rows and columns of the bits, as integers, in bytes (uint8).
 
     A changed value changes both; integer sums do not depend on their order, so they are the same on
     every run.
@@ -93,19 +102,23 @@ def _check_sums(value: Tensor) -> bytes:
     # A copy where the words would not be aligned.
     start = bits[:whole] if bits.storage_offset() % 8 == 0 else bits[:whole].clone()
     words = start.view(torch.int64).reshape(-1, _ROW)
-    rest = bits[whole:].cpu().numpy().tobytes()
-    return words.sum(0).cpu().numpy().tobytes() + words.sum(1).cpu().numpy().tobytes() + rest
+    return [words.sum(0).view(torch.uint8), words.sum(1).view(torch.uint8), bits[whole:]]
 
 
 def of_samples(x: Tensor) -> list[bytes]:
     """Fingerprint of each sample, (B, ...), by its values, dtype and shape."""
     start = hashlib.blake2b(repr((x.dtype, tuple(x.shape[1:]))).encode(), digest_size=16)
-    result = []
-    for sample in x.contiguous().view(torch.uint8).cpu().numpy():
+
+    def of(sample: Any) -> bytes:
         digest = start.copy()
         digest.update(sample)
-        result.append(digest.digest())
-    return result
+        return digest.digest()
+
+    samples = x.contiguous().view(torch.uint8).cpu().numpy()
+    if samples.nbytes < _LARGE:
+        return [of(sample) for sample in samples]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:  # hashlib lets others run
+        return list(threads.map(of, samples))
 
 
 def of_setting(value: Any) -> Hashable | None:

@@ -172,4 +172,5 @@ def test_the_commands_on_a_real_network(command, mode):
     line += ["--no-others"] if command == "gae" else []
     result = CliRunner().invoke(app, line)
     assert result.exit_code == 0, result.output
-    assert {"abslrp": "gradient", "gae": "GAE's own work"}[command] in result.output
+    explained = "absLRP, recorded" if mode == "recorded" else "gradient"
+    assert {"abslrp": explained, "gae": "GAE's own work"}[command] in result.output

@@ -1,0 +1,181 @@
+"""absLRP on a GPU without the host's work: kernels recorded once for a shape, and replayed."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any, TypeVar
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from abslrp.arguments import as_input, as_targets, check_model, check_targets, like
+from abslrp.explain import explain
+
+__all__ = ["GraphExplainer"]
+
+Array = TypeVar("Array", Tensor, "NDArray[Any]")
+
+
+class _Graph:
+    """One recorded explanation."""
+
+    def __init__(
+        self, model: nn.Module, x: Tensor, targets: Tensor, options: dict[str, Any], pool: Any
+    ) -> None:
+        self.model = weakref.ref(model)
+        # What the kernels read and write stays where it is.
+        self.x, self.targets = x.clone(), targets.to(x.device)
+        self.classes = 0
+        select = options.pop("output", None)
+
+        def noted(result: Any) -> Tensor:
+            logits: Tensor = getattr(result, "logits", result) if select is None else select(result)
+            self.classes = logits.shape[-1]
+            return logits
+
+        side = torch.cuda.Stream(x.device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(x.device))
+        with torch.cuda.stream(side):  # libraries choose their algorithms before, not within
+            explain(model, self.x, self.targets, output=noted, **options)
+        torch.cuda.current_stream(x.device).wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, pool=pool, stream=side):
+            self.maps = explain(model, self.x, self.targets, output=noted, **options)
+
+    def replay(self, x: Tensor, targets: Tensor) -> Tensor:
+        self.x.copy_(x)
+        self.targets.copy_(targets, non_blocking=True)
+        self.graph.replay()
+        return self.maps.clone()
+
+
+class GraphExplainer:
+    """:func:`abslrp.explain` that records a GPU's kernels and replays them (CUDA graphs).
+
+    At small batches a GPU waits for the host, which launches thousands of short kernels one by
+    one. When inputs of a shape come for the second time, their kernels are recorded, and from
+    then on replayed with one launch. Maps are those of :func:`abslrp.explain`. On a CPU, and for
+    models that cannot be recorded (which one warning says), it is :func:`abslrp.explain` itself.
+
+    Parameters
+    ----------
+    limit
+        Number of recordings that are kept, the last used ones. Each holds the memory that an
+        explanation of its shape takes.
+    **options
+        Options of :func:`abslrp.explain`, for every call.
+
+    Notes
+    -----
+    Parameters that were changed in place are read anew, and others put in their place are
+    noticed. Other changes of a model (hooks, layers, buffers of other memory) are not:
+    call :meth:`clear` after them. A model whose result depends on values by Python's ``if`` cannot
+    be recorded. Cost: that of :func:`abslrp.explain`; the second call of a shape costs three.
+
+    Examples
+    --------
+    >>> import torch, abslrp
+    >>> explain = abslrp.GraphExplainer(contrast=None)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3)).eval()
+    >>> explain(model, torch.rand(2, 4), [0, 2]).shape
+    torch.Size([2, 4])
+
+    In a metric: ``GAE()(model, x, y, explain_func=abslrp.GraphExplainer(), device="cuda")``.
+    """
+
+    accepts_tensors = True
+
+    def __init__(self, limit: int = 4, **options: Any) -> None:
+        if limit < 1:
+            raise ValueError(f"limit: expected a positive integer, got {limit!r}")
+        self.limit = limit
+        self.options = options
+        self._graphs: OrderedDict[Hashable, _Graph] = OrderedDict()
+        self._met: OrderedDict[Hashable, bool] = OrderedDict()
+        self._pool: Any = None
+        self._lock = threading.Lock()
+
+    def __call__(self, model: nn.Module, inputs: Array, targets: Any, **kwargs: Any) -> Array:
+        """Explain as :func:`abslrp.explain` does, with its arguments."""
+        options = {**self.options, **kwargs}
+        check_model(model)
+        x = as_input(model, inputs)
+        if x.device.type != "cuda" or options.get("batch_size") is not None:
+            return explain(model, inputs, targets, **options)
+        try:
+            chosen = as_targets(targets, len(x))
+        except ValueError:  # which is told better there
+            return explain(model, inputs, targets, **options)
+        with self._lock:
+            graph = self._graph(model, x, chosen, options)
+            if graph is None:
+                return explain(model, inputs, targets, **options)
+            if not chosen.is_cuda:
+                check_targets(chosen, x.new_empty(0, graph.classes))
+            result: Array = like(graph.replay(x, chosen), inputs)
+        return result
+
+    def clear(self) -> None:
+        """Forget all recordings, and free their memory."""
+        self._graphs.clear()
+        self._met.clear()
+        self._pool = None
+
+    def _graph(
+        self, model: nn.Module, x: Tensor, targets: Tensor, options: dict[str, Any]
+    ) -> _Graph | None:
+        key = _key(model, x, targets, options)
+        graph = self._graphs.get(key)
+        if graph is not None and graph.model() is model:
+            self._graphs.move_to_end(key)
+            return graph
+        seen = self._met.get(key)
+        if seen is None or not seen:
+            # None: not met; False: it cannot be recorded.
+            self._met.setdefault(key, True)
+            while len(self._met) > 64 * self.limit:
+                self._met.popitem(last=False)
+            return None
+        while len(self._graphs) >= self.limit:
+            self._graphs.popitem(last=False)
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        try:
+            graph = _Graph(model, x, targets, dict(options), self._pool)
+        except torch.OutOfMemoryError:
+            self.clear()
+            raise
+        except RuntimeError as error:
+            self._met[key] = False
+            warnings.warn(
+                f"model: its kernels cannot be recorded, so that they are launched one by one "
+                f"({str(error).partition(chr(10))[0]})",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            return None
+        self._graphs[key] = graph
+        return graph
+
+
+def _key(model: nn.Module, x: Tensor, targets: Tensor, options: dict[str, Any]) -> Hashable:
+    """Return what a recording is good for."""
+    device = x.device.type
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    exact = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    return (
+        id(model),
+        tuple(parameter.data_ptr() for parameter in model.parameters()),
+        (x.shape, x.dtype, x.device, targets.shape),
+        (autocast, exact, torch.are_deterministic_algorithms_enabled()),
+        tuple(sorted((name, _hashable(value)) for name, value in options.items())),
+    )
+
+
+def _hashable(value: Any) -> Hashable:
+    return value if isinstance(value, Hashable) else repr(value)

@@ -1,0 +1,127 @@
+"""On a CUDA device: elementwise chains as one kernel, and kernels recorded and replayed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import abslrp
+from abslrp import kernels
+from gae_metric import GAE, clear_cache
+from gae_metric.demo import digits, networks
+from tests.hardening.networks import NAMES, inputs, network
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _exact() -> Iterator[None]:
+    """No TensorFloat-32, and nothing cached."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    clear_cache()
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernels_compute_what_the_rules_write_out(dtype):
+    """Each of them against its formula, with operands that are broadcast."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=dtype).cuda()
+
+    x, h, before = (normal(3, 4, 5) for _ in range(3))
+    mean, weight = normal(4, 1), normal(4, 1)
+    deviation = normal(4, 1).abs() + 0.5
+    x[0, 0, 0] = h[0, 0, 1] = before[0, 1, 0] = 0
+    epsilon = 1e-3
+    first = (x / deviation).clamp(min=0) / (((x - mean) / deviation).abs() + epsilon)
+    second = ((x - mean) / deviation * weight).clamp(min=0) / (h.abs() + epsilon)
+    wanted = {
+        "gain": ((h,), 1 / (h.abs() + epsilon)),
+        "divided": ((x, h), x / (h.abs() + epsilon)),
+        "positive_share": ((mean, h), mean.clamp(min=0) / (h.abs() + epsilon)),
+        "of_either_sign": ((x, h, before), torch.where(x > 0, h, before) * x),
+        "norm": ((x, mean, deviation, weight, h), first * second),
+        "norm_of_product": (
+            (x, mean, deviation, weight, h, before),
+            first * second / (before.abs() + epsilon),
+        ),
+    }
+    assert wanted.keys() == kernels._CODE.keys()
+    for name, (operands, value) in wanted.items():
+        found = kernels.elementwise(name, epsilon, *operands)
+        torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recorded_kernels_give_the_same_maps(name):
+    """Also for other inputs and targets, changed weights, another shape and several targets."""
+    (x, y), model = inputs(), network(name).cuda()
+    x, y = x.cuda(), y.cuda()
+    explain = abslrp.GraphExplainer()
+    for turn in range(5):
+        images, targets = (x.roll(turn, 0) * (1 + turn / 10)), y.roll(turn, 0)
+        found = explain(model, images, targets)
+        torch.testing.assert_close(found, abslrp.explain(model, images, targets))
+    assert len(explain._graphs) == 1
+    with torch.no_grad():
+        next(iter(model.parameters())).mul_(1.5)  # read anew
+    torch.testing.assert_close(explain(model, x, y), abslrp.explain(model, x, y))
+    assert len(explain._graphs) == 1
+    first = next(iter(model.parameters()))
+    first.data = first.data * 0.5  # other memory
+    torch.testing.assert_close(explain(model, x, y), abslrp.explain(model, x, y))
+    several = torch.stack([y, y.flip(0)], 1)
+    for _ in range(3):
+        torch.testing.assert_close(
+            explain(model, x, several, contrast=None),
+            abslrp.explain(model, x, several, contrast=None),
+        )
+    for _ in range(3):
+        with pytest.raises(ValueError, match="targets: expected classes from 0 to"):
+            explain(model, x, [10_000] * len(x))
+    arrays = explain(model, x.cpu().numpy(), y.cpu().numpy())
+    np.testing.assert_allclose(arrays, abslrp.explain(model, x, y).cpu().numpy(), rtol=1e-4)
+    explain.clear()
+    assert not explain._graphs
+
+
+def test_a_model_that_waits_for_the_device_is_not_recorded():
+    class Waits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x) if float(x.detach().sum()) != 0 else self.net(-x)
+
+    model, x = Waits().cuda().eval(), torch.rand(2, 4).cuda()
+    explain = abslrp.GraphExplainer()
+    wanted = abslrp.explain(model, x, [0, 1])
+    torch.testing.assert_close(explain(model, x, [0, 1]), wanted)
+    with pytest.warns(RuntimeWarning, match="cannot be recorded"):
+        found = explain(model, x, [0, 1])
+    torch.testing.assert_close(found, wanted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(explain(model, x, [0, 1]), wanted)
+
+
+def test_scores_of_recorded_explanations():
+    x, y = digits.load("test", n=8)
+    model = networks.load("resnet").cuda()
+    wanted = GAE(disable_warnings=True)(model, x, y, explain_func=abslrp.explain)
+    clear_cache()
+    found = GAE(disable_warnings=True)(model, x, y, explain_func=abslrp.GraphExplainer())
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
