@@ -26,7 +26,7 @@ def select_logits(result: Any, output: Callable[[Any], Tensor] | None, samples: 
     return logits
 
 
-AT_A_TIME = 5 * 2**18
+AT_A_TIME = 5 * 2**17
 """Input features that a CPU explains at a time: more cost memory and save no time."""
 
 
@@ -36,7 +36,7 @@ def chunk_size(x: Tensor) -> int:
     Examples
     --------
     >>> chunk_size(torch.empty(1, 3, 224, 224).expand(32, -1, -1, -1))
-    8
+    4
     """
     if x.device.type != "cpu":
         return len(x)

@@ -98,7 +98,7 @@ def explain(
         softmax's output and an activation is taken for attention.
     batch_size
         Samples explained at a time. It bounds memory and does not change the maps. By default
-        all of them on a GPU, and about a million input features on a CPU (eight photographs of
+        all of them on a GPU, and 650,000 input features on a CPU (four photographs of
         224x224), where more would take memory and save no time.
     on_unknown
         ``"error"``, or ``"warn"`` to use the gradient of functions that have no rule.

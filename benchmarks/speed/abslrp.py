@@ -101,6 +101,7 @@ def table(
             }
             if others:
                 timed |= other_tasks(name, model, *data(batch, device))
+            main = {_label(task, mode) for task in ("gradient", "absLRP") for mode in wanted}
             row = {"model": name, "batch": batch}
             try:
                 times = measure.interleaved(timed, repeats, device)
@@ -115,9 +116,7 @@ def table(
                 task: _peak(task, work, name, batch, device, wanted) for task, work in timed.items()
             }
             for task, taken in times.items():
-                measured = (
-                    shares(timed[task], model, device) if memory.get(task) is not None else None
-                )
+                measured = shares(timed[task], model, device) if task in main else None
                 peak, least = memory.get(task), memory.get("gradient")
                 rows.append(
                     row
@@ -168,7 +167,9 @@ def _peak(
         for task in ("gradient", "absLRP"):
             if label == _label(task, mode):
                 if device.startswith("cuda"):  # whose allocator counts exactly
-                    return float(measure.peak_bytes(work, device))
+                    # What a recording holds was taken when it was made.
+                    recorded = mode == "recorded"
+                    return None if recorded else float(measure.peak_bytes(work, device))
                 options = ("--model", name, "--batch", str(batch), "--device", device)
                 return float(measure.in_a_fresh_process("peak", task, *options, "--mode", mode))
     return None

@@ -24,7 +24,9 @@ def prepared(model: nn.Module, mode: Mode) -> nn.Module:
 
 
 def context(mode: Mode, device: str) -> AbstractContextManager[Any]:
-    """Return the context of its calls: float16 on a GPU, bfloat16 on a CPU, if any.
+    """Return the context of its calls: bfloat16, if any.
+
+    In float16 relevance leaves the type's range, so that absLRP's products are float32 there.
 
     Examples
     --------
@@ -34,8 +36,7 @@ def context(mode: Mode, device: str) -> AbstractContextManager[Any]:
     """
     if mode != "autocast":
         return contextlib.nullcontext()
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16 if kind == "cpu" else torch.float16)
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
 
 
 def explainer(mode: Mode) -> Callable[..., Any]:
