@@ -1,6 +1,7 @@
 """The whole command of the sanity checks, reduced, its document, and what it refuses."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,17 @@ def test_document_is_written_again_from_results(written):
     again = ["--report-only", "--out", str(folder / "results"), "--document", str(document)]
     assert CliRunner().invoke(app, again).exit_code == 0
     assert document.read_text() == (folder / "docs" / "sanity.md").read_text()
+
+
+def test_the_document_in_docs_is_that_of_the_results_in_the_repository():
+    root = Path(__file__).resolve().parents[2]
+    folder = root / "benchmarks" / "results" / "sanity"
+    if not folder.is_dir():
+        pytest.skip("needs a checkout")
+    found = results.read(folder)
+    assert {one.facts["network"] for one in found} >= {"digits:vgg", "digits:resnet", "digits:vit"}
+    written = (root / "docs" / "sanity.md").read_text(encoding="utf-8")
+    assert markdown(found, "figures/sanity.png").strip() == written.strip()
 
 
 def test_bad_results_are_complained_about(written):
