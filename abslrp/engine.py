@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from abslrp.calls import call_site, opened, writes
+from abslrp.function import Propagate, consume, hand_on
 from abslrp.layout import Layout, LayoutError, follow
 from abslrp.markers import Decomposed, Held, Structural
 from abslrp.nested import detached, replaced, tensors_in
@@ -32,40 +33,6 @@ _ENTERED = threading.local()
 
 class UnknownOperationError(RuntimeError):
     """A torch function on the path from input to logits has no rule."""
-
-
-class _Propagate(torch.autograd.Function):
-    """The value of an intercepted call, with its rule as the backward."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, operation: Operation, rule: Callable[..., Any], constants: int, *tensors: Tensor
-    ) -> Any:
-        # Not kept on the operation, which the rule's closure refers to: that would be a cycle.
-        ctx.rule = rule(operation, *operation.args, **operation.kwargs)
-        output = operation.forward()
-        ctx.operation, ctx.constants = operation, constants
-        ctx.set_materialize_grads(False)
-        if operation.inplace:
-            ctx.mark_dirty(tensors[0])
-            return tensors[0]
-        # Some versions of torch return a view of a result that nothing else holds; as a view of
-        # it the output could not be overwritten.
-        return output.data if output._is_view() and _is_new(output, tensors) else output
-
-    @staticmethod
-    def backward(ctx: Any, *relevance: Any) -> Any:
-        if relevance[0] is None:
-            return (None,) * len(ctx.needs_input_grad)
-        constants = (None,) * ctx.constants
-        device = relevance[0].device.type
-        if torch.is_autocast_enabled(device):
-            # Rules choose their types; autocast would choose others in a backward pass.
-            with torch.autocast(device, enabled=False):
-                sent = ctx.operation.propagate(ctx.rule, relevance[0])
-        else:
-            sent = ctx.operation.propagate(ctx.rule, relevance[0])
-        return (None, None, None, *constants, *sent)
 
 
 class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as torch.no_grad
@@ -229,7 +196,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         active: list[Tensor],
     ) -> Any:
         inplace = writes(func, args, kwargs)
-        records = _consume(active, overwritten=inplace)
+        records = consume(active, overwritten=inplace)
         if inplace:
             self._before_overwriting(args[0])
         # Rules see values without history: what they keep must not keep the graph alive.
@@ -245,7 +212,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
             inplace=inplace,
         )
         target = [args[0]] if inplace and id(args[0]) not in values else []
-        output = _Propagate.apply(operation, rule, len(target), *target, *active)
+        output = Propagate.apply(operation, rule, len(target), *target, *active)
         record = Record(self.options, None, operation.output_nonnegative, operation)
         record.layout = self._layouts(func, args, kwargs, active, records, [output])[0]
         operation.record = record
@@ -254,7 +221,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         operation.release()
         for used in records:
             used.consumers += 1
-            _hand_on(used, operation, record)
+            hand_on(used, operation, record)
         output._abslrp = record
         return output
 
@@ -266,7 +233,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         kwargs: Any,
         active: list[Tensor],
     ) -> Any:
-        records = _consume(active)
+        records = consume(active)
         if writes(func, args, kwargs):
             self._before_overwriting(args[0])
         output = func(*args, **kwargs)
@@ -321,7 +288,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         if not made and versions == [tensor._version for tensor in active]:
             return output
         self._unknown(_explanation(func, self.rules))
-        records = _consume(active)
+        records = consume(active)
         for used in records:
             used.consumers += 1
         layouts = self._layouts(func, args, kwargs, active, records, made)
@@ -337,50 +304,10 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
             warnings.warn(f"{message} Its gradient is used.", stacklevel=4)
 
 
-def _is_new(output: Tensor, inputs: Sequence[Tensor]) -> bool:
-    memory = output.untyped_storage().data_ptr()
-    return all(one.untyped_storage().data_ptr() != memory for one in inputs)
-
-
 def _returns_input(rule: Any, args: Any, kwargs: Any) -> bool:
     """Whether a rule declares that this call does nothing, so that its result is its input."""
     declared = getattr(rule, "returns_input", None)
     return declared is not None and bool(declared(args, kwargs))
-
-
-def _consume(active: list[Tensor], *, overwritten: bool = True) -> list[Record]:
-    """Return the records of tensors that a call is about to use.
-
-    Factors of their makers that are still to be computed are computed now, if the call may
-    overwrite what they are computed from, or taken back from an earlier consumer.
-    """
-    records = [tensor._abslrp for tensor in active]  # type: ignore[attr-defined]
-    for tensor, record in zip(active, records, strict=True):
-        maker = record.operation
-        if maker is None or maker.postponed is None:
-            continue
-        if record.consumers > 0:
-            maker.postponed.consumed_again(tensor)
-        elif overwritten:
-            maker.postponed.factor()
-    return records
-
-
-def _hand_on(used: Record, operation: Operation, made: Record) -> None:
-    """Let the factor of a tensor's maker travel through an activation function, or compute it."""
-    postponed = None if used.operation is None else used.operation.postponed
-    if postponed is None or not postponed.pending:
-        return
-    if (
-        operation.passes
-        and not operation.inplace
-        and len(operation.records) == 1
-        and postponed.travels
-        and made.layout == used.layout
-    ):
-        operation.postponed = postponed
-    else:
-        postponed.factor()
 
 
 def _explanation(func: Callable[..., Any], rules: RuleSet) -> str:
