@@ -3,7 +3,9 @@
 import pytest
 
 from abslrp.rules import absolute, addition, normalization
-from benchmarks.contrast_study import EPSILONS, rules_and_contrasts, stabilisers
+from benchmarks.contrast_study import EPSILONS, heads, rules_and_contrasts, stabilisers
+from benchmarks.models import shared_folder
+from gae_metric.errors import InputError
 
 
 def test_a_contrast_makes_maps_of_a_class() -> None:
@@ -13,6 +15,17 @@ def test_a_contrast_makes_maps_of_a_class() -> None:
         assert parts.loc["streams"] > parts.loc["None"] + 0.3
         # Both rules conserve, so that the streams are scaled alike.
         assert parts.loc["difference"] == pytest.approx(parts.loc["streams"], abs=0.02)
+
+
+def test_the_head_of_squeezenet() -> None:
+    try:
+        shared_folder()
+    except InputError:
+        pytest.skip("needs the folder of reference material")
+    means = heads(4).set_index(["rules", "contrast"])["mean"]
+    assert means.index.get_level_values("rules").nunique() == 4
+    # The rule of one layer makes a difference.
+    assert means["absLRP", "streams"] != means["absLRP, head alpha1beta0", "streams"]
 
 
 def test_the_stabiliser_is_put_back() -> None:
