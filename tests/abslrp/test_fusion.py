@@ -213,3 +213,34 @@ def test_an_input_overwritten_after_its_use(name: str, rectify: bool) -> None:
         R = np.abs(draw(*models[0](tensor(x)).shape, seed=1))
     got, expected = (abslrp.relevance(model, x, R, conserve=None) for model in models)
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("build", GRAPHS)
+def test_in_float32_the_gain_is_that_of_float64_to_rounding(build: Any) -> None:
+    """In float32 a norm's gain takes the sign for what eq. 12's first layer gives."""
+    graph = Graph((3, 5, 5))
+    graph.add("reshape", build(graph), shape=(-1,))
+    x = draw(2, 3, 5, 5)
+    R = np.abs(draw(*forward(graph, x)[-1].shape, seed=1))
+    model = to_torch(graph)
+    wanted = abslrp.relevance(model, x, R)
+    got = abslrp.relevance(model.float(), x.astype(np.float32), R.astype(np.float32))
+    assert got.dtype == np.float32
+    scale = np.abs(wanted).max(axis=(1, 2, 3), keepdims=True)
+    assert (np.abs(got - wanted) / scale).max() < 1e-3
+
+
+def test_what_has_no_positive_part_gets_nothing_in_float32() -> None:
+    """Zeros, negative inputs and a mean that is met exactly; NaN stays one sample's own."""
+    x = torch.tensor([[[0.0, -1.0, 2.0, 3.0]], [[1.0, 2.0, float("nan"), 4.0]]])
+    model = torch.nn.BatchNorm1d(1).eval()
+    model.running_mean.fill_(2.0)
+    model.bias.data.fill_(-5.0)
+    flat = torch.nn.Sequential(model, torch.nn.Flatten()).eval()
+    maps = abslrp.relevance(flat, x, torch.ones(2, 4), conserve=None)
+    # eq. 12: x+ / (|x - 2| + 1e-9 d) * (x - 2)+ / (|h| + 1e-9), d = sqrt(1 + 1e-5)
+    assert maps[0, 0, :3].tolist() == [0.0, 0.0, 0.0]
+    assert maps[0, 0, 3].item() == pytest.approx(3 / 4, rel=1e-4)
+    assert maps[1, 0, 0].item() == 0
+    assert torch.isnan(maps[1, 0, 2])
+    assert maps[1, 0, 3].item() == pytest.approx(4 / 3, rel=1e-4)
