@@ -69,7 +69,8 @@ def test_backward_passes_and_other_modes_are_seen():
 @pytest.fixture
 def imagined(monkeypatch):
     """There is no autocast on "meta", so there is none to be turned off."""
-    real = torch.autocast
+    real, enabled = torch.autocast, torch.is_autocast_enabled
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: kind != "meta" and enabled(kind))
     monkeypatch.setattr(
         torch,
         "autocast",
