@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from abslrp.operation import ratio
+
 Contrast: TypeAlias = 'Literal["streams", "signed"] | None'
 
 
@@ -53,6 +55,6 @@ def combine(maps: Tensor, contrast: Contrast) -> Tensor:
     if contrast != "streams":
         return maps[0]
     sums = maps.flatten(2).sum(2, dtype=torch.promote_types(maps.dtype, torch.float32))
-    scale = sums.reciprocal().masked_fill_(sums == 0, 0)
+    scale = ratio(1, sums)
     scale = scale.to(maps.dtype).reshape(*sums.shape, *[1] * (maps.ndim - 2))
     return maps[0] * scale[0] - maps[1] * scale[1]

@@ -220,7 +220,7 @@ class Operation:
         return raw * layout.spread(ratio(torch.ones_like(sums), sums), raw)
 
 
-def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+def ratio(numerator: Tensor | float, denominator: Tensor) -> Tensor:
     """``numerator / denominator``, and 0 where the denominator is 0."""
     # No torch.where: it copies a number to a GPU, and waits for that.
     return (numerator / denominator).masked_fill_(denominator == 0, 0)

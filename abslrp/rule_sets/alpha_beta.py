@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from abslrp.linear_maps import LinearMap
-from abslrp.operation import Operation
+from abslrp.operation import Operation, ratio
 from abslrp.record import Postponed
 from abslrp.registry import Backward, RuleSet
 from abslrp.rule_sets import proportional, signs
@@ -154,25 +154,19 @@ def _coefficients(
     if scale is None or shift is None:
         if bias is not None:
             high, low = high + bias.clamp(min=0), low + bias.clamp(max=0)
-        for_low = _quotient(-beta, low - epsilon) if beta else None
-        return _quotient(alpha, high + epsilon), for_low
+        for_low = ratio(-beta, low - epsilon) if beta else None
+        return ratio(alpha, high + epsilon), for_low
     # A negative scale makes positive contributions of negative ones.
     swapped = scale < 0
     bias = shift if bias is None else bias * scale + shift
     positive = torch.where(swapped, low, high) * scale + bias.clamp(min=0)
     negative = torch.where(swapped, high, low) * scale + bias.clamp(max=0)
-    for_positive = _quotient(alpha, positive + epsilon) * scale
-    for_negative = _quotient(-beta, negative - epsilon) * scale
+    for_positive = ratio(alpha, positive + epsilon) * scale
+    for_negative = ratio(-beta, negative - epsilon) * scale
     return (
         torch.where(swapped, for_negative, for_positive),
         torch.where(swapped, for_positive, for_negative),
     )
-
-
-def _quotient(numerator: float, denominator: Tensor) -> Tensor:
-    """``numerator / denominator``, 0 where the denominator is: nothing there contributes."""
-    # No torch.where: it copies a number to a GPU, and waits for that.
-    return (numerator / denominator).masked_fill_(denominator == 0, 0)
 
 
 ALPHA1BETA0 = publish(build(1, 0, name="alpha1beta0"))

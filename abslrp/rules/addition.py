@@ -44,17 +44,14 @@ def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
 def _shares(operation: Operation, parts: list[Tensor], whole: Tensor) -> list[Tensor]:
     """``part+ / (|whole| + epsilon)`` for every part."""
     fused = [elementwise("positive_share", EPSILON, part, whole) for part in parts]
-    shares = [
-        whole.new_empty(whole.shape, dtype=part.dtype) if one is None else one
-        for one, part in zip(fused, parts, strict=True)
-    ]
-    left = [
-        (share, part) for share, part, one in zip(shares, parts, fused, strict=True) if one is None
-    ]
-    for rows in blocks(whole) if left else ():
-        one = whole[rows].to(left[0][0].dtype)
+    made = [one for one in fused if one is not None]
+    if len(made) == len(parts):
+        return made
+    shares = [part.new_empty(whole.shape) for part in parts]
+    for rows in blocks(whole):
+        one = whole[rows].to(shares[0].dtype)
         memory = torch.abs(one, out=operation.scratch(one)).add_(EPSILON)
-        for share, part in left:
+        for share, part in zip(shares, parts, strict=True):
             torch.clamp(part.expand_as(whole)[rows], min=0, out=share[rows]).div_(memory)
     return shares
 

@@ -101,7 +101,12 @@ def table(
             }
             if others:
                 timed |= other_tasks(name, model, *data(batch, device))
-            main = {_label(task, mode) for task in ("gradient", "absLRP") for mode in wanted}
+            main = {
+                _label(task, mode): (task, mode)
+                for task in ("gradient", "absLRP")
+                for mode in wanted
+                if _label(task, mode) in timed
+            }
             row = {"model": name, "batch": batch}
             try:
                 times = measure.interleaved(timed, repeats, device)
@@ -113,11 +118,15 @@ def table(
                     torch.cuda.empty_cache()
             exact = timed["absLRP"]() if "plain" in wanted else None
             memory = {
-                task: _peak(task, work, name, batch, device, wanted) for task, work in timed.items()
+                label: _peak(timed[label], task, mode, name, batch, device)
+                for label, (task, mode) in main.items()
             }
             for task, taken in times.items():
                 measured = shares(timed[task], model, device) if task in main else None
-                peak, least = memory.get(task), memory.get("gradient")
+                peak = memory.get(task, float("nan"))
+                kind, mode = main.get(task, ("", "plain"))
+                compared = kind == "absLRP" and mode != "plain"
+                distance = _map_error(timed[task], exact if compared else None)
                 rows.append(
                     row
                     | {
@@ -126,9 +135,9 @@ def table(
                         "images/s": batch / taken,
                         "ratio": taken / times.get("gradient", float("nan")),
                         "limit": LIMITS.get(name) if task == "absLRP" else float("nan"),
-                        "map error": _map_error(task, timed[task], exact),
-                        "peak MB": float("nan") if peak is None else peak / 1e6,
-                        "peak ratio": float("nan") if not (peak and least) else peak / least,
+                        "map error": distance,
+                        "peak MB": peak / 1e6,
+                        "peak ratio": peak / memory.get("gradient", float("nan")),
                         "model share": float("nan") if measured is None else measured.model,
                         "busy share": float("nan") if measured is None else measured.busy,
                     }
@@ -143,36 +152,23 @@ def _label(task: str, mode: Mode) -> str:
     return task if mode == "plain" else f"{task}, {mode}"
 
 
-def _map_error(label: str, work: Callable[[], object], exact: object) -> float:
-    """Return how far a mode's maps are from the plain model's."""
-    if not isinstance(exact, Tensor) or label not in {
-        _label("absLRP", mode) for mode in modes.MODES
-    }:
+def _map_error(work: Callable[[], object], exact: object) -> float:
+    """Return how far maps are from the plain model's; NaN where those are not made."""
+    if exact is None:
         return float("nan")
     maps = work()
     assert isinstance(maps, Tensor)
+    assert isinstance(exact, Tensor)
     return float((maps - exact).double().norm() / exact.double().norm())
 
 
 def _peak(
-    label: str,
-    work: Callable[[], object],
-    name: str,
-    batch: int,
-    device: str,
-    wanted: tuple[Mode, ...],
-) -> float | None:
-    """Return the peak memory of the main tasks; on a CPU each in a process of its own."""
-    for mode in wanted:
-        for task in ("gradient", "absLRP"):
-            if label == _label(task, mode):
-                if device.startswith("cuda"):  # whose allocator counts exactly
-                    # What a recording holds was taken when it was made.
-                    recorded = mode == "recorded"
-                    return None if recorded else float(measure.peak_bytes(work, device))
-                options = ("--model", name, "--batch", str(batch), "--device", device)
-                return float(measure.in_a_fresh_process("peak", task, *options, "--mode", mode))
-    return None
+    work: Callable[[], object], task: str, mode: Mode, name: str, batch: int, device: str
+) -> float:
+    if mode == "recorded" and device.startswith("cuda"):
+        return float("nan")  # what a recording holds was taken when it was made
+    options = ("--model", name, "--batch", str(batch), "--device", device, "--mode", mode)
+    return measure.peak(work, device, "peak", task, *options)
 
 
 def _lxt(batch: int, repeats: int, device: str) -> dict[str, object]:

@@ -131,11 +131,8 @@ def rows(
     one_gradient = times["gradient"] / batch
     work = (2 * STEPS - 1) * one_gradient + 2 * STEPS * times["explanation"] / batch
     per_sample = times["GAE"] / samples
-    if device.startswith("cuda"):  # whose allocator counts exactly
-        memory = float(measure.peak_bytes(gae, device))
-    else:
-        options = ("--model", name, "--samples", str(samples), "--batch", str(batch))
-        memory = float(measure.in_a_fresh_process("peak-gae", *options, "--mode", mode))
+    options = ("--model", name, "--samples", str(samples), "--batch", str(batch), "--mode", mode)
+    memory = measure.peak(gae, device, "peak-gae", *options)
     measured = shares(gae, given.model, device)
     found = [
         _row(name, "one gradient", one_gradient, one_gradient),

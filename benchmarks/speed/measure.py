@@ -80,6 +80,16 @@ def peak_bytes(function: Callable[[], object], device: str = "cpu") -> int:
     return max(peak[0], _resident()) - before
 
 
+def peak(function: Callable[[], object], device: str, *arguments: str) -> float:
+    """Peak memory of some work in bytes: on a CPU, of the command that does it in a fresh process.
+
+    A GPU's allocator counts exactly, whatever ran before.
+    """
+    if device.startswith("cuda"):
+        return float(peak_bytes(function, device))
+    return float(in_a_fresh_process(*arguments))
+
+
 def _resident() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
