@@ -116,7 +116,7 @@ def authors(
 
 def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:
     typer.echo(machine(device))
-    typer.echo(result.to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
+    typer.echo(result.to_string(index=False, float_format=_number, na_rep="-"))
     if out is None:
         return
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -135,8 +135,13 @@ def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.2f}"
+        return "" if math.isnan(value) else _number(value)
     return str(value)
+
+
+def _number(value: float) -> str:
+    """Two decimals, or as many as three digits need."""
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
 def _check_device(device: str) -> None:

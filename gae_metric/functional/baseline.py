@@ -73,6 +73,8 @@ def mask_baseline(x: Tensor, mask_value: MaskValue = 0.0) -> Tensor:
             f"mask_value: expected an array that broadcasts to one sample, {tuple(x.shape[1:])}, "
             f"got shape {values.shape}"
         ) from None
+    if values.ndim == 0:  # filled in there: a copy to a GPU would wait for it
+        return torch.full((), values.item(), dtype=x.dtype, device=x.device)
     return torch.as_tensor(values).to(x)
 
 

@@ -156,7 +156,7 @@ def _run(
 
     masked_from = torch.full((2, rows, features), steps, dtype=torch.uint8, device=x.device)
     outputs = torch.zeros((2, rows, steps), dtype=wide, device=x.device)
-    logits, output, impact = _evaluate(model, x, targets, value)
+    logits, output, impact = _evaluate(model, x, targets, value, check=True)
     outputs[:, :, 0] = output
     finite = output.isfinite() & impact.isfinite().all(1)
     impact = impact.nan_to_num(nan=0.0, posinf=0.0).repeat(2, 1)
@@ -171,7 +171,7 @@ def _run(
             count -= (state - 1) * features // steps
         new = highest(_key(impact, masked, rows, schedule), count, masked) & ~masked
         masked |= new
-        masked_from.view(2 * rows, features)[new] = state
+        masked_from.view(2 * rows, features).masked_fill_(new, state)
 
         going = (~ended).nonzero()[:, 0]
         sample = going % rows
@@ -181,8 +181,9 @@ def _run(
         # A fully masked input stays as it is: same output, no impact.
         outputs[:, :, state] = outputs[:, :, state - 1]
         outputs[going // rows, sample, state] = output.to(wide)
-        good = output.isfinite() & impact_going.isfinite().all(1)
-        finite[sample[~good]] = False
+        good = torch.ones_like(ended)
+        good[going] = output.isfinite() & impact_going.isfinite().all(1)
+        finite &= good.view(2, rows).all(0)
         impact = torch.zeros_like(impact)
         impact[going] = impact_going.nan_to_num(nan=0.0, posinf=0.0)
         sums += _to_sum_one(impact.to(wide))
@@ -218,14 +219,19 @@ def _check(x: Tensor, targets: Tensor, steps: int, schedule: str) -> None:
 
 
 def _evaluate(
-    model: Callable[[Tensor], Tensor], x: Tensor, targets: Tensor, baseline: Tensor
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    targets: Tensor,
+    baseline: Tensor,
+    check: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (B, K), the target's output (B,) and impacts (B, D), not scaled."""
     with torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
         # A copy, for models that overwrite their input.
         logits = model(leaf.clone())
-        check_classes(targets, logits.shape[-1])
+        if check:
+            check_classes(targets, logits.shape[-1])
         output = at_least_single(logits.gather(1, targets.to(logits.device)[:, None])[:, 0])
         if not output.requires_grad:
             raise ValueError("model: its output does not depend on the input differentiably")

@@ -63,7 +63,9 @@ def _cut(length: int, parts: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
-def mosaics(x: Tensor, indices: ArrayLike, interpolation: Interpolation = "nearest") -> Tensor:
+def mosaics(
+    x: Tensor, indices: ArrayLike | Tensor, interpolation: Interpolation = "nearest"
+) -> Tensor:
     """Put four samples together, each shrunk to a quarter of its size.
 
     Parameters
@@ -95,7 +97,10 @@ def mosaics(x: Tensor, indices: ArrayLike, interpolation: Interpolation = "neare
     tensor([[3., 2.],
             [1., 0.]])
     """
-    rows = torch.tensor(np.asarray(indices), device=x.device)
+    if isinstance(indices, Tensor):
+        rows = indices.to(x.device)
+    else:
+        rows = torch.tensor(np.asarray(indices), device=x.device)
     shape = x.shape[2:]
     result = x.new_empty((len(rows), *x.shape[1:]))
     for k, place in enumerate(quadrants(shape)):

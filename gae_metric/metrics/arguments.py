@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gae_metric.metrics.explaining import as_maps
 from gae_metric.metrics.logits import LogitsModel, Output
+from gae_metric.metrics.transfer import sent
 
 #: Samples that are looked at together where all of them are.
 _BLOCK = 256
@@ -43,7 +44,7 @@ class Data:
 
     def inputs(self, samples: NDArray[np.int64]) -> Tensor:
         """Return samples as the model takes them, on its device."""
-        return self.rows(samples).to(self.device)
+        return sent(self.rows(samples), self.device)
 
 
 def check_data(

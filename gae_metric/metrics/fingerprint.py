@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 import weakref
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from inspect import getattr_static
 from types import MethodType
@@ -105,17 +105,17 @@ def _check_sums(value: Tensor) -> list[Tensor]:
     return [words.sum(0).view(torch.uint8), words.sum(1).view(torch.uint8), bits[whole:]]
 
 
-def of_samples(x: Tensor) -> list[bytes]:
-    """Fingerprint of each sample, (B, ...), by its values, dtype and shape."""
-    start = hashlib.blake2b(repr((x.dtype, tuple(x.shape[1:]))).encode(), digest_size=16)
+def of_samples(samples: Sequence[Tensor]) -> list[bytes]:
+    """Fingerprint of each sample, (...), by its values, dtype and shape."""
 
-    def of(sample: Any) -> bytes:
-        digest = start.copy()
-        digest.update(sample)
+    def of(sample: Tensor) -> bytes:
+        kind = repr((sample.dtype, tuple(sample.shape))).encode()
+        digest = hashlib.blake2b(kind, digest_size=16)
+        bits: Any = sample.contiguous().view(torch.uint8).cpu().numpy()
+        digest.update(bits)
         return digest.digest()
 
-    samples = x.contiguous().view(torch.uint8).cpu().numpy()
-    if samples.nbytes < _LARGE:
+    if sum(sample.nbytes for sample in samples) < _LARGE:
         return [of(sample) for sample in samples]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:  # hashlib lets others run
         return list(threads.map(of, samples))

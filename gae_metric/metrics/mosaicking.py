@@ -14,6 +14,7 @@ from torch import Tensor
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.plan import MosaicPlan, substitute
 from gae_metric.metrics.arguments import Data
+from gae_metric.metrics.transfer import sent
 
 Protocol = Literal["paper", "repository"]
 
@@ -150,7 +151,8 @@ class Mosaicking:
     def inputs(self, data: Data, indices: NDArray[np.int64]) -> Tensor:
         """Mosaics (M, C, ...) of rows (M, 4) of data-set indices, as the model takes them."""
         needed, places = np.unique(indices, return_inverse=True)
-        return mosaics(data.inputs(needed), places.reshape(indices.shape), self.interpolation)
+        rows = sent(places.reshape(indices.shape), data.device)
+        return mosaics(data.inputs(needed), rows, self.interpolation)
 
 
 def as_plans(

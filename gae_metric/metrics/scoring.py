@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ from gae_metric.functional.scores import (
 from gae_metric.metrics.mosaicking import Mosaicking
 from gae_metric.metrics.study import Items
 from gae_metric.metrics.trajectories import Masking
+from gae_metric.metrics.transfer import sent
 
 #: Columns of ``components``, in this order, where they apply.
 COLUMNS = (
@@ -75,14 +77,6 @@ class Scorer:
     ----------
     study
         What is explained.
-
-    Attributes
-    ----------
-    bad_map
-        (R,) samples one of whose maps is not finite.
-    empty
-        Number of originals and mosaics whose map has no positive value. Perturbed inputs are not
-        counted: where all features are zero, so are most methods' maps.
     """
 
     def __init__(self, study: Evaluated) -> None:
@@ -95,11 +89,22 @@ class Scorer:
         self._seen = np.zeros(rows, dtype=bool)
         self._empty_original = np.zeros(rows, dtype=bool)
         self._empty_mosaic = np.zeros((rows, study.mosaics), dtype=bool)
-        self.bad_map = np.zeros(rows, dtype=bool)
+        self._bad_map = np.zeros(rows, dtype=bool)
+        self._coming: list[tuple[Tensor, Callable[[NDArray[Any]], None]]] = []
+
+    @property
+    def bad_map(self) -> NDArray[np.bool_]:
+        """(R,) samples one of whose maps is not finite."""
+        self._settle()
+        return self._bad_map
 
     @property
     def empty(self) -> int:
-        """Originals and mosaics without a positive value."""
+        """Originals and mosaics whose map has no positive value.
+
+        Perturbed inputs are not counted: where all features are zero, so are most methods' maps.
+        """
+        self._settle()
         return int(self._empty_original.sum() + self._empty_mosaic.sum())
 
     def lacks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -112,39 +117,53 @@ class Scorer:
         maps = positive_map(maps)
         ends = maps.flatten(1)
         # Maps that are not finite are NaN throughout.
-        self.bad_map[items.row[ends[:, 0].isnan().cpu().numpy()]] = True
-        empty = (ends.amax(1) == 0).cpu().numpy()
+        self._later(ends[:, 0].isnan(), lambda odd: _put(self._bad_map, items.row[odd], True))
         for part, where in (
             (self._add_originals, items.state == 0),
             (self._add_states, items.state > 0),
             (self._add_mosaics, items.mosaic >= 0),
         ):
             if where.any():
-                chosen = torch.as_tensor(where, device=maps.device)
-                part(items[where], maps if where.all() else maps[chosen], empty[where])
+                chosen = sent(np.flatnonzero(where), maps.device)
+                part(items[where], maps if where.all() else maps[chosen])
 
-    def _add_originals(self, items: Items, a: Tensor, empty: NDArray[np.bool_]) -> None:
-        signs = self._study.impact_signs(items.row).to(a.device)
-        self._faithfulness[items.row] = _numpy(local_faithfulness(a, signs))
+    def _later(self, values: Tensor, take: Callable[[NDArray[Any]], None]) -> None:
+        """Hand values on once they are asked for: a GPU that is not waited for goes on working."""
+        if values.is_cuda:
+            self._coming.append((values, take))
+        else:
+            take(_numpy(values))
+
+    def _settle(self) -> None:
+        coming, self._coming = self._coming, []
+        for values, take in coming:
+            take(_numpy(values))
+
+    def _add_originals(self, items: Items, a: Tensor) -> None:
+        signs = sent(self._study.impact_signs(items.row), a.device)
+        self._later(
+            local_faithfulness(a, signs), lambda found: _put(self._faithfulness, items.row, found)
+        )
         self._similarity[items.row, :, 0] = 1
-        self._empty_original[items.row] = empty
+        self._later(_empty(a), lambda found: _put(self._empty_original, items.row, found))
         self._originals.update(zip(items.row.tolist(), a, strict=True))
         self._seen[items.row] = True
 
-    def _add_states(self, items: Items, a: Tensor, empty: NDArray[np.bool_]) -> None:
-        del empty
+    def _add_states(self, items: Items, a: Tensor) -> None:
         rows, places = np.unique(items.row, return_inverse=True)
         originals = torch.stack([self._originals[row].to(a.device) for row in rows.tolist()])
-        a_init = originals[torch.as_tensor(places.reshape(-1), device=a.device)]
-        self._similarity[items.row, items.order, items.state] = _numpy(similarity(a_init, a))
+        a_init = originals[sent(places.reshape(-1), a.device)]
+        place = items.row, items.order, items.state
+        self._later(similarity(a_init, a), lambda found: _put(self._similarity, place, found))
 
-    def _add_mosaics(self, items: Items, a: Tensor, empty: NDArray[np.bool_]) -> None:
+    def _add_mosaics(self, items: Items, a: Tensor) -> None:
         assert self._study.mosaicking is not None
-        scores = self._study.quadrants(items).to(a.device, a.dtype)
+        scores = sent(self._study.quadrants(items).to(a.dtype), a.device)
         block = self._study.mosaicking.protocol == "repository"
         s = score_map(scores, a.shape[2:], centre_block=block)
-        self._contrastiveness[items.row, items.mosaic] = _numpy(contrastiveness(a, s))
-        self._empty_mosaic[items.row, items.mosaic] = empty
+        place = items.row, items.mosaic
+        self._later(contrastiveness(a, s), lambda found: _put(self._contrastiveness, place, found))
+        self._later(_empty(a), lambda found: _put(self._empty_mosaic, place, found))
 
     def forget(self, before: int) -> None:
         """Let go of the originals of rows below one."""
@@ -153,6 +172,7 @@ class Scorer:
 
     def curves(self) -> dict[str, NDArray[Any]]:
         """Curves along the trajectory, (R, T) each; see :attr:`GAE.curves`."""
+        self._settle()
         outputs = torch.as_tensor(self._study.outputs)
         difference = output_difference(outputs[:, LERF], outputs[:, MORF], outputs[:, LERF, 0])
         return {
@@ -166,6 +186,7 @@ class Scorer:
 
     def components(self, columns: tuple[str, ...]) -> pd.DataFrame:
         """Scores of the samples, one row each, indexed by their place in the data set."""
+        self._settle()
         values: dict[str, Tensor] = {}
         if self._study.masking is not None:
             curves = self.curves()
@@ -188,6 +209,14 @@ class Scorer:
         return frame
 
 
+def _empty(maps: Tensor) -> Tensor:
+    return maps.flatten(1).amax(1) == 0
+
+
 def _numpy(values: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = values.double().cpu().numpy()
+    array: NDArray[Any] = (values.double() if values.is_floating_point() else values).cpu().numpy()
     return array
+
+
+def _put(array: NDArray[Any], where: Any, values: Any) -> None:
+    array[where] = values

@@ -16,6 +16,7 @@ from gae_metric.metrics.arguments import Data
 from gae_metric.metrics.cache import SampleTrajectory
 from gae_metric.metrics.mosaicking import Layout, Mosaicking
 from gae_metric.metrics.trajectories import Masking, Trajectories
+from gae_metric.metrics.transfer import sent
 
 #: Entry of :class:`Items` for what does not apply.
 NONE = -1
@@ -191,18 +192,18 @@ class Study:
             shown = items[~states]
             indices = self.layout.indices[shown.row, shown.mosaic]
             parts.append((np.flatnonzero(~states), self.mosaicking.inputs(self.data, indices)))
-        targets = self.targets[self.samples[items.row]].to(self.data.device)
+        targets = sent(self.targets[self.samples[items.row]], self.data.device)
         if len(parts) == 1:
             return parts[0][1], targets
         x = parts[0][1].new_empty((len(items), *self.data.x.shape[1:]))
         for places, inputs in parts:
-            x[torch.as_tensor(places, device=x.device)] = inputs
+            x[sent(places, x.device)] = inputs
         return x, targets
 
     def _state_inputs(self, items: Items) -> Tensor:
         rows, places = np.unique(items.row, return_inverse=True)
         x = self.data.inputs(self.samples[rows])
-        at = torch.as_tensor(places.reshape(-1), device=x.device)
+        at = sent(places.reshape(-1), x.device)
         if self.masking is None or (items.state == 0).all():
             return x[at]
         baseline = mask_baseline(x, self.masking.mask_value)
@@ -210,9 +211,9 @@ class Study:
             baseline = baseline[at]
         masked_from = torch.stack([entry.masked_from for entry in self._entries(rows)])
         # Features of an original are masked from a later state, whichever the order.
-        order = torch.as_tensor(items.order.clip(0), device=x.device)
-        state = torch.as_tensor(items.state, device=x.device)
-        return masked_inputs(x[at], masked_from.to(x.device)[at, order], state, baseline)
+        order = sent(items.order.clip(0), x.device)
+        state = sent(items.state, x.device)
+        return masked_inputs(x[at], sent(masked_from, x.device)[at, order], state, baseline)
 
     def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
         """Sign of the impact maps I_c of loaded samples, int8 (n, C, ...)."""

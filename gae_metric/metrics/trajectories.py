@@ -23,6 +23,7 @@ from gae_metric.metrics import cache, fingerprint
 from gae_metric.metrics.arguments import Data
 from gae_metric.metrics.cache import SampleTrajectory
 from gae_metric.metrics.chunks import ChunkSize
+from gae_metric.metrics.transfer import sent
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class Trajectories:
             del self._loaded[i]
 
     def _load(self, missing: list[int], later: NDArray[np.int64], targets: Tensor) -> None:
-        wanted = iter([*missing, *later.tolist()])
+        wanted = [*missing, *later.tolist()]
+        self._keys(wanted[: len(missing) + self._group.value], self._setting, targets)
         last = missing[-1]
         group: list[int] = []
         for i in wanted:
@@ -152,7 +154,7 @@ class Trajectories:
         found = masking_trajectory(
             self._outputs,
             x,
-            targets[samples].to(x.device),
+            sent(targets[samples], x.device),
             steps=self.masking.steps,
             schedule=self.masking.schedule,
             baseline=mask_baseline(x, self.masking.mask_value),
@@ -219,7 +221,7 @@ class Trajectories:
             return [None] * len(samples)
         new = [i for i in samples if i not in self._digests]
         if new:
-            digests = fingerprint.of_samples(self.data.rows(np.asarray(new)))
+            digests = fingerprint.of_samples([self.data.x[i].to(self.data.dtype) for i in new])
             self._digests.update(zip(new, digests, strict=True))
         classes = [None] * len(samples) if targets is None else targets[samples].tolist()
         return [(base, self._digests[i], c) for i, c in zip(samples, classes, strict=True)]
