@@ -196,7 +196,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         active: list[Tensor],
     ) -> Any:
         inplace = writes(func, args, kwargs)
-        records = consume(active, overwritten=inplace)
+        rectifies = getattr(rule, "rectifies", False)
+        records = consume(active, overwritten=inplace, rectifies=rectifies)
         if inplace:
             self._before_overwriting(args[0])
         # Rules see values without history: what they keep must not keep the graph alive.

@@ -50,11 +50,14 @@ class Propagate(torch.autograd.Function):
         return (None, None, None, *constants, *sent)
 
 
-def consume(active: list[Tensor], *, overwritten: bool = True) -> list[Record]:
+def consume(
+    active: list[Tensor], *, overwritten: bool = True, rectifies: bool = False
+) -> list[Record]:
     """Return the records of tensors that a call is about to use.
 
     Factors of their makers that are still to be computed are computed now, if the call may
-    overwrite what they are computed from, or taken back from an earlier consumer.
+    overwrite what they are computed from, or taken back from an earlier consumer. A call that
+    rectifies is a ReLU.
     """
     records = [tensor._abslrp for tensor in active]  # type: ignore[attr-defined]
     for tensor, record in zip(active, records, strict=True):
@@ -64,7 +67,7 @@ def consume(active: list[Tensor], *, overwritten: bool = True) -> list[Record]:
         if record.consumers > 0:
             maker.postponed.consumed_again(tensor)
         elif overwritten:
-            maker.postponed.factor()
+            maker.postponed.before_overwriting(rectifies=rectifies)
     return records
 
 
@@ -73,13 +76,8 @@ def hand_on(used: Record, operation: Operation, made: Record) -> None:
     postponed = None if used.operation is None else used.operation.postponed
     if postponed is None or not postponed.pending:
         return
-    if (
-        operation.passes
-        and not operation.inplace
-        and len(operation.records) == 1
-        and postponed.travels
-        and made.layout == used.layout
-    ):
+    alone = len(operation.records) == 1 and made.layout == used.layout
+    if alone and postponed.travel(operation):
         operation.postponed = postponed
     else:
         postponed.factor()

@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 
 from abslrp.layout import Layout, LayoutError
+from abslrp.postponed_gain import PostponedGain
 from abslrp.record import Deferred, Options, Postponed, Record
 from abslrp.registry import Backward, Function, name_of
 
 MAX_DEFERRED = 6
 """Operations in a row that may leave normalisation to the one before them (float range)."""
+
+MAX_CLAIMED = 5
+"""Operations in a row that may take over the factor of the one before them (float range)."""
 
 
 class Operation:
@@ -60,6 +64,7 @@ class Operation:
         self.name = name_of(function)
         self.output: Tensor | None = None
         self.passes = False
+        self.rectifies = False
         self.settles = options.defers
         self.output_nonnegative = False
         self.record: Record | None = None
@@ -67,6 +72,7 @@ class Operation:
         self.owns_relevance = False
         self.postponed: Postponed | None = None
         self.claimed = False
+        self.run = 0
 
     # -- for rules ---------------------------------------------------------------------------
     def forward(self) -> Tensor:
@@ -98,13 +104,27 @@ class Operation:
 
     def postpone(self, compute: Callable[[Tensor], Tensor]) -> Postponed:
         """Compute a factor of the relevance from the output once its consumer is known."""
-        # An operation that has claimed a factor keeps its own: relevance has to be normalised
-        # somewhere, and only that of a whole tensor can be.
         again = None if self.claimed else partial(self.function, *self.args, **self.kwargs)
-        self.postponed = Postponed(self.forward(), compute, again)
-        if not self.options.fuses or self.claimed or self.forward().dtype == torch.float16:
-            self.postponed.factor()
-        return self.postponed
+        return self._waiting(Postponed(self.forward(), compute, again))
+
+    def postpone_gain(
+        self, compute: Callable[[Tensor], Tensor], join: Callable[[Tensor], Tensor]
+    ) -> Postponed:
+        """Compute an elementwise gain once it is known whether a product takes it in.
+
+        ``compute(h)`` is the gain, ``join(x)`` for ``x = relu(h)`` is ``x`` times the gain.
+        """
+        again = partial(self.function, *self.args, **self.kwargs)
+        return self._waiting(PostponedGain(self.forward(), compute, again, join))
+
+    def _waiting(self, postponed: Postponed) -> Postponed:
+        self.postponed = postponed
+        postponed.run = self.run
+        # Relevance has to be normalised somewhere, and only that of a whole tensor can be.
+        most = self.run >= MAX_CLAIMED
+        if not self.options.fuses or most or self.forward().dtype == torch.float16:
+            postponed.factor()
+        return postponed
 
     def claim(self, tensor: Tensor, undo: Callable[[Tensor], None]) -> Tensor | None:
         """Take over the postponed factor of the operation that made ``tensor``, if there is one.
@@ -117,9 +137,27 @@ class Operation:
             maker = record.operation
             if one is tensor and record.consumers == 0 and maker and maker.postponed:
                 output = maker.postponed.claim(undo)
-                self.claimed = output is not None
+                self._note_claim(maker.postponed, output)
                 return output
         return None
+
+    def joined(self, tensor: Tensor) -> Tensor | None:
+        """Return ``tensor`` times the gain of the norm before it, if that waits to be taken in.
+
+        A rule that gets it multiplies relevance by it in place of ``tensor``, whose sign it has
+        where it is not 0; what it holds may still change until the forward pass is over.
+        """
+        for one, record in zip(self.active, self.records, strict=True):
+            maker = record.operation
+            if one is tensor and record.consumers == 0 and maker and maker.postponed:
+                whole = maker.postponed.joined(tensor)
+                self._note_claim(maker.postponed, whole)
+                return whole
+        return None
+
+    def _note_claim(self, postponed: Postponed, taken: Tensor | None) -> None:
+        if taken is not None:
+            self.claimed, self.run = True, postponed.run + 1
 
     def scratch(self, like: Tensor, slot: int = 0) -> Tensor:
         """Return uninitialised memory shaped like a tensor, for use within the rule's forward.

@@ -107,23 +107,32 @@ class Postponed:
         self._compute = compute
         self._again = again
         self._factor: Tensor | None = None
-        self._undo: Callable[[Tensor], None] | None = None
+        self._undo: Callable[[Tensor], object] | None = None
+        self.run = 0
+        """Number of factors in a row that were taken over before this one."""
 
     @property
     def pending(self) -> bool:
         """Whether the factor is neither computed nor claimed."""
         return self._output is not None
 
-    @property
-    def travels(self) -> bool:
-        """Whether activation functions may hand the factor on."""
-        return self._again is not None
-
     def factor(self) -> Tensor | None:
         """Return the factor; None if the consumer has taken it over."""
         if self._output is not None:
             self._factor, self._output, self._again = self._compute(self._output), None, None
         return self._factor
+
+    def before_overwriting(self, *, rectifies: bool) -> None:
+        """Compute the factor before a call overwrites ``h``."""
+        self.factor()
+
+    def travel(self, operation: Operation) -> bool:
+        """Return whether an activation function may hand the factor on."""
+        return operation.passes and not operation.inplace and self._again is not None
+
+    def joined(self, x: Tensor) -> Tensor | None:
+        """Return what a product is to multiply by in place of its input ``x``, if anything."""
+        return None
 
     def claim(self, undo: Callable[[Tensor], None]) -> Tensor | None:
         """Hand ``h`` to a consumer, unless the factor is computed already."""

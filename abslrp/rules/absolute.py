@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,10 @@ def linear_map(operation: Operation, call: LinearMap) -> Backward:
     """
     operation.fresh = True
     nonnegative = operation.is_nonnegative(call.input)
-    x = claimed(operation, call.input)
+    x = operation.joined(call.input)
+    if x is None:
+        x = claimed(operation, call.input)
+    call = replace(call, input=x)  # the other's memory need not be kept
     inverse = operation.postpone(gain)
 
     def backward(relevance: Tensor) -> tuple[Tensor]:

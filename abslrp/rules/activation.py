@@ -17,7 +17,7 @@ SIGNED = (
     "acos atan asinh acosh atanh sinh cosh erf erfinv neg negative reciprocal sign sgn nan_to_num "
     "round floor ceil trunc logit float_power threshold"
 )
-NONNEGATIVE = "relu relu6 sigmoid expit hardsigmoid exp exp2 softplus square abs absolute sqrt"
+NONNEGATIVE = "relu6 sigmoid expit hardsigmoid exp exp2 softplus square abs absolute sqrt"
 KEEPING = (
     "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout "
     "native_dropout"
@@ -35,6 +35,16 @@ def nonnegative_activation(operation: Operation, *args: Any, **kwargs: Any) -> B
     """Unchanged; the output has no negative entry."""
     operation.output_nonnegative = True
     return passes(operation)
+
+
+@COMMON.rule(spellings("relu"))
+def relu(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
+    """Unchanged; the output is the input where that is positive, and 0 elsewhere."""
+    operation.output_nonnegative = operation.rectifies = True
+    return passes(operation)
+
+
+relu.rectifies = True  # type: ignore[attr-defined]
 
 
 @COMMON.rule(spellings(*KEEPING.split()))

@@ -140,22 +140,48 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
     """Eq. 12 for the two layers, collapsed into one gain.
 
     First layer: ``(x / deviation)+ / (|h1| + epsilon)`` with the mean as bias; second:
-    ``(h1 weight)+ / (|h2| + epsilon)``.
+    ``(h1 weight)+ / (|h2| + epsilon)``. A product before leaves its own factor to this one, and a
+    product after a ReLU takes the gain in.
     """
     x = norm.input
-    operation.fresh = True
-    output = operation.forward()
-    dtype = torch.promote_types(working(x.dtype), norm.deviation.dtype)
-    share: Tensor
+    made: list[Tensor] = []
 
     def undo(value: Tensor) -> None:
-        share.mul_(value.abs().add_(EPSILON))
+        before.clear()
+        for share in made:
+            share.mul_(value.abs().add_(EPSILON))
 
-    before = operation.claim(x, undo)
+    before = [h for h in [operation.claim(x, undo)] if h is not None]
+
+    def share_of(output: Tensor, rectified: Tensor | None = None) -> Tensor:
+        made[:] = [_share(operation, norm, output, before[0] if before else None, rectified)]
+        if rectified is None:  # for good
+            before.clear()
+        return made[-1]
+
+    postponed = operation.postpone_gain(share_of, lambda y: share_of(y, rectified=y))
+
+    def backward(relevance: Tensor) -> tuple[Tensor]:
+        share = postponed.factor()
+        operation.fresh = share is not None or operation.owns_relevance
+        return (relevance if share is None else operation.scaled(relevance, share),)
+
+    return backward
+
+
+def _share(
+    operation: Operation,
+    norm: Norm,
+    output: Tensor,
+    before: Tensor | None,
+    rectified: Tensor | None,
+) -> Tensor:
+    """Return the gain of both layers and of the product before, times the ReLU's output if any."""
+    x = norm.input
     fused = _fused(norm, output, before)
     if fused is not None:
-        share = fused
-        return lambda relevance: (operation.scaled(relevance, share),)
+        return fused if rectified is None else fused.mul_(rectified)
+    dtype = torch.promote_types(working(x.dtype), norm.deviation.dtype)
     share = torch.empty_like(x, dtype=dtype)
     single = x.dtype == output.dtype == dtype == torch.float32 and norm.weight is not None
     for rows in blocks(x):
@@ -163,12 +189,14 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
         cut, memory = _cut(norm, rows), operation.scratch(one)
         h = None if before is None else before[rows]
         if single:
-            _single_gain(cut, output[rows], h, memory, one)
+            _single_gain(cut, output[rows], h, memory, one, rectified=rectified is not None)
             continue
         _gain(cut, output[rows], memory, one)
         if h is not None:
             one.div_(torch.abs(h.to(one.dtype), out=memory).add_(EPSILON))
-    return lambda relevance: (operation.scaled(relevance, share),)
+        if rectified is not None:
+            one.mul_(rectified[rows])
+    return share
 
 
 def _fused(norm: Norm, output: Tensor, before: Tensor | None) -> Tensor | None:
@@ -196,18 +224,29 @@ def _gain(norm: Norm, output: Tensor, memory: Tensor, share: Tensor) -> None:
 
 
 def _single_gain(
-    norm: Norm, output: Tensor, before: Tensor | None, memory: Tensor, share: Tensor
+    norm: Norm,
+    output: Tensor,
+    before: Tensor | None,
+    memory: Tensor,
+    share: Tensor,
+    *,
+    rectified: bool,
 ) -> None:
     """Write the gain of both layers, and of the product before, into ``share``, in float32.
 
     ``|z| / (|z| + epsilon)`` is 1 there as far as ``z`` is known: epsilon is smaller than the
-    rounding error of a sum. So ``(h1 weight)+ / (|h1| + epsilon)`` is ``|weight|`` or 0, and the
-    product's own ``x+ / (|x| + epsilon)`` is 1 or 0, in half the passes over memory.
+    rounding error of a sum. So ``(h1 weight)+ / (|h1| + epsilon)`` is ``|weight|`` or 0, the
+    product's own ``x+ / (|x| + epsilon)`` is 1 or 0, and so is ``relu(h2) / (|h2| + epsilon)``
+    if the gain is wanted times that (``rectified``): half the passes over memory.
     """
     x = norm.input
     assert norm.weight is not None
-    torch.abs(output, out=share).add_(EPSILON)
-    torch.div(norm.weight.abs() / norm.deviation, share, out=share)
+    slope = norm.weight.abs() / norm.deviation
+    if rectified:
+        _keep_positive(slope.expand_as(share), output, out=share)
+    else:
+        torch.abs(output, out=share).add_(EPSILON)
+        torch.div(slope, share, out=share)
     centred = x if norm.mean is None else torch.sub(x, norm.mean, out=memory)
     _keep_positive(share, torch.mul(centred, norm.weight, out=memory))
     if before is None or before.data_ptr() != x.data_ptr():
@@ -217,9 +256,10 @@ def _single_gain(
     _keep_positive(share, x)
 
 
-def _keep_positive(share: Tensor, of: Tensor) -> None:
-    """Set to zero in place what belongs to a value that is not positive; NaN stays."""
-    torch.ops.aten.threshold_backward.grad_input(share, of, 0, grad_input=share)
+def _keep_positive(share: Tensor, of: Tensor, out: Tensor | None = None) -> None:
+    """Set to zero, in place by default, what belongs to a value that is not positive; NaN stays."""
+    out = share if out is None else out
+    torch.ops.aten.threshold_backward.grad_input(share, of, 0, grad_input=out)
 
 
 def _cut(norm: Norm, index: Any) -> Norm:

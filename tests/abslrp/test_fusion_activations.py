@@ -92,7 +92,7 @@ GRAPHS = [
     softmax_of_scaled, softmax_and_scores,
 ]  # fmt: skip
 CLAIMED: dict[Callable[[Graph], int], int] = {
-    perceptron: 1, deep: 6, without_activation: 1, two_activations: 1, product_used_before: 0,
+    perceptron: 1, deep: 6, without_activation: 2, two_activations: 1, product_used_before: 0,
     moved_between: 0, norm_after_activation: 1, softmax_of_scaled: 1, activation_used_twice: 0,
     product_used_twice: 0, two_products: 0, softmax_and_scores: 0,
 }  # fmt: skip
