@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+POSITIONS = 128
+"""Positions of a sample from which on a pointwise product is a matrix product on a CPU."""
+
 
 def sizes_of(value: Any, n: int) -> list[int]:
     """Return a stride, padding or dilation as one number per axis."""
@@ -42,11 +45,17 @@ def input_gradient(
     """Return ``(s, weight) -> W^T s`` for inputs of the given one's size; channels as in weight."""
     n = len(stride)
     batched = input.ndim == n + 2
+    skips = any(padding) or any(output_padding) or set(stride) != {1} or groups != 1
+    plain = not (skips or transposed or input.is_cuda)
     # Only the shape of the input is needed, so that its memory is not kept.
     sizes = input.shape[-n:]
     samples = len(input) if batched else 1
 
     def transpose(s: Tensor, weight: Tensor) -> Tensor:
+        if plain and weight[0, 0].numel() == 1 and sizes.numel() >= POSITIONS:
+            # A library's convolution brings operands into an order of its own first.
+            product = weight.flatten(1).T @ s.flatten(-n)
+            return product.reshape(*product.shape[:-1], *sizes)
         channels = len(weight) if transposed else weight.shape[1] * groups
         like = s.new_empty(samples, channels, *sizes)  # nothing reads or writes it
         result: Tensor = torch.ops.aten.convolution_backward(

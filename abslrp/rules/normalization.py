@@ -184,12 +184,15 @@ def _share(
     dtype = torch.promote_types(working(x.dtype), norm.deviation.dtype)
     share = torch.empty_like(x, dtype=dtype)
     single = x.dtype == output.dtype == dtype == torch.float32 and norm.weight is not None
+    # A GPU that has no kernels for this would be waited for.
+    upward = single and not x.is_cuda and not _has_negative(norm.weight)
     for rows in blocks(x):
         one = share[rows]
         cut, memory = _cut(norm, rows), operation.scratch(one)
         h = None if before is None else before[rows]
         if single:
-            _single_gain(cut, output[rows], h, memory, one, rectified=rectified is not None)
+            joins = rectified is not None
+            _single_gain(cut, output[rows], h, memory, one, rectified=joins, upward=upward)
             continue
         _gain(cut, output[rows], memory, one)
         if h is not None:
@@ -231,13 +234,15 @@ def _single_gain(
     share: Tensor,
     *,
     rectified: bool,
+    upward: bool,
 ) -> None:
     """Write the gain of both layers, and of the product before, into ``share``, in float32.
 
     ``|z| / (|z| + epsilon)`` is 1 there as far as ``z`` is known: epsilon is smaller than the
     rounding error of a sum. So ``(h1 weight)+ / (|h1| + epsilon)`` is ``|weight|`` or 0, the
     product's own ``x+ / (|x| + epsilon)`` is 1 or 0, and so is ``relu(h2) / (|h2| + epsilon)``
-    if the gain is wanted times that (``rectified``): half the passes over memory.
+    if the gain is wanted times that (``rectified``): half the passes over memory. Where no weight
+    is negative (``upward``), both of the former are 1 above one bound.
     """
     x = norm.input
     assert norm.weight is not None
@@ -247,13 +252,22 @@ def _single_gain(
     else:
         torch.abs(output, out=share).add_(EPSILON)
         torch.div(slope, share, out=share)
-    centred = x if norm.mean is None else torch.sub(x, norm.mean, out=memory)
-    _keep_positive(share, torch.mul(centred, norm.weight, out=memory))
+    if upward:
+        above = x if norm.mean is None else torch.sub(x, norm.mean.clamp(min=0), out=memory)
+        _keep_positive(share, above)
+    else:
+        centred = x if norm.mean is None else torch.sub(x, norm.mean, out=memory)
+        _keep_positive(share, torch.mul(centred, norm.weight, out=memory))
     if before is None or before.data_ptr() != x.data_ptr():
         share.mul_(x)
         if before is not None:
             share.div_(torch.abs(before, out=memory).add_(EPSILON))
-    _keep_positive(share, x)
+    if not upward:
+        _keep_positive(share, x)
+
+
+def _has_negative(weight: Tensor | None) -> bool:
+    return weight is not None and bool((weight < 0).any())
 
 
 def _keep_positive(share: Tensor, of: Tensor, out: Tensor | None = None) -> None:

@@ -21,14 +21,24 @@ def conv(graph: Graph, node: int, seed: int = 0, inputs: int = 4) -> int:
     return graph.add("conv", node, weight=weight, bias=bias, padding=1)
 
 
-def norm(graph: Graph, node: int, seed: int = 0) -> int:
+def norm(graph: Graph, node: int, seed: int = 0, sign: int = 0) -> int:
     mean, weight, bias, spread = (draw(4, seed=seed + k) for k in range(1, 5))
     var = np.abs(spread) + 0.2
+    weight = np.abs(weight) if sign else weight
     return graph.add("batch_norm", node, mean=mean, var=var, weight=weight, bias=bias)
 
 
 def block(graph: Graph, node: int, seed: int = 0, inputs: int = 4) -> int:
     return graph.add("relu", norm(graph, conv(graph, node, seed, inputs), seed))
+
+
+def rising(graph: Graph) -> int:
+    """No norm turns a sign round."""
+    nodes = [conv(graph, 0, inputs=3)]
+    for seed in range(2):
+        h = norm(graph, nodes[-1], seed, sign=1)
+        nodes.append(conv(graph, graph.add("relu", h), seed + 1))
+    return norm(graph, nodes[-1], 5, sign=1)
 
 
 def bottleneck(graph: Graph) -> int:
@@ -97,12 +107,12 @@ def last(graph: Graph) -> int:
 
 
 GRAPHS = [
-    bottleneck, deep, activated_before, used_twice, two_products, product_used_after,
+    rising, bottleneck, deep, activated_before, used_twice, two_products, product_used_after,
     all_used_after, norm_used_after, norm_used_before, two_rectifiers, other_activation,
     last,
 ]  # fmt: skip
 #: How many gains end as one factor with a product's input.
-JOINED: dict[Callable[[Graph], int], int] = {bottleneck: 2, deep: 7, activated_before: 1,
+JOINED: dict[Callable[[Graph], int], int] = {rising: 2, bottleneck: 2, deep: 7, activated_before: 1,
                                              product_used_after: 1, two_rectifiers: 1}  # fmt: skip
 
 
