@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RULES = "tests/abslrp/test_rules_"
 SETS = "tests/abslrp/rule_sets/"
 SCORES = "tests/gae_metric/test_functional_"
-FUSION = ("tests/abslrp/test_fusion.py", "tests/abslrp/test_fusion_activations.py")
+FUSION = tuple(f"tests/abslrp/test_fusion{kind}.py" for kind in ("", "_activations", "_rectified"))
 BLOCKS = "tests/abslrp/test_blocks.py"
 #: From a module to the tests that are to notice any change of it, the quickest first.
 TARGETS: dict[str, list[str]] = {

@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 
 from gae_metric.functional.masking import check_classes
 from gae_metric.metrics.arguments import Data, check_data, check_maps
-from gae_metric.metrics.base import on_device
 from gae_metric.metrics.chunks import ChunkSize
+from gae_metric.metrics.devices import on_device
 from gae_metric.metrics.explaining import Explainer
 from gae_metric.metrics.given import check_given_maps, explain_options, normalised
 from gae_metric.metrics.logits import Output

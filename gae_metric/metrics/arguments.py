@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gae_metric.metrics.devices import sent
 from gae_metric.metrics.explaining import as_maps
 from gae_metric.metrics.logits import LogitsModel, Output
-from gae_metric.metrics.transfer import sent
 
 #: Samples that are looked at together where all of them are.
 _BLOCK = 256

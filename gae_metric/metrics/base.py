@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -17,6 +16,7 @@ from quantus.metrics.base import Metric
 from torch import Tensor, nn
 
 from gae_metric.metrics.arguments import Data, check_data, check_maps
+from gae_metric.metrics.devices import on_device
 from gae_metric.metrics.given import (
     check_given_maps,
     explain_options,
@@ -33,8 +33,6 @@ from gae_metric.metrics.study import Study
 from gae_metric.metrics.trajectories import Masking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import ArrayLike
 
 Targets = Literal["y_batch", "predicted"]
@@ -325,20 +323,6 @@ class AttributionMetric(Metric):  # type: ignore[misc]
 
     def _plot_last(self, **kwargs: Any) -> None:
         plot_scores(self.components, **kwargs)
-
-
-@contextmanager
-def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Move a model for a while, if it is not there."""
-    home = next((value.device for value in model.parameters()), device)
-    if home == device or (home.type == device.type and device.index is None):
-        yield
-        return
-    model.to(device)
-    try:
-        yield
-    finally:
-        model.to(home)
 
 
 IMAGES_AND_SERIES = frozenset({DataType.IMAGE, DataType.TIMESERIES})

@@ -14,7 +14,7 @@ from torch import Tensor
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.plan import MosaicPlan, substitute
 from gae_metric.metrics.arguments import Data
-from gae_metric.metrics.transfer import sent
+from gae_metric.metrics.devices import sent
 
 Protocol = Literal["paper", "repository"]
 

@@ -23,10 +23,10 @@ from gae_metric.functional.scores import (
     positive_map,
     similarity,
 )
+from gae_metric.metrics.devices import sent
 from gae_metric.metrics.mosaicking import Mosaicking
 from gae_metric.metrics.study import Items
 from gae_metric.metrics.trajectories import Masking
-from gae_metric.metrics.transfer import sent
 
 #: Columns of ``components``, in this order, where they apply.
 COLUMNS = (

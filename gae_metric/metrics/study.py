@@ -14,9 +14,9 @@ from gae_metric.functional.masking import LERF, MORF, check_classes
 from gae_metric.functional.mosaic import quadrant_scores
 from gae_metric.metrics.arguments import Data
 from gae_metric.metrics.cache import SampleTrajectory
+from gae_metric.metrics.devices import sent
 from gae_metric.metrics.mosaicking import Layout, Mosaicking
 from gae_metric.metrics.trajectories import Masking, Trajectories
-from gae_metric.metrics.transfer import sent
 
 #: Entry of :class:`Items` for what does not apply.
 NONE = -1

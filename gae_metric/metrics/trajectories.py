@@ -23,7 +23,7 @@ from gae_metric.metrics import cache, fingerprint
 from gae_metric.metrics.arguments import Data
 from gae_metric.metrics.cache import SampleTrajectory
 from gae_metric.metrics.chunks import ChunkSize
-from gae_metric.metrics.transfer import sent
+from gae_metric.metrics.devices import sent
 
 
 @dataclass(frozen=True)

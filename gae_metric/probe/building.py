@@ -10,7 +10,8 @@ import torch
 from tqdm.auto import tqdm
 
 from gae_metric.metrics.arguments import Data
-from gae_metric.metrics.base import AttributionMetric, on_device
+from gae_metric.metrics.base import AttributionMetric
+from gae_metric.metrics.devices import on_device
 from gae_metric.metrics.study import Study
 from gae_metric.probe.built import Built
 from gae_metric.probe.format import Manifest

@@ -1,15 +1,17 @@
-"""Values on their way to a GPU, without the host and the GPU waiting for each other."""
+"""Values on their way to a GPU, without the host and the GPU waiting for each other; and models."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["sent"]
+__all__ = ["on_device", "sent"]
 
 
 def sent(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
@@ -38,3 +40,17 @@ def sent(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
 @lru_cache
 def _queue(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Move a model for a while, if it is not there."""
+    home = next((value.device for value in model.parameters()), device)
+    if home == device or (home.type == device.type and device.index is None):
+        yield
+        return
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to(home)
