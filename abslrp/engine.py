@@ -23,7 +23,7 @@ from abslrp.function import Propagate, consume, hand_on
 from abslrp.layout import Layout, LayoutError, follow
 from abslrp.markers import Decomposed, Held, Structural
 from abslrp.nested import detached, replaced, tensors_in
-from abslrp.operation import Operation
+from abslrp.operation import Operation, UncoveredError
 from abslrp.record import Conserve, Options, Record
 from abslrp.registry import RuleSet, name_of, rule_set
 from abslrp.unseen import explanation, hangs_on
@@ -136,8 +136,12 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         if rule is None:
             return self._without_rule(func, args, kwargs, active)
         if isinstance(rule, Decomposed):
-            with self:
-                return rule.function(*args, **kwargs)
+            try:
+                with self:
+                    return rule.function(*args, **kwargs)
+            except UncoveredError as error:
+                message = _uncovered(error, func, self.rules)
+            return self._by_gradient(func, args, kwargs, active, message)
         if isinstance(rule, Held):
             return detached(func(*args, **kwargs))
         if _returns_input(rule, args, kwargs):
@@ -146,7 +150,11 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
                 return output
         if isinstance(rule, Structural):
             return self._structural(func, rule, args, kwargs, active)
-        return self._intercept(func, rule, args, kwargs, active)
+        try:
+            return self._intercept(func, rule, args, kwargs, active)
+        except UncoveredError as error:
+            message = _uncovered(error, func, self.rules)
+        return self._by_gradient(func, args, kwargs, active, message)
 
     def _detach_constants(self, value: Any, active: list[Tensor]) -> Any:
         """Replace what does not depend on the input by constants, and collect what does."""
@@ -283,12 +291,18 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         if body is not None:
             with self:
                 return body(*args, **kwargs)
+        return self._by_gradient(func, args, kwargs, active, _explanation(func, self.rules))
+
+    def _by_gradient(
+        self, func: Callable[..., Any], args: Any, kwargs: Any, active: list[Tensor], message: str
+    ) -> Any:
+        """Run a call whose gradient stands for a rule, if it has one and the user wants that."""
         versions = [tensor._version for tensor in active]
         output = func(*args, **kwargs)
         made = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
         if not made and versions == [tensor._version for tensor in active]:
             return output
-        self._unknown(_explanation(func, self.rules))
+        self._unknown(message)
         records = consume(active)
         for used in records:
             used.consumers += 1
@@ -317,6 +331,15 @@ def _explanation(func: Callable[..., Any], rules: RuleSet) -> str:
         f"{name} (called at {call_site()}) is on the path from input to logits, but the rule set "
         f"{rules.name!r} has no rule for it. Register one with @abslrp.rule({name}), "
         "or use on_unknown='warn' to go on with its gradient."
+    )
+
+
+def _uncovered(error: UncoveredError, func: Callable[..., Any], rules: RuleSet) -> str:
+    name = name_of(func)
+    return (
+        f"{error} (called at {call_site()}). The rule set {rules.name!r} does not cover this call "
+        f"of {name}. Register a rule with @abslrp.rule({name}, rules=...) in place of the one "
+        "there is (`remove` it first), or use on_unknown='warn' to go on with its gradient."
     )
 
 

@@ -21,7 +21,7 @@ from abslrp.convolution_gradients import (
     subsampled_gradient,
     symmetric,
 )
-from abslrp.operation import Operation
+from abslrp.operation import Operation, UncoveredError
 from abslrp.precision import alike
 from abslrp.registry import Backward, RuleSet, spellings
 
@@ -123,7 +123,7 @@ def two_operands(rule: ProductRule) -> Callable[..., Backward]:
             "vec",
             "tensor",
         }:
-            raise NotImplementedError(
+            raise UncoveredError(
                 f"{operation.name}: expected two operands, got the keywords {sorted(kwargs)}"
             )
         return rule(operation, input, *second, *kwargs.values())
@@ -174,7 +174,7 @@ def unbroadcast(relevance: Tensor, shape: torch.Size) -> Tensor:
 
 def _refuse_active(operation: Operation, tensor: Any, name: str) -> None:
     if operation.is_active(tensor):
-        raise NotImplementedError(
+        raise UncoveredError(
             f"{operation.name}: expected a constant {name}, got one that depends on the input"
         )
 

@@ -22,6 +22,10 @@ MAX_CLAIMED = 5
 """Operations in a row that may take over the factor of the one before them (float range)."""
 
 
+class UncoveredError(NotImplementedError):
+    """Raised by a rule for a call that it does not cover; the engine tells what to do about it."""
+
+
 class Operation:
     """A call of a torch function on the path from the input to the logits.
 

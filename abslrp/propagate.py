@@ -112,7 +112,10 @@ def _propagate_batch(
         table = ablation.rules
     logits = _logits(model, leaf, table, settings, signed)
     if not logits.requires_grad:
-        raise ValueError("model: its logits do not depend on the inputs by a differentiable path")
+        raise ValueError(
+            "model: its logits do not depend on the inputs by a differentiable path (results of "
+            "spreads (std, var, norm, logsumexp, rsqrt) count as constants)"
+        )
     if ablation is not None:
         ablation.check(logits)
     given = starts(logits.detach())

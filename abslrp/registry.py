@@ -203,7 +203,8 @@ def rule(*functions: Function | Iterable[Function], rules: str | None = None) ->
     Raises
     ------
     ValueError
-        If the set has a rule for one of the functions already, or there is no such set.
+        If the set, or without ``rules`` any set, has a rule for one of the functions already, or
+        there is no such set.
 
     Examples
     --------
@@ -214,7 +215,18 @@ def rule(*functions: Function | Iterable[Function], rules: str | None = None) ->
     ...     return lambda relevance: (relevance,)
     >>> COMMON.remove(torch.sinc)  # so that this example leaves nothing behind
     """
-    return (COMMON if rules is None else rule_set(rules)).rule(*functions)
+    if rules is not None:
+        return rule_set(rules).rule(*functions)
+    given = [one for item in functions for one in ([item] if callable(item) else list(item))]
+    for table in RULE_SETS.values():
+        for function in given:
+            if function in table:
+                raise ValueError(
+                    f"functions: the rule set {table.name!r} already has a rule for "
+                    f"{name_of(function)} ({table.find(function)}), which would go before this "
+                    f"one; name a set with rules=, and remove its rule first with `remove`"
+                )
+    return COMMON.rule(*given)
 
 
 def rule_set(name: str) -> RuleSet:

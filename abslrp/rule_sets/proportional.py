@@ -15,7 +15,7 @@ from torch import Tensor
 
 from abslrp import linear_maps
 from abslrp.linear_maps import LinearRule, unbroadcast
-from abslrp.operation import Operation, passes
+from abslrp.operation import Operation, UncoveredError, passes
 from abslrp.registry import COMMON, Backward, RuleSet, spellings
 from abslrp.rules import multiplication, normalization
 from abslrp.rules.normalization import Norm, NormRule
@@ -134,7 +134,7 @@ def _products(rules: RuleSet, linear_rule: LinearRule, inverse_to: Inverse) -> N
         if not (operation.is_active(input) and operation.is_active(other)):
             return linear_maps.product(linear_rule, operation, input, other)
         if input.ndim < 2 or other.ndim < 2:
-            raise NotImplementedError(
+            raise UncoveredError(
                 f"{operation.name}: a product of two activations needs two axes each, got shapes "
                 f"{tuple(input.shape)} and {tuple(other.shape)}"
             )

@@ -11,7 +11,7 @@ from abslrp import linear_maps, products
 from abslrp.blocks import blocks
 from abslrp.kernels import elementwise
 from abslrp.linear_maps import LinearMap, unbroadcast
-from abslrp.operation import Operation
+from abslrp.operation import Operation, UncoveredError
 from abslrp.precision import alike, working
 from abslrp.registry import ABSLRP, Backward, spellings
 
@@ -97,7 +97,7 @@ def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
     inverse = operation.postpone(gain)
     left, right = operation.is_nonnegative(input), operation.is_nonnegative(other)
     if input.ndim < 2 or other.ndim < 2:
-        raise NotImplementedError(
+        raise UncoveredError(
             f"{operation.name}: a product of two activations needs two axes each, got shapes "
             f"{tuple(input.shape)} and {tuple(other.shape)}"
         )

@@ -12,7 +12,7 @@ from abslrp.operation import Operation, passes
 from abslrp.registry import COMMON, Backward, spellings
 
 SIGNED = (
-    "leaky_relu rrelu prelu elu celu selu gelu silu mish hardswish hardtanh logsigmoid tanh "
+    "leaky_relu prelu elu celu selu gelu silu mish hardswish hardtanh logsigmoid tanh "
     "softsign hardshrink softshrink tanhshrink log log1p log2 log10 expm1 pow sin cos tan asin "
     "acos atan asinh acosh atanh sinh cosh erf erfinv neg negative reciprocal sign sgn nan_to_num "
     "round floor ceil trunc logit float_power threshold"
@@ -27,6 +27,25 @@ KEEPING = (
 @COMMON.rule(spellings(*SIGNED.split()))
 def activation(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
     """Unchanged; the output may have either sign."""
+    return passes(operation)
+
+
+@COMMON.rule(spellings("rrelu"))
+def rrelu(
+    operation: Operation,
+    input: Any,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    *args: Any,
+    **kwargs: Any,
+) -> Backward:
+    """Unchanged: in evaluation mode its slope is fixed."""
+    if training:
+        raise ValueError(
+            "model: an rrelu is in training mode, so that logits and map are random; expected it "
+            "in evaluation mode"
+        )
     return passes(operation)
 
 

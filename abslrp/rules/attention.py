@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from abslrp.markers import Decomposed
+from abslrp.operation import UncoveredError
 from abslrp.registry import COMMON
 
 
@@ -93,9 +94,7 @@ def _without_ellipsis(equation: str, operands: tuple[Tensor, ...]) -> str:
 def _reduce(tensor: Tensor, letters: str, wanted: str) -> Tensor:
     """Sum out the axes that are not wanted and order the rest."""
     if len(set(letters)) < len(letters):
-        raise NotImplementedError(
-            f"einsum: a repeated index in one operand ({letters}) has no rule"
-        )
+        raise UncoveredError(f"einsum: a repeated index in one operand ({letters}) has no rule")
     gone = [axis for axis, letter in enumerate(letters) if letter not in wanted]
     if gone:
         tensor = tensor.sum(gone)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from abslrp.operation import Operation
@@ -40,11 +39,3 @@ def register(rules: RuleSet) -> None:
 
 register(ABSLRP)
 structural(COMMON, *WINNER.split())
-
-
-@COMMON.rule(F.lp_pool1d, F.lp_pool2d, F.lp_pool3d)
-def power_pool(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
-    """Refuse: no row of the specification covers it."""
-    raise NotImplementedError(
-        f"{operation.name}: power-average pooling has no rule; register one with @abslrp.rule(...)"
-    )

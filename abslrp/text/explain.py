@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abslrp.arguments import as_targets
-from abslrp.contrast import Contrast
 from abslrp.record import Conserve
 from abslrp.registry import RuleSet
-from abslrp.text.propagate import TokenRelevance, token_relevance
+from abslrp.rule_sets import OWN, Start
+from abslrp.text.propagate import TokenRelevance, one_each, token_relevance
 from abslrp.text.result import TextRelevance
 from abslrp.text.tokens import read_tokens
 
@@ -32,7 +31,7 @@ def explain(
     batch_size: int | None = None,
     max_length: int | None = None,
     conserve: Conserve = "operation",
-    contrast: Contrast = "streams",
+    contrast: Start | Literal["own"] = OWN,
     rules: str | RuleSet = "absLRP",
     on_unknown: Literal["error", "warn"] = "error",
     output: Callable[[Any], Tensor] | None = None,
@@ -140,7 +139,7 @@ def _explain_texts(
     max_length: int | None,
     options: dict[str, Any],
 ) -> list[TextRelevance]:
-    chosen = None if targets is None else as_targets(targets, len(texts))
+    chosen = None if targets is None else one_each(targets, len(texts))
     cut = _limit(model, tokenizer, max_length)
     found: list[TextRelevance] = []
     shortened: list[int] = []
@@ -181,7 +180,7 @@ def _explain_encoding(
     if "input_ids" not in encoding:
         raise ValueError(f"encoding: expected input_ids, got {sorted(encoding)}")
     samples = len(encoding["input_ids"])
-    chosen = None if targets is None else as_targets(targets, samples)
+    chosen = None if targets is None else one_each(targets, samples)
     parts = []
     for rows in _chunks(samples, batch_size):
         part = {

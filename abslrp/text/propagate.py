@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from abslrp.arguments import as_targets, check_model, check_targets, select_logits
-from abslrp.contrast import Contrast, combine, starts
 from abslrp.engine import LayoutError, propagation
 from abslrp.record import Conserve
 from abslrp.registry import RuleSet
+from abslrp.rule_sets import OWN, Start, combine, own_contrast, starts
 
 
 class TokenRelevance(NamedTuple):
@@ -57,13 +57,24 @@ class _Embeddings(TorchFunctionMode):
         return self.leaves[-1]
 
 
+def one_each(targets: Any, samples: int) -> Tensor:
+    """One class for each sample, (B,) int64."""
+    classes = as_targets(targets, samples)
+    if classes.ndim != 1:
+        raise ValueError(
+            f"targets: expected one class for each text, ({samples},), got shape "
+            f"{tuple(classes.shape)}"
+        )
+    return classes
+
+
 def token_relevance(
     model: nn.Module,
     encoding: Mapping[str, Any],
     targets: Any = None,
     *,
     conserve: Conserve = "operation",
-    contrast: Contrast = "streams",
+    contrast: Start | Literal["own"] = OWN,
     rules: str | RuleSet = "absLRP",
     on_unknown: Literal["error", "warn"] = "error",
     output: Callable[[Any], Tensor] | None = None,
@@ -127,7 +138,8 @@ def token_relevance(
     table = _table(model, embedding)
     inputs = _inputs(model, encoding, table.device)
     kept = _kept(inputs["input_ids"], encoding.get("attention_mask"))
-    given = None if targets is None else as_targets(targets, len(kept)).to(table.device)
+    given = None if targets is None else one_each(targets, len(kept)).to(table.device)
+    begin: Start = own_contrast(rules) if contrast == "own" else contrast
     seen: list[tuple[Tensor, Tensor]] = []  # classes and logits of each call
 
     def maps(rows: slice) -> Tensor:
@@ -136,7 +148,7 @@ def token_relevance(
         engine = propagation(
             rules,
             conserve,
-            signed=contrast == "signed",
+            signed=begin == "signed",
             on_unknown=on_unknown,
             inputs=leaves.leaves,
         )
@@ -157,7 +169,7 @@ def token_relevance(
         classes = logits.detach().argmax(1) if given is None else given[rows].to(logits.device)
         check_targets(classes, logits)
         seen.append((classes, logits.detach()))
-        begun = starts(logits.detach(), classes, contrast)
+        begun = starts(logits.detach(), classes, begin)
         found = []
         for one in begun:
             (grad,) = torch.autograd.grad(
@@ -178,7 +190,7 @@ def token_relevance(
     # Before the streams are scaled, so that a model that pools padding cannot thin the shares.
     both = both.masked_fill(~kept, 0)
     classes, logits = (torch.cat(parts) for parts in zip(*seen, strict=True))
-    return TokenRelevance(combine(both, contrast), classes, logits)
+    return TokenRelevance(combine(both, begin), classes, logits)
 
 
 def _table(model: nn.Module, embedding: nn.Module | None) -> Tensor:

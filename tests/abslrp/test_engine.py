@@ -157,6 +157,10 @@ def test_a_second_rule_for_a_function_is_refused() -> None:
     with pytest.raises(ValueError, match="linear"):
         abslrp.rule([torch.sinc, F.linear], rules="absLRP")(lambda operation, x: None)
     assert torch.sinc not in COMMON  # all or nothing
+    for function in (F.linear, torch.Tensor.add, torch.softmax, [torch.sinc, F.layer_norm]):
+        with pytest.raises(ValueError, match="'absLRP' already has a rule for"):
+            abslrp.rule(function)(lambda operation, x: None)
+    assert torch.sinc not in COMMON
     with pytest.raises(ValueError, match="at least one"):
         abslrp.rule()
     with pytest.raises(ValueError, match="no-such-set"):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from abslrp import UnknownOperationError
+from abslrp.registry import RULE_SETS, RuleSet
 from abslrp.text.propagate import token_relevance
 
 IDS = torch.tensor([[1, 5, 6, 2], [1, 7, 2, 0]])
@@ -67,7 +68,8 @@ class Hooked(Bag):
 def call(model: Any = None, **changes: Any) -> Tensor:
     given = {"input_ids": IDS, "attention_mask": MASK, **changes.pop("encoding", {})}
     encoding = changes.pop("instead", given)
-    return token_relevance((model or Bag()).eval(), encoding, 1, **changes).relevance
+    targets = changes.pop("targets", 1)
+    return token_relevance((model or Bag()).eval(), encoding, targets, **changes).relevance
 
 
 @pytest.mark.parametrize(
@@ -85,11 +87,27 @@ def call(model: Any = None, **changes: Any) -> Tensor:
         ({"encoding": {"attention_mask": MASK[:, :3]}}, r"ids' shape \(2, 4\), got \(2, 3\)"),
         ({"model": Cut()}, "its logits do not depend on the embeddings"),
         ({"model": Twice()}, "look up the tokens' embeddings once"),
+        (
+            {"targets": [[0, 1], [1, 2]]},
+            r"targets: expected one class .*got shape \(2, 2\)",
+        ),
     ],
 )
 def test_what_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(**arguments)
+
+
+@pytest.mark.parametrize(("rules", "single"), [("cLRP", "alpha1beta0"), ("cRAP", "RAP")])
+def test_a_rule_set_goes_with_its_own_contrast(rules: str, single: str) -> None:
+    """Contrastive sets: the map of the target less that of the others, as in abslrp.explain."""
+    found = call(rules=rules)
+    assert torch.equal(found, call(rules=single, contrast="difference"))
+    assert not torch.allclose(found, call(rules=single, contrast="streams"))
+    alone = call(rules=single)
+    assert torch.equal(alone, call(rules=single, contrast=None))
+    copy = RuleSet("copy", RULE_SETS[rules], conserves=False)
+    assert torch.allclose(found, call(rules=copy))
 
 
 def test_calls_that_are_not_seen_are_an_error() -> None:

@@ -201,6 +201,11 @@ def test_sums_and_poolings_by_hand():
         "mean": (lambda v: v.mean(1, keepdim=True), [[3.0, -1.0]]),
         "gate": (lambda v: v[:, :1] * v[:, 1:], [[1.0, 1.0]]),
         "scale": (lambda v: v[:, :1] * 7.0, [[2.0, 0.0]]),
+        # Four copies of each, that take half of a relevance of 2 each: a share of z / z.
+        "interpolate": (
+            lambda v: F.interpolate(v[:, None], scale_factor=4)[:, 0].sum(1, keepdim=True),
+            [[3.0, -1.0]],
+        ),
         "product": (lambda v: (v[:, None, :1] @ v[:, 1:, None])[:, 0], [[1.0, 1.0]]),
     }
     for name, (function, expected) in cases.items():

@@ -56,6 +56,17 @@ def test_by_hand():
     assert given.tolist() == [[0.75, 0.25, 0.0]]
 
 
+def test_contrast_by_hand():
+    layer, head = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    layer.weight.data = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    head.weight.data = torch.tensor([[3.0, 1.0], [1.0, 0.0]])
+    model = nn.Sequential(layer, nn.ReLU(), head).double().eval()
+    # Hidden (1, 2). Class 0: z = (3, 2), so 3/5 and 2/5; class 1: z = (1, 0), so 1 and 0. The
+    # layer sends each on as it is.
+    given = abslrp.explain(model, torch.ones(1, 2).double(), 0, rules="cRAP")
+    np.testing.assert_allclose(given, [[3 / 5 - 1, 2 / 5 - 0]])
+
+
 @pytest.mark.parametrize("signed", [True, False])
 def test_a_network_against_sums_of_contributions(signed):
     rng = np.random.default_rng(0)
