@@ -1,5 +1,6 @@
 """The wheel holds what it needs, works in an environment of its own, and the README is true."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -8,6 +9,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,38 @@ def test_continuous_integration_runs_make_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert "make test" in script.read_text()
+
+
+#: What is imported, but comes with a dependency that requires it.
+BROUGHT = {"sklearn": ("quantus", "scikit-learn"), "PIL": ("torchvision", "pillow")}
+
+
+def test_every_import_is_declared():
+    """Of the dependencies or of an extra, or certain to come with one."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no reader of TOML")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["captum"], *extras["zennit"], *extras["text"]]
+    names = {re.split(r"[<>=\[; ]", one)[0] for one in declared}
+    imported = {
+        module.partition(".")[0]
+        for package in ("abslrp", "gae_metric")
+        for path in (ROOT / package).rglob("*.py")
+        for module in modules_of(ast.parse(path.read_text()))
+    }
+    own = {"abslrp", "gae_metric"}
+    missing = imported - names - own - set(sys.stdlib_module_names) - set(BROUGHT)
+    assert not missing
+    assert own | {"torch", "quantus", "sklearn", "PIL"} <= imported  # or else nothing was read
+    for bringer, brought in BROUGHT.values():
+        needs = [one for one in metadata.requires(bringer) if "extra ==" not in one]
+        assert bringer in names
+        assert any(re.match(rf"{brought}\b", one, re.IGNORECASE) for one in needs)
+
+
+def modules_of(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
