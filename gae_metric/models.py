@@ -9,6 +9,7 @@ torch.Size([1, 10])
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -141,11 +142,16 @@ def _torchvision(
         chosen = published_weights.DEFAULT
     if published:
         _needs_published("torchvision", name, chosen is not None)
-    model = _created(
-        lambda: models.get_model(architecture, weights=chosen if published else None, **args),
-        name,
-        published,
-    )
+
+    def create() -> nn.Module:
+        if published:
+            _refuse_code(chosen, name)
+        built: nn.Module = models.get_model(
+            architecture, weights=chosen if published else None, **args
+        )
+        return built
+
+    model = _created(create, name, published)
     preset = ImageClassification(crop_size=224) if chosen is None else chosen.transforms()
     return model, Preprocessing(
         partial(torchvision_crop, preset),
@@ -180,10 +186,24 @@ def _needs_published(source: str, name: str, published: bool) -> None:
         )
 
 
+def _refuse_code(weights: Any, name: str) -> None:
+    """Read torchvision's weights as data first: it unpickles them itself, from a cache, too."""
+    try:
+        weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise InputError(
+            f"model: expected the published weights of {name!r} in {file}, got a file that is "
+            f"damaged or holds more than weights ({_first_line(error)}); remove it"
+        ) from error
+
+
 def _created(create: Callable[[], nn.Module], name: str, published: bool) -> nn.Module:
     """Build a model, and say what to do where its weights cannot be fetched."""
     try:
         return create()
+    except InputError:
+        raise
     except (OSError, RuntimeError) as error:
         if not published:
             raise InputError(f"model: cannot build {name!r}: {_first_line(error)}") from error

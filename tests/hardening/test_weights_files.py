@@ -215,3 +215,33 @@ def test_options_of_a_model_cannot_load_a_pickle(tmp_path, option):
 def test_names_of_models_lead_to_no_file_and_no_address(name):
     with nothing_runs(), pytest.raises(InputError, match="model: "):
         load_model(f"timm:{name}")
+
+
+def test_a_pickle_in_torchs_cache_is_refused(tmp_path, monkeypatch):
+    """torchvision unpickles its published weights, and looks at no hash of what is cached."""
+    from torchvision.models import SqueezeNet1_1_Weights
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cached = tmp_path / "hub" / "checkpoints" / SqueezeNet1_1_Weights.DEFAULT.url.rpartition("/")[2]
+    cached.parent.mkdir(parents=True)
+    made = tmp_path / "made"
+    torch.save({"w": Bomb(str(made))}, cached)
+    with pytest.raises(InputError, match="got a file that is damaged or holds more than weights"):
+        load_model("torchvision:squeezenet1_1")
+    assert not made.exists()
+    cached.write_bytes(b"no weights")
+    with pytest.raises(InputError, match="squeezenet1_1"):
+        load_model("torchvision:squeezenet1_1")
+
+
+def test_weights_in_torchs_cache_are_loaded(tmp_path, monkeypatch):
+    from torchvision import models
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    weights = models.SqueezeNet1_1_Weights.DEFAULT
+    cached = tmp_path / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    cached.parent.mkdir(parents=True)
+    state = models.squeezenet1_1(weights=None).state_dict()
+    torch.save(state, cached)
+    loaded = load_model("torchvision:squeezenet1_1").model.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
