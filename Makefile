@@ -43,7 +43,6 @@ compat:
 	$(PYTHON) scripts/compat.py $(COMPAT)
 
 mutation: $(DEV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet 'cosmic-ray>=8.3'
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/mutation.py $(MUTATION)
 
 dist: $(DEV)
