@@ -69,7 +69,7 @@ def test_a_mutant_is_killed_and_results_are_kept(tmp_path):
         pytest.skip("needs cosmic-ray")
     out = tmp_path / "results.json"
     command = [sys.executable, str(ROOT / "scripts" / "mutation.py"), "abslrp.rules.pooling"]
-    command += ["--minutes", "0.2", "--out", str(out)]
+    command += ["--minutes", "1", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "| `abslrp.rules.pooling` |" in done.stdout, done.stderr
     outcomes = [one["outcome"] for one in json.loads(out.read_text()).values()]
