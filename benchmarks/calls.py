@@ -1,23 +1,20 @@
-"""What a metric is called with, and Quantus's own metrics called with it."""
+"""What a metric is called with."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import quantus
 from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.blocks import Block
-from benchmarks.seeding import seeded
 from gae_metric.errors import InputError
 from gae_metric.explainers import ExplainFunc
 
-__all__ = ["Call", "Columns", "quantus_metrics", "quantus_options", "score_by_quantus"]
+__all__ = ["Call", "Columns"]
 
 Columns = dict[str, NDArray[np.float64]]
 """Scores (R,) of a block's samples, by the name of the score."""
@@ -36,6 +33,8 @@ class Call:
     steps: int
     schedule: Any
     batch_size: int
+    #: VOC's masks (M, H, W) of the same images, where a metric needs them.
+    masks: NDArray[np.uint8] | None = None
 
     @property
     def own(self) -> NDArray[np.float32]:
@@ -46,6 +45,22 @@ class Call:
     def classes(self) -> NDArray[np.int64]:
         """Targets of the scored samples."""
         return self.block.targets[self.block.own]
+
+    @property
+    def class_masks(self) -> NDArray[np.bool_]:
+        """Where the explained class of each scored sample is, (R, 1, H, W).
+
+        Raises
+        ------
+        InputError
+            If the data were opened without masks.
+        """
+        if self.masks is None:
+            raise InputError("masks: the images were read without masks")
+        # VOC's classes are 1 to 20 in its masks.
+        classes = self.classes[:, None, None] + 1
+        found: NDArray[np.bool_] = self.masks[self.block.own] == classes
+        return found[:, None]
 
     @functools.cached_property
     def maps(self) -> NDArray[Any]:
@@ -82,51 +97,3 @@ class Call:
             batch_size=self.batch_size,
         )
         return scores
-
-
-@functools.cache
-def quantus_metrics() -> dict[str, Any]:
-    """Return Quantus's metrics by the names of their classes."""
-    groups = quantus.AVAILABLE_METRICS.values()
-    return {metric.__name__: metric for group in groups for metric in group.values()}
-
-
-def quantus_options(name: str) -> dict[str, Any]:
-    """Return the options of one of Quantus's metrics, and their defaults."""
-    parameters = inspect.signature(quantus_metrics()[name].__init__).parameters
-    return {
-        option: parameter.default
-        for option, parameter in parameters.items()
-        if option not in ("self", "kwargs", "disable_warnings")
-    }
-
-
-def score_by_quantus(name: str, call: Call, **options: Any) -> Columns:
-    """Score samples one by one, each with generators of its own: nothing else is independent.
-
-    Maps that were made with others would differ by rounding, which a metric that compares them with
-    maps of its own, made alone, may enlarge a thousandfold.
-    """
-    scores = np.full(len(call.classes), np.nan)
-    for row, sample in enumerate(call.block.samples.tolist()):
-        metric = quantus_metrics()[name](disable_warnings=True, **options)
-        with seeded(call.seed, sample):
-            found = metric(
-                model=call.model,
-                x_batch=call.own[row : row + 1],
-                y_batch=call.classes[row : row + 1],
-                a_batch=call.maps_alone[row : row + 1],
-                explain_func=call.explain,
-                explain_func_kwargs={"batch_size": call.batch_size},
-                device=str(next(call.model.parameters()).device),
-                channel_first=True,
-            )
-        try:
-            (value,) = found
-            scores[row] = float(value)
-        except (TypeError, ValueError):
-            kind = type(found).__name__
-            raise InputError(
-                f"quantus:{name}: expected one number for a sample, got a {kind}"
-            ) from None
-    return {f"quantus:{name}": scores}

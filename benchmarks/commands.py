@@ -95,8 +95,20 @@ def _config(given: Path | None) -> Path:
     """Return a file, or one of ours by its name."""
     if given is None:
         return CONFIGS / "digits.yaml"
-    ours = CONFIGS / f"{given.name.removesuffix('.yaml')}.yaml"
-    return ours if not given.exists() and given.parent == Path() and ours.exists() else given
+    if given.exists() or given.parent != Path():
+        return given
+    name = given.name.removesuffix(".yaml")
+    ours = CONFIGS / f"{name}.yaml"
+    if not ours.exists():
+        from gae_metric._names import nearest
+        from gae_metric.errors import InputError
+
+        known = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+        raise InputError(
+            f"config: there is no file {str(given)!r}, and in benchmarks/configs no {name!r}; "
+            f"{nearest(name, known)}"
+        )
+    return ours
 
 
 def _tell(terminal: Terminal, summary: Summary, output: str) -> None:

@@ -24,6 +24,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic_core import ErrorDetails
 
 from benchmarks.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, listed
+from benchmarks.metrics import needs_masks
 from benchmarks.names import expand
 from gae_metric._names import nearest
 from gae_metric.errors import InputError
@@ -131,6 +132,21 @@ class Run(Entry):
         if self.engine == "ray" and len(set(self.devices)) > 1:
             raise InputError("devices: with engine ray, they are those of the cluster")
         return self
+
+    @model_validator(mode="after")
+    def _masks_of_data(self) -> Run:
+        if self.masks and self.data.name.partition(":")[0] != "voc":
+            first = next(metric.name for metric in self.metrics if needs_masks(metric.name))
+            raise InputError(
+                f"metrics: {first} needs masks of the explained classes, which only voc:DIR has, "
+                f"and data is {self.data.name!r}"
+            )
+        return self
+
+    @property
+    def masks(self) -> bool:
+        """Whether a metric needs the data set's masks."""
+        return any(needs_masks(metric.name) for metric in self.metrics)
 
 
 def _once(value: Sequence[_T], names: Sequence[str]) -> tuple[_T, ...]:
@@ -266,7 +282,8 @@ def _problem(error: ErrorDetails) -> str:
         owner = _PARTS.get(str(place[0]), Run) if len(place) > 1 else Run
         near = nearest(str(last), owner.model_fields)
         return f"{where or 'run'}: unknown key {last!r}; {near}"
-    message = error["msg"].removeprefix("Value error, ")
+    # What the place says already is not said again.
+    message = error["msg"].removeprefix("Value error, ").removeprefix(f"{where.split('.')[0]}: ")
     if error["type"] in ("value_error", "missing"):
         return f"{where}: {message}" if where else message
     return f"{where}: {message}, got {_short(error['input'])}"

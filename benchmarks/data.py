@@ -31,7 +31,28 @@ from gae_metric._names import lookup
 from gae_metric.errors import InputError
 from gae_metric.images import list_images, read_labels
 
-__all__ = ["Data", "MaskedImages", "open_data"]
+__all__ = ["Data", "MaskedImages", "check_data", "open_data"]
+
+
+def check_data(spec: str) -> str:
+    """Return a data set's name if there is such a kind of data; its files are not looked for.
+
+    Raises
+    ------
+    InputError
+        If there is none; the message gives the nearest name.
+
+    Examples
+    --------
+    >>> check_data("VOC:/data"), check_data("digits")
+    ('voc:/data', 'digits')
+    """
+    kind, _, folder = spec.partition(":")
+    name, _ = lookup("data", kind, _SOURCES)
+    if (name == "digits") == bool(folder):
+        wanted = "digits" if name == "digits" else f"{name}:DIR"
+        raise InputError(f"data: expected {wanted}, got {spec!r}")
+    return f"{name}:{folder}" if folder else name
 
 
 def open_data(
@@ -65,16 +86,12 @@ def open_data(
     >>> len(open_data("digits"))
     450
     """
-    kind, _, folder = spec.partition(":")
-    name, read = lookup("data", kind, _SOURCES)
-    if (name == "digits") == bool(folder):
-        wanted = "digits" if name == "digits" else f"{name}:DIR"
-        raise InputError(f"data: expected {wanted}, got {spec!r}")
+    name, _, folder = check_data(spec).partition(":")
     if labels is not None and name != "imagenet":
         raise InputError(f"labels: {name!r} takes no label file")
     if masks and name != "voc":
         raise InputError(f"masks: {name!r} has none")
-    return replace(read(Path(folder), labels, split, masks), name=spec)
+    return replace(_SOURCES[name](Path(folder), labels, split, masks), name=spec)
 
 
 def _with_labels(root: Path, files: Sequence[str], labels: Mapping[str, int]) -> Data:
@@ -86,12 +103,12 @@ def _with_labels(root: Path, files: Sequence[str], labels: Mapping[str, int]) ->
 
 
 def _imagenet(root: Path, labels: str | Path | None, split: str, masks: bool) -> Data:
-    files = list_images(root, recursive=True)
+    files = list_images(root, recursive=True, argument="data")
     return _with_labels(root, files, imagenet_labels(root, files, labels))
 
 
 def _imagefolder(root: Path, labels: str | Path | None, split: str, masks: bool) -> Data:
-    files = list_images(root, recursive=True)
+    files = list_images(root, recursive=True, argument="data")
     folders = {file.split("/")[0] for file in files if "/" in file}
     return _with_labels(root, files, read_labels("folders", files, len(folders)))
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from benchmarks.data import check_data
 from benchmarks.methods import METHODS, find
-from benchmarks.metrics import check_options, find_metric
+from benchmarks.metrics import check_metric, find_metric
 from benchmarks.names import check_model, expand
 from gae_metric.errors import InputError, UnknownNameError
 
@@ -110,7 +111,12 @@ class DataEntry(Entry):
     labels: str | None = None
     split: Literal["train", "trainval", "val"] = "val"
 
-    @field_validator("name", "labels")
+    @field_validator("name")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return check_data(expand(value))
+
+    @field_validator("labels")
     @classmethod
     def _expanded(cls, value: str | None) -> str | None:
         return None if value is None else expand(value)
@@ -151,5 +157,5 @@ class MetricEntry(Entry):
         name = find_metric(str(value["name"]))
         options = value.get("options") or {}
         if _named(options):
-            check_options(name, options)
+            check_metric(name, options)
         return {**value, "name": name, "options": options}

@@ -10,7 +10,7 @@ name                    scores
 ``ROAD_LeRF``           likewise
 ``LocalLipschitz``      Quantus's LocalLipschitzEstimate
 ``Focus``               Focus
-``quantus:NAME``        any metric of Quantus that gives a number for each sample
+``quantus:NAME``        any metric of Quantus that can work here: :mod:`benchmarks.quantus_scores`
 ======================= ==========================================================================
 
 >>> find_metric("road-morf"), find_metric("quantus:sparseness")
@@ -28,8 +28,15 @@ import numpy as np
 import torch
 
 from benchmarks.block_metrics import BlockContrastiveness, BlockGAE, BlockROAD, layout_of
-from benchmarks.calls import Call, Columns, quantus_metrics, quantus_options, score_by_quantus
+from benchmarks.calls import Call, Columns
 from benchmarks.lipschitz import LocalLipschitz
+from benchmarks.quantus_scores import (
+    LOCALISATION,
+    quantus_metrics,
+    quantus_options,
+    quantus_refusal,
+    score_by_quantus,
+)
 from gae_metric import LocalConsistency
 from gae_metric._names import lookup, nearest
 from gae_metric.companions import Focus
@@ -40,11 +47,12 @@ from gae_metric.evaluation import Settings
 __all__ = [
     "METRICS",
     "Kind",
-    "check_options",
+    "check_metric",
     "columns_of",
     "defaults_of",
     "find_metric",
     "needs",
+    "needs_masks",
     "score",
 ]
 
@@ -118,6 +126,7 @@ class Kind:
     options: Mapping[str, Any] = field(default_factory=dict)
     mosaics: bool = False
     focus: bool = False
+    masks: bool = False
 
 
 _MASKING: dict[str, Any] = {"mask_value": 0.0}
@@ -168,7 +177,8 @@ def _kind(name: str) -> Kind:
     if name in METRICS:
         return METRICS[name]
     own = name.partition(":")[2]
-    return Kind(functools.partial(score_by_quantus, own), (name,), quantus_options(own))
+    function = functools.partial(score_by_quantus, own)
+    return Kind(function, (name,), quantus_options(own), masks=own in LOCALISATION)
 
 
 def columns_of(name: str) -> tuple[str, ...]:
@@ -187,8 +197,16 @@ def needs(name: str) -> tuple[bool, bool]:
     return kind.mosaics, kind.focus
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that a metric does not have; the message gives the nearest."""
+def needs_masks(name: str) -> bool:
+    """Return whether a metric needs masks of the explained classes."""
+    return _kind(name).masks
+
+
+def check_metric(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what cannot work: by its reason; an option that there is not: by the nearest."""
+    own = name.partition(":")[2]
+    if own and (reason := quantus_refusal(own)):
+        raise InputError(f"{name} cannot be run: {reason}")
     known = _kind(name).options
     for option in options:
         if option not in known:

@@ -13,6 +13,7 @@ from ray import exceptions
 import abslrp
 import benchmarks
 import gae_metric
+from benchmarks.addresses import check_address
 from benchmarks.worker import Outcome, Task, Worker
 from gae_metric.errors import InputError
 
@@ -58,6 +59,7 @@ class RayEngine:
         address: str | None = None,
     ) -> None:
         if not ray.is_initialized():
+            check_address(address)
             packages = [str(Path(str(m.__file__)).parent) for m in (abslrp, benchmarks, gae_metric)]
             try:
                 ray.init(
@@ -67,7 +69,7 @@ class RayEngine:
                     **({} if address else {"include_dashboard": False}),
                 )
             except ConnectionError as error:
-                raise InputError(f"engine: no Ray cluster at {address!r}: {error}") from error
+                raise InputError(f"address: no Ray cluster at {address!r}: {error}") from error
         self._options: dict[str, Any] = {
             "num_cpus": threads,
             "num_gpus": int(device.startswith("cuda")),

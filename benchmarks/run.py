@@ -188,7 +188,7 @@ class _Driver:
 
 def _draw(run: Run, store: Store) -> Data:
     """Draw the images; those of a run before this one are taken without reading them again."""
-    source = open_data(run.data.name, labels=run.data.labels, split=run.data.split)
+    source = open_data(run.data.name, labels=run.data.labels, split=run.data.split, masks=run.masks)
     asked = {
         "data": run.data.model_dump(mode="json"),
         "files": digest([source.files, source.labels.tolist()]),

@@ -18,8 +18,9 @@ import gae_metric
 from benchmarks.blocks import Block
 from benchmarks.calls import Call
 from benchmarks.config import Run
-from benchmarks.dataset import Data
+from benchmarks.dataset import Data, MaskedImages
 from benchmarks.entries import MethodEntry, ModelEntry
+from benchmarks.labels import VOC_CLASSES
 from benchmarks.methods import METHODS
 from benchmarks.metrics import score
 from benchmarks.models import load
@@ -96,7 +97,7 @@ class Worker:
         for name in modules:
             importlib.import_module(name)
         self._model: tuple[ModelEntry, LoadedModel] | None = None
-        self._images: tuple[tuple[ModelEntry, Block], NDArray[np.float32]] | None = None
+        self._images: tuple[tuple[ModelEntry, Block], MaskedImages] | None = None
 
     def run(self, task: Task) -> Outcome:
         """Compute a shard.
@@ -107,12 +108,12 @@ class Worker:
             If the model or an image is not there; an error of the method is part of the outcome.
         """
         model = self._load(task.model)
-        x = self._read(task, model)
+        images = self._read(task, model)
         with torch.inference_mode(False):
             outcome = (
-                self._targets(task, model, x)
+                self._targets(task, model, images.x)
                 if task.method is None
-                else self._scores(task, task.method, model, x)
+                else self._scores(task, task.method, model, images)
             )
         outcome.where = {
             "device": self.device,
@@ -130,17 +131,17 @@ class Worker:
             self._model = (entry, loaded)
         return self._model[1]
 
-    def _read(self, task: Task, model: LoadedModel) -> NDArray[np.float32]:
+    def _read(self, task: Task, model: LoadedModel) -> MaskedImages:
         block = task.block
         if self._images is not None:
-            (entry, kept), x = self._images
+            (entry, kept), images = self._images
             same = (kept.start, kept.stop, len(kept.targets)) == (
                 block.start,
                 block.stop,
                 len(block.targets),
             )
             if entry == task.model and same and (kept.indices == block.indices).all():
-                return x
+                return images
         self._images = None
         # Nothing that was computed before has a say in what comes now.
         gae_metric.clear_cache()
@@ -151,8 +152,8 @@ class Worker:
                 f"data: {lost!r} could be read when the images were drawn, and cannot be any more: "
                 f"{images.skipped.get(lost, 'it is not there')}"
             )
-        self._images = ((task.model, block), images.x)
-        return images.x
+        self._images = ((task.model, block), images)
+        return images
 
     def _targets(self, task: Task, model: LoadedModel, x: NDArray[np.float32]) -> Outcome:
         begin = time.perf_counter()
@@ -172,6 +173,11 @@ class Worker:
                 f"{logits.shape[1]} classes; use targets: predicted"
             )
         target = predicted if task.run.targets == "predicted" else labels
+        if task.run.masks and logits.shape[1] != len(VOC_CLASSES):
+            raise InputError(
+                f"metrics: masks are of VOC's {len(VOC_CLASSES)} classes, and {task.model.name} "
+                f"explains {logits.shape[1]} others; localisation needs a model of VOC's classes"
+            )
         rows = np.arange(len(target))
         table = pd.DataFrame(
             {
@@ -187,19 +193,20 @@ class Worker:
         return Outcome(table, {"targets": time.perf_counter() - begin})
 
     def _scores(
-        self, task: Task, method: MethodEntry, model: LoadedModel, x: NDArray[np.float32]
+        self, task: Task, method: MethodEntry, model: LoadedModel, images: MaskedImages
     ) -> Outcome:
         outcome = Outcome(rows({}, task.block))
         run = task.run
         call = Call(
             model=model.model,
             block=task.block,
-            x=x,
+            x=images.x,
             explain=METHODS[method.name].bind(**method.options),
             seed=run.seed,
             steps=run.steps,
             schedule=run.schedule,
             batch_size=run.batch_size,
+            masks=images.masks,
         )
         try:
             # On one image, so that what cannot work is known before trajectories are computed.

@@ -52,7 +52,7 @@ class ImageSet:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
-def list_images(folder: str | Path, recursive: bool = False) -> list[str]:
+def list_images(folder: str | Path, recursive: bool = False, argument: str = "images") -> list[str]:
     """List the images of a folder, sorted by name.
 
     Parameters
@@ -61,6 +61,8 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[str]:
         The folder.
     recursive
         Whether folders in it are searched too.
+    argument
+        What the caller's user knows the folder as, for messages.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[str]:
     root = Path(folder)
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"
-        raise InputError(f"images: expected a folder, found {found} at {str(folder)!r}")
+        raise InputError(f"{argument}: expected a folder, found {found} at {str(folder)!r}")
     every = root.rglob("*") if recursive else root.iterdir()
     files = [
         path.relative_to(root)
@@ -84,7 +86,7 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[str]:
     files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     if not files:
         hint = "" if recursive else "; images in folders below it are found with --recursive"
-        raise InputError(f"images: no image files ({_endings()}) in {str(folder)!r}{hint}")
+        raise InputError(f"{argument}: no image files ({_endings()}) in {str(folder)!r}{hint}")
     return sorted(file.as_posix() for file in files)
 
 

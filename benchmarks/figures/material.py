@@ -59,7 +59,7 @@ class Material:
         """The data set, of which each sample is found by its file."""
         data = self.run.data
         labels, split = getattr(data, "labels", None), getattr(data, "split", "val")
-        return open_data(data.name, labels=labels, split=split)
+        return open_data(data.name, labels=labels, split=split, masks=self.run.masks)
 
     @functools.cached_property
     def subjects(self) -> list[Subject]:

@@ -46,6 +46,11 @@ SMALL = {"models": "digits:vgg", "methods": "Saliency"}
         ({"devices": "gpu"}, "expected cpu, mps, cuda or cuda:NUMBER, got 'gpu'"),
         ({"engine": "ray", "devices": ["cpu", "cuda"]}, "those of the cluster"),
         ({"data": "imagenet:$NO_SUCH_FOLDER"}, "variable NO_SUCH_FOLDER is not set"),
+        ({"data": "imagnet:/x"}, "data.name: unknown name 'imagnet'; did you mean 'imagenet'"),
+        ({"data": "imagenet"}, "data.name: expected imagenet:DIR, got 'imagenet'"),
+        ({"data": "digits:/x"}, "data.name: expected digits, got 'digits:/x'"),
+        ({"metrics": "quantus:ROAD"}, "metrics[0]: quantus:ROAD cannot be run: "),
+        ({"metrics": ["C", "quantus:AUC"]}, "metrics: quantus:AUC needs masks"),
         ({"modules": ["no.such.module"]}, "modules: cannot import 'no.such.module'"),
     ],
 )
@@ -130,6 +135,11 @@ def test_each_table_has_its_config(monkeypatch, tmp_path):
         assert all(number in m.paper for m in run.models)
 
 
+def test_the_kind_of_data_in_any_case():
+    assert parse({**SMALL, "data": "VOC:/x", "metrics": "quantus:AUC"}).data.name == "voc:/x"
+    assert parse({**SMALL, "data": "Digits"}).data.name == "digits"
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(InputError, match="cannot read"):
         read(tmp_path / "none.yaml")
@@ -151,3 +161,17 @@ def test_the_command_checks_first(tmp_path):
     result = CliRunner().invoke(app, ["run", "--config", str(file), "--metric", "C", "--check"])
     assert result.exit_code == 0, result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_names_the_nearest_config_and_kind_of_data():
+    runner = CliRunner(env={"COLUMNS": "300"})
+    result = runner.invoke(app, ["run", "--config", "tabel1", "--check"])
+    assert result.exit_code == 2
+    assert "config: there is no file 'tabel1'" in result.output
+    assert "did you mean 'table1'" in result.output
+    given = ["run", "--model", "digits:vgg", "--data", "imagnet:/x", "--check"]
+    result = runner.invoke(app, given)
+    assert result.exit_code == 2
+    assert "data.name: unknown name 'imagnet'; did you mean 'imagenet'" in result.output
+    result = runner.invoke(app, ["run", "--config", "digits", "--check"])
+    assert result.exit_code == 0, result.output

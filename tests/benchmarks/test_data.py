@@ -271,5 +271,12 @@ def test_names_and_options():
         open_data("digits", labels="x.csv")
     with pytest.raises(InputError, match="masks: 'digits' has none"):
         open_data("digits", masks=True)
-    with pytest.raises(InputError, match="expected a folder, found nothing"):
-        open_data("imagefolder:/nowhere")
+    for kind in ("imagefolder", "imagenet"):
+        with pytest.raises(InputError, match="expected a folder, found nothing") as caught:
+            open_data(f"{kind}:/nowhere")
+        assert str(caught.value).startswith("data: ")
+
+
+def test_a_folder_without_images(tmp_path):
+    with pytest.raises(InputError, match=r"^data: no image files"):
+        open_data(f"imagefolder:{tmp_path}")

@@ -1,6 +1,7 @@
 """What computes a shard makes no difference, and a worker that dies is replaced."""
 
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -102,6 +103,17 @@ def test_an_error_of_the_model_is_not_wrapped(cluster, tmp_path):
 def test_more_threads_than_the_cluster_has(cluster, tmp_path):
     with pytest.raises(InputError, match="a worker needs 3 CPUs"):
         run(tmp_path / "out", cluster, engine="ray", threads=3)
+
+
+def test_an_address_at_which_there_is_nothing(tmp_path, monkeypatch):
+    """Ray itself would wait for it for minutes."""
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    # Whatever cluster the other tests are connected to.
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    begin = time.monotonic()
+    with pytest.raises(InputError, match=r"^address: .*nothing answers at '127\.0\.0\.1:1'"):
+        run(tmp_path / "out", "127.0.0.1:1", engine="ray")
+    assert time.monotonic() - begin < 60
 
 
 def test_without_ray(tmp_path, monkeypatch):

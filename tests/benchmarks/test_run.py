@@ -11,7 +11,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks import worker
-from benchmarks.calls import quantus_options
 from benchmarks.cli import app
 from benchmarks.collected import collect
 from benchmarks.config import parse
@@ -19,6 +18,7 @@ from benchmarks.data import open_data
 from benchmarks.lipschitz import LocalLipschitz
 from benchmarks.methods import METHODS
 from benchmarks.models import load
+from benchmarks.quantus_scores import quantus_options
 from benchmarks.run import execute
 from benchmarks.shards import digest
 from gae_metric import GAE, Contrastiveness, LocalConsistency, evaluation
