@@ -154,5 +154,6 @@ def _latex_symbols(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    escaped = re.sub(r"([&%$#_{}])", r"\\\1", text)
+    words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    escaped = re.sub(r"[&%$#_{}\\^~]", lambda found: words.get(found[0], "\\" + found[0]), text)
     return escaped.replace("τ", r"$\tau$").replace("*", r"$^{*}$")

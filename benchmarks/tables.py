@@ -228,5 +228,6 @@ def _notes(collected: Collected, model: str) -> tuple[str, ...]:
                 metric for metric in dict.fromkeys(rows["metric"]) if isinstance(metric, str)
             ]
             what = f"{method} ({', '.join(metrics)})" if metrics else str(method)
-            notes.append(f"{what} {words}: {error}")
+            # On one line: a note is an item of a list, and a comment in LaTeX.
+            notes.append(" ".join(f"{what} {words}: {error}".split()))
     return tuple(notes)

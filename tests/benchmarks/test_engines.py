@@ -82,7 +82,7 @@ def cluster():
     nodes.shutdown()
 
 
-@pytest.mark.slow
+# Half a minute, and not marked slow: the one test of a cluster in `make test`.
 def test_two_nodes_and_a_worker_that_is_killed(cluster, tmp_path, local):
     _, found = run(tmp_path / "out", cluster, engine="ray", methods=dying(tmp_path))
     assert (tmp_path / "death-0").exists()

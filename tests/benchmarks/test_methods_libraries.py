@@ -2,10 +2,12 @@
 
 import copy
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from timm.models.resnet import BasicBlock as TimmBlock
 from torch import nn
 
 captum_attr = pytest.importorskip("captum.attr", reason="Captum (extra 'captum') is not installed")
@@ -16,13 +18,18 @@ zennit = pytest.importorskip("zennit", reason="Zennit (extra 'zennit') is not in
 
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: E402
 from zennit.attribution import Gradient  # noqa: E402
-from zennit.canonizers import SequentialMergeBatchNorm  # noqa: E402
+from zennit.canonizers import (  # noqa: E402
+    AttributeCanonizer,
+    CompositeCanonizer,
+    SequentialMergeBatchNorm,
+)
 from zennit.composites import EpsilonPlusFlat, LayerMapComposite, layer_map_base  # noqa: E402
+from zennit.layer import Sum  # noqa: E402
 from zennit.rules import AlphaBeta, Epsilon  # noqa: E402
 from zennit.torchvision import ResNetCanonizer  # noqa: E402
 from zennit.types import Linear  # noqa: E402
 
-from benchmarks.methods import METHODS  # noqa: E402
+from benchmarks.methods import METHODS, InapplicableError  # noqa: E402
 from benchmarks.methods.gradients import seeded  # noqa: E402
 from tests.benchmarks.quick import QUICK, canvases, network  # noqa: E402
 
@@ -71,10 +78,11 @@ def test_captum(name, options, net):
     equal(METHODS[name](network(net), x, y, **QUICK.get(name, {})), theirs.detach())
 
 
+@pytest.mark.parametrize("net", ["vgg", "resnet", "vit"])
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_captum_s_methods_that_draw():
+def test_captum_s_methods_that_draw(net):
     x, y = tensors()
-    model = plain("vgg")
+    model = plain(net)
     for i in range(len(x)):
         one, label = x[i : i + 1], y[i : i + 1]
         with seeded(one, 5):
@@ -121,6 +129,59 @@ def test_pytorch_grad_cam(name, net):
     assert torch.equal(given, ours)
 
 
+class SumsOfTimm(AttributeCanonizer):
+    """What Zennit's canonizer does for torchvision's block, for timm's, which it does not know."""
+
+    def __init__(self):
+        super().__init__(self.attributes)
+
+    @staticmethod
+    def attributes(name, module):
+        if isinstance(module, TimmBlock):
+            return {"forward": partial(summed, module), "canonizer_sum": Sum()}
+        return None
+
+
+def summed(block, x):
+    """A block's own forward, but for the sum, which is a module."""
+    assert block.se is None
+    identity = x if block.downsample is None else block.downsample(x)
+    out = block.aa(block.act1(block.drop_block(block.bn1(block.conv1(x)))))
+    out = block.bn2(block.conv2(out))
+    out = out if block.drop_path is None else block.drop_path(out)
+    return block.act2(block.canonizer_sum(torch.stack([identity, out], dim=-1)))
+
+
+def canonizer(net):
+    """The canonizer with which Zennit sees one of the digits networks."""
+    merge = SequentialMergeBatchNorm()
+    return CompositeCanonizer((merge, SumsOfTimm())) if net == "resnet" else merge
+
+
+def test_the_canonizer_leaves_the_function_as_it_is():
+    x, _ = tensors()
+    model = with_small_eps(plain("resnet").double())
+    before = model(x.double())
+    torch.testing.assert_close(before, network("resnet", torch.float64)(x.double()))
+    handles = canonizer("resnet").apply(model)
+    assert sum(hasattr(module, "canonizer_sum") for module in model.modules()) == 4
+    torch.testing.assert_close(model(x.double()), before)
+    for handle in handles:
+        handle.remove()
+
+
+def with_small_eps(model):
+    """The same function, with the eps of batch norms within their variances.
+
+    Zennit's merged norm keeps dividing by sqrt(1 + eps), so that its network is another one.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var += module.eps - 1e-30
+            module.eps = 1e-30
+    return model
+
+
 def zennit_map(model, composite):
     x, y = tensors()
     x = x.to(next(model.parameters()).dtype)
@@ -129,10 +190,17 @@ def zennit_map(model, composite):
     return relevance.detach()
 
 
-def test_zennit_s_epsilon_plus_flat():
+@pytest.mark.parametrize("net", ["vgg", "resnet"])
+def test_zennit_s_epsilon_plus_flat(net):
     x, y = tensors()
-    theirs = zennit_map(plain("vgg"), EpsilonPlusFlat(canonizers=[SequentialMergeBatchNorm()]))
-    equal(METHODS["EpsilonPlusFlat"](network("vgg"), x, y), theirs)
+    theirs = zennit_map(plain(net), EpsilonPlusFlat(canonizers=[canonizer(net)]))
+    equal(METHODS["EpsilonPlusFlat"](network(net), x, y), theirs)
+
+
+def test_zennit_has_no_rules_for_a_vision_transformer():
+    """Neither for its norms nor its attention, so that LRP is not compared on it either."""
+    with pytest.raises(InapplicableError, match="Zennit has no rule for layer_norm"):
+        METHODS["EpsilonPlusFlat"](network("vit"), *tensors())
 
 
 def test_zennit_s_epsilon_plus_flat_on_torchvision_s_resnet():
@@ -159,11 +227,14 @@ def test_zennit_s_epsilon_plus_flat_on_torchvision_s_resnet():
         ("LRP-alpha2beta1", AlphaBeta(2, 1)),
     ],
 )
-def test_our_lrp_rules_are_zennit_s_where_zennit_has_them(name, rule):
+@pytest.mark.parametrize("net", ["vgg", "resnet"])
+def test_our_lrp_rules_are_zennit_s_where_zennit_has_them(name, rule, net):
     x, y = tensors()
-    composite = LayerMapComposite([*layer_map_base(1e-6), (Linear, rule)])
-    theirs = zennit_map(plain("vgg").double(), composite)
-    ours = METHODS[name](network("vgg", torch.float64), x.double(), y)
+    rules = [*layer_map_base(1e-6), (Linear, rule)]
+    composite = LayerMapComposite(rules, canonizers=[canonizer(net)])
+    model = with_small_eps(plain(net).double())
+    theirs = zennit_map(copy.deepcopy(model), composite)
+    ours = METHODS[name](model, x.double(), y)
     assert (ours - theirs).abs().max() <= 1e-9 * theirs.abs().max()
 
 

@@ -51,7 +51,7 @@ def size(output: Any) -> tuple[int, int] | None:
     return None if picture is None else Image.open(io.BytesIO(base64.b64decode(picture))).size
 
 
-@pytest.mark.slow
+# Half a minute each, and not marked slow: left out of `make test`, they grew stale unseen.
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_executed_again_it_shows_the_same(name: str) -> None:
     stored = load(name)

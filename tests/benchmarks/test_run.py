@@ -1,6 +1,7 @@
 """A run's scores are those of the metrics themselves, and errors are told and kept."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from benchmarks.models import load
 from benchmarks.quantus_scores import quantus_options
 from benchmarks.run import execute
 from benchmarks.shards import digest
+from benchmarks.store import Store
 from gae_metric import GAE, Contrastiveness, LocalConsistency, evaluation
 from gae_metric.companions import ROAD, Focus
 from gae_metric.errors import InputError
+from tests.benchmarks.disks import remount, small_disk
 
 FAKES = "tests.benchmarks.fakes"
 pytestmark = pytest.mark.usefixtures("fake_methods")
@@ -325,3 +328,82 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     assert summary.found == 3
     _, whole = run(tmp_path / "whole", methods=["Quick", "Constant"])
     pd.testing.assert_frame_equal(found.scores, whole.scores)
+
+
+def whole_shards(folder):
+    """Shards and their content; every file that has its final name can be read."""
+    store, root = Store(folder), folder / "shards"
+    names = [str(p.relative_to(root))[: -len(".parquet")] for p in root.rglob("*.parquet")]
+    return {name: store.path(name).read_bytes() for name in names if store.read(name)[1]["run"]}
+
+
+def test_a_disk_that_fills_again_and_again(tmp_path):
+    """Full at every page that a run needs; given one more, it goes on, and ends as an unbroken."""
+    methods, page = ["Quick", "Constant", "Fails"], 4
+    _, whole = run(tmp_path / "whole", methods=methods, block=2)
+    shards = whole_shards(tmp_path / "whole")
+    with small_disk(tmp_path / "disk", f"{page}k") as folder:
+        size, before, stopped, computed = page, {}, [], 0
+        while True:
+            try:
+                summary, found = run(folder, methods=methods, block=2)
+                break
+            except (InputError, OSError) as error:
+                stopped.append(str(error))
+            after = whole_shards(folder)
+            assert before.items() <= after.items()  # none is lost or written once more
+            computed += len(after) - len(before)
+            assert not list(folder.rglob("*.tmp"))
+            before = after
+            size += page
+            assert size < 1024, stopped[-1]
+            remount(folder, f"size={size}k")
+        assert summary.computed + computed == len(shards) == 12
+        assert summary.found == computed
+        assert whole_shards(folder).keys() == shards.keys()
+        assert before.items() <= whole_shards(folder).items()
+        for name in ("scores", "targets", "failures"):
+            frame = getattr(found, name)
+            pd.testing.assert_frame_equal(frame, getattr(whole, name), check_exact=True)
+            stored = (folder / f"{name}.parquet").read_bytes()
+            assert stored == (tmp_path / "whole" / f"{name}.parquet").read_bytes()
+        assert found.missing == 0
+    # Before the first shard, in the middle of the shards, and with the tables that come last.
+    for name in ("plan.json", "shards/.*parquet", "(scores|targets|facts).*"):
+        expected = (
+            rf"cannot write '.*disk/{name}': No space left on device\. Finished shards are kept: "
+            "the same command goes on from there"
+        )
+        assert any(re.search(expected, text) for text in stopped), (name, stopped)
+    assert all("No space left on device" in text for text in stopped)
+    assert len(stopped) > 12
+
+
+def test_a_disk_that_becomes_read_only(tmp_path):
+    with small_disk(tmp_path / "disk", "1m") as folder:
+        _, before = run(folder, methods="Quick")
+        remount(folder, "ro")
+        with pytest.raises(InputError, match=r"cannot write the folder .*Read-only file system"):
+            run(folder, methods=["Quick", "Constant"])
+        pd.testing.assert_frame_equal(collect(folder).scores, before.scores)
+        remount(folder, "rw")
+        summary, after = run(folder, methods=["Quick", "Constant"])
+    assert (summary.found, summary.computed) == (4, 2)
+    assert set(after.scores["method"]) == {"Quick", "Constant"}
+
+
+def test_the_command_on_a_full_disk(tmp_path):
+    """One line that says what to do; the same command goes on once there is room."""
+    arguments = ["run", "--model", "digits:vgg", "--samples", "4", "--metric", "C", "--quiet"]
+    arguments += ["--method", "Constant", "--method", "Random"]
+    runner = CliRunner(env={"COLUMNS": "200"})
+    with small_disk(tmp_path / "disk", "24k") as folder:
+        full = runner.invoke(app, [*arguments, "--output", str(folder)])
+        assert full.exit_code == 1, full.output
+        assert "No space left on device. Finished shards are kept" in full.output
+        assert "Traceback" not in full.output
+        kept = whole_shards(folder)
+        remount(folder, "size=1m")
+        again = runner.invoke(app, [*arguments, "--output", str(folder)])
+        assert again.exit_code == 0, again.output
+        assert f"{3 - len(kept)} shards computed, {len(kept)} were there" in again.output

@@ -2,14 +2,13 @@
 
 import errno
 import os
-import subprocess
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from benchmarks.store import Store, replace_file
 from gae_metric.errors import InputError
+from tests.benchmarks.disks import remount, small_disk
 
 TABLE = pd.DataFrame({"sample": [0, 1], "score": [0.25, float("nan")]})
 
@@ -55,26 +54,17 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, step):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if done.returncode:
-        pytest.skip("this user may not mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk", "64k") as folder:
+        yield folder
 
 
-def test_a_disk_that_is_full_indeed(small_disk):
-    store = Store(small_disk)
+def test_a_disk_that_is_full_indeed(disk):
+    store = Store(disk)
     store.write("a", TABLE, {})
     with pytest.raises(OSError, match=r"cannot write .*big\.parquet': No space left"):
         replace_file(store.path("big"), os.urandom(100_000))
-    assert sorted(p.name for p in (small_disk / "shards").iterdir()) == ["a.parquet"]
+    assert sorted(p.name for p in (disk / "shards").iterdir()) == ["a.parquet"]
     pd.testing.assert_frame_equal(store.read("a")[0], TABLE)
 
 
@@ -104,12 +94,22 @@ def test_a_folder_that_is_none(tmp_path):
         pass
 
 
-def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
-    """Root may write everywhere, so the refusal is put in."""
-
-    def refuse(self, *arguments, **options):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    monkeypatch.setattr(Path, "touch", refuse)
-    with pytest.raises(InputError, match="Permission denied"), Store(tmp_path).writing():
+def test_a_folder_that_may_not_be_written(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    folder.chmod(0o500)
+    if os.access(folder, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    with pytest.raises(InputError, match="Permission denied"), Store(folder).writing():
         pass
+
+
+@pytest.mark.parametrize("below", [".", "new/run"])
+def test_a_disk_that_may_not_be_written(disk, below):
+    Store(disk).write("a", TABLE, {})
+    remount(disk, "ro")
+    expected = r"output: cannot write the folder '.*disk.*': Read-only file system"
+    with pytest.raises(InputError, match=expected), Store(disk / below).writing():
+        pass
+    assert sorted(p.name for p in disk.rglob("*")) == ["a.parquet", "shards"]
+    pd.testing.assert_frame_equal(Store(disk).read("a")[0], TABLE)

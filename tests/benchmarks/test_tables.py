@@ -1,7 +1,9 @@
 """Our numbers beside the paper's, as Markdown, CSV and LaTeX."""
 
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -134,19 +136,142 @@ def test_markdown(collected):
     assert "nan" not in text.lower().replace("finance", "")
 
 
-def test_latex(collected, tmp_path):
-    text = latex(build_tables(collected))
+#: Escaped characters, commands, and the characters that mean something by themselves.
+LATEX = re.compile(r"\\[#$%&_{}]|\\\\|\\[A-Za-z]+|[\\#$%&_{}^~]")
+SYMBOLS = {"textbackslash", "textasciicircum", "textasciitilde", "textbf"}
+LAYOUT = {"begin", "end", "centering", "caption", "toprule", "midrule", "bottomrule"}
+MATHS = {"pm", "uparrow", "downarrow", "tau"}
+
+
+def body(text):
+    """The lines of a document without its comments."""
+    return [line for line in text.splitlines() if not line.startswith("%")]
+
+
+def assert_well_formed(text):
+    """Read LaTeX as far as our tables go: nothing in it may mean more than they mean by it."""
+    environments, braces, maths = [], 0, False
+    for line in body(text):
+        assert line.isascii()  # so that it needs no packages for symbols
+        for token in LATEX.finditer(line):
+            found, rest = token.group(), line[token.end() :]
+            if found in ("\\begin", "\\end"):
+                name = re.match(r"\{(\w+)\}", rest).group(1)
+                if found == "\\begin":
+                    environments.append(name)
+                else:
+                    assert environments.pop() == name
+            elif found == "&":
+                assert environments[-1] == "tabular"
+                assert (braces, maths) == (0, False)  # a cell ends as it began
+            elif found == "\\\\":
+                assert rest == ""
+                assert environments[-1] == "tabular"
+            elif found == "$":
+                maths = not maths
+            elif found in "{}":
+                braces += 1 if found == "{" else -1
+                assert braces >= 0
+            elif found == "^":
+                assert maths
+            elif found[1:].isalpha():
+                assert found[1:] in (MATHS if maths else SYMBOLS | LAYOUT)
+            else:
+                assert found[0] == "\\", f"{found} is not escaped: {line}"
+        assert (braces, maths) == (0, False), line
+    assert not environments
+
+
+def tabulars(text):
+    """Number of columns, and of cells in each row, of every tabular."""
+    found = []
+    for lines in "\n".join(body(text)).split(r"\begin{tabular}")[1:]:
+        head, *rows = lines.split(r"\end{tabular}")[0].splitlines()
+        cells = [len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows if row.endswith(r"\\")]
+        rules = [row for row in rows if not row.endswith(r"\\")]
+        assert set(rules) <= {r"\toprule", r"\midrule", r"\bottomrule"}
+        found.append((len(re.fullmatch(r"\{(lr*)\}", head).group(1)), cells))
+    return found
+
+
+def test_latex(collected):
+    tables = build_tables(collected)
+    text = latex(tables)
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
     assert r"ROAD\_MoRF $\downarrow$" in text
     assert "±" not in text
     for line in text.splitlines():
         if line.endswith(r"\\") and "&" in line:
             assert line.count("&") in (6, 3)
-    if shutil.which("pdflatex"):
-        whole = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
-        (tmp_path / "t.tex").write_text(f"{whole}\n{text}\n\\end{{document}}")
-        command = ["pdflatex", "-halt-on-error", "t.tex"]
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert_well_formed(text)
+    # The head, a row for each method, and in the first table one of Kendall's.
+    assert tabulars(text) == [(7, [7] * 7), (4, [4] * 6), (7, [7] * 6)]
+
+
+#: What names, models and errors may hold that LaTeX would read as its own.
+HOSTILE = r"50 % of A_1 & {B} #2 $5 ~x^2 \input{y} \\ τ*"
+
+
+@pytest.fixture
+def hostile(collected):
+    """The same scores, of a method with such a name, with errors that go on in a second line."""
+    scores = collected.scores.replace({"method": {"RISE": HOSTILE}})
+    error = f"RuntimeError: {HOSTILE}\n\\undefined {HOSTILE}"
+    failures = collected.failures.assign(error=error)
+    values = collected.run.model_dump(mode="json")
+    values["methods"][list(MEANS).index("RISE")]["label"] = HOSTILE
+    return replace(collected, run=parse(values), scores=scores, failures=failures)
+
+
+def test_latex_of_special_characters(hostile):
+    text = latex(build_tables(hostile))
+    assert_well_formed(text)
+    assert tabulars(text) == [(7, [7] * 7), (4, [4] * 6), (7, [7] * 6)]
+    name = (
+        r"50 \% of A\_1 \& \{B\} \#2 \$5 \textasciitilde{}x\textasciicircum{}2 "
+        r"\textbackslash{}input\{y\} \textbackslash{}\textbackslash{} $\tau$$^{*}$"
+    )
+    assert sum(line.startswith(f"{name} & ") for line in text.splitlines()) == 3
+    # Errors are comments, to their last word.
+    assert not [line for line in body(text) if "undefined" in line or "RuntimeError" in line]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\begin{table}\end{tabular}",
+        r"\begin{table}",
+        "a_b",
+        "a & b",
+        "a^b",
+        "100 %",
+        "{a",
+        "a}",
+        "$a",
+        r"\undefined",
+        "a ± b",
+    ],
+)
+def test_the_check_can_fail(text):
+    with pytest.raises((AssertionError, IndexError)):
+        assert_well_formed(text)
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no pdflatex to compile with")
+@pytest.mark.parametrize("which", ["collected", "hostile"])
+def test_latex_compiles(which, request, tmp_path):
+    text = latex(build_tables(request.getfixturevalue(which)))
+    whole = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
+    (tmp_path / "t.tex").write_text(f"{whole}\n{text}\n\\end{{document}}")
+    command = ["pdflatex", "-halt-on-error", "t.tex"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_markdown_of_errors_of_several_lines(hostile):
+    lines = markdown(build_tables(hostile)).splitlines()
+    assert not [line for line in lines if line.startswith("\\undefined")]
+    # Two of the first model, which has two tables.
+    assert sum(line.startswith("- ") and r"\undefined" in line for line in lines) == 4
 
 
 def test_every_number_of_the_paper_has_a_method():
