@@ -130,5 +130,7 @@ def test_citation() -> None:
     assert article["type"] == "article"
     for text in (article["title"], article["doi"], str(article["year"])):
         assert text in readme
-    names = [author["family-names"] for author in article["authors"]]
-    assert all(f"{name}, " in readme for name in names)
+    names = [f"{one['family-names']}, {one['given-names']}" for one in article["authors"]]
+    assert f"author = {{{' and '.join(names)}}}" in readme
+    for field, key in {"journal": "journal", "volume": "volume", "number": "issue"}.items():
+        assert f"{field} = {{{article[key]}}}" in readme
