@@ -195,7 +195,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
 
         Returns
         -------
-        False for parameters and for what was made from them alone.
+        bool
+            False for parameters and for what was made from them alone.
 
         Raises
         ------

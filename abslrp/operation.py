@@ -89,7 +89,8 @@ class Operation:
 
         Returns
         -------
-        The call's output, of which later calls of this method give the same tensor.
+        Tensor
+            The call's output, of which later calls of this method give the same tensor.
 
         Notes
         -----
@@ -110,7 +111,8 @@ class Operation:
 
         Returns
         -------
-        True for those in :attr:`active`, told by identity; False for constants.
+        bool
+            True for those in :attr:`active`, told by identity; False for constants.
 
         Examples
         --------
@@ -141,7 +143,8 @@ class Operation:
 
         Returns
         -------
-        True after a ReLU, a softmax and what keeps their sign; False where it is not known.
+        bool
+            True after a ReLU, a softmax and what keeps their sign; False where it is not known.
 
         Notes
         -----
@@ -179,7 +182,8 @@ class Operation:
 
         Returns
         -------
-        The product.
+        Tensor
+            The product.
         """
         # A gain may leave float16's range, which the product in float32 does not.
         narrow = relevance.dtype == torch.float16
@@ -195,8 +199,9 @@ class Operation:
 
         Returns
         -------
-        Its ``factor()``, called by the backward function, is the factor, or None where the
-        consumer has taken it over (:meth:`claim`).
+        Postponed
+            Its ``factor()``, called by the backward function, is the factor, or None where the
+            consumer has taken it over (:meth:`claim`).
 
         Notes
         -----
@@ -220,7 +225,8 @@ class Operation:
 
         Returns
         -------
-        As from :meth:`postpone`; the consumer takes the gain in by :meth:`joined`.
+        Postponed
+            As from :meth:`postpone`; the consumer takes the gain in by :meth:`joined`.
 
         Notes
         -----
@@ -251,8 +257,9 @@ class Operation:
 
         Returns
         -------
-        That operation's output ``h``, or None if there is no factor to claim. A rule that gets
-        it must include the factor in the relevance it returns for the tensor.
+        Tensor or None
+            That operation's output ``h``, or None if there is no factor to claim. A rule that gets
+            it must include the factor in the relevance it returns for the tensor.
         """
         for one, record in zip(self.active, self.records, strict=True):
             maker = record.operation
@@ -272,9 +279,10 @@ class Operation:
 
         Returns
         -------
-        The product, or None if no gain waits. A rule that gets it multiplies relevance by it in
-        place of ``tensor``, whose sign it has where it is not 0; what it holds may still change
-        until the forward pass is over.
+        Tensor or None
+            The product, or None if no gain waits. A rule that gets it multiplies relevance by it in
+            place of ``tensor``, whose sign it has where it is not 0; what it holds may still change
+            until the forward pass is over.
         """
         for one, record in zip(self.active, self.records, strict=True):
             maker = record.operation
@@ -303,7 +311,8 @@ class Operation:
 
         Returns
         -------
-        A tensor of any content. The backward function must not keep it.
+        Tensor
+            A tensor of any content. The backward function must not keep it.
         """
         return self.options.scratch(like, slot)
 
@@ -424,7 +433,8 @@ def passes(operation: Operation) -> Callable[[Tensor], tuple[Tensor | None, ...]
 
     Returns
     -------
-    The backward function that the rule returns.
+    callable
+        The backward function that the rule returns.
 
     Notes
     -----

@@ -125,7 +125,8 @@ class RuleSet:
 
         Returns
         -------
-        The decorator, which returns the rule as it is.
+        callable
+            The decorator, which returns the rule as it is.
 
         Raises
         ------
@@ -197,7 +198,9 @@ class RuleSet:
 
         Returns
         -------
-        The rule, or the marker that stands for one (:mod:`abslrp.markers`); None if there is none.
+        callable, marker or None
+            The rule, or the marker that stands for one (:mod:`abslrp.markers`); None if there is
+            none.
 
         Examples
         --------
@@ -300,7 +303,8 @@ def rule_set(name: str) -> RuleSet:
 
     Returns
     -------
-    The rule set itself: what is registered in it counts for all that use it.
+    RuleSet
+        The rule set itself: what is registered in it counts for all that use it.
 
     Raises
     ------

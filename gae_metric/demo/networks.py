@@ -126,7 +126,8 @@ def load(name: str) -> nn.Module:
 
     Returns
     -------
-    Model from canvases (B, 3, 48, 48) of :func:`gae_metric.demo.digits.load` to logits (B, 10).
+    torch.nn.Module
+        Model from canvases (B, 3, 48, 48) of :func:`gae_metric.demo.digits.load` to logits (B, 10).
 
     Raises
     ------
