@@ -32,7 +32,22 @@ _ENTERED = threading.local()
 
 
 class UnknownOperationError(RuntimeError):
-    """A torch function on the path from input to logits has no rule."""
+    """A torch function on the path from input to logits has no rule.
+
+    The message names the function, where it is called, and how to register a rule.
+
+    Examples
+    --------
+    >>> import torch, abslrp
+    >>> class Spectrum(torch.nn.Module):
+    ...     def forward(self, x):
+    ...         return torch.linalg.svdvals(x.flatten(2)).flatten(1)
+    >>> try:
+    ...     abslrp.explain(Spectrum().eval(), torch.rand(1, 3, 2, 2), [0])
+    ... except abslrp.UnknownOperationError as error:
+    ...     print(str(error).split()[0])
+    torch.linalg.svdvals
+    """
 
 
 class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as torch.no_grad
@@ -173,10 +188,28 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
     def depends(self, tensor: Tensor) -> bool:
         """Whether relevance flows to a tensor that requires a gradient.
 
+        Parameters
+        ----------
+        tensor
+            A tensor made inside the context, an input or a parameter.
+
+        Returns
+        -------
+        bool
+            False for parameters and for what was made from them alone.
+
         Raises
         ------
         UnknownOperationError
             If it hangs on the inputs by a call that was not seen, unless ``on_unknown="warn"``.
+
+        Examples
+        --------
+        >>> import torch, abslrp
+        >>> x, layer = torch.ones(1, 2, requires_grad=True), torch.nn.Linear(2, 2)
+        >>> with abslrp.propagation(inputs=[x]) as context:
+        ...     context.depends(layer(x)), context.depends(layer.weight)
+        (True, False)
         """
         record: Record | None = getattr(tensor, "_abslrp", None)
         if record is not None and record.options is self.options:

@@ -45,6 +45,11 @@ class Operation:
     fresh
         A rule sets it where every tensor that its backward function returns is newly made or
         the relevance it was given by :meth:`scaled`, so that it may be overwritten.
+
+    Notes
+    -----
+    ``args``, ``kwargs``, ``active`` and ``output`` are dropped once the rule has returned: what
+    its backward function needs of them, that holds itself.
     """
 
     def __init__(
@@ -80,34 +85,129 @@ class Operation:
 
     # -- for rules ---------------------------------------------------------------------------
     def forward(self) -> Tensor:
-        """Run the call as it stands, once, and return its result."""
+        """Run the call as it stands, once, and return its result.
+
+        Returns
+        -------
+        Tensor
+            The call's output, of which later calls of this method give the same tensor.
+
+        Notes
+        -----
+        Cost: the intercepted function once, which is the model's own forward pass. The engine
+        calls it where the rule did not.
+        """
         if self.output is None:
             self.output = self.function(*self.args, **self.kwargs)
         return self.output
 
     def is_active(self, value: Any) -> bool:
-        """Whether relevance flows to this argument."""
+        """Whether relevance flows to this argument.
+
+        Parameters
+        ----------
+        value
+            One of the call's arguments, which need not be a tensor.
+
+        Returns
+        -------
+        bool
+            True for those in :attr:`active`, told by identity; False for constants.
+
+        Examples
+        --------
+        A product in which a constant gets nothing, and two operands half each:
+
+        >>> import torch, abslrp
+        >>> from abslrp.registry import ABSLRP, RuleSet
+        >>> halves = RuleSet("halves", ABSLRP)
+        >>> @halves.rule(torch.mul)
+        ... def mul(operation, input, other):
+        ...     active = sum(operation.is_active(one) for one in (input, other))
+        ...     return lambda relevance: (relevance / active,) * active
+        >>> x = torch.ones(1, 2, requires_grad=True)
+        >>> with abslrp.propagation(halves, None):
+        ...     y = torch.mul(x, torch.tensor([2.0, 3.0]))
+        >>> torch.autograd.grad(y.sum(), x)[0]
+        tensor([[1., 1.]])
+        """
         return any(value is tensor for tensor in self.active)
 
     def is_nonnegative(self, tensor: Tensor) -> bool:
-        """Whether the tensor is known, without looking, to have no negative entry."""
+        """Whether the tensor is known, without looking, to have no negative entry.
+
+        Parameters
+        ----------
+        tensor
+            One of :attr:`active`.
+
+        Returns
+        -------
+        bool
+            True after a ReLU, a softmax and what keeps their sign; False where it is not known.
+
+        Notes
+        -----
+        Cost: none. Eq. 12 needs one transposed product in place of two where this is True.
+        """
         return any(
             tensor is one and record.nonnegative
             for one, record in zip(self.active, self.records, strict=True)
         )
 
     def keeps_sign(self) -> None:
-        """Declare that the output has no negative entry if no active input has one."""
+        """Declare that the output has no negative entry if no active input has one.
+
+        Examples
+        --------
+        >>> import torch, abslrp
+        >>> from abslrp.registry import COMMON
+        >>> @abslrp.rule(torch.frac)
+        ... def frac(operation, input):
+        ...     operation.keeps_sign()
+        ...     return abslrp.passes(operation)
+        >>> COMMON.remove(torch.frac)
+        """
         self.output_nonnegative = all(record.nonnegative for record in self.records)
 
     def scaled(self, relevance: Tensor, gain: Tensor) -> Tensor:
-        """``relevance * gain``, in place where nothing else can see this relevance."""
+        """``relevance * gain``, in place where nothing else can see this relevance.
+
+        Parameters
+        ----------
+        relevance
+            What the backward function was given. It may be overwritten, so this is its last use.
+        gain
+            Of the same shape.
+
+        Returns
+        -------
+        Tensor
+            The product.
+        """
         # A gain may leave float16's range, which the product in float32 does not.
         narrow = relevance.dtype == torch.float16
         return relevance.mul_(gain) if self.owns_relevance and not narrow else relevance * gain
 
     def postpone(self, compute: Callable[[Tensor], Tensor]) -> Postponed:
-        """Compute a factor of the relevance from the output once its consumer is known."""
+        """Compute a factor of the relevance from the output once its consumer is known.
+
+        Parameters
+        ----------
+        compute
+            From the call's output to the factor, such as ``h -> 1 / (|h| + epsilon)``.
+
+        Returns
+        -------
+        Postponed
+            Its ``factor()``, called by the backward function, is the factor, or None where the
+            consumer has taken it over (:meth:`claim`).
+
+        Notes
+        -----
+        Cost: one more run of the call where a second consumer turns up, so that the first gives
+        the factor back.
+        """
         again = None if self.claimed else partial(self.function, *self.args, **self.kwargs)
         return self._waiting(Postponed(self.forward(), compute, again))
 
@@ -116,7 +216,21 @@ class Operation:
     ) -> Postponed:
         """Compute an elementwise gain once it is known whether a product takes it in.
 
-        ``compute(h)`` is the gain, ``join(x)`` for ``x = relu(h)`` is ``x`` times the gain.
+        Parameters
+        ----------
+        compute
+            ``compute(h)`` is the gain, for the call's output ``h``.
+        join
+            ``join(x)`` for ``x = relu(h)`` is ``x`` times the gain.
+
+        Returns
+        -------
+        Postponed
+            As from :meth:`postpone`; the consumer takes the gain in by :meth:`joined`.
+
+        Notes
+        -----
+        Cost: as of :meth:`postpone`.
         """
         again = partial(self.function, *self.args, **self.kwargs)
         return self._waiting(PostponedGain(self.forward(), compute, again, join))
@@ -133,9 +247,19 @@ class Operation:
     def claim(self, tensor: Tensor, undo: Callable[[Tensor], None]) -> Tensor | None:
         """Take over the postponed factor of the operation that made ``tensor``, if there is one.
 
-        Returns that operation's output ``h``, or None if there is no factor to claim. A rule
-        that gets it must include the factor in the relevance it returns for the tensor, and
-        ``undo(h)`` must take it out again.
+        Parameters
+        ----------
+        tensor
+            One of :attr:`active`.
+        undo
+            ``undo(h)`` takes the factor out of this rule again, where another consumer of the
+            tensor turns up.
+
+        Returns
+        -------
+        Tensor or None
+            That operation's output ``h``, or None if there is no factor to claim. A rule that gets
+            it must include the factor in the relevance it returns for the tensor.
         """
         for one, record in zip(self.active, self.records, strict=True):
             maker = record.operation
@@ -148,8 +272,17 @@ class Operation:
     def joined(self, tensor: Tensor) -> Tensor | None:
         """Return ``tensor`` times the gain of the norm before it, if that waits to be taken in.
 
-        A rule that gets it multiplies relevance by it in place of ``tensor``, whose sign it has
-        where it is not 0; what it holds may still change until the forward pass is over.
+        Parameters
+        ----------
+        tensor
+            One of :attr:`active`.
+
+        Returns
+        -------
+        Tensor or None
+            The product, or None if no gain waits. A rule that gets it multiplies relevance by it in
+            place of ``tensor``, whose sign it has where it is not 0; what it holds may still change
+            until the forward pass is over.
         """
         for one, record in zip(self.active, self.records, strict=True):
             maker = record.operation
@@ -168,6 +301,18 @@ class Operation:
 
         It is reused by the next operation: fresh memory for every temporary costs more than the
         arithmetic on it.
+
+        Parameters
+        ----------
+        like
+            Tensor whose shape, type and device the memory has.
+        slot
+            Number of the piece of memory, for rules that need several at once.
+
+        Returns
+        -------
+        Tensor
+            A tensor of any content. The backward function must not keep it.
         """
         return self.options.scratch(like, slot)
 
@@ -279,6 +424,21 @@ def _known(layout: Layout | None, name: str) -> Layout:
 
 def passes(operation: Operation) -> Callable[[Tensor], tuple[Tensor | None, ...]]:
     """Declare that an operation hands its relevance on unchanged; the rule of eq. 2.
+
+    Parameters
+    ----------
+    operation
+        The rule's first argument. Its first active input gets all relevance and must have the
+        output's shape.
+
+    Returns
+    -------
+    callable
+        The backward function that the rule returns.
+
+    Notes
+    -----
+    Cost: none; the engine does not even normalise what passes.
 
     Examples
     --------

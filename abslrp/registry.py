@@ -118,10 +118,32 @@ class RuleSet:
     def rule(self, *functions: Function | Iterable[Function]) -> Callable[[R], R]:
         """Register the decorated rule for one or more torch functions.
 
+        Parameters
+        ----------
+        *functions
+            Torch functions, or lists of them (see :func:`spellings`).
+
+        Returns
+        -------
+        callable
+            The decorator, which returns the rule as it is.
+
         Raises
         ------
         ValueError
-            If this set already has a rule for one of them.
+            If this set already has a rule for one of them, or no function is given. Rules of its
+            base may be given anew.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from abslrp.registry import ABSLRP, RuleSet
+        >>> mine = RuleSet("mine", ABSLRP)
+        >>> @mine.rule(torch.relu, torch.nn.functional.relu)
+        ... def relu(operation, input):
+        ...     return lambda relevance: (relevance * (input > 0),)
+        >>> mine.find(torch.relu) is relu, ABSLRP.find(torch.relu) is relu
+        (True, False)
         """
         flat = [one for item in functions for one in ([item] if callable(item) else list(item))]
         if not flat:
@@ -142,11 +164,53 @@ class RuleSet:
         return register
 
     def remove(self, function: Function) -> None:
-        """Forget this set's own rule for ``function``; KeyError if it has none."""
+        """Forget this set's own rule for a function; that of its base counts again.
+
+        Parameters
+        ----------
+        function
+            The torch function.
+
+        Raises
+        ------
+        KeyError
+            If this set has no rule of its own for it.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from abslrp.registry import RuleSet
+        >>> mine = RuleSet("mine")
+        >>> _ = mine.rule(torch.sin)(lambda operation, input: None)
+        >>> mine.remove(torch.sin)
+        >>> torch.sin in mine
+        False
+        """
         del self._rules[function]
 
     def find(self, function: Function) -> Rule | None:
-        """Return the rule for ``function``, from this set or its bases; None if there is none."""
+        """Return the rule for a function, from this set or its bases.
+
+        Parameters
+        ----------
+        function
+            The torch function.
+
+        Returns
+        -------
+        callable, marker or None
+            The rule, or the marker that stands for one (:mod:`abslrp.markers`); None if there is
+            none.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from abslrp.registry import ABSLRP
+        >>> ABSLRP.find(torch.matmul).__name__
+        'matmul'
+        >>> ABSLRP.find(torch.linalg.svd) is None
+        True
+        """
         table: RuleSet | None = self
         while table is not None:
             rule: Rule | None = table._rules.get(function)
@@ -230,7 +294,30 @@ def rule(*functions: Function | Iterable[Function], rules: str | None = None) ->
 
 
 def rule_set(name: str) -> RuleSet:
-    """Return the rule set of that name; ValueError naming the known ones if there is none."""
+    """Return the rule set of a name.
+
+    Parameters
+    ----------
+    name
+        One of :data:`RULE_SETS`, such as ``"absLRP"`` or ``"epsilon"``.
+
+    Returns
+    -------
+    RuleSet
+        The rule set itself: what is registered in it counts for all that use it.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message names those there are.
+
+    Examples
+    --------
+    >>> import abslrp
+    >>> from abslrp.registry import rule_set
+    >>> rule_set("absLRP").name
+    'absLRP'
+    """
     if name not in RULE_SETS:
         raise ValueError(f"rules: expected one of {', '.join(RULE_SETS)}, got {name!r}")
     return RULE_SETS[name]

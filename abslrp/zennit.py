@@ -7,15 +7,14 @@ canonizer. Importing this module registers the composite ``"abslrp"`` with Zenni
 What is equal to what, up to rounding, on networks whose activations, poolings, norms and sums
 are modules (VGG and torchvision's ResNets are such):
 
-===================================================== =============================================
-here                                                  :func:`abslrp.explain`
-===================================================== =============================================
-``Gradient(model, AbsLRP())`` from one-hot            ``contrast=None``
-``Gradient(model, AbsLRP(conserve=None))``            ``conserve=None, contrast=None``
-``Contrastive(model, AbsLRP())`` from one-hot         the default, ``contrast="streams"``
-``AbsLRP(canonizers=[SequentialMergeBatchNorm()])``   the same on the model with its batch norms
-                                                      merged (eq. 12 tells the two apart)
-===================================================== =============================================
+| here | :func:`abslrp.explain` |
+| --- | --- |
+| `Gradient(model, AbsLRP())` from one-hot | `contrast=None` |
+| `Gradient(model, AbsLRP(conserve=None))` | `conserve=None, contrast=None` |
+| `Contrastive(model, AbsLRP())` from one-hot | the default, `contrast="streams"` |
+| `AbsLRP(canonizers=[SequentialMergeBatchNorm()])` | the same, batch norms merged before |
+
+Eq. 12 tells a network with merged batch norms from one with its own.
 
 Examples
 --------

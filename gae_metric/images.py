@@ -72,6 +72,15 @@ def list_images(folder: str | Path, recursive: bool = False, argument: str = "im
     ------
     InputError
         If there is no such folder, or no image in it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.png", "a.JPG", ".c.png", "labels.csv"):
+    ...         Path(folder, name).touch()
+    ...     list_images(folder)
+    ['a.JPG', 'b.png']
     """
     root = Path(folder)
     if not root.is_dir():
@@ -282,6 +291,18 @@ def load_images(
     ------
     InputError
         If ``samples`` is not positive, or no image could be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from gae_metric.preprocessing import Preprocessing, square_crop
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("L", (60, 48), 255).save(f"{folder}/white.png")
+    ...     Path(folder, "broken.png").write_bytes(b"")
+    ...     images = load_images(folder, Preprocessing(square_crop, 32))
+    0
+    >>> images.files, images.x.shape, dict(images.skipped)
+    (('white.png',), (1, 3, 32, 32), {'broken.png': 'not an image'})
     """
     if samples is not None and samples < 1:
         raise InputError(f"samples: expected a positive number, got {samples}")

@@ -79,6 +79,16 @@ def load_model(
     InputError
         If there is no such model (the message gives the nearest name), the weights cannot be
         fetched, or the file does not fit (see :func:`gae_metric.weights.load_weights`).
+
+    Notes
+    -----
+    Cost: no model evaluation.
+
+    Examples
+    --------
+    >>> loaded = load_model("digits:resnet")
+    >>> loaded.model.training, loaded.preprocessing.size
+    (False, 48)
     """
     given = dict(model_args or {})
     if refused := sorted(map(str, _FETCHES & given.keys())):

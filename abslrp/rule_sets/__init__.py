@@ -3,16 +3,14 @@
 A module that defines a rule set and publishes it (:func:`abslrp.rule_sets.starts.publish`) is all
 that a new one takes: every module of this package is imported.
 
-=============== =================================================== ====================
-``rules``       rule                                                start by default
-=============== =================================================== ====================
-``epsilon``     LRP-epsilon, :mod:`abslrp.rule_sets.epsilon`        target
-``alpha1beta0`` LRP-alpha-beta, :mod:`abslrp.rule_sets.alpha_beta`  target
-``alpha2beta1`` LRP-alpha-beta                                      target
-``cLRP``        that of ``alpha1beta0``                             target less others
-``RAP``         RAP, :mod:`abslrp.rule_sets.rap`                    target
-``cRAP``        that of ``RAP``                                     target less others
-=============== =================================================== ====================
+| `rules` | rule | start by default |
+| --- | --- | --- |
+| `epsilon` | LRP-epsilon, :mod:`abslrp.rule_sets.epsilon` | target |
+| `alpha1beta0` | LRP-alpha-beta, :mod:`abslrp.rule_sets.alpha_beta` | target |
+| `alpha2beta1` | LRP-alpha-beta | target |
+| `cLRP` | that of `alpha1beta0` | target less others |
+| `RAP` | RAP, :mod:`abslrp.rule_sets.rap` | target |
+| `cRAP` | that of `RAP` | target less others |
 
 Their relevance has both signs and is not renormalised: ``conserve`` has no effect on them. The
 start is 1 at the target; times the logit, it is the start that much of the literature uses.

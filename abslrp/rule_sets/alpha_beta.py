@@ -70,7 +70,8 @@ def build(
 
     Returns
     -------
-    A rule set to be passed as ``rules``.
+    RuleSet
+        A rule set to be passed as ``rules``.
 
     Raises
     ------

@@ -44,7 +44,8 @@ def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:
 
     Returns
     -------
-    A rule set to be passed as ``rules``.
+    RuleSet
+        A rule set to be passed as ``rules``.
 
     Raises
     ------

@@ -126,7 +126,15 @@ def load(name: str) -> nn.Module:
 
     Returns
     -------
-    Model from canvases (B, 3, 48, 48) of :func:`gae_metric.demo.digits.load` to logits (B, 10).
+    torch.nn.Module
+        Model from canvases (B, 3, 48, 48) of :func:`gae_metric.demo.digits.load` to logits (B, 10).
+
+    Raises
+    ------
+    ValueError
+        If there is no such network.
+    RuntimeError
+        If the packaged weights do not fit it, because files of the package are missing or changed.
 
     Examples
     --------
@@ -147,6 +155,21 @@ def load(name: str) -> nn.Module:
 
 def info(name: str) -> NetworkInfo:
     """Return what is known of a trained network.
+
+    Parameters
+    ----------
+    name
+        One of :data:`NAMES`.
+
+    Returns
+    -------
+    NetworkInfo
+        As measured when the weights were made; no model is evaluated.
+
+    Raises
+    ------
+    ValueError
+        If there is no such network.
 
     Examples
     --------

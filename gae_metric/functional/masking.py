@@ -54,6 +54,19 @@ class Trajectory:
     impacts
         (2, B, ...): sum of the impact maps over all states, scaled to sum 1 (figure 3); their
         difference is I_c. None unless asked for.
+
+    Notes
+    -----
+    It takes one byte per feature and order, and one more for the sign; the masked inputs are made
+    from it when they are needed.
+
+    Examples
+    --------
+    >>> model = torch.nn.Linear(4, 1, bias=False)
+    >>> _ = model.weight.data.copy_(torch.tensor([4.0, 3.0, 2.0, 1.0]))
+    >>> trajectory = masking_trajectory(model, torch.ones(1, 4), torch.tensor([0]), steps=4)
+    >>> trajectory.masked_from[LERF, 0] <= 2  # what LeRF has masked at state 2
+    tensor([False, False,  True,  True])
     """
 
     masked_from: Tensor

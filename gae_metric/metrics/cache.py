@@ -174,6 +174,12 @@ def clear_cache() -> None:
 def cache_info() -> CacheInfo:
     """Return what the cache of masking trajectories holds.
 
+    Returns
+    -------
+    CacheInfo
+        Its ``hits``, ``misses``, ``entries``, ``nbytes`` and ``limit``, since the last
+        :func:`clear_cache`.
+
     Examples
     --------
     >>> import gae_metric

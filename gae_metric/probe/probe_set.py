@@ -185,6 +185,13 @@ class ProbeSet:
         -----
         Cost per sample: at most 2T-1 input gradients of the model (T = 10: 19), and 3 bytes of
         memory per feature beside ``x_batch``.
+
+        Examples
+        --------
+        >>> from gae_metric.demo import digits, networks
+        >>> x, y = digits.load("test", n=4)
+        >>> ProbeSet.build(networks.load("vgg"), x, y, metric="Contrastiveness")
+        <ProbeSet: Contrastiveness, 4 samples of shape (3, 48, 48), 4 items>
         """
         name, kind = lookup("metric", metric, METRICS)
         options: dict[str, Any] = {"targets": targets, "output": output}
@@ -231,6 +238,19 @@ class ProbeSet:
         tuple
             Names of the items; inputs, float32 (n, C, ...), as the model takes them; classes, int64
             (n,). Inputs are float32 whatever the model computes in, as they are in files.
+
+        Notes
+        -----
+        Cost: no model evaluation here; the explainer's own for each of the items, which are
+        2T - 1 + K a sample (20 with the defaults of GAE).
+
+        Examples
+        --------
+        >>> from gae_metric.demo import digits, networks
+        >>> x, y = digits.load("test", n=4)
+        >>> probe = ProbeSet.build(networks.load("vgg"), x, y, metric="Contrastiveness")
+        >>> [(ids[0], inputs.shape) for ids, inputs, targets in probe.explain_items(3)]
+        [('0-mosaic-0', (3, 3, 48, 48)), ('3-mosaic-0', (1, 3, 48, 48))]
         """
         _check_size("batch_size", batch_size)
         for start in range(0, len(self), batch_size):
@@ -275,6 +295,19 @@ class ProbeSet:
         RuntimeWarning
             If maps are not finite, by item, and as the metric does: samples whose score is NaN,
             maps without a positive value, outputs that are not positive.
+
+        Notes
+        -----
+        Cost: no model evaluation; each map is read once.
+
+        Examples
+        --------
+        >>> from gae_metric.demo import digits, networks
+        >>> x, y = digits.load("test", n=4)
+        >>> probe = ProbeSet.build(networks.load("vgg"), x, y, metric="Contrastiveness")
+        >>> maps = [abs(inputs) for _, inputs, _ in probe.explain_items()]
+        >>> probe.score(maps[0]).columns.tolist()
+        ['contrastiveness']
         """
         _check_size("batch_size", batch_size)
         chunks = read_maps(maps, self._expected(), batch_size)
@@ -309,6 +342,21 @@ class ProbeSet:
         ------
         ProbeError
             If ``path`` is another file or a folder with files in it.
+
+        Notes
+        -----
+        Cost: no model evaluation. An item takes 4 bytes per feature on disk.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from gae_metric.demo import digits, networks
+        >>> x, y = digits.load("test", n=4)
+        >>> probe = ProbeSet.build(networks.load("vgg"), x, y, metric="Contrastiveness")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     probe.save(f"{folder}/probe.npz")
+        ...     len(ProbeSet.load(f"{folder}/probe.npz"))
+        4
         """
         _check_size("shard_bytes", shard_bytes)
         written = write(self._source, self._manifest, Path(path), shard_bytes)
@@ -327,11 +375,20 @@ class ProbeSet:
         path
             The ``.npz`` file or the folder.
 
+        Returns
+        -------
+        ProbeSet
+            It needs neither the model nor the samples. The files must stay where they are.
+
         Raises
         ------
         ProbeError
             If it is not a whole probe set of version 1; the message names the field, what was
             expected and what came.
+
+        Notes
+        -----
+        Cost: no model evaluation; see :meth:`save` for an example.
         """
         container = open_container(path, "probe")
         source = f"{path}, manifest.json"

@@ -49,7 +49,7 @@ def test_relevance_is_that_of_the_published_code(
     start = one_hot(golden) if name == "onehot" else golden["start_signed"]
     got = abslrp.relevance(model.double(), golden["x"].astype(np.float64), start)
     assert np.abs(golden[f"relevance_{name}"]).max() > 1e-4
-    np.testing.assert_allclose(got, golden[f"relevance_{name}"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(got, golden[f"relevance_{name}"], rtol=0, atol=1e-8)
 
 
 def test_explain_starts_at_the_target(golden: dict[str, Any], model: torch.nn.Module) -> None:
