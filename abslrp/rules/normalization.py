@@ -185,7 +185,7 @@ def _share(
     share = torch.empty_like(x, dtype=dtype)
     single = x.dtype == output.dtype == dtype == torch.float32 and norm.weight is not None
     # A GPU that has no kernels for this would be waited for.
-    upward = single and not x.is_cuda and not _has_negative(norm.weight)
+    upward = single and x.device.type == "cpu" and not _has_negative(norm.weight)
     for rows in blocks(x):
         one = share[rows]
         cut, memory = _cut(norm, rows), operation.scratch(one)
