@@ -14,6 +14,7 @@ from abslrp.blocks import blocks
 from abslrp.kernels import elementwise
 from abslrp.operation import Operation
 from abslrp.precision import working
+from abslrp.record import Options
 from abslrp.registry import ABSLRP, Backward, RuleSet
 from abslrp.rules.absolute import EPSILON
 
@@ -152,9 +153,10 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
             share.mul_(value.abs().add_(EPSILON))
 
     before = [h for h in [operation.claim(x, undo)] if h is not None]
+    options = operation.options  # not the operation, which keeps this function: that is a cycle
 
     def share_of(output: Tensor, rectified: Tensor | None = None) -> Tensor:
-        made[:] = [_share(operation, norm, output, before[0] if before else None, rectified)]
+        made[:] = [_share(options, norm, output, before[0] if before else None, rectified)]
         if rectified is None:  # for good
             before.clear()
         return made[-1]
@@ -170,7 +172,7 @@ def absolute(operation: Operation, norm: Norm) -> Backward:
 
 
 def _share(
-    operation: Operation,
+    options: Options,
     norm: Norm,
     output: Tensor,
     before: Tensor | None,
@@ -188,7 +190,7 @@ def _share(
     upward = single and x.device.type == "cpu" and not _has_negative(norm.weight)
     for rows in blocks(x):
         one = share[rows]
-        cut, memory = _cut(norm, rows), operation.scratch(one)
+        cut, memory = _cut(norm, rows), options.scratch(one, 0)
         h = None if before is None else before[rows]
         if single:
             joins = rectified is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 import abslrp
-from abslrp.operation import MAX_CLAIMED
+from abslrp.operation import MAX_CLAIMED, Operation
 from abslrp.postponed_gain import PostponedGain
 from tests.abslrp.single import draw
 from tests.naive.network import Graph, forward, relevance, to_torch
@@ -190,3 +192,29 @@ def test_bfloat16() -> None:
     wanted = torch.from_numpy(relevance(graph, values, R, "operation")[0])
     cosine = torch.nn.functional.cosine_similarity(got.flatten(1), wanted.flatten(1))
     assert cosine.min() > 0.95
+
+
+@pytest.mark.parametrize("build", GRAPHS)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_memory_is_given_back_at_once(
+    build: Callable[[Graph], int], inplace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No cycle keeps an operation, and with it its tensors, until Python looks for cycles."""
+    graph, x, values = case(build)
+    alive: list[weakref.ref[Operation]] = []
+    make = Operation.__init__
+
+    def noted(self: Operation, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        alive.append(weakref.ref(self))
+
+    monkeypatch.setattr(Operation, "__init__", noted)
+    model = to_torch(graph, inplace_relu=inplace, inplace_add=inplace)
+    gc.collect()
+    gc.disable()
+    try:
+        abslrp.relevance(model, x, np.ones_like(values[-1]))
+        assert len(alive) > 3
+        assert [one for one in alive if one() is not None] == []
+    finally:
+        gc.enable()
