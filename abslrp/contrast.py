@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from abslrp.operation import ratio
+from abslrp.conservation import ratio
 
 Contrast: TypeAlias = 'Literal["streams", "signed"] | None'
 

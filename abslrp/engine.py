@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from abslrp.calls import call_site, opened, writes
+from abslrp.calls import opened, writes
 from abslrp.function import Propagate, consume, hand_on
 from abslrp.layout import Layout, LayoutError, follow
 from abslrp.markers import Decomposed, Held, Structural
 from abslrp.nested import detached, replaced, tensors_in
 from abslrp.operation import Operation, UncoveredError
 from abslrp.record import Conserve, Options, Record
-from abslrp.registry import RuleSet, name_of, rule_set
-from abslrp.unseen import explanation, hangs_on
+from abslrp.registry import RuleSet, rule_set
+from abslrp.unseen import explanation, hangs_on, not_covered, without_rule
 
 _ENTERED = threading.local()
 
@@ -150,13 +150,18 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         rule = self.rules.find(func)
         if rule is None:
             return self._without_rule(func, args, kwargs, active)
+        try:
+            return self._by_rule(func, rule, args, kwargs, active)
+        except UncoveredError as error:
+            message = not_covered(error, func, self.rules)
+        return self._by_gradient(func, args, kwargs, active, message)
+
+    def _by_rule(
+        self, func: Callable[..., Any], rule: Any, args: Any, kwargs: Any, active: list[Tensor]
+    ) -> Any:
         if isinstance(rule, Decomposed):
-            try:
-                with self:
-                    return rule.function(*args, **kwargs)
-            except UncoveredError as error:
-                message = _uncovered(error, func, self.rules)
-            return self._by_gradient(func, args, kwargs, active, message)
+            with self:
+                return rule.function(*args, **kwargs)
         if isinstance(rule, Held):
             return detached(func(*args, **kwargs))
         if _returns_input(rule, args, kwargs):
@@ -165,11 +170,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
                 return output
         if isinstance(rule, Structural):
             return self._structural(func, rule, args, kwargs, active)
-        try:
-            return self._intercept(func, rule, args, kwargs, active)
-        except UncoveredError as error:
-            message = _uncovered(error, func, self.rules)
-        return self._by_gradient(func, args, kwargs, active, message)
+        return self._intercept(func, rule, args, kwargs, active)
 
     def _detach_constants(self, value: Any, active: list[Tensor]) -> Any:
         """Replace what does not depend on the input by constants, and collect what does."""
@@ -253,6 +254,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
             self.options,
             inplace=inplace,
         )
+        operation.rectifies = rectifies
         target = [args[0]] if inplace and id(args[0]) not in values else []
         output = Propagate.apply(operation, rule, len(target), *target, *active)
         record = Record(self.options, None, operation.output_nonnegative, operation)
@@ -324,7 +326,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         if body is not None:
             with self:
                 return body(*args, **kwargs)
-        return self._by_gradient(func, args, kwargs, active, _explanation(func, self.rules))
+        return self._by_gradient(func, args, kwargs, active, without_rule(func, self.rules))
 
     def _by_gradient(
         self, func: Callable[..., Any], args: Any, kwargs: Any, active: list[Tensor], message: str
@@ -356,24 +358,6 @@ def _returns_input(rule: Any, args: Any, kwargs: Any) -> bool:
     """Whether a rule declares that this call does nothing, so that its result is its input."""
     declared = getattr(rule, "returns_input", None)
     return declared is not None and bool(declared(args, kwargs))
-
-
-def _explanation(func: Callable[..., Any], rules: RuleSet) -> str:
-    name = name_of(func)
-    return (
-        f"{name} (called at {call_site()}) is on the path from input to logits, but the rule set "
-        f"{rules.name!r} has no rule for it. Register one with @abslrp.rule({name}), "
-        "or use on_unknown='warn' to go on with its gradient."
-    )
-
-
-def _uncovered(error: UncoveredError, func: Callable[..., Any], rules: RuleSet) -> str:
-    name = name_of(func)
-    return (
-        f"{error} (called at {call_site()}). The rule set {rules.name!r} does not cover this call "
-        f"of {name}. Register a rule with @abslrp.rule({name}, rules=...) in place of the one "
-        "there is (`remove` it first), or use on_unknown='warn' to go on with its gradient."
-    )
 
 
 __all__ = ["LayoutError", "UnknownOperationError", "propagation"]

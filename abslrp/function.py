@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from abslrp.conservation import propagate
 from abslrp.operation import Operation
 from abslrp.record import Record
 
@@ -44,9 +45,9 @@ class Propagate(torch.autograd.Function):
         if torch.is_autocast_enabled(device):
             # Rules choose their types; autocast would choose others in a backward pass.
             with torch.autocast(device, enabled=False):
-                sent = ctx.operation.propagate(ctx.rule, relevance[0])
+                sent = propagate(ctx.operation, ctx.rule, relevance[0])
         else:
-            sent = ctx.operation.propagate(ctx.rule, relevance[0])
+            sent = propagate(ctx.operation, ctx.rule, relevance[0])
         return (None, None, None, *constants, *sent)
 
 

@@ -1,8 +1,7 @@
-"""One intercepted call: what a rule sees of it, and how its relevance is conserved."""
+"""One intercepted call, as a rule sees it."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -10,19 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from abslrp.layout import Layout, LayoutError
 from abslrp.postponed_gain import PostponedGain
-from abslrp.record import Deferred, Options, Postponed, Record
-from abslrp.registry import Backward, Function, name_of
-
-MAX_DEFERRED = 6
-"""Operations in a row that may leave normalisation to the one before them (float range)."""
+from abslrp.record import Options, Postponed, Record
+from abslrp.registry import Function, name_of
 
 MAX_CLAIMED = 5
 """Operations in a row that may take over the factor of the one before them (float range)."""
 
 
-class UncoveredError(NotImplementedError):
+class UncoveredError(Exception):
     """Raised by a rule for a call that it does not cover; the engine tells what to do about it."""
 
 
@@ -80,7 +75,6 @@ class Operation:
         self.fresh = False
         self.owns_relevance = False
         self.postponed: Postponed | None = None
-        self.claimed = False
         self.run = 0
 
     # -- for rules ---------------------------------------------------------------------------
@@ -261,13 +255,8 @@ class Operation:
             That operation's output ``h``, or None if there is no factor to claim. A rule that gets
             it must include the factor in the relevance it returns for the tensor.
         """
-        for one, record in zip(self.active, self.records, strict=True):
-            maker = record.operation
-            if one is tensor and record.consumers == 0 and maker and maker.postponed:
-                output = maker.postponed.claim(undo)
-                self._note_claim(maker.postponed, output)
-                return output
-        return None
+        postponed = self._before(tensor)
+        return None if postponed is None else self._taken(postponed, postponed.claim(undo))
 
     def joined(self, tensor: Tensor) -> Tensor | None:
         """Return ``tensor`` times the gain of the norm before it, if that waits to be taken in.
@@ -284,17 +273,26 @@ class Operation:
             place of ``tensor``, whose sign it has where it is not 0; what it holds may still change
             until the forward pass is over.
         """
+        postponed = self._before(tensor)
+        return None if postponed is None else self._taken(postponed, postponed.joined(tensor))
+
+    def _before(self, tensor: Tensor) -> Postponed | None:
+        """Return the factor that an active tensor's maker left to its first consumer, this one."""
         for one, record in zip(self.active, self.records, strict=True):
             maker = record.operation
-            if one is tensor and record.consumers == 0 and maker and maker.postponed:
-                whole = maker.postponed.joined(tensor)
-                self._note_claim(maker.postponed, whole)
-                return whole
+            if one is tensor and record.consumers == 0 and maker is not None:
+                return maker.postponed
         return None
 
-    def _note_claim(self, postponed: Postponed, taken: Tensor | None) -> None:
+    def _taken(self, postponed: Postponed, taken: Tensor | None) -> Tensor | None:
         if taken is not None:
-            self.claimed, self.run = True, postponed.run + 1
+            self.run = postponed.run + 1
+        return taken
+
+    @property
+    def claimed(self) -> bool:
+        """Whether this operation has taken over the factor of the one before it."""
+        return self.run > 0
 
     def scratch(self, like: Tensor, slot: int = 0) -> Tensor:
         """Return uninitialised memory shaped like a tensor, for use within the rule's forward.
@@ -317,109 +315,12 @@ class Operation:
         return self.options.scratch(like, slot)
 
     # -- for the engine ----------------------------------------------------------------------
-    def propagate(self, backward: Backward, relevance: Tensor) -> tuple[Tensor | None, ...]:
-        """Relevance of each active input from that of the output, conserved as asked."""
-        if self.passes:
-            return self._pass_on(relevance)
-        if self.options.conserve is None:
-            return backward(relevance)
-        if self.options.conserve == "argument":
-            return tuple(
-                None if raw is None else self._scaled_to_one(raw, record)
-                for raw, record in zip(backward(relevance), self.records, strict=True)
-            )
-        if self.options.signed:
-            positive = self._conserved(backward, relevance.clamp(min=0))
-            negative = self._conserved(backward, relevance.clamp(max=0).neg())
-            return tuple(
-                None if plus is None or minus is None else plus - minus
-                for plus, minus in zip(positive, negative, strict=True)
-            )
-        return self._conserved(backward, relevance)
-
     def release(self) -> None:
         """Drop the call's tensors; what the rule needs, its backward function holds."""
         self.args = ()
         self.kwargs = {}
         self.active = []
         self.output = None
-
-    def _pass_on(self, relevance: Tensor) -> tuple[Tensor | None, ...]:
-        received, source = self.record, self.records[0]
-        if received is not None:
-            owned = received.collect()
-            if received.total is not None and source.can_defer():
-                source.total, received.total = received.total, None
-            elif received.total is not None:
-                relevance, owned = self._settle(relevance), True
-            source.delivered += owned
-        return (relevance, *(None for _ in self.records[1:]))
-
-    def _settle(self, relevance: Tensor) -> Tensor:
-        """Normalise relevance whose consumer deferred that."""
-        assert self.record is not None
-        assert self.record.total is not None
-        total, self.record.total = self.record.total.total, None
-        layout = _known(self.record.layout, self.name)
-        factor = ratio(total, layout.totals(relevance))
-        return relevance * layout.spread(factor, relevance)
-
-    def _conserved(self, backward: Backward, relevance: Tensor) -> tuple[Tensor | None, ...]:
-        assert self.record is not None
-        received, self.record.total = self.record.total, None
-        owned = self.record.collect() and not self.options.signed
-        if received is None:
-            total = _known(self.record.layout, self.name).totals(relevance)
-            received = Deferred(total, 0, owned=owned)
-        total, depth, self.owns_relevance = received
-        raw = backward(relevance)
-        self.owns_relevance = False
-        pairs = [
-            (one, record) for one, record in zip(raw, self.records, strict=True) if one is not None
-        ]
-        if len(pairs) == 1 and pairs[0][1].can_defer() and (depth < MAX_DEFERRED or self.claimed):
-            pairs[0][1].total = Deferred(total, depth + 1, self.fresh)
-            return raw
-        sums = [_known(record.layout, self.name).totals(one) for one, record in pairs]
-        whole = functools.reduce(torch.add, sums)
-        factor = ratio(total, whole)
-        shares = iter(sums)
-        return tuple(
-            None if one is None else self._shared(one, record, factor, next(shares), depth)
-            for one, record in zip(raw, self.records, strict=True)
-        )
-
-    def _shared(
-        self, raw: Tensor, record: Record, factor: Tensor, share: Tensor, depth: int
-    ) -> Tensor:
-        if record.can_defer():
-            deep = depth >= MAX_DEFERRED
-            record.total = Deferred(factor * share, 0 if deep else depth + 1, self.fresh or deep)
-            if not deep:
-                return raw
-        record.delivered += 1
-        spread = _known(record.layout, self.name).spread(factor, raw)
-        return raw.mul_(spread) if self.fresh else raw * spread
-
-    def _scaled_to_one(self, raw: Tensor, record: Record) -> Tensor:
-        layout = _known(record.layout, self.name)
-        sums = layout.totals(raw.abs())
-        return raw * layout.spread(ratio(torch.ones_like(sums), sums), raw)
-
-
-def ratio(numerator: Tensor | float, denominator: Tensor) -> Tensor:
-    """``numerator / denominator``, and 0 where the denominator is 0."""
-    # No torch.where: it copies a number to a GPU, and waits for that.
-    return (numerator / denominator).masked_fill_(denominator == 0, 0)
-
-
-def _known(layout: Layout | None, name: str) -> Layout:
-    if layout is None:
-        raise LayoutError(
-            f"conserve: the axis that holds the samples could not be followed into {name}; "
-            "explain one sample at a time (batch_size=1) or use conserve=None"
-        )
-    return layout
 
 
 def passes(operation: Operation) -> Callable[[Tensor], tuple[Tensor | None, ...]]:

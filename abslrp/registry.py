@@ -145,7 +145,7 @@ class RuleSet:
         >>> mine.find(torch.relu) is relu, ABSLRP.find(torch.relu) is relu
         (True, False)
         """
-        flat = [one for item in functions for one in ([item] if callable(item) else list(item))]
+        flat = _flat(functions)
         if not flat:
             raise ValueError("functions: expected at least one torch function, got none")
 
@@ -281,7 +281,7 @@ def rule(*functions: Function | Iterable[Function], rules: str | None = None) ->
     """
     if rules is not None:
         return rule_set(rules).rule(*functions)
-    given = [one for item in functions for one in ([item] if callable(item) else list(item))]
+    given = _flat(functions)
     for table in RULE_SETS.values():
         for function in given:
             if function in table:
@@ -291,6 +291,10 @@ def rule(*functions: Function | Iterable[Function], rules: str | None = None) ->
                     f"one; name a set with rules=, and remove its rule first with `remove`"
                 )
     return COMMON.rule(*given)
+
+
+def _flat(functions: Iterable[Function | Iterable[Function]]) -> list[Function]:
+    return [one for item in functions for one in ([item] if callable(item) else list(item))]
 
 
 def rule_set(name: str) -> RuleSet:

@@ -1,4 +1,4 @@
-"""Tensors on the path from input to logits that no intercepted call has made.
+"""What cannot be intercepted or has no rule, and what users are told of it.
 
 Custom autograd functions, TorchScript functions, ``vmap`` and full backward hooks run where a
 torch function mode sees nothing. What they return hangs on the input all the same, so that its
@@ -7,14 +7,15 @@ gradient would silently take the place of relevance; it is found by its history.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from abslrp.calls import call_site
-from abslrp.operation import Operation
+from abslrp.operation import Operation, UncoveredError
 from abslrp.record import Options
+from abslrp.registry import RuleSet, name_of
 
 
 def hangs_on(tensor: Tensor, inputs: Sequence[Tensor] | None, options: Options) -> bool:
@@ -56,4 +57,24 @@ def explanation(tensor: Tensor) -> str:
     return (
         f"{what} is on the path from input to logits (its result is used at {call_site()}), and "
         f"cannot be intercepted. {remedy}, or use on_unknown='warn' to go on with its gradient."
+    )
+
+
+def without_rule(func: Callable[..., Any], rules: RuleSet) -> str:
+    """Say that a function has no rule, and what a user can do about it."""
+    name = name_of(func)
+    return (
+        f"{name} (called at {call_site()}) is on the path from input to logits, but the rule set "
+        f"{rules.name!r} has no rule for it. Register one with @abslrp.rule({name}), "
+        "or use on_unknown='warn' to go on with its gradient."
+    )
+
+
+def not_covered(error: UncoveredError, func: Callable[..., Any], rules: RuleSet) -> str:
+    """Say which call a rule refused, and what a user can do about it."""
+    name = name_of(func)
+    return (
+        f"{error} (called at {call_site()}). The rule set {rules.name!r} does not cover this call "
+        f"of {name}. Register a rule with @abslrp.rule({name}, rules=...) in place of the one "
+        "there is (`remove` it first), or use on_unknown='warn' to go on with its gradient."
     )

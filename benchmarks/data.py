@@ -29,7 +29,8 @@ from benchmarks.dataset import Data, MaskedImages
 from benchmarks.labels import imagenet_labels, voc_areas
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
-from gae_metric.images import list_images, read_labels
+from gae_metric.images import list_images
+from gae_metric.labels import read_labels
 
 __all__ = ["Data", "MaskedImages", "check_data", "open_data"]
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gae_metric.errors import InputError
-from gae_metric.images import class_index, read_labels, read_table
+from gae_metric.labels import class_index, read_labels, read_table
 
 __all__ = ["LABEL_FILES", "VOC_CLASSES", "imagenet_labels", "voc_areas"]
 

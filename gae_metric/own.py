@@ -17,7 +17,8 @@ from gae_metric.errors import InputError
 from gae_metric.evaluation import METRICS, Settings, evaluate, predictions
 from gae_metric.explainers import EXPLAINERS, explainer
 from gae_metric.figures import write_figures
-from gae_metric.images import ImageSet, list_images, load_images, read_labels
+from gae_metric.images import ImageSet, list_images, load_images
+from gae_metric.labels import read_labels
 from gae_metric.models import load_model
 from gae_metric.report import Study, new_folder, write_tables
 

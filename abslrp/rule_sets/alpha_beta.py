@@ -22,8 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from abslrp.conservation import ratio
 from abslrp.linear_maps import LinearMap
-from abslrp.operation import Operation, ratio
+from abslrp.operation import Operation
 from abslrp.record import Postponed
 from abslrp.registry import Backward, RuleSet
 from abslrp.rule_sets import proportional, signs

@@ -27,8 +27,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from abslrp.conservation import ratio
 from abslrp.linear_maps import LinearMap
-from abslrp.operation import Operation, ratio
+from abslrp.operation import Operation
 from abslrp.registry import Backward, RuleSet
 from abslrp.rule_sets import proportional, signs
 from abslrp.rule_sets.starts import publish

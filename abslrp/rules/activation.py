@@ -59,7 +59,7 @@ def nonnegative_activation(operation: Operation, *args: Any, **kwargs: Any) -> B
 @COMMON.rule(spellings("relu"))
 def relu(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
     """Unchanged; the output is the input where that is positive, and 0 elsewhere."""
-    operation.output_nonnegative = operation.rectifies = True
+    operation.output_nonnegative = True
     return passes(operation)
 
 

@@ -187,7 +187,8 @@ def _share(
     share = torch.empty_like(x, dtype=dtype)
     single = x.dtype == output.dtype == dtype == torch.float32 and norm.weight is not None
     # A GPU that has no kernels for this would be waited for.
-    upward = single and x.device.type == "cpu" and not _has_negative(norm.weight)
+    positive = norm.weight is not None and x.device.type == "cpu" and not (norm.weight < 0).any()
+    upward = single and bool(positive)
     for rows in blocks(x):
         one = share[rows]
         cut, memory = _cut(norm, rows), options.scratch(one, 0)
@@ -266,10 +267,6 @@ def _single_gain(
             share.div_(torch.abs(before, out=memory).add_(EPSILON))
     if not upward:
         _keep_positive(share, x)
-
-
-def _has_negative(weight: Tensor | None) -> bool:
-    return weight is not None and bool((weight < 0).any())
 
 
 def _keep_positive(share: Tensor, of: Tensor, out: Tensor | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -90,7 +89,7 @@ class Scorer:
         self._empty_original = np.zeros(rows, dtype=bool)
         self._empty_mosaic = np.zeros((rows, study.mosaics), dtype=bool)
         self._bad_map = np.zeros(rows, dtype=bool)
-        self._coming: list[tuple[Tensor, Callable[[NDArray[Any]], None]]] = []
+        self._coming: list[tuple[NDArray[Any], Any, Tensor]] = []
 
     @property
     def bad_map(self) -> NDArray[np.bool_]:
@@ -117,7 +116,7 @@ class Scorer:
         maps = positive_map(maps)
         ends = maps.flatten(1)
         # Maps that are not finite are NaN throughout.
-        self._later(ends[:, 0].isnan(), lambda odd: _put(self._bad_map, items.row[odd], True))
+        self._later(self._bad_map, items.row, ends[:, 0].isnan())
         for part, where in (
             (self._add_originals, items.state == 0),
             (self._add_states, items.state > 0),
@@ -127,25 +126,23 @@ class Scorer:
                 chosen = sent(np.flatnonzero(where), maps.device)
                 part(items[where], maps if where.all() else maps[chosen])
 
-    def _later(self, values: Tensor, take: Callable[[NDArray[Any]], None]) -> None:
-        """Hand values on once they are asked for: a GPU that is not waited for goes on working."""
+    def _later(self, array: NDArray[Any], where: Any, values: Tensor) -> None:
+        """Fill in values once they are asked for: a GPU that is not waited for goes on working."""
         if values.is_cuda:
-            self._coming.append((values, take))
+            self._coming.append((array, where, values))
         else:
-            take(_numpy(values))
+            _fill(array, where, values)
 
     def _settle(self) -> None:
         coming, self._coming = self._coming, []
-        for values, take in coming:
-            take(_numpy(values))
+        for array, where, values in coming:
+            _fill(array, where, values)
 
     def _add_originals(self, items: Items, a: Tensor) -> None:
         signs = sent(self._study.impact_signs(items.row), a.device)
-        self._later(
-            local_faithfulness(a, signs), lambda found: _put(self._faithfulness, items.row, found)
-        )
+        self._later(self._faithfulness, items.row, local_faithfulness(a, signs))
         self._similarity[items.row, :, 0] = 1
-        self._later(_empty(a), lambda found: _put(self._empty_original, items.row, found))
+        self._later(self._empty_original, items.row, _empty(a))
         self._originals.update(zip(items.row.tolist(), a, strict=True))
         self._seen[items.row] = True
 
@@ -154,7 +151,7 @@ class Scorer:
         originals = torch.stack([self._originals[row].to(a.device) for row in rows.tolist()])
         a_init = originals[sent(places.reshape(-1), a.device)]
         place = items.row, items.order, items.state
-        self._later(similarity(a_init, a), lambda found: _put(self._similarity, place, found))
+        self._later(self._similarity, place, similarity(a_init, a))
 
     def _add_mosaics(self, items: Items, a: Tensor) -> None:
         assert self._study.mosaicking is not None
@@ -162,8 +159,8 @@ class Scorer:
         block = self._study.mosaicking.protocol == "repository"
         s = score_map(scores, a.shape[2:], centre_block=block)
         place = items.row, items.mosaic
-        self._later(contrastiveness(a, s), lambda found: _put(self._contrastiveness, place, found))
-        self._later(_empty(a), lambda found: _put(self._empty_mosaic, place, found))
+        self._later(self._contrastiveness, place, contrastiveness(a, s))
+        self._later(self._empty_mosaic, place, _empty(a))
 
     def forget(self, before: int) -> None:
         """Let go of the originals of rows below one."""
@@ -213,10 +210,9 @@ def _empty(maps: Tensor) -> Tensor:
     return maps.flatten(1).amax(1) == 0
 
 
-def _numpy(values: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = (values.double() if values.is_floating_point() else values).cpu().numpy()
-    return array
-
-
-def _put(array: NDArray[Any], where: Any, values: Any) -> None:
-    array[where] = values
+def _fill(array: NDArray[Any], where: Any, values: Tensor) -> None:
+    """Write numbers; set flags that are True, of which several may be for one place."""
+    if values.dtype == torch.bool:
+        np.logical_or.at(array, where, values.cpu().numpy())
+    else:
+        array[where] = values.double().cpu().numpy()

@@ -15,7 +15,8 @@ from rich.table import Table
 from gae_metric._names import lookup
 from gae_metric.console import Terminal
 from gae_metric.errors import InputError
-from gae_metric.images import list_images, load_images, read_labels
+from gae_metric.images import list_images, load_images
+from gae_metric.labels import read_labels
 from gae_metric.models import load_model
 from gae_metric.own import chosen_device, count_classes, explained_targets
 from gae_metric.probe.format import METRICS

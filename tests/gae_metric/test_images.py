@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from gae_metric.errors import InputError
-from gae_metric.images import list_images, load_images, read_labels
+from gae_metric.images import list_images, load_images
+from gae_metric.labels import read_labels
 
 
 def prepare(image):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.data import open_data
 from benchmarks.labels import VOC_CLASSES, imagenet_labels, voc_areas
 from gae_metric.errors import InputError
-from gae_metric.images import class_index, read_labels
+from gae_metric.labels import class_index, read_labels
 from tests.hardening.fuzz import damaged, fuzzing, nothing_runs, refusable
 
 FILES = ["a.png", "b.png", "sub/c.png"]
