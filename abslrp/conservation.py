@@ -61,7 +61,7 @@ def _settle(operation: Operation, relevance: Tensor) -> Tensor:
     assert operation.record is not None
     assert operation.record.total is not None
     total, operation.record.total = operation.record.total.total, None
-    layout = _known(operation.record.layout, operation.name)
+    layout = _known(operation.record.layout, operation)
     factor = ratio(total, layout.totals(relevance))
     return relevance * layout.spread(factor, relevance)
 
@@ -73,7 +73,7 @@ def _conserved(
     received, operation.record.total = operation.record.total, None
     owned = operation.record.collect() and not operation.options.signed
     if received is None:
-        total = _known(operation.record.layout, operation.name).totals(relevance)
+        total = _known(operation.record.layout, operation).totals(relevance)
         received = Deferred(total, 0, owned=owned)
     total, depth, operation.owns_relevance = received
     raw = backward(relevance)
@@ -84,7 +84,7 @@ def _conserved(
     if len(pairs) == 1 and pairs[0][1].can_defer() and (depth < MAX_DEFERRED or operation.claimed):
         pairs[0][1].total = Deferred(total, depth + 1, operation.fresh)
         return raw
-    sums = [_known(record.layout, operation.name).totals(one) for one, record in pairs]
+    sums = [_known(record.layout, operation).totals(one) for one, record in pairs]
     whole = functools.reduce(torch.add, sums)
     factor = ratio(total, whole)
     shares = iter(sums)
@@ -103,12 +103,12 @@ def _shared(
         if not deep:
             return raw
     record.delivered += 1
-    spread = _known(record.layout, operation.name).spread(factor, raw)
+    spread = _known(record.layout, operation).spread(factor, raw)
     return raw.mul_(spread) if operation.fresh else raw * spread
 
 
 def _scaled_to_one(operation: Operation, raw: Tensor, record: Record) -> Tensor:
-    layout = _known(record.layout, operation.name)
+    layout = _known(record.layout, operation)
     sums = layout.totals(raw.abs())
     return raw * layout.spread(ratio(torch.ones_like(sums), sums), raw)
 
@@ -119,10 +119,10 @@ def ratio(numerator: Tensor | float, denominator: Tensor) -> Tensor:
     return (numerator / denominator).masked_fill_(denominator == 0, 0)
 
 
-def _known(layout: Layout | None, name: str) -> Layout:
+def _known(layout: Layout | None, operation: Operation) -> Layout:
     if layout is None:
         raise LayoutError(
-            f"conserve: the axis that holds the samples could not be followed into {name}; "
-            "explain one sample at a time (batch_size=1) or use conserve=None"
+            "conserve: the axis that holds the samples could not be followed into "
+            f"{operation.name}; explain one sample at a time (batch_size=1) or use conserve=None"
         )
     return layout

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -153,8 +154,8 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         try:
             return self._by_rule(func, rule, args, kwargs, active)
         except UncoveredError as error:
-            message = not_covered(error, func, self.rules)
-        return self._by_gradient(func, args, kwargs, active, message)
+            reason = partial(not_covered, error)
+        return self._by_gradient(func, args, kwargs, active, reason)
 
     def _by_rule(
         self, func: Callable[..., Any], rule: Any, args: Any, kwargs: Any, active: list[Tensor]
@@ -326,10 +327,15 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         if body is not None:
             with self:
                 return body(*args, **kwargs)
-        return self._by_gradient(func, args, kwargs, active, without_rule(func, self.rules))
+        return self._by_gradient(func, args, kwargs, active, without_rule)
 
     def _by_gradient(
-        self, func: Callable[..., Any], args: Any, kwargs: Any, active: list[Tensor], message: str
+        self,
+        func: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        active: list[Tensor],
+        reason: Callable[[Callable[..., Any], RuleSet], str],
     ) -> Any:
         """Run a call whose gradient stands for a rule, if it has one and the user wants that."""
         versions = [tensor._version for tensor in active]
@@ -337,7 +343,7 @@ class propagation(TorchFunctionMode):  # noqa: N801 - used like a function, as t
         made = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
         if not made and versions == [tensor._version for tensor in active]:
             return output
-        self._unknown(message)
+        self._unknown(reason(func, self.rules))
         records = consume(active)
         for used in records:
             used.consumers += 1

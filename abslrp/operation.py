@@ -65,7 +65,6 @@ class Operation:
         self.records = records
         self.options = options
         self.inplace = inplace
-        self.name = name_of(function)
         self.output: Tensor | None = None
         self.passes = False
         self.rectifies = False
@@ -78,6 +77,11 @@ class Operation:
         self.run = 0
 
     # -- for rules ---------------------------------------------------------------------------
+    @property
+    def name(self) -> str:
+        """Name of the function that a user can look up, for messages."""
+        return name_of(self.function)
+
     def forward(self) -> Tensor:
         """Run the call as it stands, once, and return its result.
 

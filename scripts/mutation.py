@@ -44,6 +44,7 @@ TARGETS: dict[str, list[str]] = {
     "abslrp.rules.absolute": [f"{RULES}linear.py", f"{RULES}signs.py", BLOCKS, *FUSION],
     "abslrp.rules.addition": [f"{RULES}elementwise.py", f"{RULES}signs.py", BLOCKS],
     "abslrp.rules.softmax": [f"{RULES}norms.py", f"{RULES}attention.py", *FUSION],
+    "abslrp.norms": [f"{RULES}norms.py", f"{SETS}test_epsilon.py"],
     "abslrp.rules.normalization": [f"{RULES}norms.py", f"{RULES}signs.py", BLOCKS, *FUSION],
     "abslrp.rules.multiplication": [f"{RULES}elementwise.py", f"{RULES}signs.py"],
     "abslrp.rules.pooling": [f"{RULES}pooling.py", f"{RULES}signs.py"],

@@ -24,13 +24,13 @@ from torch import Tensor
 
 from abslrp.conservation import ratio
 from abslrp.linear_maps import LinearMap
+from abslrp.norms import Norm
 from abslrp.operation import Operation
 from abslrp.record import Postponed
 from abslrp.registry import Backward, RuleSet
 from abslrp.rule_sets import proportional, signs
 from abslrp.rule_sets.proportional import EPSILON
 from abslrp.rule_sets.starts import publish
-from abslrp.rules.normalization import Norm
 
 
 class _Mergeable(Postponed):

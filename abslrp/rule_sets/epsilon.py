@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from abslrp.linear_maps import LinearMap
+from abslrp.norms import Norm
 from abslrp.operation import Operation
 from abslrp.record import Postponed
 from abslrp.registry import Backward, RuleSet
 from abslrp.rule_sets import proportional
 from abslrp.rule_sets.proportional import EPSILON, inverse_of
 from abslrp.rule_sets.starts import publish
-from abslrp.rules.normalization import Norm
 
 
 def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:

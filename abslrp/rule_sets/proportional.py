@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from abslrp import linear_maps
+from abslrp import linear_maps, norms
 from abslrp.linear_maps import LinearRule, unbroadcast
+from abslrp.norms import Norm, NormRule
 from abslrp.operation import Operation, UncoveredError, passes
 from abslrp.registry import COMMON, Backward, RuleSet, spellings
-from abslrp.rules import multiplication, normalization
-from abslrp.rules.normalization import Norm, NormRule
+from abslrp.rules import multiplication
 from abslrp.rules.pooling import POSITIVE
 from abslrp.transposes import transpose_of
 
@@ -88,7 +88,7 @@ def make(
     rules = RuleSet(name, COMMON, conserves=False)
     inverse_to = inverse_of(epsilon)
     linear_maps.register(rules, linear_rule)
-    normalization.register(rules, norm_rule)
+    norms.register(rules, norm_rule)
     _sums(rules, inverse_to)
     _products(rules, linear_rule, inverse_to)
     _linear_functions(rules, inverse_to)

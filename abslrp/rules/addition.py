@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,17 +17,45 @@ from abslrp.registry import ABSLRP, Backward, spellings
 from abslrp.rules.absolute import EPSILON
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What eq. 12 needs of an active term, its positive entries.
+
+    Attributes
+    ----------
+    value
+        The term times its sign.
+    nonnegative
+        Whether it is known to have no negative entry.
+    spare
+        Whether its memory was made for it, and may be overwritten.
+    """
+
+    value: Tensor
+    nonnegative: bool
+    spare: bool
+
+
+def _part(operation: Operation, term: Tensor, sign: float) -> _Part:
+    nonnegative = sign > 0 and operation.is_nonnegative(term)
+    if sign != 1:
+        value = term * sign
+        return _Part(value.to(working(value.dtype)), nonnegative, spare=True)
+    value = term.detach().to(working(term.dtype))
+    if operation.inplace and _share_memory(value, operation.args[0]):
+        return _Part(value.clamp(min=0), nonnegative=True, spare=True)
+    return _Part(value, nonnegative, spare=False)
+
+
+def _share_memory(one: Tensor, other: Tensor) -> bool:
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+
+
 def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
     """Eq. 12 for ``h = sum of sign * term``; a constant counts in h only."""
     operation.fresh = True
-    parts: list[Tensor] = []
-    for term, sign in terms:
-        if operation.is_active(term):
-            part = term.detach() if sign == 1 else term * sign
-            parts.append(part.to(working(part.dtype)))
-    shapes = [part.shape for part in parts]
-    if operation.inplace:
-        parts = [_kept(part, operation.args[0]) for part in parts]
+    parts = [_part(operation, term, sign) for term, sign in terms if operation.is_active(term)]
+    shapes = [part.value.shape for part in parts]
     whole = operation.forward()
     if len(terms) == len(parts) and all(sign > 0 for _, sign in terms):
         operation.keeps_sign()
@@ -41,25 +70,27 @@ def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:
     return backward
 
 
-def _shares(operation: Operation, parts: list[Tensor], whole: Tensor) -> list[Tensor]:
+def _shares(operation: Operation, parts: list[_Part], whole: Tensor) -> list[Tensor]:
     """``part+ / (|whole| + epsilon)`` for every part."""
-    fused = [elementwise("positive_share", EPSILON, part, whole) for part in parts]
+    fused = [elementwise("positive_share", EPSILON, part.value, whole) for part in parts]
     made = [one for one in fused if one is not None]
     if len(made) == len(parts):
         return made
-    shares = [part.new_empty(whole.shape) for part in parts]
+    shares = [
+        part.value
+        if part.spare and part.value.shape == whole.shape
+        else part.value.new_empty(whole.shape)
+        for part in parts
+    ]
     for rows in blocks(whole):
         one = whole[rows].to(shares[0].dtype)
         memory = torch.abs(one, out=operation.scratch(one)).add_(EPSILON)
         for share, part in zip(shares, parts, strict=True):
-            torch.clamp(part.expand_as(whole)[rows], min=0, out=share[rows]).div_(memory)
+            positive = part.value.expand_as(whole)[rows]
+            if not part.nonnegative:
+                positive = torch.clamp(positive, min=0, out=share[rows])
+            torch.div(positive, memory, out=share[rows])
     return shares
-
-
-def _kept(part: Tensor, overwritten: Tensor) -> Tensor:
-    """Return what eq. 12 needs of a term, in memory that the call does not write to."""
-    shared = part.untyped_storage().data_ptr() == overwritten.untyped_storage().data_ptr()
-    return part.clamp(min=0) if shared else part
 
 
 @ABSLRP.rule(spellings("add"), Tensor.__radd__)

@@ -2,139 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from abslrp.blocks import blocks
 from abslrp.kernels import elementwise
+from abslrp.norms import Norm, register
 from abslrp.operation import Operation
 from abslrp.precision import working
 from abslrp.record import Options
-from abslrp.registry import ABSLRP, Backward, RuleSet
+from abslrp.registry import ABSLRP, Backward
 from abslrp.rules.absolute import EPSILON
-
-
-@dataclass(frozen=True)
-class Norm:
-    """``h1 = (x - mean) / deviation``, then ``h2 = h1 * weight + bias``.
-
-    ``mean``, ``deviation``, ``weight`` and ``bias`` broadcast against ``input``; None stands for
-    an absent term.
-    """
-
-    input: Tensor
-    mean: Tensor | None
-    deviation: Tensor
-    weight: Tensor | None
-    bias: Tensor | None
-
-
-NormRule = Callable[[Operation, Norm], Backward]
-
-
-def register(rules: RuleSet, rule: NormRule) -> None:
-    """Make ``rule`` the rule set's rule for every kind of normalisation."""
-
-    @rules.rule(F.batch_norm)
-    def batch_norm(
-        operation: Operation,
-        input: Tensor,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> Backward:
-        if training or running_mean is None or running_var is None:
-            raise ValueError(
-                "model: a batch norm uses the statistics of the batch, so that samples depend on "
-                "one another; expected one in evaluation mode with running statistics"
-            )
-        shape = [1, -1] + [1] * (input.ndim - 2)
-        return rule(
-            operation,
-            Norm(
-                input,
-                running_mean.reshape(shape),
-                (running_var + eps).sqrt().reshape(shape),
-                *(None if p is None else p.reshape(shape) for p in (weight, bias)),
-            ),
-        )
-
-    @rules.rule(F.layer_norm)
-    def layer_norm(
-        operation: Operation,
-        input: Tensor,
-        normalized_shape: Any,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        eps: float = 1e-5,
-    ) -> Backward:
-        axes = list(range(-len(normalized_shape), 0))
-        variance, mean = torch.var_mean(input, axes, correction=0, keepdim=True)
-        return rule(operation, Norm(input, mean, (variance + eps).sqrt(), weight, bias))
-
-    @rules.rule(F.group_norm)
-    def group_norm(
-        operation: Operation,
-        input: Tensor,
-        num_groups: int,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        eps: float = 1e-5,
-    ) -> Backward:
-        shape = [1, -1] + [1] * (input.ndim - 2)
-        grouped = input.reshape(input.shape[0], num_groups, -1)
-        variance, mean = torch.var_mean(grouped, 2, correction=0)
-        repeat = input.shape[1] // num_groups
-        each = [input.shape[0], input.shape[1]] + [1] * (input.ndim - 2)
-        return rule(
-            operation,
-            Norm(
-                input,
-                mean.repeat_interleave(repeat, 1).reshape(each),
-                (variance + eps).sqrt().repeat_interleave(repeat, 1).reshape(each),
-                *(None if p is None else p.reshape(shape) for p in (weight, bias)),
-            ),
-        )
-
-    @rules.rule(F.instance_norm)
-    def instance_norm(
-        operation: Operation,
-        input: Tensor,
-        running_mean: Tensor | None = None,
-        running_var: Tensor | None = None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        use_input_stats: bool = True,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> Backward:
-        if not use_input_stats:
-            return batch_norm(
-                operation, input, running_mean, running_var, weight, bias, False, momentum, eps
-            )
-        return group_norm(operation, input, input.shape[1], weight, bias, eps)
-
-    @rules.rule(F.rms_norm)
-    def rms_norm(
-        operation: Operation,
-        input: Tensor,
-        normalized_shape: Any,
-        weight: Tensor | None = None,
-        eps: float | None = None,
-    ) -> Backward:
-        axes = list(range(-len(normalized_shape), 0))
-        eps = torch.finfo(input.dtype).eps if eps is None else eps
-        root = (input.square().mean(axes, keepdim=True) + eps).sqrt()
-        return rule(operation, Norm(input, None, root, weight, None))
 
 
 def absolute(operation: Operation, norm: Norm) -> Backward:
@@ -185,10 +65,10 @@ def _share(
         return fused if rectified is None else fused.mul_(rectified)
     dtype = torch.promote_types(working(x.dtype), norm.deviation.dtype)
     share = torch.empty_like(x, dtype=dtype)
-    single = x.dtype == output.dtype == dtype == torch.float32 and norm.weight is not None
+    weight = norm.weight
+    single = x.dtype == output.dtype == dtype == torch.float32 and weight is not None
     # A GPU that has no kernels for this would be waited for.
-    positive = norm.weight is not None and x.device.type == "cpu" and not (norm.weight < 0).any()
-    upward = single and bool(positive)
+    upward = weight is not None and x.device.type == "cpu" and bool(weight.min() >= 0)
     for rows in blocks(x):
         one = share[rows]
         cut, memory = _cut(norm, rows), options.scratch(one, 0)
@@ -245,28 +125,43 @@ def _single_gain(
     rounding error of a sum. So ``(h1 weight)+ / (|h1| + epsilon)`` is ``|weight|`` or 0, the
     product's own ``x+ / (|x| + epsilon)`` is 1 or 0, and so is ``relu(h2) / (|h2| + epsilon)``
     if the gain is wanted times that (``rectified``): half the passes over memory. Where no weight
-    is negative (``upward``), both of the former are 1 above one bound.
+    is negative (``upward``), all that are 1 or 0 are 1 above one bound.
     """
     x = norm.input
     assert norm.weight is not None
     slope = norm.weight.abs() / norm.deviation
-    if rectified:
+    if rectified and upward:
+        _keep_positive(slope.expand_as(share), torch.sub(x, _bound(norm), out=memory), out=share)
+    elif rectified:
         _keep_positive(slope.expand_as(share), output, out=share)
     else:
         torch.abs(output, out=share).add_(EPSILON)
         torch.div(slope, share, out=share)
-    if upward:
-        above = x if norm.mean is None else torch.sub(x, norm.mean.clamp(min=0), out=memory)
-        _keep_positive(share, above)
-    else:
+    if not upward:
         centred = x if norm.mean is None else torch.sub(x, norm.mean, out=memory)
         _keep_positive(share, torch.mul(centred, norm.weight, out=memory))
+    elif not rectified:
+        above = x if norm.mean is None else torch.sub(x, norm.mean.clamp(min=0), out=memory)
+        _keep_positive(share, above)
     if before is None or before.data_ptr() != x.data_ptr():
         share.mul_(x)
         if before is not None:
             share.div_(torch.abs(before, out=memory).add_(EPSILON))
     if not upward:
         _keep_positive(share, x)
+
+
+def _bound(norm: Norm) -> Tensor:
+    """Return what ``x`` is above if itself, ``h1`` and ``h2`` are positive, for positive weights.
+
+    A weight of 0, whose bound may be NaN, has a slope of 0 anyway.
+    """
+    mean = norm.deviation.new_zeros(()) if norm.mean is None else norm.mean
+    bound = mean.clamp(min=0)
+    if norm.bias is None:
+        return bound
+    assert norm.weight is not None
+    return torch.maximum(bound, mean - norm.bias * norm.deviation / norm.weight)
 
 
 def _keep_positive(share: Tensor, of: Tensor, out: Tensor | None = None) -> None:
@@ -276,6 +171,9 @@ def _keep_positive(share: Tensor, of: Tensor, out: Tensor | None = None) -> None
 
 
 def _cut(norm: Norm, index: Any) -> Norm:
+    if index == slice(0, len(norm.input)):
+        return norm
+
     slices = (index,) if isinstance(index, slice) else index
 
     def of(value: Tensor | None) -> Tensor | None:
