@@ -31,10 +31,11 @@ from benchmarks.methods.gradients import attribute, with_relus
 from gae_metric import Contrastiveness, MosaicPlan
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
+from gae_metric.evaluation import predictions
 from gae_metric.functional.mosaic import mosaics, quadrant_scores, quadrants, score_map
 from gae_metric.functional.scores import contrastiveness, positive_map
 
-__all__ = ["by_layer", "by_map", "by_output", "by_rank", "main"]
+__all__ = ["by_layer", "by_map", "by_output", "by_place", "by_rank", "main"]
 
 CAMS = ("GradCAM", "HiResCAM", "LayerCAM", "GradCAM++")
 METHODS_OF_OUTPUTS = (*CAMS, "GuidedGradCAM", "LRP-alpha1beta0", "cLRP", "RAP", "cRAP", "absLRP")
@@ -96,12 +97,32 @@ def by_map(study: Study) -> pd.DataFrame:
     return result
 
 
+def by_place(study: Study) -> pd.DataFrame:
+    """Means of class maps in the mosaics' right quadrant and outside, and of the images' logits."""
+    plan = MosaicPlan.draw(len(study.x))
+    maps = study.rectify(study.class_maps(mosaics(torch.from_numpy(study.x), plan.indices))[1])
+    own = torch.arange(len(maps))
+    tile = _tiles(plan, maps.shape[2:]) > 0
+    rows = []
+    for name, values, logits in (
+        ("predicted", maps[own, torch.from_numpy(study.y)], study.logits.amax(1)),
+        ("mean of all", maps.mean(1), study.logits.mean(1)),
+    ):
+        inside, outside = values[tile].mean().item(), values[~tile].mean().item()
+        rows.append(
+            {"class": name, "tile": inside, "outside": outside, "logit": logits.mean().item()}
+        )
+    result: pd.DataFrame = pd.DataFrame(rows)
+    return result
+
+
 def by_output(study: Study, methods: tuple[str, ...] = METHODS_OF_OUTPUTS) -> pd.DataFrame:
     """Contrastiveness on networks that predict alike, and on SqueezeNet without its last ReLU.
 
     ``less the mean`` subtracts the mean of the logits from each. ``plus a constant`` adds one
     number to all weights of the last layer, so that all logits get the same addition, which is, as
-    on SqueezeNet, half as large on average as what the predicted class has above the mean.
+    on SqueezeNet, half as large on average as what the predicted class has above the mean. The last
+    row is the share of images for which the prediction is the same.
     """
     outputs: dict[str, tuple[nn.Module, str]] = {
         "as it is": (study.model, ""),
@@ -118,6 +139,11 @@ def by_output(study: Study, methods: tuple[str, ...] = METHODS_OF_OUTPUTS) -> pd
             options = {"layer": prefix + study.layer} if "CAM" in name else {}
             row[output] = _mean(study, METHODS[name].bind(**options), model)
         rows.append(row)
+    kept = {
+        output: float((predictions(model, study.x).argmax(1) == study.y).mean())
+        for output, (model, _) in outputs.items()
+    }
+    rows.append({"method": "same prediction", **kept})
     result: pd.DataFrame = pd.DataFrame(rows)
     return result
 
@@ -164,7 +190,7 @@ def by_rank(study: Study) -> pd.DataFrame:
     return result
 
 
-def by_layer(study: Study, methods: tuple[str, ...] = CAMS) -> pd.DataFrame:
+def by_layer(study: Study, methods: tuple[str, ...] = (*CAMS, "GuidedGradCAM")) -> pd.DataFrame:
     """Contrastiveness of class activation maps of other layers."""
     rows = []
     for layer in LAYERS[study.name]:
@@ -235,7 +261,7 @@ def main(
         except InputError as error:
             typer.echo(f"\n{name}: skipped: {error}")
             continue
-        for table in (by_map, by_rank, by_output, by_layer):
+        for table in (by_place, by_map, by_rank, by_output, by_layer):
             typer.echo(f"\n{name}, {table.__name__}")
             typer.echo(table(study).to_string(index=False, float_format="{:.3f}".format))
 

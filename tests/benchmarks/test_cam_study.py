@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.cam_study import by_layer, by_map, by_output, by_rank
+from benchmarks.cam_study import by_layer, by_map, by_output, by_place, by_rank
 from benchmarks.class_maps import Centred, Study, prepare, with_constant, without_last_relu
 from benchmarks.models import shared_folder
 from gae_metric.errors import InputError
@@ -33,7 +33,10 @@ def test_networks_that_predict_the_same(study: Study) -> None:
 def test_a_constant_moves_class_activation_maps(study: Study) -> None:
     table = by_output(study, ("GradCAM", "HiResCAM", "GuidedGradCAM")).set_index("method")
     assert table.columns.tolist() == ["as it is", "less the mean", "plus a constant"]
-    assert (table["plus a constant"] < table["as it is"] - 0.05).all()
+    assert (table.loc["same prediction"] == 1).all()
+    scores = table.drop(index="same prediction")
+    assert len(scores) == 3
+    assert (scores["plus a constant"] < scores["as it is"] - 0.05).all()
 
 
 def test_maps_of_the_heads_resolution(study: Study) -> None:
@@ -45,6 +48,12 @@ def test_maps_of_the_heads_resolution(study: Study) -> None:
     assert guided["class map"] == pytest.approx(registered["GuidedGradCAM"], abs=0.01)
     assert guided["none"] < guided["class map"] < guided["tile"]
     assert guided["tile"] > 0.99  # a side of the map is even: no cell lies in two quadrants
+
+
+def test_class_maps_are_larger_where_the_class_is(study: Study) -> None:
+    table = by_place(study).set_index("class")
+    assert table.loc["predicted", "tile"] > table.loc["predicted", "outside"]
+    assert table.loc["predicted", "logit"] > table.loc["mean of all", "logit"]
 
 
 def test_mosaics_and_layers(study: Study) -> None:
