@@ -117,10 +117,9 @@ def with_constant(study: Study) -> nn.Module:
     """
     changed = copy.deepcopy(study.model)
     head = [one for one in changed.modules() if isinstance(one, nn.Linear)][-1]
-    features = torch.from_numpy(study.x)
     before: list[Tensor] = []
     handle = head.register_forward_hook(lambda _, args, out: before.append(args[0].sum(1)))
-    predictions(changed, features.numpy())
+    predictions(changed, study.x)
     handle.remove()
     mean = study.logits.mean()
     wanted = (study.logits.amax(1).mean() - mean) / 2 - mean

@@ -54,7 +54,10 @@ def linear_map(operation: Operation, call: LinearMap) -> Backward:
         fused = elementwise("of_either_sign", EPSILON, x, plus, minus)
         if fused is not None:
             return (fused,)
-        return (torch.where(x > 0, plus, minus, out=plus).mul_(x),)
+        memory = operation.scratch(x)
+        plus.mul_(torch.clamp(x, min=0, out=memory))
+        # torch.where takes four times as long on a CPU.
+        return (plus.addcmul_(minus, torch.clamp(x, max=0, out=memory)),)
 
     return backward
 
