@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -279,6 +280,14 @@ def test_arguments_that_are_refused(change, message):
     arguments = {"model": net, "x": x, "targets": y, **change}
     with pytest.raises(ValueError, match=message):
         masking_trajectory(**arguments)
+
+
+def test_a_trajectory_cannot_be_changed_and_is_equal_to_itself_only():
+    net, x, y = example()
+    trajectory = masking_trajectory(net, x, y, steps=2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        trajectory.outputs = trajectory.outputs
+    assert trajectory != dataclasses.replace(trajectory)
 
 
 def test_the_most_steps_are_255():
