@@ -269,3 +269,6 @@ def test_alpha_beta_by_hand():
     assert given.tolist() == [[0.5, 0.0, 0.25]]
     given = abslrp.explain(layer, x, 0, rules=alpha_beta.build(2, 1, epsilon=0.0))
     assert given.tolist() == [[1.0, -1.0, 0.5]]
+    # Which are the defaults.
+    given = abslrp.explain(layer, x, 0, rules=alpha_beta.build(epsilon=0.0))
+    assert given.tolist() == [[1.0, -1.0, 0.5]]
