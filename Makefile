@@ -10,6 +10,7 @@
 #   make compat    run the tests on the oldest and newest supported versions (hours, gigabytes)
 #   make dist      build the distributions for a release and check them
 #   make upstream  make the contribution to Quantus in its source distribution, and test it there
+#                  (UPSTREAM="--source CHECKOUT --their-tests": in a checkout, with its own tests)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,7 +38,7 @@ test-all: lint
 	$(PYTEST)
 
 upstream: $(DEV)
-	$(BIN)/python contrib/quantus/upstream.py
+	$(BIN)/python contrib/quantus/upstream.py $(UPSTREAM)
 
 compat:
 	$(PYTHON) scripts/compat.py $(COMPAT)

@@ -1,13 +1,15 @@
 """Run the tests on the oldest and the newest supported versions, in environments of their own.
 
-``make compat``, or ``python scripts/compat.py [--only 3.10:oldest] [--tests PATH ...]``. Needs
-nothing but Python and pip, and a package index.
+``make compat``, or ``python scripts/compat.py [--part benchmarks] [--only 3.10:oldest] [--tests
+PATH ...]``. Needs nothing but Python and pip, and a package index.
 
 The oldest versions are the lower bounds of ``pyproject.toml`` (``torch>=2.11`` becomes
-``torch==2.11.*``), on the oldest Python; the newest are what pip chooses, on each Python that is
-found (as ``python3.X`` on the path, or by pyenv or uv). An environment takes several gigabytes and
-is removed once its tests have run, unless ``--keep``. What was run, on which versions, and what was
-not, is printed and written to ``compat.md`` below ``--folder``; the status is 1 if anything failed.
+``torch==2.11.*``), also of optional packages, on the oldest Python; the newest are what pip
+chooses, on each Python that is found (as ``python3.X`` on the path, or by pyenv or uv). The
+benchmarks are tried apart from the package (``--part``), as they need more. An environment takes
+several gigabytes and is removed once its tests have run, unless ``--keep``. What was run, on which
+versions, and what was not, is printed and written to ``compat.md`` (``compat-benchmarks.md``) below
+``--folder``; the status is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -24,11 +26,37 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-#: What the report names versions of.
-SHOWN = ("torch", "torchvision", "timm", "quantus", "numpy", "scipy", "pandas", "matplotlib")
 TOOLS = ("pytest", "pytest-xdist", "hypothesis")
-#: Optional packages whose oldest versions are tried too; tests of the others skip.
-EXTRAS = ("captum", "zennit")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is tried together: extras, the tests that need them, and what the report names."""
+
+    extras: tuple[str, ...]
+    tests: tuple[str, ...]
+    shown: tuple[str, ...]
+
+
+PARTS = {
+    "package": Part(
+        ("captum", "zennit", "text", "onnx"),
+        ("tests/abslrp", "tests/gae_metric"),
+        (
+            *("torch", "torchvision", "timm", "quantus", "numpy", "scipy", "pandas", "matplotlib"),
+            *("captum", "zennit", "transformers", "onnx2torch"),
+        ),
+    ),
+    "benchmarks": Part(
+        ("benchmarks", "ray"),
+        # The probe's preparation is the package's, and needs Grad-CAM, which the benchmarks list.
+        ("tests/benchmarks", "tests/gae_metric/test_probe_cli.py"),
+        (
+            *("torch", "torchvision", "timm", "quantus", "numpy", "pandas", "typer"),
+            *("grad-cam", "lxt", "pyarrow", "pydantic", "pyyaml", "ray"),
+        ),
+    ),
+}
 
 
 @dataclass
@@ -77,6 +105,21 @@ def requirements(text: str) -> tuple[list[str], dict[str, list[str]]]:
     return texts(project[1]), extras
 
 
+def wanted(text: str, part: Part, versions: str) -> list[str]:
+    """List what to install for a part, in the oldest versions or without bounds on them."""
+    needed, extras = requirements(text)
+    listed, waiting = list(needed), list(part.extras)
+    while waiting:
+        for one in extras[waiting.pop(0)]:
+            # An extra may name others: "gae-metric[captum,zennit]".
+            if own := re.fullmatch(r"gae-metric\[(.*)\]", one):
+                waiting += own[1].split(",")
+            else:
+                listed.append(one)
+    unique = list(dict.fromkeys(listed))
+    return [pinned(one) for one in unique] if versions == "oldest" else unique
+
+
 def interpreter(version: str) -> str | None:
     """Return a Python of a version, if there is one that starts."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
@@ -109,24 +152,22 @@ def trials(only: Sequence[str]) -> list[Trial]:
     return chosen
 
 
-def install(python: Path, trial: Trial) -> None:
+def install(python: Path, trial: Trial, part: Part) -> None:
     """Install this checkout and the tools of its tests into an environment."""
-    needed, extras = requirements((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = [*needed, *(one for name in EXTRAS for one in extras[name])]
-    if trial.versions == "oldest":
-        wanted = [pinned(one) for one in wanted]
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *wanted, *TOOLS], check=True, cwd=ROOT)
+    packages = wanted(text, part, trial.versions)
+    subprocess.run([*pip, *packages, *TOOLS], check=True, cwd=ROOT)
     subprocess.run([*pip, "--no-deps", "--editable", "."], check=True, cwd=ROOT)
 
 
-def versions_of(python: Path) -> dict[str, str]:
+def versions_of(python: Path, names: Sequence[str]) -> dict[str, str]:
     """Return the versions that were installed."""
-    code = f"from importlib.metadata import version as v; print([v(n) for n in {SHOWN!r}])"
+    code = f"from importlib.metadata import version as v; print([v(n) for n in {tuple(names)!r}])"
     told = subprocess.run(
         [str(python), "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    return dict(zip(SHOWN, re.findall(r"'([^']+)'", told.stdout), strict=True))
+    return dict(zip(names, re.findall(r"'([^']+)'", told.stdout), strict=True))
 
 
 def test(python: Path, tests: Sequence[str], workers: int) -> tuple[str, bool]:
@@ -152,16 +193,18 @@ def run(trial: Trial, options: argparse.Namespace) -> None:
     if base is None:
         trial.result = "not run: no such Python here"
         return
-    folder = options.folder / f"{trial.python}-{trial.versions}"
+    part = PARTS[options.part]
+    suffix = "" if options.part == "package" else f"-{options.part}"
+    folder = options.folder / f"{trial.python}-{trial.versions}{suffix}"
     python = folder / "bin" / "python"
     try:
         if not python.exists():
             print(f"{trial.name}: installing", flush=True)
             subprocess.run([base, "-m", "venv", str(folder)], check=True)
-            install(python, trial)
-        trial.installed = versions_of(python)
+            install(python, trial, part)
+        trial.installed = versions_of(python, part.shown)
         print(f"{trial.name}: testing", flush=True)
-        trial.result, trial.failed = test(python, options.tests, options.workers)
+        trial.result, trial.failed = test(python, options.tests or part.tests, options.workers)
     except subprocess.CalledProcessError as error:
         trial.result, trial.failed = f"failed: {' '.join(map(str, error.cmd[:6]))} ...", True
     finally:
@@ -169,11 +212,11 @@ def run(trial: Trial, options: argparse.Namespace) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def report(done: Sequence[Trial], tests: Sequence[str]) -> str:
+def report(done: Sequence[Trial], tests: Sequence[str], shown: Sequence[str]) -> str:
     """Return the results as a Markdown table."""
-    head = ["Python", "versions", *SHOWN, "result"]
+    head = ["Python", "versions", *shown, "result"]
     rows = [
-        [t.python, t.versions, *(t.installed.get(name, "") for name in SHOWN), t.result]
+        [t.python, t.versions, *(t.installed.get(name, "") for name in shown), t.result]
         for t in done
     ]
     lines = [head, ["---"] * len(head), *rows]
@@ -185,17 +228,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Try all, and report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="*", default=[], help="such as 3.10:oldest 3.13:newest")
-    parser.add_argument("--tests", nargs="*", default=["tests/abslrp", "tests/gae_metric"])
+    parser.add_argument("--part", choices=list(PARTS), default="package", help="what is tried")
+    parser.add_argument("--tests", nargs="*", help="in place of those of the part")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep", action="store_true", help="keep environments, and use those kept")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "compat")
     options = parser.parse_args(arguments)
+    part = PARTS[options.part]
+    name = "compat.md" if options.part == "package" else f"compat-{options.part}.md"
     done = trials(options.only)
     options.folder.mkdir(parents=True, exist_ok=True)
     for trial in done:
         run(trial, options)
-        (options.folder / "compat.md").write_text(report(done, options.tests), encoding="utf-8")
-    print(report(done, options.tests))
+        text = report(done, options.tests or part.tests, part.shown)
+        (options.folder / name).write_text(text, encoding="utf-8")
+    print(text)
     return int(any(trial.failed for trial in done))
 
 

@@ -9,7 +9,7 @@ by an import hook, so that no file is written and none takes more than a second 
 tests. Mutants are taken in an order that is random, yet always the same, so that what a time limit
 leaves is a fair sample; results are kept in ``--out``, and a further run goes on with the rest
 (``--again``: and with those that survived, after a test was added).
-The status is 1 if a mutant survived that is not known (``KNOWN``, with the reason).
+The status is 1 if a mutant survived that is not known (``mutation_known.json``, with reasons).
 """
 
 from __future__ import annotations
@@ -79,7 +79,11 @@ SWAPS = {
     "sqrt": "square", "maximum": "minimum", "cumsum": "cumprod", "mean": "sum",
 }  # fmt: skip
 #: Surviving mutants that change nothing that a test could see, and why.
-KNOWN: dict[str, str] = {}
+KNOWN: dict[str, str] = {
+    f"{group['module']}: {change}": group["why"]
+    for group in json.loads((ROOT / "scripts/mutation_known.json").read_text(encoding="utf-8"))
+    for change in group["changes"]
+}
 
 
 @dataclass(frozen=True)

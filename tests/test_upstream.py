@@ -6,16 +6,13 @@ Quick: made in a copy of the installed Quantus, without network. Slow: its tests
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,8 +21,8 @@ import numpy as np
 import pytest
 import quantus
 
-CONTRIBUTION = Path(__file__).resolve().parents[1] / "contrib/quantus"
-MODULES = ("compare", "extract", "parts", "generate", "upstream")
+from tests.upstream import MARKS, scripts
+
 GENERATED = (
     "quantus/functions/gae_func.py",
     "quantus/helpers/gae_utils.py",
@@ -34,28 +31,14 @@ GENERATED = (
     "quantus/metrics/localisation/contrastiveness.py",
 )
 
-pytestmark = [
-    pytest.mark.skipif(
-        version("quantus") != "0.6.0", reason="the contribution is made for quantus 0.6.0"
-    ),
-    pytest.mark.skipif(shutil.which("git") is None, reason="the contribution is made with git"),
-    pytest.mark.skipif(not CONTRIBUTION.is_dir(), reason="contrib/ is not in this distribution"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
 def tools() -> Iterator[dict[str, ModuleType]]:
-    """The modules of the contribution, which are scripts beside each other."""
-    before = {name: sys.modules.pop(name, None) for name in MODULES}
-    sys.path.insert(0, str(CONTRIBUTION))
-    try:
-        yield {name: importlib.import_module(name) for name in MODULES}
-    finally:
-        sys.path.remove(str(CONTRIBUTION))
-        for name, module in before.items():
-            sys.modules.pop(name, None)
-            if module is not None:
-                sys.modules[name] = module
+    """The modules of the contribution."""
+    with scripts() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +96,8 @@ class Hide(importlib.abc.MetaPathFinder):
             raise ImportError(name)
 sys.meta_path.insert(0, Hide())
 import quantus
+
+from tests.upstream import MARKS, scripts
 found = {name: metric for group in quantus.AVAILABLE_METRICS.values()
          for name, metric in group.items()}
 for metric in (quantus.LocalConsistency, quantus.Contrastiveness, quantus.GAE):

@@ -12,14 +12,15 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import compare
 import generate
+import running
+import theirs
 import typer
+from running import BuildError
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -33,10 +34,6 @@ Global Attribution Evaluation (Vukadin et al., 2024, doi 10.1145/3649458) and it
 PyTorch models: quantus.LocalConsistency, quantus.Contrastiveness and quantus.GAE. Mosaics can be
 built beforehand, by quantus.functions.gae_func.contrastive_mosaic_creation.
 """
-
-
-class BuildError(RuntimeError):
-    """The change could not be made, or does not do what it should."""
 
 
 def download(folder: Path) -> Path:
@@ -94,11 +91,14 @@ def copy_source(source: Path, tree: Path) -> None:
         raise BuildError(f"--source: expected a folder that holds quantus/, got {source}")
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
-    for name in ("quantus", "tests", "docs", "README.md", "pyproject.toml", "pytest.ini"):
+    # The table is what Quantus's own tests read outside tests/.
+    table = "tutorials/assets/titanic3.csv"
+    for name in ("quantus", "tests", "docs", "README.md", "pyproject.toml", "pytest.ini", table):
         path = source / name
         if path.is_dir():
             shutil.copytree(path, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         elif path.exists():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, tree / name)
 
 
@@ -166,44 +166,6 @@ def write_patches(tree: Path, folder: Path) -> list[Path]:
     return patches[1:]
 
 
-def pytest(tree: Path, paths: Sequence[str], report: Path, assets: Path | None) -> dict[str, str]:
-    """Run tests against the Quantus of a tree, and return each one's outcome by name."""
-    environment = {**os.environ, "PYTHONPATH": str(tree.resolve()), "OMP_NUM_THREADS": "1"}
-    # PYTEST is how Quantus knows that it is tested; the rest would be taken from our own run.
-    environment = {k: v for k, v in environment.items() if not k.startswith("PYTEST_")} | {
-        "PYTEST": "1"
-    }
-    if assets is not None:
-        environment["QUANTUS_ASSETS"] = str(assets)
-    settings = HERE / "fixtures/pytest.ini"
-    command = [sys.executable, "-m", "pytest", "-q", "-c", str(settings), "--rootdir", str(tree)]
-    command += ["-p", "no:cacheprovider", f"--junitxml={report.resolve()}", *paths]
-    done = subprocess.run(
-        command, cwd=tree, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode not in (0, 1):
-        raise BuildError(
-            f"pytest in {tree} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        )
-    outcomes: dict[str, str] = {}
-    for case in ET.parse(report).getroot().iter("testcase"):
-        kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
-        outcomes[f"{case.get('classname')}::{case.get('name')}"] = next(iter(kinds), "passed")
-    for kind, failed in (("failure", "failed"), ("error", "failed")):
-        outcomes = {name: failed if o == kind else o for name, o in outcomes.items()}
-    if done.returncode and "failed" not in outcomes.values():
-        raise BuildError(f"pytest in {tree}:\n{done.stdout}{done.stderr}")
-    if "failed" in outcomes.values():
-        report.with_suffix(".log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    return outcomes
-
-
-def test_paths(folder: Path) -> list[str]:
-    """Tests of one of our folders, as paths in a tree."""
-    files = sorted(folder.rglob("test_*.py"))
-    return [f"tests/{file.relative_to(folder).as_posix()}" for file in files]
-
-
 def run_tests(work: Path, assets: Path | None) -> dict[str, str]:
     """Run all our tests with the change, and those of each fix without it.
 
@@ -215,33 +177,27 @@ def run_tests(work: Path, assets: Path | None) -> dict[str, str]:
     before, after = work / "before", work / "after"
     for tree in (before, after):
         generate.copy_tests(HERE / "fixtures", tree)
-    ours = [path for name in FIXES for path in test_paths(HERE / "fixes" / name / "tests")]
-    metrics = test_paths(HERE / "tests")
+    ours = [path for name in FIXES for path in running.test_paths(HERE / "fixes" / name / "tests")]
+    metrics = running.test_paths(HERE / "tests")
     doctests = ["--doctest-modules", "quantus/functions/gae_func.py"]
-    outcomes = pytest(after, [*ours, *metrics, *doctests], work / "after.xml", assets)
+    outcomes = running.pytest(after, [*ours, *metrics, *doctests], work / "after.xml", assets)
     failed = [name for name, outcome in outcomes.items() if outcome == "failed"]
     if failed:
         raise BuildError(f"failed with the change (see {work / 'after.log'}): {', '.join(failed)}")
     for name in FIXES:
         generate.copy_tests(HERE / "fixes" / name / "tests", before)
-    without = pytest(before, ours, work / "before.xml", assets)
+    without = running.pytest(before, ours, work / "before.xml", assets)
     for name in FIXES:
         modules = [
             path.removesuffix(".py").replace("/", ".")
-            for path in test_paths(HERE / "fixes" / name / "tests")
+            for path in running.test_paths(HERE / "fixes" / name / "tests")
         ]
         mine = {case: o for case, o in without.items() if case.rpartition("::")[0] in modules}
         if "failed" not in mine.values():
             raise BuildError(f"all tests of the fix {name!r} pass without it: {sorted(mine)}")
-    typer.echo(_count("with the change", outcomes))
-    typer.echo(_count("without it, the tests of the fixes", without))
+    typer.echo(running.count("with the change", outcomes))
+    typer.echo(running.count("without it, the tests of the fixes", without))
     return outcomes
-
-
-def _count(what: str, outcomes: dict[str, str]) -> str:
-    kinds = ("passed", "failed", "skipped")
-    counts = [f"{sum(o == kind for o in outcomes.values())} {kind}" for kind in kinds]
-    return f"{what}: {', '.join(counts)}"
 
 
 def find_assets() -> Path | None:
@@ -257,19 +213,27 @@ def main(
         Path | None, typer.Option(help="A checkout of Quantus, in place of the download.")
     ] = None,
     tests: Annotated[bool, typer.Option(help="Run the tests.")] = True,
+    their_tests: Annotated[
+        bool,
+        typer.Option(
+            "--their-tests", help="Run Quantus's own too, before and after: needs --source."
+        ),
+    ] = False,
     evidence: Annotated[
         bool, typer.Option(help="Compare scores, and write the figures of the pull request.")
     ] = True,
 ) -> None:
     """Make the change to Quantus, test it and compare scores before and after."""
     try:
-        build(work, source, tests=tests, evidence=evidence)
+        build(work, source, tests=tests, their_tests=their_tests, evidence=evidence)
     except (BuildError, compare.ComparisonError, generate.GenerationError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-def build(work: Path, source: Path | None, *, tests: bool, evidence: bool) -> None:
+def build(
+    work: Path, source: Path | None, *, tests: bool, evidence: bool, their_tests: bool = False
+) -> None:
     """Do what the command does."""
     work.mkdir(parents=True, exist_ok=True)
     before, after = work / "before", work / "after"
@@ -287,6 +251,9 @@ def build(work: Path, source: Path | None, *, tests: bool, evidence: bool) -> No
         typer.echo(
             "Quantus's test assets are not there (QUANTUS_ASSETS): tests with them are skipped"
         )
+    # Before ours: they get the fixtures that a tree has none of, also below.
+    if their_tests:
+        typer.echo(theirs.run(work))
     if tests:
         run_tests(work, assets)
     if evidence and assets is not None:

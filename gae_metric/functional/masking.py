@@ -142,14 +142,14 @@ def masking_trajectory(
     _check(x, targets, steps, schedule)
     value = baseline if isinstance(baseline, Tensor) else x.new_tensor(baseline)
     with torch.inference_mode(False), torch.no_grad():
-        # Tensors made in inference mode cannot take part in a gradient.
         return _run(
             model,
-            x.clone() if x.is_inference() else x.detach(),
+            x.detach(),
+            # Made in inference mode, they could not be kept for a gradient.
             targets.clone() if targets.is_inference() else targets,
             steps,
             schedule,
-            value.clone() if value.is_inference() else value,
+            value,
             keep_impacts,
         )
 

@@ -116,8 +116,8 @@ def local_robustness(output_diff: Tensor, similarity_diff: Tensor) -> Tensor:
     """
     distance = (output_diff - similarity_diff).abs().sum(1)
     largest = output_diff.abs().sum(1) + similarity_diff.abs().sum(1) + EPSILON
-    # Rounding alone may leave the range.
-    return (1 - 2 * distance / largest).clamp(-1, 1)
+    # Rounding alone may leave the range, and only below.
+    return (1 - 2 * distance / largest).clamp(min=-1)
 
 
 def local_faithfulness(a_init: Tensor, impact_sign: Tensor) -> Tensor:

@@ -219,19 +219,26 @@ def test_a_map_for_each_class(drawings, collected, x):
     assert set(titles) == set(methods)
 
 
+def _grid(figure):
+    """Panels by rows; how many samples there are depends on the coarse network's random weights."""
+    return np.array(figure.axes).reshape(-1, figure.axes[0].get_gridspec().ncols)
+
+
 def test_two_token_grids(drawings, collected, x):
     (figure,) = drawings[10].values()
     assert list(drawings[10]) == [f"digits-vit-vs-{COARSE}"]
     names = [part.get_supylabel().replace("\n", " ") for part in figure.subfigs]
     assert names == ["vit, 6×6 tokens", "vit_tiny_patch16_224, 3×3 tokens"]
     y = targets(collected, "digits:vit")
-    fine = np.array(figure.subfigs[0].axes).reshape(-1, 4)
+    fine = _grid(figure.subfigs[0])
     samples = [which(panel, x) for panel in fine[0]]
     assert [panel.get_title() for panel in fine[0]] == [f"class {c}" for c in y[samples]]
     for panel, values in zip(fine[1], ours(x[samples], y[samples], "vit"), strict=True):
         np.testing.assert_allclose(shown(panel), values, atol=1e-5)
-    coarse = np.array(figure.subfigs[1].axes).reshape(-1, 4)
-    rows = [[row[0].get_ylabel().replace("\n", "") for row in part[1:]] for part in (fine, coarse)]
+    coarse = _grid(figure.subfigs[1])
+    # A row without a name is one of images; the second grid has none where they are the first's.
+    labels = [[row[0].get_ylabel().replace("\n", "") for row in part] for part in (fine, coarse)]
+    rows = [[label for label in part if label] for part in labels]
     assert rows[0] == rows[1]
     assert rows[0][0] == "absLRP"
     assert len(rows[0]) == 2
@@ -243,7 +250,7 @@ def test_two_token_grids(drawings, collected, x):
 
 def test_one_method_for_every_model(drawings, collected, x):
     (figure,) = drawings[15].values()
-    axes = np.array(figure.axes).reshape(-1, 4)
+    axes = _grid(figure)
     named = [row[0].get_ylabel().replace("\n", "") for row in axes]
     assert [name for name in named if name] == ["vgg", "vit", "vit_tiny_patch16_224"][: len(named)]
     assert "absLRP for every model" in figure.get_suptitle()

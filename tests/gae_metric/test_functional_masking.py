@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -107,6 +108,26 @@ def test_impacts_sum_all_states_and_their_difference_has_the_sign():
     sign = (trajectory.impacts[LERF] - trajectory.impacts[MORF]).sign()
     assert (sign == trajectory.impact_sign).all()
     assert masking_trajectory(net, x, y).impacts is None
+
+
+def test_summed_impacts_are_divided_by_their_sum_and_1e_minus_9():
+    # The only feature is not masked at state 1 either, so that its impact of 1 is counted twice.
+    net = nn.Linear(1, 1, bias=False).double()
+    trajectory = masking_trajectory(
+        net, torch.ones(1, 1).double(), torch.tensor([0]), steps=2, keep_impacts=True
+    )
+    assert trajectory.impacts.flatten().tolist() == pytest.approx([2 / (2 + 1e-9)] * 2, rel=1e-12)
+
+
+def test_an_output_of_0_has_no_impacts_as_its_absolute_value_has_gradient_0():
+    net = nn.Linear(2, 1, bias=False).double()
+    net.weight.data[:] = torch.tensor([1.0, -1.0])
+    trajectory = masking_trajectory(
+        net, torch.ones(1, 2).double(), torch.tensor([0]), steps=2, keep_impacts=True
+    )
+    # So state 1 masks the lower index in both orders, and only the other one has an impact then.
+    assert trajectory.masked_from[:, 0].tolist() == [[1, 2], [1, 2]]
+    assert trajectory.impacts[:, 0].tolist() == [[0, pytest.approx(1)]] * 2
 
 
 @given(
@@ -238,32 +259,6 @@ def test_masked_features_take_the_baseline_and_have_no_impact(baseline):
     torch.testing.assert_close(state, values.expand_as(x) + 0 * x)
 
 
-def test_baselines():
-    x = torch.rand(2, 3, 8, 8)
-    assert mask_baseline(x, 2).item() == 2
-    torch.testing.assert_close(mask_baseline(x, "mean"), x.mean((2, 3), keepdim=True))
-    blurred = mask_baseline(x, "blur")
-    assert blurred.shape == x.shape
-    assert blurred.std() < x.std()
-    torch.testing.assert_close(blurred[1:], mask_baseline(x[1:], "blur"))
-    torch.testing.assert_close(mask_baseline(torch.ones(1, 2, 9), "blur"), torch.ones(1, 2, 9))
-
-
-@pytest.mark.parametrize(
-    ("value", "shape", "message"),
-    [
-        ("median", (1, 3, 4, 4), "'median'"),
-        ("mean", (1, 4), "positions"),
-        (math.nan, (1, 4), "finite"),
-        (None, (1, 4), "finite numbers"),
-        (np.ones((2, 2)), (1, 3, 4, 4), r"broadcasts to one sample, \(3, 4, 4\)"),
-    ],
-)
-def test_baselines_that_are_refused(value, shape, message):
-    with pytest.raises(ValueError, match=f"mask_value: .*{message}"):
-        mask_baseline(torch.ones(shape), value)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -275,6 +270,8 @@ def test_baselines_that_are_refused(value, shape, message):
         ({"targets": torch.tensor([0, -1, 1])}, "got -1 at position 1"),
         ({"targets": torch.tensor([0, 7, -1])}, "got 7 at position 1"),
         ({"x": torch.zeros(3, 2, dtype=int)}, "x: expected floating-point"),
+        ({"x": torch.zeros(3)}, r"a batch axis and .*, got torch.float32 \(3,\)"),
+        ({"x": torch.zeros(0, 2)}, r"at least one sample, got torch.float32 \(0, 2\)"),
         ({"model": lambda x: torch.zeros(len(x), 5)}, "does not depend on the input"),
     ],
 )
@@ -283,6 +280,22 @@ def test_arguments_that_are_refused(change, message):
     arguments = {"model": net, "x": x, "targets": y, **change}
     with pytest.raises(ValueError, match=message):
         masking_trajectory(**arguments)
+
+
+def test_a_trajectory_cannot_be_changed_and_is_equal_to_itself_only():
+    net, x, y = example()
+    trajectory = masking_trajectory(net, x, y, steps=2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        trajectory.outputs = trajectory.outputs
+    assert trajectory != dataclasses.replace(trajectory)
+
+
+def test_the_most_steps_are_255():
+    trajectory = masking_trajectory(
+        tabular_net(3), torch.tensor(images(1, (3,))), torch.tensor([0]), steps=255
+    )
+    assert trajectory.outputs.shape == (2, 1, 255)
+    assert trajectory.masked_from[LERF].max() == 255  # never
 
 
 def test_half_precision_model():

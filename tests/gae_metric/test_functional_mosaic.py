@@ -170,6 +170,8 @@ def test_quadrant_scores_eq_of_s():
     # The positive need not be the top class: min(1, .).
     assert quadrant_scores(logits, [[3, 0, 2, 1]], [1])[0, 0] == 1
     assert quadrant_scores(torch.tensor([[900.0, 0.0]]), [[0, 1, 1, 1]], [0])[0, 1] == -1
+    # Also where it has no probability: 1e-9 is added to it.
+    assert quadrant_scores(torch.tensor([[0.0, 900.0]]), [[0, 1, 1, 1]], [0])[0, 1] == 1
 
 
 def test_score_map_of_odd_sizes_and_the_centre_block():

@@ -81,10 +81,33 @@ def test_local_robustness_eq_14():
     assert F.local_robustness(d_o * 0, d_o * 0).item() == 1  # 0/0 is 0
 
 
+def test_local_robustness_is_not_below_minus_1_by_rounding():
+    d_o = torch.tensor([[0.022325754165649414, 0.16885894536972046, 0.2938884496688843]])
+    d_a = torch.tensor([[-0.518521785736084, -0.6976675987243652, -0.800011396408081]])
+    # 1 - 2 * 2.5012736 / 2.5012734
+    assert F.local_robustness(d_o, d_a).item() == -1
+
+
+def test_denominators_are_widened_so_that_none_is_0():
+    """1e-9 is added: what is as small itself counts half, and no output is divided by 0."""
+    small = torch.tensor([[1e-9]], dtype=torch.float64)
+    plus = torch.ones_like(small)
+    assert F.local_robustness(small, small * 0).item() == pytest.approx(0)
+    assert F.local_faithfulness(small, plus).item() == pytest.approx(0.5)
+    assert F.contrastiveness(small, plus).item() == pytest.approx(0.5)
+    assert F.output_difference(small, small * 0, small[0] * 0).item() == pytest.approx(1)
+
+
 def test_local_faithfulness_eq_15_broadcasts_one_channel():
     a = torch.tensor([[[1.0, 0.5]]])  # one channel
     sign = torch.tensor([[[1, -1], [0, 1]]], dtype=torch.int8)
     assert F.local_faithfulness(a, sign).item() == pytest.approx((1 - 0.5 + 0 + 0.5) / 3)
+    assert F.local_faithfulness(a, -sign).item() == pytest.approx(-1 / 3)
+
+
+def test_maps_of_different_dimensions_are_refused():
+    with pytest.raises(ValueError, match="argument 2 is"):
+        F.contrastiveness(torch.rand(2, 3, 4), torch.rand(2, 3))
 
 
 def test_local_consistency_eq_16_and_gae_eq_18():

@@ -33,7 +33,37 @@ def test_dependencies_are_those_of_the_project():
     needed, extras = compat.requirements(TEXT)
     assert needed == project["dependencies"]
     assert extras == project["optional-dependencies"]
-    assert set(compat.EXTRAS) <= set(extras)
+    assert {one for part in compat.PARTS.values() for one in part.extras} <= set(extras)
+
+
+def test_a_part_has_what_its_extras_name_and_their_oldest_versions():
+    text = """
+dependencies = ["torch>=2.11"]
+
+[project.optional-dependencies]
+text = ["transformers>=4.48", "words"]
+all = ["gae-metric[text]", "torch>=2.11", "ray[default]>=2.40"]
+
+[tool]
+"""
+    part = compat.Part(("all",), (), ())
+    newest = ["torch>=2.11", "ray[default]>=2.40", "transformers>=4.48", "words"]
+    assert compat.wanted(text, part, "newest") == newest
+    oldest = ["torch==2.11.*", "ray[default]==2.40.*", "transformers==4.48.*", "words"]
+    assert compat.wanted(text, part, "oldest") == oldest
+
+
+def test_every_optional_package_that_users_install_is_tried():
+    """All that an extra lists, beside those of developers, is in a part."""
+    _, extras = compat.requirements(TEXT)
+    tried = {one for part in compat.PARTS.values() for one in compat.wanted(TEXT, part, "oldest")}
+    for name in set(extras) - {"dev", "docs"}:
+        listed = [one for one in extras[name] if not one.startswith("gae-metric[")]
+        assert {compat.pinned(one) for one in listed} <= tried, name
+    for part in compat.PARTS.values():
+        shown = {re.split(r"[\[=]", one)[0] for one in compat.wanted(TEXT, part, "oldest")}
+        assert set(part.shown) <= shown
+        assert all((ROOT / path).exists() for path in part.tests)
 
 
 def test_every_dependency_has_an_oldest_version():
@@ -70,7 +100,7 @@ def test_what_was_not_run_is_said(tmp_path, monkeypatch, capsys):
 
 
 def test_a_failure_is_reported(tmp_path, monkeypatch):
-    def broken(python, trial):
+    def broken(python, trial, part):
         raise subprocess.CalledProcessError(1, ["pip", "install", "torch"])
 
     monkeypatch.setattr(compat, "install", broken)

@@ -207,9 +207,18 @@ def test_sums_and_poolings_by_hand():
             [[3.0, -1.0]],
         ),
         "product": (lambda v: (v[:, None, :1] @ v[:, 1:, None])[:, 0], [[1.0, 1.0]]),
+        # Of 3 * 3 + 1 * 1, and the operands are one tensor.
+        "square": (lambda v: v @ v.mT, [[1.8, 0.2]]),
     }
     for name, (function, expected) in cases.items():
         np.testing.assert_allclose(_propagate(function, x, s, one), expected, err_msg=name)
+
+
+def test_a_product_of_activations_with_a_vector_is_refused():
+    with pytest.raises(
+        abslrp.UnknownOperationError, match=r"two axes each, got shapes \(1, 2\) and \(2,\)"
+    ):
+        _propagate(lambda v: (v @ v[0])[:, None], [[3.0, -1.0]], [[2.0]], "epsilon")
 
 
 def test_addition_in_place():
@@ -259,4 +268,7 @@ def test_alpha_beta_by_hand():
     given = abslrp.explain(layer, x, 0, rules=alpha_beta.build(1, 0, epsilon=0.0))
     assert given.tolist() == [[0.5, 0.0, 0.25]]
     given = abslrp.explain(layer, x, 0, rules=alpha_beta.build(2, 1, epsilon=0.0))
+    assert given.tolist() == [[1.0, -1.0, 0.5]]
+    # Which are the defaults.
+    given = abslrp.explain(layer, x, 0, rules=alpha_beta.build(epsilon=0.0))
     assert given.tolist() == [[1.0, -1.0, 0.5]]
