@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import abslrp
 from tests.abslrp.single import check, draw, tensor
 from tests.naive import rules
 
@@ -43,6 +44,24 @@ def test_scaled_dot_product_attention(given: Any, reference: Any) -> None:
         qkv(),
         lambda v, R: rules.attention(*v, R, **reference),
     )
+
+
+@pytest.mark.parametrize("given", ["bool", "float"])
+def test_a_query_that_may_see_nothing_attends_to_nothing(given: str) -> None:
+    open_to = torch.ones(2, 2, 4, 6, dtype=torch.bool)
+    open_to[0, 0, 1] = False
+    mask = open_to if given == "bool" else open_to.double().log()
+    q, k, v = (tensor(part).requires_grad_() for part in qkv())
+    with abslrp.propagation(conserve=None, signed=False):
+        output = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.no_grad():
+        expected = F.scaled_dot_product_attention(q, k, v, attn_mask=open_to)
+    expected[0, 0, 1] = 0
+    torch.testing.assert_close(output, expected)
+    relevance = torch.autograd.grad(output.sum(), [q, k, v])
+    assert all(bool(one.isfinite().all()) for one in relevance)
+    assert not relevance[0][0, 0, 1].any()
+    assert relevance[0][0, 1, 1].any()
 
 
 def test_attention_with_grouped_queries() -> None:

@@ -77,6 +77,7 @@ PRODUCERS: dict[str, Callable[[Tensor], Tensor]] = {
     "clamp": lambda x: x.clamp(max=-0.1),
     "clamp both": lambda x: torch.clamp(x, -2, -0.1),
     "clamp tensors": lambda x: torch.clamp(x, tensor(-2.0), tensor(-0.1)),
+    "clamp_max": lambda x: torch.clamp_max(x - 0.5, 1.0),
     "clamp_max_": lambda x: x.clone().clamp_max_(-0.3),
     "clamp none": lambda x: x.clamp(None, -0.3),
     "threshold": lambda x: F.threshold(x, 0.5, -3.0),

@@ -214,11 +214,17 @@ def test_sums_and_poolings_by_hand():
         np.testing.assert_allclose(_propagate(function, x, s, one), expected, err_msg=name)
 
 
-def test_a_product_of_activations_with_a_vector_is_refused():
-    with pytest.raises(
-        abslrp.UnknownOperationError, match=r"two axes each, got shapes \(1, 2\) and \(2,\)"
-    ):
-        _propagate(lambda v: (v @ v[0])[:, None], [[3.0, -1.0]], [[2.0]], "epsilon")
+@pytest.mark.parametrize("rules", ["epsilon", "absLRP"])
+@pytest.mark.parametrize(
+    ("product", "shapes"),
+    [
+        (lambda v: (v @ v[0])[:, None], r"\(1, 2\) and \(2,\)"),
+        (lambda v: (v[0] @ v.mT)[:, None], r"\(2,\) and \(2, 1\)"),
+    ],
+)
+def test_a_product_of_activations_with_a_vector_is_refused(rules, product, shapes):
+    with pytest.raises(abslrp.UnknownOperationError, match=f"two axes each, got shapes {shapes}"):
+        _propagate(product, [[3.0, -1.0]], [[2.0]], rules)
 
 
 def test_addition_in_place():
