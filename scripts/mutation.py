@@ -41,7 +41,9 @@ FUSION = tuple(f"tests/abslrp/test_fusion{kind}.py" for kind in ("", "_activatio
 BLOCKS = "tests/abslrp/test_blocks.py"
 #: From a module to the tests that are to notice any change of it, the quickest first.
 TARGETS: dict[str, list[str]] = {
-    "abslrp.rules.absolute": [f"{RULES}linear.py", f"{RULES}signs.py", BLOCKS, *FUSION],
+    "abslrp.rules.absolute": [
+        f"{RULES}linear.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py", BLOCKS, *FUSION
+    ],
     "abslrp.rules.addition": [f"{RULES}elementwise.py", f"{RULES}signs.py", BLOCKS],
     "abslrp.rules.softmax": [f"{RULES}norms.py", f"{RULES}attention.py", *FUSION],
     "abslrp.norms": [f"{RULES}norms.py", f"{SETS}test_epsilon.py"],

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import typer
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = [ROOT / "docs", ROOT / "benchmarks"]
@@ -93,6 +94,12 @@ def check_pytest(words: list[str], complete: bool) -> None:
 
 def check_pip(words: list[str], complete: bool) -> None:
     assert words.pop(0) == "install"
+    if "--target" in words:  # other packages, beside the environment
+        place = words.index("--target")
+        assert words[place + 1].startswith("build/")
+        others = [*words[:place], *words[place + 2 :]]
+        assert all(Requirement(word).specifier for word in others if word != "--no-deps")
+        return
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for word in words:
         if word != "-e":
