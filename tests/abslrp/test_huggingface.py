@@ -56,7 +56,13 @@ def build(name, attention, seed=0):
     config._attn_implementation = attention
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()
+        try:
+            model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()
+        except ValueError as error:
+            # Before transformers 5 some, such as Electra, are written for eager attention only.
+            if "does not support an attention implementation" not in str(error):
+                raise
+            pytest.skip(f"this transformers has no {attention} for {name}")
         for weight in model.parameters():
             if weight.ndim > 1:  # fresh Hugging Face weights are so small that logits are biases
                 weight.data.mul_(4)
@@ -209,11 +215,14 @@ def vit(attention):
 
 def test_vit_eager_equals_sdpa_and_batch_equals_single():
     images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    eager, sdpa = (abslrp.explain(vit(kind), images, [0, 1, 2]) for kind in ("eager", "sdpa"))
+    models = [vit(kind) for kind in ("eager", "sdpa")]
+    # Before transformers 4.50 the classes of the two draw different weights from one seed.
+    models[1].load_state_dict(models[0].state_dict())
+    eager, sdpa = (abslrp.explain(model, images, [0, 1, 2]) for model in models)
     assert torch.isfinite(eager).all()
     assert (eager.abs().amax((1, 2, 3)) > 0).all()
     largest = eager.abs().max().item()
     torch.testing.assert_close(eager, sdpa, rtol=1e-4, atol=1e-4 * largest)
     for row in range(3):
-        one = abslrp.explain(vit("sdpa"), images[row : row + 1], row)
+        one = abslrp.explain(models[1], images[row : row + 1], row)
         torch.testing.assert_close(one[0], sdpa[row], rtol=1e-4, atol=1e-4 * largest)
