@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,13 +88,12 @@ def prepare(name: str, samples: int) -> Study:
     head = [one for one in loaded.model.modules() if isinstance(one, (nn.Linear, nn.Conv2d))][-1]
     if head.bias is None or len(head.weight) != logits.shape[1]:
         raise InputError(f"model: {name!r} does not end in a layer to its classes")
+    weight = head.weight.flatten(1)
+    study = Study(name, loaded.model, x, logits, found.name, weight, head.bias, _as_it_is)
+    maps = study.class_maps(first)[1]
     for rectify in (torch.relu, _as_it_is):
-        study = Study(
-            name, loaded.model, x, logits, found.name, head.weight.flatten(1), head.bias, rectify
-        )
-        maps = rectify(study.class_maps(first)[1])
-        if torch.allclose(maps.mean((2, 3)), logits[:1], rtol=1e-3, atol=1e-4):
-            return study
+        if torch.allclose(rectify(maps).mean((2, 3)), logits[:1], rtol=1e-3, atol=1e-4):
+            return replace(study, rectify=rectify)
     raise InputError(f"model: the logits of {name!r} are no means of class maps")
 
 

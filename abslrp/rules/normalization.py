@@ -130,50 +130,46 @@ def _single_gain(
     x = norm.input
     assert norm.weight is not None
     slope = norm.weight.abs() / norm.deviation
-    if rectified and upward:
-        _keep_positive(slope.expand_as(share), torch.sub(x, _bound(norm), out=memory), out=share)
-    elif rectified:
-        _keep_positive(slope.expand_as(share), output, out=share)
-    else:
+    if not rectified:
         torch.abs(output, out=share).add_(EPSILON)
         torch.div(slope, share, out=share)
-    if not upward:
+    gain = slope.expand_as(share) if rectified else share
+    if upward:
+        bound = _bound(norm, rectified=rectified)
+        _keep_positive(gain, torch.sub(x, bound, out=memory), out=share)
+    else:
+        if rectified:
+            _keep_positive(gain, output, out=share)
         centred = x if norm.mean is None else torch.sub(x, norm.mean, out=memory)
-        _keep_positive(share, torch.mul(centred, norm.weight, out=memory))
-    elif not rectified:
-        above = x if norm.mean is None else torch.sub(x, norm.mean.clamp(min=0), out=memory)
-        _keep_positive(share, above)
+        _keep_positive(share, torch.mul(centred, norm.weight, out=memory), out=share)
     if before is None or before.data_ptr() != x.data_ptr():
         share.mul_(x)
         if before is not None:
             share.div_(torch.abs(before, out=memory).add_(EPSILON))
     if not upward:
-        _keep_positive(share, x)
+        _keep_positive(share, x, out=share)
 
 
-def _bound(norm: Norm) -> Tensor:
-    """Return what ``x`` is above if itself, ``h1`` and ``h2`` are positive, for positive weights.
+def _bound(norm: Norm, *, rectified: bool) -> Tensor:
+    """Return what ``x`` is above where it, ``h1`` and, if that is rectified, ``h2`` are positive.
 
-    A weight of 0, whose bound may be NaN, has a slope of 0 anyway.
+    For weights that are not negative. One of 0, whose bound may be NaN, has a slope of 0 anyway.
     """
     mean = norm.deviation.new_zeros(()) if norm.mean is None else norm.mean
     bound = mean.clamp(min=0)
-    if norm.bias is None:
+    if norm.bias is None or norm.weight is None or not rectified:
         return bound
-    assert norm.weight is not None
     return torch.maximum(bound, mean - norm.bias * norm.deviation / norm.weight)
 
 
-def _keep_positive(share: Tensor, of: Tensor, out: Tensor | None = None) -> None:
-    """Set to zero, in place by default, what belongs to a value that is not positive; NaN stays."""
-    out = share if out is None else out
+def _keep_positive(share: Tensor, of: Tensor, *, out: Tensor) -> None:
+    """Write zero where a value is not positive, ``share`` elsewhere and where it is NaN."""
     torch.ops.aten.threshold_backward.grad_input(share, of, 0, grad_input=out)
 
 
 def _cut(norm: Norm, index: Any) -> Norm:
     if index == slice(0, len(norm.input)):
         return norm
-
     slices = (index,) if isinstance(index, slice) else index
 
     def of(value: Tensor | None) -> Tensor | None:
