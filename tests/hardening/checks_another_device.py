@@ -1,0 +1,158 @@
+"""Checks on a pretended device; ``test_another_device.py`` runs them in a process of their own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import abslrp
+import gae_metric
+from abslrp.registry import RULE_SETS
+from gae_metric import GAE, ProbeSet
+from gae_metric.demo import digits, networks
+from gae_metric.explainers import EXPLAINERS
+from gae_metric.metrics.fingerprint import of_model
+from tests.hardening.another_device import NAME, Away, Device, register, taken
+from tests.hardening.device import Crossings
+from tests.hardening.networks import NAMES, inputs, network
+from tests.hardening.test_cuda import EXACT, METRICS, distance
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registered() -> None:
+    """Not on import, as a collection of doctests imports every file."""
+    register()
+
+
+@pytest.fixture(autouse=True)
+def _device(_registered: None) -> Iterator[None]:
+    gae_metric.clear_cache()
+    with Device():
+        yield
+
+
+def same(function, model: nn.Module, x: Tensor, y: object, **options: object) -> Crossings:
+    """Check that a function explains on both devices alike; returns what crossed.
+
+    In float64, as MKL's last digit depends on where a tensor lies in memory.
+    """
+    model, x = copy.deepcopy(model).double(), x.double()
+    wanted = function(model, x, y, **options)
+    there, images = taken(model), x.to(NAME)
+    with Crossings(NAME) as seen:
+        found = function(there, images, y, **options)
+    assert isinstance(found, Away)
+    assert distance(found.held, wanted) <= EXACT
+    return seen
+
+
+def test_a_tensor_of_the_host_is_refused():
+    """The checks below can fail."""
+    with pytest.raises(RuntimeError, match="of the host"):
+        torch.ones(3).to(NAME) + torch.ones(3)
+    with Crossings(NAME) as seen:
+        torch.ones(3).to(NAME).sum().item()
+    assert seen.copies == {("cpu", NAME): 1}
+    assert seen.waits == {"_local_scalar_dense": 1}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"contrast": "signed"},
+        {"conserve": "argument"},
+        {"conserve": None, "contrast": None},
+        {"targets": [[0, 1]] * 5},
+        {"reduce": "channels"},
+        *({"rules": rules} for rules in RULE_SETS if rules != "absLRP"),
+        {"attention": "values"},
+        {"attention": "queries_keys"},
+        {"relevance_at": "patches"},
+    ],
+    ids=str,
+)
+def test_an_explanation_stays_there(name, options):
+    if {"attention", "relevance_at"} & set(options) and name != "vit":
+        pytest.skip("the network has no attention and no patches")
+    x, y = inputs()
+    options = dict(options)
+    seen = same(abslrp.explain, network(name), x, options.pop("targets", y), **options)
+    assert (NAME, "cpu") not in seen.copies, seen.copies
+    assert seen.nbytes["cpu", NAME] <= 4096  # targets
+    assert not seen.waits, seen.waits
+
+
+SLOW = ("vgg11", "densenet121", "efficientnet_b0", "swin_t", "maxvit_t")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet_v3_small", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
+)
+def test_an_explanation_of_a_model_stays_there(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torchvision.models.get_model(name, num_classes=10).eval().requires_grad_(False)
+        x = torch.randn(1, 3, 224, 224)
+    seen = same(abslrp.explain, model, x, [1])
+    assert (NAME, "cpu") not in seen.copies, seen.copies
+    assert not seen.waits, seen.waits
+
+
+@pytest.mark.parametrize("method", EXPLAINERS)
+def test_other_explainers_stay_there(method):
+    (x, y), model = inputs(), network("vgg")
+    same(EXPLAINERS[method], model, x, y)
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [
+        *(("GAE", name) for name in networks.NAMES),
+        *((metric, "resnet") for metric in METRICS if metric != "GAE"),
+    ],
+)
+def test_scores_are_the_cpus(metric, name):
+    x, y = digits.load("test", n=4)
+    model = networks.load(name)
+    wanted = METRICS[metric]()(model, x, y, explain_func=abslrp.explain, device="cpu")
+    gae_metric.clear_cache()
+    found = METRICS[metric]()(taken(model), x, y, explain_func=abslrp.explain, device=NAME)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=EXACT)
+
+
+def test_maps_of_a_metric_stay_there():
+    """What comes back is a byte a feature of the trajectory, and numbers; no map does."""
+    x, y = digits.load("test", n=8)
+    model = taken(networks.load("resnet"))
+    with Crossings(NAME) as seen:
+        GAE(disable_warnings=True)(model, x, y, explain_func=abslrp.explain, device=NAME)
+    with Crossings(NAME) as alone:
+        of_model(model, torch.device(NAME))
+    crossed = seen.nbytes[NAME, "cpu"] - alone.nbytes[NAME, "cpu"]
+    features, steps = x[0].size, 10
+    maps = 8 * (2 * steps) * features * 4
+    assert crossed < 8 * features * 3 + 0.1 * maps, (crossed, maps)
+
+
+def test_a_probe_set_is_the_cpus():
+    x, y = digits.load("test", n=6)
+    model = copy.deepcopy(networks.load("vgg"))
+    cpu = ProbeSet.build(model, x, y, steps=4)
+    gae_metric.clear_cache()
+    there = ProbeSet.build(taken(model), x, y, steps=4)
+    maps = np.concatenate([np.abs(inputs) for _, inputs, _ in cpu.explain_items()])
+    np.testing.assert_allclose(
+        there.score(maps, disable_warnings=True),
+        cpu.score(maps, disable_warnings=True),
+        rtol=0,
+        atol=EXACT,
+    )
