@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import abslrp
 import gae_metric
-from abslrp.registry import RULE_SETS
+from abslrp.registry import RULE_SETS, RuleSet
 from gae_metric import GAE, ProbeSet
 from gae_metric.demo import digits, networks
 from gae_metric.explainers import EXPLAINERS
@@ -62,6 +62,18 @@ def test_a_tensor_of_the_host_is_refused():
     assert seen.waits == {"_local_scalar_dense": 1}
 
 
+def test_a_rule_that_asks_for_a_value_is_found():
+    rules = RuleSet("asks", RULE_SETS["absLRP"])
+
+    @rules.rule(torch.nn.functional.linear)
+    def linear(operation, input, weight, bias=None):
+        float(input.sum())
+        return lambda relevance: (relevance @ weight,)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 5)).eval()
+    assert same(abslrp.explain, model, inputs()[0], 1, rules=rules).waits
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "options",
@@ -69,6 +81,7 @@ def test_a_tensor_of_the_host_is_refused():
         {},
         {"contrast": "signed"},
         {"conserve": "argument"},
+        {"conserve": "argument", "contrast": "signed"},
         {"conserve": None, "contrast": None},
         {"targets": [[0, 1]] * 5},
         {"reduce": "channels"},
