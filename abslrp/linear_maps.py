@@ -78,9 +78,11 @@ def register(rules: RuleSet, rule: LinearRule) -> None:
         operation: Operation, input: Tensor, weight: Tensor, bias: Tensor | None = None
     ) -> Backward:
         _refuse_active(operation, weight, "weight")
+        if input.ndim > 2 and not input.is_contiguous():
+            operation.output = linear_in_rows(input, weight, bias)
         return rule(
             operation,
-            LinearMap(input, weight, bias, lambda s, w: s @ w, F.linear, is_linear=True),
+            LinearMap(input, weight, bias, lambda s, w: s @ w, linear_in_rows, is_linear=True),
         )
 
     for dimensions, plain, transposed in (
@@ -107,6 +109,16 @@ def register(rules: RuleSet, rule: LinearRule) -> None:
             operation,
             LinearMap(mat1, mat2 * alpha, beta * input, lambda s, w: s @ w.mT, lambda x, w: x @ w),
         )
+
+
+def linear_in_rows(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear`` as one matrix product, whatever the memory's order.
+
+    For an input whose axes are permuted, as in the attention of ``torch.nn``, torch multiplies
+    each entry of the first axis with a copy of the weight, which takes four times as long.
+    """
+    rows = input.reshape(-1, input.shape[-1])
+    return F.linear(rows, weight, bias).reshape(*input.shape[:-1], len(weight))
 
 
 ProductRule = Callable[[Operation, Tensor, Tensor], Backward]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import abslrp
 from abslrp.rules.attention import einsum
@@ -24,6 +25,57 @@ def test_linear(shape: tuple[int, ...], bias: bool) -> None:
         [draw(*shape)],
         lambda v, R: [rules.linear(v[0], w, b, R)],
     )
+
+
+@pytest.mark.parametrize("layout", ["permuted", "sliced", "expanded"])
+def test_linear_of_an_input_that_does_not_lie_in_rows(layout: str) -> None:
+    w, b = draw(4, 5), draw(4)
+    lay = {
+        "permuted": lambda x: x.transpose(0, 1),
+        "sliced": lambda x: x[..., ::2],
+        "expanded": lambda x: x[..., :1].expand(*x.shape[:-1], 5),
+    }[layout]
+    given = draw(2, 3, 9 if layout == "sliced" else 5)
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        y = F.linear(lay(x), tensor(w), tensor(b))
+        return y.transpose(0, 1) if layout == "permuted" else y
+
+    def naive(v: Any, R: Any) -> Any:
+        if layout == "permuted":
+            return [rules.linear(v[0].swapaxes(0, 1), w, b, R.swapaxes(0, 1)).swapaxes(0, 1)]
+        if layout == "sliced":
+            wanted = np.zeros_like(v[0])
+            wanted[..., ::2] = rules.linear(v[0][..., ::2], w, b, R)
+            return [wanted]
+        wanted = np.zeros_like(v[0])
+        same = np.broadcast_to(v[0][..., :1], v[0].shape)
+        wanted[..., :1] = rules.linear(same, w, b, R).sum(-1, keepdims=True)
+        return [wanted]
+
+    check(model, [given], naive)
+
+
+def test_linear_of_a_permuted_input_is_one_product() -> None:
+    """Torch's own way, a product for each entry of the first axis, takes four times as long."""
+    attention = torch.nn.MultiheadAttention(8, 2, batch_first=True).eval()
+
+    class Model(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return attention(x, x, x, need_weights=False)[0].mean(1)
+
+    class Products(TorchDispatchMode):
+        seen: ClassVar[list[tuple[int, ...]]] = []
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+            if func.overloadpacket.__name__ == "bmm":
+                self.seen.append(tuple(args[1].shape))
+            return func(*args, **(kwargs or {}))
+
+    with Products():
+        abslrp.explain(Model().eval(), torch.randn(2, 5, 8), 1)
+    assert Products.seen
+    assert all(shape[0] == 4 for shape in Products.seen)  # those of attention: samples x heads
 
 
 CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
