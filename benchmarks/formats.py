@@ -30,6 +30,7 @@ def markdown(tables: Sequence[Table]) -> str:
     parts = [_LEGEND]
     for table in tables:
         head, rows = _grid(table, _markdown_ours)
+        head, *rows = ([cell.replace("|", r"\|") for cell in row] for row in (head, *rows))
         widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
         lines = [
             "| " + " | ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)) + " |"
@@ -155,5 +156,6 @@ def _latex_symbols(text: str) -> str:
 
 def _escaped(text: str) -> str:
     words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
-    escaped = re.sub(r"[&%$#_{}\\^~]", lambda found: words.get(found[0], "\\" + found[0]), text)
+    words |= {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}
+    escaped = re.sub(r"[&%$#_{}\\^~|<>]", lambda found: words.get(found[0], "\\" + found[0]), text)
     return escaped.replace("τ", r"$\tau$").replace("*", r"$^{*}$")

@@ -209,7 +209,7 @@ def test_latex(collected):
 
 
 #: What names, models and errors may hold that LaTeX would read as its own.
-HOSTILE = r"50 % of A_1 & {B} #2 $5 ~x^2 \input{y} \\ τ*"
+HOSTILE = r"50 % of A_1 & {B} #2 $5 ~x^2 \input{y} \\ <|> τ*"
 
 
 @pytest.fixture
@@ -229,7 +229,8 @@ def test_latex_of_special_characters(hostile):
     assert tabulars(text) == [(7, [7] * 7), (4, [4] * 6), (7, [7] * 6)]
     name = (
         r"50 \% of A\_1 \& \{B\} \#2 \$5 \textasciitilde{}x\textasciicircum{}2 "
-        r"\textbackslash{}input\{y\} \textbackslash{}\textbackslash{} $\tau$$^{*}$"
+        r"\textbackslash{}input\{y\} \textbackslash{}\textbackslash{} "
+        r"\textless{}\textbar{}\textgreater{} $\tau$$^{*}$"
     )
     assert sum(line.startswith(f"{name} & ") for line in text.splitlines()) == 3
     # Errors are comments, to their last word.
@@ -272,6 +273,16 @@ def test_markdown_of_errors_of_several_lines(hostile):
     assert not [line for line in lines if line.startswith("\\undefined")]
     # Two of the first model, which has two tables.
     assert sum(line.startswith("- ") and r"\undefined" in line for line in lines) == 4
+
+
+def test_markdown_of_a_name_with_a_bar(collected):
+    scores = collected.scores.replace({"method": {"RISE": "RISE | 100"}})
+    values = collected.run.model_dump(mode="json")
+    values["methods"][list(MEANS).index("RISE")]["label"] = "RISE | 100"
+    text = markdown(build_tables(replace(collected, run=parse(values), scores=scores)))
+    columns = {len(re.split(r"(?<!\\)\|", row)) for row in text.splitlines() if row[:1] == "|"}
+    assert text.count(r"| RISE \| 100 ") == 3
+    assert columns == {9, 6}
 
 
 def test_every_number_of_the_paper_has_a_method():
