@@ -138,7 +138,15 @@ def test_markdown(collected):
 
 #: Escaped characters, commands, and the characters that mean something by themselves.
 LATEX = re.compile(r"\\[#$%&_{}]|\\\\|\\[A-Za-z]+|[\\#$%&_{}^~]")
-SYMBOLS = {"textbackslash", "textasciicircum", "textasciitilde", "textbf"}
+SYMBOLS = {
+    "textbar",
+    "textgreater",
+    "textless",
+    "textbackslash",
+    "textasciicircum",
+    "textasciitilde",
+    "textbf",
+}
 LAYOUT = {"begin", "end", "centering", "caption", "toprule", "midrule", "bottomrule"}
 MATHS = {"pm", "uparrow", "downarrow", "tau"}
 
