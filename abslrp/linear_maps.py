@@ -82,7 +82,14 @@ def register(rules: RuleSet, rule: LinearRule) -> None:
             operation.output = linear_in_rows(input, weight, bias)
         return rule(
             operation,
-            LinearMap(input, weight, bias, lambda s, w: s @ w, linear_in_rows, is_linear=True),
+            LinearMap(
+                input,
+                weight,
+                bias,
+                lambda s, w: linear_in_rows(s, w.mT),
+                linear_in_rows,
+                is_linear=True,
+            ),
         )
 
     for dimensions, plain, transposed in (
