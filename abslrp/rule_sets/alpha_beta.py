@@ -97,8 +97,6 @@ def build(
         raise ValueError(
             f"alpha, beta: expected beta >= 0 and alpha - beta = 1, got {alpha} and {beta}"
         )
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon: expected a number >= 0, got {epsilon}")
 
     def linear_map(operation: Operation, call: LinearMap) -> Backward:
         nonnegative = operation.is_nonnegative(call.input)

@@ -34,13 +34,13 @@ def activation(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
 def rrelu(
     operation: Operation,
     input: Any,
-    lower: float = 1 / 8,
-    upper: float = 1 / 3,
+    lower: Any = None,
+    upper: Any = None,
     training: bool = False,
     *args: Any,
     **kwargs: Any,
 ) -> Backward:
-    """Unchanged: in evaluation mode its slope is fixed."""
+    """Unchanged whatever the slopes: in evaluation mode it is fixed."""
     if training:
         raise ValueError(
             "model: an rrelu is in training mode, so that logits and map are random; expected it "

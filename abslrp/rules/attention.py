@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from string import ascii_uppercase
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +78,7 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
 
 def _without_ellipsis(equation: str, operands: tuple[Tensor, ...]) -> str:
     left, arrow, right = equation.partition("->")
-    spare = [letter for letter in map(chr, range(65, 91)) if letter not in equation]
+    spare = [letter for letter in ascii_uppercase if letter not in equation]
     terms, widest = [], ""
     for term, operand in zip(left.split(","), operands, strict=True):
         extra = operand.ndim - len(term.replace("...", ""))

@@ -65,12 +65,12 @@ def test_a_query_that_may_see_nothing_attends_to_nothing(given: str) -> None:
 
 
 def test_attention_with_grouped_queries() -> None:
-    q, k, v = draw(2, 4, 3, 3), draw(2, 2, 5, 3), draw(2, 2, 5, 4)
+    q, k, v = draw(3, 4, 3, 3), draw(3, 2, 5, 3), draw(3, 2, 5, 4)
 
     def naive(values: Any, R: Any) -> Any:
         wide = [values[0], values[1].repeat(2, 1), values[2].repeat(2, 1)]
         R_q, R_k, R_v = rules.attention(*wide, R)
-        return [R_q, *(r.reshape(2, 2, 2, *r.shape[2:]).sum(2) for r in (R_k, R_v))]
+        return [R_q, *(r.reshape(3, 2, 2, *r.shape[2:]).sum(2) for r in (R_k, R_v))]
 
     check(
         lambda a, b, c: F.scaled_dot_product_attention(a, b, c, enable_gqa=True), [q, k, v], naive

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.abslrp.single import check, draw, tensor
+import abslrp
+from tests.abslrp.single import Single, check, draw, tensor
 from tests.naive import rules
 
 BROADCAST = [((2, 3, 4), (2, 3, 4)), ((2, 3, 4), (2, 1, 4)), ((2, 1, 4), (2, 3, 1))]
@@ -58,6 +59,23 @@ def test_addition_with_alpha(alpha: float) -> None:
         pair,
         lambda v, R: rules.add(-alpha * v[0], v[1], R),
     )
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+@pytest.mark.parametrize("name", ["add", "sub", "rsub", "mul", "div"])
+def test_operands_may_be_named(name: str, rules: str) -> None:
+    function, x, R = getattr(torch, name), draw(2, 8), draw(2, 4, seed=1)
+    spellings = [
+        lambda a, b: function(a, b),
+        lambda a, b: function(a, other=b),
+        lambda a, b: function(input=a, other=b),
+    ]
+    maps = [
+        abslrp.relevance(Single(call, [(4,), (4,)], False).eval(), x, R, rules=rules)
+        for call in spellings
+    ]
+    for one in maps[1:]:
+        np.testing.assert_array_equal(one, maps[0])
 
 
 @pytest.mark.parametrize(("left", "right"), BROADCAST)
@@ -157,6 +175,13 @@ def test_a_tensor_added_to_itself() -> None:
 )
 def test_scaling_by_constants_passes(call: Any) -> None:
     check(call, [draw(2, 3, 4)], lambda v, R: [rules.multiply_constant(v[0], R)])
+
+
+def test_what_passes_is_never_scaled() -> None:
+    """Not to absolute sum 1, either, as each argument of other operations is by ``conserve``."""
+    x, R = draw(2, 4), draw(2, 4, seed=1)
+    model = Single(lambda v: v * tensor(draw(4, seed=2)), [(4,)], rectify=False).eval()
+    np.testing.assert_array_equal(abslrp.relevance(model, x, R, conserve="argument"), R)
 
 
 @pytest.mark.parametrize(("left", "right"), BROADCAST)

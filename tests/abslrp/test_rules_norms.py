@@ -66,7 +66,7 @@ def test_group_norm(groups: int, affine: tuple[bool, bool]) -> None:
     bias = draw(4, seed=1) if affine[1] else None
     check(
         lambda x: F.group_norm(x, groups, maybe(weight), maybe(bias), 0.01),
-        [draw(2, 4, 3, 2)],
+        [draw(2, 4, 3, 5)],
         lambda v, R: [rules.group_norm(v[0], groups, weight, bias, R, 0.01)],
     )
 
@@ -181,6 +181,17 @@ def test_softmax_leaves_its_scores_as_they_are() -> None:
         shifted = leaf - 0.5
         shifted.softmax(-1)
     torch.testing.assert_close(shifted.detach(), scores - 0.5)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_epsilon_counts_where_values_are_as_small(weighted: bool) -> None:
+    """In double precision, in which a sum is known to less than that."""
+    mean, var, weight = np.zeros(4), np.ones(4), draw(4) if weighted else None
+    check(
+        lambda x: F.batch_norm(x, tensor(mean), tensor(var), maybe(weight), eps=0.0),
+        [1e-9 * draw(2, 4, 3)],
+        lambda v, R: [rules.batch_norm(v[0], mean, var, weight, None, R, 0.0)],
+    )
 
 
 def test_a_batch_norm_that_uses_the_batch_is_refused() -> None:
