@@ -357,7 +357,12 @@ def test_bad_options_are_named(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [F.dropout, F.alpha_dropout, torch.dropout, lambda x, p, train: torch.dropout(x, p, train=train)],
+    [
+        F.dropout,
+        F.alpha_dropout,
+        torch.dropout,
+        lambda x, p, train: torch.dropout(x, p, train=train),
+    ],
 )
 def test_dropout_in_evaluation_is_its_input(function: Any) -> None:
     """It may be overwritten in place afterwards, as anything may."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import abslrp
@@ -156,3 +157,29 @@ def test_a_product_that_is_zero(activation: Callable[[Tensor], Tensor]) -> None:
         (found,) = torch.autograd.grad(out.sum(), leaf)
         wanted = torch.stack([shares[0] / 1e-9, shares[1] * 2 / (2 + 1e-9)])[None]
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0)
+
+
+def product(hidden: Tensor) -> Tensor:
+    return hidden @ torch.ones(2, 2, dtype=torch.float64)
+
+
+def norm(hidden: Tensor) -> Tensor:
+    ones = torch.ones(2, dtype=torch.float64)
+    return F.batch_norm(hidden, 0 * ones, ones, ones, 0 * ones)
+
+
+@pytest.mark.parametrize("first", [product, norm])
+def test_a_product_that_is_zero_and_whose_factor_is_taken_back(
+    first: Callable[[Tensor], Tensor],
+) -> None:
+    """What was divided by epsilon is multiplied with it where a second consumer turns up."""
+    weight = torch.tensor([[1.0, -1.0], [0.0, 2.0]], dtype=torch.float64)
+    maps = []
+    for signed in (False, True):  # with a factor that travels, and without
+        leaf = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
+        with abslrp.propagation(conserve=None, signed=signed):
+            hidden = torch.exp(leaf @ weight.T)
+            out = torch.cat([first(hidden), hidden], 1)
+        maps.append(torch.autograd.grad(out.sum(), leaf)[0])
+    torch.testing.assert_close(*maps, rtol=1e-6, atol=0)
+    assert bool((maps[0] > 0).all())

@@ -66,7 +66,7 @@ def test_addition_with_alpha(alpha: float) -> None:
 def test_operands_may_be_named(name: str, rules: str) -> None:
     function, x, R = getattr(torch, name), draw(2, 8), draw(2, 4, seed=1)
     spellings = [
-        lambda a, b: function(a, b),
+        function,
         lambda a, b: function(a, other=b),
         lambda a, b: function(input=a, other=b),
     ]

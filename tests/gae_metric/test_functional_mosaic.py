@@ -184,3 +184,7 @@ def test_score_map_of_odd_sizes_and_the_centre_block():
     block = score_map(scores, (6, 6), centre_block=True)[0, 0]
     assert block[2:4, 2:4].unique().tolist() == [1]
     assert (block != score_map(scores, (6, 6))[0, 0]).sum() == 3
+    block = score_map(scores, (5, 7), centre_block=True)[0, 0]
+    changed = (block != score_map(scores, (5, 7))[0, 0]).nonzero()
+    assert changed.tolist() == [[2, 4], [3, 3], [3, 4]]
+    assert block[2:4, 3:5].unique().tolist() == [1]

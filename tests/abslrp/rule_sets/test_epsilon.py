@@ -51,6 +51,11 @@ def test_zero_over_zero_is_zero_without_epsilon():
         lambda x: x @ torch.ones(2, 1).double(), [[1.0, -1.0]], [[1.0]], epsilon.build(0)
     )
     assert R.tolist() == [[0.0, 0.0]]
+    # With it, sign(0) = 1.
+    R = _propagate(
+        lambda x: x @ torch.ones(2, 1).double(), [[1.0, -1.0]], [[1.0]], epsilon.build(0.5)
+    )
+    assert R.tolist() == [[2.0, -2.0]]
 
 
 @pytest.mark.parametrize("rules", SHARES)
@@ -89,7 +94,7 @@ def test_transposed_convolution(rules):
 
 
 @pytest.mark.parametrize("rules", SHARES)
-@pytest.mark.parametrize("spelling", ["linear", "matmul", "rmatmul", "addmm"])
+@pytest.mark.parametrize("spelling", ["linear", "matmul", "rmatmul", "addmm", "addmm by row"])
 def test_spellings_of_a_linear_layer(rules, spelling):
     rng = np.random.default_rng(0)
     x, weight, bias = (rng.standard_normal(s) for s in ((4, 5), (3, 5), (3,)))
@@ -101,6 +106,7 @@ def test_spellings_of_a_linear_layer(rules, spelling):
         "matmul": lambda v: v @ w.T,
         "rmatmul": lambda v: (w @ v.T).T,
         "addmm": lambda v: torch.addmm(b, v, w.T),
+        "addmm by row": lambda v: torch.addmm(b.expand(len(v), -1), v, w.T),
     }
     expected = linear(x, weight, bias, R, SHARES[rules])
     given = _propagate(layers[spelling], x, R, rules)
@@ -195,6 +201,8 @@ def test_sums_and_poolings_by_hand():
     one = epsilon.build(0.0)
     cases = {
         "add": (lambda v: v[:, :1] + v[:, 1:], [[3.0, -1.0]]),
+        # Of 3 - 4.
+        "alpha": (lambda v: torch.add(v[:, :1], v[:, 1:], alpha=4), [[-6.0, 8.0]]),
         "constant": (lambda v: v.sum(1, keepdim=True) + 2.0, [[1.5, -0.5]]),
         "sub": (lambda v: v[:, :1] - v[:, 1:], [[1.5, 0.5]]),
         "rsub": (lambda v: torch.rsub(v[:, 1:], v[:, :1]), [[1.5, 0.5]]),
@@ -212,6 +220,27 @@ def test_sums_and_poolings_by_hand():
     }
     for name, (function, expected) in cases.items():
         np.testing.assert_allclose(_propagate(function, x, s, one), expected, err_msg=name)
+
+
+@pytest.mark.parametrize("rules", SHARES)
+@pytest.mark.parametrize("call", [lambda v: v + -0.5, lambda v: v - 2 * v.flip(1)])
+def test_what_a_sum_may_make_negative_is_split_by_sign(rules, call):
+    rng = np.random.default_rng(0)
+    x, weight, R = (rng.random((2, 5)), rng.standard_normal((3, 5)), rng.standard_normal((2, 3)))
+    leaf = torch.tensor(x, requires_grad=True)
+    with abslrp.propagation(rules):
+        h = call(leaf.relu())
+        output = F.linear(h, torch.tensor(weight))
+    (given,) = torch.autograd.grad(output, h, torch.tensor(R))
+    assert (h < 0).any()
+    expected = linear(h.detach().numpy(), weight, None, R, SHARES[rules])
+    np.testing.assert_allclose(given, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("rules", ["epsilon", "absLRP"])
+def test_a_sum_in_place_over_its_own_entries_is_refused(rules):
+    with pytest.raises(abslrp.UnknownOperationError, match="cumsum_"):
+        _propagate(lambda v: v.clone().cumsum_(1), [[3.0, -1.0]], [[2.0, 1.0]], rules)
 
 
 @pytest.mark.parametrize("rules", ["epsilon", "absLRP"])
