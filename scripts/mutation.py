@@ -61,12 +61,15 @@ TARGETS: dict[str, list[str]] = {
     "abslrp.rules.interpolation": [f"{RULES}pooling.py"],
     "abslrp.rule_sets.epsilon": [f"{SETS}test_epsilon.py"],
     "abslrp.rule_sets.proportional": [
-        f"{SETS}test_epsilon.py", f"{RULES}signs.py", f"{SETS}test_starts.py"
+        f"{SETS}test_epsilon.py", f"{RULES}signs.py", f"{SETS}test_starts.py",
+        f"{RULES}elementwise.py",
     ],
-    "abslrp.rule_sets.alpha_beta": [f"{SETS}test_epsilon.py", f"{SETS}test_agreement.py"],
+    "abslrp.rule_sets.alpha_beta": [
+        f"{SETS}test_epsilon.py", f"{SETS}test_agreement.py", f"{SETS}test_starts.py"
+    ],
     "abslrp.rule_sets.signs": [f"{SETS}test_epsilon.py", f"{SETS}test_rap.py"],
-    "abslrp.rule_sets.rap": [f"{SETS}test_rap.py"],
-    "abslrp.rule_sets.starts": [f"{SETS}test_starts.py"],
+    "abslrp.rule_sets.rap": [f"{SETS}test_rap.py", f"{SETS}test_starts.py"],
+    "abslrp.rule_sets.starts": [f"{SETS}test_starts.py", f"{SETS}test_rap.py"],
     "gae_metric.functional.scores": [f"{SCORES}scores.py"],
     "gae_metric.functional.masking": [f"{SCORES}masking.py"],
     "gae_metric.functional.mosaic": [f"{SCORES}mosaic.py"],

@@ -114,7 +114,7 @@ def _pair(a: Tensor, a_letters: str, b: Tensor, b_letters: str, wanted: str) -> 
     b = _reduce(b, b_letters, "".join(batch + summed + columns))
     sizes = dict(zip(batch + rows + summed, a.shape, strict=True))
     for letter, size in zip(batch + summed + columns, b.shape, strict=True):
-        sizes[letter] = max(size, sizes.get(letter, 1))
+        sizes[letter] = max(size, sizes.get(letter, size))
     outer = [sizes[c] for c in batch]
     a = _broadcast(a, [sizes[c] for c in batch + rows + summed])
     b = _broadcast(b, [sizes[c] for c in batch + summed + columns])

@@ -43,7 +43,7 @@ def test_addition_in_place(add: Callable[..., Tensor], left: Any, right: Any) ->
     check(add, [draw(*left), draw(*right, seed=1)], lambda v, R: rules.add(v[0], v[1], R))
 
 
-@pytest.mark.parametrize("alpha", [2.5, -0.5])
+@pytest.mark.parametrize("alpha", [2.5, -0.5, 2, 0])
 def test_addition_with_alpha(alpha: float) -> None:
     pair = [draw(2, 3, 4), draw(2, 3, 4, seed=1)]
     check(
@@ -206,7 +206,7 @@ ACTIVATIONS: list[Callable[[Tensor], Tensor]] = [
     F.logsigmoid, F.softsign, F.tanhshrink, torch.tanh, torch.sigmoid, Tensor.sigmoid, torch.exp,
     torch.erf, torch.sin, lambda x: x.clamp(-1, 1), lambda x: x.clamp(min=0),
     lambda x: torch.clamp(x, max=1), lambda x: x**2, lambda x: x.square(), lambda x: x.abs(),
-    torch.nan_to_num,
+    torch.nan_to_num, torch.rrelu, F.rrelu,
     lambda x: F.prelu(x, torch.tensor([0.25], dtype=x.dtype)),
     lambda x: F.silu(x.clone(), inplace=True), lambda x: F.hardswish(x.clone(), inplace=True),
     lambda x: x.clone().relu_(), lambda x: x.clone().clamp_(0, 6), lambda x: F.threshold(x, 0.1, 2),

@@ -58,6 +58,7 @@ PRODUCERS: dict[str, Callable[[Tensor], Tensor]] = {
     "add tensor": lambda x: x + tensor(CONSTANT),
     "add scalar": lambda x: x + -0.5,
     "alpha": lambda x: torch.add(x, x * 2, alpha=-1),
+    "a small alpha": lambda x: torch.add(x, x.flip(1), alpha=-0.5),
     "rsub": lambda x: 0.5 - x,
     "sub": lambda x: x - 2 * x.flip(1),
     "pad": lambda x: F.pad(x, (1, 0), value=-1.0)[..., :-1],

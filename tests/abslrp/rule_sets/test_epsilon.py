@@ -10,6 +10,7 @@ from torch import nn
 
 import abslrp
 from abslrp.rule_sets import alpha_beta, epsilon
+from abslrp.rule_sets.proportional import inverse_of
 from tests.abslrp.rule_sets import networks
 from tests.naive.contributions import alpha_beta_share, conv, conv_transpose, epsilon_share, linear
 from tests.naive.graph import Graph
@@ -158,6 +159,24 @@ def test_a_batch_norm_is_one_layer_with_the_convolution_before_it(rules, affine)
     assert networks.apart(a, b) < 1e-12
 
 
+@pytest.mark.parametrize("rules", SHARES)
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda h: F.layer_norm(h, [3], torch.tensor([1.0, -2.0, 3.0]).double()),
+        lambda h: F.group_norm(h, 1),
+        lambda h: F.batch_norm(h.relu(), torch.zeros(3).double(), torch.full((3,), 4.0).double()),
+    ],
+)
+def test_any_other_norm_passes(rules, norm):
+    rng = np.random.default_rng(0)
+    x, weight, bias, R = (rng.standard_normal(s) for s in ((2, 5), (3, 5), (3,), (2, 3)))
+    given = _propagate(
+        lambda v: norm(F.linear(v, torch.tensor(weight), torch.tensor(bias))), x, R, rules
+    )
+    np.testing.assert_allclose(given, linear(x, weight, bias, R, SHARES[rules]), rtol=1e-9)
+
+
 def _fused(convolution, norm):
     fused = nn.Conv2d(3, 6, 3).double()
     deviation = (norm.running_var + norm.eps).sqrt()
@@ -281,6 +300,19 @@ def test_softmax_is_its_first_order_expansion():
     )
     assert np.isfinite(masked).all()
     assert (masked[:, 0] == 0).all()
+
+
+def test_log_softmax_by_hand():
+    x = np.array([[3.0, -1.0]])
+    h = x - np.log(np.exp(x).sum())
+    given = _propagate(lambda v: v.log_softmax(1), x, [[1.0, 2.0]], epsilon.build(0.0))
+    np.testing.assert_allclose(given, x / h * [[1.0, 2.0]])
+
+
+def test_the_inverse_ends_where_half_precision_does():
+    given = inverse_of(1e-6)(torch.tensor([0.0, -6e-8, 2.0], dtype=torch.float16))
+    assert given.dtype == torch.float16
+    assert given.tolist() == [65504.0, -65504.0, 0.5]
 
 
 def test_bad_parameters():
