@@ -171,6 +171,9 @@ def test_a_tensor_added_to_itself() -> None:
         lambda x: F.dropout(x, 0.5, training=False),
         lambda x: F.dropout2d(x, 0.5, training=False),
         lambda x: x * torch.nn.Parameter(tensor(CONSTANT)),
+        lambda x: x / x.norm(dim=-1, keepdim=True),
+        lambda x: x / torch.linalg.vector_norm(x, dim=-1, keepdim=True),
+        lambda x: x / (x.std(-1, keepdim=True) + 1),
     ],
 )
 def test_scaling_by_constants_passes(call: Any) -> None:

@@ -184,7 +184,18 @@ def test_score_map_of_odd_sizes_and_the_centre_block():
     block = score_map(scores, (6, 6), centre_block=True)[0, 0]
     assert block[2:4, 2:4].unique().tolist() == [1]
     assert (block != score_map(scores, (6, 6))[0, 0]).sum() == 3
-    block = score_map(scores, (5, 7), centre_block=True)[0, 0]
-    changed = (block != score_map(scores, (5, 7))[0, 0]).nonzero()
-    assert changed.tolist() == [[2, 4], [3, 3], [3, 4]]
-    assert block[2:4, 3:5].unique().tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "changed"),
+    [
+        ((5, 7), [[2, 4], [3, 3], [3, 4]]),
+        ((2, 3), [[0, 2], [1, 1], [1, 2]]),
+        ((4, 2), [[1, 1], [2, 0], [2, 1]]),
+    ],
+)
+def test_the_centre_block_lies_across_the_quadrants(shape, changed):
+    scores = torch.tensor([[1.0, 0.2, 0.3, 0.4]])
+    plain, block = (score_map(scores, shape, centre_block=centre)[0, 0] for centre in (False, True))
+    assert (block != plain).nonzero().tolist() == changed
+    assert (block[block != plain] == 1).all()

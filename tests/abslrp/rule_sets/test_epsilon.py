@@ -242,7 +242,14 @@ def test_sums_and_poolings_by_hand():
 
 
 @pytest.mark.parametrize("rules", SHARES)
-@pytest.mark.parametrize("call", [lambda v: v + -0.5, lambda v: v - 2 * v.flip(1)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda v: v + -0.5,
+        lambda v: v - 2 * v.flip(1),
+        lambda v: torch.add(v, v.flip(1), alpha=-0.5),
+    ],
+)
 def test_what_a_sum_may_make_negative_is_split_by_sign(rules, call):
     rng = np.random.default_rng(0)
     x, weight, R = (rng.random((2, 5)), rng.standard_normal((3, 5)), rng.standard_normal((2, 3)))
@@ -300,6 +307,8 @@ def test_softmax_is_its_first_order_expansion():
     )
     assert np.isfinite(masked).all()
     assert (masked[:, 0] == 0).all()
+    masked = _propagate(lambda v: v.softmax(1), [[-np.inf, 1.0, 2.0]], [[1.0, 2.0, 4.0]], "epsilon")
+    assert masked[0, 0] == 0
 
 
 def test_log_softmax_by_hand():
