@@ -176,6 +176,7 @@ def test_quadrant_scores_eq_of_s():
 
 def test_score_map_of_odd_sizes_and_the_centre_block():
     scores = torch.tensor([[1.0, 0.2, 0.3, 0.4]])
+    assert score_map(scores.expand(3, 4), (5, 4)).shape == (3, 1, 5, 4)
     s = score_map(scores, (5, 4))[0, 0]
     assert s[:3, :2].unique().tolist() == [1]
     assert s[:3, 2:].unique().tolist() == pytest.approx([0.2])

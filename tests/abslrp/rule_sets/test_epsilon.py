@@ -81,6 +81,16 @@ def test_convolutions(rules, signed, options):
 
 
 @pytest.mark.parametrize("rules", SHARES)
+def test_convolution_of_a_series(rules):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.standard_normal(s) for s in ((2, 3, 6), (4, 3, 2), (4,)))
+    w, b = torch.tensor(weight), torch.tensor(bias)
+    R = rng.standard_normal((2, 4, 5))
+    given = _propagate(lambda v: F.conv1d(v, w, b), x, R, rules)
+    np.testing.assert_allclose(given, conv(x, weight, bias, R, share=SHARES[rules]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("rules", SHARES)
 def test_transposed_convolution(rules):
     rng = np.random.default_rng(0)
     x, weight, bias = (rng.standard_normal(s) for s in ((2, 3, 4, 3), (3, 2, 3, 3), (2,)))
@@ -309,6 +319,17 @@ def test_softmax_is_its_first_order_expansion():
     assert (masked[:, 0] == 0).all()
     masked = _propagate(lambda v: v.softmax(1), [[-np.inf, 1.0, 2.0]], [[1.0, 2.0, 4.0]], "epsilon")
     assert masked[0, 0] == 0
+
+
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice")
+@pytest.mark.parametrize(("shape", "axis"), [((2, 4), 1), ((2, 4, 3), 0), ((2, 1, 3, 2), 1)])
+def test_softmax_along_an_axis_of_torch_s_choice(shape, axis):
+    x, R = np.random.default_rng(0).standard_normal((2, *shape))
+    maps = [
+        _propagate(lambda v, axis=axis: F.softmax(v, axis), x, R, "epsilon")
+        for axis in (axis, None)
+    ]
+    np.testing.assert_array_equal(*maps)
 
 
 def test_log_softmax_by_hand():
