@@ -53,7 +53,7 @@ TARGETS: dict[str, list[str]] = {
     "abslrp.rules.multiplication": [f"{RULES}elementwise.py", f"{RULES}signs.py"],
     "abslrp.rules.pooling": [f"{RULES}pooling.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py"],
     "abslrp.rules.activation": [
-        f"{RULES}elementwise.py", f"{RULES}signs.py", "tests/abslrp/test_engine.py"
+        f"{RULES}elementwise.py", f"{RULES}signs.py", "tests/abslrp/test_engine.py", FUSION[2]
     ],
     "abslrp.rules.attention": [
         f"{RULES}attention.py", f"{RULES}linear.py", "tests/abslrp/test_engine.py"

@@ -100,6 +100,14 @@ def test_attention_without_a_batch_of_heads() -> None:
     )
 
 
+def test_attention_among_the_rows_of_a_matrix() -> None:
+    check(
+        F.scaled_dot_product_attention,
+        [draw(4, 3), draw(4, 3, seed=1), draw(4, 5)],
+        lambda v, R: rules.attention(*v, R),
+    )
+
+
 def module(batch_first: bool, bias: bool = True) -> nn.MultiheadAttention:
     attention = nn.MultiheadAttention(6, 2, bias=bias, batch_first=batch_first).double().eval()
     for seed, p in enumerate(attention.parameters()):

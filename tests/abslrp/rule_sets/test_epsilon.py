@@ -307,8 +307,11 @@ def test_softmax_is_its_first_order_expansion():
     x, R = rng.standard_normal((2, 4)), rng.standard_normal((2, 4))
     p = np.exp(x) / np.exp(x).sum(1, keepdims=True)
     expected = x * (R - p * R.sum(1, keepdims=True))
-    given = _propagate(lambda v: torch.softmax(v, dim=-1), x, R, "epsilon")
-    np.testing.assert_allclose(given, expected, rtol=1e-12)
+    for softmax in (
+        lambda v: torch.softmax(v, dim=-1),
+        lambda v: torch.softmax(v, -1, torch.float64),
+    ):
+        np.testing.assert_allclose(_propagate(softmax, x, R, "epsilon"), expected, rtol=1e-12)
     masked = _propagate(
         lambda v: torch.softmax(v.masked_fill(torch.tensor([1, 0, 0, 0]).bool(), -torch.inf), -1),
         x,
@@ -322,7 +325,9 @@ def test_softmax_is_its_first_order_expansion():
 
 
 @pytest.mark.filterwarnings("ignore:Implicit dimension choice")
-@pytest.mark.parametrize(("shape", "axis"), [((2, 4), 1), ((2, 4, 3), 0), ((2, 1, 3, 2), 1)])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((4,), 0), ((2, 4), 1), ((2, 4, 3), 0), ((2, 1, 3, 2), 1)]
+)
 def test_softmax_along_an_axis_of_torch_s_choice(shape, axis):
     x, R = np.random.default_rng(0).standard_normal((2, *shape))
     maps = [
