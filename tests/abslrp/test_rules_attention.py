@@ -92,11 +92,12 @@ def test_eager_attention_is_the_same(order: str) -> None:
     check(lambda q, k, v: eager(q, k, v, order), qkv(), lambda v, R: rules.attention(*v, R))
 
 
-def test_attention_without_a_batch_of_heads() -> None:
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_without_a_batch_of_heads(causal: bool) -> None:
     check(
-        F.scaled_dot_product_attention,
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=causal),
         [draw(2, 4, 3), draw(2, 6, 3), draw(2, 6, 5)],
-        lambda v, R: rules.attention(*v, R),
+        lambda v, R: rules.attention(*v, R, mask=CAUSAL if causal else None),
     )
 
 
