@@ -38,7 +38,10 @@ NormRule = Callable[[Operation, Norm], Backward]
 
 
 def register(rules: RuleSet, rule: NormRule) -> None:
-    """Make ``rule`` the rule set's rule for every kind of normalisation."""
+    """Make ``rule`` the rule set's rule for every kind of normalisation.
+
+    None of them has defaults: torch passes all arguments of these functions on.
+    """
 
     @rules.rule(F.batch_norm)
     def batch_norm(
@@ -46,11 +49,11 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         input: Tensor,
         running_mean: Tensor | None,
         running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        training: bool,
+        momentum: float,
+        eps: float,
     ) -> Backward:
         if training or running_mean is None or running_var is None:
             raise ValueError(
@@ -73,9 +76,9 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         operation: Operation,
         input: Tensor,
         normalized_shape: Any,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        eps: float = 1e-5,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
     ) -> Backward:
         axes = list(range(-len(normalized_shape), 0))
         variance, mean = torch.var_mean(input, axes, correction=0, keepdim=True)
@@ -86,9 +89,9 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         operation: Operation,
         input: Tensor,
         num_groups: int,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        eps: float = 1e-5,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
     ) -> Backward:
         shape = [1, -1] + [1] * (input.ndim - 2)
         grouped = input.reshape(input.shape[0], num_groups, -1)
@@ -109,13 +112,13 @@ def register(rules: RuleSet, rule: NormRule) -> None:
     def instance_norm(
         operation: Operation,
         input: Tensor,
-        running_mean: Tensor | None = None,
-        running_var: Tensor | None = None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        use_input_stats: bool = True,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        use_input_stats: bool,
+        momentum: float,
+        eps: float,
     ) -> Backward:
         if not use_input_stats:
             return batch_norm(
@@ -128,8 +131,8 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         operation: Operation,
         input: Tensor,
         normalized_shape: Any,
-        weight: Tensor | None = None,
-        eps: float | None = None,
+        weight: Tensor | None,
+        eps: float | None,
     ) -> Backward:
         axes = list(range(-len(normalized_shape), 0))
         eps = torch.finfo(input.dtype).eps if eps is None else eps

@@ -45,22 +45,31 @@ TARGETS: dict[str, list[str]] = {
         f"{RULES}linear.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py", BLOCKS, *FUSION
     ],
     "abslrp.rules.addition": [f"{RULES}elementwise.py", f"{RULES}signs.py", BLOCKS],
-    "abslrp.rules.softmax": [f"{RULES}norms.py", f"{RULES}attention.py", *FUSION],
+    "abslrp.rules.softmax": [
+        f"{RULES}norms.py", f"{RULES}signs.py", f"{RULES}attention.py", *FUSION
+    ],
     "abslrp.norms": [f"{RULES}norms.py", f"{SETS}test_epsilon.py"],
     "abslrp.rules.normalization": [f"{RULES}norms.py", f"{RULES}signs.py", BLOCKS, *FUSION],
     "abslrp.rules.multiplication": [f"{RULES}elementwise.py", f"{RULES}signs.py"],
-    "abslrp.rules.pooling": [f"{RULES}pooling.py", f"{RULES}signs.py"],
+    "abslrp.rules.pooling": [f"{RULES}pooling.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py"],
     "abslrp.rules.activation": [
-        f"{RULES}elementwise.py", f"{RULES}signs.py", "tests/abslrp/test_engine.py"
+        f"{RULES}elementwise.py", f"{RULES}signs.py", "tests/abslrp/test_engine.py", FUSION[2]
     ],
-    "abslrp.rules.attention": [f"{RULES}attention.py", "tests/abslrp/test_engine.py"],
+    "abslrp.rules.attention": [
+        f"{RULES}attention.py", f"{RULES}linear.py", "tests/abslrp/test_engine.py"
+    ],
     "abslrp.rules.interpolation": [f"{RULES}pooling.py"],
     "abslrp.rule_sets.epsilon": [f"{SETS}test_epsilon.py"],
-    "abslrp.rule_sets.proportional": [f"{SETS}test_epsilon.py", f"{SETS}test_starts.py"],
-    "abslrp.rule_sets.alpha_beta": [f"{SETS}test_epsilon.py", f"{SETS}test_agreement.py"],
+    "abslrp.rule_sets.proportional": [
+        f"{SETS}test_epsilon.py", f"{RULES}signs.py", f"{SETS}test_starts.py",
+        f"{RULES}elementwise.py",
+    ],
+    "abslrp.rule_sets.alpha_beta": [
+        f"{SETS}test_epsilon.py", f"{SETS}test_agreement.py", f"{SETS}test_starts.py"
+    ],
     "abslrp.rule_sets.signs": [f"{SETS}test_epsilon.py", f"{SETS}test_rap.py"],
-    "abslrp.rule_sets.rap": [f"{SETS}test_rap.py"],
-    "abslrp.rule_sets.starts": [f"{SETS}test_starts.py"],
+    "abslrp.rule_sets.rap": [f"{SETS}test_rap.py", f"{SETS}test_starts.py"],
+    "abslrp.rule_sets.starts": [f"{SETS}test_starts.py", f"{SETS}test_rap.py"],
     "gae_metric.functional.scores": [f"{SCORES}scores.py"],
     "gae_metric.functional.masking": [f"{SCORES}masking.py"],
     "gae_metric.functional.mosaic": [f"{SCORES}mosaic.py"],

@@ -36,8 +36,8 @@ from abslrp.rule_sets.starts import publish
 class _Mergeable(Postponed):
     """A linear map whose coefficients wait until it is known whether a batch norm follows."""
 
-    scale: Tensor | None = None
-    shift: Tensor | None = None
+    norm: tuple[Tensor, Tensor] | None = None
+    """``scale`` and ``shift`` of the batch norm that is one layer with the map."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__(output, lambda h: h)
@@ -48,11 +48,11 @@ class _Mergeable(Postponed):
 
     def merge(self, scale: Tensor, shift: Tensor) -> None:
         """Become one layer with the batch norm ``scale * h + shift``."""
-        self.scale, self.shift = scale, shift
+        self.norm = scale, shift
 
     def unmerge(self, _: Tensor) -> None:
         """Be a layer of its own again."""
-        self.scale = self.shift = None
+        self.norm = None
 
 
 def build(
@@ -97,8 +97,6 @@ def build(
         raise ValueError(
             f"alpha, beta: expected beta >= 0 and alpha - beta = 1, got {alpha} and {beta}"
         )
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon: expected a number >= 0, got {epsilon}")
 
     def linear_map(operation: Operation, call: LinearMap) -> Backward:
         nonnegative = operation.is_nonnegative(call.input)
@@ -152,12 +150,12 @@ def _coefficients(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the factors of ``(x_i w_ij)+`` and ``(x_i w_ij)-`` per unit of relevance."""
     high, low = sums
-    scale, shift = merged.scale, merged.shift
-    if scale is None or shift is None:
+    if merged.norm is None:
         if bias is not None:
             high, low = high + bias.clamp(min=0), low + bias.clamp(max=0)
         for_low = ratio(-beta, low - epsilon) if beta else None
         return ratio(alpha, high + epsilon), for_low
+    scale, shift = merged.norm
     # A negative scale makes positive contributions of negative ones.
     swapped = scale < 0
     bias = shift if bias is None else bias * scale + shift

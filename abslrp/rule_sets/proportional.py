@@ -184,7 +184,9 @@ def _softmax(rules: RuleSet, inverse_to: Inverse) -> None:
         probability = operation.forward().detach()
         # What a mask sets to -inf has probability 0 and takes no part.
         x = input.masked_fill(~torch.isfinite(input), 0)
-        axis = kwargs.get("dim", args[0] if args else -1)
+        axis = kwargs["dim"] if "dim" in kwargs else args[0]
+        if axis is None:  # F.softmax then chooses one, with a warning
+            axis = 0 if input.ndim in (1, 3) else 1
 
         def backward(relevance: Tensor) -> tuple[Tensor]:
             return ((relevance - probability * relevance.sum(axis, keepdim=True)) * x,)

@@ -74,7 +74,7 @@ def _corrected(raw: Tensor, total: Tensor, axes: list[int]) -> Tensor:
 
 def _axes(operation: Operation, call: LinearMap) -> list[int]:
     """Axes of input and output over which a layer's relevance is summed."""
-    if call.weight.ndim > 2 and operation.function in CONVOLUTIONS:
+    if operation.function in CONVOLUTIONS:
         return list(range(1 - call.weight.ndim, 0))
     from_left = call.weight is operation.args[0] and call.input.ndim > 1
     return [-2] if from_left else [-1]

@@ -34,13 +34,13 @@ def activation(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
 def rrelu(
     operation: Operation,
     input: Any,
-    lower: float = 1 / 8,
-    upper: float = 1 / 3,
+    lower: Any = None,
+    upper: Any = None,
     training: bool = False,
     *args: Any,
     **kwargs: Any,
 ) -> Backward:
-    """Unchanged: in evaluation mode its slope is fixed."""
+    """Unchanged whatever the slopes: in evaluation mode it is fixed."""
     if training:
         raise ValueError(
             "model: an rrelu is in training mode, so that logits and map are random; expected it "
@@ -69,9 +69,8 @@ relu.rectifies = True  # type: ignore[attr-defined]
 @COMMON.rule(spellings(*KEEPING.split()))
 def dropout(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
     """Unchanged: in evaluation mode dropout is the identity."""
-    probability = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
-    # F.alpha_dropout and F.feature_alpha_dropout drop nothing unless they are told to.
-    if probability and not _in_evaluation(args, kwargs, default="alpha" not in operation.name):
+    probability = kwargs["p"] if "p" in kwargs else args[1]
+    if probability and not _in_evaluation(args, kwargs):
         raise ValueError(
             "model: a dropout is in training mode, so that logits and map are random; expected "
             "it in evaluation mode (F.dropout drops unless it is given training=False)"
@@ -80,8 +79,9 @@ def dropout(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
     return passes(operation)
 
 
-def _in_evaluation(args: Any, kwargs: Any, default: bool = True) -> bool:
-    training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else default))
+def _in_evaluation(args: Any, kwargs: Any) -> bool:
+    # Always given: by name in torch.nn.functional, as the third argument or ``train`` in torch.
+    training = args[2] if len(args) > 2 else kwargs.get("training", kwargs.get("train"))
     return not training
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from string import ascii_uppercase
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +78,7 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
 
 def _without_ellipsis(equation: str, operands: tuple[Tensor, ...]) -> str:
     left, arrow, right = equation.partition("->")
-    spare = [letter for letter in map(chr, range(65, 91)) if letter not in equation]
+    spare = [letter for letter in ascii_uppercase if letter not in equation]
     terms, widest = [], ""
     for term, operand in zip(left.split(","), operands, strict=True):
         extra = operand.ndim - len(term.replace("...", ""))
@@ -113,7 +114,7 @@ def _pair(a: Tensor, a_letters: str, b: Tensor, b_letters: str, wanted: str) -> 
     b = _reduce(b, b_letters, "".join(batch + summed + columns))
     sizes = dict(zip(batch + rows + summed, a.shape, strict=True))
     for letter, size in zip(batch + summed + columns, b.shape, strict=True):
-        sizes[letter] = max(size, sizes.get(letter, 1))
+        sizes[letter] = max(size, sizes.get(letter, size))
     outer = [sizes[c] for c in batch]
     a = _broadcast(a, [sizes[c] for c in batch + rows + summed])
     b = _broadcast(b, [sizes[c] for c in batch + summed + columns])

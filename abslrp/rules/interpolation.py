@@ -15,22 +15,23 @@ from abslrp.transposes import transpose_of
 
 
 @ABSLRP.rule(F.interpolate)
-def interpolate(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
-    """``R = x+ W+^T s + x- W-^T s``; only bicubic weights have two signs."""
-    mode = kwargs.get("mode", args[2] if len(args) > 2 else "nearest")
-    if mode != "bicubic":
-        return positive_weights(operation, input, *args, **kwargs)
-    return _bicubic(operation, input, args, kwargs)
+def interpolate(operation: Operation, input: Tensor, **options: Any) -> Backward:
+    """``R = x+ W+^T s + x- W-^T s``; only bicubic weights have two signs.
+
+    torch passes all options by name, the ones that were not given, too.
+    """
+    if options["mode"] != "bicubic":
+        return positive_weights(operation, input, **options)
+    return _bicubic(operation, input, options)
 
 
-def _bicubic(operation: Operation, input: Tensor, args: Any, kwargs: Any) -> Backward:
+def _bicubic(operation: Operation, input: Tensor, options: dict[str, Any]) -> Backward:
     """Bicubic weights are a product of one matrix per axis, and so is their absolute value."""
     inverse = gain(operation.forward())
-    transpose = transpose_of(operation.function, input, args, kwargs)
+    transpose = transpose_of(operation.function, input, (), options)
     assert operation.output is not None
     sizes = operation.output.shape[2:]
-    scale = kwargs.get("scale_factor", args[1] if len(args) > 1 else None)
-    exact = kwargs.get("recompute_scale_factor", args[4] if len(args) > 4 else None)
+    scale, exact = options["scale_factor"], options["recompute_scale_factor"]
     factors = scale if isinstance(scale, (tuple, list)) else [scale, scale]
     matrices = []
     for axis, size in enumerate(input.shape[2:]):
@@ -45,8 +46,8 @@ def _bicubic(operation: Operation, input: Tensor, args: Any, kwargs: Any) -> Bac
         line = F.interpolate(
             eye,
             mode="bicubic",
-            align_corners=kwargs.get("align_corners", args[3] if len(args) > 3 else None),
-            antialias=kwargs.get("antialias", False),
+            align_corners=options["align_corners"],
+            antialias=options["antialias"],
             **size_of,
         )
         matrices.append(line[:, 0, :, 0].abs())

@@ -173,8 +173,8 @@ def _cut(norm: Norm, index: Any) -> Norm:
     slices = (index,) if isinstance(index, slice) else index
 
     def of(value: Tensor | None) -> Tensor | None:
-        if value is None or slices is ...:
-            return value
+        if value is None:
+            return None
         missing = norm.input.ndim - value.ndim
         # What is broadcast along an axis stays whole.
         return value[

@@ -355,7 +355,15 @@ def test_bad_options_are_named(wrong: dict[str, Any]) -> None:
         abslrp.explain(small(), X, 0, **wrong)
 
 
-@pytest.mark.parametrize("function", [F.dropout, F.alpha_dropout, torch.dropout])
+@pytest.mark.parametrize(
+    "function",
+    [
+        F.dropout,
+        F.alpha_dropout,
+        torch.dropout,
+        lambda x, p, train: torch.dropout(x, p, train=train),
+    ],
+)
 def test_dropout_in_evaluation_is_its_input(function: Any) -> None:
     """It may be overwritten in place afterwards, as anything may."""
 
@@ -402,7 +410,13 @@ def test_dropout_that_drops_in_evaluation_mode_is_an_error(function: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "function", [F.alpha_dropout, F.feature_alpha_dropout, lambda x: F.dropout(x, 0.0)]
+    "function",
+    [
+        F.alpha_dropout,
+        F.feature_alpha_dropout,
+        lambda x: F.dropout(x, 0.0),
+        lambda x: torch.dropout(x, 0.0, True),
+    ],
 )
 def test_dropout_that_drops_nothing_by_default_is_none(function: Any) -> None:
     x = torch.rand(2, 6, requires_grad=True)

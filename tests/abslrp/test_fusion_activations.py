@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import abslrp
@@ -156,3 +157,32 @@ def test_a_product_that_is_zero(activation: Callable[[Tensor], Tensor]) -> None:
         (found,) = torch.autograd.grad(out.sum(), leaf)
         wanted = torch.stack([shares[0] / 1e-9, shares[1] * 2 / (2 + 1e-9)])[None]
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0)
+
+
+def product(hidden: Tensor) -> Tensor:
+    return hidden @ torch.ones(2, 2, dtype=hidden.dtype)
+
+
+def norm(hidden: Tensor) -> Tensor:
+    ones = torch.ones(2, dtype=hidden.dtype)
+    return F.batch_norm(hidden, 0 * ones, ones, ones, 0 * ones)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("consumer", [product, norm])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_product_that_is_zero_whoever_takes_its_factor(
+    consumer: Callable[[Tensor], Tensor], again: bool, dtype: torch.dtype
+) -> None:
+    """A second consumer has it multiplied with the epsilon that the first one divided by."""
+    weight = torch.tensor([[1.0, -1.0], [0.0, 2.0]], dtype=dtype)
+    maps = []
+    for signed in (False, True):  # with a factor that travels, and without
+        leaf = torch.ones(1, 2, dtype=dtype, requires_grad=True)
+        with abslrp.propagation(conserve=None, signed=signed):
+            hidden = torch.exp(leaf @ weight.T)
+            out = consumer(hidden)
+            out = torch.cat([out, hidden], 1) if again else out
+        maps.append(torch.autograd.grad(out.sum(), leaf)[0])
+    torch.testing.assert_close(*maps, rtol=1e-5, atol=0)
+    assert bool((maps[0] > 0).all())

@@ -153,6 +153,18 @@ def test_single_precision(build: Callable[[Graph], int], inplace: bool) -> None:
     np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-4 * np.abs(wanted).max())
 
 
+def test_single_precision_of_a_norm_without_a_bias() -> None:
+    weight, head = np.abs(draw(4, seed=1)), draw(2, 4, seed=2)
+    maps = []
+    for dtype in (torch.float32, torch.float64):
+        scale, last = (torch.from_numpy(one).to(dtype) for one in (weight, head))
+        leaf = torch.from_numpy(draw(3, 4)).to(dtype).requires_grad_()
+        with abslrp.propagation(signed=False):
+            out = torch.nn.functional.rms_norm(leaf, [4], scale).relu() @ last.T
+        maps.append(torch.autograd.grad(out, leaf, torch.ones_like(out))[0].double())
+    torch.testing.assert_close(*maps, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("build", GRAPHS)
 @pytest.mark.parametrize("inplace", [False, True])
 def test_gains_are_joined(

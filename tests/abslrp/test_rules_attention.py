@@ -65,12 +65,12 @@ def test_a_query_that_may_see_nothing_attends_to_nothing(given: str) -> None:
 
 
 def test_attention_with_grouped_queries() -> None:
-    q, k, v = draw(2, 4, 3, 3), draw(2, 2, 5, 3), draw(2, 2, 5, 4)
+    q, k, v = draw(3, 4, 3, 3), draw(3, 2, 5, 3), draw(3, 2, 5, 4)
 
     def naive(values: Any, R: Any) -> Any:
         wide = [values[0], values[1].repeat(2, 1), values[2].repeat(2, 1)]
         R_q, R_k, R_v = rules.attention(*wide, R)
-        return [R_q, *(r.reshape(2, 2, 2, *r.shape[2:]).sum(2) for r in (R_k, R_v))]
+        return [R_q, *(r.reshape(3, 2, 2, *r.shape[2:]).sum(2) for r in (R_k, R_v))]
 
     check(
         lambda a, b, c: F.scaled_dot_product_attention(a, b, c, enable_gqa=True), [q, k, v], naive
@@ -92,10 +92,19 @@ def test_eager_attention_is_the_same(order: str) -> None:
     check(lambda q, k, v: eager(q, k, v, order), qkv(), lambda v, R: rules.attention(*v, R))
 
 
-def test_attention_without_a_batch_of_heads() -> None:
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_without_a_batch_of_heads(causal: bool) -> None:
+    check(
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=causal),
+        [draw(2, 4, 3), draw(2, 6, 3), draw(2, 6, 5)],
+        lambda v, R: rules.attention(*v, R, mask=CAUSAL if causal else None),
+    )
+
+
+def test_attention_among_the_rows_of_a_matrix() -> None:
     check(
         F.scaled_dot_product_attention,
-        [draw(2, 4, 3), draw(2, 6, 3), draw(2, 6, 5)],
+        [draw(4, 3), draw(4, 3, seed=1), draw(4, 5)],
         lambda v, R: rules.attention(*v, R),
     )
 

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.abslrp.single import check, draw, tensor
+import abslrp
+from tests.abslrp.single import Single, check, draw, tensor
 from tests.naive import rules
 
 BROADCAST = [((2, 3, 4), (2, 3, 4)), ((2, 3, 4), (2, 1, 4)), ((2, 1, 4), (2, 3, 1))]
@@ -42,7 +43,7 @@ def test_addition_in_place(add: Callable[..., Tensor], left: Any, right: Any) ->
     check(add, [draw(*left), draw(*right, seed=1)], lambda v, R: rules.add(v[0], v[1], R))
 
 
-@pytest.mark.parametrize("alpha", [2.5, -0.5])
+@pytest.mark.parametrize("alpha", [2.5, -0.5, 2, 0])
 def test_addition_with_alpha(alpha: float) -> None:
     pair = [draw(2, 3, 4), draw(2, 3, 4, seed=1)]
     check(
@@ -58,6 +59,23 @@ def test_addition_with_alpha(alpha: float) -> None:
         pair,
         lambda v, R: rules.add(-alpha * v[0], v[1], R),
     )
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+@pytest.mark.parametrize("name", ["add", "sub", "rsub", "mul", "div"])
+def test_operands_may_be_named(name: str, rules: str) -> None:
+    function, x, R = getattr(torch, name), draw(2, 8), draw(2, 4, seed=1)
+    spellings = [
+        function,
+        lambda a, b: function(a, other=b),
+        lambda a, b: function(input=a, other=b),
+    ]
+    maps = [
+        abslrp.relevance(Single(call, [(4,), (4,)], False).eval(), x, R, rules=rules)
+        for call in spellings
+    ]
+    for one in maps[1:]:
+        np.testing.assert_array_equal(one, maps[0])
 
 
 @pytest.mark.parametrize(("left", "right"), BROADCAST)
@@ -153,10 +171,20 @@ def test_a_tensor_added_to_itself() -> None:
         lambda x: F.dropout(x, 0.5, training=False),
         lambda x: F.dropout2d(x, 0.5, training=False),
         lambda x: x * torch.nn.Parameter(tensor(CONSTANT)),
+        lambda x: x / x.norm(dim=-1, keepdim=True),
+        lambda x: x / torch.linalg.vector_norm(x, dim=-1, keepdim=True),
+        lambda x: x / (x.std(-1, keepdim=True) + 1),
     ],
 )
 def test_scaling_by_constants_passes(call: Any) -> None:
     check(call, [draw(2, 3, 4)], lambda v, R: [rules.multiply_constant(v[0], R)])
+
+
+def test_what_passes_is_never_scaled() -> None:
+    """Not to absolute sum 1, either, as each argument of other operations is by ``conserve``."""
+    x, R = draw(2, 4), draw(2, 4, seed=1)
+    model = Single(lambda v: v * tensor(draw(4, seed=2)), [(4,)], rectify=False).eval()
+    np.testing.assert_array_equal(abslrp.relevance(model, x, R, conserve="argument"), R)
 
 
 @pytest.mark.parametrize(("left", "right"), BROADCAST)
@@ -181,7 +209,7 @@ ACTIVATIONS: list[Callable[[Tensor], Tensor]] = [
     F.logsigmoid, F.softsign, F.tanhshrink, torch.tanh, torch.sigmoid, Tensor.sigmoid, torch.exp,
     torch.erf, torch.sin, lambda x: x.clamp(-1, 1), lambda x: x.clamp(min=0),
     lambda x: torch.clamp(x, max=1), lambda x: x**2, lambda x: x.square(), lambda x: x.abs(),
-    torch.nan_to_num,
+    torch.nan_to_num, torch.rrelu, F.rrelu,
     lambda x: F.prelu(x, torch.tensor([0.25], dtype=x.dtype)),
     lambda x: F.silu(x.clone(), inplace=True), lambda x: F.hardswish(x.clone(), inplace=True),
     lambda x: x.clone().relu_(), lambda x: x.clone().clamp_(0, 6), lambda x: F.threshold(x, 0.1, 2),

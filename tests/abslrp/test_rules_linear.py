@@ -230,6 +230,7 @@ def test_addmm_scales_its_terms() -> None:
 
 EQUATIONS = [
     ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
+    ("bij,bjk->bik", (2, 3, 4), (2, 4, 1)),
     ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)),
     ("bqhd,bkhd->bhqk", (2, 3, 2, 4), (2, 5, 2, 4)),
     ("bij,bik->bjk", (2, 3, 4), (2, 3, 5)),

@@ -66,7 +66,7 @@ def test_group_norm(groups: int, affine: tuple[bool, bool]) -> None:
     bias = draw(4, seed=1) if affine[1] else None
     check(
         lambda x: F.group_norm(x, groups, maybe(weight), maybe(bias), 0.01),
-        [draw(2, 4, 3, 2)],
+        [draw(2, 4, 3, 5)],
         lambda v, R: [rules.group_norm(v[0], groups, weight, bias, R, 0.01)],
     )
 
@@ -183,7 +183,44 @@ def test_softmax_leaves_its_scores_as_they_are() -> None:
     torch.testing.assert_close(shifted.detach(), scores - 0.5)
 
 
-def test_a_batch_norm_that_uses_the_batch_is_refused() -> None:
-    model = torch.nn.Sequential(torch.nn.BatchNorm1d(4, track_running_stats=False)).eval()
-    with pytest.raises(ValueError, match="statistics of the batch"):
-        abslrp.explain(model, torch.randn(3, 4), 0)
+@pytest.mark.parametrize("weighted", [True, False])
+def test_epsilon_counts_where_values_are_as_small(weighted: bool) -> None:
+    """In double precision, in which a sum is known to less than that."""
+    mean, var = np.zeros(4), np.array([0.25, 1.0, 4.0, 9.0])
+    weight = draw(4) if weighted else None
+    check(
+        lambda x: F.batch_norm(x, tensor(mean), tensor(var), maybe(weight), eps=0.0),
+        [1e-9 * draw(2, 4, 3)],
+        lambda v, R: [rules.batch_norm(v[0], mean, var, weight, None, R, 0.0)],
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("weight", [1.0, -1.0])
+def test_a_norm_whose_output_is_zero_divides_by_epsilon(dtype: torch.dtype, weight: float) -> None:
+    def one(value: float) -> torch.Tensor:
+        return torch.tensor([value], dtype=dtype)
+
+    x = torch.tensor([[2.0]], dtype=dtype, requires_grad=True)
+    # h1 = (2 - 1) / 1 or (2 - 3) / 1, and h2 = |h1| - 1.
+    with abslrp.propagation(conserve=None):
+        h = F.batch_norm(x, one(2 - weight), one(1.0), one(weight), one(-1.0), eps=0.0)
+    assert h.item() == 0
+    (given,) = torch.autograd.grad(h.sum(), x)
+    np.testing.assert_allclose(given.item(), 2 * 1 / 1e-9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("variance", [True, False])
+def test_a_batch_norm_that_uses_the_batch_is_refused(
+    training: bool, mean: bool, variance: bool
+) -> None:
+    x, ones = torch.randn(3, 4, requires_grad=True), torch.ones(4)
+    given = ones if mean else None, ones if variance else None
+    with abslrp.propagation():
+        if mean and variance and not training:
+            F.batch_norm(x, *given)
+        else:
+            with pytest.raises(ValueError, match="statistics of the batch"):
+                F.batch_norm(x, *given, training=training)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import abslrp
+from abslrp.registry import RULE_SETS, RuleSet
 from tests.abslrp.single import draw, tensor
 from tests.naive import rules
 
@@ -57,6 +58,7 @@ PRODUCERS: dict[str, Callable[[Tensor], Tensor]] = {
     "add tensor": lambda x: x + tensor(CONSTANT),
     "add scalar": lambda x: x + -0.5,
     "alpha": lambda x: torch.add(x, x * 2, alpha=-1),
+    "a small alpha": lambda x: torch.add(x, x.flip(1), alpha=-0.5),
     "rsub": lambda x: 0.5 - x,
     "sub": lambda x: x - 2 * x.flip(1),
     "pad": lambda x: F.pad(x, (1, 0), value=-1.0)[..., :-1],
@@ -140,3 +142,59 @@ def test_signs_after_an_activation_function(function: Callable[[Tensor], Tensor]
     (got,) = torch.autograd.grad(logits, made, tensor(R))
     expected = rules.linear(made.detach().numpy(), w, None, R)
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-6, atol=1e-9)
+
+
+def claimed(call: Callable[[Tensor], Tensor], rules: str) -> bool:
+    """Whether a result is known to have no negative entry."""
+    seen: list[bool] = []
+    watching = RuleSet("watching", RULE_SETS[rules])
+
+    @watching.rule(torch.sinc)
+    def watched(operation: abslrp.Operation, input: Tensor) -> Any:
+        seen.append(operation.is_nonnegative(input))
+        return abslrp.passes(operation)
+
+    x = tensor(draw(2, 3, 4)).requires_grad_()
+    with abslrp.propagation(watching, inputs=[x]):
+        torch.sinc(call(x))
+    return seen[0]
+
+
+RECTIFYING: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda x: x.softmax(1),
+    "clamp": lambda x: x.clamp(0),
+    "clamp by name": lambda x: torch.clamp(x, min=0.5),
+    "clamp both": lambda x: torch.clamp(x, 0.0, 2.0),
+    "clamp_min": lambda x: x.clamp_min(0),
+    "clamp_": lambda x: x.clone().clamp_(0),
+}
+KEEPING: dict[str, Callable[[Tensor], Tensor]] = {
+    "scale by 0": lambda x: x * 0,
+    "scale": lambda x: 0.5 * x,
+    "divide": lambda x: x / 0.5,
+    "gate": lambda x: x * x.flip(1),
+    "add": lambda x: x + x.flip(1),
+    "alpha": lambda x: torch.add(x, x.flip(1), alpha=0.5),
+    "clamp_max": lambda x: x.clamp_max(0.5),
+    "clamp at 0": lambda x: x.clamp(max=0),
+    "clamp around 0": lambda x: x.clamp(-1, 0.5),
+    "dropout": lambda x: torch.dropout(x, 0.0, True),
+    "mean": lambda x: x.mean(1),
+    "average pool": lambda x: F.avg_pool1d(x, 2),
+    "cumsum": lambda x: x.cumsum(1),
+    "cat": lambda x: torch.cat([x, x.flip(1)]),
+    "pad": lambda x: F.pad(x, (1, 1), value=0.5),
+}
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+@pytest.mark.parametrize("name", [*RECTIFYING, *KEEPING])
+def test_what_cannot_be_negative_is_known(name: str, rules: str) -> None:
+    """A claim that was lost would double the cost of the next product, without any failure."""
+    if name in RECTIFYING:
+        assert claimed(RECTIFYING[name], rules)
+    else:
+        assert claimed(lambda x: KEEPING[name](x.relu()), rules)
+        assert not claimed(lambda x: KEEPING[name](x * 1.0), rules)

@@ -176,6 +176,7 @@ def test_quadrant_scores_eq_of_s():
 
 def test_score_map_of_odd_sizes_and_the_centre_block():
     scores = torch.tensor([[1.0, 0.2, 0.3, 0.4]])
+    assert score_map(scores.expand(3, 4), (5, 4)).shape == (3, 1, 5, 4)
     s = score_map(scores, (5, 4))[0, 0]
     assert s[:3, :2].unique().tolist() == [1]
     assert s[:3, 2:].unique().tolist() == pytest.approx([0.2])
@@ -184,3 +185,18 @@ def test_score_map_of_odd_sizes_and_the_centre_block():
     block = score_map(scores, (6, 6), centre_block=True)[0, 0]
     assert block[2:4, 2:4].unique().tolist() == [1]
     assert (block != score_map(scores, (6, 6))[0, 0]).sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "changed"),
+    [
+        ((5, 7), [[2, 4], [3, 3], [3, 4]]),
+        ((2, 3), [[0, 2], [1, 1], [1, 2]]),
+        ((4, 2), [[1, 1], [2, 0], [2, 1]]),
+    ],
+)
+def test_the_centre_block_lies_across_the_quadrants(shape, changed):
+    scores = torch.tensor([[1.0, 0.2, 0.3, 0.4]])
+    plain, block = (score_map(scores, shape, centre_block=centre)[0, 0] for centre in (False, True))
+    assert (block != plain).nonzero().tolist() == changed
+    assert (block[block != plain] == 1).all()

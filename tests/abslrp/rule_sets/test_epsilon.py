@@ -10,6 +10,7 @@ from torch import nn
 
 import abslrp
 from abslrp.rule_sets import alpha_beta, epsilon
+from abslrp.rule_sets.proportional import inverse_of
 from tests.abslrp.rule_sets import networks
 from tests.naive.contributions import alpha_beta_share, conv, conv_transpose, epsilon_share, linear
 from tests.naive.graph import Graph
@@ -51,6 +52,11 @@ def test_zero_over_zero_is_zero_without_epsilon():
         lambda x: x @ torch.ones(2, 1).double(), [[1.0, -1.0]], [[1.0]], epsilon.build(0)
     )
     assert R.tolist() == [[0.0, 0.0]]
+    # With it, sign(0) = 1.
+    R = _propagate(
+        lambda x: x @ torch.ones(2, 1).double(), [[1.0, -1.0]], [[1.0]], epsilon.build(0.5)
+    )
+    assert R.tolist() == [[2.0, -2.0]]
 
 
 @pytest.mark.parametrize("rules", SHARES)
@@ -75,6 +81,16 @@ def test_convolutions(rules, signed, options):
 
 
 @pytest.mark.parametrize("rules", SHARES)
+def test_convolution_of_a_series(rules):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.standard_normal(s) for s in ((2, 3, 6), (4, 3, 2), (4,)))
+    w, b = torch.tensor(weight), torch.tensor(bias)
+    R = rng.standard_normal((2, 4, 5))
+    given = _propagate(lambda v: F.conv1d(v, w, b), x, R, rules)
+    np.testing.assert_allclose(given, conv(x, weight, bias, R, share=SHARES[rules]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("rules", SHARES)
 def test_transposed_convolution(rules):
     rng = np.random.default_rng(0)
     x, weight, bias = (rng.standard_normal(s) for s in ((2, 3, 4, 3), (3, 2, 3, 3), (2,)))
@@ -89,7 +105,7 @@ def test_transposed_convolution(rules):
 
 
 @pytest.mark.parametrize("rules", SHARES)
-@pytest.mark.parametrize("spelling", ["linear", "matmul", "rmatmul", "addmm"])
+@pytest.mark.parametrize("spelling", ["linear", "matmul", "rmatmul", "addmm", "addmm by row"])
 def test_spellings_of_a_linear_layer(rules, spelling):
     rng = np.random.default_rng(0)
     x, weight, bias = (rng.standard_normal(s) for s in ((4, 5), (3, 5), (3,)))
@@ -101,6 +117,7 @@ def test_spellings_of_a_linear_layer(rules, spelling):
         "matmul": lambda v: v @ w.T,
         "rmatmul": lambda v: (w @ v.T).T,
         "addmm": lambda v: torch.addmm(b, v, w.T),
+        "addmm by row": lambda v: torch.addmm(b.expand(len(v), -1), v, w.T),
     }
     expected = linear(x, weight, bias, R, SHARES[rules])
     given = _propagate(layers[spelling], x, R, rules)
@@ -152,6 +169,24 @@ def test_a_batch_norm_is_one_layer_with_the_convolution_before_it(rules, affine)
     assert networks.apart(a, b) < 1e-12
 
 
+@pytest.mark.parametrize("rules", SHARES)
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda h: F.layer_norm(h, [3], torch.tensor([1.0, -2.0, 3.0]).double()),
+        lambda h: F.group_norm(h, 1),
+        lambda h: F.batch_norm(h.relu(), torch.zeros(3).double(), torch.full((3,), 4.0).double()),
+    ],
+)
+def test_any_other_norm_passes(rules, norm):
+    rng = np.random.default_rng(0)
+    x, weight, bias, R = (rng.standard_normal(s) for s in ((2, 5), (3, 5), (3,), (2, 3)))
+    given = _propagate(
+        lambda v: norm(F.linear(v, torch.tensor(weight), torch.tensor(bias))), x, R, rules
+    )
+    np.testing.assert_allclose(given, linear(x, weight, bias, R, SHARES[rules]), rtol=1e-9)
+
+
 def _fused(convolution, norm):
     fused = nn.Conv2d(3, 6, 3).double()
     deviation = (norm.running_var + norm.eps).sqrt()
@@ -195,6 +230,8 @@ def test_sums_and_poolings_by_hand():
     one = epsilon.build(0.0)
     cases = {
         "add": (lambda v: v[:, :1] + v[:, 1:], [[3.0, -1.0]]),
+        # Of 3 - 4.
+        "alpha": (lambda v: torch.add(v[:, :1], v[:, 1:], alpha=4), [[-6.0, 8.0]]),
         "constant": (lambda v: v.sum(1, keepdim=True) + 2.0, [[1.5, -0.5]]),
         "sub": (lambda v: v[:, :1] - v[:, 1:], [[1.5, 0.5]]),
         "rsub": (lambda v: torch.rsub(v[:, 1:], v[:, :1]), [[1.5, 0.5]]),
@@ -212,6 +249,34 @@ def test_sums_and_poolings_by_hand():
     }
     for name, (function, expected) in cases.items():
         np.testing.assert_allclose(_propagate(function, x, s, one), expected, err_msg=name)
+
+
+@pytest.mark.parametrize("rules", SHARES)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda v: v + -0.5,
+        lambda v: v - 2 * v.flip(1),
+        lambda v: torch.add(v, v.flip(1), alpha=-0.5),
+    ],
+)
+def test_what_a_sum_may_make_negative_is_split_by_sign(rules, call):
+    rng = np.random.default_rng(0)
+    x, weight, R = (rng.random((2, 5)), rng.standard_normal((3, 5)), rng.standard_normal((2, 3)))
+    leaf = torch.tensor(x, requires_grad=True)
+    with abslrp.propagation(rules):
+        h = call(leaf.relu())
+        output = F.linear(h, torch.tensor(weight))
+    (given,) = torch.autograd.grad(output, h, torch.tensor(R))
+    assert (h < 0).any()
+    expected = linear(h.detach().numpy(), weight, None, R, SHARES[rules])
+    np.testing.assert_allclose(given, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("rules", ["epsilon", "absLRP"])
+def test_a_sum_in_place_over_its_own_entries_is_refused(rules):
+    with pytest.raises(abslrp.UnknownOperationError, match="cumsum_"):
+        _propagate(lambda v: v.clone().cumsum_(1), [[3.0, -1.0]], [[2.0, 1.0]], rules)
 
 
 @pytest.mark.parametrize("rules", ["epsilon", "absLRP"])
@@ -242,8 +307,11 @@ def test_softmax_is_its_first_order_expansion():
     x, R = rng.standard_normal((2, 4)), rng.standard_normal((2, 4))
     p = np.exp(x) / np.exp(x).sum(1, keepdims=True)
     expected = x * (R - p * R.sum(1, keepdims=True))
-    given = _propagate(lambda v: torch.softmax(v, dim=-1), x, R, "epsilon")
-    np.testing.assert_allclose(given, expected, rtol=1e-12)
+    for softmax in (
+        lambda v: torch.softmax(v, dim=-1),
+        lambda v: torch.softmax(v, -1, torch.float64),
+    ):
+        np.testing.assert_allclose(_propagate(softmax, x, R, "epsilon"), expected, rtol=1e-12)
     masked = _propagate(
         lambda v: torch.softmax(v.masked_fill(torch.tensor([1, 0, 0, 0]).bool(), -torch.inf), -1),
         x,
@@ -252,6 +320,34 @@ def test_softmax_is_its_first_order_expansion():
     )
     assert np.isfinite(masked).all()
     assert (masked[:, 0] == 0).all()
+    masked = _propagate(lambda v: v.softmax(1), [[-np.inf, 1.0, 2.0]], [[1.0, 2.0, 4.0]], "epsilon")
+    assert masked[0, 0] == 0
+
+
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice")
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((4,), 0), ((2, 4), 1), ((2, 4, 3), 0), ((2, 1, 3, 2), 1)]
+)
+def test_softmax_along_an_axis_of_torch_s_choice(shape, axis):
+    x, R = np.random.default_rng(0).standard_normal((2, *shape))
+    maps = [
+        _propagate(lambda v, axis=axis: F.softmax(v, axis), x, R, "epsilon")
+        for axis in (axis, None)
+    ]
+    np.testing.assert_array_equal(*maps)
+
+
+def test_log_softmax_by_hand():
+    x = np.array([[3.0, -1.0]])
+    h = x - np.log(np.exp(x).sum())
+    given = _propagate(lambda v: v.log_softmax(1), x, [[1.0, 2.0]], epsilon.build(0.0))
+    np.testing.assert_allclose(given, x / h * [[1.0, 2.0]])
+
+
+def test_the_inverse_ends_where_half_precision_does():
+    given = inverse_of(1e-6)(torch.tensor([0.0, -6e-8, 2.0], dtype=torch.float16))
+    assert given.dtype == torch.float16
+    assert given.tolist() == [65504.0, -65504.0, 0.5]
 
 
 def test_bad_parameters():

@@ -98,7 +98,7 @@ def test_a_network_against_sums_of_contributions(signed):
     np.testing.assert_allclose(given.sum((1, 2, 3)), 1, rtol=1e-9)
 
 
-@pytest.mark.parametrize("spelling", ["linear", "matmul", "rmatmul", "addmm", "vector"])
+@pytest.mark.parametrize("spelling", ["linear", "matmul", "rmatmul", "addmm", "vector", "mv"])
 def test_spellings_correct_each_row(spelling):
     rng = np.random.default_rng(0)
     x, R = rng.standard_normal((4, 5)), rng.standard_normal((4, 3))
@@ -112,6 +112,7 @@ def test_spellings_correct_each_row(spelling):
         "rmatmul": lambda v: (w @ v.T).T,
         "addmm": lambda v: torch.addmm(torch.ones(3).double(), v, w.T),
         "vector": lambda v: (v @ w[0]).unsqueeze(1),
+        "mv": lambda v: torch.stack([w @ row for row in v]),
     }
     leaf = torch.tensor(x, requires_grad=True)
     with abslrp.propagation("RAP"):
