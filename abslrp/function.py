@@ -10,7 +10,7 @@ from torch import Tensor
 
 from abslrp.conservation import propagate
 from abslrp.operation import Operation
-from abslrp.record import Record
+from abslrp.record import Record, share_memory
 
 __all__ = ["Propagate", "consume", "hand_on"]
 
@@ -85,5 +85,4 @@ def hand_on(used: Record, operation: Operation, made: Record) -> None:
 
 
 def _is_new(output: Tensor, inputs: Sequence[Tensor]) -> bool:
-    memory = output.untyped_storage().data_ptr()
-    return all(one.untyped_storage().data_ptr() != memory for one in inputs)
+    return not any(share_memory(output, one) for one in inputs)

@@ -43,9 +43,8 @@ class Options:
         all its views.
         """
         alive = [(one, value) for one in self._held if (value := one()) is not None]
-        memory = target.untyped_storage().data_ptr()
         for _, value in alive:
-            if value.untyped_storage().data_ptr() == memory:
+            if share_memory(value, target):
                 value.data = value.data.clone()
         self._held = [one for one, _ in alive]
 
@@ -66,6 +65,11 @@ class Options:
     def defers(self) -> bool:
         """Whether operations may leave normalisation to the ones before them."""
         return self.closed and self.conserve == "operation" and not self.signed
+
+
+def share_memory(one: Tensor, other: Tensor) -> bool:
+    """Whether writing to a tensor may change another, as they are views of one memory."""
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 class Deferred(NamedTuple):

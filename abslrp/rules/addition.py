@@ -13,6 +13,7 @@ from abslrp.kernels import elementwise
 from abslrp.linear_maps import unbroadcast
 from abslrp.operation import Operation
 from abslrp.precision import working
+from abslrp.record import share_memory
 from abslrp.registry import ABSLRP, Backward, spellings
 from abslrp.rules.absolute import EPSILON
 
@@ -42,13 +43,9 @@ def _part(operation: Operation, term: Tensor, sign: float) -> _Part:
         value = term * sign
         return _Part(value.to(working(value.dtype)), nonnegative, spare=True)
     value = term.detach().to(working(term.dtype))
-    if operation.inplace and _share_memory(value, operation.args[0]):
+    if operation.inplace and share_memory(value, operation.args[0]):
         return _Part(value.clamp(min=0), nonnegative=True, spare=True)
     return _Part(value, nonnegative, spare=False)
-
-
-def _share_memory(one: Tensor, other: Tensor) -> bool:
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 def _terms(operation: Operation, terms: list[tuple[Any, float]]) -> Backward:

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import abslrp
 from tests.abslrp.single import check, draw, tensor
 from tests.naive import rules
 
@@ -105,17 +104,6 @@ def test_mean_and_sum(axes: Any, keepdim: bool, method: bool) -> None:
 def test_cumulative_sum() -> None:
     lower = np.tril(np.ones((4, 4)))
     check(lambda x: x.cumsum(1), [draw(2, 4)], lambda v, R: [rules.linear(v[0], lower, None, R)])
-
-
-def test_a_cumulative_sum_in_place_is_refused() -> None:
-    """The rule needs the input that it would overwrite."""
-
-    class Model(torch.nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.clone().cumsum_(1)
-
-    with pytest.raises(abslrp.UnknownOperationError, match="cumsum_"):
-        abslrp.explain(Model().eval(), torch.rand(2, 4), 1)
 
 
 RESIZES: list[tuple[tuple[int, ...], dict[str, Any], dict[str, Any]]] = [

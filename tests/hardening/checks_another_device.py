@@ -14,14 +14,13 @@ from torch import Tensor, nn
 import abslrp
 import gae_metric
 from abslrp.registry import RULE_SETS, RuleSet
-from gae_metric import GAE, ProbeSet
+from gae_metric import ProbeSet
 from gae_metric.demo import digits, networks
 from gae_metric.explainers import EXPLAINERS
-from gae_metric.metrics.fingerprint import of_model
 from tests.hardening.another_device import NAME, Away, Device, register, taken
 from tests.hardening.device import Crossings
 from tests.hardening.networks import NAMES, inputs, network
-from tests.hardening.test_cuda import EXACT, METRICS, distance
+from tests.hardening.test_cuda import EXACT, METRICS, distance, returned
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -146,11 +145,7 @@ def test_maps_of_a_metric_stay_there():
     """What comes back is a byte a feature of the trajectory, and numbers; no map does."""
     x, y = digits.load("test", n=8)
     model = taken(networks.load("resnet"))
-    with Crossings(NAME) as seen:
-        GAE(disable_warnings=True)(model, x, y, explain_func=abslrp.explain, device=NAME)
-    with Crossings(NAME) as alone:
-        of_model(model, torch.device(NAME))
-    crossed = seen.nbytes[NAME, "cpu"] - alone.nbytes[NAME, "cpu"]
+    crossed = returned(model, x, y, abslrp.explain, NAME)
     features, steps = x[0].size, 10
     maps = 8 * (2 * steps) * features * 4
     assert crossed < 8 * features * 3 + 0.1 * maps, (crossed, maps)
@@ -158,7 +153,7 @@ def test_maps_of_a_metric_stay_there():
 
 def test_a_probe_set_is_the_cpus():
     x, y = digits.load("test", n=6)
-    model = copy.deepcopy(networks.load("vgg"))
+    model = networks.load("vgg")
     cpu = ProbeSet.build(model, x, y, steps=4)
     gae_metric.clear_cache()
     there = ProbeSet.build(taken(model), x, y, steps=4)
