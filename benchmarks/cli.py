@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.commands import run, tables
-from benchmarks.cost import cost
 from benchmarks.figures.command import figures
 from benchmarks.report.command import report
+from benchmarks.tables.cost import cost
 
 if TYPE_CHECKING:
-    from benchmarks.matrix import Cell
+    from benchmarks.methods.matrix import Cell
 
 app = typer.Typer(
     name="benchmarks",
@@ -46,8 +46,8 @@ def methods(
 ) -> None:
     """List the methods, and which of them explains which network."""
     # Imported here, so that --help and a mistyped option need no torch.
-    from benchmarks.matrix import DIGITS, compatibility
-    from gae_metric.console import Terminal, report_errors
+    from benchmarks.methods.matrix import DIGITS, compatibility
+    from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()
     with report_errors(terminal):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from benchmarks.run import Summary
-    from gae_metric.console import Terminal
+    from benchmarks.runner.run import Summary
+    from gae_metric.commands.terminal import Terminal
 
 __all__ = ["run", "tables"]
 
@@ -57,8 +57,8 @@ def run(
     Flags replace the configuration's keys. Without --config and --model it is digits.yaml.
     """
     # Imported here, so that --help and a mistyped option need no torch.
-    from benchmarks.config import parse, read
-    from gae_metric.console import Terminal, report_errors
+    from benchmarks.config.runs import parse, read
+    from gae_metric.commands.terminal import Terminal, report_errors
 
     given: dict[str, Any] = {
         "models": model,
@@ -83,7 +83,7 @@ def run(
         if check:
             terminal.out.print("the configuration is right", markup=False)
             return
-        from benchmarks.run import execute
+        from benchmarks.runner.run import execute
 
         summary = execute(settings, address=address, retry_failed=retry_failed, quiet=quiet)
         _tell(terminal, summary, settings.output)
@@ -135,8 +135,8 @@ def tables(
     ] = None,
 ) -> None:
     """Write tables 1 to 13 beside the paper's numbers: Markdown, CSV and LaTeX."""
-    from benchmarks.tables import write_tables
-    from gae_metric.console import Terminal, report_errors
+    from benchmarks.tables.against_paper import write_tables
+    from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()
     with report_errors(terminal):

@@ -33,9 +33,9 @@ from benchmarks.methods.attention_maps import Attentions, tokens_of
 from benchmarks.methods.registry import InapplicableError
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
-from gae_metric.models import LoadedModel, load_model
-from gae_metric.preprocessing import Preprocessing, torchvision_crop
-from gae_metric.weights import load_weights
+from gae_metric.inputs.models import LoadedModel, load_model
+from gae_metric.inputs.preprocessing import Preprocessing, torchvision_crop
+from gae_metric.inputs.weights import load_weights
 
 __all__ = ["PAPER", "SHARED", "family", "load", "shared_folder"]
 

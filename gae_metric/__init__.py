@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gae_metric.comparison import compare, pairwise, samples_needed
     from gae_metric.functional.plan import MosaicPlan
-    from gae_metric.metrics.cache import cache_info, clear_cache, set_cache_limit
     from gae_metric.metrics.contrastiveness import Contrastiveness
-    from gae_metric.metrics.explaining import tensor_explainer
     from gae_metric.metrics.gae import GAE
     from gae_metric.metrics.local_consistency import (
         LocalConsistency,
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
         LocalRobustness,
     )
     from gae_metric.probe.probe_set import ProbeSet
+    from gae_metric.study.cache import cache_info, clear_cache, set_cache_limit
+    from gae_metric.study.explaining import tensor_explainer
 
 #: Where each name is defined.
 _HOMES = {
@@ -35,13 +35,13 @@ _HOMES = {
     "LocalRobustness": "gae_metric.metrics.local_consistency",
     "MosaicPlan": "gae_metric.functional.plan",
     "ProbeSet": "gae_metric.probe.probe_set",
-    "cache_info": "gae_metric.metrics.cache",
-    "clear_cache": "gae_metric.metrics.cache",
+    "cache_info": "gae_metric.study.cache",
+    "clear_cache": "gae_metric.study.cache",
     "compare": "gae_metric.comparison",
     "pairwise": "gae_metric.comparison",
     "samples_needed": "gae_metric.comparison",
-    "set_cache_limit": "gae_metric.metrics.cache",
-    "tensor_explainer": "gae_metric.metrics.explaining",
+    "set_cache_limit": "gae_metric.study.cache",
+    "tensor_explainer": "gae_metric.study.explaining",
 }
 
 __all__ = [

@@ -50,7 +50,7 @@ PARTS = {
     "benchmarks": Part(
         ("benchmarks", "ray"),
         # The probe's preparation is the package's, and needs Grad-CAM, which the benchmarks list.
-        ("tests/benchmarks", "tests/gae_metric/test_probe_cli.py"),
+        ("tests/benchmarks", "tests/gae_metric/commands/test_probe.py"),
         (
             *("torch", "torchvision", "timm", "quantus", "numpy", "pandas", "typer"),
             *("grad-cam", "lxt", "pyarrow", "pydantic", "pyyaml", "ray"),

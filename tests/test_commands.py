@@ -136,7 +136,7 @@ def check_module(name: str, words: list[str], complete: bool) -> None:
     for package in NEEDS:
         pytest.importorskip(package, reason="needs the extra 'benchmarks'")
     if name in ("benchmarks", "gae_metric"):
-        name += ".cli"
+        name += ".cli" if name == "benchmarks" else ".commands.cli"
     elif (ROOT / name.replace(".", "/")).is_dir():
         name += ".__main__"
     module = importlib.import_module(name)

@@ -33,7 +33,7 @@ def figures(
     """
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.figures.write import check_numbers, write_figures
-    from gae_metric.console import Terminal, report_errors
+    from gae_metric.commands.terminal import Terminal, report_errors
     from gae_metric.errors import InputError
 
     terminal = Terminal()

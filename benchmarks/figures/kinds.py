@@ -12,7 +12,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.labels import CLASSES, VOC_CLASSES
+from benchmarks.data.labels import CLASSES, VOC_CLASSES
 
 __all__ = ["class_name", "classes_of_voc", "kinds"]
 

@@ -11,12 +11,12 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.collected import collect
-from benchmarks.config import import_modules
-from benchmarks.data import open_data
-from benchmarks.dataset import Data
+from benchmarks.config.runs import import_modules
+from benchmarks.data.dataset import Data
+from benchmarks.data.names import open_data
 from benchmarks.figures.outcome import Drawn, LackingError, Outcome, Skipped
 from benchmarks.figures.subject import Family, Subject
+from benchmarks.runner.collected import collect
 from gae_metric.errors import InputError
 
 __all__ = ["Material", "device_of"]

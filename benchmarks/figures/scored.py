@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.collected import Collected
 from benchmarks.figures.outcome import LackingError
+from benchmarks.runner.collected import Collected
 from gae_metric.metrics.plot import typical
 
 __all__ = ["Scored"]

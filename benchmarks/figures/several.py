@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
+from benchmarks.data.labels import CLASSES, VOC_CLASSES
 from benchmarks.figures.kinds import classes_of_voc, kinds
-from benchmarks.labels import CLASSES, VOC_CLASSES
 
 if TYPE_CHECKING:
     from benchmarks.figures.subject import Subject

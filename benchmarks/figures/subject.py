@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.collected import Collected
-from benchmarks.dataset import Data
-from benchmarks.entries import ModelEntry
+from benchmarks.config.entries import ModelEntry
+from benchmarks.data.dataset import Data
 from benchmarks.figures.kinds import class_name
 from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.scored import Scored
@@ -21,12 +20,13 @@ from benchmarks.methods import METHODS
 from benchmarks.methods.attention_maps import Attentions, tokens_of
 from benchmarks.methods.registry import InapplicableError
 from benchmarks.models import load
+from benchmarks.runner.collected import Collected
 from gae_metric._names import lookup
+from gae_metric.commands.comparison import predictions
 from gae_metric.demo import digits
 from gae_metric.errors import InputError
-from gae_metric.evaluation import predictions
-from gae_metric.explainers import ExplainFunc
-from gae_metric.models import LoadedModel
+from gae_metric.explainers.gradients import ExplainFunc
+from gae_metric.inputs.models import LoadedModel
 
 if TYPE_CHECKING:
     from benchmarks.figures.several import SeveralClasses

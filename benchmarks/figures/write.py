@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.figures import classes, models, ranked, sample, sheets
 from benchmarks.figures.material import Material
 from benchmarks.figures.outcome import Outcome, Skipped
-from benchmarks.store import replace_file
+from benchmarks.runner.store import replace_file
 from gae_metric.errors import InputError
 
 __all__ = ["FIGURES", "Written", "check_numbers", "write_figures"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.methods.registry import method
-from gae_metric.explainers import random_map
+from gae_metric.explainers.gradients import random_map
 
 PAPER = "Vukadin et al., ACM TIST 15(3), 2024"
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.methods.copies import OutOfPlace, Unrolled
 from benchmarks.methods.registry import InapplicableError, explain_chunks, method
 from benchmarks.methods.unrolling import DEEPLIFT, RELUS, refuse_unlinear
-from gae_metric.noise import content_generator
+from gae_metric.companions.noise import content_generator
 
 SOURCE = "Captum"
 

@@ -13,7 +13,7 @@ from benchmarks.methods.copies import OutOfPlace
 from benchmarks.methods.registry import InapplicableError
 from gae_metric._names import nearest
 from gae_metric.errors import InputError
-from gae_metric.gradcam import NotApplicableError, find_feature_map
+from gae_metric.explainers.grad_cam import NotApplicableError, find_feature_map
 
 __all__ = ["CamLayer", "cam_layer", "name_of_layer"]
 
@@ -70,9 +70,9 @@ def cam_layer(
     """Find the layer for class activation maps, or look at the one that is given.
 
     A CNN's is the module that makes the last feature map before pooling
-    (:func:`gae_metric.gradcam.find_feature_map`), or, where a function makes it, the module
-    before. Where that map is of class scores whose means are the logits (SqueezeNet), what the
-    last convolution reads is taken: on the scores all CAM methods are one.
+    (:func:`gae_metric.explainers.grad_cam.find_feature_map`), or, where a function makes it, the
+    module before. Where that map is of class scores whose means are the logits (SqueezeNet), what
+    the last convolution reads is taken: on the scores all CAM methods are one.
 
     A vision transformer's is what the last attention reads (the last block's first norm in timm and
     torchvision), as pytorch-grad-cam's documentation recommends: nothing but the class token of a

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from abslrp.explain import IGNORED
-from gae_metric._chunks import as_input, as_targets, like
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
-from gae_metric.explainers import ExplainFunc
-from gae_metric.gradcam import NotApplicableError
+from gae_metric.explainers.chunks import as_input, as_targets, like
+from gae_metric.explainers.grad_cam import NotApplicableError
+from gae_metric.explainers.gradients import ExplainFunc
 
 __all__ = ["METHODS", "Family", "InapplicableError", "Method", "explain_chunks", "find", "method"]
 

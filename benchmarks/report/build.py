@@ -12,7 +12,7 @@ from string import Template
 from benchmarks.report.markup import joined
 from benchmarks.report.section import Progress, Section
 from benchmarks.report.tables import LEGEND
-from benchmarks.store import replace_file
+from benchmarks.runner.store import replace_file
 from gae_metric.errors import InputError
 
 __all__ = ["Written", "build_page", "write_report"]

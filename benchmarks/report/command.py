@@ -37,7 +37,7 @@ def report(
     """
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.report.build import write_report
-    from gae_metric.console import Terminal, report_errors
+    from gae_metric.commands.terminal import Terminal, report_errors
     from gae_metric.errors import InputError
 
     terminal = Terminal()

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.data.labels import VOC_CLASSES
 from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.subject import Subject
-from benchmarks.labels import VOC_CLASSES
 from benchmarks.report.pictures import image_picture, map_picture
-from gae_metric.evaluation import predictions
+from gae_metric.commands.comparison import predictions
 
 __all__ = ["Explained", "chosen", "explain"]
 

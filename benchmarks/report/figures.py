@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.collected import Collected
 from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.subject import Subject
 from benchmarks.report.markup import Markup, tag
 from benchmarks.report.pictures import figure_picture
-from benchmarks.tables import Table
+from benchmarks.runner.collected import Collected
+from benchmarks.tables.against_paper import Table
 from gae_metric import plotting
 
 __all__ = ["figures", "summary"]

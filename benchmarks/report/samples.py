@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.collected import Collected
 from benchmarks.report.explained import Explained
 from benchmarks.report.markup import Markup, tag
 from benchmarks.report.pictures import PREFIX
+from benchmarks.runner.collected import Collected
 
 __all__ = ["browser", "content"]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.collected import collect
 from benchmarks.figures.material import Material
 from benchmarks.figures.subject import Subject
 from benchmarks.report import facts
@@ -17,7 +16,8 @@ from benchmarks.report.markup import Markup, data, joined, tag
 from benchmarks.report.pictures import MAP_SIDE
 from benchmarks.report.samples import browser, content
 from benchmarks.report.tables import score_table
-from benchmarks.tables import Table, build_tables
+from benchmarks.runner.collected import collect
+from benchmarks.tables.against_paper import Table, build_tables
 from gae_metric.errors import InputError
 
 __all__ = ["Progress", "Section"]

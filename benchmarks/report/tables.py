@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report.markup import Markup, joined, tag
-from benchmarks.tables import Table
+from benchmarks.tables.against_paper import Table
 
 __all__ = ["caption", "heading", "number", "score_table", "scrolling"]
 
@@ -26,7 +26,7 @@ LEGEND = joined(
 
 
 def score_table(table: Table, title: str) -> Markup:
-    """Return a table of :func:`benchmarks.tables.build_tables`.
+    """Return a table of :func:`benchmarks.tables.against_paper.build_tables`.
 
     Parameters
     ----------

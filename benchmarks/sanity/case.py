@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import nn
 
-from benchmarks.data import open_data
+from benchmarks.data.names import open_data
 from benchmarks.models import SHARED, load, shared_folder
 from gae_metric import GAE
+from gae_metric.commands.comparison import predictions
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
-from gae_metric.evaluation import predictions
-from gae_metric.explainers import ExplainFunc
+from gae_metric.explainers.gradients import ExplainFunc
 
 __all__ = [
     "DIGITS",

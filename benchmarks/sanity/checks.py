@@ -17,7 +17,7 @@ from benchmarks.sanity.case import Case, gae, means, standard_error
 from benchmarks.sanity.maps import DEGRADATIONS, Degraded, OfNetwork, Remembered, brightness
 from benchmarks.sanity.trends import against, rank_correlation, verdict
 from gae_metric import Contrastiveness
-from gae_metric.explainers import ExplainFunc
+from gae_metric.explainers.gradients import ExplainFunc
 
 __all__ = ["baselines", "cascade", "degradation", "explainers", "randomisation", "seeds"]
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from gae_metric.results import Better
+from gae_metric.comparison.results import Better
 
 __all__ = ["Kind", "inter_consistency", "intra_consistency", "meta_consistency"]
 

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gae_metric.explainers import ExplainFunc
-from gae_metric.metrics.explaining import as_maps, tensor_explainer
-from gae_metric.noise import content_generator
+from gae_metric.companions.noise import content_generator
+from gae_metric.explainers.gradients import ExplainFunc
+from gae_metric.study.explaining import as_maps, tensor_explainer
 
 __all__ = ["DEGRADATIONS", "Degradation", "Degraded", "OfNetwork", "Remembered", "brightness"]
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.lipschitz import LocalLipschitz
 from benchmarks.methods import METHODS
+from benchmarks.metrics.lipschitz import LocalLipschitz
 from benchmarks.sanity.case import Case, gae
 from benchmarks.sanity.consistency import (
     Kind,
@@ -21,10 +21,10 @@ from benchmarks.sanity.consistency import (
     meta_consistency,
 )
 from benchmarks.sanity.perturbation import PERTURBATIONS, Perturbation
+from gae_metric.commands.comparison import Settings as Defaults
 from gae_metric.companions import ROAD, Focus
-from gae_metric.evaluation import Settings as Defaults
-from gae_metric.explainers import ExplainFunc
-from gae_metric.results import Better
+from gae_metric.comparison.results import Better
+from gae_metric.explainers.gradients import ExplainFunc
 
 __all__ = ["ESTIMATORS", "Estimator", "consistencies", "evaluate", "summary"]
 

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from quantus.helpers.model.pytorch_model import PyTorchModel
 
+from benchmarks.metrics.seeding import seeded
 from benchmarks.sanity.case import Case
 from benchmarks.sanity.consistency import Kind
-from benchmarks.seeding import seeded
 
 __all__ = ["PERTURBATIONS", "Perturbation"]
 

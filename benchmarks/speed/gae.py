@@ -22,7 +22,7 @@ from benchmarks.speed.kernels import shares
 from benchmarks.speed.modes import Mode
 from gae_metric import GAE, clear_cache
 from gae_metric.companions import ROAD
-from gae_metric.noise import SeededNoise
+from gae_metric.companions.noise import SeededNoise
 
 STEPS = 10
 LIMIT = 1.15

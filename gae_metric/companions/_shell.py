@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gae_metric.functional.masking import check_classes
-from gae_metric.metrics.arguments import Data, check_data, check_maps
-from gae_metric.metrics.chunks import ChunkSize
-from gae_metric.metrics.devices import on_device
-from gae_metric.metrics.explaining import Explainer
-from gae_metric.metrics.given import check_given_maps, explain_options, normalised
-from gae_metric.metrics.logits import Output
 from gae_metric.metrics.plot import plot_scores
+from gae_metric.study.arguments import Data, check_data, check_maps
+from gae_metric.study.chunks import ChunkSize
+from gae_metric.study.devices import on_device
+from gae_metric.study.explaining import Explainer
+from gae_metric.study.given import check_given_maps, explain_options, normalised
+from gae_metric.study.logits import Output
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

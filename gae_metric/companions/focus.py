@@ -19,8 +19,8 @@ from gae_metric.functional.mosaic import mosaics as halved_mosaics
 from gae_metric.functional.mosaic import quadrants
 from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
-from gae_metric.metrics.arguments import Data
-from gae_metric.metrics.logits import Output
+from gae_metric.study.arguments import Data
+from gae_metric.study.logits import Output
 
 __all__ = ["Focus", "focus_mosaics", "focus_scores"]
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from gae_metric.companions._shell import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
-from gae_metric.metrics.arguments import Data
-from gae_metric.metrics.chunks import ChunkSize
-from gae_metric.metrics.logits import Output
+from gae_metric.study.arguments import Data
+from gae_metric.study.chunks import ChunkSize
+from gae_metric.study.logits import Output
 
 __all__ = ["ROAD"]
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from gae_metric.results import Results
+from gae_metric.comparison.results import Results
 
 __all__ = ["Block", "Scores", "read_blocks"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
-from gae_metric.results import Better
+from gae_metric.comparison.results import Better
 
 __all__ = ["directions"]
 
@@ -75,7 +75,7 @@ def _known() -> dict[str, Better]:
     import quantus
     from quantus.helpers.enums import ScoreDirection
 
-    from gae_metric.evaluation import METRICS
+    from gae_metric.commands.comparison import METRICS
 
     known: dict[str, Better] = {}
     for group in quantus.AVAILABLE_METRICS.values():

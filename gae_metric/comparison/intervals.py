@@ -13,7 +13,7 @@ from scipy import stats
 from gae_metric.comparison.blocks import Block, Scores, read_blocks
 from gae_metric.comparison.direction import directions
 from gae_metric.comparison.pairs import pairwise_of
-from gae_metric.results import Better, Results
+from gae_metric.comparison.results import Better, Results
 
 __all__ = ["bootstrap_interval", "compare"]
 
@@ -57,7 +57,7 @@ def compare(
         - what ``quantus.evaluate`` returns, ``{method: {metric: scores}}``, also with
           ``return_as_df=True``;
         - ``{method: metric.components}``: each column of the tables is a metric;
-        - a :class:`gae_metric.results.Results`;
+        - a :class:`gae_metric.comparison.results.Results`;
         - a table with the columns ``method``, ``metric``, ``score``, and optionally ``sample``
           (which scores are paired; by default the first with the first) and ``model``, such as the
           ``scores.csv`` that the commands write. Models are compared one by one.

@@ -15,22 +15,22 @@ from quantus.helpers.warn import check_kwargs
 from quantus.metrics.base import Metric
 from torch import Tensor, nn
 
-from gae_metric.metrics.arguments import Data, check_data, check_maps
-from gae_metric.metrics.devices import on_device
-from gae_metric.metrics.given import (
+from gae_metric.metrics.plot import plot_scores
+from gae_metric.metrics.report import warn_of
+from gae_metric.study.arguments import Data, check_data, check_maps
+from gae_metric.study.devices import on_device
+from gae_metric.study.given import (
     check_given_maps,
     explain_options,
     maps_of_classes,
     normalised,
 )
-from gae_metric.metrics.logits import Output
-from gae_metric.metrics.mosaicking import Mosaicking, as_plans
-from gae_metric.metrics.plot import plot_scores
-from gae_metric.metrics.report import warn_of
-from gae_metric.metrics.running import Request, explain_and_score
-from gae_metric.metrics.scoring import Scorer
-from gae_metric.metrics.study import Study
-from gae_metric.metrics.trajectories import Masking
+from gae_metric.study.logits import Output
+from gae_metric.study.mosaicking import Mosaicking, as_plans
+from gae_metric.study.running import Request, explain_and_score
+from gae_metric.study.scoring import Scorer
+from gae_metric.study.study import Study
+from gae_metric.study.trajectories import Masking
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -11,8 +11,8 @@ from quantus.helpers.enums import DataType, EvaluationCategory
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.plan import MosaicPlan
 from gae_metric.metrics.base import IMAGES_AND_SERIES, AttributionMetric, Targets
-from gae_metric.metrics.logits import Output
-from gae_metric.metrics.mosaicking import Protocol
+from gae_metric.study.logits import Output
+from gae_metric.study.mosaicking import Protocol
 
 __all__ = ["Contrastiveness"]
 

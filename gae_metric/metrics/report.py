@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gae_metric.metrics.scoring import Scorer
-from gae_metric.metrics.study import Study
+from gae_metric.study.scoring import Scorer
+from gae_metric.study.study import Study
 
 #: How many samples a warning names one by one.
 _NAMED = 20

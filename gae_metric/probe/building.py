@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from gae_metric.metrics.arguments import Data
 from gae_metric.metrics.base import AttributionMetric
-from gae_metric.metrics.devices import on_device
-from gae_metric.metrics.study import Study
 from gae_metric.probe.built import Built
 from gae_metric.probe.format import Manifest
+from gae_metric.study.arguments import Data
+from gae_metric.study.devices import on_device
+from gae_metric.study.study import Study
 
 __all__ = ["describe", "evaluated"]
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.metrics.study import Items, Study
 from gae_metric.probe.errors import ProbeError
+from gae_metric.study.study import Items, Study
 
 __all__ = ["Built"]
 

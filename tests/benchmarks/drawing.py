@@ -5,11 +5,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.config import parse
+from benchmarks.config.runs import parse
 from benchmarks.figures.material import Material
 from benchmarks.figures.outcome import Drawn
 from benchmarks.figures.write import FIGURES
-from benchmarks.run import execute
+from benchmarks.runner.run import execute
 
 #: A second vision transformer, with 3 x 3 tokens where digits:vit has 6 x 6.
 COARSE = {

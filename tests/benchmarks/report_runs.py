@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.config import parse
+from benchmarks.config.runs import parse
 from benchmarks.methods import METHODS
 from benchmarks.report.build import write_report
-from benchmarks.run import execute
+from benchmarks.runner.run import execute
 from tests.benchmarks.fakes import FAKES
 
 METRICS = ["GAE", {"name": "ROAD_MoRF", "options": {"percentages": [30, 60]}}]

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import matrix
 from benchmarks.cli import app
-from benchmarks.methods import METHODS, find
+from benchmarks.methods import METHODS, find, matrix
 from benchmarks.models import load
 
 

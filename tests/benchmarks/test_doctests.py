@@ -9,7 +9,7 @@ import pytest
 import benchmarks.methods
 
 #: Modules of :mod:`benchmarks` with examples, apart from the methods.
-OTHERS = ("data", "matrix", "models")
+OTHERS = ("data.names", "methods.matrix", "models")
 NAMES = [
     *(f"benchmarks.{name}" for name in OTHERS),
     *(

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import abslrp
-from benchmarks.collected import collect
-from benchmarks.data import open_data
+from benchmarks.data.names import open_data
 from benchmarks.figures.several import LEAST, side_by_side
 from benchmarks.methods import METHODS
+from benchmarks.runner.collected import collect
 from gae_metric import LocalConsistency, MosaicPlan
 from gae_metric.demo import networks
 from gae_metric.functional import LERF, MORF, masking_trajectory, mosaics

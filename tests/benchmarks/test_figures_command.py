@@ -10,8 +10,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks.cli import app
-from benchmarks.config import parse
-from benchmarks.data import open_data
+from benchmarks.config.runs import parse
+from benchmarks.data.labels import VOC_CLASSES
+from benchmarks.data.names import open_data
 from benchmarks.figures import kinds as table
 from benchmarks.figures import write
 from benchmarks.figures.kinds import class_name, classes_of_voc, kinds
@@ -19,8 +20,7 @@ from benchmarks.figures.material import Material, device_of
 from benchmarks.figures.outcome import Drawn, LackingError
 from benchmarks.figures.several import annotated_pair, pair_of, side_by_side
 from benchmarks.figures.write import check_numbers, write_figures
-from benchmarks.labels import VOC_CLASSES
-from benchmarks.run import execute
+from benchmarks.runner.run import execute
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 from tests.benchmarks.drawing import Drawings, shown

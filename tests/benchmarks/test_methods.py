@@ -7,7 +7,7 @@ import torch
 from benchmarks.methods import METHODS, InapplicableError, find, method
 from benchmarks.methods.rise import random_masks
 from gae_metric.errors import InputError
-from gae_metric.gradcam import NotApplicableError
+from gae_metric.explainers.grad_cam import NotApplicableError
 from tests.benchmarks.quick import QUICK, assert_same, canvases, network, state
 
 NETWORKS = {"vgg": "cnn", "resnet": "cnn", "vit": "vit"}

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 
 from benchmarks import models
 from gae_metric.errors import InputError, UnknownNameError
-from gae_metric.images import load_images
-from gae_metric.models import load_model
-from gae_metric.weights import read_weights
+from gae_metric.inputs.images import load_images
+from gae_metric.inputs.models import load_model
+from gae_metric.inputs.weights import read_weights
 
 
 def shared():

@@ -14,13 +14,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks.cli import app
-from benchmarks.collected import collect
-from benchmarks.data import open_data
+from benchmarks.data.names import open_data
 from benchmarks.methods import METHODS
 from benchmarks.models import load
 from benchmarks.report.build import build_page
 from benchmarks.report.pictures import MAP_SIDE, map_picture
-from benchmarks.tables import build_tables
+from benchmarks.runner.collected import collect
+from benchmarks.tables.against_paper import build_tables
 from tests.benchmarks.report_runs import EVIL, FILE, Page
 
 

@@ -6,7 +6,8 @@ import importlib
 import pytest
 
 NAMES = (
-    *("config", "entries", "names", "blocks", "metrics", "seeding", "store", "shards", "paper"),
+    *("config.runs", "config.entries", "config.naming", "metrics.registry", "metrics.seeding"),
+    *("runner.blocks", "runner.store", "runner.shards", "paper"),
     *("figures.choice", "figures.kinds", "figures.several", "figures.write"),
 )
 

@@ -11,7 +11,7 @@ from torch import nn
 from gae_metric.companions import Focus, FocusPlan
 from gae_metric.companions.focus import focus_mosaics, focus_scores
 from gae_metric.functional import positive_map
-from gae_metric.metrics.explaining import tensor_explainer
+from gae_metric.study.explaining import tensor_explainer
 
 
 def network(channels=3, classes=3, dtype=torch.float64):

@@ -13,8 +13,8 @@ from torch import nn
 
 import gae_metric
 from gae_metric import GAE, Contrastiveness, LocalConsistency, LocalFaithfulness, tensor_explainer
-from gae_metric.explainers import saliency
-from gae_metric.metrics.explaining import accepts_tensors
+from gae_metric.explainers.gradients import saliency
+from gae_metric.study.explaining import accepts_tensors
 from tests.gae_metric.nets import (
     Counting,
     CountingModel,

@@ -16,7 +16,7 @@ import gae_metric
 from abslrp.registry import RULE_SETS, RuleSet
 from gae_metric import ProbeSet
 from gae_metric.demo import digits, networks
-from gae_metric.explainers import EXPLAINERS
+from gae_metric.explainers.gradients import EXPLAINERS
 from tests.hardening.another_device import NAME, Away, Device, register, taken
 from tests.hardening.device import Crossings
 from tests.hardening.networks import NAMES, inputs, network

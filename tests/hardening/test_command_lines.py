@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-import gae_metric.own
+import gae_metric.commands.evaluate
 import gae_metric.probe.probe_set
 from benchmarks.cli import app as benchmarks_app
 from gae_metric import ProbeSet
-from gae_metric.cli import app
+from gae_metric.commands.cli import app
 from gae_metric.errors import InputError
 from tests.gae_metric.nets import conv_net, images, top_classes
 from tests.hardening.fuzz import fuzzing, nothing_runs
@@ -148,10 +148,10 @@ def drawn(data, command, files):
 def no_work():
     """Stop where the long work would begin."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(gae_metric.own, "evaluate", reached)
+    patch.setattr(gae_metric.commands.evaluate, "evaluate", reached)
     patch.setattr(gae_metric.probe.probe_set, "evaluated", reached)
-    patch.setattr("gae_metric.demo.run.evaluate", reached)
-    patch.setattr("benchmarks.run.execute", reached)
+    patch.setattr("gae_metric.commands.demo.evaluate", reached)
+    patch.setattr("benchmarks.runner.run.execute", reached)
     yield
     patch.undo()
 
@@ -211,7 +211,7 @@ def test_an_error_that_nobody_expected(files, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("division by zero [bold]")
 
-    monkeypatch.setattr(gae_metric.own, "evaluate", broken)
+    monkeypatch.setattr(gae_metric.commands.evaluate, "evaluate", broken)
     monkeypatch.delenv("GAE_TRACEBACK", raising=False)
     options = [f"--{name}={value}" for name, value in good("evaluate", files).items()]
     result = CliRunner().invoke(app, ["evaluate", *options])
@@ -228,7 +228,7 @@ def test_memory_that_is_not_there(files, monkeypatch):
     def broken(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(gae_metric.own, "evaluate", broken)
+    monkeypatch.setattr(gae_metric.commands.evaluate, "evaluate", broken)
     result = invoke(app, "evaluate", good("evaluate", files))
     assert result.exit_code == 1
     assert "out of memory" in result.stderr

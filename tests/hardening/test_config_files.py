@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.config import Run, parse, read
+from benchmarks.config.runs import Run, parse, read
 from gae_metric.errors import InputError
 from tests.hardening.fuzz import damaged, fuzzing, nothing_runs, refusable
 

@@ -23,8 +23,8 @@ import gae_metric
 from gae_metric import GAE, Contrastiveness, LocalConsistency, ProbeSet, tensor_explainer
 from gae_metric.companions import ROAD, Focus
 from gae_metric.demo import digits, networks
-from gae_metric.explainers import EXPLAINERS
-from gae_metric.metrics.fingerprint import of_model
+from gae_metric.explainers.gradients import EXPLAINERS
+from gae_metric.study.fingerprint import of_model
 from tests.hardening.device import Crossings
 from tests.hardening.networks import DEEP, NAMES, deep, inputs, network
 from tests.hardening.state import Unchanged

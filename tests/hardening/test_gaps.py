@@ -9,8 +9,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from gae_metric.console import Terminal
-from gae_metric.explainers import saliency
+from gae_metric.commands.terminal import Terminal
+from gae_metric.explainers.gradients import saliency
 from gae_metric.functional import selection
 from gae_metric.probe.building import _plain
 from tests.hardening.networks import inputs, network

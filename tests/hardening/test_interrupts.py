@@ -22,7 +22,7 @@ import gae_metric
 from abslrp.registry import RULE_SETS, RuleSet
 from gae_metric import GAE, Contrastiveness, LocalConsistency, ProbeSet
 from gae_metric.companions import ROAD, Focus
-from gae_metric.explainers import EXPLAINERS
+from gae_metric.explainers.gradients import EXPLAINERS
 from tests.hardening.networks import NAMES, inputs, network
 from tests.hardening.state import Unchanged
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.data import open_data
-from benchmarks.labels import VOC_CLASSES, imagenet_labels, voc_areas
+from benchmarks.data.labels import VOC_CLASSES, imagenet_labels, voc_areas
+from benchmarks.data.names import open_data
 from gae_metric.errors import InputError
-from gae_metric.labels import class_index, read_labels
+from gae_metric.inputs.labels import class_index, read_labels
 from tests.hardening.fuzz import damaged, fuzzing, nothing_runs, refusable
 
 FILES = ["a.png", "b.png", "sub/c.png"]

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.collected import PLAN, collect
-from benchmarks.config import parse
-from benchmarks.run import execute
-from benchmarks.store import Store
-from benchmarks.tables import write_tables
+from benchmarks.config.runs import parse
+from benchmarks.runner.collected import PLAN, collect
+from benchmarks.runner.run import execute
+from benchmarks.runner.store import Store
+from benchmarks.tables.against_paper import write_tables
 from gae_metric.errors import InputError
 from tests.hardening.fuzz import damaged, fuzzing, nothing_runs, refusable
 from tests.hardening.test_config_files import VALUES, places

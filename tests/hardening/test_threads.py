@@ -16,7 +16,7 @@ import abslrp
 import gae_metric
 from gae_metric import GAE
 from gae_metric.companions import ROAD, Focus
-from gae_metric.explainers import EXPLAINERS
+from gae_metric.explainers.gradients import EXPLAINERS
 from tests.hardening.networks import NAMES, inputs, network
 from tests.hardening.state import Unchanged
 

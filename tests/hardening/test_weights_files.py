@@ -17,8 +17,8 @@ from safetensors.torch import save
 from torch import nn
 
 from gae_metric.errors import InputError
-from gae_metric.models import load_model
-from gae_metric.weights import load_weights, read_weights
+from gae_metric.inputs.models import load_model
+from gae_metric.inputs.weights import load_weights, read_weights
 from tests.hardening.fuzz import Bomb, damaged, fuzzing, nothing_runs, refusable
 
 

@@ -1,0 +1,161 @@
+"""The entries of a configuration: models, data, methods and metrics, each by name with options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from benchmarks.config.naming import check_model, expand
+from benchmarks.data.names import check_data
+from benchmarks.methods import METHODS, find
+from benchmarks.metrics.registry import check_metric, find_metric
+from gae_metric.errors import InputError, UnknownNameError
+
+__all__ = ["DataEntry", "Entry", "MethodEntry", "MetricEntry", "ModelEntry", "group", "listed"]
+
+
+def group(name: str) -> tuple[str, ...] | None:
+    """Return the methods that a word stands for, or None: a method's own name.
+
+    Examples
+    --------
+    >>> group("paper-vit")[:2], group("absLRP")
+    (('GradCAM', 'GradCAM++'), None)
+    """
+    word = name.strip().lower()
+    rows = METHODS.items()
+    if word == "all":
+        return tuple(METHODS)
+    if word in ("cnn", "vit"):
+        return tuple(name for name, method in rows if method.family in ("any", word))
+    if word in ("paper-cnn", "paper-vit"):
+        return tuple(name for name, method in rows if word[-3:] in method.paper)
+    return None
+
+
+def listed(methods: Sequence[Any]) -> list[Any]:
+    """Put methods in the place of the words that stand for several.
+
+    What several words have in common is wanted once; a method that is given options (and no label)
+    beside a word that stands for it, too, takes its place there.
+
+    Examples
+    --------
+    >>> listed(["cnn", {"name": "rise", "options": {"n_masks": 100}}])[-2:]
+    [{'name': 'rise', 'options': {'n_masks': 100}}, 'EpsilonPlusFlat']
+    """
+    own = {_method_name(one): one for one in methods if isinstance(one, Mapping)}
+    meant: list[Any] = []
+    for one in methods:
+        names = group(one) if isinstance(one, str) else None
+        meant += [one] if names is None else [own.get(name, name) for name in names]
+    words = [one for one in methods if isinstance(one, str) and group(one) is not None]
+    covered = {name for word in words for name in group(word) or ()}
+    once: list[Any] = []
+    for one in meant:
+        name = _method_name(one) if isinstance(one, Mapping) else one
+        if not (isinstance(name, str) and name in covered and one in once):
+            once.append(one)
+    return once
+
+
+def _method_name(entry: Mapping[Any, Any]) -> str | None:
+    """Return the name of a method that has no label of its own; None: it has, or is unknown."""
+    try:
+        return None if entry.get("label") else find(str(entry.get("name"))).name
+    except UnknownNameError:
+        return None
+
+
+def _named(options: Any) -> bool:
+    """Whether options are of the right form; what is not, the field's own check refuses."""
+    return isinstance(options, Mapping) and all(isinstance(name, str) for name in options)
+
+
+class Entry(BaseModel):
+    """A part of a configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelEntry(Entry):
+    """A model, see :func:`benchmarks.models.load`."""
+
+    name: str
+    weights: str | None = None
+    args: dict[str, Any] = {}
+    size: int | None = Field(None, ge=1)
+    #: Tables of the paper that its results stand beside.
+    paper: tuple[Annotated[int, Field(ge=1, le=13)], ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return check_model(value)
+
+    @field_validator("weights")
+    @classmethod
+    def _there(cls, value: str | None) -> str | None:
+        if value is not None and not Path(value := expand(value)).is_file():
+            raise InputError(f"there is no file {value!r}")
+        return value
+
+
+class DataEntry(Entry):
+    """A data set, see :func:`benchmarks.data.names.open_data`."""
+
+    name: str = "digits"
+    labels: str | None = None
+    split: Literal["train", "trainval", "val"] = "val"
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return check_data(expand(value))
+
+    @field_validator("labels")
+    @classmethod
+    def _expanded(cls, value: str | None) -> str | None:
+        return None if value is None else expand(value)
+
+
+class MethodEntry(Entry):
+    """A method of :data:`benchmarks.methods.METHODS`, with options of its own."""
+
+    name: str
+    options: dict[str, Any] = {}
+    #: What the tables call it; by default its name. Two entries of one method need two labels.
+    label: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "name" not in value:
+            return value
+        method = find(str(value["name"]))
+        options = value.get("options") or {}
+        if _named(options):
+            method.bind(**options)
+        label = value.get("label") or method.name
+        return {**value, "name": method.name, "options": options, "label": label}
+
+
+class MetricEntry(Entry):
+    """A metric of :data:`benchmarks.metrics.METRICS`, or ``quantus:NAME``, with its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "name" not in value:
+            return value
+        name = find_metric(str(value["name"]))
+        options = value.get("options") or {}
+        if _named(options):
+            check_metric(name, options)
+        return {**value, "name": name, "options": options}

@@ -1,0 +1,289 @@
+"""What a run is: models, data, methods, metrics and sizes, checked before any work begins.
+
+>>> run = parse({"models": "digits:vgg", "methods": ["saliency", "absLRP"], "samples": 8})
+>>> [method.name for method in run.methods], run.metrics[0].name
+(['Saliency', 'absLRP'], 'GAE')
+>>> parse({"models": "digits:vgg", "methods": {"name": "absLRP", "optons": {}}})
+Traceback (most recent call last):
+    ...
+gae_metric.errors.InputError: methods[0]: unknown key 'optons'; did you mean 'options'? \
+Known: name, options, label
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from benchmarks.config.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, listed
+from benchmarks.config.naming import expand
+from benchmarks.metrics.registry import needs_masks
+from gae_metric._names import nearest
+from gae_metric.errors import InputError
+from gae_metric.functional.masking import MAX_STEPS, Schedule
+
+__all__ = ["Run", "import_modules", "parse", "read"]
+
+_T = TypeVar("_T")
+#: Values that a file may hold.
+_MOST = 10_000
+_DEFAULT_METRICS = ("GAE", "ROAD_MoRF", "ROAD_LeRF", "LocalLipschitz", "Focus")
+
+
+def _named(value: Any) -> Any:
+    """Take a bare name for an entry with nothing else said."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _several(value: Any) -> Any:
+    """Take one entry for a list of one."""
+    return [value] if isinstance(value, (str, Mapping)) else value
+
+
+class Run(Entry):
+    """A whole run."""
+
+    models: Annotated[
+        tuple[Annotated[ModelEntry, BeforeValidator(_named)], ...], BeforeValidator(_several)
+    ] = Field(min_length=1)
+    data: Annotated[DataEntry, BeforeValidator(_named)] = DataEntry()
+    #: Images drawn; None for all.
+    samples: int | None = Field(None, ge=1)
+    #: Of the draw of images, the mosaics, and every noise.
+    seed: int = Field(0, ge=0)
+    #: Classes that are explained: the model's own predictions (the paper's protocol) or the labels.
+    targets: Literal["predicted", "labels"] = "predicted"
+    methods: Annotated[
+        tuple[Annotated[MethodEntry, BeforeValidator(_named)], ...], BeforeValidator(_several)
+    ] = Field(default=("all",), min_length=1, validate_default=True)
+    metrics: Annotated[
+        tuple[Annotated[MetricEntry, BeforeValidator(_named)], ...], BeforeValidator(_several)
+    ] = Field(default=_DEFAULT_METRICS, min_length=1, validate_default=True)
+    #: States T of the masking trajectories, and their schedule.
+    steps: int = Field(10, ge=2, le=MAX_STEPS)
+    schedule: Schedule = "reranked"
+    #: Samples of a shard.
+    block: int = Field(32, ge=1)
+    #: Inputs that the model evaluates at a time.
+    batch_size: int = Field(32, ge=1)
+    engine: Literal["local", "ray"] = "local"
+    #: One worker for each; ``cpu`` may be repeated.
+    devices: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(("cpu",), min_length=1)
+    #: Threads of each worker; by default torch's own number in the process that starts the run.
+    threads: int | None = Field(None, ge=1)
+    #: Processes that read images.
+    readers: int = Field(0, ge=0)
+    #: Times that a shard whose worker died is tried again.
+    retries: int = Field(2, ge=0)
+    #: Python modules that register more methods.
+    modules: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
+    #: Folder of the results.
+    output: str = "benchmarks/results/run"
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _groups(cls, value: Any) -> Any:
+        several = _several(value)
+        if not isinstance(several, (list, tuple)):
+            return several
+        return listed(several)
+
+    @field_validator("methods")
+    @classmethod
+    def _different_labels(cls, value: tuple[MethodEntry, ...]) -> tuple[MethodEntry, ...]:
+        return _once(value, [method.label for method in value])
+
+    @field_validator("metrics")
+    @classmethod
+    def _different_metrics(cls, value: tuple[MetricEntry, ...]) -> tuple[MetricEntry, ...]:
+        _once(value, [metric.name for metric in value])
+        # Local Consistency and Contrastiveness are among GAE's scores.
+        whole = any(metric.name == "GAE" for metric in value)
+        return tuple(m for m in value if not (whole and m.name in ("LC", "C")))
+
+    @field_validator("models")
+    @classmethod
+    def _different_models(cls, value: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
+        return _once(value, [model.name for model in value])
+
+    @field_validator("devices")
+    @classmethod
+    def _devices(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"(cpu|mps|cuda(:\d+)?)", name):
+                raise InputError(f"expected cpu, mps, cuda or cuda:NUMBER, got {name!r}")
+        return value
+
+    @field_validator("output")
+    @classmethod
+    def _expanded(cls, value: str) -> str:
+        return expand(value)
+
+    @model_validator(mode="after")
+    def _devices_of_engine(self) -> Run:
+        if self.engine == "ray" and len(set(self.devices)) > 1:
+            raise InputError("devices: with engine ray, they are those of the cluster")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_of_data(self) -> Run:
+        if self.masks and self.data.name.partition(":")[0] != "voc":
+            first = next(metric.name for metric in self.metrics if needs_masks(metric.name))
+            raise InputError(
+                f"metrics: {first} needs masks of the explained classes, which only voc:DIR has, "
+                f"and data is {self.data.name!r}"
+            )
+        return self
+
+    @property
+    def masks(self) -> bool:
+        """Whether a metric needs the data set's masks."""
+        return any(needs_masks(metric.name) for metric in self.metrics)
+
+
+def _once(value: Sequence[_T], names: Sequence[str]) -> tuple[_T, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name!r} is listed twice")
+    return tuple(value)
+
+
+def read(path: str | Path, **changes: Any) -> Run:
+    """Read a YAML file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    **changes
+        Keys that replace those of the file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or a key, name or value in it is not one (the message says where,
+        and gives the nearest).
+    """
+    try:
+        text = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: no file name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"config: cannot read {str(path)!r}: {reason}") from error
+    try:
+        given = _loaded(text.decode())
+    # Not UTF-8, not YAML, or a date or number that there is not, at which PyYAML ends in any error.
+    except Exception as error:
+        raise InputError(f"config: {str(path)!r} is not YAML that can be read: {error}") from error
+    if not isinstance(given, Mapping):
+        raise InputError(f"config: {str(path)!r} holds no keys")
+    try:
+        return parse({**given, **changes})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _loaded(text: str) -> Any:
+    """Read YAML of plain values, of a size that people write.
+
+    References may multiply (a list of ten times a list of ten times ...), or lead to themselves;
+    they are counted as often as they are followed, before anything is made of them.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > _MOST:
+            raise ValueError(f"it holds more than {_MOST} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    if id(node) not in sizes:
+        sizes[id(node)] = _MOST + 1  # until it is known: what leads to itself has no end
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        inner = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
+        sizes[id(node)] = 1 + sum(_size(one, sizes) for one in inner)
+    return sizes[id(node)]
+
+
+def parse(given: Mapping[str, Any]) -> Run:
+    """Check a configuration.
+
+    Raises
+    ------
+    InputError
+        If a key, name or value is not one; the message says which, and gives the nearest.
+    """
+    import_modules(_modules(given.get("modules")))
+    try:
+        return Run.model_validate(dict(given))
+    except ValidationError as error:
+        found = error.errors()
+        # A list whose entries are wrong counts as too short, too.
+        first = [one for one in found if one["type"] != "too_short"] or found
+        raise InputError("; ".join(_problem(one) for one in first)) from error
+
+
+def _modules(given: Any) -> list[str]:
+    """Check the names of modules: nothing but names, so neither files nor relative ones."""
+    names = _several(given or ())
+    if not isinstance(names, (list, tuple)):
+        raise InputError(f"modules: expected names of Python modules, got {_short(given)}")
+    for name in names:
+        if not (isinstance(name, str) and all(part.isidentifier() for part in name.split("."))):
+            raise InputError(f"modules: expected the name of a Python module, got {_short(name)}")
+    return list(names)
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import what registers more methods."""
+    if names and str(Path.cwd()) not in sys.path:  # as it is for `python -m`
+        sys.path.append(str(Path.cwd()))
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: PERF203 - a module's own errors, of any kind
+            raise InputError(
+                f"modules: cannot import {name!r}: {str(error) or type(error).__name__}"
+            ) from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_PARTS: dict[str, type[Entry]] = {
+    "models": ModelEntry,
+    "data": DataEntry,
+    "methods": MethodEntry,
+    "metrics": MetricEntry,
+}
+
+
+def _problem(error: ErrorDetails) -> str:
+    """Say in one line what is wrong where."""
+    place = [part for part in error["loc"] if not str(part).startswith("function-")]
+    where, last = "", place[-1] if place else ""
+    for part in place[:-1] if error["type"] == "extra_forbidden" else place:
+        where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
+    if error["type"] == "extra_forbidden":
+        owner = _PARTS.get(str(place[0]), Run) if len(place) > 1 else Run
+        near = nearest(str(last), owner.model_fields)
+        return f"{where or 'run'}: unknown key {last!r}; {near}"
+    # What the place says already is not said again.
+    message = error["msg"].removeprefix("Value error, ").removeprefix(f"{where.split('.')[0]}: ")
+    if error["type"] in ("value_error", "missing"):
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message}, got {_short(error['input'])}"

@@ -1,0 +1,225 @@
+"""A list of images that are read when their pixels are asked for, in worker processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from benchmarks.data.reading import Reading, read_image, read_mask
+from gae_metric.errors import InputError
+from gae_metric.inputs.images import ImageSet
+from gae_metric.inputs.preprocessing import Preprocessing
+
+__all__ = ["Data", "MaskedImages"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedImages(ImageSet):
+    """Images prepared for a model, with their masks if the data set has some."""
+
+    #: Class of each pixel as in VOC's masks, (N, H, W) uint8, resized and cropped as the images.
+    masks: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set whose images have not been read yet.
+
+    Attributes
+    ----------
+    name
+        As it was asked for.
+    root
+        Folder that the files are relative to.
+    files
+        Images, in order.
+    labels
+        Class of each, (N,); of a VOC image, the class whose boxes cover most.
+    classes
+        Every class of each image, for VOC, that of ``labels`` first; None elsewhere.
+    masks
+        File of each mask, relative to the root, or None.
+    skipped
+        Files that were left out, and why.
+    arrays
+        Images of ``digits``, which have no files.
+    """
+
+    name: str
+    root: Path
+    files: tuple[str, ...]
+    labels: NDArray[np.int64]
+    classes: tuple[tuple[int, ...], ...] | None = None
+    masks: tuple[str, ...] | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    arrays: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def part(self, indices: Sequence[int] | NDArray[np.int64]) -> Data:
+        """Return some of the images, in the order of their indices."""
+        some = [int(i) for i in indices]
+        return replace(
+            self,
+            files=tuple(self.files[i] for i in some),
+            labels=self.labels[some],
+            classes=None if self.classes is None else tuple(self.classes[i] for i in some),
+            masks=None if self.masks is None else tuple(self.masks[i] for i in some),
+            arrays=None if self.arrays is None else self.arrays[some],
+        )
+
+    def sample(
+        self,
+        n: int | None = None,
+        seed: int = 0,
+        workers: int = 0,
+        progress: Progress | None = None,
+    ) -> Data:
+        """Draw images that can be read.
+
+        Parameters
+        ----------
+        n
+            Number of images; by default all that can be read.
+        seed
+            Non-negative seed. The draw depends on the files and the seed alone, not on
+            ``workers``; a smaller one is part of a larger one, and an image that cannot be read
+            gives its place to the next one drawn.
+        workers
+            Processes that read.
+        progress
+            Called with the number of images read and wanted.
+
+        Returns
+        -------
+        Data
+            The images drawn, in the data set's order; ``skipped`` names those that cannot be read.
+
+        Raises
+        ------
+        InputError
+            If ``n`` is not positive, or not one image can be read.
+        """
+        if n is not None and n < 1:
+            raise InputError(f"samples: expected a positive number, got {n}")
+        wanted = min(len(self), n or len(self))
+        order = [int(i) for i in np.random.default_rng(seed).permutation(len(self))]
+        if self.arrays is not None:
+            return self.part(sorted(order[:wanted]))
+        good: list[int] = []
+        skipped = dict(self.skipped)
+        waiting = iter(order)
+        while len(good) < wanted and (some := list(itertools.islice(waiting, wanted - len(good)))):
+            for index, reading in zip(some, self._readings(some, None, workers), strict=True):
+                if reading.problem is None:
+                    good.append(index)
+                else:
+                    skipped[self.files[index]] = reading.problem
+                if progress is not None:
+                    progress(len(good), wanted)
+        self._refuse_none(len(good), skipped)
+        return replace(self.part(sorted(good)), skipped=dict(sorted(skipped.items())))
+
+    def load(
+        self, prepare: Preprocessing, workers: int = 0, progress: Progress | None = None
+    ) -> MaskedImages:
+        """Read and prepare all images; those that cannot be read are left out, by name.
+
+        Parameters
+        ----------
+        prepare
+            The model's preprocessing. Digits come as their networks take them.
+        workers, progress
+            As in :meth:`sample`.
+
+        Raises
+        ------
+        InputError
+            If not one image can be read.
+        """
+        if self.arrays is not None:
+            return MaskedImages(self.arrays, self.files, self.labels, self.skipped)
+        kept: list[int] = []
+        images: list[NDArray[np.float32]] = []
+        masks: list[NDArray[np.uint8]] = []
+        skipped = dict(self.skipped)
+        for index, reading in enumerate(self._readings(range(len(self)), prepare, workers)):
+            if reading.problem is not None or reading.image is None:
+                skipped[self.files[index]] = reading.problem or "not read"
+            else:
+                kept.append(index)
+                images.append(reading.image)
+                if reading.mask is not None:
+                    masks.append(reading.mask)
+            if progress is not None:
+                progress(index + 1, len(self))
+        self._refuse_none(len(kept), skipped)
+        part = self.part(kept)
+        return MaskedImages(
+            np.stack(images),
+            part.files,
+            part.labels,
+            dict(sorted(skipped.items())),
+            np.stack(masks) if masks else None,
+        )
+
+    def _readings(
+        self, indices: Sequence[int], prepare: Preprocessing | None, workers: int
+    ) -> Iterator[Reading]:
+        """Read images in worker processes, in order."""
+        if workers < 0:
+            raise InputError(f"workers: expected a number >= 0, got {workers}")
+        masks = None if self.masks is None else [self.root / self.masks[i] for i in indices]
+        files = _Files([self.root / self.files[i] for i in indices], masks, prepare)
+        return iter(
+            DataLoader(
+                files,
+                batch_size=None,
+                num_workers=workers,
+                collate_fn=_as_it_is,
+                generator=torch.Generator(),  # the global one is left alone
+            )
+        )
+
+    def _refuse_none(self, good: int, skipped: Mapping[str, str]) -> None:
+        if not good:
+            first, reason = next(iter(skipped.items()))
+            raise InputError(
+                f"data: none of the {len(self)} images of {self.name!r} can be read "
+                f"({first}: {reason})"
+            )
+
+
+class _Files(torch.utils.data.Dataset[Reading]):
+    """Images and masks for workers to read; a problem is a value, not an error."""
+
+    def __init__(
+        self, files: list[Path], masks: list[Path] | None, prepare: Preprocessing | None
+    ) -> None:
+        self.files = files
+        self.masks = masks
+        self.prepare = prepare
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Reading:
+        reading = read_image(self.files[index], self.prepare)
+        if self.masks is None or reading.problem is not None:
+            return reading
+        return read_mask(self.masks[index], self.prepare, reading)
+
+
+def _as_it_is(reading: Any) -> Any:
+    return reading

@@ -1,0 +1,125 @@
+"""Which method explains which model: tried on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.methods import METHODS, InapplicableError, Method
+from benchmarks.models import family, load
+from gae_metric.explainers.grad_cam import NotApplicableError
+from gae_metric.inputs.models import LoadedModel
+
+__all__ = ["DIGITS", "Cell", "compatibility", "stated", "tried"]
+
+DIGITS = ("digits:vgg", "digits:resnet", "digits:vit")
+"""The networks that the matrix is of by default."""
+
+#: Options under which a trial takes a second, and says the same.
+_QUICK: dict[str, dict[str, Any]] = {
+    "RISE": {"n_masks": 8},
+    "IntegratedGradients": {"n_steps": 4},
+    "SmoothGrad": {"n_samples": 4},
+    "GradientSHAP": {"n_samples": 4},
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Whether a method explains a model.
+
+    Attributes
+    ----------
+    applies
+        True where it gave a map.
+    reason
+        Why it does not apply, or the error that it failed with; empty where it applies.
+    failed
+        Whether it should apply and did not.
+    """
+
+    applies: bool
+    reason: str = ""
+    failed: bool = False
+
+    def __str__(self) -> str:
+        return "yes" if self.applies else "failed" if self.failed else "-"
+
+
+def tried(method: Method, loaded: LoadedModel) -> Cell:
+    """Explain one image by a method, with few draws.
+
+    The image is the first of the digits for their networks, noise for others.
+
+    Examples
+    --------
+    >>> from benchmarks.methods import find
+    >>> tried(find("Rollout"), load("digits:vgg"))
+    Cell(applies=False, reason='the model has no attention over tokens', failed=False)
+    """
+    x = _image(loaded)
+    with torch.no_grad():
+        target = loaded.model(torch.from_numpy(x)).argmax(1).numpy()
+    try:
+        maps = method(loaded.model, x, target, **_QUICK.get(method.name, {}))
+    except InapplicableError as error:
+        return Cell(False, error.reason)
+    except NotApplicableError as error:
+        return Cell(False, str(error))
+    except Exception as error:  # a matrix shows every failure, whatever it is
+        return Cell(False, f"{type(error).__name__}: {error}", failed=True)
+    shapes = (x.shape, (len(x), 1, *x.shape[2:]))
+    if maps.shape not in shapes:
+        return Cell(False, f"a map of shape {maps.shape} for inputs {x.shape}", failed=True)
+    if not np.isfinite(maps).all():
+        return Cell(False, "the map is not finite", failed=True)
+    return Cell(True)
+
+
+def stated(method: Method, kind: str) -> Cell:
+    """Tell from the registry alone whether a method explains a family of models."""
+    if method.family in ("any", kind):
+        return Cell(True)
+    return Cell(False, f"for {method.family} models")
+
+
+def compatibility(
+    models: Sequence[str] = DIGITS,
+    *,
+    trials: bool = True,
+    progress: Callable[[str, str], None] | None = None,
+) -> dict[str, dict[str, Cell]]:
+    """Return the matrix: cells by method and model.
+
+    Parameters
+    ----------
+    models
+        Names as :func:`benchmarks.models.load` takes them.
+    trials
+        Whether methods are tried, or what the registry says is taken.
+    progress
+        Called with the model and the method.
+    """
+    matrix: dict[str, dict[str, Cell]] = {name: {} for name in METHODS}
+    for spec in models:
+        loaded = load(spec)
+        kind = family(loaded.model, torch.from_numpy(_image(loaded)))
+        for name, method in METHODS.items():
+            if progress is not None:
+                progress(spec, name)
+            matrix[name][spec] = tried(method, loaded) if trials else stated(method, kind)
+    return matrix
+
+
+def _image(loaded: LoadedModel) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return an image (1, 3, H, W) that a model takes."""
+    if loaded.name.startswith("digits:"):
+        from gae_metric.demo import digits
+
+        return digits.load("test", n=1)[0]
+    side = loaded.preprocessing.size
+    return np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)

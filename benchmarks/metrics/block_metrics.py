@@ -1,0 +1,69 @@
+"""Metrics of this project on a block of samples, with mosaics and noise of the whole data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.runner.blocks import Block
+from gae_metric import GAE, Contrastiveness
+from gae_metric.companions import ROAD
+from gae_metric.study.arguments import Data
+from gae_metric.study.mosaicking import Layout, Mosaicking
+
+__all__ = ["BlockContrastiveness", "BlockGAE", "BlockMosaicking", "BlockROAD", "layout_of"]
+
+
+@dataclass(frozen=True)
+class BlockMosaicking(Mosaicking):
+    """Mosaics of some samples, laid out beforehand."""
+
+    layout: Layout = field(kw_only=True)
+
+    def check(self, data: Data) -> None:
+        """Take the mosaics as they are."""
+
+    def draw(self, data: Data) -> Layout:
+        """Return them."""
+        del data
+        return self.layout
+
+
+class BlockGAE(GAE):
+    """GAE of the samples of a layout."""
+
+    def __init__(self, layout: Layout, **options: Any) -> None:
+        self._layout = layout
+        super().__init__(disable_warnings=True, **options)
+
+    def _mosaicking(self) -> Mosaicking:
+        return BlockMosaicking(interpolation=self.interpolation, layout=self._layout)
+
+
+class BlockContrastiveness(Contrastiveness):
+    """Contrastiveness of the samples of a layout."""
+
+    def __init__(self, layout: Layout, **options: Any) -> None:
+        self._layout = layout
+        super().__init__(disable_warnings=True, **options)
+
+    def _mosaicking(self) -> Mosaicking:
+        return BlockMosaicking(interpolation=self.interpolation, layout=self._layout)
+
+
+class BlockROAD(ROAD):
+    """ROAD whose noise is that of a sample's place in the data set."""
+
+    def __init__(self, start: int, **options: Any) -> None:
+        self._start = start
+        super().__init__(disable_warnings=True, **options)
+
+    def _entropy(self, row: int, percentage: float) -> list[int]:
+        return super()._entropy(self._start + row, percentage)
+
+
+def layout_of(block: Block) -> Layout:
+    """Lay out the mosaics of a block."""
+    assert block.mosaics is not None
+    assert block.positive is not None
+    return Layout(block.own, block.mosaics[:, None], block.positive[:, None])

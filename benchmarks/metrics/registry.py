@@ -1,0 +1,221 @@
+"""Metrics by name, each of a block of samples.
+
+======================= ==========================================================================
+name                    scores
+======================= ==========================================================================
+``GAE``                 ``GAE`` and its parts ``LC_R``, ``LC_F``, ``LC`` and ``C``
+``LC``                  ``LC_R``, ``LC_F`` and ``LC``, where GAE is not wanted
+``C``                   Contrastiveness, where GAE is not wanted
+``ROAD_MoRF``           share of percentages at which the prediction stays; also by percentage
+``ROAD_LeRF``           likewise
+``LocalLipschitz``      Quantus's LocalLipschitzEstimate
+``Focus``               Focus
+``quantus:NAME``        any of Quantus that can work here: :mod:`benchmarks.metrics.quantus_scores`
+======================= ==========================================================================
+
+>>> find_metric("road-morf"), find_metric("quantus:sparseness")
+('ROAD_MoRF', 'quantus:Sparseness')
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.metrics.block_metrics import BlockContrastiveness, BlockGAE, BlockROAD, layout_of
+from benchmarks.metrics.calls import Call, Columns
+from benchmarks.metrics.lipschitz import LocalLipschitz
+from benchmarks.metrics.quantus_scores import (
+    LOCALISATION,
+    quantus_metrics,
+    quantus_options,
+    quantus_refusal,
+    score_by_quantus,
+)
+from gae_metric import LocalConsistency
+from gae_metric._names import lookup, nearest
+from gae_metric.commands.comparison import Settings
+from gae_metric.companions import Focus
+from gae_metric.companions.plan import FocusPlan
+from gae_metric.errors import InputError, UnknownNameError
+
+__all__ = [
+    "METRICS",
+    "Kind",
+    "check_metric",
+    "columns_of",
+    "defaults_of",
+    "find_metric",
+    "needs",
+    "needs_masks",
+    "score",
+]
+
+
+_PARTS = {
+    "lc_robustness": "LC_R",
+    "lc_faithfulness": "LC_F",
+    "local_consistency": "LC",
+    "contrastiveness": "C",
+    "gae": "GAE",
+}
+
+
+def _parts(metric: Any) -> Columns:
+    return {_PARTS[str(name)]: part.to_numpy() for name, part in metric.components.items()}
+
+
+def _gae(call: Call, **options: Any) -> Columns:
+    metric = BlockGAE(layout_of(call.block), steps=call.steps, schedule=call.schedule, **options)
+    call(metric, everything=True)
+    return _parts(metric)
+
+
+def _lc(call: Call, **options: Any) -> Columns:
+    metric = LocalConsistency(
+        steps=call.steps, schedule=call.schedule, disable_warnings=True, **options
+    )
+    call(metric)
+    return _parts(metric)
+
+
+def _c(call: Call, **options: Any) -> Columns:
+    metric = BlockContrastiveness(layout_of(call.block), **options)
+    call(metric, everything=True)
+    return _parts(metric)
+
+
+def _road(order: Any, call: Call, **options: Any) -> Columns:
+    settings = {"percentages": Settings().road_percentages, **options}
+    metric = BlockROAD(call.block.start, order=order, seed=call.seed, **settings)
+    scores = np.asarray(call(metric, maps=True), dtype=np.float64)
+    name = {"morf": "ROAD_MoRF", "lerf": "ROAD_LeRF"}[order]
+    parts = {f"{name}@{p:g}": metric.curves[:, k] for k, p in enumerate(metric.percentages)}
+    return {name: scores, **parts}
+
+
+def _lipschitz(call: Call, samples: int = Settings().lipschitz_samples) -> Columns:
+    scores = call(LocalLipschitz(call.seed, samples))
+    return {"LocalLipschitz": np.asarray(scores, dtype=np.float64)}
+
+
+def _focus(call: Call, **options: Any) -> Columns:
+    block = call.block
+    if block.focus is None or block.focus_target is None:
+        raise InputError("Focus: all samples are of one class, and half a mosaic shows others")
+    indices = np.full((len(block.indices), 4), -1, dtype=np.int64)
+    target = np.zeros((len(block.indices), 4), dtype=bool)
+    indices[block.own], target[block.own] = block.focus, block.focus_target
+    metric = Focus(mosaics=FocusPlan(indices, target), disable_warnings=True, **options)
+    scores = np.asarray(call(metric, everything=True), dtype=np.float64)
+    return {"Focus": scores[block.own]}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A metric: its function, what it adds to a table, and what it needs."""
+
+    score: Callable[..., Columns]
+    columns: tuple[str, ...]
+    #: Options that a configuration may give, and their defaults.
+    options: Mapping[str, Any] = field(default_factory=dict)
+    mosaics: bool = False
+    focus: bool = False
+    masks: bool = False
+
+
+_MASKING: dict[str, Any] = {"mask_value": 0.0}
+_SHOWING: dict[str, Any] = {"interpolation": "nearest"}
+_ROAD: dict[str, Any] = {"percentages": Settings().road_percentages, "noise": 0.01}
+
+METRICS: dict[str, Kind] = {
+    "GAE": Kind(_gae, ("LC_R", "LC_F", "LC", "C", "GAE"), _MASKING | _SHOWING, mosaics=True),
+    "LC": Kind(_lc, ("LC_R", "LC_F", "LC"), _MASKING),
+    "C": Kind(_c, ("C",), _SHOWING, mosaics=True),
+    "ROAD_MoRF": Kind(functools.partial(_road, "morf"), ("ROAD_MoRF",), _ROAD),
+    "ROAD_LeRF": Kind(functools.partial(_road, "lerf"), ("ROAD_LeRF",), _ROAD),
+    "LocalLipschitz": Kind(
+        _lipschitz, ("LocalLipschitz",), {"samples": Settings().lipschitz_samples}
+    ),
+    "Focus": Kind(_focus, ("Focus",), {"mosaic_size": "input"}, focus=True),
+}
+"""Metrics of the paper, in the order of the tables."""
+
+_ALIASES = {"LocalConsistency": "LC", "Contrastiveness": "C", "ROADMoRF": "ROAD_MoRF"} | {
+    "ROADLeRF": "ROAD_LeRF"
+}
+
+
+def find_metric(name: str) -> str:
+    """Return a metric's own name, whatever the case, dashes and spaces of what was given.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none; the message gives the nearest name.
+    """
+    source, colon, rest = name.strip().partition(":")
+    if colon:
+        lookup("metrics (source)", source, {"quantus": None})
+        return f"quantus:{lookup('metrics (quantus)', rest, quantus_metrics())[0]}"
+    known = {_plain(own): own for own in METRICS} | {_plain(a): m for a, m in _ALIASES.items()}
+    if _plain(name) in known:
+        return known[_plain(name)]
+    raise UnknownNameError(f"metrics: unknown name {name!r}; {nearest(name, METRICS)}")
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _kind(name: str) -> Kind:
+    if name in METRICS:
+        return METRICS[name]
+    own = name.partition(":")[2]
+    function = functools.partial(score_by_quantus, own)
+    return Kind(function, (name,), quantus_options(own), masks=own in LOCALISATION)
+
+
+def columns_of(name: str) -> tuple[str, ...]:
+    """Return the scores of a metric that tables show."""
+    return _kind(name).columns
+
+
+def defaults_of(name: str) -> dict[str, Any]:
+    """Return a metric's options and their defaults."""
+    return dict(_kind(name).options)
+
+
+def needs(name: str) -> tuple[bool, bool]:
+    """Return whether a metric needs mosaics, and whether it needs Focus's."""
+    kind = _kind(name)
+    return kind.mosaics, kind.focus
+
+
+def needs_masks(name: str) -> bool:
+    """Return whether a metric needs masks of the explained classes."""
+    return _kind(name).masks
+
+
+def check_metric(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what cannot work: by its reason; an option that there is not: by the nearest."""
+    own = name.partition(":")[2]
+    if own and (reason := quantus_refusal(own)):
+        raise InputError(f"{name} cannot be run: {reason}")
+    known = _kind(name).options
+    for option in options:
+        if option not in known:
+            near = nearest(option, known) if known else "it has none"
+            raise InputError(f"{name}: no option {option!r}; {near}")
+
+
+def score(name: str, call: Call, options: Mapping[str, Any]) -> Columns:
+    """Score a block of samples by a metric: values (R,) by the name of the score."""
+    kind = _kind(name)
+    with torch.inference_mode(False):
+        return kind.score(call, **options)

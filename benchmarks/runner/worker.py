@@ -1,0 +1,239 @@
+"""What a worker does with a shard, wherever it runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+import gae_metric
+from benchmarks.config.entries import MethodEntry, ModelEntry
+from benchmarks.config.runs import Run
+from benchmarks.data.dataset import Data, MaskedImages
+from benchmarks.data.labels import VOC_CLASSES
+from benchmarks.methods import METHODS
+from benchmarks.metrics.calls import Call
+from benchmarks.metrics.registry import score
+from benchmarks.models import load
+from benchmarks.runner.blocks import Block
+from benchmarks.runner.shards import Shard
+from gae_metric.errors import InputError
+from gae_metric.explainers.grad_cam import NotApplicableError
+from gae_metric.inputs.models import LoadedModel
+
+__all__ = ["Outcome", "Task", "Worker", "failure", "rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A shard with all that a worker needs to compute it."""
+
+    shard: Shard
+    run: Run
+    model: ModelEntry
+    #: None for the model's predictions.
+    method: MethodEntry | None
+    block: Block
+    #: The images of the block's ``indices``.
+    data: Data
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What came of a shard."""
+
+    table: pd.DataFrame
+    seconds: dict[str, float] = field(default_factory=dict)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    where: dict[str, Any] = field(default_factory=dict)
+
+
+def failure(error: BaseException, metric: str | None = None) -> dict[str, Any]:
+    """Return what is recorded of an error."""
+    if isinstance(error, NotApplicableError):
+        text = str(getattr(error, "reason", error))
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return {
+        "metric": metric,
+        "error": text,
+        "applies": not isinstance(error, NotApplicableError),
+    }
+
+
+class Worker:
+    """Computes shards one after the other on one device.
+
+    The model, the images and the masking trajectories of a block are kept for the next method on
+    the same block.
+
+    Parameters
+    ----------
+    device
+        Where models go.
+    threads
+        Threads of torch on the CPU: sums of another number of threads may round differently.
+    modules
+        Modules that register more methods.
+    """
+
+    def __init__(
+        self, device: str = "cpu", threads: int | None = None, modules: tuple[str, ...] = ()
+    ) -> None:
+        self.device = device
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if device.startswith("cuda"):
+            torch.backends.cudnn.benchmark = False
+            torch.backends.cudnn.deterministic = True
+        for name in modules:
+            importlib.import_module(name)
+        self._model: tuple[ModelEntry, LoadedModel] | None = None
+        self._images: tuple[tuple[ModelEntry, Block], MaskedImages] | None = None
+
+    def run(self, task: Task) -> Outcome:
+        """Compute a shard.
+
+        Raises
+        ------
+        InputError
+            If the model or an image is not there; an error of the method is part of the outcome.
+        """
+        model = self._load(task.model)
+        images = self._read(task, model)
+        with torch.inference_mode(False):
+            outcome = (
+                self._targets(task, model, images.x)
+                if task.method is None
+                else self._scores(task, task.method, model, images)
+            )
+        outcome.where = {
+            "device": self.device,
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "threads": torch.get_num_threads(),
+        }
+        return outcome
+
+    def _load(self, entry: ModelEntry) -> LoadedModel:
+        if self._model is None or self._model[0] != entry:
+            self._model = self._images = None
+            loaded = load(entry.name, entry.weights, entry.args, entry.size)
+            loaded.model.to(self.device)
+            self._model = (entry, loaded)
+        return self._model[1]
+
+    def _read(self, task: Task, model: LoadedModel) -> MaskedImages:
+        block = task.block
+        if self._images is not None:
+            (entry, kept), images = self._images
+            same = (kept.start, kept.stop, len(kept.targets)) == (
+                block.start,
+                block.stop,
+                len(block.targets),
+            )
+            if entry == task.model and same and (kept.indices == block.indices).all():
+                return images
+        self._images = None
+        # Nothing that was computed before has a say in what comes now.
+        gae_metric.clear_cache()
+        images = task.data.load(model.preprocessing, task.run.readers)
+        if images.files != task.data.files:
+            lost = next(file for file in task.data.files if file not in images.files)
+            raise InputError(
+                f"data: {lost!r} could be read when the images were drawn, and cannot be any more: "
+                f"{images.skipped.get(lost, 'it is not there')}"
+            )
+        self._images = ((task.model, block), images)
+        return images
+
+    def _targets(self, task: Task, model: LoadedModel, x: NDArray[np.float32]) -> Outcome:
+        begin = time.perf_counter()
+        size = task.run.batch_size
+        with torch.no_grad():
+            logits = torch.cat(
+                [
+                    model.model(torch.from_numpy(x[i : i + size]).to(self.device)).float().cpu()
+                    for i in range(0, len(x), size)
+                ]
+            )
+        labels = task.data.labels
+        predicted = logits.argmax(1).numpy()
+        if task.run.targets == "labels" and (labels >= logits.shape[1]).any():
+            raise InputError(
+                f"targets: labels go to {labels.max()}, and {task.model.name} has "
+                f"{logits.shape[1]} classes; use targets: predicted"
+            )
+        target = predicted if task.run.targets == "predicted" else labels
+        if task.run.masks and logits.shape[1] != len(VOC_CLASSES):
+            raise InputError(
+                f"metrics: masks are of VOC's {len(VOC_CLASSES)} classes, and {task.model.name} "
+                f"explains {logits.shape[1]} others; localisation needs a model of VOC's classes"
+            )
+        rows = np.arange(len(target))
+        table = pd.DataFrame(
+            {
+                "sample": task.block.samples,
+                "file": list(task.data.files),
+                "label": labels,
+                "predicted": predicted,
+                "target": target,
+                "logit": logits.numpy()[rows, target].astype(np.float64),
+                "probability": logits.double().softmax(1).numpy()[rows, target],
+            }
+        )
+        return Outcome(table, {"targets": time.perf_counter() - begin})
+
+    def _scores(
+        self, task: Task, method: MethodEntry, model: LoadedModel, images: MaskedImages
+    ) -> Outcome:
+        outcome = Outcome(rows({}, task.block))
+        run = task.run
+        call = Call(
+            model=model.model,
+            block=task.block,
+            x=images.x,
+            explain=METHODS[method.name].bind(**method.options),
+            seed=run.seed,
+            steps=run.steps,
+            schedule=run.schedule,
+            batch_size=run.batch_size,
+            masks=images.masks,
+        )
+        try:
+            # On one image, so that what cannot work is known before trajectories are computed.
+            call.explain(model=call.model, inputs=call.own[:1], targets=call.classes[:1])
+        except Exception as error:
+            outcome.failures.append(failure(error))
+            return outcome
+        columns: dict[str, NDArray[np.float64]] = {}
+        for metric in run.metrics:
+            begin = time.perf_counter()
+            try:
+                columns.update(score(metric.name, call, metric.options))
+            except Exception as error:
+                outcome.failures.append(failure(error, metric.name))
+            outcome.seconds[metric.name] = time.perf_counter() - begin
+        outcome.table = rows(columns, task.block)
+        return outcome
+
+
+def rows(columns: dict[str, NDArray[np.float64]], block: Block) -> pd.DataFrame:
+    """Put scores below one another: metric, sample, score."""
+    n = len(block.samples)
+    table: pd.DataFrame = pd.DataFrame(
+        {
+            "metric": pd.Series([name for name in columns for _ in range(n)], dtype="str"),
+            "sample": np.tile(block.samples, len(columns)),
+            "score": np.concatenate([np.empty(0), *columns.values()]),
+        }
+    )
+    return table

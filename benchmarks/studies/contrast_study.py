@@ -1,0 +1,153 @@
+"""``python -m benchmarks.studies.contrast_study``: what absLRP and cLRP differ by.
+
+On the digits networks, and on SqueezeNet where the folder of reference material is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from torch import Tensor
+
+import abslrp
+from abslrp.operation import Operation
+from abslrp.registry import ABSLRP, Backward, RuleSet
+from abslrp.rule_sets.alpha_beta import ALPHA1BETA0
+from abslrp.rules import absolute, addition, normalization
+from benchmarks.data.names import open_data
+from benchmarks.models import load, shared_folder
+from gae_metric import GAE, Contrastiveness
+from gae_metric.demo import digits, networks
+from gae_metric.errors import InputError
+
+__all__ = ["heads", "main", "rules_and_contrasts", "stabilisers"]
+
+EPSILONS = (1e-9, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+def rules_and_contrasts(network: str, samples: int) -> pd.DataFrame:
+    """Mean parts of GAE of two rules with each contrast."""
+    x, y = digits.load("test", n=samples)
+    rows = []
+    for rules in ("absLRP", "alpha1beta0"):
+        for contrast in ("streams", "difference", None):
+            metric = GAE(disable_warnings=True)
+            explain = functools.partial(abslrp.explain, rules=rules, contrast=contrast)
+            metric(networks.load(network), x, y, explain_func=explain)
+            rows.append({"rules": rules, "contrast": str(contrast), **metric.components.mean()})
+    result: pd.DataFrame = pd.DataFrame(rows)
+    return result
+
+
+def stabilisers(network: str, samples: int) -> pd.DataFrame:
+    """Contrastiveness of absLRP with larger stabilisers of eq. 12."""
+    x, y = digits.load("test", n=samples)
+    rows = []
+    for epsilon in EPSILONS:
+        metric = Contrastiveness(disable_warnings=True)
+        with _stabiliser(epsilon):
+            scores = np.asarray(metric(networks.load(network), x, y, explain_func=abslrp.explain))
+        rows.append(
+            {
+                "epsilon": epsilon,
+                "mean": scores.mean(),
+                "median": np.median(scores),
+                "below 0.6": int((scores < 0.6).sum()),
+            }
+        )
+    result: pd.DataFrame = pd.DataFrame(rows)
+    return result
+
+
+def heads(samples: int) -> pd.DataFrame:
+    """Contrastiveness on SqueezeNet, with another rule for its last convolution.
+
+    Its logits are averages of rectified class maps, as the paper's networks' are not.
+    """
+    loaded = load("shared:squeezenet")
+    data = open_data(f"imagenet:{shared_folder()}/images/imagenet").sample(samples, 0)
+    x = data.load(loaded.preprocessing, 0).x
+    with torch.no_grad():
+        predicted = loaded.model(torch.from_numpy(x)).argmax(1).numpy()
+    rows = []
+    for name, rules in {
+        "absLRP": ABSLRP,
+        "absLRP, head alpha1beta0": _with_head(ABSLRP, ALPHA1BETA0),
+        "alpha1beta0, head absLRP": _with_head(ALPHA1BETA0, ABSLRP),
+        "alpha1beta0": ALPHA1BETA0,
+    }.items():
+        for contrast in ("streams", None):
+            metric = Contrastiveness(disable_warnings=True)
+            explain = functools.partial(abslrp.explain, rules=rules, contrast=contrast)
+            scores = np.asarray(metric(loaded.model, x, predicted, explain_func=explain))
+            rows.append(
+                {
+                    "rules": name,
+                    "contrast": str(contrast),
+                    "mean": scores.mean(),
+                    "standard error": scores.std(ddof=1) / np.sqrt(len(scores)),
+                }
+            )
+    result: pd.DataFrame = pd.DataFrame(rows)
+    return result
+
+
+def _with_head(rules: RuleSet, head: RuleSet) -> RuleSet:
+    """Return rules that take those of another set for a convolution to 1000 classes."""
+    mixed = RuleSet(f"{rules.name}, head {head.name}", rules, conserves=rules.conserves)
+
+    @mixed.rule(torch.conv2d)
+    def convolution(operation: Operation, input: Tensor, weight: Tensor, *rest: Any) -> Backward:
+        chosen: Any = (head if len(weight) == 1000 else rules).find(torch.conv2d)
+        found: Backward = chosen(operation, input, weight, *rest)
+        return found
+
+    return mixed
+
+
+@contextmanager
+def _stabiliser(value: float) -> Iterator[None]:
+    """Set it for a while; no option, as the paper's is no parameter."""
+    modules = (absolute, addition, normalization)
+    before = absolute.EPSILON
+    try:
+        for module in modules:
+            vars(module)["EPSILON"] = value
+        yield
+    finally:
+        for module in modules:
+            vars(module)["EPSILON"] = before
+
+
+def main(
+    network: Annotated[list[str] | None, typer.Option(help="vgg, resnet, vit.")] = None,
+    samples: Annotated[int, typer.Option(min=4, help="Held-out digits.")] = 128,
+    photographs: Annotated[int, typer.Option(min=4, help="Photographs for SqueezeNet.")] = 16,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+) -> None:
+    """Print parts of GAE by rule and contrast, and Contrastiveness by stabiliser."""
+    torch.set_num_threads(threads)
+    for name in network or ("vgg", "resnet"):
+        for table in (rules_and_contrasts(name, samples), stabilisers(name, samples)):
+            _show(name, table)
+    if network is None:
+        try:
+            _show("squeezenet", heads(photographs))
+        except InputError as error:
+            typer.echo(f"\nsqueezenet: skipped: {error}")
+
+
+def _show(name: str, table: pd.DataFrame) -> None:
+    typer.echo(f"\n{name}")
+    typer.echo(table.to_string(index=False, float_format="{:.3g}".format))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,233 @@
+"""Tables of a run: our mean ± standard error, with the paper's number beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks.config.runs import Run
+from benchmarks.metrics.registry import columns_of
+from benchmarks.paper import paper_table
+from benchmarks.runner.collected import Collected, collect
+from benchmarks.runner.store import replace_file
+from benchmarks.tables.formats import csv, latex, markdown
+from gae_metric.comparison import compare
+from gae_metric.comparison.direction import directions
+from gae_metric.comparison.results import Better
+from gae_metric.errors import InputError
+
+__all__ = ["ROW_NAMES", "Table", "Written", "build_tables", "columns_of_run", "write_tables"]
+
+ROW_NAMES = {"absLRP: ViT ablation full": "absLRP"}
+"""Rows of the paper's tables that are a method of another row's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table of one model.
+
+    Attributes
+    ----------
+    model
+        Our model.
+    number
+        The paper's table that ours stands beside; None: there is none.
+    theirs
+        The data set and model of the paper's.
+    samples
+        Number of images.
+    scores
+        Names of the columns.
+    cells
+        A row for each method and score: ``method``, ``score``, ``better``, ``mean``,
+        ``standard_error``, ``ci_low``, ``ci_high``, ``samples``, ``best``, ``tie`` (not told apart
+        from the best, see :func:`gae_metric.compare`), ``paper`` and ``paper_tie``.
+    agreement
+        A row for each score that both have: ``score``, ``methods`` (that both have), ``tau``
+        (Kendall's τ-b between our order of them and the paper's) and ``p``.
+    notes
+        What is missing from it, and why.
+    """
+
+    model: str
+    number: int | None
+    theirs: str
+    samples: int
+    scores: tuple[str, ...]
+    cells: pd.DataFrame
+    agreement: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written."""
+
+    markdown: str
+    files: tuple[Path, ...]
+
+
+def columns_of_run(run: Run) -> list[str]:
+    """Return the scores that a run's tables show."""
+    return [column for metric in run.metrics for column in columns_of(metric.name)]
+
+
+def write_tables(results: str | Path, output: str | Path) -> Written:
+    """Write a run's tables: ``tables.md``, ``tables.csv``, ``tables.tex`` and ``kendall.csv``.
+
+    Parameters
+    ----------
+    results
+        Folder of the run.
+    output
+        Folder of the tables.
+
+    Raises
+    ------
+    InputError
+        If there are no results.
+    OSError
+        If the tables cannot be written.
+    """
+    tables = build_tables(collect(results))
+    text = markdown(tables)
+    cells, agreement = csv(tables)
+    files = {
+        "tables.md": text,
+        "tables.tex": latex(tables),
+        "tables.csv": cells,
+        "kendall.csv": agreement,
+    }
+    folder = Path(output)
+    for name, content in files.items():
+        replace_file(folder / name, content.encode())
+    return Written(text, tuple(folder / name for name in files))
+
+
+def build_tables(collected: Collected) -> list[Table]:
+    """Compare the methods of a run, one table for each model and table of the paper.
+
+    Raises
+    ------
+    InputError
+        If there are no scores yet.
+    """
+    run = collected.run
+    shown = columns_of_run(run)
+    scores = collected.scores[collected.scores["metric"].isin(shown)]
+    if scores.empty:
+        raise InputError(f"results: {run.output!r} holds no scores yet")
+    compared = compare(scores, better=_better(shown))
+    dataset = "PascalVOC" if run.data.name.startswith("voc") else "ImageNet"
+    tables = []
+    for model in run.models:
+        ours = compared[compared["model"] == model.name]
+        samples = int((collected.targets["model"] == model.name).sum())
+        notes = _notes(collected, model.name)
+        left = list(shown)
+        for number in model.paper:
+            theirs = paper_table(number, dataset)
+            common = [name for name in shown if name in set(theirs["score"])]
+            if not common:
+                continue
+            source = f"{theirs['dataset'].iloc[0]}, {theirs['model'].iloc[0]}"
+            cells = _beside(ours[ours["metric"].isin(common)], theirs)
+            if not set(common) & set(left):
+                # All of our numbers stand in a table before this one already.
+                cells = cells.dropna(subset="paper")
+            left = [name for name in left if name not in common]
+            tables.append(
+                Table(
+                    model.name,
+                    number,
+                    source,
+                    samples,
+                    tuple(common),
+                    cells,
+                    _agreement(cells, common),
+                    notes,
+                )
+            )
+        if left:
+            cells = _beside(ours[ours["metric"].isin(left)], None)
+            none = _agreement(cells, ())
+            tables.append(Table(model.name, None, "", samples, tuple(left), cells, none, notes))
+    return tables
+
+
+def _better(scores: Sequence[str]) -> dict[str, Better]:
+    """Say which way Quantus's metrics are read, by the names that they have here."""
+    found: dict[str, Better] = {}
+    for score in scores:
+        source, colon, name = score.partition(":")
+        if source == "quantus" and colon:
+            try:
+                found[score] = directions([name], None)[name]
+            except ValueError:  # Quantus does not say so itself
+                found[score] = "higher"
+    return found
+
+
+def _beside(ours: pd.DataFrame, theirs: pd.DataFrame | None) -> pd.DataFrame:
+    """Put the paper's numbers beside ours."""
+    from benchmarks.methods import METHODS
+
+    names = {
+        method: METHODS[method].paper_name if method in METHODS else method
+        for method in ours["method"].unique()
+    }
+    cells = ours.rename(columns={"metric": "score"}).drop(columns="model")
+    if theirs is None:
+        alone: pd.DataFrame = cells.assign(paper=np.nan, paper_tie=False)
+        return alone
+    numbers = pd.DataFrame(
+        {
+            "row": theirs["method"].replace(ROW_NAMES),
+            "score": theirs["score"],
+            "paper": theirs["value"],
+            "paper_tie": theirs["tie_by_wilcoxon"].astype(bool),
+        }
+    )
+    joined: pd.DataFrame = cells.assign(row=cells["method"].map(names)).merge(
+        numbers, on=["row", "score"], how="left"
+    )
+    joined["paper_tie"] = joined["paper_tie"].eq(True)
+    beside: pd.DataFrame = joined.drop(columns="row")
+    return beside
+
+
+def _agreement(cells: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
+    """Compare our order of methods with the paper's."""
+    rows = []
+    for score in scores:
+        both = cells[(cells["score"] == score)].dropna(subset=["mean", "paper"])
+        tau, p = np.nan, np.nan
+        if len(both) > 1:
+            test = stats.kendalltau(both["mean"], both["paper"])
+            tau, p = float(test.statistic), float(test.pvalue)
+        rows.append({"score": score, "methods": len(both), "tau": tau, "p": p})
+    table: pd.DataFrame = pd.DataFrame(rows, columns=["score", "methods", "tau", "p"])
+    return table
+
+
+def _notes(collected: Collected, model: str) -> tuple[str, ...]:
+    """Say what is missing, and why."""
+    notes = []
+    if collected.missing:
+        notes.append(f"The run is not finished: {collected.missing} of its shards are missing.")
+    failures = collected.failures[collected.failures["model"] == model]
+    for applies, words in ((False, "does not apply"), (True, "failed")):
+        some = failures[failures["applies"].eq(applies)]
+        for (method, error), rows in some.groupby(["method", "error"], sort=False):
+            metrics = [
+                metric for metric in dict.fromkeys(rows["metric"]) if isinstance(metric, str)
+            ]
+            what = f"{method} ({', '.join(metrics)})" if metrics else str(method)
+            # On one line: a note is an item of a list, and a comment in LaTeX.
+            notes.append(" ".join(f"{what} {words}: {error}".split()))
+    return tuple(notes)

@@ -1,0 +1,89 @@
+"""What a run costs for each image, and what the same would cost for more images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+__all__ = ["cost", "costs"]
+
+
+def costs(seconds: pd.DataFrame, images: int) -> pd.DataFrame:
+    """Extrapolate wall time from the shards of a run to more images.
+
+    Parameters
+    ----------
+    seconds
+        Of :class:`benchmarks.runner.collected.Collected`: ``model``, ``method``, ``start``,
+        ``stop``, ``metric``, ``seconds``, ``device``. Predictions (no method) and what is shared by
+        the methods of a block, such as masking trajectories, count for the shard that computed it.
+    images
+        Number of images to extrapolate to.
+
+    Returns
+    -------
+    A row for each model, device and method, in the order in which they ran: ``model``,
+    ``device``, ``method``, ``per_image`` (seconds of one worker on that device) and ``hours``
+    (of one such worker for all ``images``).
+
+    Examples
+    --------
+    >>> shard = {"model": "m", "start": 0, "stop": 4, "device": "cuda:0"}
+    >>> seconds = pd.DataFrame(
+    ...     [
+    ...         {**shard, "method": "absLRP", "metric": "GAE", "seconds": 3.0},
+    ...         {**shard, "method": "absLRP", "metric": "Focus", "seconds": 1.0},
+    ...     ]
+    ... )
+    >>> costs(seconds, images=7200)[["method", "device", "per_image", "hours"]].values.tolist()
+    [['absLRP', 'cuda', 1.0, 2.0]]
+    """
+    methods = seconds[seconds["method"].ne("")]
+    # Cards of one machine are taken to be alike.
+    kind = methods["device"].str.partition(":")[0]
+    keys = ["model", "device", "method"]
+    shards = (
+        methods.assign(device=kind)
+        .groupby([*keys, "start", "stop"], sort=False)["seconds"]
+        .sum()
+        .reset_index()
+    )
+    shards["samples"] = shards["stop"] - shards["start"]
+    sums = shards.groupby(keys, sort=False)[["seconds", "samples"]].sum().reset_index()
+    per_image = sums["seconds"] / sums["samples"]
+    table: pd.DataFrame = sums[keys].assign(per_image=per_image, hours=per_image * images / 3600)
+    return table
+
+
+def cost(
+    results: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    images: Annotated[int, typer.Option(min=1, help="Images to extrapolate to.")] = 50_000,
+    workers: Annotated[int, typer.Option(min=1, help="Devices that share the work.")] = 1,
+) -> None:
+    """Extrapolate a run's measured time to more images and more devices of the same kind."""
+    from benchmarks.runner.collected import collect
+    from gae_metric.commands.terminal import Terminal, report_errors
+    from gae_metric.errors import InputError
+
+    terminal = Terminal()
+    with report_errors(terminal):
+        table = costs(collect(results).seconds, images)
+        if table.empty:
+            raise InputError(f"results: no method of {str(results)!r} has been timed yet")
+        lines = [
+            "| model | device | method | s / image | hours |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {r.model} | {r.device} | {r.method} | {r.per_image:.3g} | {r.hours:.3g} |"
+            for r in table.itertuples()
+        ]
+        total = float(table["hours"].sum())
+        shared = total / workers
+        lines.append(
+            f"\n{images} images: {total:.3g} hours of one worker, {shared:.3g} of {workers}."
+        )
+        terminal.out.print("\n".join(lines), markup=False, soft_wrap=True)

@@ -1,0 +1,161 @@
+"""Tables as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from benchmarks.tables.against_paper import Table
+
+__all__ = ["csv", "latex", "markdown"]
+
+_LEGEND = (
+    "Mean ± standard error; beside it the paper's number. **Bold**: best mean; *: not told apart "
+    "from the best (Wilcoxon's signed-rank test, p = 0.05); ↑ higher, ↓ lower is better; τ: "
+    "Kendall's rank correlation between our order of the methods and the paper's."
+)
+_CELLS = (
+    *("model", "table", "method", "score", "better", "mean", "standard_error", "ci_low", "ci_high"),
+    *("samples", "best", "tie", "paper", "paper_tie"),
+)
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """Return all tables as GitHub's Markdown."""
+    parts = [_LEGEND]
+    for table in tables:
+        head, rows = _grid(table, _markdown_ours)
+        head, *rows = ([cell.replace("|", r"\|") for cell in row] for row in (head, *rows))
+        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+        lines = [
+            "| " + " | ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)) + " |"
+            for row in (head, *rows)
+        ]
+        lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+        text = f"## {_caption(table)}\n\n" + "\n".join(lines)
+        if table.notes:
+            text += "\n\n" + "\n".join(f"- {note}" for note in table.notes)
+        parts.append(text)
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """Return all tables as LaTeX, for the package booktabs."""
+    parts = ["% needs \\usepackage{booktabs}"]
+    for table in tables:
+        head, rows = _grid(table, _latex_ours)
+        body = [[_escaped(row[0]), *map(_latex_symbols, row[1:])] for row in rows]
+        agreement = bool(len(table.agreement))
+        lines = [" & ".join(row) + r" \\" for row in body]
+        if agreement:
+            lines.insert(len(lines) - 1, r"\midrule")
+        notes = "".join(f"% {note}\n" for note in table.notes)
+        parts.append(
+            f"{notes}\\begin{{table}}\n\\centering\n\\caption{{{_escaped(_caption(table))}}}\n"
+            f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n\\toprule\n"
+            + " & ".join(_latex_symbols(_escaped(name)) for name in head)
+            + " \\\\\n\\midrule\n"
+            + "\n".join(lines)
+            + "\n\\bottomrule\n\\end{tabular}\n\\end{table}"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def csv(tables: Sequence[Table]) -> tuple[str, str]:
+    """Return all cells in long form, and the rank correlations."""
+    cells = [t.cells.assign(model=t.model, table=t.number)[list(_CELLS)] for t in tables]
+    agreement = [t.agreement.assign(model=t.model, table=t.number) for t in tables]
+    columns = ["model", "table", "score", "methods", "tau", "p"]
+    both = pd.concat([t for t in agreement if len(t)] or [pd.DataFrame(columns=columns)])
+    joined = pd.concat(cells, ignore_index=True)
+    joined["table"] = joined["table"].astype("Int64")
+    return (
+        joined.to_csv(index=False, lineterminator="\n"),
+        both[columns].to_csv(index=False, lineterminator="\n"),
+    )
+
+
+def _caption(table: Table) -> str:
+    images = f"{table.model}, {table.samples} images"
+    if table.number is None:
+        return images
+    return f"{images}; beside it table {table.number} of the paper ({table.theirs})"
+
+
+def _grid(table: Table, ours: Any) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of a table."""
+    cells = {(row["method"], row["score"]): row for row in table.cells.to_dict("records")}
+    arrows = {row["score"]: "↑" if row["better"] == "higher" else "↓" for row in cells.values()}
+    with_paper = table.number is not None
+    head = ["method"]
+    for score in table.scores:
+        head += [f"{score} {arrows.get(score, '')}".strip(), *(["paper"] if with_paper else [])]
+    rows = []
+    for method in dict.fromkeys(table.cells["method"]):
+        row = [str(method)]
+        for score in table.scores:
+            cell = cells.get((method, score))
+            row.append("" if cell is None else ours(cell, table.samples))
+            if with_paper:
+                row.append("" if cell is None else _theirs(cell))
+        rows.append(row)
+    if len(table.agreement):
+        taus = table.agreement.set_index("score")["tau"]
+        rows.append(["Kendall's τ"])
+        for score in table.scores:
+            rows[-1] += [_number(taus[score], 2), ""]
+    return head, rows
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "" if not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _theirs(cell: Mapping[Hashable, Any]) -> str:
+    return _number(cell["paper"]) + ("*" if cell["paper_tie"] else "")
+
+
+def _parts(cell: Mapping[Hashable, Any], samples: int) -> tuple[str, str, str]:
+    """Return mean, deviation and marks."""
+    error = _number(cell["standard_error"])
+    fewer = f" (n = {cell['samples']})" if cell["samples"] < samples else ""
+    return _number(cell["mean"]), f" ± {error}" if error else "", ("*" * cell["tie"]) + fewer
+
+
+def _markdown_ours(cell: Mapping[Hashable, Any], samples: int) -> str:
+    mean, error, marks = _parts(cell, samples)
+    if not mean:
+        return "–"
+    # An asterisk that is one.
+    return (f"**{mean}**" if cell["best"] else mean) + error + marks.replace("*", r"\*")
+
+
+def _latex_ours(cell: Mapping[Hashable, Any], samples: int) -> str:
+    mean, error, marks = _parts(cell, samples)
+    if not mean:
+        return "--"
+    return (rf"\textbf{{{mean}}}" if cell["best"] else mean) + error + marks
+
+
+def _latex_symbols(text: str) -> str:
+    for symbol, command in (
+        ("±", r"$\pm$"),
+        ("↑", r"$\uparrow$"),
+        ("↓", r"$\downarrow$"),
+        ("*", r"$^{*}$"),
+        ("τ", r"$\tau$"),
+    ):
+        text = text.replace(symbol, command)
+    return text
+
+
+def _escaped(text: str) -> str:
+    words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    words |= {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}
+    escaped = re.sub(r"[&%$#_{}\\^~|<>]", lambda found: words.get(found[0], "\\" + found[0]), text)
+    return escaped.replace("τ", r"$\tau$").replace("*", r"$^{*}$")

@@ -1,0 +1,149 @@
+"""The figures that an evaluation leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gae_metric import plotting
+from gae_metric.commands.tables import Study
+from gae_metric.comparison.results import Results
+from gae_metric.explainers.gradients import explainer
+from gae_metric.functional import LERF, MORF, masking_trajectory, mosaics
+from gae_metric.metrics.plot import typical
+
+__all__ = ["figures", "write_figures"]
+
+#: Images on the sheet of maps.
+_SHOWN = 6
+
+
+def write_figures(folder: Path, study: Study) -> list[Path]:
+    """Write a study's figures as PNG files, and return their paths."""
+    paths = []
+    for name, figure in figures(study):
+        path = folder / f"{name}.png"
+        figure.savefig(path)
+        paths.append(path)
+    return paths
+
+
+def figures(study: Study) -> Iterable[tuple[str, Figure]]:
+    """Draw the study's figures.
+
+    ``bars`` and ``maps``; where GAE was computed, ``scatter`` and, for the first method,
+    ``extremes`` (figures 11 and 14); where GAE or LocalConsistency was computed, ``curves`` and
+    ``impact`` (figures 2 and 3); where GAE or Contrastiveness was, ``mosaic`` (figure 4) with the
+    maps of the first two methods. The last three show a typical sample: that of the median
+    LocalConsistency, or Contrastiveness, of the first method.
+
+    Yields
+    ------
+    Name and figure.
+    """
+    results = study.results
+    yield "bars", plotting.bars(results.summary(), title=study.name)
+    yield "maps", _maps(study)
+    parts = {
+        method: results.components[method]
+        for method in results.methods
+        if "gae" in results.components.get(method, ())
+        and np.isfinite(results.components[method]["gae"]).sum() >= 2
+    }
+    if parts:
+        yield "scatter", plotting.scatter(parts, title=study.name)
+        yield "extremes", _extremes(study, *next(iter(parts.items())))
+    contrast = _contrastiveness(results)
+    if results.mosaics is not None and contrast:
+        yield "mosaic", _mosaic(study, results.mosaics, contrast)
+    first = next((method for method in results.methods if method in results.curves), None)
+    if first is None:
+        return
+    sample = typical(results.components[first]["local_consistency"].to_numpy())
+    what = f"{study.samples[sample]}, class {results.targets[sample]}"
+    yield "curves", plotting.curves(results.curves[first], sample, f"{study.name}, {first}, {what}")
+    yield "impact", _impact(study, sample, f"{study.name}, {what}")
+
+
+def _maps(study: Study) -> Figure:
+    x, targets = study.x[:_SHOWN], study.results.targets[:_SHOWN]
+    attributions = {}
+    for method in study.results.methods:
+        _, function = explainer(method)
+        attributions[method] = function(model=study.model, inputs=x, targets=targets)
+    gae = {
+        method: parts["gae"].to_list()[:_SHOWN]
+        for method, parts in study.results.components.items()
+        if "gae" in parts
+    }
+    labels = [f"class {target}" for target in targets]
+    title = f"{study.name}: maps of the explained class" + (", GAE below" if gae else "")
+    return plotting.maps(study.to_display(x), attributions, labels, title=title, scores=gae)
+
+
+def _extremes(study: Study, method: str, parts: pd.DataFrame) -> Figure:
+    _, function = explainer(method)
+    targets = study.results.targets
+    return plotting.extremes(
+        study.to_display(study.x),
+        lambda chosen: function(model=study.model, inputs=study.x[chosen], targets=targets[chosen]),
+        parts["gae"],
+        labels=[f"class {target}" for target in targets],
+        title=f"{study.name}, {method}: highest and lowest GAE",
+    )
+
+
+def _contrastiveness(results: Results) -> dict[str, NDArray[np.float64]]:
+    """Return each method's Contrastiveness (N,), where any of its scores is a number."""
+    found = {}
+    for method in results.methods:
+        parts = results.components.get(method)
+        values = results.scores.get((method, "Contrastiveness"))
+        if parts is not None and "contrastiveness" in parts:
+            values = parts["contrastiveness"].to_numpy()
+        if values is not None and np.isfinite(values).any():
+            found[method] = values
+    return found
+
+
+def _mosaic(
+    study: Study,
+    layout: tuple[NDArray[np.int64], NDArray[np.int64]],
+    contrast: Mapping[str, NDArray[np.float64]],
+) -> Figure:
+    methods = list(contrast)[:2]
+    sample = typical(contrast[methods[0]])
+    indices, positive = layout[0][sample], int(layout[1][sample])
+    x = mosaics(torch.as_tensor(study.x), indices[None]).numpy()
+    targets = study.results.targets
+    maps = {
+        method: explainer(method)[1](
+            model=study.model, inputs=x, targets=targets[sample : sample + 1]
+        )[0]
+        for method in methods
+    }
+    return plotting.mosaic(
+        study.to_display(x)[0],
+        maps,
+        positive,
+        labels=[f"class {targets[i]}" for i in indices],
+        title=f"{study.name}, mosaic of {study.samples[sample]}: maps of class {targets[sample]}",
+        scores={method: float(contrast[method][sample]) for method in methods},
+    )
+
+
+def _impact(study: Study, sample: int, title: str) -> Figure:
+    weights = next(study.model.parameters())
+    x = torch.as_tensor(study.x[sample : sample + 1]).to(weights.device, weights.dtype)
+    target = torch.as_tensor(study.results.targets[sample : sample + 1], device=weights.device)
+    trajectory = masking_trajectory(study.model, x, target, keep_impacts=True)
+    assert trajectory.impacts is not None
+    impacts = trajectory.impacts[:, 0].double().cpu().numpy()
+    image = study.to_display(study.x[sample : sample + 1])[0]
+    return plotting.impact(image, impacts[LERF], impacts[MORF], title)

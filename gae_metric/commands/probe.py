@@ -1,0 +1,203 @@
+"""``gae-metric probe`` and ``gae-metric score``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from gae_metric._names import lookup
+from gae_metric.commands.evaluate import chosen_device, count_classes, explained_targets
+from gae_metric.commands.tables import new_folder
+from gae_metric.commands.terminal import Terminal
+from gae_metric.errors import InputError
+from gae_metric.inputs.images import list_images, load_images
+from gae_metric.inputs.labels import read_labels
+from gae_metric.inputs.models import load_model
+from gae_metric.probe.format import METRICS
+from gae_metric.probe.probe_set import ProbeSet
+
+__all__ = ["ProbeRequest", "score", "write_probe"]
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """What to make a probe set of; see ``gae-metric probe --help``."""
+
+    model: str
+    images: Path
+    out: Path
+    labels: str | None = None
+    weights: Path | None = None
+    metric: str = "GAE"
+    samples: int | None = None
+    #: The metric's own options.
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    batch_size: int = 16
+    device: str = "auto"
+    recursive: bool = False
+    size: int | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    range: Sequence[float] | None = None
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> ProbeSet:
+    """Make a probe set of a model and a folder of images, and write it.
+
+    Parameters
+    ----------
+    request
+        Of what, and where to.
+    terminal
+        Where progress goes.
+
+    Returns
+    -------
+    ProbeSet
+        The probe set; it is in ``request.out``.
+
+    Raises
+    ------
+    InputError
+        If a part of the request is not as described.
+    """
+    terminal = terminal or Terminal()
+    lookup("metric", request.metric, METRICS)
+    for name, number, least in (
+        ("samples", request.samples, 1),
+        ("seed", request.seed, 0),
+        ("batch-size", request.batch_size, 1),
+    ):
+        if number is not None and number < least:
+            raise InputError(f"{name}: expected at least {least}, got {number}")
+    _check_target(request.out)
+    files = list_images(request.images, request.recursive or request.labels == "folders")
+    device = chosen_device(request.device)
+    loaded = load_model(request.model, request.weights, request.model_args)
+    preprocessing = loaded.preprocessing.changed(
+        size=request.size, mean=request.mean, std=request.std, range=request.range
+    )
+    model = loaded.model.to(device)
+    side = preprocessing.size
+    classes = count_classes(model, np.zeros((1, 3, side, side), dtype=np.float32))
+    labels = None if request.labels is None else read_labels(request.labels, files, classes)
+    with terminal.progress(request.model) as progress:
+        images = load_images(
+            request.images,
+            preprocessing,
+            files=files,
+            labels=labels,
+            samples=request.samples,
+            seed=request.seed,
+            progress=lambda read, wanted: progress("reading images", read, wanted),
+        )
+    targets = explained_targets(model, images, request.batch_size, terminal)
+    try:
+        with terminal.progress(request.model) as progress:
+            probe = ProbeSet.build(
+                model,
+                images.x,
+                targets,
+                metric=request.metric,
+                seed=request.seed,
+                batch_size=request.batch_size,
+                names=images.files,
+                settings={"model": request.model, "images": str(request.images)},
+                progress=lambda done, wanted: progress("masking images", done, wanted),
+                **request.options,
+            )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    try:
+        probe.save(request.out)
+    except OSError as error:
+        raise InputError(f"out: cannot write to {str(request.out)!r}: {error}") from error
+    terminal.out.print(
+        f"{len(probe)} items of {len(probe.samples)} images are in {request.out}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return probe
+
+
+def score(
+    probe: Path, maps: Path, out: Path | None = None, terminal: Terminal | None = None
+) -> pd.DataFrame:
+    """Score maps that a tool made for a probe set.
+
+    Parameters
+    ----------
+    probe, maps
+        Files or folders, see :mod:`gae_metric.probe.format`.
+    out
+        CSV file to write: ``sample``, ``file`` (the sample's name, if it has one), ``target`` and
+        the scores, one row per sample.
+    terminal
+        Where the table goes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        What ``out`` holds.
+
+    Raises
+    ------
+    InputError
+        If the probe set is not one, or the maps do not fit it.
+    """
+    terminal = terminal or Terminal()
+    read = ProbeSet.load(probe)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scores = read.score(maps)
+    for warning in caught:
+        if issubclass(warning.category, RuntimeWarning):
+            terminal.say(f"note: {warning.message}")
+    table: pd.DataFrame = scores.reset_index()
+    table.insert(1, "target", read.sample_targets)
+    if read.names is not None:
+        table.insert(1, "file", [read.names[sample] for sample in read.samples])
+    if out is not None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            table.to_csv(out, index=False)
+        except OSError as error:
+            raise InputError(f"out: cannot write to {str(out)!r}: {error}") from error
+    terminal.out.print(_summary(scores, read.metric))
+    if out is not None:
+        terminal.out.print(f"Scores are in {out}", markup=False, soft_wrap=True)
+    return table
+
+
+def _check_target(out: Path) -> None:
+    """Refuse a place that cannot be written to, before any work."""
+    if out.suffix != ".npz" and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise InputError(
+            f"out: expected an .npz file or a new or empty folder, got {str(out)!r}, which has "
+            "something in it"
+        )
+    new_folder(out if out.suffix != ".npz" else out.parent)
+
+
+def _summary(scores: pd.DataFrame, metric: str) -> Table:
+    """Return means and standard errors over the samples that have a score."""
+    table = Table(title=f"{metric}: {len(scores)} samples")
+    for heading in ("score", "mean", "standard error", "samples"):
+        table.add_column(heading, justify="left" if heading == "score" else "right")
+    for name in map(str, scores.columns):
+        values = scores[name].dropna().to_numpy(dtype=float)
+        count = len(values)
+        mean = values.mean() if count else np.nan
+        error = values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
+        numbers = (f"{mean:.4f}", f"{error:.4f}", str(count))
+        table.add_row(name, *numbers)
+    return table

@@ -1,0 +1,107 @@
+"""Scores of an evaluation, and what came up while they were computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gae_metric.explainers.grad_cam import NotApplicableError
+
+__all__ = ["Better", "Failure", "Results"]
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A method, or one metric of it, that gave no scores."""
+
+    method: str
+    #: None where the method itself failed.
+    metric: str | None
+    error: BaseException
+
+    @property
+    def expected(self) -> bool:
+        """Whether the method just does not apply to the model."""
+        return isinstance(self.error, NotApplicableError)
+
+    def __str__(self) -> str:
+        """Say what failed, and why."""
+        if isinstance(self.error, NotApplicableError):
+            return f"{self.method}: {self.error.reason}"
+        what = self.method if self.metric is None else f"{self.metric} of {self.method}"
+        kind = "" if isinstance(self.error, ValueError) else f"{type(self.error).__name__}: "
+        return f"{what}: {kind}{self.error}"
+
+
+@dataclass
+class Results:
+    """Scores by method, metric and sample."""
+
+    #: Methods in the order of the tables.
+    methods: tuple[str, ...]
+    #: Which way each metric is read, in the order of the tables.
+    metrics: Mapping[str, Better]
+    #: Explained classes (N,).
+    targets: NDArray[np.int64]
+    #: Scores (N,) by (method, metric), NaN where there is none.
+    scores: dict[tuple[str, str], NDArray[np.float64]] = field(default_factory=dict)
+    #: Wall time by (method, metric).
+    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    #: GAE's parts and curves (``metric.components`` and ``metric.curves``) by method.
+    components: dict[str, pd.DataFrame] = field(default_factory=dict)
+    curves: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
+    #: Mosaics of GAE or Contrastiveness, the same for every method: the samples in their quadrants,
+    #: (N, 4), and the quadrants of the positives, (N,). None where neither was computed.
+    mosaics: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    failures: list[Failure] = field(default_factory=list)
+    #: Warnings: their text, and the methods and metrics that gave them.
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+    def table(self) -> pd.DataFrame:
+        """Return scores in long form: method, metric, sample, target, score."""
+        columns = ["method", "metric", "sample", "target", "score"]
+        frames = [
+            pd.DataFrame(
+                {
+                    "method": method,
+                    "metric": metric,
+                    "sample": np.arange(len(self.targets)),
+                    "target": self.targets,
+                    "score": values,
+                },
+                columns=columns,
+            )
+            for (method, metric), values in self.scores.items()
+        ]
+        empty = pd.DataFrame(columns=columns)
+        table: pd.DataFrame = pd.concat(frames, ignore_index=True) if frames else empty
+        return table
+
+    def summary(self) -> pd.DataFrame:
+        """Return each cell's mean, interval and comparison with the best method.
+
+        Returns
+        -------
+        pandas.DataFrame
+            :func:`gae_metric.compare` of the scores, and ``seconds``.
+
+        Examples
+        --------
+        >>> results = Results(("A", "B"), {"GAE": "higher"}, np.zeros(2, dtype=np.int64))
+        >>> results.scores = {("A", "GAE"): np.array([0.0, 1.0]), ("B", "GAE"): np.zeros(2)}
+        >>> results.summary()[["method", "mean", "standard_error", "best"]].values.tolist()
+        [['A', 0.5, 0.5, True], ['B', 0.0, 0.0, False]]
+        """
+        from gae_metric.comparison import compare  # it reads Results
+
+        summary = compare(self)
+        cells = zip(summary["method"], summary["metric"], strict=True)
+        summary["seconds"] = [self.seconds.get(cell, float("nan")) for cell in cells]
+        return summary

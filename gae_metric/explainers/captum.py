@@ -1,0 +1,124 @@
+"""Captum's attribution methods as explanation functions, by name (extra ``captum``)."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gae_metric._names import lookup
+from gae_metric.explainers.chunks import as_input, as_targets, like
+
+#: Parameters of ``attribute`` that this adapter knows what to give for.
+_GIVEN = frozenset({"self", "inputs", "target", "baselines"})
+
+
+def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]:
+    """Wrap a method of ``captum.attr`` that needs nothing but a model.
+
+    Parameters
+    ----------
+    name
+        Name of the class, such as ``DeepLift``, in any case of letters.
+    seed
+        Seed of the methods that draw at random (GradientShap, ...): torch's and NumPy's global
+        generators are seeded for the call and put back after it.
+
+    Returns
+    -------
+    ``captum:NAME``, and a function ``explain_func(model, inputs, targets, *, batch_size=64,
+    **kwargs)``: arrays or tensors in, the same kind and shape out. Keywords that the method's
+    ``attribute`` has are handed on; Quantus's others are ignored. Baselines are zero.
+
+    Raises
+    ------
+    ValueError
+        If Captum is not installed, has no such method, or the method needs more than a model (a
+        layer, a window, another method).
+
+    Examples
+    --------
+    >>> name, deep_lift = captum_explainer("deeplift")
+    >>> model = nn.Sequential(nn.Linear(4, 2)).eval()
+    >>> name, deep_lift(model, torch.ones(3, 4), [0, 1, 0]).shape
+    ('captum:DeepLift', torch.Size([3, 4]))
+    """
+    try:
+        import captum.attr
+    except ImportError as error:
+        raise ValueError(
+            "methods: captum:NAME needs Captum, which is not installed; "
+            "install it with: pip install 'gae-metric[captum]'"
+        ) from error
+    found, method = lookup("methods (captum)", name, _methods(captum.attr))
+    accepted = inspect.signature(method.attribute).parameters
+
+    def explain(
+        model: nn.Module, inputs: Any, targets: Any, *, batch_size: int = 64, **kwargs: Any
+    ) -> Any:
+        x = as_input(model, inputs)
+        target = as_targets(targets, len(x)).to(x.device)
+        options = {
+            key: value for key, value in kwargs.items() if key in accepted and key != "method"
+        }
+        if accepted.get("baselines") is not None:
+            options.setdefault("baselines", torch.zeros_like(x[:1]))
+        maps = []
+        with _seeded(seed), warnings.catch_warnings():
+            # Captum tells of what it does and undoes.
+            warnings.filterwarnings(
+                "ignore", "Input Tensor|Setting (forward|backward)", UserWarning
+            )
+            attribution = method(model)
+            for start in range(0, len(x), batch_size):
+                chunk = slice(start, start + batch_size)
+                part = attribution.attribute(x[chunk].clone(), target=target[chunk], **options)
+                maps.append(part.detach())
+        return like(torch.cat(maps), inputs)
+
+    explain.accepts_tensors = True  # type: ignore[attr-defined]
+    return f"captum:{found}", explain
+
+
+def _methods(module: Any) -> dict[str, Any]:
+    """Return Captum's methods that can be built from a model and called with inputs and targets."""
+    methods = {}
+    for name in module.__all__:
+        method = getattr(module, name)
+        if not inspect.isclass(method) or not issubclass(method, module.Attribution):
+            continue
+        built = list(inspect.signature(method).parameters.values())
+        needed = [p for p in built if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+        attribute: Any = getattr(method, "attribute", None)
+        if attribute is None:
+            continue
+        called = inspect.signature(attribute).parameters
+        asked = {
+            key for key, p in called.items() if p.default is p.empty and p.kind < p.VAR_POSITIONAL
+        }
+        if (
+            [p.name for p in needed] in (["model"], ["forward_func"])
+            and "target" in called
+            and asked <= _GIVEN
+        ):
+            methods[name] = method
+    return methods
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators, which Captum draws from, for a block and put them back."""
+    state = np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002

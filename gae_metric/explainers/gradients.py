@@ -1,0 +1,327 @@
+"""Gradient-based attribution methods as small, batched explanation functions.
+
+They are the methods that absLRP is measured against in ``gae-metric demo``; for any other method
+use its own library: every function of the signature
+``explain_func(model, inputs, targets, **kwargs)`` can be evaluated.
+
+>>> import torch
+>>> from gae_metric.explainers.gradients import EXPLAINERS
+>>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
+>>> images = torch.rand(2, 3, 2, 2)
+>>> EXPLAINERS["InputXGradient"](model, images, [0, 1]).shape
+torch.Size([2, 3, 2, 2])
+>>> sorted(EXPLAINERS)
+['GradCAM', 'InputXGradient', 'IntegratedGradients', 'Random', 'Saliency', 'absLRP']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import abslrp
+from gae_metric._names import lookup
+from gae_metric.companions.noise import content_generator
+from gae_metric.explainers import grad_cam as _gradcam
+from gae_metric.explainers.chunks import Array, as_input, chunked, gradient, like, selected
+
+__all__ = [
+    "EXPLAINERS",
+    "ExplainFunc",
+    "explainer",
+    "gradcam",
+    "input_x_gradient",
+    "integrated_gradients",
+    "not_applicable",
+    "random_map",
+    "saliency",
+]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class ExplainFunc(Protocol):
+    """What Quantus calls an ``explain_func``."""
+
+    def __call__(self, model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
+        """Return one map per input."""
+
+
+def _accepts_tensors(function: Function) -> Function:
+    """Mark a function that takes tensors on any device and returns them there."""
+    function.accepts_tensors = True  # type: ignore[attr-defined]
+    return function
+
+
+@_accepts_tensors
+def saliency(
+    model: nn.Module, inputs: Array, targets: Any, *, batch_size: int | None = None, **kwargs: Any
+) -> Array:
+    """Absolute gradient of the target's logit (Simonyan et al. 2014).
+
+    Parameters
+    ----------
+    model
+        Classifier in evaluation mode: images (B, C, H, W), or inputs (B, ...), to logits (B, N).
+    inputs
+        Array or tensor (B, ...).
+    targets
+        Class of each sample, (B,) integers, or one integer for all.
+    batch_size
+        Samples per model evaluation, default 64; bounds memory, does not change the maps.
+    **kwargs
+        Quantus's keywords (``method``, ``device``, ...), ignored.
+
+    Returns
+    -------
+    Maps >= 0 of the kind, shape, device and dtype of ``inputs``.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode, or inputs or targets are not as described.
+
+    Notes
+    -----
+    Cost: one forward and one backward pass.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> _ = model.weight.data.copy_(torch.tensor([[3.0, -4.0]]))
+    >>> saliency(model, torch.ones(1, 2), 0)
+    tensor([[3., 4.]])
+    """
+    return chunked(gradient, model, inputs, targets, batch_size, lambda g, x: g.abs())
+
+
+@_accepts_tensors
+def input_x_gradient(
+    model: nn.Module, inputs: Array, targets: Any, *, batch_size: int | None = None, **kwargs: Any
+) -> Array:
+    """Input times gradient of the target's logit (Shrikumar et al. 2016).
+
+    Parameters, returns (here signed) and errors are those of :func:`saliency`, and so is the cost.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> _ = model.weight.data.copy_(torch.tensor([[3.0, -4.0]]))
+    >>> input_x_gradient(model, torch.tensor([[1.0, 2.0]]), 0)
+    tensor([[ 3., -8.]])
+    """
+    return chunked(gradient, model, inputs, targets, batch_size, lambda g, x: g * x)
+
+
+@_accepts_tensors
+def integrated_gradients(
+    model: nn.Module,
+    inputs: Array,
+    targets: Any,
+    *,
+    n_steps: int = 20,
+    batch_size: int | None = None,
+    **kwargs: Any,
+) -> Array:
+    """Integrated gradients from an all-zero baseline (Sundararajan et al. 2017).
+
+    The path integral is computed with Gauss-Legendre quadrature, as in Captum.
+
+    Parameters
+    ----------
+    model, inputs, targets, batch_size, **kwargs
+        As in :func:`saliency`.
+    n_steps
+        Number of gradients along the straight path from zero to the input.
+
+    Returns
+    -------
+    Signed maps of the kind, shape, device and dtype of ``inputs``; a map's sum approximates the
+    target's logit minus that of the baseline.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`saliency`, or if ``n_steps`` is not positive.
+
+    Notes
+    -----
+    Cost: ``n_steps`` forward and backward passes; memory that of one of them.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 1).eval()
+    >>> x = torch.tensor([[1.0, 2.0]])
+    >>> drop = (model(x) - model(torch.zeros(1, 2))).item()
+    >>> abs(integrated_gradients(model, x, 0).sum().item() - drop) < 1e-6
+    True
+    """
+    if n_steps < 1:
+        raise ValueError(f"n_steps: expected a positive integer, got {n_steps!r}")
+    nodes, weights = np.polynomial.legendre.leggauss(n_steps)
+    path = [
+        (float((1 + node) / 2), float(weight / 2))
+        for node, weight in zip(nodes, weights, strict=True)
+    ]
+
+    def mean_gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+        total = torch.zeros_like(x)
+        for alpha, weight in path:
+            total += weight * gradient(model, alpha * x, target)
+        return total
+
+    return chunked(mean_gradient, model, inputs, targets, batch_size, lambda g, x: g * x)
+
+
+@_accepts_tensors
+def gradcam(
+    model: nn.Module,
+    inputs: Array,
+    targets: Any,
+    *,
+    layer: nn.Module | str | None = None,
+    batch_size: int | None = None,
+    **kwargs: Any,
+) -> Array:
+    """GradCAM (Selvaraju et al. 2017): gradient-weighted feature maps, upsampled bilinearly.
+
+    Parameters
+    ----------
+    model, inputs, targets, batch_size, **kwargs
+        As in :func:`saliency`; inputs are images (B, C, H, W).
+    layer
+        Module, or its dotted name, whose output (B, K, h, w) is used. By default the last feature
+        map before pooling: it is found by following one forward pass, so that no model class needs
+        to be known (see :func:`gae_metric.explainers.grad_cam.find_feature_map`).
+
+    Returns
+    -------
+    Maps >= 0 of shape (B, 1, H, W), of the kind, device and dtype of ``inputs``.
+
+    Raises
+    ------
+    NotApplicableError
+        If the model has no such feature map (a vision transformer) and no ``layer`` is given.
+    ValueError
+        As in :func:`saliency`, or if the layer is not part of the model or its output has not four
+        dimensions.
+
+    Notes
+    -----
+    Cost: one forward pass, and a backward pass down to the feature map.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> gradcam(model.eval(), np.ones((2, 3, 8, 8), dtype=np.float32), [0, 1]).shape
+    (2, 1, 8, 8)
+    """
+
+    def cam(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+        return _gradcam.cam(model, x, lambda logits: selected(logits, target).sum(), layer)
+
+    return chunked(cam, model, inputs, targets, batch_size, lambda maps, x: maps)
+
+
+@_accepts_tensors
+def random_map(
+    model: nn.Module, inputs: Array, targets: Any, *, seed: int = 0, **kwargs: Any
+) -> Array:
+    """Draw standard normal noise: the baseline that knows nothing.
+
+    A sample's noise depends on its content (as float32) and the seed alone: it is the same in any
+    batch, at any place of it and on any device, and another one for any other image.
+
+    Parameters
+    ----------
+    model, targets, **kwargs
+        Ignored.
+    inputs
+        Array or tensor (B, ...).
+    seed
+        Non-negative seed.
+
+    Returns
+    -------
+    Noise of the kind, shape, device and dtype of ``inputs``.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).random((3, 4))
+    >>> bool((random_map(None, x, 0)[2] == random_map(None, x[2:], 0)[0]).all())
+    True
+    """
+    x = inputs.detach().cpu().numpy() if isinstance(inputs, Tensor) else np.asarray(inputs)
+    draws = [content_generator(sample, seed).standard_normal(sample.shape) for sample in x]
+    maps = np.stack(draws) if draws else np.empty(x.shape)
+    result: Array = like(torch.from_numpy(maps), inputs)
+    return result
+
+
+EXPLAINERS: dict[str, ExplainFunc] = {
+    "absLRP": abslrp.explain,
+    "Saliency": saliency,
+    "InputXGradient": input_x_gradient,
+    "IntegratedGradients": integrated_gradients,
+    "GradCAM": gradcam,
+    "Random": random_map,
+}
+"""Explanation functions by the names that tables and ``--methods`` use."""
+
+
+def explainer(name: str) -> tuple[str, ExplainFunc]:
+    """Look up a method: one of :data:`EXPLAINERS`, or ``captum:NAME`` for a method of Captum.
+
+    Parameters
+    ----------
+    name
+        Method, in any case of letters.
+
+    Returns
+    -------
+    The name as tables show it, and the explanation function.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method (the message gives the nearest name), or Captum is not installed.
+
+    Examples
+    --------
+    >>> explainer("abslrp")[0]
+    'absLRP'
+    """
+    if name.lower().startswith("captum:"):
+        from gae_metric.explainers.captum import captum_explainer
+
+        return captum_explainer(name.split(":", 1)[1])
+    return lookup("methods", name, EXPLAINERS)
+
+
+def not_applicable(name: str, model: nn.Module, inputs: Tensor) -> str | None:
+    """Say why a method cannot explain a model, or None where it can.
+
+    Parameters
+    ----------
+    name
+        Key of :data:`EXPLAINERS`, or any other name (about which nothing is known: None).
+    model, inputs
+        The model and one image (1, C, H, W) or more.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval()
+    >>> not_applicable("GradCAM", model, torch.ones(1, 3, 2, 2))
+    'no feature map of the model is pooled'
+    """
+    if name != "GradCAM":
+        return None
+    try:
+        _gradcam.find_feature_map(model, as_input(model, inputs))
+    except _gradcam.NotApplicableError as error:
+        return error.reason
+    return None

@@ -1,0 +1,217 @@
+"""A folder of images, with labels or without, as a model's input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from gae_metric.errors import InputError
+
+__all__ = [
+    "EXTENSIONS",
+    "ImageSet",
+    "decoded",
+    "list_images",
+    "load_images",
+]
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
+"""File name endings that are taken for images, in any case of letters."""
+
+#: Longest side over shortest. Narrower images cannot be cropped to a square that shows anything,
+#: and would first be enlarged to billions of pixels.
+_NARROWEST = 100
+
+#: What those files may hold, whatever they are called. Pillow knows other formats, among them
+#: PostScript, which it would give to Ghostscript to run.
+_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images that could be read, prepared for a model."""
+
+    #: Inputs (N, 3, H, W).
+    x: NDArray[np.float32]
+    #: File of each, relative to the folder, with forward slashes.
+    files: tuple[str, ...]
+    #: Class index of each, or None where no labels were given.
+    labels: NDArray[np.int64] | None = None
+    #: Files that were left out, and why.
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+def list_images(folder: str | Path, recursive: bool = False, argument: str = "images") -> list[str]:
+    """List the images of a folder, sorted by name.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    recursive
+        Whether folders in it are searched too.
+    argument
+        What the caller's user knows the folder as, for messages.
+
+    Returns
+    -------
+    Paths relative to the folder, with forward slashes. Hidden files are left out.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or no image in it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.png", "a.JPG", ".c.png", "labels.csv"):
+    ...         Path(folder, name).touch()
+    ...     list_images(folder)
+    ['a.JPG', 'b.png']
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise InputError(f"{argument}: expected a folder, found {found} at {str(folder)!r}")
+    every = root.rglob("*") if recursive else root.iterdir()
+    files = [
+        path.relative_to(root)
+        for path in every
+        if path.suffix.lower() in EXTENSIONS and path.is_file()
+    ]
+    files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
+    if not files:
+        hint = "" if recursive else "; images in folders below it are found with --recursive"
+        raise InputError(f"{argument}: no image files ({_endings()}) in {str(folder)!r}{hint}")
+    return sorted(file.as_posix() for file in files)
+
+
+def decoded(file: str | Path) -> Image.Image:
+    """Read an image, and turn it upright.
+
+    Parameters
+    ----------
+    file
+        One of the formats that :data:`EXTENSIONS` stand for, told by its content.
+
+    Raises
+    ------
+    OSError
+        If it is none, or damaged; the message says so in a few words.
+    """
+    try:
+        str(file).encode()
+    except UnicodeEncodeError as error:  # no table or JSON file could name it
+        raise OSError("its name is not UTF-8") from error
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise OSError("not an image") from error
+    except Exception as error:
+        # Pillow's readers end in nearly any error at damaged files, not only in OSError.
+        raise OSError(str(error) or type(error).__name__) from error
+    if max(upright.size) > _NARROWEST * min(upright.size):
+        width, height = upright.size
+        raise OSError(f"too narrow: {width} x {height} pixels")
+    return upright
+
+
+def load_images(
+    folder: str | Path,
+    prepare: Callable[[Image.Image], NDArray[np.float32]],
+    *,
+    files: Sequence[str] | None = None,
+    labels: Mapping[str, int] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageSet:
+    """Read images, leaving out, by name, those that cannot be used.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    prepare
+        From an image to the model's input (3, H, W), such as a
+        :class:`gae_metric.inputs.preprocessing.Preprocessing`.
+    files
+        Images relative to the folder; default :func:`list_images`.
+    labels
+        Class index by file. Images without one are left out.
+    samples
+        Number of images to draw, by default all. The draw depends on the sorted list of files and
+        the seed alone; an image that cannot be read gives its place to the next one drawn, and the
+        draw for a smaller number is part of that for a larger.
+    seed
+        Non-negative seed of the draw.
+    progress
+        Called with the number of images read and wanted.
+
+    Returns
+    -------
+    ImageSet
+        In sorted order of the files.
+
+    Raises
+    ------
+    InputError
+        If ``samples`` is not positive, or no image could be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from gae_metric.inputs.preprocessing import Preprocessing, square_crop
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("L", (60, 48), 255).save(f"{folder}/white.png")
+    ...     Path(folder, "broken.png").write_bytes(b"")
+    ...     images = load_images(folder, Preprocessing(square_crop, 32))
+    0
+    >>> images.files, images.x.shape, dict(images.skipped)
+    (('white.png',), (1, 3, 32, 32), {'broken.png': 'not an image'})
+    """
+    if samples is not None and samples < 1:
+        raise InputError(f"samples: expected a positive number, got {samples}")
+    listed = sorted(list_images(folder) if files is None else files)
+    wanted = min(len(listed), samples or len(listed))
+    order = np.random.default_rng(seed).permutation(len(listed))
+    read: dict[str, NDArray[np.float32]] = {}
+    skipped: dict[str, str] = {}
+    for file in (listed[i] for i in order):
+        if len(read) == wanted:
+            break
+        if labels is not None and file not in labels:
+            skipped[file] = "no label"
+            continue
+        try:
+            read[file] = prepare(decoded(Path(folder, file)))
+        except (OSError, ValueError) as error:
+            skipped[file] = str(error) or type(error).__name__
+        if progress is not None:
+            progress(len(read), wanted)
+    if not read:
+        first, reason = next(iter(skipped.items()))
+        raise InputError(
+            f"images: none of the {len(listed)} images in {str(folder)!r} could be used "
+            f"({first}: {reason})"
+        )
+    kept = sorted(read)
+    return ImageSet(
+        x=np.stack([read[file] for file in kept]),
+        files=tuple(kept),
+        labels=None if labels is None else np.array([labels[f] for f in kept], dtype=np.int64),
+        skipped=dict(sorted(skipped.items())),
+    )
+
+
+def _endings() -> str:
+    return ", ".join(sorted(EXTENSIONS))

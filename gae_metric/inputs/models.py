@@ -1,0 +1,230 @@
+"""Models by name, with their weights and their own preprocessing.
+
+>>> import torch
+>>> from gae_metric.inputs.models import load_model
+>>> loaded = load_model("digits:vgg")
+>>> loaded.model(torch.zeros(1, 3, 48, 48)).shape
+torch.Size([1, 10])
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gae_metric._names import lookup, nearest
+from gae_metric.errors import InputError, UnknownNameError
+from gae_metric.inputs.preprocessing import Preprocessing, square_crop, timm_crop, torchvision_crop
+from gae_metric.inputs.weights import load_weights
+
+__all__ = ["LoadedModel", "load_model"]
+
+
+#: Options by which timm and torchvision would load weights from elsewhere, with ``torch.load``.
+_FETCHES = frozenset(
+    {
+        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
+        *("cache_dir", "weights", "weights_backbone"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode and how its images are prepared."""
+
+    #: As it was asked for, ``timm:resnet50``.
+    name: str
+    model: nn.Module
+    preprocessing: Preprocessing
+
+
+def load_model(
+    spec: str,
+    weights: str | Path | None = None,
+    model_args: Mapping[str, Any] | None = None,
+) -> LoadedModel:
+    """Build a model by name and load its weights.
+
+    Parameters
+    ----------
+    spec
+        ``timm:NAME`` (with timm's tag or without: ``timm:resnet50.a1_in1k``), ``torchvision:NAME``
+        (with the name of its weights or without: ``torchvision:resnet50.IMAGENET1K_V2``), or
+        ``digits:vgg``, ``digits:resnet``, ``digits:vit`` for the networks that ship with this
+        package.
+    weights
+        A local safetensors file with the model's own keys; float16 is converted to float32. By
+        default timm's or torchvision's published weights, from the local cache or downloaded.
+    model_args
+        Keyword arguments for the model, such as ``num_classes`` or ``img_size``; none that name
+        files.
+
+    Returns
+    -------
+    LoadedModel
+        On the CPU, in evaluation mode, with frozen parameters. The preprocessing is that of the
+        model's published weights: ``timm.data.resolve_model_data_config``, or the transforms of
+        torchvision's weights.
+
+    Raises
+    ------
+    InputError
+        If there is no such model (the message gives the nearest name), the weights cannot be
+        fetched, or the file does not fit (see :func:`gae_metric.inputs.weights.load_weights`).
+
+    Notes
+    -----
+    Cost: no model evaluation.
+
+    Examples
+    --------
+    >>> loaded = load_model("digits:resnet")
+    >>> loaded.model.training, loaded.preprocessing.size
+    (False, 48)
+    """
+    given = dict(model_args or {})
+    if refused := sorted(map(str, _FETCHES & given.keys())):
+        raise InputError(
+            f"model: {', '.join(refused)}: an option that names a file or an address, which could "
+            "be a pickle, is refused; weights come from a safetensors file, given as weights"
+        )
+    source, _, name = spec.partition(":")
+    if not name:
+        raise InputError(
+            f"model: expected SOURCE:NAME, such as timm:resnet50, got {spec!r}; "
+            f"sources: {', '.join(_SOURCES)}"
+        )
+    _, build = lookup("model (source)", source, _SOURCES)
+    state = torch.random.get_rng_state()
+    try:  # initial weights are drawn from torch's global generator
+        model, preprocessing = build(name, weights is None, given)
+    finally:
+        torch.random.set_rng_state(state)
+    if weights is not None:
+        load_weights(model, weights)
+    return LoadedModel(spec, model.eval().requires_grad_(False), preprocessing)
+
+
+def _timm(name: str, published: bool, args: dict[str, Any]) -> tuple[nn.Module, Preprocessing]:
+    import timm
+    from timm.data import resolve_model_data_config
+
+    architecture = name.split(".", maxsplit=1)[0]
+    if not timm.is_model(architecture):
+        raise UnknownNameError(
+            f"model: timm has no {architecture!r}; {nearest(architecture, timm.list_models())}"
+        )
+    if published:
+        _needs_published("timm", name, timm.is_model_pretrained(name))
+    model = _created(lambda: timm.create_model(name, pretrained=published, **args), name, published)
+    config = resolve_model_data_config(model)
+    return model, Preprocessing(
+        partial(timm_crop, config), config["input_size"][-1], config["mean"], config["std"]
+    )
+
+
+def _torchvision(
+    name: str, published: bool, args: dict[str, Any]
+) -> tuple[nn.Module, Preprocessing]:
+    from torchvision import models
+    from torchvision.transforms._presets import ImageClassification
+
+    architecture, _, tag = name.partition(".")
+    known = models.list_models(module=models)
+    if architecture not in known:
+        raise UnknownNameError(
+            f"model: torchvision has no {architecture!r}; {nearest(architecture, known)}"
+        )
+    published_weights = models.get_model_weights(architecture)
+    tags = {entry.name: entry for entry in published_weights}
+    chosen = None
+    if tag:
+        _, chosen = lookup(f"model (weights of {architecture})", tag, tags)
+    elif tags:
+        chosen = published_weights.DEFAULT
+    if published:
+        _needs_published("torchvision", name, chosen is not None)
+
+    def create() -> nn.Module:
+        if published:
+            _refuse_code(chosen, name)
+        built: nn.Module = models.get_model(
+            architecture, weights=chosen if published else None, **args
+        )
+        return built
+
+    model = _created(create, name, published)
+    preset = ImageClassification(crop_size=224) if chosen is None else chosen.transforms()
+    return model, Preprocessing(
+        partial(torchvision_crop, preset),
+        preset.crop_size[0],
+        tuple(preset.mean),
+        tuple(preset.std),
+    )
+
+
+def _digits(name: str, published: bool, args: dict[str, Any]) -> tuple[nn.Module, Preprocessing]:
+    from gae_metric.demo import digits, networks
+
+    if args:
+        raise InputError(f"model: digits networks take no arguments, got {sorted(args)}")
+    _, key = lookup("model (digits)", name, {known: known for known in networks.NAMES})
+    return networks.load(key), Preprocessing(
+        square_crop, digits.CANVAS, (digits.MEAN,) * 3, (digits.STD,) * 3
+    )
+
+
+_SOURCES: dict[str, Callable[[str, bool, dict[str, Any]], tuple[nn.Module, Preprocessing]]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "digits": _digits,
+}
+
+
+def _needs_published(source: str, name: str, published: bool) -> None:
+    if not published:
+        raise InputError(
+            f"model: {source} has no published weights for {name!r}; give a weights file"
+        )
+
+
+def _refuse_code(weights: Any, name: str) -> None:
+    """Read torchvision's weights as data first: it unpickles them itself, from a cache, too."""
+    try:
+        weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise InputError(
+            f"model: expected the published weights of {name!r} in {file}, got a file that is "
+            f"damaged or holds more than weights ({_first_line(error)}); remove it"
+        ) from error
+
+
+def _created(create: Callable[[], nn.Module], name: str, published: bool) -> nn.Module:
+    """Build a model, and say what to do where its weights cannot be fetched."""
+    try:
+        return create()
+    except InputError:
+        raise
+    except (OSError, RuntimeError) as error:
+        if not published:
+            raise InputError(f"model: cannot build {name!r}: {_first_line(error)}") from error
+        raise InputError(
+            f"model: cannot fetch the published weights of {name!r} ({_first_line(error)}); "
+            "check the connection, or give a local safetensors file as weights"
+        ) from error
+    except Exception as error:  # options that no model is made for end in nearly any error
+        raise InputError(f"model: cannot build {name!r}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,174 @@
+"""Which mosaics are evaluated: the paper's protocol, and that of the authors' code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
+from gae_metric.functional.plan import MosaicPlan, substitute
+from gae_metric.study.arguments import Data
+from gae_metric.study.devices import sent
+
+Protocol = Literal["paper", "repository"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The mosaics of R scored samples, K of each.
+
+    Attributes
+    ----------
+    samples
+        (R,) ascending data-set indices of the positives.
+    indices
+        (R, K, 4) data-set indices in the quadrants; -1 where no sample can be used.
+    positive
+        (R, K) quadrant of the positive.
+    """
+
+    samples: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    positive: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Mosaicking:
+    """How mosaics are drawn; see :class:`gae_metric.Contrastiveness`."""
+
+    seed: int = 0
+    plans: tuple[MosaicPlan, ...] | None = None
+    n_mosaics: int = 1
+    interpolation: Interpolation = "nearest"
+    protocol: Protocol = "paper"
+
+    def __post_init__(self) -> None:
+        if not _is_integer(self.seed) or self.seed < 0:
+            raise ValueError(f"seed: expected a non-negative integer, got {self.seed!r}")
+        if not _is_integer(self.n_mosaics) or self.n_mosaics < 1:
+            raise ValueError(f"n_mosaics: expected a positive integer, got {self.n_mosaics!r}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"interpolation: expected one of {', '.join(INTERPOLATIONS)}, got "
+                f"{self.interpolation!r}"
+            )
+        if self.protocol not in get_args(Protocol):
+            raise ValueError(f'protocol: expected "paper" or "repository", got {self.protocol!r}')
+        if self.plans is not None and self.n_mosaics not in (1, len(self.plans)):
+            raise ValueError(
+                f"n_mosaics: expected the number of the given mosaics, {len(self.plans)}, or none, "
+                f"got {self.n_mosaics}"
+            )
+        if self.protocol == "repository" and (self.plans is not None or self.n_mosaics > 1):
+            raise ValueError(
+                'protocol: "repository" draws one mosaic for four samples itself; mosaics and '
+                "n_mosaics do not go with it"
+            )
+
+    def check(self, data: Data) -> None:
+        """Refuse data that mosaics cannot be made of, before any work.
+
+        Raises
+        ------
+        ValueError
+            If there are too few samples, they have no positions, or a plan is for another number.
+        """
+        mosaics(data.rows(np.array([0])), np.zeros((1, 4), dtype=np.int64), self.interpolation)
+        if len(data) < 4:
+            raise ValueError(
+                "x_batch: Contrastiveness and GAE need at least 4 samples, as a mosaic holds a "
+                f"positive and three others, got {len(data)}"
+            )
+        for plan in self.plans or ():
+            if len(plan) != len(data):
+                raise ValueError(
+                    f"mosaics: expected a plan for the {len(data)} samples of x_batch, got one for "
+                    f"{len(plan)}"
+                )
+
+    def draw(self, data: Data) -> Layout:
+        """Lay out every sample's mosaics as in the paper, around samples that are not finite."""
+        plans = self.plans or tuple(
+            MosaicPlan.draw(len(data), self.seed, repeat) for repeat in range(self.n_mosaics)
+        )
+        own = np.arange(len(data))
+        indices = np.stack([substitute(plan.indices, data.finite, own) for plan in plans], axis=1)
+        return Layout(
+            samples=own,
+            indices=indices,
+            positive=np.stack([plan.positive for plan in plans], axis=1),
+        )
+
+    def draw_as_repository(
+        self, data: Data, predicted: Tensor, evaluate: Callable[[Tensor], Tensor]
+    ) -> Layout:
+        """Lay out mosaics as the authors' code does at batch size 4 (SPEC 2.4).
+
+        Four consecutive samples are one mosaic, row by row; its positive is drawn by the softmax of
+        the mosaic's outputs for the four predicted classes; samples after the last four are left
+        out.
+
+        Parameters
+        ----------
+        data
+            The samples.
+        predicted
+            (N,) predicted classes.
+        evaluate
+            Returns the model's outputs for mosaics.
+        """
+        groups = len(data) // 4
+        own = np.arange(4 * groups).reshape(groups, 4)
+        indices = substitute(own, data.finite)
+        usable = data.finite[own]
+        weights = np.where(usable, 0.0, -np.inf)
+        for start in range(0, groups, data.batch_size):
+            rows = np.arange(start, min(start + data.batch_size, groups))
+            rows = rows[usable[rows].any(axis=1)]
+            if len(rows):
+                outputs = evaluate(self.inputs(data, indices[rows]))
+                of_classes = outputs.double().gather(1, predicted[torch.as_tensor(indices[rows])])
+                weights[rows] += of_classes.nan_to_num(nan=-torch.inf).numpy()
+        # Where nothing can be drawn the score is NaN anyway.
+        weights[~np.isfinite(weights).any(axis=1)] = 0
+        weights[np.isposinf(weights)] = np.finfo(float).max
+        chances = np.exp(weights - weights.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        drawn = np.random.default_rng([self.seed, 0]).random((groups, 1))
+        positive = (chances.cumsum(axis=1)[:, :3] <= drawn).sum(axis=1)
+        return Layout(
+            samples=own[np.arange(groups), positive],
+            indices=indices[:, None],
+            positive=positive[:, None],
+        )
+
+    def inputs(self, data: Data, indices: NDArray[np.int64]) -> Tensor:
+        """Mosaics (M, C, ...) of rows (M, 4) of data-set indices, as the model takes them."""
+        needed, places = np.unique(indices, return_inverse=True)
+        rows = sent(places.reshape(indices.shape), data.device)
+        return mosaics(data.inputs(needed), rows, self.interpolation)
+
+
+def as_plans(
+    mosaics: MosaicPlan | Sequence[MosaicPlan] | None,
+) -> tuple[MosaicPlan, ...] | None:
+    """Check the argument ``mosaics``: a plan, or several of them."""
+    if mosaics is None:
+        return None
+    given = (mosaics,) if isinstance(mosaics, MosaicPlan) else mosaics
+    plans = tuple(given) if isinstance(given, Iterable) else ()
+    if not plans or not all(isinstance(plan, MosaicPlan) for plan in plans):
+        raise ValueError(
+            f"mosaics: expected a MosaicPlan, several of them or None, got {type(mosaics).__name__}"
+        )
+    return plans
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

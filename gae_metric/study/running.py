@@ -1,0 +1,99 @@
+"""Explain all that a study needs, in chunks across samples, and score the maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from gae_metric.study.chunks import ChunkSize
+from gae_metric.study.explaining import Explainer
+from gae_metric.study.scoring import Scorer
+from gae_metric.study.study import NONE, Items, Study
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Who explains what, and how."""
+
+    #: May be None if the given maps are all that is needed.
+    function: Callable[..., Any] | None
+    kwargs: Mapping[str, Any]
+    #: Maps of the data set's samples, in place of explaining them.
+    given: Tensor | None
+    #: Whether maps of the samples, and of their perturbed states, are needed.
+    originals: bool
+    states: bool
+    #: Inputs that are explained at a time.
+    chunk: int
+    #: What Quantus's ``normalise`` and ``abs`` do to maps.
+    post_process: Callable[[Tensor], Tensor]
+    quiet: bool
+    #: Name on the progress bar; None for no bar.
+    progress: str | None
+
+
+def explain_and_score(study: Study, request: Request) -> Scorer:
+    """Explain in chunks of a study's items, sample by sample, and let go of what is done."""
+    scorer = Scorer(study)
+    items = study.items(request.originals and request.given is None, request.states)
+    size = ChunkSize(request.chunk, "explain_func", request.quiet)
+    start = 0
+    with tqdm(
+        total=len(items), desc=request.progress, unit="map", disable=request.progress is None
+    ) as progress:
+        while start < len(items):
+            study.load(items.row[start : start + size.value])
+            done, _ = size.run(
+                len(items) - start, partial(_explain, study, request, scorer, items, start)
+            )
+            start += done
+            progress.update(done)
+            before = int(items.row[start]) if start < len(items) else len(study.samples)
+            study.forget(before)
+            scorer.forget(before)
+    if request.given is not None:
+        # Those that nothing else was explained of.
+        for first in range(0, len(study.samples), study.data.batch_size):
+            rows = np.arange(first, min(first + study.data.batch_size, len(study.samples)))
+            study.load(rows)
+            _add_given(study, request, scorer, rows)
+            study.forget(int(rows[-1]) + 1)
+    return scorer
+
+
+def _explain(
+    study: Study, request: Request, scorer: Scorer, items: Items, start: int, count: int
+) -> None:
+    chunk = study.ready(items[start : start + count])
+    _add_given(study, request, scorer, chunk.row)
+    if len(chunk):
+        assert request.function is not None
+        # The model has been evaluated by now, so it is known what it returns.
+        wrapped = study.data.model
+        explainer = Explainer(
+            request.function,
+            request.kwargs,
+            wrapped.model if wrapped.plain else wrapped,
+            request.post_process,
+        )
+        scorer.add(chunk, explainer(*study.inputs(chunk)))
+
+
+def _add_given(study: Study, request: Request, scorer: Scorer, rows: NDArray[np.int64]) -> None:
+    if request.given is None:
+        return
+    rows = scorer.lacks(rows)
+    none = np.full(len(rows), NONE)
+    items = study.ready(Items(rows, none, np.zeros_like(rows), none))
+    if len(items):
+        places = torch.as_tensor(study.samples[items.row], device=request.given.device)
+        maps = request.given[places].to(study.data.device)
+        scorer.add(items, request.post_process(maps))

@@ -1,0 +1,218 @@
+"""From maps to scores, whatever order and chunks the maps come in."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gae_metric.functional.masking import LERF, MORF
+from gae_metric.functional.mosaic import score_map
+from gae_metric.functional.scores import (
+    contrastiveness,
+    global_attribution,
+    local_consistency,
+    local_faithfulness,
+    local_robustness,
+    output_difference,
+    positive_map,
+    similarity,
+)
+from gae_metric.study.devices import sent
+from gae_metric.study.mosaicking import Mosaicking
+from gae_metric.study.study import Items
+from gae_metric.study.trajectories import Masking
+
+#: Columns of ``components``, in this order, where they apply.
+COLUMNS = (
+    "lc_robustness",
+    "lc_faithfulness",
+    "local_consistency",
+    "contrastiveness",
+    "gae",
+)
+
+
+class Evaluated(Protocol):
+    """What scores need besides maps; see :class:`gae_metric.study.study.Study`."""
+
+    @property
+    def masking(self) -> Masking | None:
+        """How features are masked; None without Local Consistency."""
+
+    @property
+    def mosaicking(self) -> Mosaicking | None:
+        """How mosaics are made; None without Contrastiveness."""
+
+    @property
+    def mosaics(self) -> int:
+        """Mosaics of each sample."""
+
+    @property
+    def samples(self) -> NDArray[np.int64]:
+        """(R,) indices of the scored samples."""
+
+    @property
+    def outputs(self) -> NDArray[np.float64]:
+        """(R, 2, T) target's outputs along the trajectories."""
+
+    def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the sign of the impact maps I_c of samples, int8 (n, C, ...)."""
+
+    def quadrants(self, items: Items) -> Tensor:
+        """Return the values of S in the quadrants of mosaics, float64 (n, 4)."""
+
+
+class Scorer:
+    """Scores of a study's samples, filled in as maps arrive.
+
+    The map of an original must come before those of its perturbed states.
+
+    Parameters
+    ----------
+    study
+        What is explained.
+    """
+
+    def __init__(self, study: Evaluated) -> None:
+        rows, steps = len(study.samples), study.outputs.shape[2]
+        self._study = study
+        self._similarity = np.full((rows, 2, steps), np.nan)
+        self._faithfulness = np.full(rows, np.nan)
+        self._contrastiveness = np.full((rows, study.mosaics), np.nan)
+        self._originals: dict[int, Tensor] = {}
+        self._seen = np.zeros(rows, dtype=bool)
+        self._empty_original = np.zeros(rows, dtype=bool)
+        self._empty_mosaic = np.zeros((rows, study.mosaics), dtype=bool)
+        self._bad_map = np.zeros(rows, dtype=bool)
+        self._coming: list[tuple[NDArray[Any], Any, Tensor]] = []
+
+    @property
+    def bad_map(self) -> NDArray[np.bool_]:
+        """(R,) samples one of whose maps is not finite."""
+        self._settle()
+        return self._bad_map
+
+    @property
+    def empty(self) -> int:
+        """Originals and mosaics whose map has no positive value.
+
+        Perturbed inputs are not counted: where all features are zero, so are most methods' maps.
+        """
+        self._settle()
+        return int(self._empty_original.sum() + self._empty_mosaic.sum())
+
+    def lacks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some rows whose original has not come yet, ascending."""
+        rows = np.unique(rows)
+        return rows[~self._seen[rows]]
+
+    def add(self, items: Items, maps: Tensor) -> None:
+        """Take maps (n, 1 or C, ...) of loaded items of the study."""
+        maps = positive_map(maps)
+        ends = maps.flatten(1)
+        # Maps that are not finite are NaN throughout.
+        self._later(self._bad_map, items.row, ends[:, 0].isnan())
+        for part, where in (
+            (self._add_originals, items.state == 0),
+            (self._add_states, items.state > 0),
+            (self._add_mosaics, items.mosaic >= 0),
+        ):
+            if where.any():
+                chosen = sent(np.flatnonzero(where), maps.device)
+                part(items[where], maps if where.all() else maps[chosen])
+
+    def _later(self, array: NDArray[Any], where: Any, values: Tensor) -> None:
+        """Fill in values once they are asked for: a GPU that is not waited for goes on working."""
+        if values.is_cuda:
+            self._coming.append((array, where, values))
+        else:
+            _fill(array, where, values)
+
+    def _settle(self) -> None:
+        coming, self._coming = self._coming, []
+        for array, where, values in coming:
+            _fill(array, where, values)
+
+    def _add_originals(self, items: Items, a: Tensor) -> None:
+        signs = sent(self._study.impact_signs(items.row), a.device)
+        self._later(self._faithfulness, items.row, local_faithfulness(a, signs))
+        self._similarity[items.row, :, 0] = 1
+        self._later(self._empty_original, items.row, _empty(a))
+        self._originals.update(zip(items.row.tolist(), a, strict=True))
+        self._seen[items.row] = True
+
+    def _add_states(self, items: Items, a: Tensor) -> None:
+        rows, places = np.unique(items.row, return_inverse=True)
+        originals = torch.stack([self._originals[row].to(a.device) for row in rows.tolist()])
+        a_init = originals[sent(places.reshape(-1), a.device)]
+        place = items.row, items.order, items.state
+        self._later(self._similarity, place, similarity(a_init, a))
+
+    def _add_mosaics(self, items: Items, a: Tensor) -> None:
+        assert self._study.mosaicking is not None
+        scores = sent(self._study.quadrants(items).to(a.dtype), a.device)
+        block = self._study.mosaicking.protocol == "repository"
+        s = score_map(scores, a.shape[2:], centre_block=block)
+        place = items.row, items.mosaic
+        self._later(self._contrastiveness, place, contrastiveness(a, s))
+        self._later(self._empty_mosaic, place, _empty(a))
+
+    def forget(self, before: int) -> None:
+        """Let go of the originals of rows below one."""
+        for row in [row for row in self._originals if row < before]:
+            del self._originals[row]
+
+    def curves(self) -> dict[str, NDArray[Any]]:
+        """Curves along the trajectory, (R, T) each; see :attr:`GAE.curves`."""
+        self._settle()
+        outputs = torch.as_tensor(self._study.outputs)
+        difference = output_difference(outputs[:, LERF], outputs[:, MORF], outputs[:, LERF, 0])
+        return {
+            "output_lerf": outputs[:, LERF].numpy(),
+            "output_morf": outputs[:, MORF].numpy(),
+            "output_difference": difference.numpy(),
+            "similarity_lerf": self._similarity[:, LERF],
+            "similarity_morf": self._similarity[:, MORF],
+            "similarity_difference": self._similarity[:, LERF] - self._similarity[:, MORF],
+        }
+
+    def components(self, columns: tuple[str, ...]) -> pd.DataFrame:
+        """Scores of the samples, one row each, indexed by their place in the data set."""
+        self._settle()
+        values: dict[str, Tensor] = {}
+        if self._study.masking is not None:
+            curves = self.curves()
+            d_o = torch.as_tensor(curves["output_difference"][:, 1:])
+            d_a = torch.as_tensor(curves["similarity_difference"][:, 1:])
+            values["lc_robustness"] = local_robustness(d_o, d_a)
+            values["lc_faithfulness"] = torch.as_tensor(self._faithfulness)
+            values["local_consistency"] = local_consistency(
+                values["lc_robustness"], values["lc_faithfulness"]
+            )
+        if self._study.mosaics:
+            values["contrastiveness"] = torch.as_tensor(self._contrastiveness.mean(axis=1))
+        if len(values) == 4:
+            values["gae"] = global_attribution(
+                values["local_consistency"], values["contrastiveness"]
+            )
+        index = pd.Index(self._study.samples, name="sample")
+        chosen = {name: values[name].numpy() for name in COLUMNS if name in columns}
+        frame: pd.DataFrame = pd.DataFrame(chosen, index=index, dtype=float)
+        return frame
+
+
+def _empty(maps: Tensor) -> Tensor:
+    return maps.flatten(1).amax(1) == 0
+
+
+def _fill(array: NDArray[Any], where: Any, values: Tensor) -> None:
+    """Write numbers; set flags that are True, of which several may be for one place."""
+    if values.dtype == torch.bool:
+        np.logical_or.at(array, where, values.cpu().numpy())
+    else:
+        array[where] = values.double().cpu().numpy()

@@ -1,0 +1,249 @@
+"""Everything of an evaluation that does not depend on the maps: what to explain, and the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gae_metric.functional.baseline import mask_baseline, masked_inputs
+from gae_metric.functional.masking import LERF, MORF, check_classes
+from gae_metric.functional.mosaic import quadrant_scores
+from gae_metric.study.arguments import Data
+from gae_metric.study.cache import SampleTrajectory
+from gae_metric.study.devices import sent
+from gae_metric.study.mosaicking import Layout, Mosaicking
+from gae_metric.study.trajectories import Masking, Trajectories
+
+#: Entry of :class:`Items` for what does not apply.
+NONE = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Inputs that must be explained, one entry each.
+
+    Attributes
+    ----------
+    row
+        Which of the scored samples it belongs to.
+    order
+        ``LERF`` or ``MORF``; -1 for originals and mosaics.
+    state
+        State of the trajectory: 0 for originals; -1 for mosaics.
+    mosaic
+        Which of the sample's mosaics; -1 for originals and states.
+    """
+
+    row: NDArray[np.int64]
+    order: NDArray[np.int64]
+    state: NDArray[np.int64]
+    mosaic: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, chosen: slice | NDArray[np.bool_] | NDArray[np.int64]) -> Items:
+        return Items(self.row[chosen], self.order[chosen], self.state[chosen], self.mosaic[chosen])
+
+
+class Study:
+    """What must be explained of a data set, and what the model does with it.
+
+    Work is done when it is asked for, sample by sample in groups.
+
+    Parameters
+    ----------
+    data
+        The model and the samples.
+    masking
+        How features are masked; None for Contrastiveness alone.
+    mosaicking
+        How mosaics are made; None for Local Consistency alone.
+    predicted
+        Whether the model's predictions are explained instead of ``y_batch``.
+    quiet
+        Whether not to warn of lack of memory.
+
+    Attributes
+    ----------
+    samples
+        (R,) data-set indices of the scored samples: all, or the repository protocol's positives.
+    targets
+        int64 (N,), on the CPU: the class that is explained for each sample of the data set.
+    layout
+        The mosaics, or None.
+    outputs
+        float64 (R, 2, T): target's outputs along the trajectories, NaN where there are none.
+    bad_input, bad_output
+        (R,) samples whose features, or model outputs (as far as known), are not all finite.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        masking: Masking | None,
+        mosaicking: Mosaicking | None,
+        predicted: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        if mosaicking is not None:
+            mosaicking.check(data)
+        self.data, self.masking, self.mosaicking = data, masking, mosaicking
+        self._model = Trajectories(data, masking or Masking(), quiet)
+        repository = mosaicking is not None and mosaicking.protocol == "repository"
+        predictions = self._predictions() if predicted or repository else None
+        self.targets = _one_of(predictions, data.y)
+        # The authors' code explains predictions, but scores quadrants by the data set's labels.
+        self._labels = data.y if repository and data.y is not None else self.targets
+        self.layout: Layout | None = None
+        if mosaicking is not None:
+            self.layout = (
+                mosaicking.draw_as_repository(data, self.targets, self._model.evaluate)
+                if repository
+                else mosaicking.draw(data)
+            )
+        self.samples = np.arange(len(data)) if self.layout is None else self.layout.samples
+        rows = len(self.samples)
+        self.outputs = np.full((rows, 2, masking.steps if masking else 0), np.nan)
+        self._quadrants = torch.zeros((rows, self.mosaics, 4), dtype=torch.float64)
+        self.bad_input = ~data.finite[self.samples]
+        self.bad_output = np.zeros(rows, dtype=bool)
+        self._loaded = np.zeros(rows, dtype=bool)
+        self._masks = ~self.bad_input if masking else np.zeros(rows, dtype=bool)
+        self._shows = np.zeros((rows, self.mosaics), dtype=bool)
+
+    @property
+    def mosaics(self) -> int:
+        """Number of mosaics of each sample."""
+        return 0 if self.layout is None else self.layout.indices.shape[1]
+
+    def items(self, originals: bool, states: bool) -> Items:
+        """List what must be explained, sample by sample, the original first.
+
+        Parameters
+        ----------
+        originals
+            Whether the unmasked inputs are wanted.
+        states
+            Whether the perturbed states are; both orders, states 1 to T-1.
+        """
+        each: list[tuple[int, int, int]] = [(NONE, 0, NONE)] if originals else []
+        if states and self.masking is not None:
+            steps = range(1, self.masking.steps)
+            each += [(order, state, NONE) for order in (LERF, MORF) for state in steps]
+        each += [(NONE, NONE, mosaic) for mosaic in range(self.mosaics)]
+        rows = np.flatnonzero(~self.bad_input)
+        table = np.array(each, dtype=np.int64).reshape(-1, 3)
+        tiled = np.tile(table, (len(rows), 1))
+        return Items(np.repeat(rows, len(table)), tiled[:, 0], tiled[:, 1], tiled[:, 2])
+
+    def load(self, rows: NDArray[np.int64]) -> None:
+        """Have the model evaluated on samples, if it has not been."""
+        rows = np.unique(rows)
+        rows = rows[~self._loaded[rows] & ~self.bad_input[rows]]
+        if len(rows) == 0:
+            return
+        if self.masking is not None:
+            entries = self._entries(rows)
+            for row, entry in zip(rows.tolist(), entries, strict=True):
+                self.outputs[row] = entry.outputs.numpy()
+                self._masks[row] = entry.finite
+            logits = torch.stack([entry.logits for entry in entries])
+            # Logits of classes that nothing asks for may be infinite.
+            self.bad_output[rows] = ~self._masks[rows]
+        else:
+            logits = self._model.logits(self.samples[rows])
+        if self.data.y is not None:
+            # Also where no output of this call has shown the number of classes.
+            check_classes(self.data.y, logits.shape[1], "y_batch")
+        if self.layout is not None:
+            self._score_quadrants(rows, logits)
+        self._loaded[rows] = True
+
+    def _score_quadrants(self, rows: NDArray[np.int64], logits: Tensor) -> None:
+        assert self.layout is not None
+        indices = self.layout.indices[rows]
+        for k in range(self.mosaics):
+            classes = self._labels[torch.as_tensor(indices[:, k].clip(0))].numpy()
+            scores = quadrant_scores(logits, classes, self.layout.positive[rows, k])
+            self._quadrants[rows, k] = scores.double()
+            valid = scores.isfinite().all(1).numpy()
+            self._shows[rows, k] = valid & (indices[:, k] >= 0).all(axis=1)
+            self.bad_output[rows] |= ~valid
+
+    def ready(self, items: Items) -> Items:
+        """Return the loaded items that can be explained: the model's outputs are finite there."""
+        shown = self._shows[items.row, items.mosaic] if self.mosaics else False
+        return items[np.where(items.mosaic >= 0, shown, self._masks[items.row])]
+
+    def inputs(self, items: Items) -> tuple[Tensor, Tensor]:
+        """Build inputs (n, C, ...) of loaded items, and targets (n,), on the model's device."""
+        states = items.mosaic < 0
+        parts: list[tuple[NDArray[np.int64], Tensor]] = []
+        if states.any():
+            parts.append((np.flatnonzero(states), self._state_inputs(items[states])))
+        if not states.all():
+            assert self.layout is not None
+            assert self.mosaicking is not None
+            shown = items[~states]
+            indices = self.layout.indices[shown.row, shown.mosaic]
+            parts.append((np.flatnonzero(~states), self.mosaicking.inputs(self.data, indices)))
+        targets = sent(self.targets[self.samples[items.row]], self.data.device)
+        if len(parts) == 1:
+            return parts[0][1], targets
+        x = parts[0][1].new_empty((len(items), *self.data.x.shape[1:]))
+        for places, inputs in parts:
+            x[sent(places, x.device)] = inputs
+        return x, targets
+
+    def _state_inputs(self, items: Items) -> Tensor:
+        rows, places = np.unique(items.row, return_inverse=True)
+        x = self.data.inputs(self.samples[rows])
+        at = sent(places.reshape(-1), x.device)
+        if self.masking is None or (items.state == 0).all():
+            return x[at]
+        baseline = mask_baseline(x, self.masking.mask_value)
+        if baseline.ndim == x.ndim and len(baseline) == len(x):
+            baseline = baseline[at]
+        masked_from = torch.stack([entry.masked_from for entry in self._entries(rows)])
+        # Features of an original are masked from a later state, whichever the order.
+        order = sent(items.order.clip(0), x.device)
+        state = sent(items.state, x.device)
+        return masked_inputs(x[at], sent(masked_from, x.device)[at, order], state, baseline)
+
+    def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
+        """Sign of the impact maps I_c of loaded samples, int8 (n, C, ...)."""
+        return torch.stack([entry.impact_sign for entry in self._entries(rows)])
+
+    def quadrants(self, items: Items) -> Tensor:
+        """Values of S in the quadrants of loaded mosaics, float64 (n, 4), on the CPU."""
+        return self._quadrants[torch.as_tensor(items.row), torch.as_tensor(items.mosaic)]
+
+    def forget(self, before: int) -> None:
+        """Let go of the trajectories of rows below one."""
+        if 0 < before < len(self.samples):
+            self._model.forget(int(self.samples[before]))
+
+    def _entries(self, rows: NDArray[np.int64]) -> list[SampleTrajectory]:
+        ahead = self.samples[~self.bad_input]
+        return self._model.load(self.samples[rows], self.targets, ahead)
+
+    def _predictions(self) -> Tensor:
+        """Predicted classes (N,); 0 where the input is not finite."""
+        finite = np.flatnonzero(self.data.finite)
+        classes = torch.zeros(len(self.data), dtype=torch.int64)
+        if len(finite):
+            classes[torch.as_tensor(finite)] = self._model.logits(finite).argmax(1)
+        return classes
+
+
+def _one_of(first: Tensor | None, second: Tensor | None) -> Tensor:
+    if first is not None:
+        return first
+    if second is None:
+        raise ValueError("y_batch: expected integer classes, got None")
+    return second

@@ -1,0 +1,238 @@
+"""Trajectories and logits of samples: from the cache, or computed in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gae_metric.functional.baseline import MaskValue, mask_baseline
+from gae_metric.functional.masking import (
+    MAX_STEPS,
+    SCHEDULES,
+    Schedule,
+    check_classes,
+    masking_trajectory,
+)
+from gae_metric.study import cache, fingerprint
+from gae_metric.study.arguments import Data
+from gae_metric.study.cache import SampleTrajectory
+from gae_metric.study.chunks import ChunkSize
+from gae_metric.study.devices import sent
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How features are masked; see :func:`gae_metric.functional.masking_trajectory`."""
+
+    steps: int = 10
+    schedule: Schedule = "reranked"
+    mask_value: MaskValue = 0.0
+
+    def __post_init__(self) -> None:
+        steps = self.steps
+        whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
+        if not whole or not 2 <= steps <= MAX_STEPS:
+            raise ValueError(f"steps: expected an integer from 2 to {MAX_STEPS}, got {steps!r}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
+            )
+        if isinstance(self.mask_value, str) and self.mask_value in ("mean", "blur"):
+            return
+        shape = np.shape(self.mask_value) or (1,)
+        mask_baseline(torch.empty((1, *shape)), self.mask_value)
+
+
+class Trajectories:
+    """What the model does with samples, whatever explains it.
+
+    Parameters
+    ----------
+    data
+        The model and the samples.
+    masking
+        How features are masked.
+    quiet
+        Whether not to warn of lack of memory.
+    """
+
+    def __init__(self, data: Data, masking: Masking, quiet: bool = False) -> None:
+        self.data = data
+        self.masking = masking
+        # Both orders of a sample run together, so that as many rows as asked for do.
+        self._group = ChunkSize(max(1, data.batch_size // 2), "masking", quiet)
+        self._batch = ChunkSize(data.batch_size, "the model", quiet)
+        self._loaded: dict[int, SampleTrajectory] = {}
+        self._digests: dict[int, bytes] = {}
+        self._base: Hashable | None = None
+        if cache.cache_info().limit:
+            self._base = _all_or_none(
+                fingerprint.of_model(data.model.model, data.device),
+                fingerprint.of_setting(data.model.output or "default"),
+                fingerprint.of_setting(data.model.predict_kwargs),
+            )
+        self._setting = _all_or_none(
+            self._base,
+            fingerprint.of_setting(masking.steps),
+            fingerprint.of_setting(masking.schedule),
+            fingerprint.of_setting(masking.mask_value),
+        )
+
+    def load(
+        self, samples: NDArray[np.int64], targets: Tensor, ahead: NDArray[np.int64]
+    ) -> list[SampleTrajectory]:
+        """Trajectories of samples.
+
+        Parameters
+        ----------
+        samples
+            Indices of the samples.
+        targets
+            Class of every sample of the data set, (N,).
+        ahead
+            Indices of the samples that will be asked for, in that order; groups are filled up with
+            them.
+
+        Returns
+        -------
+        list of SampleTrajectory
+        """
+        missing = [i for i in samples.tolist() if i not in self._loaded]
+        if missing:
+            later = ahead[np.searchsorted(ahead, missing[-1], side="right") :]
+            self._load(missing, later, targets)
+        return [self._loaded[i] for i in samples.tolist()]
+
+    def forget(self, before: int) -> None:
+        """Let go of samples with a lower index."""
+        for i in [i for i in self._loaded if i < before]:
+            del self._loaded[i]
+
+    def _load(self, missing: list[int], later: NDArray[np.int64], targets: Tensor) -> None:
+        wanted = [*missing, *later.tolist()]
+        self._keys(wanted[: len(missing) + self._group.value], self._setting, targets)
+        last = missing[-1]
+        group: list[int] = []
+        for i in wanted:
+            if i > last and not group:
+                return
+            if i in self._loaded:
+                continue
+            entry = self._shared(self._keys([i], self._setting, targets)[0])
+            if isinstance(entry, SampleTrajectory):
+                self._loaded[i] = entry
+            else:
+                group.append(i)
+            if len(group) == self._group.value:
+                self._compute(group, targets)
+                group = []
+        if group:
+            self._compute(group, targets)
+
+    def _compute(self, samples: list[int], targets: Tensor) -> None:
+        while samples:
+            work = partial(self._trajectories, samples, targets)
+            done, entries = self._group.run(len(samples), work)
+            keys = self._keys(samples[:done], self._setting, targets)
+            for i, key, entry in zip(samples[:done], keys, entries, strict=True):
+                self._loaded[i] = entry
+                self._share(key, entry)
+                self._share(self._keys([i], self._base)[0], entry.logits)
+            samples = samples[done:]
+
+    def _trajectories(
+        self, samples: list[int], targets: Tensor, size: int
+    ) -> list[SampleTrajectory]:
+        samples = samples[:size]
+        x = self.data.inputs(np.asarray(samples))
+        found = masking_trajectory(
+            self._outputs,
+            x,
+            sent(targets[samples], x.device),
+            steps=self.masking.steps,
+            schedule=self.masking.schedule,
+            baseline=mask_baseline(x, self.masking.mask_value),
+        )
+        masked_from, outputs = found.masked_from.cpu(), found.outputs.cpu()
+        sign, logits, finite = found.impact_sign.cpu(), found.logits.cpu(), found.finite.tolist()
+        # Copies, or else an entry would keep its whole group in memory.
+        return [
+            SampleTrajectory(
+                masked_from[:, i].clone(),
+                outputs[:, i].clone(),
+                sign[i].clone(),
+                logits[i].clone(),
+                finite[i],
+            )
+            for i in range(len(samples))
+        ]
+
+    def logits(self, samples: NDArray[np.int64]) -> Tensor:
+        """Return the model's outputs for samples, (n, K), on the CPU: one forward pass each."""
+        keys = self._keys(samples.tolist(), self._base)
+        shared = [self._shared(key) for key in keys]
+        found = [entry if isinstance(entry, Tensor) else None for entry in shared]
+        missing = [i for i, entry in enumerate(found) if entry is None]
+        while missing:
+            done, rows = self._batch.run(
+                len(missing), partial(self._forward, samples[np.asarray(missing)])
+            )
+            for i, row in zip(missing[:done], rows, strict=True):
+                found[i] = row.clone()
+                self._share(keys[i], row.clone())
+            missing = missing[done:]
+        return torch.stack([entry for entry in found if entry is not None])
+
+    def _forward(self, samples: NDArray[np.int64], size: int) -> Tensor:
+        return self._evaluated(self.data.inputs(samples[:size]), size)
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        """Return the model's outputs for inputs (n, ...), on the CPU."""
+        parts: list[Tensor] = []
+        done = 0
+        while done < len(x):
+            count, rows = self._batch.run(len(x) - done, partial(self._evaluated, x[done:]))
+            parts.append(rows)
+            done += count
+        return torch.cat(parts)
+
+    def _evaluated(self, x: Tensor, size: int) -> Tensor:
+        with torch.no_grad():
+            return self._outputs(x[:size]).cpu()
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.data.model(x)
+        if self.data.y is not None:
+            # All classes at the first outputs, not each when its turn comes.
+            check_classes(self.data.y, logits.shape[1], "y_batch")
+        return logits
+
+    def _keys(
+        self, samples: list[int], base: Hashable | None, targets: Tensor | None = None
+    ) -> list[Hashable | None]:
+        """Return keys of the samples' entries; None for those that must not be shared."""
+        if base is None:
+            return [None] * len(samples)
+        new = [i for i in samples if i not in self._digests]
+        if new:
+            digests = fingerprint.of_samples([self.data.x[i].to(self.data.dtype) for i in new])
+            self._digests.update(zip(new, digests, strict=True))
+        classes = [None] * len(samples) if targets is None else targets[samples].tolist()
+        return [(base, self._digests[i], c) for i, c in zip(samples, classes, strict=True)]
+
+    def _shared(self, key: Hashable | None) -> SampleTrajectory | Tensor | None:
+        return None if key is None else cache.SHARED.get(self.data.model.model, key)
+
+    def _share(self, key: Hashable | None, entry: SampleTrajectory | Tensor) -> None:
+        if key is not None:
+            cache.SHARED.put(self.data.model.model, key, entry)
+
+
+def _all_or_none(*parts: Hashable | None) -> Hashable | None:
+    return None if any(part is None for part in parts) else parts

@@ -1,0 +1,35 @@
+"""What absLRP and cLRP differ by: the study runs, and leaves the rules as they were."""
+
+import pytest
+
+from abslrp.rules import absolute, addition, normalization
+from benchmarks.models import shared_folder
+from benchmarks.studies.contrast_study import EPSILONS, heads, rules_and_contrasts, stabilisers
+from gae_metric.errors import InputError
+
+
+def test_a_contrast_makes_maps_of_a_class() -> None:
+    table = rules_and_contrasts("vgg", 8).set_index(["rules", "contrast"])
+    for rules in ("absLRP", "alpha1beta0"):
+        parts = table.loc[rules, "contrastiveness"]
+        assert parts.loc["streams"] > parts.loc["None"] + 0.3
+        # Both rules conserve, so that the streams are scaled alike.
+        assert parts.loc["difference"] == pytest.approx(parts.loc["streams"], abs=0.02)
+
+
+def test_the_head_of_squeezenet() -> None:
+    try:
+        shared_folder()
+    except InputError:
+        pytest.skip("needs the folder of reference material")
+    means = heads(4).set_index(["rules", "contrast"])["mean"]
+    assert means.index.get_level_values("rules").nunique() == 4
+    # The rule of one layer makes a difference.
+    assert means["absLRP", "streams"] != means["absLRP, head alpha1beta0", "streams"]
+
+
+def test_the_stabiliser_is_put_back() -> None:
+    table = stabilisers("vgg", 8)
+    assert table["epsilon"].tolist() == list(EPSILONS)
+    assert table["mean"].nunique() > 1
+    assert absolute.EPSILON == addition.EPSILON == normalization.EPSILON == 1e-9

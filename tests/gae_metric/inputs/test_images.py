@@ -1,0 +1,195 @@
+"""Folders of images, label files, and files that cannot be used."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gae_metric.errors import InputError
+from gae_metric.inputs.images import list_images, load_images
+from gae_metric.inputs.labels import read_labels
+
+
+def prepare(image):
+    """Image as (3, 4, 4)."""
+    return np.asarray(image.convert("RGB").resize((4, 4)), dtype=np.float32).transpose(2, 0, 1)
+
+
+def save(folder, name, value=0, mode="RGB"):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (8, 6), value if mode == "L" else (value,) * 3).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i, name in enumerate(["b.png", "a.JPG", "c.webp", "d.png"]):
+        save(tmp_path, name, 10 * i)
+    save(tmp_path, "below/e.png", 90)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    return tmp_path
+
+
+def test_images_are_listed_in_order(folder):
+    assert list_images(folder) == ["a.JPG", "b.png", "c.webp", "d.png"]
+    assert list_images(folder, recursive=True) == [
+        *list_images(folder)[:2],
+        "below/e.png",
+        "c.webp",
+        "d.png",
+    ]
+
+
+def test_folders_that_are_none(tmp_path, folder):
+    with pytest.raises(InputError, match="expected a folder, found nothing"):
+        list_images(tmp_path / "none")
+    with pytest.raises(InputError, match="expected a folder, found a file"):
+        list_images(folder / "b.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no image files .*--recursive"):
+        list_images(tmp_path / "empty")
+
+
+def test_all_images_are_read_in_order(folder):
+    images = load_images(folder, prepare)
+    assert images.files == ("a.JPG", "b.png", "c.webp", "d.png")
+    assert images.x.shape == (4, 3, 4, 4)
+    assert images.x.dtype == np.float32
+    np.testing.assert_allclose(images.x[:, 0, 0, 0], [10, 0, 20, 30], atol=1)
+    assert images.labels is None
+    assert not images.skipped
+
+
+def test_images_that_cannot_be_read_are_skipped_by_name(folder):
+    (folder / "broken.jpg").write_bytes(b"not an image")
+    (folder / "empty.png").write_bytes(b"")
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "cut.png")
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:600])
+    (folder / "link.png").symlink_to(folder / "nowhere.png")
+    images = load_images(folder, prepare)
+    assert set(images.skipped) == {"broken.jpg", "empty.png", "cut.png"}
+    assert images.skipped["broken.jpg"] == "not an image"
+    assert images.files == ("a.JPG", "b.png", "c.webp", "d.png")
+
+
+def test_a_folder_of_broken_images(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"none of the 1 images .*x\.png"):
+        load_images(tmp_path, prepare)
+
+
+def test_a_decompression_bomb_is_skipped(folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    save(folder, "a.JPG", 1)
+    with pytest.raises(InputError, match="bomb"):
+        load_images(folder, prepare)
+
+
+def test_samples_are_drawn_by_the_seed_alone(folder):
+    for i in range(20):
+        save(folder, f"more{i:02}.png", i)
+    some = load_images(folder, prepare, samples=8, seed=3)
+    assert len(some.files) == 8
+    assert list(some.files) == sorted(some.files)
+    assert some.files == load_images(folder, prepare, samples=8, seed=3).files
+    assert some.files != load_images(folder, prepare, samples=8, seed=4).files
+    assert set(some.files) < set(load_images(folder, prepare, samples=12, seed=3).files)
+    gone = some.files[0]
+    (folder / gone).write_bytes(b"")
+    other = load_images(folder, prepare, samples=8, seed=3)
+    assert gone in other.skipped
+    assert len(other.files) == 8
+    assert set(some.files) - {gone} < set(other.files)
+    assert len(load_images(folder, prepare, samples=99).files) == 23
+    with pytest.raises(InputError, match="samples: expected a positive"):
+        load_images(folder, prepare, samples=0)
+
+
+def test_progress_is_told(folder):
+    told = []
+    load_images(folder, prepare, progress=lambda read, wanted: told.append((read, wanted)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_rotation_of_the_camera_is_undone(tmp_path):
+    image = Image.new("RGB", (8, 4), (0, 0, 0))
+    image.paste((250, 250, 250), (0, 0, 4, 4))  # left half white
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by 180 degrees
+    image.save(tmp_path / "turned.png", exif=exif)
+    pixels = load_images(tmp_path, prepare).x[0, 0]
+    assert pixels[:, 0].max() < 50
+    assert pixels[:, 3].min() > 200
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_labels_of_a_file(folder):
+    path = write(
+        folder / "labels.csv", 'file,class_index,name\nb.png,3,jay\na.JPG,0,"x, y"\ngone.png,1,z\n'
+    )
+    files = list_images(folder)
+    labels = read_labels(path, files, classes=4)
+    assert labels == {"b.png": 3, "a.JPG": 0, "gone.png": 1}
+    images = load_images(folder, prepare, labels=labels)
+    assert images.files == ("a.JPG", "b.png")
+    assert images.labels.tolist() == [0, 3]
+    assert images.labels.dtype == np.int64
+    assert images.skipped == {"c.webp": "no label", "d.png": "no label"}
+
+
+def test_labels_written_by_a_spreadsheet(folder):
+    path = folder / "labels.csv"
+    path.write_bytes("﻿file,class_index\r\nb.png, 3\r\n".encode())
+    assert read_labels(path, list_images(folder), 4) == {"b.png": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,class_index\nb.png,1\n", "must have the columns file and class_index, got name"),
+        ("file;class_index\nb.png;1\n", "must have the columns"),
+        (
+            "file,class_index\nb.png,cat\n",
+            "line 2: class_index must be an integer from 0 to 3.*'cat'",
+        ),
+        ("file,class_index\na.JPG,1\nb.png,4\n", r"line 3: .*the model has 4 classes\), got '4'"),
+        ("file,class_index\nb.png,-1\n", "'-1'"),
+        ("file,class_index\nb.png,1.0\n", "'1.0'"),
+        ("file,class_index\nb.png,\n", "got ''"),
+        ("file,class_index\nb.png,1\nb.png,2\n", "line 3: a second class for 'b.png'"),
+        ("file,class_index\nz.png,1\n", "names none of the images.*such as 'a.JPG'"),
+        ("", "cannot read"),
+        ('file,class_index\n"b.png,1\n', "cannot read|names none"),
+    ],
+)
+def test_bad_label_files_are_refused(folder, text, message):
+    path = write(folder / "labels.csv", text)
+    with pytest.raises(InputError, match=message):
+        read_labels(path, list_images(folder), classes=4)
+
+
+def test_label_files_that_cannot_be_read(folder):
+    with pytest.raises(InputError, match="cannot read"):
+        read_labels(folder / "none.csv", ["a.JPG"], 4)
+    with pytest.raises(InputError, match="cannot read"):
+        read_labels(folder, ["a.JPG"], 4)
+    (folder / "binary.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match="labels"):
+        read_labels(folder / "binary.csv", ["a.JPG"], 4)
+
+
+def test_labels_of_folders(tmp_path):
+    for name in ("dog/1.png", "cat/2.png", "cat/deep/3.png"):
+        save(tmp_path, name)
+    files = list_images(tmp_path, recursive=True)
+    assert read_labels("folders", files, 2) == {"cat/2.png": 0, "cat/deep/3.png": 0, "dog/1.png": 1}
+    with pytest.raises(InputError, match=r"one folder for each of the model's 3 classes, found 2"):
+        read_labels("folders", files, 3)
+    with pytest.raises(InputError, match=r"'loose\.png' does not"):
+        read_labels("folders", [*files, "loose.png"], 2)

@@ -1,0 +1,384 @@
+"""One trajectory serves every method and metric, and never a model that has changed."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import quantus
+import torch
+from torch import nn
+
+import gae_metric
+from gae_metric import GAE, Contrastiveness, LocalConsistency, LocalFaithfulness, LocalRobustness
+from gae_metric.study import fingerprint
+from gae_metric.study.cache import DEFAULT_LIMIT, TrajectoryCache
+from tests.gae_metric.nets import (
+    Counting,
+    CountingModel,
+    conv_net,
+    gradient_tensor,
+    images,
+    input_x_gradient,
+    top_classes,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    gae_metric.clear_cache()
+    gae_metric.set_cache_limit(DEFAULT_LIMIT)
+    yield
+    gae_metric.clear_cache()
+    gae_metric.set_cache_limit(DEFAULT_LIMIT)
+
+
+@pytest.fixture
+def case():
+    net = CountingModel(conv_net())
+    x = images(6, (3, 10, 10))
+    return net, x, top_classes(net.model, x)
+
+
+def faithfulness(net, x, y, **options):
+    """LC_F of a fixed map: it depends on the trajectory alone."""
+    metric = LocalFaithfulness(**options, disable_warnings=True)
+    maps = np.linspace(1, 2, x[0, :1].size).reshape(1, 1, *x.shape[2:]).repeat(len(x), axis=0)
+    return metric(net, x, y, a_batch=maps)
+
+
+def test_evaluate_with_m_methods_costs_one_trajectory_and_m_times_2t_explanations(case):
+    net, x, y = case
+    methods = {f"method {i}": Counting(gradient_at_home) for i in range(3)}
+    metrics = {
+        "GAE": GAE(disable_warnings=True),
+        "LC": LocalConsistency(disable_warnings=True),
+        "LC_F": LocalFaithfulness(disable_warnings=True),
+        "LC_R": LocalRobustness(disable_warnings=True),
+        "C": Contrastiveness(disable_warnings=True),
+    }
+    quantus.evaluate({"GAE": metrics["GAE"]}, methods, net, x, y, explain_func_kwargs={})
+    assert net.rows == 6 * 14
+    # evaluate's own map of x_batch is the first of the 2T.
+    assert [method.samples for method in methods.values()] == [6 * 20] * 3
+    quantus.evaluate(metrics, methods, net, x, y, explain_func_kwargs={})
+    assert net.rows == 6 * 14
+
+
+def test_uniform_trajectory_costs_2t_minus_1_once(case):
+    net, x, y = case
+    for _ in range(3):
+        GAE(schedule="uniform", disable_warnings=True)(net, x, y, explain_func=gradient_at_home)
+    assert net.rows == 6 * 19
+
+
+def gradient_at_home(model, inputs, targets, **kwargs):
+    return np.abs(inputs)
+
+
+def test_entries_are_of_samples_whatever_batch_they_come_in(case):
+    net, x, y = case
+    first = faithfulness(net, x[:4], y[:4])
+    assert net.rows == 4 * 14
+    found = faithfulness(net, x[[5, 2, 4, 0]], y[[5, 2, 4, 0]])
+    assert net.rows == 6 * 14
+    np.testing.assert_allclose([found[1], found[3]], [first[2], first[0]], rtol=0, atol=1e-12)
+    info = gae_metric.cache_info()
+    assert (info.entries, info.misses, info.hits) == (12, 6, 2)  # with the logits of each
+
+
+def test_scores_from_the_cache_are_those_without(case):
+    net, x, y = case
+    options = {"explain_func": input_x_gradient}
+    GAE(disable_warnings=True)(net.model, x, y, **options)
+    cached = GAE(disable_warnings=True)
+    cached(net.model, x, y, **options)
+    gae_metric.set_cache_limit(0)
+    alone = GAE(disable_warnings=True)
+    alone(net.model, x, y, **options)
+    np.testing.assert_array_equal(cached.components, alone.components)
+    assert gae_metric.cache_info().entries == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"steps": 5},
+        {"schedule": "uniform"},
+        {"mask_value": 0.5},
+        {"mask_value": "mean"},
+        {"mask_value": np.ones((3, 1, 1))},
+        {"output": lambda logits: logits},
+    ],
+)
+def test_other_settings_are_other_trajectories(case, other):
+    net, x, y = case
+    faithfulness(net, x, y)
+    rows = net.rows
+    faithfulness(net, x, y, **other)
+    assert net.rows > rows
+    rows = net.rows
+    faithfulness(net, x, y, **copy.copy(other))
+    assert net.rows == rows
+
+
+def test_other_inputs_and_targets_are_other_trajectories(case):
+    net, x, y = case
+    faithfulness(net, x, y)
+    rows = net.rows
+    faithfulness(net, x, (y + 1) % 5)
+    faithfulness(net, np.where(x == x[0, 0, 0, 0], x + 1e-12, x), y)
+    assert net.rows == rows + 6 * 14 + 1 * 14
+
+
+def set_data(net):
+    net[0].weight.data[0, 0, 0, 0] += 1e-12
+
+
+def permute_weights(net):
+    net[8].weight.data = net[8].weight.data[:, torch.arange(47, -1, -1)]
+
+
+def swap_in_place(net):
+    with torch.no_grad():
+        net[4].weight[[0, 1]] = net[4].weight[[1, 0]].clone()
+
+
+def randomise(net):
+    torch.nn.init.normal_(net[8].weight)
+
+
+def buffer(net):
+    net[1].running_var += 1e-9
+
+
+def layer(net):
+    net[2] = nn.LeakyReLU()
+
+
+def hook(net):
+    net[2].register_forward_hook(lambda module, args, result: result * 2)
+
+
+def option(net):
+    net[1].eps = 0.1
+
+
+def load(net):
+    net.load_state_dict(conv_net(seed=1).state_dict())
+
+
+def method(net):
+    net.forward = lambda x: nn.Sequential.forward(net, x) * 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_data,
+        permute_weights,
+        swap_in_place,
+        randomise,
+        buffer,
+        layer,
+        hook,
+        option,
+        load,
+        method,
+    ],
+)
+def test_a_changed_model_is_noticed(case, change):
+    net, x, y = case
+    faithfulness(net, x, y)
+    rows = net.rows
+    faithfulness(net, x, y)
+    assert net.rows == rows
+    change(net.model)
+    faithfulness(net, x, y)
+    assert net.rows == 2 * rows
+
+
+@pytest.mark.parametrize("kind", ["hook", "pre-hook", "backward hook", "global hook", "forward"])
+def test_hooks_that_come_after_one_another_are_told_apart(kind):
+    """Python gives the id of a function that is gone to the next one."""
+    net, seen = conv_net(), []
+    for factor in range(2, 6):
+
+        def change(module, *values, factor=factor):
+            return factor * values[-1] if kind == "hook" else tuple(factor * v for v in values[0])
+
+        def forward(x, factor=factor):
+            return factor * x
+
+        if kind == "forward":
+            net[2].forward = forward
+        else:
+            handle = {
+                "hook": net[2].register_forward_hook,
+                "pre-hook": net[2].register_forward_pre_hook,
+                "backward hook": net[2].register_full_backward_hook,
+                "global hook": nn.modules.module.register_module_forward_hook,
+            }[kind](change)
+        seen.append(fingerprint.of_model(net, CPU))
+        if kind == "forward":
+            del net[2].forward
+        else:
+            handle.remove()
+            del handle
+        del change, forward
+    assert None not in seen
+    assert len(set(seen)) == 4
+    assert fingerprint.of_model(net, CPU) == fingerprint.of_model(net, CPU)
+
+
+def test_hooks_on_gradients_count(case):
+    """As those that guided backpropagation leaves on a network."""
+    net, x, y = case
+    plain = faithfulness(net, x, y)
+    net.model[3].register_full_backward_hook(lambda module, inputs, outputs: (inputs[0].abs(),))
+    assert faithfulness(net, x, y) != plain
+
+
+def test_a_function_that_holds_the_model_does_not_keep_it():
+    nets, x = [conv_net()], images(4, (3, 8, 8))
+    y = top_classes(nets[0], x)
+    faithfulness(nets[0], x, y, output=lambda logits, net=nets[0]: logits * bool(net))
+    assert gae_metric.cache_info().entries == 8
+    alive = weakref.ref(nets.pop())
+    gc.collect()
+    assert alive() is None
+    assert gae_metric.cache_info().entries == 0
+
+
+def test_another_model_of_the_same_weights_is_another(case):
+    net, x, y = case
+    faithfulness(net, x, y)
+    other = CountingModel(copy.deepcopy(net.model))
+    faithfulness(other, x, y)
+    assert other.rows == net.rows
+
+
+def test_entries_go_with_their_model():
+    net, x = conv_net(), images(4, (3, 8, 8))
+    faithfulness(net, x, top_classes(net, x))
+    assert gae_metric.cache_info().entries == 8
+    del net
+    gc.collect()
+    info = gae_metric.cache_info()
+    assert (info.entries, info.nbytes) == (0, 0)
+
+
+def test_entries_are_compact(case):
+    net, x, y = case
+    x = np.repeat(np.repeat(x, 5, axis=2), 5, axis=3)  # 50 x 50
+    faithfulness(net, x, y)
+    # One byte a feature for each order and the sign, and a few hundred for the rest.
+    assert gae_metric.cache_info().nbytes <= 6 * (3 * 3 * 2500 + 2 * 10 * 8 + 2 * 5 * 8)
+
+
+def test_clear_and_limit(case):
+    net, x, y = case
+    faithfulness(net, x, y)
+    size = gae_metric.cache_info().nbytes
+    gae_metric.set_cache_limit(size // 2)
+    assert 0 < gae_metric.cache_info().nbytes <= size // 2
+    rows = net.rows
+    faithfulness(net, x, y)
+    assert rows < net.rows < 2 * rows + 1
+    gae_metric.clear_cache()
+    info = gae_metric.cache_info()
+    assert (info.entries, info.nbytes, info.hits, info.misses) == (0, 0, 0, 0)
+    with pytest.raises(ValueError, match="limit: expected a non-negative number of bytes, got -1"):
+        gae_metric.set_cache_limit(-1)
+
+
+def test_least_recently_used_go_first():
+    cache, model = TrajectoryCache(limit=100), nn.Linear(1, 1)
+    for key in "ab":
+        cache.put(model, key, torch.zeros(10))
+    cache.get(model, "a")
+    cache.put(model, "c", torch.zeros(10))
+    assert [cache.get(model, key) is not None for key in "abc"] == [True, False, True]
+    cache.put(model, "a", torch.zeros(12))  # replaced, not added
+    assert cache.info().nbytes == 88
+    cache.put(model, "large", torch.zeros(100))
+    assert cache.get(model, "large") is None
+    assert cache.info().entries == 2
+
+
+def test_what_cannot_be_compared_is_not_shared(case):
+    net, x, y = case
+
+    class Unhashable:
+        __hash__ = None
+
+        def __call__(self, logits):
+            return logits
+
+    for _ in range(2):
+        faithfulness(net, x, y, output=Unhashable())
+    assert net.rows == 2 * 6 * 14
+    assert gae_metric.cache_info().entries == 0
+
+
+def test_threads_share_it(case):
+    net, x, y = case
+    expected = GAE(steps=4, disable_warnings=True)(net.model, x, y, explain_func=gradient_tensor)
+    gae_metric.clear_cache()
+    gae_metric.set_cache_limit(gae_metric.cache_info().limit // 10**6)  # entries come and go
+    results, errors = {}, []
+
+    def work(i):
+        try:
+            for _ in range(2):
+                metric = GAE(steps=4, disable_warnings=True)
+                results[i] = metric(
+                    net.model, x, y, explain_func=gradient_tensor, batch_size=1 + i % 3
+                )
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    for found in results.values():
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_fingerprints_of_models_see_each_bit_of_large_parameters():
+    net = nn.Linear(700, 900)  # several rows of check sums and a rest
+    before = fingerprint.of_model(net, CPU)
+    assert fingerprint.of_model(net, CPU) == before
+    rng = np.random.default_rng(0)
+    for index in [0, 629_999, *rng.integers(630_000, size=20)]:
+        value = net.weight.data.view(-1)[index].item()
+        net.weight.data.view(-1)[index] = float(np.nextafter(np.float32(value), np.float32(9)))
+        assert fingerprint.of_model(net, CPU) != before
+        net.weight.data.view(-1)[index] = value
+    assert fingerprint.of_model(net, CPU) == before
+    flat = net.weight.data.view(-1)
+    for first, second in ([3, 4], [2, 5000], [10, 2058]):  # in and across rows
+        flat[[first, second]] = flat[[second, first]]
+        assert fingerprint.of_model(net, CPU) != before
+        flat[[first, second]] = flat[[second, first]]
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        assert fingerprint.of_model(copy.deepcopy(net).to(dtype), CPU) != before
+
+
+def test_fingerprints_of_settings():
+    of = fingerprint.of_setting
+    assert of({"a": [1, 2.0, "x"], "b": np.ones(3)}) == of({"a": [1, 2.0, "x"], "b": np.ones(3)})
+    assert of(1) != of(1.0) != of(True)
+    assert of(np.ones(3)) != of(np.ones(3, dtype=np.float32))
+    assert of(torch.ones(2)) == of(torch.ones(2))
+    assert of(object()) is None
+    assert of([1, object()]) is None
