@@ -24,20 +24,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks.methods.attention_maps import Attentions, tokens_of
-from benchmarks.methods.registry import InapplicableError
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
 from gae_metric.inputs.models import LoadedModel, load_model
 from gae_metric.inputs.preprocessing import Preprocessing, torchvision_crop
 from gae_metric.inputs.weights import load_weights
 
-__all__ = ["PAPER", "SHARED", "family", "load", "shared_folder"]
+__all__ = ["PAPER", "SHARED", "load", "shared_folder"]
 
 PAPER: dict[str, str] = {
     "vgg16": "timm:vgg16.tv_in1k",
@@ -96,30 +94,6 @@ def load(
     if size is not None:
         loaded = replace(loaded, preprocessing=loaded.preprocessing.changed(size=size))
     return loaded
-
-
-def family(model: nn.Module, x: Tensor) -> Literal["cnn", "vit"]:
-    """Return ``"vit"`` for a model with attention over one sequence of tokens, else ``"cnn"``.
-
-    Parameters
-    ----------
-    model
-        Classifier in evaluation mode.
-    x
-        One image (1, C, H, W) of a size that it takes.
-
-    Examples
-    --------
-    >>> family(load("digits:vit").model, torch.zeros(1, 3, 48, 48))
-    'vit'
-    """
-    with torch.no_grad(), Attentions() as found:
-        model(x)
-    try:
-        tokens_of(found, (x.shape[2], x.shape[3]), len(x))
-    except InapplicableError:
-        return "cnn"
-    return "vit"
 
 
 def shared_folder() -> Path:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.figures.material import Material
 from benchmarks.figures.outcome import LackingError, Outcome
 from benchmarks.figures.subject import Subject
-from benchmarks.runner.blocks import Plans
+from benchmarks.metrics.sample_blocks import Plans
 from gae_metric import LocalConsistency, plotting
 from gae_metric.functional import LERF, MORF, mask_baseline, masking_trajectory, mosaics
 

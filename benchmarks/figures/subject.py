@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from benchmarks.data.dataset import Data
 from benchmarks.figures.kinds import class_name
 from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.scored import Scored
+from benchmarks.figures.several import SeveralClasses, several_classes
 from benchmarks.methods import METHODS
 from benchmarks.methods.attention_maps import Attentions, tokens_of
 from benchmarks.methods.registry import InapplicableError
@@ -27,9 +28,6 @@ from gae_metric.demo import digits
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.inputs.models import LoadedModel
-
-if TYPE_CHECKING:
-    from benchmarks.figures.several import SeveralClasses
 
 __all__ = ["Family", "Subject"]
 
@@ -216,6 +214,4 @@ class Subject(Scored):
     @functools.cached_property
     def several(self) -> list[SeveralClasses]:
         """Images that show two classes, the clearest first."""
-        from benchmarks.figures.several import several_classes
-
         return several_classes(self)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from benchmarks.methods import METHODS, InapplicableError, Method
-from benchmarks.models import family, load
+from benchmarks.methods.families import family
+from benchmarks.models import load
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.inputs.models import LoadedModel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.runner.blocks import Block
+from benchmarks.metrics.sample_blocks import Block
 from gae_metric import GAE, Contrastiveness
 from gae_metric.companions import ROAD
 from gae_metric.study.arguments import Data

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.runner.blocks import Block
+from benchmarks.metrics.sample_blocks import Block
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 

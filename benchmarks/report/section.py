@@ -17,7 +17,8 @@ from benchmarks.report.pictures import MAP_SIDE
 from benchmarks.report.samples import browser, content
 from benchmarks.report.tables import score_table
 from benchmarks.runner.collected import collect
-from benchmarks.tables.against_paper import Table, build_tables
+from benchmarks.tables.against_paper import build_tables
+from benchmarks.tables.table import Table
 from gae_metric.errors import InputError
 
 __all__ = ["Progress", "Section"]

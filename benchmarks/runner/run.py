@@ -22,7 +22,7 @@ from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
 from benchmarks.metrics.registry import needs
-from benchmarks.runner.blocks import Block, Plans
+from benchmarks.metrics.sample_blocks import Block, Plans
 from benchmarks.runner.collected import PLAN, collect, consolidate
 from benchmarks.runner.engines import open_engine, schedule
 from benchmarks.runner.shards import Shard, digest, score_shards, target_shards

@@ -14,7 +14,7 @@ from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.methods import METHODS
 from benchmarks.metrics.registry import defaults_of
-from benchmarks.runner.blocks import spans
+from benchmarks.metrics.sample_blocks import spans
 
 __all__ = ["Shard", "data_digest", "score_shards", "target_shards"]
 

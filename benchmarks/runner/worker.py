@@ -22,8 +22,8 @@ from benchmarks.data.labels import VOC_CLASSES
 from benchmarks.methods import METHODS
 from benchmarks.metrics.calls import Call
 from benchmarks.metrics.registry import score
+from benchmarks.metrics.sample_blocks import Block
 from benchmarks.models import load
-from benchmarks.runner.blocks import Block
 from benchmarks.runner.shards import Shard
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError

@@ -206,9 +206,9 @@ def lxt(
     device: str = "cpu",
 ) -> None:
     """LXT's AttnLRP as a multiple of the gradient, measured in this process."""
-    from benchmarks.speed import others
+    from benchmarks.speed.lxt import lxt_ratio
 
-    typer.echo(others.lxt_ratio(batch, repeats, device))
+    typer.echo(lxt_ratio(batch, repeats, device))
 
 
 @app.command(hidden=True)

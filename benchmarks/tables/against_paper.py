@@ -16,52 +16,16 @@ from benchmarks.paper import paper_table
 from benchmarks.runner.collected import Collected, collect
 from benchmarks.runner.store import replace_file
 from benchmarks.tables.formats import csv, latex, markdown
+from benchmarks.tables.table import Table
 from gae_metric.comparison import compare
 from gae_metric.comparison.direction import directions
 from gae_metric.comparison.results import Better
 from gae_metric.errors import InputError
 
-__all__ = ["ROW_NAMES", "Table", "Written", "build_tables", "columns_of_run", "write_tables"]
+__all__ = ["ROW_NAMES", "Written", "build_tables", "columns_of_run", "write_tables"]
 
 ROW_NAMES = {"absLRP: ViT ablation full": "absLRP"}
 """Rows of the paper's tables that are a method of another row's name."""
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A table of one model.
-
-    Attributes
-    ----------
-    model
-        Our model.
-    number
-        The paper's table that ours stands beside; None: there is none.
-    theirs
-        The data set and model of the paper's.
-    samples
-        Number of images.
-    scores
-        Names of the columns.
-    cells
-        A row for each method and score: ``method``, ``score``, ``better``, ``mean``,
-        ``standard_error``, ``ci_low``, ``ci_high``, ``samples``, ``best``, ``tie`` (not told apart
-        from the best, see :func:`gae_metric.compare`), ``paper`` and ``paper_tie``.
-    agreement
-        A row for each score that both have: ``score``, ``methods`` (that both have), ``tau``
-        (Kendall's τ-b between our order of them and the paper's) and ``p``.
-    notes
-        What is missing from it, and why.
-    """
-
-    model: str
-    number: int | None
-    theirs: str
-    samples: int
-    scores: tuple[str, ...]
-    cells: pd.DataFrame
-    agreement: pd.DataFrame
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    from benchmarks.tables.against_paper import Table
+from benchmarks.tables.table import Table
 
 __all__ = ["csv", "latex", "markdown"]
 

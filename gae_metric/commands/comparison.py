@@ -22,6 +22,7 @@ from torch import nn
 from gae_metric._names import lookup
 from gae_metric.companions import ROAD, Focus
 from gae_metric.companions.noise import SeededNoise
+from gae_metric.comparison.direction import DIRECTIONS
 from gae_metric.comparison.results import Better, Failure, Results
 from gae_metric.errors import EvaluationError, InputError
 from gae_metric.explainers.gradients import ExplainFunc, explainer
@@ -72,12 +73,16 @@ def _road(settings: Settings) -> Any:
 
 
 METRICS: dict[str, MetricKind] = {
-    "GAE": MetricKind(lambda settings: GAE(seed=settings.seed), "higher"),
-    "LocalConsistency": MetricKind(lambda settings: LocalConsistency(), "higher"),
-    "Contrastiveness": MetricKind(lambda settings: Contrastiveness(seed=settings.seed), "higher"),
-    "ROAD": MetricKind(_road, "lower"),
-    "LocalLipschitz": MetricKind(_local_lipschitz, "lower"),
-    "Focus": MetricKind(lambda settings: Focus(seed=settings.seed), "higher"),
+    "GAE": MetricKind(lambda settings: GAE(seed=settings.seed), DIRECTIONS["GAE"]),
+    "LocalConsistency": MetricKind(
+        lambda settings: LocalConsistency(), DIRECTIONS["LocalConsistency"]
+    ),
+    "Contrastiveness": MetricKind(
+        lambda settings: Contrastiveness(seed=settings.seed), DIRECTIONS["Contrastiveness"]
+    ),
+    "ROAD": MetricKind(_road, DIRECTIONS["ROAD"]),
+    "LocalLipschitz": MetricKind(_local_lipschitz, DIRECTIONS["LocalLipschitz"]),
+    "Focus": MetricKind(lambda settings: Focus(seed=settings.seed), DIRECTIONS["Focus"]),
 }
 """Metrics by the names that tables and ``--metrics`` use, in the order of the tables."""
 

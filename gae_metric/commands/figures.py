@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gae_metric import plotting
 from gae_metric.commands.tables import Study
 from gae_metric.comparison.results import Results
+from gae_metric.comparison.summary import summary
 from gae_metric.explainers.gradients import explainer
 from gae_metric.functional import LERF, MORF, masking_trajectory, mosaics
 from gae_metric.metrics.plot import typical
@@ -48,7 +49,7 @@ def figures(study: Study) -> Iterable[tuple[str, Figure]]:
     Name and figure.
     """
     results = study.results
-    yield "bars", plotting.bars(results.summary(), title=study.name)
+    yield "bars", plotting.bars(summary(results), title=study.name)
     yield "maps", _maps(study)
     parts = {
         method: results.components[method]

@@ -20,6 +20,7 @@ from torch import nn
 
 from gae_metric._names import two_lines
 from gae_metric.comparison.results import Results
+from gae_metric.comparison.summary import summary
 from gae_metric.errors import InputError
 
 __all__ = ["Study", "messages", "new_folder", "table", "write_tables"]
@@ -87,7 +88,7 @@ def table(study: Study, width: int = 80) -> Table:
     for metric, better in results.metrics.items():
         name = metric if wide else two_lines(metric)
         screen.add_column(f"{name} {_ARROWS[better]}", justify="right", no_wrap=True)
-    cells = {(row["method"], row["metric"]): row for row in results.summary().to_dict("records")}
+    cells = {(row["method"], row["metric"]): row for row in summary(results).to_dict("records")}
     for method in results.methods:
         row = (_cell(cells.get((method, metric)), wide) for metric in results.metrics)
         screen.add_row(method if wide else two_lines(method), *row)
@@ -155,7 +156,7 @@ def write_tables(folder: Path, studies: Sequence[Study], settings: Mapping[str, 
         names = np.asarray(study.samples, dtype=object)
         long.insert(3, "file", names[long["sample"].to_numpy(dtype=int)])
         scores.append(_of_model(study.name, long))
-        summaries.append(_of_model(study.name, study.results.summary()))
+        summaries.append(_of_model(study.name, summary(study.results)))
         for method, parts in study.results.components.items():
             frame = parts.rename_axis("sample").reset_index()
             frame.insert(0, "method", method)

@@ -7,7 +7,17 @@ from typing import get_args
 
 from gae_metric.comparison.results import Better
 
-__all__ = ["directions"]
+__all__ = ["DIRECTIONS", "directions"]
+
+DIRECTIONS: dict[str, Better] = {
+    "GAE": "higher",
+    "LocalConsistency": "higher",
+    "Contrastiveness": "higher",
+    "ROAD": "lower",
+    "LocalLipschitz": "lower",
+    "Focus": "higher",
+}
+"""Of the metrics that the commands compute, by the names that tables use."""
 
 #: The parts of GAE, and the paper's abbreviations.
 _PARTS: dict[str, Better] = {
@@ -75,8 +85,6 @@ def _known() -> dict[str, Better]:
     import quantus
     from quantus.helpers.enums import ScoreDirection
 
-    from gae_metric.commands.comparison import METRICS
-
     known: dict[str, Better] = {}
     for group in quantus.AVAILABLE_METRICS.values():
         for name, metric in group.items():
@@ -84,5 +92,5 @@ def _known() -> dict[str, Better]:
                 higher = metric.score_direction == ScoreDirection.HIGHER
                 for each in (name, metric.name, metric.__name__):
                     known[_plain(each)] = "higher" if higher else "lower"
-    known |= {_plain(name): kind.better for name, kind in METRICS.items()}
+    known |= {_plain(name): value for name, value in DIRECTIONS.items()}
     return known | {_plain(name): value for name, value in _PARTS.items()}

@@ -83,25 +83,3 @@ class Results:
         empty = pd.DataFrame(columns=columns)
         table: pd.DataFrame = pd.concat(frames, ignore_index=True) if frames else empty
         return table
-
-    def summary(self) -> pd.DataFrame:
-        """Return each cell's mean, interval and comparison with the best method.
-
-        Returns
-        -------
-        pandas.DataFrame
-            :func:`gae_metric.compare` of the scores, and ``seconds``.
-
-        Examples
-        --------
-        >>> results = Results(("A", "B"), {"GAE": "higher"}, np.zeros(2, dtype=np.int64))
-        >>> results.scores = {("A", "GAE"): np.array([0.0, 1.0]), ("B", "GAE"): np.zeros(2)}
-        >>> results.summary()[["method", "mean", "standard_error", "best"]].values.tolist()
-        [['A', 0.5, 0.5, True], ['B', 0.0, 0.0, False]]
-        """
-        from gae_metric.comparison import compare  # it reads Results
-
-        summary = compare(self)
-        cells = zip(summary["method"], summary["metric"], strict=True)
-        summary["seconds"] = [self.seconds.get(cell, float("nan")) for cell in cells]
-        return summary

@@ -7,7 +7,7 @@ import pytest
 
 NAMES = (
     *("config.runs", "config.entries", "config.naming", "metrics.registry", "metrics.seeding"),
-    *("runner.blocks", "runner.store", "runner.shards", "paper"),
+    *("metrics.sample_blocks", "runner.store", "runner.shards", "paper"),
     *("figures.choice", "figures.kinds", "figures.several", "figures.write"),
 )
 

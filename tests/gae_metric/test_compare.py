@@ -18,6 +18,7 @@ from gae_metric import GAE, LocalConsistency, compare, pairwise
 from gae_metric.comparison.intervals import bootstrap_interval
 from gae_metric.comparison.pairs import holm, signed_rank
 from gae_metric.comparison.results import Results
+from gae_metric.comparison.summary import summary
 from tests.gae_metric.nets import conv_net, images, input_x_gradient, top_classes
 
 
@@ -238,7 +239,7 @@ def test_forms_of_input_give_the_same(tmp_path):
     results = Results(tuple(scores), {"GAE": "higher"}, np.zeros(12, dtype=np.int64))
     results.scores = {(method, "GAE"): values for method, values in scores.items()}
     pd.testing.assert_frame_equal(compare(results), expected)
-    pd.testing.assert_frame_equal(results.summary().drop(columns="seconds"), expected)
+    pd.testing.assert_frame_equal(summary(results).drop(columns="seconds"), expected)
     pd.testing.assert_frame_equal(compare(results.table()), expected)
 
 
