@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gae_metric.comparison import compare, pairwise, samples_needed
-    from gae_metric.functional.plan import MosaicPlan
+    from gae_metric.functional.mosaic_plan import MosaicPlan
     from gae_metric.metrics.contrastiveness import Contrastiveness
     from gae_metric.metrics.gae import GAE
     from gae_metric.metrics.local_consistency import (
@@ -33,7 +33,7 @@ _HOMES = {
     "LocalConsistency": "gae_metric.metrics.local_consistency",
     "LocalFaithfulness": "gae_metric.metrics.local_consistency",
     "LocalRobustness": "gae_metric.metrics.local_consistency",
-    "MosaicPlan": "gae_metric.functional.plan",
+    "MosaicPlan": "gae_metric.functional.mosaic_plan",
     "ProbeSet": "gae_metric.probe.probe_set",
     "cache_info": "gae_metric.study.cache",
     "clear_cache": "gae_metric.study.cache",
@@ -43,6 +43,15 @@ _HOMES = {
     "set_cache_limit": "gae_metric.study.cache",
     "tensor_explainer": "gae_metric.study.explaining",
 }
+
+#: Rooms that are there after ``import gae_metric``, imported when they are used.
+_ROOMS = {
+    name: f"gae_metric.{name}"
+    for name in (
+        *("companions", "comparison", "demo", "explainers", "functional", "inputs", "metrics"),
+        *("plotting", "probe"),
+    )
+} | {"noise": "gae_metric.companions.noise"}
 
 __all__ = [
     "GAE",
@@ -63,6 +72,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(_ROOMS[name])
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -71,4 +82,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.compatibility.models import ENTRIES, FAST
+from benchmarks.compatibility.candidates import ENTRIES, FAST
 from benchmarks.compatibility.processes import in_a_process_of_its_own
 from benchmarks.compatibility.table import markdown
 

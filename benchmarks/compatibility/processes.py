@@ -7,8 +7,8 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from benchmarks.compatibility.measure import Result, measure
-from benchmarks.compatibility.models import ENTRIES
+from benchmarks.compatibility.candidates import ENTRIES
+from benchmarks.compatibility.one_model import Result, measure
 
 # Children are forked from a server that has imported these, each with fresh memory.
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -6,8 +6,8 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping
 
-from benchmarks.compatibility.measure import BATCH, REPEATS, Result
-from benchmarks.compatibility.models import ENTRIES
+from benchmarks.compatibility.candidates import ENTRIES
+from benchmarks.compatibility.one_model import BATCH, REPEATS, Result
 
 PACKAGES = ("gae-metric", "torch", "torchvision", "timm", "transformers", "onnx", "onnx2torch")
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.figures.material import Material
 from benchmarks.figures.outcome import LackingError, Outcome
-from benchmarks.figures.several import LEAST, SeveralClasses
 from benchmarks.figures.subject import Subject
+from benchmarks.figures.two_classes import LEAST, SeveralClasses
 from gae_metric import plotting
 
 __all__ = ["further", "two_classes_cnn", "two_classes_vit"]

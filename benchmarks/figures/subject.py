@@ -16,14 +16,14 @@ from benchmarks.data.dataset import Data
 from benchmarks.figures.kinds import class_name
 from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.scored import Scored
-from benchmarks.figures.several import SeveralClasses, several_classes
+from benchmarks.figures.two_classes import SeveralClasses, several_classes
 from benchmarks.methods import METHODS
 from benchmarks.methods.attention_maps import Attentions, tokens_of
 from benchmarks.methods.registry import InapplicableError
 from benchmarks.models import load
 from benchmarks.runner.collected import Collected
 from gae_metric._names import lookup
-from gae_metric.commands.comparison import predictions
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.demo import digits
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc

@@ -10,7 +10,8 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks.figures import classes, models, ranked, sample, sheets
+from benchmarks.figures import across_models as models
+from benchmarks.figures import classes, ranked, sample, sheets
 from benchmarks.figures.material import Material
 from benchmarks.figures.outcome import Outcome, Skipped
 from benchmarks.runner.store import replace_file

@@ -19,7 +19,7 @@ from abslrp import propagation
 from benchmarks.methods.attention_maps import Attentions, attend, by_heads, tokens_of
 from benchmarks.methods.copies import working_copy
 from benchmarks.methods.registry import explain_chunks, method
-from gae_metric.explainers.chunks import selected
+from gae_metric.explainers.chunked_gradients import selected
 
 SOURCE = "benchmarks"
 

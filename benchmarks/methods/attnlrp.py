@@ -22,7 +22,7 @@ from abslrp.calls import opened
 from abslrp.rules.attention import scaled_dot_product_attention
 from benchmarks.methods.copies import base_name, out_of_place, working_copy
 from benchmarks.methods.registry import InapplicableError, explain_chunks, method
-from gae_metric.explainers.chunks import selected
+from gae_metric.explainers.chunked_gradients import selected
 
 ACTIVATIONS = frozenset({"gelu", "relu", "silu", "tanh", "sigmoid", "mish", "hardswish", "elu"})
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "mul", "einsum"})

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.metrics.calls import Call, Columns
+from benchmarks.metrics.metric_call import Call, Columns
 from benchmarks.metrics.seeding import seeded
 from gae_metric.errors import InputError
 

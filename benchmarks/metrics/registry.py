@@ -28,8 +28,8 @@ import numpy as np
 import torch
 
 from benchmarks.metrics.block_metrics import BlockContrastiveness, BlockGAE, BlockROAD, layout_of
-from benchmarks.metrics.calls import Call, Columns
 from benchmarks.metrics.lipschitz import LocalLipschitz
+from benchmarks.metrics.metric_call import Call, Columns
 from benchmarks.metrics.quantus_scores import (
     LOCALISATION,
     quantus_metrics,
@@ -39,9 +39,9 @@ from benchmarks.metrics.quantus_scores import (
 )
 from gae_metric import LocalConsistency
 from gae_metric._names import lookup, nearest
-from gae_metric.commands.comparison import Settings
+from gae_metric.commands.quantus_evaluation import Settings
 from gae_metric.companions import Focus
-from gae_metric.companions.plan import FocusPlan
+from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError, UnknownNameError
 
 __all__ = [

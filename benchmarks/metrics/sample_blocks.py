@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gae_metric import MosaicPlan
-from gae_metric.companions.plan import FocusPlan
+from gae_metric.companions.focus_plan import FocusPlan
 
 __all__ = ["Block", "Plans", "spans"]
 

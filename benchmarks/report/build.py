@@ -10,8 +10,8 @@ from pathlib import Path
 from string import Template
 
 from benchmarks.report.markup import joined
+from benchmarks.report.page_tables import LEGEND
 from benchmarks.report.section import Progress, Section
-from benchmarks.report.tables import LEGEND
 from benchmarks.runner.store import replace_file
 from gae_metric.errors import InputError
 

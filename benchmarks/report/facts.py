@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.report.markup import Markup, joined, tag
-from benchmarks.report.tables import caption, heading, number, scrolling
+from benchmarks.report.page_tables import caption, heading, number, scrolling
 from benchmarks.runner.collected import Collected
 
 __all__ = ["failures", "outline", "seconds", "settings"]

@@ -11,14 +11,14 @@ from benchmarks.figures.material import Material
 from benchmarks.figures.subject import Subject
 from benchmarks.report import facts
 from benchmarks.report.explained import Explained, chosen, explain
-from benchmarks.report.figures import figures
 from benchmarks.report.markup import Markup, data, joined, tag
+from benchmarks.report.page_figures import figures
+from benchmarks.report.page_tables import score_table
 from benchmarks.report.pictures import MAP_SIDE
 from benchmarks.report.samples import browser, content
-from benchmarks.report.tables import score_table
 from benchmarks.runner.collected import collect
 from benchmarks.tables.against_paper import build_tables
-from benchmarks.tables.table import Table
+from benchmarks.tables.model_table import Table
 from gae_metric.errors import InputError
 
 __all__ = ["Progress", "Section"]

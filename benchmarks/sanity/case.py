@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks.data.names import open_data
 from benchmarks.models import SHARED, load, shared_folder
 from gae_metric import GAE
-from gae_metric.commands.comparison import predictions
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc

@@ -21,7 +21,7 @@ from benchmarks.sanity.consistency import (
     meta_consistency,
 )
 from benchmarks.sanity.perturbation import PERTURBATIONS, Perturbation
-from gae_metric.commands.comparison import Settings as Defaults
+from gae_metric.commands.quantus_evaluation import Settings as Defaults
 from gae_metric.companions import ROAD, Focus
 from gae_metric.comparison.results import Better
 from gae_metric.explainers.gradients import ExplainFunc

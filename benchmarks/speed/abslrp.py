@@ -72,7 +72,7 @@ def other_tasks(
     name: str, model: nn.Module, x: Tensor, targets: Tensor
 ) -> dict[str, Callable[[], object]]:
     """Return the other rule sets and other libraries' LRP."""
-    from benchmarks.speed import others
+    from benchmarks.speed import other_lrp as others
 
     return others.rule_sets(model, x, targets) | others.libraries(name, model, x, targets)
 

@@ -30,7 +30,7 @@ from benchmarks.studies.class_maps import (
 )
 from gae_metric import Contrastiveness, MosaicPlan
 from gae_metric._names import lookup
-from gae_metric.commands.comparison import predictions
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.errors import InputError
 from gae_metric.functional.mosaic import mosaics, quadrant_scores, quadrants, score_map
 from gae_metric.functional.scores import contrastiveness, positive_map

@@ -16,7 +16,7 @@ from benchmarks.data.names import open_data
 from benchmarks.methods.copies import OutOfPlace
 from benchmarks.methods.layers import cam_layer
 from benchmarks.models import load, shared_folder
-from gae_metric.commands.comparison import predictions
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.errors import InputError
 
 __all__ = ["Centred", "Study", "prepare", "with_constant", "without_last_relu"]

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
         columns_of_run,
         write_tables,
     )
-    from benchmarks.tables.table import Table
+    from benchmarks.tables.model_table import Table
 
 #: Where each name is defined.
 _HOMES = {
     "ROW_NAMES": "benchmarks.tables.against_paper",
-    "Table": "benchmarks.tables.table",
+    "Table": "benchmarks.tables.model_table",
     "Written": "benchmarks.tables.against_paper",
     "build_tables": "benchmarks.tables.against_paper",
     "columns_of_run": "benchmarks.tables.against_paper",

@@ -16,7 +16,7 @@ from benchmarks.paper import paper_table
 from benchmarks.runner.collected import Collected, collect
 from benchmarks.runner.store import replace_file
 from benchmarks.tables.formats import csv, latex, markdown
-from benchmarks.tables.table import Table
+from benchmarks.tables.model_table import Table
 from gae_metric.comparison import compare
 from gae_metric.comparison.direction import directions
 from gae_metric.comparison.results import Better

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.tables.table import Table
+from benchmarks.tables.model_table import Table
 
 __all__ = ["csv", "latex", "markdown"]
 

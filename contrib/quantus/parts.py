@@ -75,7 +75,7 @@ FUNCTIONS: dict[str, list[Part]] = {
         Part("global_attribution"),
         Part("_broadcast"),
     ],
-    "gae_metric.functional.plan": [
+    "gae_metric.functional.mosaic_plan": [
         Part(
             "MosaicPlan.draw",
             rename="draw_mosaics",
@@ -170,8 +170,8 @@ def _plain_name(match: re.Match[str]) -> str:
 
 
 def _data_types(name: str) -> list[str]:
-    """Members of one of the sets of data types in ``gae_metric.metrics.base``."""
-    value = Module("gae_metric.metrics.base").find(name)
+    """Members of one of the sets of data types in ``gae_metric.metrics.attribution_metric``."""
+    value = Module("gae_metric.metrics.attribution_metric").find(name)
     assert isinstance(value, ast.Assign)
     source = ast.unparse(value.value)
     found = re.findall(r"DataType\.(\w+)", source)

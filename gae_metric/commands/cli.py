@@ -125,12 +125,12 @@ def evaluate(
     figures: Annotated[bool, typer.Option(help="Write figures beside the tables.")] = True,
 ) -> None:
     """Compare methods on your images and any timm or torchvision model."""
-    from gae_metric.commands.evaluate import Request, run
+    from gae_metric.commands.evaluate import EvaluateRequest, run
     from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()
     with report_errors(terminal):
-        request = Request(
+        request = EvaluateRequest(
             model=model,
             images=images,
             labels=labels,

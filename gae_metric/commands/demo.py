@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gae_metric._names import lookup
-from gae_metric.commands.comparison import METRICS, Settings, evaluate, predictions
 from gae_metric.commands.figures import write_figures
-from gae_metric.commands.tables import Study, new_folder, write_tables
+from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate, predictions
+from gae_metric.commands.tables import Evaluation, new_folder, write_tables
 from gae_metric.commands.terminal import Terminal
 from gae_metric.demo import digits
 from gae_metric.demo.networks import NAMES
@@ -32,7 +32,7 @@ def run(
     networks: Sequence[str] = NETWORKS,
     seed: int = 0,
     terminal: Terminal | None = None,
-) -> list[Study]:
+) -> list[Evaluation]:
     """Evaluate all methods with all metrics on held-out digits, and write a folder.
 
     Parameters
@@ -55,7 +55,7 @@ def run(
 
     Returns
     -------
-    list of Study
+    list of Evaluation
         One for each network.
 
     Raises
@@ -76,7 +76,7 @@ def run(
     folder = new_folder(out)
     x, labels = digits.load("test", n=samples, seed=seed)
     settings = Settings(seed=seed)
-    studies = []
+    evaluations = []
     for name in chosen:
         model = load_model(f"digits:{name}").model
         targets = predictions(model, x).argmax(axis=1)
@@ -87,12 +87,12 @@ def run(
                 model, x, targets, METHODS, tuple(METRICS), settings=settings, progress=progress
             )
         names = [f"digit {i}" for i in range(samples)]
-        study = Study(name, model, x, names, digits.to_display, results)
-        studies.append(study)
-        terminal.show(study)
-        write_figures(new_folder(folder / name), study)
+        evaluation = Evaluation(name, model, x, names, digits.to_display, results)
+        evaluations.append(evaluation)
+        terminal.show(evaluation)
+        write_figures(new_folder(folder / name), evaluation)
         # After each network, so that a run that is stopped leaves what was done.
         options = {"command": "demo", "samples": samples, "networks": chosen, "seed": seed}
-        write_tables(folder, studies, options)
+        write_tables(folder, evaluations, options)
     terminal.out.print(f"Results are in {folder}", markup=False, soft_wrap=True)
-    return studies
+    return evaluations

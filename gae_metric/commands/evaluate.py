@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from gae_metric._names import lookup
-from gae_metric.commands.comparison import METRICS, Settings, evaluate, predictions
 from gae_metric.commands.figures import write_figures
-from gae_metric.commands.tables import Study, new_folder, write_tables
+from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate, predictions
+from gae_metric.commands.tables import Evaluation, new_folder, write_tables
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import EXPLAINERS, explainer
@@ -22,14 +22,14 @@ from gae_metric.inputs.images import ImageSet, list_images, load_images
 from gae_metric.inputs.labels import read_labels
 from gae_metric.inputs.models import load_model
 
-__all__ = ["Request", "run"]
+__all__ = ["EvaluateRequest", "run"]
 
 #: Share of labels that a model with the right preprocessing surely predicts.
 _SUSPICIOUS = 0.2
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluateRequest:
     """What to evaluate; see ``gae-metric evaluate --help``."""
 
     model: str
@@ -53,7 +53,7 @@ class Request:
     figures: bool = True
 
 
-def run(request: Request, terminal: Terminal | None = None) -> Study:
+def run(request: EvaluateRequest, terminal: Terminal | None = None) -> Evaluation:
     """Evaluate methods on a model and a folder of images, and write a folder.
 
     Everything that can be wrong is looked at before the long work begins.
@@ -67,7 +67,7 @@ def run(request: Request, terminal: Terminal | None = None) -> Study:
 
     Returns
     -------
-    Study
+    Evaluation
         Its folder holds ``scores.csv`` (one row per method, metric and sample), ``summary.csv``,
         ``components.csv``, ``run.json``, and those of
         :func:`gae_metric.commands.figures.figures` that the metrics allow: ``bars.png``,
@@ -120,20 +120,22 @@ def run(request: Request, terminal: Terminal | None = None) -> Study:
             settings=settings,
             progress=progress,
         )
-    study = Study(request.model, model, images.x, images.files, preprocessing.to_display, results)
-    terminal.show(study)
+    evaluation = Evaluation(
+        request.model, model, images.x, images.files, preprocessing.to_display, results
+    )
+    terminal.show(evaluation)
     write_tables(
         folder,
-        [study],
+        [evaluation],
         {"command": "evaluate"} | asdict(request) | {"skipped": dict(images.skipped)},
     )
     if request.figures:
-        write_figures(folder, study)
+        write_figures(folder, evaluation)
     terminal.out.print(f"Results are in {folder}", markup=False, soft_wrap=True)
-    return study
+    return evaluation
 
 
-def _check(request: Request) -> None:
+def _check(request: EvaluateRequest) -> None:
     """Look at what needs no model."""
     for name in request.methods:
         explainer(name)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gae_metric import plotting
-from gae_metric.commands.tables import Study
+from gae_metric.commands.tables import Evaluation
 from gae_metric.comparison.results import Results
 from gae_metric.comparison.summary import summary
 from gae_metric.explainers.gradients import explainer
@@ -25,18 +25,18 @@ __all__ = ["figures", "write_figures"]
 _SHOWN = 6
 
 
-def write_figures(folder: Path, study: Study) -> list[Path]:
-    """Write a study's figures as PNG files, and return their paths."""
+def write_figures(folder: Path, evaluation: Evaluation) -> list[Path]:
+    """Write an evaluation's figures as PNG files, and return their paths."""
     paths = []
-    for name, figure in figures(study):
+    for name, figure in figures(evaluation):
         path = folder / f"{name}.png"
         figure.savefig(path)
         paths.append(path)
     return paths
 
 
-def figures(study: Study) -> Iterable[tuple[str, Figure]]:
-    """Draw the study's figures.
+def figures(evaluation: Evaluation) -> Iterable[tuple[str, Figure]]:
+    """Draw the evaluation's figures.
 
     ``bars`` and ``maps``; where GAE was computed, ``scatter`` and, for the first method,
     ``extremes`` (figures 11 and 14); where GAE or LocalConsistency was computed, ``curves`` and
@@ -48,9 +48,9 @@ def figures(study: Study) -> Iterable[tuple[str, Figure]]:
     ------
     Name and figure.
     """
-    results = study.results
-    yield "bars", plotting.bars(summary(results), title=study.name)
-    yield "maps", _maps(study)
+    results = evaluation.results
+    yield "bars", plotting.bars(summary(results), title=evaluation.name)
+    yield "maps", _maps(evaluation)
     parts = {
         method: results.components[method]
         for method in results.methods
@@ -58,45 +58,50 @@ def figures(study: Study) -> Iterable[tuple[str, Figure]]:
         and np.isfinite(results.components[method]["gae"]).sum() >= 2
     }
     if parts:
-        yield "scatter", plotting.scatter(parts, title=study.name)
-        yield "extremes", _extremes(study, *next(iter(parts.items())))
+        yield "scatter", plotting.scatter(parts, title=evaluation.name)
+        yield "extremes", _extremes(evaluation, *next(iter(parts.items())))
     contrast = _contrastiveness(results)
     if results.mosaics is not None and contrast:
-        yield "mosaic", _mosaic(study, results.mosaics, contrast)
+        yield "mosaic", _mosaic(evaluation, results.mosaics, contrast)
     first = next((method for method in results.methods if method in results.curves), None)
     if first is None:
         return
     sample = typical(results.components[first]["local_consistency"].to_numpy())
-    what = f"{study.samples[sample]}, class {results.targets[sample]}"
-    yield "curves", plotting.curves(results.curves[first], sample, f"{study.name}, {first}, {what}")
-    yield "impact", _impact(study, sample, f"{study.name}, {what}")
+    what = f"{evaluation.samples[sample]}, class {results.targets[sample]}"
+    yield (
+        "curves",
+        plotting.curves(results.curves[first], sample, f"{evaluation.name}, {first}, {what}"),
+    )
+    yield "impact", _impact(evaluation, sample, f"{evaluation.name}, {what}")
 
 
-def _maps(study: Study) -> Figure:
-    x, targets = study.x[:_SHOWN], study.results.targets[:_SHOWN]
+def _maps(evaluation: Evaluation) -> Figure:
+    x, targets = evaluation.x[:_SHOWN], evaluation.results.targets[:_SHOWN]
     attributions = {}
-    for method in study.results.methods:
+    for method in evaluation.results.methods:
         _, function = explainer(method)
-        attributions[method] = function(model=study.model, inputs=x, targets=targets)
+        attributions[method] = function(model=evaluation.model, inputs=x, targets=targets)
     gae = {
         method: parts["gae"].to_list()[:_SHOWN]
-        for method, parts in study.results.components.items()
+        for method, parts in evaluation.results.components.items()
         if "gae" in parts
     }
     labels = [f"class {target}" for target in targets]
-    title = f"{study.name}: maps of the explained class" + (", GAE below" if gae else "")
-    return plotting.maps(study.to_display(x), attributions, labels, title=title, scores=gae)
+    title = f"{evaluation.name}: maps of the explained class" + (", GAE below" if gae else "")
+    return plotting.maps(evaluation.to_display(x), attributions, labels, title=title, scores=gae)
 
 
-def _extremes(study: Study, method: str, parts: pd.DataFrame) -> Figure:
+def _extremes(evaluation: Evaluation, method: str, parts: pd.DataFrame) -> Figure:
     _, function = explainer(method)
-    targets = study.results.targets
+    targets = evaluation.results.targets
     return plotting.extremes(
-        study.to_display(study.x),
-        lambda chosen: function(model=study.model, inputs=study.x[chosen], targets=targets[chosen]),
+        evaluation.to_display(evaluation.x),
+        lambda chosen: function(
+            model=evaluation.model, inputs=evaluation.x[chosen], targets=targets[chosen]
+        ),
         parts["gae"],
         labels=[f"class {target}" for target in targets],
-        title=f"{study.name}, {method}: highest and lowest GAE",
+        title=f"{evaluation.name}, {method}: highest and lowest GAE",
     )
 
 
@@ -114,37 +119,38 @@ def _contrastiveness(results: Results) -> dict[str, NDArray[np.float64]]:
 
 
 def _mosaic(
-    study: Study,
+    evaluation: Evaluation,
     layout: tuple[NDArray[np.int64], NDArray[np.int64]],
     contrast: Mapping[str, NDArray[np.float64]],
 ) -> Figure:
     methods = list(contrast)[:2]
     sample = typical(contrast[methods[0]])
     indices, positive = layout[0][sample], int(layout[1][sample])
-    x = mosaics(torch.as_tensor(study.x), indices[None]).numpy()
-    targets = study.results.targets
+    x = mosaics(torch.as_tensor(evaluation.x), indices[None]).numpy()
+    targets = evaluation.results.targets
     maps = {
         method: explainer(method)[1](
-            model=study.model, inputs=x, targets=targets[sample : sample + 1]
+            model=evaluation.model, inputs=x, targets=targets[sample : sample + 1]
         )[0]
         for method in methods
     }
     return plotting.mosaic(
-        study.to_display(x)[0],
+        evaluation.to_display(x)[0],
         maps,
         positive,
         labels=[f"class {targets[i]}" for i in indices],
-        title=f"{study.name}, mosaic of {study.samples[sample]}: maps of class {targets[sample]}",
+        title=f"{evaluation.name}, mosaic of {evaluation.samples[sample]}: "
+        f"maps of class {targets[sample]}",
         scores={method: float(contrast[method][sample]) for method in methods},
     )
 
 
-def _impact(study: Study, sample: int, title: str) -> Figure:
-    weights = next(study.model.parameters())
-    x = torch.as_tensor(study.x[sample : sample + 1]).to(weights.device, weights.dtype)
-    target = torch.as_tensor(study.results.targets[sample : sample + 1], device=weights.device)
-    trajectory = masking_trajectory(study.model, x, target, keep_impacts=True)
+def _impact(evaluation: Evaluation, sample: int, title: str) -> Figure:
+    weights = next(evaluation.model.parameters())
+    x = torch.as_tensor(evaluation.x[sample : sample + 1]).to(weights.device, weights.dtype)
+    target = torch.as_tensor(evaluation.results.targets[sample : sample + 1], device=weights.device)
+    trajectory = masking_trajectory(evaluation.model, x, target, keep_impacts=True)
     assert trajectory.impacts is not None
     impacts = trajectory.impacts[:, 0].double().cpu().numpy()
-    image = study.to_display(study.x[sample : sample + 1])[0]
+    image = evaluation.to_display(evaluation.x[sample : sample + 1])[0]
     return plotting.impact(image, impacts[LERF], impacts[MORF], title)

@@ -23,7 +23,7 @@ from gae_metric.comparison.results import Results
 from gae_metric.comparison.summary import summary
 from gae_metric.errors import InputError
 
-__all__ = ["Study", "messages", "new_folder", "table", "write_tables"]
+__all__ = ["Evaluation", "messages", "new_folder", "table", "write_tables"]
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _PACKAGES = (
@@ -39,7 +39,7 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Study:
+class Evaluation:
     """A model, the images it was evaluated on, and the results."""
 
     #: Short name of the model, for titles and tables.
@@ -54,7 +54,7 @@ class Study:
     results: Results
 
 
-def table(study: Study, width: int = 80) -> Table:
+def table(evaluation: Evaluation, width: int = 80) -> Table:
     """Return the results as a table for the terminal: mean and standard error.
 
     The best method is bold; ``*`` marks methods that are not told apart from it, as in the paper's
@@ -62,8 +62,8 @@ def table(study: Study, width: int = 80) -> Table:
 
     Parameters
     ----------
-    study
-        The study.
+    evaluation
+        The evaluation.
     width
         Columns of the terminal. Standard errors go below the means where they do not fit beside
         them.
@@ -73,11 +73,11 @@ def table(study: Study, width: int = 80) -> Table:
     >>> results = Results(("A", "B"), {"GAE": "higher"}, np.zeros(2, dtype=np.int64))
     >>> results.scores = {("A", "GAE"): np.array([0.0, 1.0]), ("B", "GAE"): np.zeros(2)}
     >>> x = np.zeros((2, 3, 1, 1), dtype=np.float32)
-    >>> study = Study("net", nn.Identity(), x, ["a", "b"], lambda x: x, results)
-    >>> list(table(study).columns[1].cells)
+    >>> evaluation = Evaluation("net", nn.Identity(), x, ["a", "b"], lambda x: x, results)
+    >>> list(table(evaluation).columns[1].cells)
     ['[bold]0.500* ±0.500[/]', '0.000* ±0.000']
     """
-    results = study.results
+    results = evaluation.results
     wide = width >= 22 + 18 * len(results.metrics)
     screen = Table(
         box=box.SIMPLE_HEAD,
@@ -138,36 +138,38 @@ def new_folder(path: str | Path) -> Path:
     return folder
 
 
-def write_tables(folder: Path, studies: Sequence[Study], settings: Mapping[str, Any]) -> None:
+def write_tables(
+    folder: Path, evaluations: Sequence[Evaluation], settings: Mapping[str, Any]
+) -> None:
     """Write ``scores.csv``, ``summary.csv``, ``components.csv`` and ``run.json``.
 
     Parameters
     ----------
     folder
         Where to; files of these names are replaced.
-    studies
+    evaluations
         One for each model.
     settings
         What the run was asked for, kept in ``run.json`` beside the versions of the packages.
     """
     scores, summaries, components = [], [], []
-    for study in studies:
-        long = study.results.table()
-        names = np.asarray(study.samples, dtype=object)
+    for evaluation in evaluations:
+        long = evaluation.results.table()
+        names = np.asarray(evaluation.samples, dtype=object)
         long.insert(3, "file", names[long["sample"].to_numpy(dtype=int)])
-        scores.append(_of_model(study.name, long))
-        summaries.append(_of_model(study.name, summary(study.results)))
-        for method, parts in study.results.components.items():
+        scores.append(_of_model(evaluation.name, long))
+        summaries.append(_of_model(evaluation.name, summary(evaluation.results)))
+        for method, parts in evaluation.results.components.items():
             frame = parts.rename_axis("sample").reset_index()
             frame.insert(0, "method", method)
-            components.append(_of_model(study.name, frame))
+            components.append(_of_model(evaluation.name, frame))
     pd.concat(scores).to_csv(folder / "scores.csv", index=False)
     pd.concat(summaries).to_csv(folder / "summary.csv", index=False)
     if components:
         pd.concat(components).to_csv(folder / "components.csv", index=False)
     run = {
         "settings": dict(settings),
-        "messages": {study.name: messages(study.results) for study in studies},
+        "messages": {evaluation.name: messages(evaluation.results) for evaluation in evaluations},
         "versions": _versions(),
     }
     (folder / "run.json").write_text(json.dumps(run, indent=2, default=str), encoding="utf-8")

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from gae_metric.commands.tables import Study, messages, table
+from gae_metric.commands.tables import Evaluation, messages, table
 from gae_metric.errors import EvaluationError, InputError
 
 __all__ = ["Terminal", "report_errors"]
@@ -62,14 +62,15 @@ class Terminal:
         """Print a line about the work."""
         self.err.print(text, markup=False)
 
-    def show(self, study: Study) -> None:
-        """Print a study's table, and what is missing from it."""
+    def show(self, evaluation: Evaluation) -> None:
+        """Print an evaluation's table, and what is missing from it."""
         self.out.print(
-            f"\n[bold]{escape(study.name)}[/]: {len(study.x)} images, mean ± standard error; "
-            "[bold]best[/], * not told apart from the best (Wilcoxon, p = 0.05)"
+            f"\n[bold]{escape(evaluation.name)}[/]: {len(evaluation.x)} images, "
+            "mean ± standard error; [bold]best[/], * not told apart from the best "
+            "(Wilcoxon, p = 0.05)"
         )
-        self.out.print(table(study, self.out.width))
-        for line in messages(study.results):
+        self.out.print(table(evaluation, self.out.width))
+        for line in messages(evaluation.results):
             self.out.print(Padding(Text(line, style="yellow"), (0, 0, 0, 2)))
         self.out.print()
 

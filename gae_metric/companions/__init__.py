@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gae_metric.companions.focus import Focus
+    from gae_metric.companions.focus_plan import FocusPlan
     from gae_metric.companions.imputation import linear_imputation
     from gae_metric.companions.noise import SeededNoise
-    from gae_metric.companions.plan import FocusPlan
     from gae_metric.companions.road import ROAD
 
 #: Where each name is defined.
 _HOMES = {
     "ROAD": "gae_metric.companions.road",
     "Focus": "gae_metric.companions.focus",
-    "FocusPlan": "gae_metric.companions.plan",
+    "FocusPlan": "gae_metric.companions.focus_plan",
     "SeededNoise": "gae_metric.companions.noise",
     "linear_imputation": "gae_metric.companions.imputation",
 }

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from quantus.helpers.enums import EvaluationCategory, ScoreDirection
 from torch import Tensor
 
-from gae_metric.companions._shell import CompanionMetric
-from gae_metric.companions.plan import FocusPlan
+from gae_metric.companions.companion_metric import CompanionMetric
+from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.functional.mosaic import mosaics as halved_mosaics
 from gae_metric.functional.mosaic import quadrants
 from gae_metric.functional.precision import sum_per_sample

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quantus.helpers.enums import EvaluationCategory, ScoreDirection
 from torch import Tensor
 
-from gae_metric.companions._shell import CompanionMetric
+from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
 from gae_metric.study.arguments import Data
 from gae_metric.study.chunks import ChunkSize

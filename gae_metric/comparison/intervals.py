@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from gae_metric.comparison.blocks import Block, Scores, read_blocks
 from gae_metric.comparison.direction import directions
 from gae_metric.comparison.pairs import pairwise_of
 from gae_metric.comparison.results import Better, Results
+from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
 
 __all__ = ["bootstrap_interval", "compare"]
 
@@ -123,7 +123,7 @@ def compare(
 ['Random', 0.005, False, False, 0.031]]
     """
     _check(alpha, correction, confidence, resamples, seed)
-    blocks = read_blocks(results)
+    blocks = read_score_tables(results)
     known = dict(results.metrics) if isinstance(results, Results) else {}
     if isinstance(better, Mapping):
         known |= better
@@ -163,7 +163,7 @@ def compare(
     return table
 
 
-def _against(block: Block, best: str | None) -> dict[str, dict[str, Any]]:
+def _against(block: ScoreTable, best: str | None) -> dict[str, dict[str, Any]]:
     """Test the other methods against the best."""
     found = {}
     if best is not None:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from gae_metric.comparison.blocks import Block, Scores, read_blocks
+from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
 
 __all__ = ["holm", "pairwise", "pairwise_of", "signed_rank"]
 
@@ -152,7 +152,7 @@ def pairwise(results: Scores) -> pd.DataFrame:
     >>> pairwise(results)[["method_a", "method_b", "rank_biserial", "p"]].values.tolist()
     [['A', 'B', 1.0, 0.03125]]
     """
-    blocks = read_blocks(results)
+    blocks = read_score_tables(results)
     frames = [pairwise_of(block) for block in blocks]
     if not frames:
         empty: pd.DataFrame = pd.DataFrame(columns=list(_COLUMNS))
@@ -164,7 +164,7 @@ def pairwise(results: Scores) -> pd.DataFrame:
     return table
 
 
-def pairwise_of(block: Block) -> pd.DataFrame:
+def pairwise_of(block: ScoreTable) -> pd.DataFrame:
     """Test every pair of methods of one block."""
     rows: list[dict[str, Any]] = []
     for a, b in combinations(block.methods, 2):

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from gae_metric.comparison.blocks import Scores
 from gae_metric.comparison.pairs import pairwise
+from gae_metric.comparison.score_tables import Scores
 
 __all__ = ["samples_needed"]
 

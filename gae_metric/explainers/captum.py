@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gae_metric._names import lookup
-from gae_metric.explainers.chunks import as_input, as_targets, like
+from gae_metric.explainers.chunked_gradients import as_input, as_targets, like
 
 #: Parameters of ``attribute`` that this adapter knows what to give for.
 _GIVEN = frozenset({"self", "inputs", "target", "baselines"})

@@ -27,7 +27,14 @@ import abslrp
 from gae_metric._names import lookup
 from gae_metric.companions.noise import content_generator
 from gae_metric.explainers import grad_cam as _gradcam
-from gae_metric.explainers.chunks import Array, as_input, chunked, gradient, like, selected
+from gae_metric.explainers.chunked_gradients import (
+    Array,
+    as_input,
+    chunked,
+    gradient,
+    like,
+    selected,
+)
 
 __all__ = [
     "EXPLAINERS",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as nnf
 
-from gae_metric.functional.plan import MosaicPlan
+from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.functional.precision import EPSILON, wide_dtype
 
 __all__ = ["Interpolation", "MosaicPlan", "mosaics", "quadrant_scores", "score_map"]

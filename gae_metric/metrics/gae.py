@@ -11,8 +11,8 @@ from quantus.helpers.enums import DataType, EvaluationCategory
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
-from gae_metric.functional.plan import MosaicPlan
-from gae_metric.metrics.base import IMAGES_AND_SERIES, AttributionMetric, Targets
+from gae_metric.functional.mosaic_plan import MosaicPlan
+from gae_metric.metrics.attribution_metric import IMAGES_AND_SERIES, AttributionMetric, Targets
 from gae_metric.metrics.plot import plot_parts
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol

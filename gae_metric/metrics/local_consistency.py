@@ -10,7 +10,7 @@ from quantus.helpers.enums import DataType, EvaluationCategory
 
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
-from gae_metric.metrics.base import ALL_DATA, AttributionMetric, Targets
+from gae_metric.metrics.attribution_metric import ALL_DATA, AttributionMetric, Targets
 from gae_metric.metrics.plot import plot_curves
 from gae_metric.study.logits import Output
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from gae_metric.metrics.base import AttributionMetric
-from gae_metric.probe.built import Built
+from gae_metric.metrics.attribution_metric import AttributionMetric
 from gae_metric.probe.format import Manifest
+from gae_metric.probe.study_in_memory import Built
 from gae_metric.study.arguments import Data
 from gae_metric.study.devices import on_device
 from gae_metric.study.study import Study

@@ -64,7 +64,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from gae_metric.functional.masking import MAX_STEPS
-from gae_metric.metrics.base import AttributionMetric
+from gae_metric.metrics.attribution_metric import AttributionMetric
 from gae_metric.metrics.contrastiveness import Contrastiveness
 from gae_metric.metrics.gae import GAE
 from gae_metric.metrics.local_consistency import (

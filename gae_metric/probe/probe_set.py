@@ -17,18 +17,18 @@ from gae_metric._names import lookup
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
-from gae_metric.functional.plan import MosaicPlan
-from gae_metric.metrics.base import Targets
-from gae_metric.metrics.report import warn_of
-from gae_metric.probe.blocks import MapSet
+from gae_metric.functional.mosaic_plan import MosaicPlan
+from gae_metric.metrics.attribution_metric import Targets
+from gae_metric.metrics.data_warnings import warn_of
 from gae_metric.probe.building import describe, evaluated
-from gae_metric.probe.built import Built
 from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.format import METRICS, Manifest
 from gae_metric.probe.ids import item_ids, item_table, named
-from gae_metric.probe.maps import read_maps, score_chunks
-from gae_metric.probe.recorded import Recorded
+from gae_metric.probe.map_files import MapSet
+from gae_metric.probe.returned_maps import read_maps, score_chunks
 from gae_metric.probe.storage import Container, open_container
+from gae_metric.probe.study_from_files import Recorded
+from gae_metric.probe.study_in_memory import Built
 from gae_metric.probe.writing import write
 from gae_metric.study.arguments import check_data
 from gae_metric.study.logits import Output

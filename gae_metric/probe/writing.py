@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gae_metric.probe.built import Built
 from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.format import Manifest, Shard
 from gae_metric.probe.ids import item_table
-from gae_metric.probe.recorded import BAD_INPUT, BAD_OUTPUT, Recorded
 from gae_metric.probe.storage import Container, Folder, Npz
+from gae_metric.probe.study_from_files import BAD_INPUT, BAD_OUTPUT, Recorded
+from gae_metric.probe.study_in_memory import Built
 
 __all__ = ["write"]
 

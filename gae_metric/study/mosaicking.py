@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
-from gae_metric.functional.plan import MosaicPlan, substitute
+from gae_metric.functional.mosaic_plan import MosaicPlan, substitute
 from gae_metric.study.arguments import Data
 from gae_metric.study.devices import sent
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from benchmarks.compatibility import measure
-from benchmarks.compatibility.models import CLASSES, ENTRIES, FAST, Entry
+from benchmarks.compatibility import one_model as measure
+from benchmarks.compatibility.candidates import CLASSES, ENTRIES, FAST, Entry
 from benchmarks.compatibility.table import markdown
 
 EXTRAS = {"transformers": "text", "onnx2torch": "onnx"}

@@ -6,7 +6,7 @@ import torch
 
 import abslrp
 from benchmarks.data.names import open_data
-from benchmarks.figures.several import LEAST, side_by_side
+from benchmarks.figures.two_classes import LEAST, side_by_side
 from benchmarks.methods import METHODS
 from benchmarks.runner.collected import collect
 from gae_metric import LocalConsistency, MosaicPlan

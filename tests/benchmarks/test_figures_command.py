@@ -18,7 +18,7 @@ from benchmarks.figures import write
 from benchmarks.figures.kinds import class_name, classes_of_voc, kinds
 from benchmarks.figures.material import Material, device_of
 from benchmarks.figures.outcome import Drawn, LackingError
-from benchmarks.figures.several import annotated_pair, pair_of, side_by_side
+from benchmarks.figures.two_classes import annotated_pair, pair_of, side_by_side
 from benchmarks.figures.write import check_numbers, write_figures
 from benchmarks.runner.run import execute
 from gae_metric.demo import digits, networks

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gae_metric import MosaicPlan
 from gae_metric.functional import mosaics, quadrant_scores, score_map
 from gae_metric.functional.mosaic import quadrants
-from gae_metric.functional.plan import substitute
+from gae_metric.functional.mosaic_plan import substitute
 
 
 @given(n=st.integers(4, 30), seed=st.integers(0, 50), repeat=st.integers(0, 3))

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.compatibility.models import ENTRIES
+from benchmarks.compatibility.candidates import ENTRIES
 from tests.gae_metric.nets import conv_net, images
 
 SIZE = 16

@@ -24,7 +24,7 @@ from benchmarks.runner.run import execute
 from benchmarks.runner.shards import digest
 from benchmarks.runner.store import Store
 from gae_metric import GAE, Contrastiveness, LocalConsistency
-from gae_metric.commands import comparison as evaluation
+from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.companions import ROAD, Focus
 from gae_metric.errors import InputError
 from tests.benchmarks.disks import remount, small_disk

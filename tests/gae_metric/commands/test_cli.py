@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from gae_metric.commands import comparison as evaluation
+from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.commands.cli import app
 
 runner = CliRunner()

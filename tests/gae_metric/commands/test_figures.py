@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from gae_metric.commands.comparison import Settings, evaluate
 from gae_metric.commands.figures import figures
-from gae_metric.commands.tables import Study
+from gae_metric.commands.quantus_evaluation import Settings, evaluate
+from gae_metric.commands.tables import Evaluation
 from gae_metric.demo import digits, networks
 from gae_metric.functional import MosaicPlan, mosaics
 from tests.gae_metric.rendering import drawn, render
@@ -24,7 +24,7 @@ def study():
             model, x, targets, ["absLRP", "Saliency", "Random"], metrics, settings=Settings(seed=3)
         )
         names = [f"digit {i}" for i in range(6)]
-        return Study("vgg", model, x, names, digits.to_display, results)
+        return Evaluation("vgg", model, x, names, digits.to_display, results)
 
     return make
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from gae_metric import GAE, Contrastiveness, ProbeSet
 from gae_metric.commands.cli import app
-from gae_metric.commands.comparison import predictions
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.demo import digits, networks
 from gae_metric.explainers.gradients import EXPLAINERS
 from gae_metric.inputs.images import load_images

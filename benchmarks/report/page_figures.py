@@ -13,7 +13,7 @@ from benchmarks.figures.subject import Subject
 from benchmarks.report.markup import Markup, tag
 from benchmarks.report.pictures import figure_picture
 from benchmarks.runner.collected import Collected
-from benchmarks.tables.table import Table
+from benchmarks.tables.model_table import Table
 from gae_metric import plotting
 
 __all__ = ["figures", "summary"]

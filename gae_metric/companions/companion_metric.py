@@ -22,8 +22,8 @@ from gae_metric.study.arguments import Data, check_data, check_maps
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.devices import on_device
 from gae_metric.study.explaining import Explainer
-from gae_metric.study.given import check_given_maps, explain_options, normalised
 from gae_metric.study.logits import Output
+from gae_metric.study.supplied_maps import check_given_maps, explain_options, normalised
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -15,21 +15,21 @@ from quantus.helpers.warn import check_kwargs
 from quantus.metrics.base import Metric
 from torch import Tensor, nn
 
+from gae_metric.metrics.data_warnings import warn_of
 from gae_metric.metrics.plot import plot_scores
-from gae_metric.metrics.report import warn_of
 from gae_metric.study.arguments import Data, check_data, check_maps
 from gae_metric.study.devices import on_device
-from gae_metric.study.given import (
+from gae_metric.study.explain_and_score import ExplainRequest, explain_and_score
+from gae_metric.study.logits import Output
+from gae_metric.study.mosaicking import Mosaicking, as_plans
+from gae_metric.study.scoring import Scorer
+from gae_metric.study.study import Study
+from gae_metric.study.supplied_maps import (
     check_given_maps,
     explain_options,
     maps_of_classes,
     normalised,
 )
-from gae_metric.study.logits import Output
-from gae_metric.study.mosaicking import Mosaicking, as_plans
-from gae_metric.study.running import Request, explain_and_score
-from gae_metric.study.scoring import Scorer
-from gae_metric.study.study import Study
 from gae_metric.study.trajectories import Masking
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class AttributionMetric(Metric):  # type: ignore[misc]
                 )
             scorer = explain_and_score(
                 study,
-                Request(
+                ExplainRequest(
                     explain_func,
                     options,
                     given if self.needs_originals else None,

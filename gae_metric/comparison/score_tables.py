@@ -11,7 +11,7 @@ import pandas as pd
 
 from gae_metric.comparison.results import Results
 
-__all__ = ["Block", "Scores", "read_blocks"]
+__all__ = ["ScoreTable", "Scores", "read_score_tables"]
 
 #: What :func:`gae_metric.compare` takes.
 Scores: TypeAlias = "Results | pd.DataFrame | Mapping[str, Any]"
@@ -20,7 +20,7 @@ _LONG = ("method", "metric", "score")
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class ScoreTable:
     """Scores of all methods by one metric, on one model.
 
     Attributes
@@ -44,7 +44,7 @@ class Block:
         return [str(name) for name in self.scores.columns]
 
 
-def read_blocks(results: Scores) -> list[Block]:
+def read_score_tables(results: Scores) -> list[ScoreTable]:
     """Read scores.
 
     Parameters
@@ -54,7 +54,7 @@ def read_blocks(results: Scores) -> list[Block]:
 
     Returns
     -------
-    list of Block
+    list of ScoreTable
         By model and metric, in the order in which they came.
 
     Raises
@@ -65,7 +65,7 @@ def read_blocks(results: Scores) -> list[Block]:
 
     Examples
     --------
-    >>> (block,) = read_blocks({"A": {"GAE": [0.5, 1.0]}, "B": {"GAE": [0.0, float("nan")]}})
+    >>> (block,) = read_score_tables({"A": {"GAE": [0.5, 1.0]}, "B": {"GAE": [0.0, float("nan")]}})
     >>> block.metric, block.scores["B"].tolist()
     ('GAE', [0.0, nan])
     """
@@ -99,7 +99,7 @@ def _is_list(value: object) -> bool:
     return isinstance(value, (list, tuple, np.ndarray))
 
 
-def _from_long(table: pd.DataFrame) -> list[Block]:
+def _from_long(table: pd.DataFrame) -> list[ScoreTable]:
     by = [name for name in ("model", "metric") if name in table.columns]
     for name in [*by, "method", *(["sample"] if "sample" in table else [])]:
         # A grouping would leave them out without a word.
@@ -120,7 +120,7 @@ def _from_long(table: pd.DataFrame) -> list[Block]:
     return blocks
 
 
-def _from_mapping(results: Mapping[str, Any]) -> list[Block]:
+def _from_mapping(results: Mapping[str, Any]) -> list[ScoreTable]:
     by_metric: dict[str, dict[str, pd.Series[float]]] = {}
     numbered = True
     for method, given in results.items():
@@ -159,7 +159,7 @@ def _column(values: Any, index: Any, where: str) -> pd.Series[float]:
 
 def _block(
     model: str | None, metric: str, columns: Mapping[str, pd.Series[float]], named: bool
-) -> Block:
+) -> ScoreTable:
     """Put methods side by side; samples that are only counted must be as many in each."""
     lengths = {method: len(column) for method, column in columns.items()}
     if not named and len(set(lengths.values())) > 1:
@@ -169,4 +169,4 @@ def _block(
             f"{counts}; a table with the column sample pairs what both have"
         )
     frame = pd.concat(columns, axis=1, join="outer") if columns else pd.DataFrame()
-    return Block(model, metric, frame)
+    return ScoreTable(model, metric, frame)

@@ -16,7 +16,7 @@ from torch import Tensor
 from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.storage import ArrayFile, Container, open_container
 
-__all__ = ["Block", "MapSet", "as_array", "blocks_of"]
+__all__ = ["MapBlock", "MapSet", "as_array", "blocks_of"]
 
 #: Rows of no item that are listed one by one.
 _LISTED = 1000
@@ -25,7 +25,7 @@ _SHARD = re.compile(r"maps-(\d{5,})")
 
 
 @dataclass(frozen=True)
-class Block:
+class MapBlock:
     """Maps of consecutive items that lie together."""
 
     #: Number of the first item, and of items.
@@ -69,7 +69,7 @@ class MapSet:
         return list({self.shape: None, **single})
 
 
-def blocks_of(maps: Any, expected: MapSet) -> tuple[list[Block], list[str]]:
+def blocks_of(maps: Any, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
     """Return blocks of maps, and what there is of maps of no item."""
     if isinstance(maps, (str, Path)):
         return _files(Path(maps), expected)
@@ -90,7 +90,7 @@ def blocks_of(maps: Any, expected: MapSet) -> tuple[list[Block], list[str]]:
     )
 
 
-def _files(path: Path, expected: MapSet) -> tuple[list[Block], list[str]]:
+def _files(path: Path, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
     container = open_container(path, "maps")
     own = expected.own_files if path.resolve() == expected.own_folder else frozenset()
     names = [file.removesuffix(".npy") for file in container.names() if file not in own]
@@ -103,17 +103,17 @@ def _files(path: Path, expected: MapSet) -> tuple[list[Block], list[str]]:
     if sum(kinds.values()) > 1:
         both = " beside ".join(kind for kind, found in kinds.items() if found)
         raise ProbeError(f"maps: expected one form of maps in {str(path)!r}, got {both}")
-    blocks: list[Block] = []
+    blocks: list[MapBlock] = []
     extra: list[str] = []
     if "maps" in names:
         file = container.array("maps.npy")
         return _whole(file.shape, file.dtype, file.rows, 0, expected.ids, "maps")
     if not shards:
 
-        def lone(name: str) -> Callable[[int], Block]:
+        def lone(name: str) -> Callable[[int], MapBlock]:
             file = container.array(f"{name}.npy")
             shape, dtype, rows = file.shape, file.dtype, _reader(container, f"{name}.npy")
-            return lambda start: Block(
+            return lambda start: MapBlock(
                 start, 1, shape, dtype, lambda a, b: rows(0, shape[0])[None][a:b]
             )
 
@@ -152,8 +152,8 @@ def _reader(container: Container, name: str) -> Callable[[int, int], NDArray[Any
 
 
 def _by_name(
-    names: Iterable[Any], lone: Callable[[Any], Callable[[int], Block]], expected: MapSet
-) -> tuple[list[Block], list[str]]:
+    names: Iterable[Any], lone: Callable[[Any], Callable[[int], MapBlock]], expected: MapSet
+) -> tuple[list[MapBlock], list[str]]:
     numbers = {name: i for i, name in enumerate(expected.ids)}
     blocks, extra = [], []
     for name in names:
@@ -171,19 +171,19 @@ def _whole(
     start: int,
     ids: Sequence[str],
     name: str,
-) -> tuple[list[Block], list[str]]:
+) -> tuple[list[MapBlock], list[str]]:
     count = min(shape[0], len(ids))
     left = range(len(ids), shape[0])
     # A file can say that it has any number of rows.
     many = len(left) > _LISTED
     extra = [f"{name}[{left.start}:{left.stop}]"] if many else [f"{name}[{i}]" for i in left]
-    return [Block(start, count, tuple(shape[1:]), dtype, rows)], extra
+    return [MapBlock(start, count, tuple(shape[1:]), dtype, rows)], extra
 
 
-def _lone(values: Any) -> Callable[[int], Block]:
+def _lone(values: Any) -> Callable[[int], MapBlock]:
     """Take the map of one item."""
     array = as_array(values)
-    return lambda start: Block(start, 1, array.shape, array.dtype, lambda a, b: array[None][a:b])
+    return lambda start: MapBlock(start, 1, array.shape, array.dtype, lambda a, b: array[None][a:b])
 
 
 def as_array(values: Any) -> NDArray[Any]:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.probe.blocks import Block, MapSet, as_array, blocks_of
 from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.ids import named
+from gae_metric.probe.map_files import MapBlock, MapSet, as_array, blocks_of
 from gae_metric.study.explaining import as_maps
 from gae_metric.study.scoring import Evaluated, Scorer
 from gae_metric.study.study import Items
@@ -67,7 +67,7 @@ def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[in
         yield start, _tensor(chunk, expected)
 
 
-def _check(blocks: Sequence[Block], extra: list[str], expected: MapSet) -> None:
+def _check(blocks: Sequence[MapBlock], extra: list[str], expected: MapSet) -> None:
     """Name all that is missing, left over or wrong."""
     seen = np.zeros(len(expected.ids), dtype=bool)
     for block in blocks:

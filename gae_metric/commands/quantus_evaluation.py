@@ -1,6 +1,6 @@
 """Several methods and metrics in one ``quantus.evaluate``: what the commands run.
 
->>> from gae_metric.commands.comparison import METRICS
+>>> from gae_metric.commands.quantus_evaluation import METRICS
 >>> list(METRICS)
 ['GAE', 'LocalConsistency', 'Contrastiveness', 'ROAD', 'LocalLipschitz', 'Focus']
 """

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report.markup import Markup, joined, tag
-from benchmarks.tables.table import Table
+from benchmarks.tables.model_table import Table
 
 __all__ = ["caption", "heading", "number", "score_table", "scrolling"]
 

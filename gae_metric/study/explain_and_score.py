@@ -20,7 +20,7 @@ from gae_metric.study.study import NONE, Items, Study
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class ExplainRequest:
     """Who explains what, and how."""
 
     #: May be None if the given maps are all that is needed.
@@ -40,7 +40,7 @@ class Request:
     progress: str | None
 
 
-def explain_and_score(study: Study, request: Request) -> Scorer:
+def explain_and_score(study: Study, request: ExplainRequest) -> Scorer:
     """Explain in chunks of a study's items, sample by sample, and let go of what is done."""
     scorer = Scorer(study)
     items = study.items(request.originals and request.given is None, request.states)
@@ -70,7 +70,7 @@ def explain_and_score(study: Study, request: Request) -> Scorer:
 
 
 def _explain(
-    study: Study, request: Request, scorer: Scorer, items: Items, start: int, count: int
+    study: Study, request: ExplainRequest, scorer: Scorer, items: Items, start: int, count: int
 ) -> None:
     chunk = study.ready(items[start : start + count])
     _add_given(study, request, scorer, chunk.row)
@@ -87,7 +87,9 @@ def _explain(
         scorer.add(chunk, explainer(*study.inputs(chunk)))
 
 
-def _add_given(study: Study, request: Request, scorer: Scorer, rows: NDArray[np.int64]) -> None:
+def _add_given(
+    study: Study, request: ExplainRequest, scorer: Scorer, rows: NDArray[np.int64]
+) -> None:
     if request.given is None:
         return
     rows = scorer.lacks(rows)

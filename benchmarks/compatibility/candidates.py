@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.compatibility import others
+from benchmarks.compatibility import other_domains as others
 
 CLASSES = 10
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import abslrp
-from benchmarks.compatibility.models import CLASSES, Entry
+from benchmarks.compatibility.candidates import CLASSES, Entry
 
 BATCH = 2
 REPEATS = 3
