@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,41 +13,23 @@ import pandas as pd
 from rich.table import Table
 
 from gae_metric._names import lookup
-from gae_metric.commands.evaluate import chosen_device, count_classes, explained_targets
+from gae_metric.commands.reading import InputsRequest, check_least, read_inputs
 from gae_metric.commands.tables import new_folder
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
-from gae_metric.inputs.images import list_images, load_images
-from gae_metric.inputs.labels import read_labels
-from gae_metric.inputs.models import load_model
 from gae_metric.probe.format import METRICS
 from gae_metric.probe.probe_set import ProbeSet
 
 __all__ = ["ProbeRequest", "score", "write_probe"]
 
 
-@dataclass(frozen=True)
-class ProbeRequest:
+@dataclass(frozen=True, kw_only=True)
+class ProbeRequest(InputsRequest):
     """What to make a probe set of; see ``gae-metric probe --help``."""
 
-    model: str
-    images: Path
-    out: Path
-    labels: str | None = None
-    weights: Path | None = None
     metric: str = "GAE"
-    samples: int | None = None
     #: The metric's own options.
     options: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    batch_size: int = 16
-    device: str = "auto"
-    recursive: bool = False
-    size: int | None = None
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-    range: Sequence[float] | None = None
-    model_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> ProbeSet:
@@ -72,35 +54,13 @@ def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> Prob
     """
     terminal = terminal or Terminal()
     lookup("metric", request.metric, METRICS)
-    for name, number, least in (
+    check_least(
         ("samples", request.samples, 1),
         ("seed", request.seed, 0),
         ("batch-size", request.batch_size, 1),
-    ):
-        if number is not None and number < least:
-            raise InputError(f"{name}: expected at least {least}, got {number}")
-    _check_target(request.out)
-    files = list_images(request.images, request.recursive or request.labels == "folders")
-    device = chosen_device(request.device)
-    loaded = load_model(request.model, request.weights, request.model_args)
-    preprocessing = loaded.preprocessing.changed(
-        size=request.size, mean=request.mean, std=request.std, range=request.range
     )
-    model = loaded.model.to(device)
-    side = preprocessing.size
-    classes = count_classes(model, np.zeros((1, 3, side, side), dtype=np.float32))
-    labels = None if request.labels is None else read_labels(request.labels, files, classes)
-    with terminal.progress(request.model) as progress:
-        images = load_images(
-            request.images,
-            preprocessing,
-            files=files,
-            labels=labels,
-            samples=request.samples,
-            seed=request.seed,
-            progress=lambda read, wanted: progress("reading images", read, wanted),
-        )
-    targets = explained_targets(model, images, request.batch_size, terminal)
+    _check_target(request.out)
+    model, _, images, targets = read_inputs(request, terminal)
     try:
         with terminal.progress(request.model) as progress:
             probe = ProbeSet.build(

@@ -23,14 +23,14 @@ from gae_metric._names import lookup
 from gae_metric.companions import ROAD, Focus
 from gae_metric.companions.noise import SeededNoise
 from gae_metric.comparison.direction import DIRECTIONS
-from gae_metric.comparison.results import Better, Failure, Results
+from gae_metric.comparison.results import Failure, Results
 from gae_metric.errors import EvaluationError, InputError
 from gae_metric.explainers.gradients import ExplainFunc, explainer
 from gae_metric.metrics.contrastiveness import Contrastiveness
 from gae_metric.metrics.gae import GAE
 from gae_metric.metrics.local_consistency import LocalConsistency
 
-__all__ = ["METRICS", "MetricKind", "Settings", "evaluate", "predictions"]
+__all__ = ["METRICS", "Settings", "evaluate", "predictions"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -49,14 +49,6 @@ class Settings:
     batch_size: int = 32
 
 
-@dataclass(frozen=True)
-class MetricKind:
-    """How a metric is built, and which way it is read."""
-
-    build: Callable[[Settings], Any]
-    better: Better
-
-
 def _local_lipschitz(settings: Settings) -> Any:
     # Quantus's metric with options of its own, so that a score depends neither on the other images
     # of the batch nor on NumPy's global generator.
@@ -68,23 +60,17 @@ def _local_lipschitz(settings: Settings) -> Any:
     )
 
 
-def _road(settings: Settings) -> Any:
-    return ROAD(order="morf", percentages=settings.road_percentages, seed=settings.seed)
-
-
-METRICS: dict[str, MetricKind] = {
-    "GAE": MetricKind(lambda settings: GAE(seed=settings.seed), DIRECTIONS["GAE"]),
-    "LocalConsistency": MetricKind(
-        lambda settings: LocalConsistency(), DIRECTIONS["LocalConsistency"]
+METRICS: dict[str, Callable[[Settings], Any]] = {
+    "GAE": lambda settings: GAE(seed=settings.seed),
+    "LocalConsistency": lambda settings: LocalConsistency(),
+    "Contrastiveness": lambda settings: Contrastiveness(seed=settings.seed),
+    "ROAD": lambda settings: ROAD(
+        order="morf", percentages=settings.road_percentages, seed=settings.seed
     ),
-    "Contrastiveness": MetricKind(
-        lambda settings: Contrastiveness(seed=settings.seed), DIRECTIONS["Contrastiveness"]
-    ),
-    "ROAD": MetricKind(_road, DIRECTIONS["ROAD"]),
-    "LocalLipschitz": MetricKind(_local_lipschitz, DIRECTIONS["LocalLipschitz"]),
-    "Focus": MetricKind(lambda settings: Focus(seed=settings.seed), DIRECTIONS["Focus"]),
+    "LocalLipschitz": _local_lipschitz,
+    "Focus": lambda settings: Focus(seed=settings.seed),
 }
-"""Metrics by the names that tables and ``--metrics`` use, in the order of the tables."""
+"""How a metric is built, by the names of tables and ``--metrics``, in the order of the tables."""
 
 #: Columns of GAE's components that are other metrics' scores.
 _PARTS = {"LocalConsistency": "local_consistency", "Contrastiveness": "contrastiveness"}
@@ -158,10 +144,10 @@ def evaluate(
     if not functions:
         raise InputError("methods: expected at least one method, got none")
     asked = {lookup("metrics", name, METRICS)[0] for name in metrics or METRICS}
-    kinds = {name: kind for name, kind in METRICS.items() if name in asked}
+    kinds = [name for name in METRICS if name in asked]
     results = Results(
         methods=tuple(functions),
-        metrics={name: kind.better for name, kind in kinds.items()},
+        metrics={name: DIRECTIONS[name] for name in kinds},
         targets=np.asarray(targets, dtype=np.int64),
     )
     with warnings.catch_warnings(record=True) as caught:
@@ -209,13 +195,13 @@ def _run(
     model: nn.Module,
     x: NDArray[Any],
     functions: Mapping[str, ExplainFunc],
-    kinds: Mapping[str, MetricKind],
+    kinds: Sequence[str],
     watch: _Watch,
     results: Results,
 ) -> None:
     """Call ``quantus.evaluate``."""
     quantus.evaluate(
-        metrics={name: watch.metric(name, kind) for name, kind in kinds.items()},
+        metrics={name: watch.metric(name) for name in kinds},
         xai_methods=dict(functions),
         model=model,
         x_batch=x,
@@ -248,7 +234,7 @@ class _Watch:
         self._cells = cells
         self._caught = caught
 
-    def metric(self, name: str, kind: MetricKind) -> Callable[..., list[float]]:
+    def metric(self, name: str) -> Callable[..., list[float]]:
         """Return what ``quantus.evaluate`` calls as the metric."""
 
         def call(**kwargs: Any) -> list[float]:
@@ -258,7 +244,7 @@ class _Watch:
             self._caught.clear()
             start = time.perf_counter()
             try:
-                scores = self._scores(method, name, kind, kwargs)
+                scores = self._scores(method, name, kwargs)
             except Exception as error:
                 # Quantus would print it and go on to a KeyError.
                 self.results.failures.append(Failure(method, name, error))
@@ -275,9 +261,7 @@ class _Watch:
 
         return call
 
-    def _scores(
-        self, method: str, name: str, kind: MetricKind, kwargs: dict[str, Any]
-    ) -> NDArray[np.float64]:
+    def _scores(self, method: str, name: str, kwargs: dict[str, Any]) -> NDArray[np.float64]:
         results = self.results
         if (
             name in _PARTS
@@ -287,7 +271,7 @@ class _Watch:
             parts: NDArray[np.float64] = results.components[method][_PARTS[name]].to_numpy()
             return parts
         # A new metric each time: it must not remember the method before.
-        metric = kind.build(self.settings)
+        metric = METRICS[name](self.settings)
         scores = np.asarray(metric(**kwargs), dtype=np.float64)
         if isinstance(metric, (GAE, LocalConsistency)):
             results.components[method] = metric.components

@@ -96,7 +96,8 @@ class Focus(CompanionMetric):
     name: ClassVar[str] = "Focus"
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.LOCALISATION
-    needs_explainer: ClassVar[bool] = True
+    needs_originals: ClassVar[bool] = False
+    makes_inputs: ClassVar[bool] = True
     results: ClassVar[frozenset[str]] = frozenset({"plan"})
 
     def __init__(
@@ -140,7 +141,7 @@ class Focus(CompanionMetric):
         self.mosaics = mosaics
         self.plan: FocusPlan | None = None
 
-    def _evaluate(self, data: Data, given: Tensor | None, progress: Any) -> pd.DataFrame:
+    def _score(self, data: Data, given: Tensor | None, progress: Any) -> pd.DataFrame:
         del given
         assert data.y is not None
         targets = data.y
@@ -174,7 +175,7 @@ class Focus(CompanionMetric):
         self._warn("NaN where features or attributions are not finite", np.isnan(scores) & ~lonely)
         if empty and not self._disable_warnings:
             text = f"Focus: {empty} maps have no positive value; their score is 0"
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
         self.plan = plan
         components: pd.DataFrame = pd.DataFrame({"focus": scores})
         return components

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
-from gae_metric.study.arguments import Data
+from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.logits import Output
 
@@ -110,7 +110,8 @@ class ROAD(CompanionMetric):
     name: ClassVar[str] = "ROAD"
     score_direction: ScoreDirection = ScoreDirection.LOWER
     evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
-    needs_explainer: ClassVar[bool] = False
+    needs_originals: ClassVar[bool] = True
+    makes_inputs: ClassVar[bool] = False
     results: ClassVar[frozenset[str]] = frozenset({"curves", "accuracy"})
 
     def __init__(
@@ -140,7 +141,7 @@ class ROAD(CompanionMetric):
             raise ValueError(f"percentages: expected different numbers in [0, 100), got {values}")
         if not (np.isfinite(noise) and noise >= 0):
             raise ValueError(f"noise: expected a non-negative number, got {noise!r}")
-        if not isinstance(n_jobs, (int, np.integer)) or n_jobs < 1:
+        if not is_integer(n_jobs, 1):
             raise ValueError(f"n_jobs: expected a positive integer, got {n_jobs!r}")
         super().__init__(
             seed=seed,
@@ -165,7 +166,7 @@ class ROAD(CompanionMetric):
         self.curves: NDArray[np.float64] = np.empty((0, len(values)))
         self.accuracy: dict[float, float] = {}
 
-    def _evaluate(self, data: Data, given: Tensor | None, progress: Any) -> pd.DataFrame:
+    def _score(self, data: Data, given: Tensor | None, progress: Any) -> pd.DataFrame:
         curves = np.full((len(data), len(self.percentages)), np.nan)
         explained = self._chunks(data)
         evaluated = ChunkSize(data.batch_size, "the model", self._disable_warnings)

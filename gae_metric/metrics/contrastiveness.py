@@ -105,7 +105,7 @@ class Contrastiveness(AttributionMetric):
     masks: ClassVar[bool] = False
     shows: ClassVar[bool] = True
     needs_originals: ClassVar[bool] = False
-    needs_states: ClassVar[bool] = False
+    makes_inputs: ClassVar[bool] = True
 
     def __init__(
         self,

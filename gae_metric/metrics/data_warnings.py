@@ -1,24 +1,33 @@
-"""One warning a call for each thing that is odd about a data set."""
+"""What is odd about a data set, each said once a call."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from gae_metric.study.scoring import Scorer
 from gae_metric.study.study import Study
 
-#: How many samples a warning names one by one.
-_NAMED = 20
+
+def named(names: Iterable[Any], most: int = 20) -> str:
+    """Return the first few of some names, and how many more there are.
+
+    Examples
+    --------
+    >>> named(range(8), 5)
+    '0, 1, 2, 3, 4 and 3 more'
+    """
+    listed = list(map(str, names))
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
 
 
-def warn_of(
-    metric: str, study: Study, scorer: Scorer, scores: NDArray[Any], relative: bool
-) -> None:
-    """Warn of samples without a score, of empty maps and of outputs that are not positive.
+def oddities(metric: str, study: Study, scorer: Scorer, components: pd.DataFrame) -> Iterator[str]:
+    """Tell of samples without a score, of empty maps and of outputs that are not positive.
 
     Parameters
     ----------
@@ -26,28 +35,27 @@ def warn_of(
         Its name.
     study, scorer
         What was evaluated.
-    scores
-        (R,) scores.
-    relative
-        Whether outputs are taken relative to the initial one.
+    components
+        Scores of R samples; those of the last column count.
     """
+    scores = components.iloc[:, -1].to_numpy()
     if np.isnan(scores).any():
-        _warn(
+        yield (
             f"{metric}: {int(np.isnan(scores).sum())} scores are NaN. "
             f"{reasons(study, scorer, scores)}"
         )
     if scorer.empty:
-        _warn(
+        yield (
             f"{metric}: {scorer.empty} of the maps of inputs and mosaics have no positive value "
             "and stay 0"
         )
-    if relative:
+    # Of these scores alone are outputs taken relative to the initial one.
+    if "lc_robustness" in components and (study.outputs[:, 0, 0] <= 0).any():
         negative = int((study.outputs[:, 0, 0] <= 0).sum())
-        if negative:
-            _warn(
-                f"{metric}: the explained output (logit) of {negative} samples is not positive; "
-                "equation 14 is applied to them as it stands"
-            )
+        yield (
+            f"{metric}: the explained output (logit) of {negative} samples is not positive; "
+            "equation 14 is applied to them as it stands"
+        )
 
 
 def reasons(study: Study, scorer: Scorer, scores: NDArray[Any]) -> str:
@@ -60,16 +68,8 @@ def reasons(study: Study, scorer: Scorer, scores: NDArray[Any]) -> str:
         ("attributions are not finite", scorer.bad_map),
         ("no other sample is left for the mosaic", np.ones_like(left)),
     ):
-        rows = np.flatnonzero(left & where)
+        samples = study.samples[left & where]
         left &= ~where
-        if len(rows):
-            samples = study.samples[rows]
-            named = ", ".join(map(str, samples[:_NAMED]))
-            more = f" and {len(samples) - _NAMED} more" if len(samples) > _NAMED else ""
-            parts.append(f"{what}: samples {named}{more}")
+        if len(samples):
+            parts.append(f"{what}: samples {named(samples)}")
     return "; ".join(parts)
-
-
-def _warn(message: str) -> None:
-    # Where the metric was called: above this, warn_of and the metric's __call__.
-    warnings.warn(message, RuntimeWarning, stacklevel=4)

@@ -125,7 +125,7 @@ class GAE(AttributionMetric):
     masks: ClassVar[bool] = True
     shows: ClassVar[bool] = True
     needs_originals: ClassVar[bool] = True
-    needs_states: ClassVar[bool] = True
+    makes_inputs: ClassVar[bool] = True
 
     def _plot_last(self, **kwargs: Any) -> None:
         plot_parts(self.components, **kwargs)

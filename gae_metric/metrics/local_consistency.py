@@ -62,7 +62,7 @@ class _Local(AttributionMetric):
         )
 
     def _plot_last(self, **kwargs: Any) -> None:
-        if self.needs_states:
+        if self.makes_inputs:
             plot_curves(self.curves, self.components, **kwargs)
         else:  # no similarities to draw
             super()._plot_last(**kwargs)
@@ -151,7 +151,7 @@ class LocalConsistency(_Local):
         "lc_faithfulness",
         "local_consistency",
     )
-    needs_states: ClassVar[bool] = True
+    makes_inputs: ClassVar[bool] = True
 
 
 class LocalRobustness(_Local):
@@ -179,7 +179,7 @@ class LocalRobustness(_Local):
     name: ClassVar[str] = "Local Robustness"
     evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.ROBUSTNESS
     columns: ClassVar[tuple[str, ...]] = ("lc_robustness",)
-    needs_states: ClassVar[bool] = True
+    makes_inputs: ClassVar[bool] = True
 
 
 class LocalFaithfulness(_Local):
@@ -208,4 +208,4 @@ class LocalFaithfulness(_Local):
     name: ClassVar[str] = "Local Faithfulness"
     evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
     columns: ClassVar[tuple[str, ...]] = ("lc_faithfulness",)
-    needs_states: ClassVar[bool] = False
+    makes_inputs: ClassVar[bool] = False

@@ -48,7 +48,7 @@ def evaluated(
                 bar.update(stop - start)
                 if progress is not None:
                     progress(stop, rows)
-    items = study.ready(study.items(metric.needs_originals, metric.needs_states))
+    items = study.ready(study.items(metric.needs_originals, metric.makes_inputs))
     return Built(study, items)
 
 

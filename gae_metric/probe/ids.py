@@ -16,10 +16,7 @@ from numpy.typing import NDArray
 from gae_metric.functional.masking import LERF
 from gae_metric.study.study import NONE, Items
 
-__all__ = ["item_ids", "item_table", "items_of_table", "named"]
-
-#: How many items an error or a warning names one by one.
-_NAMED = 5
+__all__ = ["item_ids", "item_table", "items_of_table"]
 
 
 def item_ids(items: Items, samples: NDArray[np.int64]) -> list[str]:
@@ -58,15 +55,3 @@ def items_of_table(table: NDArray[np.int64], samples: NDArray[np.int64]) -> Item
     """Turn :func:`item_table` back, given ascending samples that hold all of the table's."""
     row = np.searchsorted(samples, table[:, 0])
     return Items(row, table[:, 1], table[:, 2], table[:, 3])
-
-
-def named(ids: list[str]) -> str:
-    """Return the first few of some names, and how many more there are.
-
-    Examples
-    --------
-    >>> named([str(i) for i in range(8)])
-    '0, 1, 2, 3, 4 and 3 more'
-    """
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more

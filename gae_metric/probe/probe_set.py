@@ -19,18 +19,18 @@ from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.metrics.attribution_metric import Targets
-from gae_metric.metrics.data_warnings import warn_of
+from gae_metric.metrics.data_warnings import named, oddities
 from gae_metric.probe.building import describe, evaluated
 from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.format import METRICS, Manifest
-from gae_metric.probe.ids import item_ids, item_table, named
+from gae_metric.probe.ids import item_ids, item_table
 from gae_metric.probe.map_files import MapSet
 from gae_metric.probe.returned_maps import read_maps, score_chunks
 from gae_metric.probe.storage import Container, open_container
 from gae_metric.probe.study_from_files import Recorded
 from gae_metric.probe.study_in_memory import Built
 from gae_metric.probe.writing import write
-from gae_metric.study.arguments import check_data
+from gae_metric.study.arguments import check_data, is_integer
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
 
@@ -317,13 +317,14 @@ class ProbeSet:
             if odd:
                 warnings.warn(
                     f"maps: {len(odd)} have values that are not finite, so that their samples' "
-                    f"scores are NaN: {named(odd)}",
+                    f"scores are NaN: {named(odd, 5)}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
             # It looks at no more of a study than there is here.
-            study, scores = cast("Study", self._source), frame.iloc[:, -1].to_numpy()
-            warn_of(self.metric, study, scorer, scores, "lc_robustness" in frame)
+            study = cast("Study", self._source)
+            for oddity in oddities(self.metric, study, scorer, frame):
+                warnings.warn(oddity, RuntimeWarning, stacklevel=2)
         return frame
 
     def save(self, path: str | Path, *, shard_bytes: int = 1 << 28) -> None:
@@ -404,6 +405,5 @@ class ProbeSet:
 
 
 def _check_size(name: str, value: Any) -> None:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < 1:
+    if not is_integer(value, 1):
         raise ProbeError(f"{name}: expected a positive integer, got {value!r}")

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gae_metric.metrics.data_warnings import named
 from gae_metric.probe.errors import ProbeError
-from gae_metric.probe.ids import named
 from gae_metric.probe.map_files import MapBlock, MapSet, as_array, blocks_of
 from gae_metric.study.explaining import as_maps
 from gae_metric.study.scoring import Evaluated, Scorer
@@ -75,9 +75,9 @@ def _check(blocks: Sequence[MapBlock], extra: list[str], expected: MapSet) -> No
     faults = []
     if not seen.all():
         missing = [expected.ids[i] for i in np.flatnonzero(~seen).tolist()]
-        faults.append(f"{len(missing)} missing: {named(missing)}")
+        faults.append(f"{len(missing)} missing: {named(missing, 5)}")
     if extra:
-        faults.append(f"{len(extra)} of no item: {named(extra)}")
+        faults.append(f"{len(extra)} of no item: {named(extra, 5)}")
     usual = next((block.shape for block in blocks if block.shape in expected.shapes), None)
     wrong: dict[str, list[str]] = {}
     for block in blocks:
@@ -88,7 +88,7 @@ def _check(blocks: Sequence[MapBlock], extra: list[str], expected: MapSet) -> No
             wrong.setdefault(f"of shape {block.shape} instead of {wanted}", []).extend(ids)
         if not _is_real(block.dtype):
             wrong.setdefault(f"of type {block.dtype} instead of real numbers", []).extend(ids)
-    faults += [f"{len(ids)} {what}: {named(ids)}" for what, ids in wrong.items() if ids]
+    faults += [f"{len(ids)} {what}: {named(ids, 5)}" for what, ids in wrong.items() if ids]
     if faults:
         raise ProbeError(
             f"maps: expected one for each of the {len(expected.ids)} items; {'; '.join(faults)}"
@@ -127,22 +127,26 @@ def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tens
         wanted = list(expected.ids[start : start + len(names)])
         if names != wanted:
             raise ProbeError(
-                f"maps: expected the order of explain_items, {named(wanted) or 'no more'} next, "
-                f"got {named([str(name) for name in names])}"
+                f"maps: expected the order of explain_items, {named(wanted, 5) or 'no more'} next, "
+                f"got {named(names, 5)}"
             )
         array = as_array(values)
         if array.shape[:1] != (len(names),) or array.shape[1:] not in shapes:
             sizes = " or ".join(str((len(names), *shape)) for shape in shapes)
-            raise ProbeError(f"maps: expected shape {sizes} for {named(names)}, got {array.shape}")
+            raise ProbeError(
+                f"maps: expected shape {sizes} for {named(names, 5)}, got {array.shape}"
+            )
         if not _is_real(array.dtype):
-            raise ProbeError(f"maps: expected real numbers for {named(names)}, got {array.dtype}")
+            raise ProbeError(
+                f"maps: expected real numbers for {named(names, 5)}, got {array.dtype}"
+            )
         shapes = [array.shape[1:]]
         if names:
             yield start, _tensor([array], expected)
         start += len(names)
     if start < len(expected.ids):
         missing = list(expected.ids[start:])
-        raise ProbeError(f"maps: {len(missing)} missing: {named(missing)}")
+        raise ProbeError(f"maps: {len(missing)} missing: {named(missing, 5)}")
 
 
 def score_chunks(

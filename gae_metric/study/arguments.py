@@ -85,11 +85,7 @@ def check_data(
                 "(or True if it is not)"
             )
     y = None if predicted and y_batch is None else as_classes(y_batch, len(x))
-    if (
-        isinstance(batch_size, bool)
-        or not isinstance(batch_size, (int, np.integer))
-        or batch_size < 1
-    ):
+    if not is_integer(batch_size, 1):
         raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}")
     data = Data(
         model=LogitsModel(model, output, model_predict_kwargs),
@@ -105,6 +101,12 @@ def check_data(
         rows = data.x[start : start + _BLOCK].to(data.dtype)
         data.finite[samples] = rows.isfinite().flatten(1).all(1).cpu().numpy()
     return data
+
+
+def is_integer(value: Any, least: int) -> bool:
+    """Whether a value is a whole number, which a truth value is not, and not below another."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and bool(value >= least)
 
 
 def check_model(model: Any) -> None:

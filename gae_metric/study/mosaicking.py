@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.mosaic_plan import MosaicPlan, substitute
-from gae_metric.study.arguments import Data
+from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.devices import sent
 
 Protocol = Literal["paper", "repository"]
@@ -49,9 +49,9 @@ class Mosaicking:
     protocol: Protocol = "paper"
 
     def __post_init__(self) -> None:
-        if not _is_integer(self.seed) or self.seed < 0:
+        if not is_integer(self.seed, 0):
             raise ValueError(f"seed: expected a non-negative integer, got {self.seed!r}")
-        if not _is_integer(self.n_mosaics) or self.n_mosaics < 1:
+        if not is_integer(self.n_mosaics, 1):
             raise ValueError(f"n_mosaics: expected a positive integer, got {self.n_mosaics!r}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
@@ -168,7 +168,3 @@ def as_plans(
             f"mosaics: expected a MosaicPlan, several of them or None, got {type(mosaics).__name__}"
         )
     return plans
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -90,8 +90,6 @@ class Study:
         predicted: bool = False,
         quiet: bool = False,
     ) -> None:
-        if mosaicking is not None:
-            mosaicking.check(data)
         self.data, self.masking, self.mosaicking = data, masking, mosaicking
         self._model = Trajectories(data, masking or Masking(), quiet)
         repository = mosaicking is not None and mosaicking.protocol == "repository"

@@ -20,7 +20,7 @@ from gae_metric.functional.masking import (
     masking_trajectory,
 )
 from gae_metric.study import cache, fingerprint
-from gae_metric.study.arguments import Data
+from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.devices import sent
@@ -36,8 +36,7 @@ class Masking:
 
     def __post_init__(self) -> None:
         steps = self.steps
-        whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
-        if not whole or not 2 <= steps <= MAX_STEPS:
+        if not is_integer(steps, 2) or steps > MAX_STEPS:
             raise ValueError(f"steps: expected an integer from 2 to {MAX_STEPS}, got {steps!r}")
         if self.schedule not in SCHEDULES:
             raise ValueError(

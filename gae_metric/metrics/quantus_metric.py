@@ -1,0 +1,228 @@
+"""What all our metrics share: Quantus's interface around one score per sample."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pandas as pd
+import torch
+from quantus.helpers.enums import DataType, ModelType
+from quantus.helpers.warn import check_kwargs
+from quantus.metrics.base import Metric
+from torch import Tensor, nn
+
+from gae_metric.metrics.plot import plot_scores
+from gae_metric.study.arguments import Data, check_data, check_maps, is_integer
+from gae_metric.study.devices import on_device
+from gae_metric.study.logits import Output
+from gae_metric.study.supplied_maps import check_given_maps, explain_options, normalised
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["QuantusMetric"]
+
+
+class QuantusMetric(Metric):  # type: ignore[misc]
+    """Base of our metrics: inputs and an explainer in, one score per sample out."""
+
+    model_applicability: ClassVar[set[ModelType]] = {ModelType.TORCH}
+
+    #: Whether maps of the inputs themselves are needed, and of inputs that the metric makes.
+    needs_originals: ClassVar[bool]
+    makes_inputs: ClassVar[bool]
+    #: Attributes that hold results, not parameters.
+    results: ClassVar[frozenset[str]]
+
+    #: Scores of the last call, one row per sample, indexed by the sample's place in ``x_batch``.
+    components: pd.DataFrame
+
+    def __init__(
+        self,
+        *,
+        explain_batch_size: int | None,
+        output: Output | None,
+        default_plot_func: Callable[..., Any] | None,
+        **quantus_options: Any,
+    ) -> None:
+        if explain_batch_size is not None and not is_integer(explain_batch_size, 1):
+            raise ValueError(
+                "explain_batch_size: expected a positive integer or None, got "
+                f"{explain_batch_size!r}"
+            )
+        if output is not None and not (callable(output) or isinstance(output, (str, int))):
+            raise ValueError(
+                "output: expected a function, a key, a position or None, got "
+                f"{type(output).__name__}"
+            )
+        super().__init__(default_plot_func=default_plot_func or self._plot, **quantus_options)
+        self.explain_batch_size = explain_batch_size
+        self.output = output
+        self._forget()
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x_batch: ArrayLike | Tensor,
+        y_batch: ArrayLike | Tensor | None,
+        a_batch: ArrayLike | Tensor | None = None,
+        s_batch: ArrayLike | None = None,
+        channel_first: bool | None = None,
+        explain_func: Callable[..., Any] | None = None,
+        explain_func_kwargs: Mapping[str, Any] | None = None,
+        model_predict_kwargs: Mapping[str, Any] | None = None,
+        softmax: bool | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 64,
+        **kwargs: Any,
+    ) -> list[float]:
+        """Score every sample.
+
+        Parameters
+        ----------
+        model
+            PyTorch model in evaluation mode. It is used where it is and left as it was.
+        x_batch
+            (N, C, H, W) images, (N, C, L) time series, or (N, F) tabular data where the metric
+            applies to them. Converted to the floating-point type of the model's parameters.
+        y_batch
+            (N,) integers: the classes that are explained. May be None with
+            ``targets="predicted"``.
+        a_batch
+            Maps of ``x_batch`` for ``y_batch``, if there are any; those of ``explain_func`` are
+            computed otherwise, or where other classes are explained. Shaped like the results of
+            ``explain_func``. Contrastiveness and Focus have no use for them.
+        s_batch
+            Not used.
+        channel_first
+            False for (N, ..., C) arrays, which are turned; ``explain_func`` and the model always
+            get channels first. Default True.
+        explain_func, explain_func_kwargs
+            ``explain_func(model=, inputs=, targets=, **explain_func_kwargs)`` returns maps
+            (n, C, ...), (n, 1, ...) or (n, ...) for inputs (n, C, ...), each sample's on its own.
+            It gets and returns arrays, or tensors on the model's device if it is marked by
+            :func:`gae_metric.tensor_explainer`.
+        model_predict_kwargs
+            Keyword arguments of the model's own calls.
+        softmax
+            Not used: scores are defined on logits. True gives a warning.
+        device
+            Where to move the model for the time of the call; by default it stays where it is. If
+            given, ``explain_func`` gets it too, as in Quantus.
+        batch_size
+            Rows that the model evaluates at a time, and inputs that ``explain_func`` gets at a time
+            unless ``explain_batch_size`` says otherwise. Does not change scores.
+        **kwargs
+            Refused, as in Quantus.
+
+        Returns
+        -------
+        list of float
+            One score per sample, NaN for one that cannot be scored, such as for a feature, output
+            or attribution that is not finite (one warning names them). One number with
+            ``return_aggregate``.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described, or ``explain_func`` returns something else. All
+            that can be told without evaluating the model is checked first.
+        """
+        check_kwargs(kwargs)
+        data = check_data(
+            model,
+            x_batch,
+            y_batch,
+            channel_first=channel_first,
+            device=device,
+            batch_size=batch_size,
+            output=self.output,
+            model_predict_kwargs=model_predict_kwargs,
+            predicted=self._predicted,
+        )
+        self._check_applicability(data)
+        given = None if a_batch is None else check_maps(a_batch, data, channel_first)
+        options = explain_options(explain_func, explain_func_kwargs, data, device)
+        self._forget()
+        self.explain_func, self.explain_func_kwargs = explain_func, options
+        with torch.inference_mode(False), on_device(model, data.device):
+            given, alone = check_given_maps(
+                self.name,
+                explain_func,
+                options,
+                data,
+                given,
+                enough=not self.makes_inputs,
+                quiet=self._disable_warnings or not self.needs_originals,
+            )
+            scores = self._evaluate(data, given, alone)
+        if softmax and not self._disable_warnings:
+            warnings.warn(
+                f"softmax: True has no effect, as {self.name} is defined on logits",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self.evaluation_scores = [self.aggregate_func(scores)] if self.return_aggregate else scores
+        self.all_evaluation_scores.extend(self.evaluation_scores)
+        return list(self.evaluation_scores)
+
+    def _evaluate(self, data: Data, given: Tensor | None, alone: bool) -> list[float]:
+        """Fill in ``components`` and other results, and return the scores.
+
+        Parameters
+        ----------
+        data
+            The model and the samples.
+        given
+            Maps of the samples, if there are any of use.
+        alone
+            Whether there is nothing that could explain other inputs, or other classes.
+        """
+        raise NotImplementedError
+
+    @property
+    def _predicted(self) -> bool:
+        """Whether the model's predictions are explained, not ``y_batch``."""
+        return False
+
+    def _check_applicability(self, data: Data) -> None:
+        kind = {2: DataType.TABULAR, 3: DataType.TIMESERIES, 4: DataType.IMAGE}[data.x.ndim]
+        if kind not in self.data_applicability:
+            expected = ", ".join(sorted(each.value for each in self.data_applicability))
+            raise ValueError(
+                f"x_batch: {self.name} applies to {expected} data, got {kind.value} data of shape "
+                f"{tuple(data.x.shape)}"
+            )
+
+    def _forget(self) -> None:
+        """Forget the results of the call before."""
+        self.components = pd.DataFrame()
+
+    def _post_process(self, maps: Tensor) -> Tensor:
+        """Apply Quantus's ``normalise`` and ``abs``, each map on its own."""
+        if self.normalise and self.normalise_func is not None:
+            maps = normalised(maps, self.normalise_func)
+        return maps.abs() if self.abs else maps
+
+    @property
+    def get_params(self) -> dict[str, Any]:
+        """Parameters of the metric, by name."""
+        params: dict[str, Any] = super().get_params
+        left = {"components", *self.results}
+        return {name: value for name, value in params.items() if name not in left}
+
+    def interpret_scores(self) -> None:
+        """Print how scores are to be read."""
+        print((type(self).__doc__ or "").partition("Parameters\n")[0].strip())
+
+    def _plot(self, *args: Any, **kwargs: Any) -> None:
+        """Draw ``results`` as :func:`plot_scores` does, or else the last call's own figure."""
+        if args or "results" in kwargs:
+            plot_scores(*args, **kwargs)
+        else:
+            self._plot_last(**kwargs)
+
+    def _plot_last(self, **kwargs: Any) -> None:
+        plot_scores(self.components, **kwargs)
