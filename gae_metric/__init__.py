@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gae_metric.comparison import compare, pairwise, samples_needed
     from gae_metric.functional.mosaic_plan import MosaicPlan
-    from gae_metric.metrics.contrastiveness import Contrastiveness
-    from gae_metric.metrics.gae import GAE
-    from gae_metric.metrics.local_consistency import (
+    from gae_metric.metrics import (
+        GAE,
+        Contrastiveness,
         LocalConsistency,
         LocalFaithfulness,
         LocalRobustness,
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 #: Where each name is defined.
 _HOMES = {
-    "GAE": "gae_metric.metrics.gae",
-    "Contrastiveness": "gae_metric.metrics.contrastiveness",
-    "LocalConsistency": "gae_metric.metrics.local_consistency",
-    "LocalFaithfulness": "gae_metric.metrics.local_consistency",
-    "LocalRobustness": "gae_metric.metrics.local_consistency",
+    "GAE": "gae_metric.metrics",
+    "Contrastiveness": "gae_metric.metrics",
+    "LocalConsistency": "gae_metric.metrics",
+    "LocalFaithfulness": "gae_metric.metrics",
+    "LocalRobustness": "gae_metric.metrics",
     "MosaicPlan": "gae_metric.functional.mosaic_plan",
     "ProbeSet": "gae_metric.probe.probe_set",
     "cache_info": "gae_metric.study.cache",

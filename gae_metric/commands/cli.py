@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from gae_metric.errors import InputError
+
+if TYPE_CHECKING:
+    from gae_metric.commands.terminal import Terminal
 
 app = typer.Typer(
     name="gae-metric",
@@ -86,12 +92,9 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of digits, mosaics and noise.")] = 0,
 ) -> None:
     """Compare six methods by six metrics on three small networks and scanned digits."""
-    # Imported here, so that --help and a mistyped option need no torch.
     from gae_metric.commands.demo import run
-    from gae_metric.commands.terminal import Terminal, report_errors
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with _terminal() as terminal:
         studies = run(out, samples=samples, networks=_names(networks), seed=seed, terminal=terminal)
         _exit_if_failed(studies)
 
@@ -126,10 +129,8 @@ def evaluate(
 ) -> None:
     """Compare methods on your images and any timm or torchvision model."""
     from gae_metric.commands.evaluate import EvaluateRequest, run
-    from gae_metric.commands.terminal import Terminal, report_errors
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with _terminal() as terminal:
         request = EvaluateRequest(
             model=model,
             images=images,
@@ -188,10 +189,8 @@ def probe(
 ) -> None:
     """Write all that must be explained, for a tool that makes its maps elsewhere."""
     from gae_metric.commands.probe import ProbeRequest, write_probe
-    from gae_metric.commands.terminal import Terminal, report_errors
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with _terminal() as terminal:
         request = ProbeRequest(
             model=model,
             images=images,
@@ -229,11 +228,21 @@ def score(
 ) -> None:
     """Score the maps that a tool made for a probe set."""
     from gae_metric.commands.probe import score as score_maps
+
+    with _terminal() as terminal:
+        score_maps(probe, maps, out, terminal)
+
+
+@contextmanager
+def _terminal() -> Iterator[Terminal]:
+    """Report what goes wrong on the terminal that is given."""
+    # Imported here, and what commands run in them, so that --help and a mistyped option need no
+    # torch.
     from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()
     with report_errors(terminal):
-        score_maps(probe, maps, out, terminal)
+        yield terminal
 
 
 def _names(text: str) -> list[str]:
@@ -243,8 +252,6 @@ def _names(text: str) -> list[str]:
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     """Split a list of numbers by commas."""
-    from gae_metric.errors import InputError
-
     if text is None:
         return None
     try:
@@ -255,8 +262,6 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
 
 def _mask_value(text: str) -> float | str:
     """Read a number, ``mean`` or ``blur``."""
-    from gae_metric.errors import InputError
-
     if text in ("mean", "blur"):
         return text
     try:
@@ -267,8 +272,6 @@ def _mask_value(text: str) -> float | str:
 
 def _arguments(pairs: Sequence[str]) -> dict[str, Any]:
     """Read KEY=VALUE: numbers, True, False, None and tuples of them; anything else is text."""
-    from gae_metric.errors import InputError
-
     arguments: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

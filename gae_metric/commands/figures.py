@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,10 +78,8 @@ def figures(evaluation: Evaluation) -> Iterable[tuple[str, Figure]]:
 
 def _maps(evaluation: Evaluation) -> Figure:
     x, targets = evaluation.x[:_SHOWN], evaluation.results.targets[:_SHOWN]
-    attributions = {}
-    for method in evaluation.results.methods:
-        _, function = explainer(method)
-        attributions[method] = function(model=evaluation.model, inputs=x, targets=targets)
+    methods = evaluation.results.methods
+    attributions = {method: _explained(evaluation, method, x, targets) for method in methods}
     gae = {
         method: parts["gae"].to_list()[:_SHOWN]
         for method, parts in evaluation.results.components.items()
@@ -91,14 +90,20 @@ def _maps(evaluation: Evaluation) -> Figure:
     return plotting.maps(evaluation.to_display(x), attributions, labels, title=title, scores=gae)
 
 
-def _extremes(evaluation: Evaluation, method: str, parts: pd.DataFrame) -> Figure:
+def _explained(
+    evaluation: Evaluation, method: str, x: NDArray[np.float32], targets: NDArray[np.int64]
+) -> NDArray[Any]:
+    """Return a method's maps of some inputs."""
     _, function = explainer(method)
+    maps: NDArray[Any] = function(model=evaluation.model, inputs=x, targets=targets)
+    return maps
+
+
+def _extremes(evaluation: Evaluation, method: str, parts: pd.DataFrame) -> Figure:
     targets = evaluation.results.targets
     return plotting.extremes(
         evaluation.to_display(evaluation.x),
-        lambda chosen: function(
-            model=evaluation.model, inputs=evaluation.x[chosen], targets=targets[chosen]
-        ),
+        lambda chosen: _explained(evaluation, method, evaluation.x[chosen], targets[chosen]),
         parts["gae"],
         labels=[f"class {target}" for target in targets],
         title=f"{evaluation.name}, {method}: highest and lowest GAE",
@@ -129,9 +134,7 @@ def _mosaic(
     x = mosaics(torch.as_tensor(evaluation.x), indices[None]).numpy()
     targets = evaluation.results.targets
     maps = {
-        method: explainer(method)[1](
-            model=evaluation.model, inputs=x, targets=targets[sample : sample + 1]
-        )[0]
+        method: _explained(evaluation, method, x, targets[sample : sample + 1])[0]
         for method in methods
     }
     return plotting.mosaic(

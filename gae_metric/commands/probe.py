@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.table import Table
 
@@ -154,10 +153,6 @@ def _summary(scores: pd.DataFrame, metric: str) -> Table:
     for heading in ("score", "mean", "standard error", "samples"):
         table.add_column(heading, justify="left" if heading == "score" else "right")
     for name in map(str, scores.columns):
-        values = scores[name].dropna().to_numpy(dtype=float)
-        count = len(values)
-        mean = values.mean() if count else np.nan
-        error = values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
-        numbers = (f"{mean:.4f}", f"{error:.4f}", str(count))
-        table.add_row(name, *numbers)
+        values: Any = scores[name].dropna()
+        table.add_row(name, f"{values.mean():.4f}", f"{values.sem():.4f}", str(len(values)))
     return table

@@ -135,7 +135,7 @@ def compare(
     for block in blocks:
         model = {} if block.model is None else {"model": block.model}
         cells = {
-            method: _statistics(block.scores[method].to_numpy(), confidence, resamples, seed)
+            method: _statistics(block.scores[method], confidence, resamples, seed)
             for method in block.methods
         }
         means = {method: cell["mean"] for method, cell in cells.items() if cell["samples"]}
@@ -155,7 +155,7 @@ def compare(
                 "best": best is not None and method in means and means[method] == means[best],
                 "tie": method in ties,
             }
-            | against.get(method, _itself(int(cell["samples"])))
+            | against.get(method, {"pairs": cell["samples"], "dropped": 0})
             for method, cell in cells.items()
         )
     columns = ["model"] if blocks and blocks[0].model is not None else []
@@ -165,35 +165,23 @@ def compare(
 
 def _against(block: ScoreTable, best: str | None) -> dict[str, dict[str, Any]]:
     """Test the other methods against the best."""
-    found = {}
-    if best is not None:
-        for row in pairwise_of(block).to_dict("records"):
-            pair = [row["method_a"], row["method_b"]]
-            if best in pair:
-                pair.remove(best)
-                found[pair[0]] = {
-                    "pairs": row["samples"],
-                    "dropped": row["dropped"],
-                    "p": row["p"],
-                    "p_holm": row["p_holm"],
-                }
+    tests = pairwise_of(block).rename(columns={"samples": "pairs"})
+    turned = tests.rename(columns={"method_a": "method_b", "method_b": "method_a"})
+    both = pd.concat([tests, turned]).set_index("method_b")
+    of_best = both.loc[both["method_a"] == best, ["pairs", "dropped", "p", "p_holm"]]
+    found: dict[str, dict[str, Any]] = of_best.to_dict("index")
     return found
 
 
-def _itself(samples: int) -> dict[str, Any]:
-    return {"pairs": samples, "dropped": 0, "p": np.nan, "p_holm": np.nan}
-
-
 def _statistics(
-    scores: NDArray[np.float64], confidence: float, resamples: int, seed: int
+    scores: pd.Series[float], confidence: float, resamples: int, seed: int
 ) -> dict[str, float]:
-    finite = scores[np.isfinite(scores)]
-    n = len(finite)
-    low, high = bootstrap_interval(finite, confidence, resamples, seed)
+    there: Any = scores.dropna()
+    low, high = bootstrap_interval(there.to_numpy(), confidence, resamples, seed)
     return {
-        "samples": n,
-        "mean": float(finite.mean()) if n else np.nan,
-        "standard_error": float(finite.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan,
+        "samples": len(there),
+        "mean": float(there.mean()),
+        "standard_error": float(there.sem()),
         "ci_low": low,
         "ci_high": high,
     }

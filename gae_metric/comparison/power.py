@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from math import ceil, pi
 from typing import overload
 
@@ -153,16 +154,9 @@ def _needed(effect: float, power: float, alpha: float, efficiency: float) -> int
     """Return the samples for a difference in units of the differences' standard deviation."""
     # Below this not even differences that all have one sign are significant.
     least: int = ceil(1 - np.log2(alpha))
-    low, high = 1, 2  # no power at the first, enough at the second
-    while high < _LARGEST and _power_of_t(high, effect, alpha) < power:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _power_of_t(middle, effect, alpha) < power:
-            low = middle
-        else:
-            high = middle
-    return max(least, ceil(high / efficiency))
+    numbers = range(2, _LARGEST)
+    pairs = 2 + bisect_left(numbers, power, key=lambda n: _power_of_t(n, effect, alpha))
+    return max(least, ceil(pairs / efficiency))
 
 
 def _power_of_t(n: int, effect: float, alpha: float) -> float:

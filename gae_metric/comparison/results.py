@@ -67,19 +67,10 @@ class Results:
     def table(self) -> pd.DataFrame:
         """Return scores in long form: method, metric, sample, target, score."""
         columns = ["method", "metric", "sample", "target", "score"]
-        frames = [
-            pd.DataFrame(
-                {
-                    "method": method,
-                    "metric": metric,
-                    "sample": np.arange(len(self.targets)),
-                    "target": self.targets,
-                    "score": values,
-                },
-                columns=columns,
-            )
+        rows = [
+            (method, metric, sample, target, score)
             for (method, metric), values in self.scores.items()
+            for sample, (target, score) in enumerate(zip(self.targets, values, strict=True))
         ]
-        empty = pd.DataFrame(columns=columns)
-        table: pd.DataFrame = pd.concat(frames, ignore_index=True) if frames else empty
+        table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
         return table

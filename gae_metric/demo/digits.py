@@ -9,7 +9,7 @@ halving the canvas for a mosaic (SPEC 2.3) leaves one of 20 pixels.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 Split = Literal["train", "test"]
+Array = TypeVar("Array", Tensor, "npt.NDArray[Any]")
 
 CANVAS = 48
 """Side of the canvas in pixels."""
@@ -219,15 +220,7 @@ def load(
     return canvas, labels
 
 
-@overload
-def to_display(x: Tensor) -> Tensor: ...
-
-
-@overload
-def to_display(x: npt.NDArray[Any]) -> npt.NDArray[Any]: ...
-
-
-def to_display(x: Tensor | npt.NDArray[Any]) -> Tensor | npt.NDArray[Any]:
+def to_display(x: Array) -> Array:
     """Undo the normalisation for plotting.
 
     Parameters

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gae_metric._names import lookup
-from gae_metric.explainers.chunked_gradients import as_input, as_targets, like
+from gae_metric.explainers.chunked_gradients import chunked
 
 #: Parameters of ``attribute`` that this adapter knows what to give for.
 _GIVEN = frozenset({"self", "inputs", "target", "baselines"})
@@ -62,25 +62,22 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
     def explain(
         model: nn.Module, inputs: Any, targets: Any, *, batch_size: int = 64, **kwargs: Any
     ) -> Any:
-        x = as_input(model, inputs)
-        target = as_targets(targets, len(x)).to(x.device)
         options = {
             key: value for key, value in kwargs.items() if key in accepted and key != "method"
         }
-        if accepted.get("baselines") is not None:
-            options.setdefault("baselines", torch.zeros_like(x[:1]))
-        maps = []
+
+        def attribute(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+            if "baselines" in accepted:
+                options.setdefault("baselines", torch.zeros_like(x[:1]))
+            maps: Tensor = method(model).attribute(x.clone(), target=target, **options)
+            return maps.detach()
+
         with _seeded(seed), warnings.catch_warnings():
             # Captum tells of what it does and undoes.
             warnings.filterwarnings(
                 "ignore", "Input Tensor|Setting (forward|backward)", UserWarning
             )
-            attribution = method(model)
-            for start in range(0, len(x), batch_size):
-                chunk = slice(start, start + batch_size)
-                part = attribution.attribute(x[chunk].clone(), target=target[chunk], **options)
-                maps.append(part.detach())
-        return like(torch.cat(maps), inputs)
+            return chunked(attribute, model, inputs, targets, batch_size, lambda maps, x: maps)
 
     explain.accepts_tensors = True  # type: ignore[attr-defined]
     return f"captum:{found}", explain

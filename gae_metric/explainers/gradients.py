@@ -170,10 +170,7 @@ def integrated_gradients(
     if n_steps < 1:
         raise ValueError(f"n_steps: expected a positive integer, got {n_steps!r}")
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)
-    path = [
-        (float((1 + node) / 2), float(weight / 2))
-        for node, weight in zip(nodes, weights, strict=True)
-    ]
+    path = list(zip(((1 + nodes) / 2).tolist(), (weights / 2).tolist(), strict=True))
 
     def mean_gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
         total = torch.zeros_like(x)

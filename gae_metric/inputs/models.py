@@ -214,14 +214,12 @@ def _created(create: Callable[[], nn.Module], name: str, published: bool) -> nn.
         return create()
     except InputError:
         raise
-    except (OSError, RuntimeError) as error:
-        if not published:
-            raise InputError(f"model: cannot build {name!r}: {_first_line(error)}") from error
-        raise InputError(
-            f"model: cannot fetch the published weights of {name!r} ({_first_line(error)}); "
-            "check the connection, or give a local safetensors file as weights"
-        ) from error
     except Exception as error:  # options that no model is made for end in nearly any error
+        if published and isinstance(error, (OSError, RuntimeError)):
+            raise InputError(
+                f"model: cannot fetch the published weights of {name!r} ({_first_line(error)}); "
+                "check the connection, or give a local safetensors file as weights"
+            ) from error
         raise InputError(f"model: cannot build {name!r}: {_first_line(error)}") from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -132,6 +132,19 @@ def bands(names: Sequence[str], columns: int | None) -> list[list[str]]:
     return [list(names[i * side : (i + 1) * side]) for i in range(count)]
 
 
+def check_sheet(images: NDArray[Any], attributions: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse images that are none, and maps, by name, that are not of their number and size."""
+    shape = np.shape(images)
+    if len(shape) != 4 or shape[0] == 0:
+        raise ValueError(f"images: expected pixels of shape (N, C, H, W), got {shape}")
+    for name, values in attributions.items():
+        found = np.shape(values)
+        if found[:1] != shape[:1] or found[-2:] != shape[2:]:
+            raise ValueError(
+                f"attributions[{name!r}]: expected {shape[0]} maps of size {shape[2:]}, got {found}"
+            )
+
+
 def as_picture(pixels: NDArray[Any]) -> NDArray[Any]:
     """Turn pixels (C, H, W) in [0, 1], C 1 or 3, into what ``imshow`` wants."""
     values = np.asarray(pixels, dtype=np.float64)
@@ -154,15 +167,8 @@ def signed_map(axes: Axes, values: NDArray[Any], name: str) -> None:
     """Draw a map (C, H, W) or (H, W), summed over channels, white at zero."""
     summed = channel_sum(values, name)
     if not np.isfinite(summed).all():
-        axes.text(
-            0.5,
-            0.5,
-            "not\nfinite",
-            ha="center",
-            va="center",
-            fontsize=SMALL,
-            transform=axes.transAxes,
-        )
+        centred: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
+        axes.text(0.5, 0.5, "not\nfinite", fontsize=SMALL, **centred)
         return
     strength = np.abs(summed)
     # Few values may be far above the others, which would all look white.

@@ -71,6 +71,8 @@ def bars(
             "summary: expected the rows of one model, got those of "
             + ", ".join(map(str, summary["model"].unique()))
         )
+    optional = [name for name in ("better", "best", "tie") if name not in summary]
+    summary = summary.assign(**dict.fromkeys(optional, np.nan))
     metrics = list(dict.fromkeys(summary["metric"]))
     methods = list(dict.fromkeys(summary["method"]))
     columns = min(columns, len(metrics))
@@ -81,25 +83,23 @@ def bars(
     places = np.arange(len(methods))
     for panel, metric in zip(panels.ravel(), metrics, strict=False):
         chosen = summary[summary["metric"] == metric].set_index("method").reindex(methods)
-        best = _flags(chosen, "best")
         means = chosen["mean"].to_numpy(dtype=float)
         ends = _ends(chosen, means)
         panel.barh(
             places,
             means,
             xerr=np.abs(ends - means),
-            color=[_style.ORANGE if value else _style.BLUE for value in best],
+            color=np.where(chosen["best"].eq(True), _style.ORANGE, _style.BLUE).tolist(),
             height=0.7,
             error_kw={"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7, "ecolor": _style.BLACK},
         )
-        better = chosen["better"].dropna() if "better" in chosen else pd.Series(dtype=str)
-        arrow = {"higher": " ↑", "lower": " ↓"}.get(better.iloc[0], "") if len(better) else ""
-        _style.line_axes(panel, f"{metric}{arrow}")
+        arrows = chosen["better"].map({"higher": " ↑", "lower": " ↓"}).dropna()
+        _style.line_axes(panel, f"{metric}{arrows.iloc[0] if len(arrows) else ''}")
         panel.set_yticks(places, methods, fontsize=_style.SMALL)
         panel.set_ylim(len(methods) - 0.4, -0.6)
         # Room for a star behind the longest line, and for those left of zero.
         panel.margins(x=0.08)
-        for place, end, tie in zip(places, ends[1], _flags(chosen, "tie"), strict=True):
+        for place, end, tie in zip(places, ends[1], chosen["tie"].eq(True), strict=True):
             if tie and np.isfinite(end):
                 panel.annotate(
                     "*",
@@ -112,14 +112,6 @@ def bars(
     for panel in panels.ravel()[len(metrics) :]:
         panel.set_visible(False)
     return _style.finish(figure, title, path)
-
-
-def _flags(rows: pd.DataFrame, column: str) -> list[bool]:
-    return (
-        [value is True or value == 1 for value in rows[column]]
-        if column in rows
-        else [False] * len(rows)
-    )
 
 
 def _ends(rows: pd.DataFrame, means: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -74,8 +74,7 @@ def class_maps(
     ['dog', 'cat']
     """
     images = np.asarray(images)
-    if images.ndim != 4 or len(images) == 0:
-        raise ValueError(f"images: expected pixels of shape (N, C, H, W), got {images.shape}")
+    _style.check_sheet(images, {})
     if len(classes) != len(images) or not all(classes):
         raise ValueError(
             f"classes: expected names of at least one class for each of {len(images)} images, got "

@@ -7,10 +7,11 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from gae_metric.plotting import _style
+from gae_metric.plotting.strips import Strip, sheet
 
 __all__ = ["extremes", "top_and_bottom"]
 
@@ -43,17 +44,16 @@ def top_and_bottom(scores: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArra
     values = np.asarray(scores, dtype=np.float64)
     if k < 1:
         raise ValueError(f"k: expected a positive integer, got {k}")
-    finite = np.flatnonzero(np.isfinite(values)) if values.ndim == 1 else np.empty(0, dtype=int)
-    if len(finite) < 2:
+    finite = pd.Series(values[np.isfinite(values)], np.flatnonzero(np.isfinite(values)))
+    if values.ndim != 1 or len(finite) < 2:
         raise ValueError(
             f"scores: expected at least two finite scores of shape (N,), got shape {values.shape} "
             f"with {len(finite)}"
         )
     k = min(k, len(finite) // 2)
-    top = finite[np.argsort(-values[finite], kind="stable")[:k]]
-    left = np.setdiff1d(finite, top)  # where scores are equal none is shown twice
-    bottom = left[np.argsort(values[left], kind="stable")[:k]]
-    return top.astype(np.int64), bottom.astype(np.int64)
+    top = finite.nlargest(k).index
+    bottom = finite.drop(top).nsmallest(k).index  # where scores are equal none is shown twice
+    return top.to_numpy(), bottom.to_numpy()
 
 
 def extremes(
@@ -121,34 +121,17 @@ def extremes(
             f"attributions: expected maps of {len(shown)} samples of size {images.shape[2:]}, got "
             f"{maps.shape}"
         )
-    columns = len(top)
-    cell = max(0.6, (_style.COLUMN_WIDTH - 0.25) / columns)
-    cell = min(cell, 1.0)
-    shape = images.shape[2] / images.shape[3]
-    names = {} if labels is None else {int(i): _style.label(labels[i], cell) for i in shown}
-    heights = [
-        2 * cell * shape + 0.17 + 0.1 * max((1 + names[i].count("\n") for i in half), default=0)
-        for half in ((top.tolist(), bottom.tolist()) if names else ((), ()))
+    halves = [
+        Strip(
+            images[samples],
+            {"": drawn},
+            name,
+            None if labels is None else [labels[i] for i in samples],
+            {"": values[samples].tolist()},
+        )
+        for name, samples, drawn in (
+            ("highest", top, maps[: len(top)]),
+            ("lowest", bottom, maps[len(top) :]),
+        )
     ]
-    width = max(_style.COLUMN_WIDTH, columns * cell + 0.25)
-    gap = 0.07  # so that the scores above are not read as part of the names below
-    figure = _style.figure(width, sum(heights) + gap + (0.2 if title else 0.02))
-    _style.tight(figure)
-    halves = figure.add_gridspec(3, 1, height_ratios=[heights[0], gap, heights[1]])
-    blocks = [figure.add_subfigure(halves[i]) for i in (0, 2)]
-    for block, samples, drawn, which in zip(
-        blocks, (top, bottom), (maps[:columns], maps[columns:]), ("highest", "lowest"), strict=True
-    ):
-        panels = block.subplots(2, columns, squeeze=False)
-        for column, sample in enumerate(samples):
-            picture, panel = panels[:, column]
-            picture.imshow(_style.as_picture(images[sample]))
-            _style.image_axes(picture)
-            if names:
-                name = names[int(sample)]
-                picture.set_title(name, fontsize=_style.SMALL, pad=2, linespacing=1.0)
-            _style.signed_map(panel, drawn[column], "attributions")
-            _style.image_axes(panel)
-            panel.set_xlabel(f"{values[sample]:.3f}", fontsize=_style.SMALL, labelpad=2)
-        block.supylabel(which, fontsize=_style.TEXT)
-    return _style.finish(figure, title, path)
+    return sheet(halves, [False, False], title, path)

@@ -67,8 +67,7 @@ def maps(
     ['image', 'absLRP', 'Random']
     """
     images = np.asarray(images)
-    if images.ndim != 4 or len(images) == 0:
-        raise ValueError(f"images: expected pixels of shape (N, C, H, W), got {images.shape}")
+    _style.check_sheet(images, attributions)
     bands = _style.bands(list(attributions), columns)
     rows, side = len(images), 1 + max(len(band) for band in bands)
     cell = max(0.75, _style.COLUMN_WIDTH / side)
@@ -84,13 +83,8 @@ def maps(
         if labels is not None:
             row[0].set_ylabel(labels[i], fontsize=_style.SMALL, labelpad=2)
         for panel, method in zip(row[1:], bands[band], strict=False):
-            array = np.asarray(attributions[method])
-            if len(array) != rows or array.shape[-2:] != images.shape[2:]:
-                raise ValueError(
-                    f"attributions[{method!r}]: expected {rows} maps of size {images.shape[2:]}, "
-                    f"got {array.shape}"
-                )
-            _style.signed_map(panel, array[i], f"attributions[{method!r}]")
+            values = np.asarray(attributions[method])[i]
+            _style.signed_map(panel, values, f"attributions[{method!r}]")
             _style.image_axes(panel, two_lines(method) if i == 0 else "")
             if scores and method in scores:
                 panel.set_xlabel(f"{scores[method][i]:.3f}", fontsize=_style.SMALL, labelpad=1)

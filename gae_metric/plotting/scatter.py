@@ -123,12 +123,13 @@ def _marks(
 
 def _contours(axes: Axes, levels: Sequence[float]) -> None:
     """Draw LC = GAE / C for each level, and write the level where the line leaves the axes."""
-    for level in sorted(levels):
+    for level in levels:
         x = np.geomspace(level, 1, 200)
         axes.plot(x, level / x, color=_style.GRAY, linewidth=0.6, zorder=1, gid=f"GAE={level}")
+    for text, height in [*((f"{level:g}", level) for level in levels), ("GAE", 1)]:
         axes.annotate(
-            f"{level:g}",
-            (1, level),
+            text,
+            (1, height),
             (5, 0),
             textcoords="offset points",
             fontsize=_style.SMALL,
@@ -136,13 +137,3 @@ def _contours(axes: Axes, levels: Sequence[float]) -> None:
             va="center",
             annotation_clip=False,
         )
-    axes.annotate(
-        "GAE",
-        (1, 1),
-        (5, 0),
-        textcoords="offset points",
-        fontsize=_style.SMALL,
-        color=_style.GRAY,
-        va="center",
-        annotation_clip=False,
-    )

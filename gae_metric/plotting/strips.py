@@ -8,7 +8,6 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -48,19 +47,11 @@ class Strip:
     scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shape = np.shape(self.images)
-        if len(shape) != 4 or shape[0] == 0:
-            raise ValueError(f"images: expected pixels of shape (N, C, H, W), got {shape}")
-        for row, values in self.attributions.items():
-            found = np.shape(values)
-            if found[:1] != shape[:1] or found[-2:] != shape[2:]:
-                raise ValueError(
-                    f"attributions[{row!r}]: expected {shape[0]} maps of size {shape[2:]}, got "
-                    f"{found}"
-                )
-        if self.labels is not None and len(self.labels) != shape[0]:
+        _style.check_sheet(self.images, self.attributions)
+        if self.labels is not None and len(self.labels) != len(self.images):
             raise ValueError(
-                f"labels: expected one for each of {shape[0]} images, got {len(self.labels)}"
+                f"labels: expected one for each of {len(self.images)} images, got "
+                f"{len(self.labels)}"
             )
 
 
@@ -109,11 +100,19 @@ def strips(
     counts = [len(strip.images) for strip in given]
     if len(set(counts)) != 1:
         raise ValueError(f"strips: expected strips of the same number of images, got {counts}")
-    (count,) = set(counts)
-    names = any(strip.name for strip in given)
-    side = 0.25 + (0.15 if names else 0)
-    cell = min(1.0, max(0.6, (_style.COLUMN_WIDTH - side) / count))
     again = [False, *(_same(one, other) for one, other in zip(given[1:], given, strict=False))]
+    return sheet(given, again, title, path)
+
+
+def sheet(
+    given: Sequence[Strip], again: Sequence[bool], title: str, path: str | PathLike[str] | None
+) -> Figure:
+    """Draw strips of as many images, without the images of those that show the same again."""
+    count = len(given[0].images)
+    names = any(strip.name for strip in given)
+    named_rows = any(row for strip in given for row in strip.attributions)
+    side = (0.25 if named_rows else 0.1) + (0.15 if names else 0)
+    cell = min(1.0, max(0.6, (_style.COLUMN_WIDTH - side) / count))
     heights = [_height(s, cell, repeated) for s, repeated in zip(given, again, strict=True)]
     figure = _style.figure(
         max(_style.COLUMN_WIDTH, count * cell + side), sum(heights) + (0.2 if title else 0.02)
@@ -145,14 +144,11 @@ def _same(one: Strip, other: Strip) -> bool:
 
 def _height(strip: Strip, cell: float, repeated: bool) -> float:
     rows = len(strip.attributions) + (not repeated)
-    lines = 0 if strip.labels is None or repeated else _lines(strip, cell)
+    labels = () if repeated else strip.labels or ()
+    lines = max((_style.label(text, cell).count("\n") + 1 for text in labels), default=0)
     scores = sum(row in strip.scores for row in strip.attributions)
     shape = float(strip.images.shape[2] / strip.images.shape[3])
     return rows * cell * shape + 0.1 * lines + 0.12 * scores + 0.05
-
-
-def _lines(strip: Strip, cell: float) -> int:
-    return max(_style.label(text, cell).count("\n") + 1 for text in strip.labels or ("",))
 
 
 def _row(strip: Strip, row: str, cell: float) -> str:
@@ -172,15 +168,11 @@ def _draw(
                 picture.set_title(text, fontsize=_style.SMALL, pad=2, linespacing=1.0)
     for row, (name, maps) in zip(panels, strip.attributions.items(), strict=True):
         for i, panel in enumerate(row):
-            _map(panel, np.asarray(maps)[i], name)
+            _style.signed_map(panel, np.asarray(maps)[i], f"attributions[{name!r}]")
+            _style.image_axes(panel)
             if name in strip.scores:
                 panel.set_xlabel(f"{strip.scores[name][i]:.3f}", fontsize=_style.SMALL, labelpad=2)
         text = _row(strip, name, cell)
         # Names of as many lines everywhere: strips are laid out one by one, and lie below another.
         text = "\n" * (lines - text.count("\n")) + text
         row[0].set_ylabel(text, fontsize=_style.SMALL, labelpad=2, linespacing=1.0)
-
-
-def _map(axes: Axes, values: NDArray[Any], row: str) -> None:
-    _style.signed_map(axes, values, f"attributions[{row!r}]")
-    _style.image_axes(axes)

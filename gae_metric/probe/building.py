@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -65,18 +66,14 @@ def describe(
         n_mosaics=source.mosaics,
         protocol="paper" if source.mosaicking is None else source.mosaicking.protocol,
         names=None if names is None else tuple(map(str, names)),
-        settings={key: _plain(value) for key, value in settings.items()},
+        settings=_plain(settings),
     )
 
 
-def _plain(value: Any) -> Any:
-    """Return a setting as JSON has it."""
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else str(value)
+def _plain(settings: Mapping[str, Any]) -> Any:
+    """Return settings as JSON has them; what it has not as text."""
+
+    def as_json(value: Any) -> Any:
+        return value.tolist() if hasattr(value, "tolist") else str(value)
+
+    return json.loads(json.dumps(settings, default=as_json))

@@ -60,7 +60,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
 from gae_metric.functional.masking import MAX_STEPS
@@ -142,17 +142,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the text of ``manifest.json``."""
-        fields = {
-            "format": FORMAT,
-            "version": VERSION,
-            **{name: getattr(self, name) for name in ("metric", "input_shape", "dataset_size")},
-            **{name: getattr(self, name) for name in ("steps", "n_mosaics", "protocol", "names")},
-            "settings": dict(self.settings),
-            "shards": [
-                {"samples": each.samples, "items": each.items, "arrays": dict(each.arrays)}
-                for each in self.shards
-            ],
-        }
+        fields = {"format": FORMAT, "version": VERSION, **asdict(self)}
         return json.dumps(fields, indent=1) + "\n"
 
     @classmethod
@@ -221,7 +211,7 @@ class Manifest:
             settings,
         )
         shards = [manifest._shard(_Fields(source, f"shards[{i}]", s)) for i, s in enumerate(listed)]
-        return cls(**{**vars(manifest), "shards": tuple(shards)})
+        return replace(manifest, shards=tuple(shards))
 
     def _shard(self, read: _Fields) -> Shard:
         samples = read("samples", "a positive integer", lambda value: _integer(value, 1, _MOST))

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -132,11 +132,14 @@ class Container:
 
     def array(self, name: str) -> ArrayFile:
         """Open an array by its file's name."""
-        raise NotImplementedError
+        return ArrayFile(*self._open(name))
 
     def manifest(self) -> bytes:
         """Return what ``manifest.json`` holds."""
-        raise NotImplementedError
+        file, _, source = self._open("manifest.json")
+        with file:
+            data: bytes = _guarded(source, lambda: file.read(_MANIFEST_LIMIT))
+        return data
 
     def write(
         self, name: str, dtype: str, shape: tuple[int, ...], parts: Iterable[NDArray[Any]]
@@ -153,6 +156,10 @@ class Container:
         """Write a text file."""
         with self._create(name) as file:
             file.write(text.encode())
+
+    def _open(self, name: str) -> tuple[IO[bytes], int, str]:
+        """Open a file; return its size, and what it is called in errors, too."""
+        raise NotImplementedError
 
     def _create(self, name: str) -> IO[bytes]:
         raise NotImplementedError
@@ -172,25 +179,7 @@ class Folder(Container):
         )
         return sorted(found)
 
-    def array(self, name: str) -> ArrayFile:
-        """Open an array."""
-        path = self._inside(name)
-        file: IO[bytes] = _guarded(str(path), lambda: path.open("rb"))
-        size: int = _guarded(str(path), lambda: os.fstat(file.fileno()).st_size)
-        return ArrayFile(file, size, str(path))
-
-    def manifest(self) -> bytes:
-        """Return the manifest."""
-        path = self._inside("manifest.json")
-
-        def read() -> bytes:
-            with path.open("rb") as file:
-                return file.read(_MANIFEST_LIMIT)
-
-        data: bytes = _guarded(str(path), read)
-        return data
-
-    def _inside(self, name: str) -> Path:
+    def _open(self, name: str) -> tuple[IO[bytes], int, str]:
         if name != "manifest.json" and not FILE_NAME.fullmatch(name):
             raise ProbeError(f"{self.path}: expected a plain .npy file name, got {name!r}")
         path = self.path / name
@@ -200,7 +189,8 @@ class Folder(Container):
             raise ProbeError(f"{path}: leads out of the folder")
         if not path.is_file():
             raise ProbeError(f"{self.path}: has no file {name}")
-        return path
+        file: IO[bytes] = _guarded(str(path), lambda: path.open("rb"))
+        return file, os.fstat(file.fileno()).st_size, str(path)
 
     def _create(self, name: str) -> IO[bytes]:
         return (self.path / name).open("xb")
@@ -209,39 +199,26 @@ class Folder(Container):
 class Npz(Container):
     """Files in a zip. Nothing is extracted."""
 
-    def __init__(self, path: Path, mode: str = "r") -> None:
+    def __init__(self, path: Path, mode: Literal["r", "w"] = "r") -> None:
         self.path = path
         if mode == "r":
             opened: zipfile.ZipFile = _guarded(str(path), lambda: zipfile.ZipFile(path))
             self.zip = opened
         else:
-            self.zip = zipfile.ZipFile(path, "w")
+            self.zip = zipfile.ZipFile(path, mode)
 
     def names(self) -> list[str]:
         """List the files."""
         return sorted(name for name in self.zip.namelist() if name.endswith(".npy"))
 
-    def array(self, name: str) -> ArrayFile:
-        """Open an array."""
-        file, size = self._open(name)
-        return ArrayFile(file, size, f"{self.path}, {name}")
-
-    def manifest(self) -> bytes:
-        """Return the manifest."""
-        file, _ = self._open("manifest.json")
-        with file:
-            data: bytes = _guarded(
-                f"{self.path}, manifest.json", lambda: file.read(_MANIFEST_LIMIT)
-            )
-        return data
-
-    def _open(self, name: str) -> tuple[IO[bytes], int]:
+    def _open(self, name: str) -> tuple[IO[bytes], int, str]:
         try:
             entry = self.zip.getinfo(name)
         except KeyError:
             raise ProbeError(f"{self.path}: has no file {name}") from None
-        file: IO[bytes] = _guarded(f"{self.path}, {name}", lambda: self.zip.open(entry))
-        return file, entry.file_size
+        source = f"{self.path}, {name}"
+        file: IO[bytes] = _guarded(source, lambda: self.zip.open(entry))
+        return file, entry.file_size, source
 
     def _create(self, name: str) -> IO[bytes]:
         # ZipInfo's own date, so that equal probe sets are equal files.
