@@ -63,9 +63,8 @@ class CompanionMetric(QuantusMetric):
     def _maps(self, data: Data, x: Tensor, targets: Tensor) -> Tensor:
         """Attributions of inputs on the model's device, post-processed."""
         assert self.explain_func is not None
-        model = data.model.model if data.model.plain else data.model
-        explain = Explainer(self.explain_func, self.explain_func_kwargs, model, self._post_process)
-        return explain(x, targets)
+        model, kwargs = data.model.explained, self.explain_func_kwargs
+        return Explainer(self.explain_func, kwargs, model, self._post_process)(x, targets)
 
     def _chunks(self, data: Data) -> ChunkSize:
         """How many samples explain_func gets at a time."""

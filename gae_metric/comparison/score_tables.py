@@ -80,7 +80,7 @@ def read_score_tables(results: Scores) -> list[ScoreTable]:
     if isinstance(results, pd.DataFrame):
         if set(_LONG) <= set(results.columns):
             return _from_long(results)
-        if results.size and results.map(_is_list).to_numpy().all():
+        if results.size and results.map(pd.api.types.is_list_like).to_numpy().all():
             # What quantus.evaluate gives with return_as_df: methods by metrics, lists in the cells.
             return _from_mapping({str(name): column.to_dict() for name, column in results.items()})
         raise ValueError(
@@ -93,10 +93,6 @@ def read_score_tables(results: Scores) -> list[ScoreTable]:
         "results: expected what quantus.evaluate returns ({method: {metric: scores}}), a "
         f"gae_metric Results or a table, got {type(results).__name__}"
     )
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, (list, tuple, np.ndarray))
 
 
 def _from_long(table: pd.DataFrame) -> list[ScoreTable]:

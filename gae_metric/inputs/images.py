@@ -89,7 +89,8 @@ def list_images(folder: str | Path, recursive: bool = False, argument: str = "im
     files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     if not files:
         hint = "" if recursive else "; images in folders below it are found with --recursive"
-        raise InputError(f"{argument}: no image files ({_endings()}) in {str(folder)!r}{hint}")
+        endings = ", ".join(sorted(EXTENSIONS))
+        raise InputError(f"{argument}: no image files ({endings}) in {str(folder)!r}{hint}")
     return sorted(file.as_posix() for file in files)
 
 
@@ -211,7 +212,3 @@ def load_images(
         labels=None if labels is None else np.array([labels[f] for f in kept], dtype=np.int64),
         skipped=dict(sorted(skipped.items())),
     )
-
-
-def _endings() -> str:
-    return ", ".join(sorted(EXTENSIONS))

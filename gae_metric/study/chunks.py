@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -11,23 +12,16 @@ import torch
 Result = TypeVar("Result")
 
 
+@dataclass
 class ChunkSize:
-    """A number of items that is halved when they do not fit in memory.
+    """A number of items that is halved when they do not fit in memory."""
 
-    Parameters
-    ----------
-    value
-        Items at a time.
-    what
-        What is done in chunks, for the warning.
-    quiet
-        Whether not to warn.
-    """
-
-    def __init__(self, value: int, what: str, quiet: bool = False) -> None:
-        self.value = value
-        self.what = what
-        self.quiet = quiet
+    #: Items at a time.
+    value: int
+    #: What is done in chunks, for the warning.
+    what: str
+    #: Whether not to warn.
+    quiet: bool = False
 
     def run(self, count: int, work: Callable[[int], Result]) -> tuple[int, Result]:
         """Do some of the work that is left.

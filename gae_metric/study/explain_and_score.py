@@ -77,13 +77,8 @@ def _explain(
     if len(chunk):
         assert request.function is not None
         # The model has been evaluated by now, so it is known what it returns.
-        wrapped = study.data.model
-        explainer = Explainer(
-            request.function,
-            request.kwargs,
-            wrapped.model if wrapped.plain else wrapped,
-            request.post_process,
-        )
+        model = study.data.model.explained
+        explainer = Explainer(request.function, request.kwargs, model, request.post_process)
         scorer.add(chunk, explainer(*study.inputs(chunk)))
 
 

@@ -81,6 +81,11 @@ class LogitsModel(nn.Module):
         """Whether the model's own result is the tensor of logits, as far as calls have shown."""
         return self.output is None and _PLAIN.get(self.model, True)
 
+    @property
+    def explained(self) -> nn.Module:
+        """What explainers get: the model itself where it returns the logits."""
+        return self.model if self.plain else self
+
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)

@@ -27,15 +27,6 @@ from gae_metric.study.mosaicking import Mosaicking
 from gae_metric.study.study import Items
 from gae_metric.study.trajectories import Masking
 
-#: Columns of ``components``, in this order, where they apply.
-COLUMNS = (
-    "lc_robustness",
-    "lc_faithfulness",
-    "local_consistency",
-    "contrastiveness",
-    "gae",
-)
-
 
 class Evaluated(Protocol):
     """What scores need besides maps; see :class:`gae_metric.study.study.Study`."""
@@ -201,7 +192,7 @@ class Scorer:
                 values["local_consistency"], values["contrastiveness"]
             )
         index = pd.Index(self._study.samples, name="sample")
-        chosen = {name: values[name].numpy() for name in COLUMNS if name in columns}
+        chosen = {name: values[name].numpy() for name in columns}
         frame: pd.DataFrame = pd.DataFrame(chosen, index=index, dtype=float)
         return frame
 

@@ -94,7 +94,9 @@ class Study:
         self._model = Trajectories(data, masking or Masking(), quiet)
         repository = mosaicking is not None and mosaicking.protocol == "repository"
         predictions = self._predictions() if predicted or repository else None
-        self.targets = _one_of(predictions, data.y)
+        targets = data.y if predictions is None else predictions
+        assert targets is not None  # without predictions, y_batch was checked to be there
+        self.targets = targets
         # The authors' code explains predictions, but scores quadrants by the data set's labels.
         self._labels = data.y if repository and data.y is not None else self.targets
         self.layout: Layout | None = None
@@ -237,11 +239,3 @@ class Study:
         if len(finite):
             classes[torch.as_tensor(finite)] = self._model.logits(finite).argmax(1)
         return classes
-
-
-def _one_of(first: Tensor | None, second: Tensor | None) -> Tensor:
-    if first is not None:
-        return first
-    if second is None:
-        raise ValueError("y_batch: expected integer classes, got None")
-    return second
