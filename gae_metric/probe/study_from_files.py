@@ -48,7 +48,8 @@ class Recorded:
         parts = [self._small(shard) for shard in range(len(manifest.shards))]
         samples = _joined(parts, "samples", (0,))
         self.samples: NDArray[np.int64] = samples
-        if (np.diff(samples) <= 0).any() or not _within(samples, 0, manifest.dataset_size):
+        wrong = (samples < 0) | (samples >= manifest.dataset_size)
+        if wrong.any() or (np.diff(samples) <= 0).any():
             raise ProbeError(
                 f"{container.path}: samples: expected ascending indices below "
                 f"{manifest.dataset_size}"
@@ -160,7 +161,3 @@ def _joined(
     parts: list[dict[str, NDArray[Any]]], name: str, empty: tuple[int, ...], dtype: Any = np.int64
 ) -> NDArray[Any]:
     return np.concatenate([np.zeros(empty, dtype=dtype), *(part[name] for part in parts)])
-
-
-def _within(values: NDArray[np.int64], low: int, high: int) -> bool:
-    return bool(((values >= low) & (values < high)).all())

@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -28,11 +28,12 @@ class SampleTrajectory:
     impact_sign: Tensor
     logits: Tensor
     finite: bool
-    nbytes: int = field(init=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors."""
         tensors = (self.masked_from, self.outputs, self.impact_sign, self.logits)
-        object.__setattr__(self, "nbytes", sum(t.nbytes for t in tensors))
+        return sum(tensor.nbytes for tensor in tensors)
 
 
 @dataclass(frozen=True)

@@ -31,25 +31,16 @@ from gae_metric.study.trajectories import Masking
 class Evaluated(Protocol):
     """What scores need besides maps; see :class:`gae_metric.study.study.Study`."""
 
-    @property
-    def masking(self) -> Masking | None:
-        """How features are masked; None without Local Consistency."""
-
-    @property
-    def mosaicking(self) -> Mosaicking | None:
-        """How mosaics are made; None without Contrastiveness."""
-
-    @property
-    def mosaics(self) -> int:
-        """Mosaics of each sample."""
-
-    @property
-    def samples(self) -> NDArray[np.int64]:
-        """(R,) indices of the scored samples."""
-
-    @property
-    def outputs(self) -> NDArray[np.float64]:
-        """(R, 2, T) target's outputs along the trajectories."""
+    #: How features are masked; None without Local Consistency.
+    masking: Masking | None
+    #: How mosaics are made; None without Contrastiveness.
+    mosaicking: Mosaicking | None
+    #: Mosaics of each sample.
+    mosaics: int
+    #: (R,) indices of the scored samples.
+    samples: NDArray[np.int64]
+    #: (R, 2, T) target's outputs along the trajectories.
+    outputs: NDArray[np.float64]
 
     def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the sign of the impact maps I_c of samples, int8 (n, C, ...)."""

@@ -76,6 +76,8 @@ class Study:
         int64 (N,), on the CPU: the class that is explained for each sample of the data set.
     layout
         The mosaics, or None.
+    mosaics
+        Number of mosaics of each sample.
     outputs
         float64 (R, 2, T): target's outputs along the trajectories, NaN where there are none.
     bad_input, bad_output
@@ -107,6 +109,7 @@ class Study:
                 else mosaicking.draw(data)
             )
         self.samples = np.arange(len(data)) if self.layout is None else self.layout.samples
+        self.mosaics = 0 if self.layout is None else self.layout.indices.shape[1]
         rows = len(self.samples)
         self.outputs = np.full((rows, 2, masking.steps if masking else 0), np.nan)
         self._quadrants = torch.zeros((rows, self.mosaics, 4), dtype=torch.float64)
@@ -115,11 +118,6 @@ class Study:
         self._loaded = np.zeros(rows, dtype=bool)
         self._masks = ~self.bad_input if masking else np.zeros(rows, dtype=bool)
         self._shows = np.zeros((rows, self.mosaics), dtype=bool)
-
-    @property
-    def mosaics(self) -> int:
-        """Number of mosaics of each sample."""
-        return 0 if self.layout is None else self.layout.indices.shape[1]
 
     def items(self, originals: bool, states: bool) -> Items:
         """List what must be explained, sample by sample, the original first.
