@@ -134,4 +134,5 @@ def extremes(
             ("lowest", bottom, maps[len(top) :]),
         )
     ]
-    return sheet(halves, [False, False], title, path)
+    # A gap, so that the scores above are not read as part of the names below.
+    return sheet(halves, [False, False], title, path, margin=0.1, gap=0.07)

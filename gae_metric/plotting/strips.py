@@ -105,25 +105,34 @@ def strips(
 
 
 def sheet(
-    given: Sequence[Strip], again: Sequence[bool], title: str, path: str | PathLike[str] | None
+    given: Sequence[Strip],
+    again: Sequence[bool],
+    title: str,
+    path: str | PathLike[str] | None,
+    *,
+    margin: float = 0.25,
+    gap: float = 0.0,
 ) -> Figure:
-    """Draw strips of as many images, without the images of those that show the same again."""
+    """Draw strips of as many images, without the images of those that show the same again.
+
+    ``margin`` and ``gap``, in inches, are for the names of rows and between strips.
+    """
     count = len(given[0].images)
     names = any(strip.name for strip in given)
-    named_rows = any(row for strip in given for row in strip.attributions)
-    side = (0.25 if named_rows else 0.1) + (0.15 if names else 0)
+    side = margin + (0.15 if names else 0)
     cell = min(1.0, max(0.6, (_style.COLUMN_WIDTH - side) / count))
     heights = [_height(s, cell, repeated) for s, repeated in zip(given, again, strict=True)]
+    ratios = [part for height in heights for part in (height, gap)][:-1]
     figure = _style.figure(
-        max(_style.COLUMN_WIDTH, count * cell + side), sum(heights) + (0.2 if title else 0.02)
+        max(_style.COLUMN_WIDTH, count * cell + side), sum(ratios) + (0.2 if title else 0.02)
     )
     _style.tight(figure)
     lines = max(
         (_row(s, row, cell).count("\n") for s in given for row in s.attributions), default=0
     )
-    parts = figure.add_gridspec(len(given), 1, height_ratios=heights)
+    parts = figure.add_gridspec(len(ratios), 1, height_ratios=ratios)
     for place, (strip, repeated) in enumerate(zip(given, again, strict=True)):
-        part = figure.add_subfigure(parts[place])
+        part = figure.add_subfigure(parts[2 * place])
         rows = len(strip.attributions) + (not repeated)
         if rows:
             panels = part.subplots(rows, count, squeeze=False)
