@@ -10,7 +10,7 @@ from gae_metric._names import lookup
 from gae_metric.commands.figures import write_figures
 from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate
 from gae_metric.commands.reading import InputsRequest, check_least, read_inputs
-from gae_metric.commands.tables import Evaluation, new_folder, write_tables
+from gae_metric.commands.tables import Evaluation, write_tables
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import EXPLAINERS, explainer
@@ -59,7 +59,6 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> Evaluatio
     """
     terminal = terminal or Terminal()
     _check(request)
-    folder = new_folder(request.out)
     model, preprocessing, images, targets = read_inputs(request, terminal)
     settings = Settings(
         seed=request.seed,
@@ -81,13 +80,13 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> Evaluatio
     )
     terminal.show(evaluation)
     write_tables(
-        folder,
+        request.out,
         [evaluation],
         {"command": "evaluate"} | asdict(request) | {"skipped": dict(images.skipped)},
     )
     if request.figures:
-        write_figures(folder, evaluation)
-    terminal.out.print(f"Results are in {folder}", markup=False, soft_wrap=True)
+        write_figures(request.out, evaluation)
+    terminal.out.print(f"Results are in {request.out}", markup=False, soft_wrap=True)
     return evaluation
 
 

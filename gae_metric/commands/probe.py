@@ -13,7 +13,6 @@ from rich.table import Table
 
 from gae_metric._names import lookup
 from gae_metric.commands.reading import InputsRequest, check_least, read_inputs
-from gae_metric.commands.tables import new_folder
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
 from gae_metric.probe.format import METRICS
@@ -29,6 +28,11 @@ class ProbeRequest(InputsRequest):
     metric: str = "GAE"
     #: The metric's own options.
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Folder that is written to."""
+        return self.out.parent if self.out.suffix == ".npz" else self.out
 
 
 def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> ProbeSet:
@@ -138,13 +142,12 @@ def score(
 
 
 def _check_target(out: Path) -> None:
-    """Refuse a place that cannot be written to, before any work."""
+    """Refuse a place that has something in it, before any work."""
     if out.suffix != ".npz" and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
         raise InputError(
             f"out: expected an .npz file or a new or empty folder, got {str(out)!r}, which has "
             "something in it"
         )
-    new_folder(out if out.suffix != ".npz" else out.parent)
 
 
 def _summary(scores: pd.DataFrame, metric: str) -> Table:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from gae_metric.commands.quantus_evaluation import predictions
+from gae_metric.commands.tables import new_folder
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
 from gae_metric.inputs.images import ImageSet, list_images, load_images
@@ -46,6 +47,11 @@ class InputsRequest:
     range: Sequence[float] | None = None
     model_args: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def folder(self) -> Path:
+        """Folder that is written to."""
+        return self.out
+
 
 class Inputs(NamedTuple):
     """A model on its device, images as it takes them, and the classes to explain (N,)."""
@@ -79,6 +85,7 @@ def read_inputs(request: InputsRequest, terminal: Terminal) -> Inputs:
     """
     files = list_images(request.images, request.recursive or request.labels == "folders")
     device = chosen_device(request.device)
+    new_folder(request.folder)
     loaded = load_model(request.model, request.weights, request.model_args)
     preprocessing = loaded.preprocessing.changed(
         size=request.size, mean=request.mean, std=request.std, range=request.range
