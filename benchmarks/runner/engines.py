@@ -48,15 +48,22 @@ def compute(
             yield from ((task, worker.run(task)) for job in jobs for task in job)
             return
     try:
-        from benchmarks.runner.ray_engine import actor_outcomes, cluster_actors, local_actors
+        from benchmarks.runner.ray_engine import (
+            actor_outcomes,
+            cluster_actors,
+            connected,
+            local_actors,
+        )
     except ImportError as error:
         what = "engine" if run.engine == "ray" else "devices: more than one worker needs Ray"
         raise InputError(f"{what}: ray is not installed: pip install 'gae-metric[ray]'") from error
-    if run.engine == "local":
-        actors = local_actors(run.devices, threads, run.modules, run.retries)
-    else:
-        actors = cluster_actors(run.devices[0], threads, run.modules, run.retries, address)
-    yield from actor_outcomes(actors, jobs, run.retries)
+    local = run.engine == "local"
+    with connected("local" if local else address):
+        if local:
+            actors = local_actors(run.devices, threads, run.modules, run.retries)
+        else:
+            actors = cluster_actors(run.devices[0], threads, run.modules, run.retries)
+        yield from actor_outcomes(actors, jobs, run.retries)
 
 
 def _check(devices: Sequence[str]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from benchmarks.runner.addresses import check_address
 from benchmarks.runner.worker import Outcome, Task, Worker, failure, rows
 from gae_metric.errors import InputError
 
-__all__ = ["WorkerLostError", "actor_outcomes", "cluster_actors", "local_actors"]
+__all__ = ["WorkerLostError", "actor_outcomes", "cluster_actors", "connected", "local_actors"]
 
 #: Errors that mean that the worker is no more, not that it failed.
 _LOST = (
@@ -32,6 +33,50 @@ _LOST = (
 
 class WorkerLostError(RuntimeError):
     """A worker died while it computed a shard."""
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Use a Ray; what is started or connected to here is let go in the end.
+
+    The project's own packages go there; what they need, the data and the weights have to be on
+    every node.
+
+    Parameters
+    ----------
+    address
+        Of a cluster, or ``"local"`` for a new Ray on this machine; by default the one that Ray
+        finds (``RAY_ADDRESS``), or else a new one. Where this process has called ``ray.init``
+        already, that is used as it is.
+
+    Raises
+    ------
+    InputError
+        If there is no cluster there.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    check_address(address)
+    packages = [str(Path(str(m.__file__)).parent) for m in (abslrp, benchmarks, gae_metric)]
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    if address == "local":
+        # Its actors ask for no CPUs, and none are made beforehand.
+        options = {"include_dashboard": False, "num_cpus": 0}
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"py_modules": packages, "excludes": ["results"]},
+            **options,
+        )
+    except ConnectionError as error:
+        raise InputError(f"address: no Ray cluster at {address!r}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def local_actors(
@@ -51,19 +96,15 @@ def local_actors(
         Times that a shard whose worker died is tried again.
     """
     # Whoever names the devices has shared out the machine: Ray neither counts nor hides any.
-    _start("local", num_cpus=0)
     shown = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}
     actor = _actor(retries, num_cpus=0, runtime_env=shown)
     return [partial(actor.remote, device, threads, modules) for device in devices]
 
 
 def cluster_actors(
-    device: str, threads: int, modules: tuple[str, ...], retries: int, address: str | None
+    device: str, threads: int, modules: tuple[str, ...], retries: int
 ) -> list[Callable[[], Any]]:
     """Return what starts the workers of a cluster.
-
-    The project's own packages go to the cluster with the run; what they need, the data and the
-    weights have to be on every node.
 
     Parameters
     ----------
@@ -75,16 +116,12 @@ def cluster_actors(
         Modules that register more methods; every node must have them.
     retries
         Times that a shard whose worker died is tried again.
-    address
-        Of the cluster; by default the one that Ray finds (``RAY_ADDRESS``), or else a new one on
-        this machine. Where this process has called ``ray.init`` already, that is used as it is.
 
     Raises
     ------
     InputError
-        If there is no cluster there, or it has not one such device.
+        If it has not one such device.
     """
-    _start(address)
     cuda = device.startswith("cuda")
     resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
@@ -96,25 +133,6 @@ def cluster_actors(
         )
     actor = _actor(retries, num_cpus=threads, num_gpus=int(cuda))
     return [partial(actor.remote, "cuda" if cuda else device, threads, modules)] * number
-
-
-def _start(address: str | None, **options: Any) -> None:
-    if ray.is_initialized():
-        return
-    check_address(address)
-    packages = [str(Path(str(m.__file__)).parent) for m in (abslrp, benchmarks, gae_metric)]
-    if address in (None, "local"):
-        options["include_dashboard"] = False
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            runtime_env={"py_modules": packages, "excludes": ["results"]},
-            **options,
-        )
-    except ConnectionError as error:
-        raise InputError(f"address: no Ray cluster at {address!r}: {error}") from error
 
 
 def _actor(retries: int, **options: Any) -> Any:
