@@ -38,7 +38,7 @@ def run(
     ),
     engine: Annotated[str | None, typer.Option(help="local or ray.")] = None,
     devices: Annotated[
-        str | None, typer.Option(help="One worker for each: cpu, or cuda:0,cuda:1.")
+        str | None, typer.Option(help="A worker for each: cpu, or cuda:0,cuda:1 (by Ray).")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of each worker.")] = None,
     readers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,

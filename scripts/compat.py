@@ -53,7 +53,7 @@ PARTS = {
         ("tests/benchmarks", "tests/gae_metric/commands/test_probe.py"),
         (
             *("torch", "torchvision", "timm", "quantus", "numpy", "pandas", "typer"),
-            *("grad-cam", "lxt", "pyarrow", "pydantic", "pyyaml", "ray"),
+            *("grad-cam", "jinja2", "lxt", "pyarrow", "pydantic", "pyyaml", "ray"),
         ),
     ),
 }

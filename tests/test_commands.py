@@ -31,7 +31,7 @@ INLINE = re.compile(r"(?<!`)`((?:[A-Z]+=\S+ )?(?:gae-metric|python|make|pytest|p
 #: Scripts that a page shows as a reader's own.
 READERS_OWN = {"my_tool.py"}
 #: Extras and programs that a command is looked up in.
-NEEDS = ("pydantic", "yaml", "nbformat", "pyarrow")
+NEEDS = ("jinja2", "pydantic", "yaml", "nbformat", "pyarrow")
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / "docs").is_dir(), reason="the documentation is not part of the package"

@@ -75,7 +75,7 @@ class Run(Entry):
     #: Inputs that the model evaluates at a time.
     batch_size: int = Field(32, ge=1)
     engine: Literal["local", "ray"] = "local"
-    #: One worker for each; ``cpu`` may be repeated.
+    #: One worker for each, by Ray where there are several; ``cpu`` may be repeated.
     devices: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(("cpu",), min_length=1)
     #: Threads of each worker; by default torch's own number in the process that starts the run.
     threads: int | None = Field(None, ge=1)

@@ -7,17 +7,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 
-from benchmarks.report.markup import joined
-from benchmarks.report.page_tables import LEGEND
 from benchmarks.report.section import Progress, Section
+from benchmarks.report.templates import PAGE, TEMPLATES
 from benchmarks.runner.store import replace_file
 from gae_metric.errors import InputError
 
 __all__ = ["Written", "build_page", "write_report"]
 
-_PAGE = Path(__file__).parent / "page"
 _STYLES = ("page.css", "samples.css")
 _SCRIPTS = ("dom.js", "tables.js", "samples.js")
 
@@ -80,17 +77,13 @@ def build_page(
         Section(f"run-{i}", Path(folder), samples, maps, progress)
         for i, folder in enumerate(results)
     ]
-    names = ", ".join(run.name for run in runs)
     style, script = _read(*_STYLES), _read(*_SCRIPTS)
-    page = Template(_read("page.html")).substitute(
-        title=joined([f"GAE report: {names}"]),
+    page = TEMPLATES.get_template("page.html").render(
+        runs=runs,
         style=style,
         style_hash=_digest(style),
         script=script,
         script_hash=_digest(script),
-        contents=joined(run.contents for run in runs),
-        legend=LEGEND,
-        runs=joined(run.html for run in runs),
     )
     return page, [f"{run.name}: {line}" for run in runs for line in run.problems]
 
@@ -112,7 +105,7 @@ def _check(path: Path, samples: int) -> None:
 
 
 def _read(*names: str) -> str:
-    return "\n".join((_PAGE / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join((PAGE / name).read_text(encoding="utf-8") for name in names)
 
 
 def _digest(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,17 +11,28 @@ from matplotlib.figure import Figure
 
 from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.subject import Subject
-from benchmarks.report.markup import Markup, tag
 from benchmarks.report.pictures import figure_picture
 from benchmarks.runner.collected import Collected
 from benchmarks.tables.model_table import Table
 from gae_metric import plotting
 
-__all__ = ["figures", "summary"]
+__all__ = ["Picture", "figures", "summary"]
 
 #: Methods in one scatter plot: as many as there are marks that can be told apart.
 _MARKS = 12
 _PARTS = {"LC": "local_consistency", "C": "contrastiveness"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure in the page."""
+
+    source: str
+    width: int
+    height: int
+    caption: str
+    alternative: str
+    wide: bool
 
 
 def summary(tables: Sequence[Table]) -> pd.DataFrame:
@@ -37,7 +49,7 @@ def summary(tables: Sequence[Table]) -> pd.DataFrame:
 
 def figures(
     collected: Collected, model: str, tables: Sequence[Table], subject: Subject | None
-) -> Iterator[Markup]:
+) -> Iterator[Picture]:
     """Draw what the run has scores for.
 
     Parameters
@@ -102,7 +114,7 @@ def _parts(mine: pd.DataFrame, ranked: Sequence[str]) -> dict[str, pd.DataFrame]
     return found
 
 
-def _extremes(subject: Subject, lead: str, method: str) -> Markup | None:
+def _extremes(subject: Subject, lead: str, method: str) -> Picture | None:
     """Draw the images that a method explains best and worst."""
     scores = subject.scores(lead)[method].dropna()
     if len(scores) < 2:
@@ -129,21 +141,9 @@ def _extremes(subject: Subject, lead: str, method: str) -> Markup | None:
 
 def _picture(
     figure: Figure, caption: str, alternative: str, *, wide: bool = False, photographs: bool = False
-) -> Markup:
-    source, width, height = figure_picture(figure, lossless=not photographs)
-    image = tag(
-        "img",
-        src=source,
-        alt=alternative,
-        width=width,
-        height=height,
-        loading="lazy",
-        decoding="async",
-    )
-    # Wide ones scroll on a narrow screen, also by keyboard.
-    scrolls = {"role": "region", "aria_label": alternative, "tabindex": "0"} if wide else {}
-    framed = tag("div", image, class_="paper", **scrolls)
-    return tag("figure", framed, tag("figcaption", caption), class_="wide" if wide else None)
+) -> Picture:
+    drawn = figure_picture(figure, lossless=not photographs)
+    return Picture(*drawn, caption, alternative, wide)
 
 
 def _listed(names: pd.Series[str]) -> str:

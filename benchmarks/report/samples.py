@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.report.explained import Explained
-from benchmarks.report.markup import Markup, tag
 from benchmarks.report.pictures import PREFIX
 from benchmarks.runner.collected import Collected
 
-__all__ = ["browser", "content"]
+__all__ = ["content"]
 
 _FACTS = ("sample", "file", "label", "predicted", "target", "logit", "probability")
 #: Significant digits.
@@ -72,52 +71,6 @@ def content(
         "smooth": explained is not None and explained.smooth,
         "problems": {} if explained is None else explained.problems,
     }
-
-
-def browser(name: str, models: Sequence[str], comparable: bool) -> Markup:
-    """Return the frame that the script fills.
-
-    Parameters
-    ----------
-    name
-        Prefix of the ids of the models' data: ``NAME-data-0``, and so on.
-    models
-        The models.
-    comparable
-        Whether right and wrong predictions can be told apart.
-    """
-    options = [tag("option", model, value=i) for i, model in enumerate(models)]
-    predictions = [
-        tag("option", words, value=value)
-        for value, words in (
-            ("", "all"),
-            ("right", "predicted as labelled"),
-            ("wrong", "predicted otherwise"),
-        )
-    ]
-    return tag(
-        "div",
-        tag(
-            "div",
-            _control("Model", tag("select", *options, name="model"), len(models) < 2),
-            _control("Score", tag("select", name="metric")),
-            _control("Samples in order of", tag("select", name="order")),
-            _control("Predictions", tag("select", *predictions, name="show"), not comparable),
-            class_="controls",
-            role="group",
-            aria_label="Which samples, in which order",
-        ),
-        tag("p", class_="count", role="status"),
-        tag("div", class_="film", role="group", aria_label="Samples"),
-        tag("div", class_="sample"),
-        class_="browser",
-        data_name=name,
-        hidden=True,
-    )
-
-
-def _control(label: str, control: Markup, hidden: bool = False) -> Markup:
-    return tag("label", tag("span", label), control, hidden=hidden)
 
 
 def _comparable(collected: Collected) -> bool:

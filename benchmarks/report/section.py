@@ -11,14 +11,11 @@ from benchmarks.figures.material import Material
 from benchmarks.figures.subject import Subject
 from benchmarks.report import facts
 from benchmarks.report.explained import Explained, chosen, explain
-from benchmarks.report.markup import Markup, data, joined, tag
-from benchmarks.report.page_figures import figures
-from benchmarks.report.page_tables import score_table
+from benchmarks.report.page_figures import Picture, figures
 from benchmarks.report.pictures import MAP_SIDE
-from benchmarks.report.samples import browser, content
+from benchmarks.report.samples import content
 from benchmarks.runner.collected import collect
 from benchmarks.tables.against_paper import build_tables
-from benchmarks.tables.model_table import Table
 from gae_metric.errors import InputError
 
 __all__ = ["Progress", "Section"]
@@ -47,7 +44,7 @@ class Section:
     def __init__(
         self, ident: str, folder: Path, samples: int, maps: bool, progress: Progress
     ) -> None:
-        self.ident, self.folder, self.samples, self.progress = ident, folder, samples, progress
+        self.ident, self.count, self.progress = ident, samples, progress
         self.name = folder.resolve().name
         self.problems: list[str] = []
         progress(self.name)
@@ -57,8 +54,8 @@ class Section:
         self.models = [m.name for m in self.collected.run.models if m.name in scored]
         try:
             self.subjects = {s.name: s for s in Material(folder).subjects} if maps else {}
-            self._scores = joined(self._of_model(i, name) for i, name in enumerate(self.models))
-            browse = self._samples()
+            self.figures = {name: self._figures(name) for name in self.models}
+            self._samples()
         except InputError as error:
             if not maps:
                 raise
@@ -66,90 +63,58 @@ class Section:
                 f"{error}. Images and maps of {str(folder)!r} need its data and models where they "
                 "were; --no-maps makes the page without"
             ) from error
-        self._parts = {
-            "samples": ("Samples", browse),
-            "times": ("Times", facts.seconds(self.collected, self.models)),
-            "failures": ("Not computed", facts.failures(self.collected, _skipped(folder))),
-            "settings": ("Settings", facts.settings(self.collected)),
-        }
+        # What the template ``run.html`` shows besides.
+        self.outline = facts.outline(self.collected)
+        self.devices = sorted(set(self.collected.seconds["device"].dropna()) - {""})
+        self.times = {name: facts.seconds(self.collected, name) for name in self.models}
+        self.failures = facts.failures(self.collected)
+        self.skipped = _skipped(folder)
+        self.settings = self.collected.run.model_dump(mode="json", warnings=False)
+        self.versions = facts.versions(self.collected)
 
     @property
-    def contents(self) -> Markup:
-        """Links to what there is."""
-        links = [
+    def links(self) -> list[tuple[str, str]]:
+        """Ids of what there is, and what it is called."""
+        parts = ("samples", "Samples"), ("times", "Times"), ("failures", "Not computed")
+        return [
             *((f"{self.ident}-model-{i}", name) for i, name in enumerate(self.models)),
-            *((f"{self.ident}-{key}", title) for key, (title, _) in self._parts.items()),
+            *((f"{self.ident}-{key}", title) for key, title in (*parts, ("settings", "Settings"))),
         ]
-        items = [tag("li", tag("a", words, href=f"#{ident}")) for ident, words in links]
-        head = tag("a", self.name, href=f"#{self.ident}")
-        return tag("li", head, tag("ul", *items))
 
-    @property
-    def html(self) -> Markup:
-        """The section."""
-        parts = [
-            tag("section", tag("h3", title), inner, id=f"{self.ident}-{key}")
-            for key, (title, inner) in self._parts.items()
-        ]
-        return tag(
-            "section",
-            tag("h2", self.name),
-            tag("p", facts.outline(self.collected), class_="outline"),
-            self._scores,
-            *parts,
-            id=self.ident,
-            class_="run",
-        )
-
-    def _of_model(self, i: int, model: str) -> Markup:
-        """Return a model's tables and figures."""
+    def _figures(self, model: str) -> list[Picture]:
         self.progress(f"{self.name}: figures of {model}")
         mine = [table for table in self.tables if table.model == model]
-        parts = [score_table(table, _title(table)) for table in mine]
-        drawn = list(figures(self.collected, model, mine, self.subjects.get(model)))
-        return tag(
-            "section",
-            tag("h3", model),
-            *parts,
-            tag("div", *drawn, class_="figures"),
-            id=f"{self.ident}-model-{i}",
-        )
+        return list(figures(self.collected, model, mine, self.subjects.get(model)))
 
-    def _samples(self) -> Markup:
-        """Return the frame to browse samples in, and their data."""
-        found: list[dict[str, Any]] = []
+    def _samples(self) -> None:
+        """Collect the samples to browse, and what is said of them."""
+        self.samples: list[dict[str, Any]] = []
+        self.changed: list[str] = []
         counts: list[tuple[int, int]] = []
-        notes: list[Markup] = []
         for model in self.models:
             subject = self.subjects.get(model)
             targets = self.collected.targets
             known = sorted(int(s) for s in targets[targets["model"] == model]["sample"])
-            shown = chosen(known, self.samples)
+            shown = chosen(known, self.count)
             better = self._better(model)
             explained = None if subject is None else self._explained(subject, shown)
             counts.append((len(shown), len(known)))
-            found.append(content(self.collected, model, shown, better, explained))
+            self.samples.append(content(self.collected, model, shown, better, explained))
             if explained is not None and explained.changed:
-                self.problems.append(
+                self.changed.append(
                     f"{model}: the output for {len(explained.changed)} of {len(shown)} images is "
                     "not what it was in the run; maps are those of the model as it is now"
                 )
-                notes.append(tag("p", self.problems[-1], class_="warning"))
-        blocks = [data(one, id=f"{self.ident}-data-{i}") for i, one in enumerate(found)]
-        comparable = all(one["comparable"] for one in found)
+                self.problems.append(self.changed[-1])
+        self.comparable = all(one["comparable"] for one in self.samples)
         size = sum(
-            len(one) for block in found for maps in block["maps"] for one in maps or () if one
+            len(one)
+            for block in self.samples
+            for maps in block["maps"]
+            for one in maps or ()
+            if one
         )
-        told = _browsed(*max(counts, key=lambda count: count[1]), size)
-        return joined(
-            [
-                tag("p", told, class_="note"),
-                *notes,
-                tag("noscript", tag("p", "Samples need JavaScript.", class_="warning")),
-                browser(self.ident, self.models, comparable),
-                *blocks,
-            ]
-        )
+        self.told = _browsed(*max(counts, key=lambda count: count[1]), size)
 
     def _better(self, model: str) -> dict[str, str]:
         """Return which way each score of a model's tables is read; GAE first."""
@@ -169,15 +134,6 @@ class Section:
         for method, problem in explained.problems.items():
             self.problems.append(f"{subject.name}: no maps of {method}: {problem}")
         return explained
-
-
-def _title(table: Table) -> str:
-    if table.number is None:
-        return f"{table.model}, {table.samples} images"
-    return (
-        f"{table.model}, {table.samples} images, beside table {table.number} of the paper "
-        f"({table.theirs})"
-    )
 
 
 def _browsed(shown: int, total: int, size: int) -> str:

@@ -1,8 +1,11 @@
-"""A Ray cluster: one actor for each GPU, or for as many CPUs as a worker has threads."""
+"""Workers of Ray: one for each device of this machine, or for each GPU or CPUs of a cluster."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+import logging
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,113 +17,179 @@ import abslrp
 import benchmarks
 import gae_metric
 from benchmarks.runner.addresses import check_address
-from benchmarks.runner.worker import Outcome, Task, Worker
+from benchmarks.runner.worker import Outcome, Task, Worker, failure, rows
 from gae_metric.errors import InputError
 
-__all__ = ["RayEngine"]
+__all__ = ["WorkerLostError", "actor_outcomes", "cluster_actors", "connected", "local_actors"]
+
+#: Errors that mean that the worker is no more, not that it failed.
+_LOST = (
+    exceptions.RayActorError,
+    exceptions.WorkerCrashedError,
+    exceptions.ObjectLostError,
+    exceptions.OutOfMemoryError,
+)
 
 
-class RayEngine:
-    """Actors of a cluster.
+class WorkerLostError(RuntimeError):
+    """A worker died while it computed a shard."""
 
-    The project's own packages go to the cluster with the run; what they need, the data and the
-    weights have to be on every node.
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Use a Ray; what is started or connected to here is let go in the end.
+
+    The project's own packages go there; what they need, the data and the weights have to be on
+    every node.
 
     Parameters
     ----------
-    device
-        ``"cuda"`` for an actor on every GPU, ``"cpu"`` for actors on CPUs.
-    threads
-        Threads of an actor.
-    modules
-        Modules that register more methods; every node must have them.
     address
-        Of the cluster; by default the one that Ray finds (``RAY_ADDRESS``), or else a new one on
-        this machine. Where this process has called ``ray.init`` already, that is used as it is.
+        Of a cluster, or ``"local"`` for a new Ray on this machine; by default the one that Ray
+        finds (``RAY_ADDRESS``), or else a new one. Where this process has called ``ray.init``
+        already, that is used as it is.
 
     Raises
     ------
     InputError
-        If there is no cluster there, or it has not one such device.
+        If there is no cluster there.
     """
+    if ray.is_initialized():
+        yield
+        return
+    check_address(address)
+    packages = [str(Path(str(m.__file__)).parent) for m in (abslrp, benchmarks, gae_metric)]
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    if address == "local":
+        # Its actors ask for no CPUs, and none are made beforehand.
+        options = {"include_dashboard": False, "num_cpus": 0}
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"py_modules": packages, "excludes": ["results"]},
+            **options,
+        )
+    except ConnectionError as error:
+        raise InputError(f"address: no Ray cluster at {address!r}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
-    lost: tuple[type[BaseException], ...] = (
-        exceptions.RayActorError,
-        exceptions.WorkerCrashedError,
-        exceptions.ObjectLostError,
-        exceptions.OutOfMemoryError,
-    )
 
-    def __init__(
-        self,
-        device: str = "cpu",
-        threads: int = 1,
-        modules: tuple[str, ...] = (),
-        address: str | None = None,
-    ) -> None:
-        if not ray.is_initialized():
-            check_address(address)
-            packages = [str(Path(str(m.__file__)).parent) for m in (abslrp, benchmarks, gae_metric)]
-            try:
-                ray.init(
-                    address=address,
-                    log_to_driver=False,
-                    runtime_env={"py_modules": packages, "excludes": ["results"]},
-                    **({} if address else {"include_dashboard": False}),
-                )
-            except ConnectionError as error:
-                raise InputError(f"address: no Ray cluster at {address!r}: {error}") from error
-        self._options: dict[str, Any] = {
-            "num_cpus": threads,
-            "num_gpus": int(device.startswith("cuda")),
-            # Not Ray's: the driver gives the shard to a new actor.
-            "max_restarts": 0,
-        }
-        self._arguments = ("cuda" if device.startswith("cuda") else device, threads, modules)
-        resources = ray.cluster_resources()
-        if device.startswith("cuda"):
-            slots = int(resources.get("GPU", 0))
-        else:
-            slots = int(resources.get("CPU", 0)) // threads
-        if slots < 1:
-            raise InputError(
-                f"engine: the Ray cluster has {resources.get('CPU', 0):g} CPUs and "
-                f"{resources.get('GPU', 0):g} GPUs, and a worker needs "
-                f"{'one GPU' if device.startswith('cuda') else f'{threads} CPUs'}"
-            )
-        self._actors: list[Any] = [None] * slots
+def local_actors(
+    devices: Sequence[str], threads: int, modules: tuple[str, ...], retries: int
+) -> list[Callable[[], Any]]:
+    """Return what starts a worker for each of some devices of this machine.
 
-    @property
-    def slots(self) -> int:
-        """Number of actors."""
-        return len(self._actors)
+    Parameters
+    ----------
+    devices
+        The devices; one may be there several times.
+    threads
+        Threads of a worker.
+    modules
+        Modules that register more methods.
+    retries
+        Times that a shard whose worker died is tried again.
+    """
+    # Whoever names the devices has shared out the machine: Ray neither counts nor hides any.
+    shown = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}
+    actor = _actor(retries, num_cpus=0, runtime_env=shown)
+    return [partial(actor.remote, device, threads, modules) for device in devices]
 
-    def submit(self, slot: int, task: Task) -> Future[Outcome]:
-        """Have an actor compute a shard."""
-        if self._actors[slot] is None:
-            actor = ray.remote(Worker).options(**self._options)
-            self._actors[slot] = actor.remote(*self._arguments)
-        future: Future[Outcome] = Future()
-        self._actors[slot].run.remote(task).future().add_done_callback(partial(_pass_on, future))
-        return future
 
-    def restart(self, slot: int) -> None:
-        """Let a new actor take the place of one that died."""
-        self.release(slot)
+def cluster_actors(
+    device: str, threads: int, modules: tuple[str, ...], retries: int
+) -> list[Callable[[], Any]]:
+    """Return what starts the workers of a cluster.
 
-    def release(self, slot: int) -> None:
-        """End an actor, so that its CPUs or its GPU are free."""
-        actor, self._actors[slot] = self._actors[slot], None
-        if actor is not None:
+    Parameters
+    ----------
+    device
+        ``"cuda"`` for a worker on every GPU, ``"cpu"`` for workers on CPUs.
+    threads
+        Threads of a worker, and so its CPUs.
+    modules
+        Modules that register more methods; every node must have them.
+    retries
+        Times that a shard whose worker died is tried again.
+
+    Raises
+    ------
+    InputError
+        If it has not one such device.
+    """
+    cuda = device.startswith("cuda")
+    resources = ray.cluster_resources()
+    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    number = int(gpus) if cuda else int(cpus) // threads
+    if number < 1:
+        raise InputError(
+            f"engine: the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs, and a worker needs "
+            f"{'one GPU' if cuda else f'{threads} CPUs'}"
+        )
+    actor = _actor(retries, num_cpus=threads, num_gpus=int(cuda))
+    return [partial(actor.remote, "cuda" if cuda else device, threads, modules)] * number
+
+
+def _actor(retries: int, **options: Any) -> Any:
+    return ray.remote(Worker).options(max_restarts=-1, max_task_retries=retries, **options)
+
+
+def actor_outcomes(
+    workers: Sequence[Callable[[], Any]], jobs: Sequence[Sequence[Task]], retries: int
+) -> Generator[tuple[Task, Outcome], None, None]:
+    """Have shards computed; those of one job by one worker, which keeps their trajectories.
+
+    Parameters
+    ----------
+    workers
+        What starts each worker.
+    jobs
+        Shards of the same block, in order.
+    retries
+        Times that a worker tries a shard again after its death.
+
+    Yields
+    ------
+    Each shard with its outcome, as they come.
+    """
+    waiting = deque(deque(job) for job in jobs if job)
+    running: dict[Any, tuple[Any, deque[Task], Task]] = {}
+
+    def submit(actor: Any, job: deque[Task]) -> None:
+        task = job.popleft()
+        running[actor.run.remote(task)] = (actor, job, task)
+
+    try:
+        for start in workers:
+            if waiting:
+                submit(start(), waiting.popleft())
+        while running:
+            (done,), _ = ray.wait(list(running))
+            actor, job, task = running[done]
+            yield task, _outcome(done, task, retries)
+            del running[done]
+            if job or waiting:
+                submit(actor, job or waiting.popleft())
+            else:
+                # Its CPUs or its GPU are free for a worker that has to be started anew.
+                ray.kill(actor)
+    finally:
+        for actor, _, _ in running.values():
             ray.kill(actor)
 
 
-def _pass_on(future: Future[Outcome], theirs: Future[Outcome]) -> None:
-    """Pass on what a worker raised itself, without Ray's wrapping."""
-    error = theirs.exception()
-    if error is None:
-        future.set_result(theirs.result())
-    elif isinstance(error, exceptions.RayTaskError) and isinstance(error.cause, BaseException):
-        future.set_exception(error.cause)
-    else:
-        future.set_exception(error)
+def _outcome(reference: Any, task: Task, retries: int) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(reference)
+    except exceptions.RayTaskError as error:
+        # What the worker raised itself, without Ray's wrapping.
+        raise (error.cause if isinstance(error.cause, BaseException) else error) from None
+    except _LOST as error:
+        lost = WorkerLostError(f"its worker died {retries + 1} times: {error}")
+        return Outcome(rows({}, task.block), failures=[failure(lost)])
+    return outcome

@@ -24,7 +24,7 @@ from benchmarks.data.names import open_data
 from benchmarks.metrics.registry import needs
 from benchmarks.metrics.sample_blocks import Block, Plans
 from benchmarks.runner.collected import PLAN, collect, consolidate
-from benchmarks.runner.engines import open_engine, schedule
+from benchmarks.runner.engines import compute
 from benchmarks.runner.shards import Shard, digest, score_shards, target_shards
 from benchmarks.runner.store import Store, replace_file
 from benchmarks.runner.worker import Outcome, Task
@@ -112,8 +112,7 @@ class _Driver:
         if not missing:
             return
         jobs = list(self._jobs(missing))
-        engine = open_engine(self.run, self.address)
-        outcomes = schedule(engine, jobs, self.run.retries)
+        outcomes = compute(self.run, jobs, self.address)
         with (
             closing(outcomes),
             tqdm(

@@ -1,12 +1,10 @@
-"""``python -m benchmarks.speed abslrp|gae|authors``: tables of time and memory."""
+"""``python -m benchmarks.speed abslrp|gae``: tables of time and memory."""
 
 from __future__ import annotations
 
 import math
 import platform
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +13,6 @@ import torch
 import typer
 
 from benchmarks.speed import abslrp as abslrp_speed
-from benchmarks.speed import authors as published
 from benchmarks.speed import measure
 from benchmarks.speed.modes import MODES, Mode
 
@@ -69,9 +66,6 @@ def gae(
     ] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 3,
     others: Annotated[bool, typer.Option(help="ROAD and LocalLipschitz, too.")] = True,
-    authors: Annotated[
-        Path | None, typer.Option(help="Checkout of the authors' repository: theirs, too; minutes.")
-    ] = None,
     mode: Modes = None,
     threads: Threads = None,
     device: Device = "cpu",
@@ -86,32 +80,8 @@ def gae(
     names = _models(model or (list(abslrp_speed.DEFAULT) if cuda else ["ResNet50", "ViT-B/16"]))
     batches = batch or ([1, 16, 64] if cuda else [4])
     wanted = _modes(mode, device)
-    with _checkout("--authors"):
-        result = gae_speed.table(names, samples, batches, repeats, device, others, wanted, authors)
+    result = gae_speed.table(names, samples, batches, repeats, device, others, wanted)
     _show(result, device, out)
-
-
-@app.command()
-def authors(
-    checkout: Annotated[Path, typer.Argument(help="Checkout of the authors' repository.")],
-    model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
-    repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 3,
-    metric: Annotated[bool, typer.Option(help="Run GAE, too: minutes a model.")] = False,
-    threads: Threads = None,
-    device: Device = "cpu",
-    out: Out = None,
-) -> None:
-    """Both implementations on the same timm models, four images at a time."""
-    _threads(threads)
-    _check_device(device)
-    names = _models(model or list(published.MODELS), published.MODELS)
-    with _checkout("CHECKOUT"):
-        rows = [
-            row
-            for name in names
-            for row in published.compare(checkout, name, repeats, device, metric)
-        ]
-    _show(pd.DataFrame(rows), device, out)
 
 
 def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:
@@ -149,19 +119,10 @@ def _check_device(device: str) -> None:
         raise typer.BadParameter("there is no CUDA device", param_hint="--device")
 
 
-@contextmanager
-def _checkout(where: str) -> Iterator[None]:
-    """Turn what is wrong with a checkout into a message."""
-    try:
-        yield
-    except published.CheckoutError as error:
-        raise typer.BadParameter(str(error), param_hint=where) from error
-
-
-def _models(names: list[str], table: Mapping[str, object] = abslrp_speed.MODELS) -> list[str]:
+def _models(names: list[str]) -> list[str]:
     for name in names:
-        if name not in table:
-            known = ", ".join(table)
+        if name not in abslrp_speed.MODELS:
+            known = ", ".join(abslrp_speed.MODELS)
             raise typer.BadParameter(f"expected one of {known}, got {name!r}", param_hint="--model")
     return names
 
@@ -197,18 +158,6 @@ def peak_gae(
     (wanted,) = _modes([mode], device)
     given = gae_speed.case(model, samples, batch, device, wanted)
     typer.echo(measure.peak_bytes(lambda: given.metric(GAE(disable_warnings=True)), device))
-
-
-@app.command(hidden=True)
-def lxt(
-    batch: Annotated[int, typer.Option()],
-    repeats: Annotated[int, typer.Option()] = 5,
-    device: str = "cpu",
-) -> None:
-    """LXT's AttnLRP as a multiple of the gradient, measured in this process."""
-    from benchmarks.speed.lxt import lxt_ratio
-
-    typer.echo(lxt_ratio(batch, repeats, device))
 
 
 @app.command(hidden=True)

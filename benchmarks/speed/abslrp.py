@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 
 import pandas as pd
@@ -143,8 +142,6 @@ def table(
                         "busy share": float("nan") if measured is None else measured.busy,
                     }
                 )
-            if others and name == "ViT-B/16":
-                rows.append(_lxt(batch, repeats, device))
     result: pd.DataFrame = pd.DataFrame(rows)
     return result
 
@@ -170,13 +167,3 @@ def _peak(
         return float("nan")  # what a recording holds was taken when it was made
     options = ("--model", name, "--batch", str(batch), "--device", device, "--mode", mode)
     return measure.peak(work, device, "peak", task, *options)
-
-
-def _lxt(batch: int, repeats: int, device: str) -> dict[str, object]:
-    """Return LXT's row; it changes torchvision's classes, so it has a process of its own."""
-    row: dict[str, object] = {"model": "ViT-B/16", "batch": batch, "method": "LXT AttnLRP"}
-    options = ("--batch", str(batch), "--repeats", str(repeats), "--device", device)
-    try:
-        return row | {"ratio": float(measure.in_a_fresh_process("lxt", *options))}
-    except subprocess.CalledProcessError as error:
-        return row | {"error": error.stderr.strip().splitlines()[-1]}

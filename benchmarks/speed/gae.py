@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 
 import abslrp
 from benchmarks.speed import abslrp as abslrp_speed
-from benchmarks.speed import authors as published
 from benchmarks.speed import measure, modes
 from benchmarks.speed.kernels import shares
 from benchmarks.speed.modes import Mode
@@ -181,15 +179,11 @@ def table(
     device: str,
     others: bool,
     wanted: tuple[Mode, ...] = ("plain",),
-    checkout: Path | None = None,
 ) -> pd.DataFrame:
     """Seconds per sample, in gradients of one sample, and as a multiple of GAE's own work.
 
-    There are at least as many samples as a batch has. With a checkout of the authors' repository,
-    both implementations are measured on their models, which are timm's.
+    There are at least as many samples as a batch has.
     """
-    if checkout is not None:
-        published.load(checkout)  # an error before the work
     found = [
         row
         for name in names
@@ -197,12 +191,5 @@ def table(
         for mode in wanted
         for row in rows(name, max(samples, batch), batch, repeats, device, others, mode)
     ]
-    for name in names if checkout is not None else ():
-        if name in published.MODELS:
-            assert checkout is not None
-            for row in published.compare(checkout, name, repeats, device, whole_metric=True):
-                seconds = row.pop("seconds per positive")
-                row["what"] = f"timm's: {row['what']}"
-                found.append({"batch": 4, "mode": "plain", **row, "seconds per sample": seconds})
     result: pd.DataFrame = pd.DataFrame(found)
     return result

@@ -254,7 +254,7 @@ def test_data_that_are_gone(report_runs, tmp_path, fake_methods):
     assert report(moved, "--output", tmp_path / "page.html", "--no-maps").exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["markup", "page_tables", "explained"])
+@pytest.mark.parametrize("name", ["templates", "explained"])
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(f"benchmarks.report.{name}"))
     assert result.failed == 0

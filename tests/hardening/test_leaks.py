@@ -10,10 +10,10 @@ import torch
 from typer.testing import CliRunner
 
 import gae_metric
-from benchmarks.studies.leaks import app, explaining, growth, scoring
 from gae_metric import ProbeSet
 from gae_metric.companions import ROAD, Focus
 from gae_metric.explainers.gradients import EXPLAINERS
+from tests.hardening.leaks import app, explaining, growth, scoring
 from tests.hardening.networks import NAMES, inputs, network
 
 

@@ -116,10 +116,11 @@ def test_an_address_at_which_there_is_nothing(tmp_path, monkeypatch):
     assert time.monotonic() - begin < 60
 
 
-def test_without_ray(tmp_path, monkeypatch):
+@pytest.mark.parametrize("changes", [{"engine": "ray"}, {"devices": ["cpu", "cpu"]}])
+def test_without_ray(tmp_path, monkeypatch, changes):
     monkeypatch.setitem(sys.modules, "benchmarks.runner.ray_engine", None)
     with pytest.raises(InputError, match=r"pip install 'gae-metric\[ray\]'"):
-        run(tmp_path / "out", engine="ray")
+        run(tmp_path / "out", **changes)
 
 
 def test_a_device_that_is_not_there(tmp_path):

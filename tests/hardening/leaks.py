@@ -1,4 +1,4 @@
-"""``python -m benchmarks.studies.leaks``: memory stays flat over many explanations and GAE calls.
+"""``python -m tests.hardening.leaks``: memory stays flat over many explanations and GAE calls.
 
 What a call leaves behind shows in two ways: memory that the process holds, and objects that the
 garbage collector knows. Both are read after a warm-up, in which caches fill and the allocator takes
