@@ -34,6 +34,21 @@ class Bag(nn.Module):
         return logits
 
 
+class Padded(Bag):
+    """Class 1 by the first feature, the others by the second; padding counts in the mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out.bias.data.zero_()
+        self.out.weight.data = torch.eye(3, 6)[[1, 0, 1]]
+        self.embedding.weight.data.zero_()
+        self.embedding.weight.data[1:, 0] = 1
+        self.embedding.weight.data[:2, 1] = torch.tensor([3.0, 1.0])
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return super().forward(input_ids, torch.ones_like(attention_mask))
+
+
 class OneByOne(Bag):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         hidden = self.embedding(input_ids)
@@ -103,7 +118,12 @@ def test_a_rule_set_goes_with_its_own_contrast(rules: str, single: str) -> None:
     """Contrastive sets: the map of the target less that of the others, as in abslrp.explain."""
     found = call(rules=rules)
     assert torch.equal(found, call(rules=single, contrast="difference"))
-    assert not torch.allclose(found, call(rules=single, contrast="streams"))
+    # Of (1, 7, 2, padding), tokens 1, 7, 2 have a third of the target's map each, and token 1 has a
+    # quarter of the others', or all of it once the padding's three quarters are dropped.
+    third = torch.full((3,), 1 / 3)
+    for contrast, others in (("own", 1 / 4), ("difference", 1 / 4), ("streams", 1.0)):
+        padded = call(Padded(), rules=rules, contrast=contrast)[1, :3]
+        torch.testing.assert_close(padded, third - torch.tensor([others, 0, 0]))
     alone = call(rules=single)
     assert torch.equal(alone, call(rules=single, contrast=None))
     copy = RuleSet("copy", RULE_SETS[rules], conserves=False)
