@@ -48,7 +48,8 @@ test-processors: $(DEV)
 	@failed=; for each in $(PROCESSORS); do \
 		echo "test-processors: $$each"; set -- $$(echo $$each | tr - ' '); \
 		env $$(test $$1 = own && echo -u ATEN_CPU_CAPABILITY || echo ATEN_CPU_CAPABILITY=$$1) \
-			OMP_NUM_THREADS=$$2 $(BIN)/python -m pytest $(TESTS) -n $(WORKERS) -m "not slow" \
+			OMP_NUM_THREADS=$$2 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest $(TESTS) \
+			-n $(WORKERS) -m "not slow" \
 			$${3:+-p randomly --randomly-dont-reset-seed} || failed="$$failed $$each"; \
 	done; test -z "$$failed" || { echo "test-processors: failed:$$failed" >&2; exit 1; }
 
