@@ -3,6 +3,9 @@
 #   make demo      install, then compare six methods by six metrics on three networks (minutes)
 #   make test      install with the development tools, then lint, types, tests and doctests
 #   make test-all  the same with the tests that are marked slow
+#   make test-processors  the tests of `make test` as on other processors: each of PROCESSORS is what
+#                  torch computes with (ATEN_CPU_CAPABILITY: default, avx2; own: the machine's own),
+#                  the threads of a process, and perhaps the order (half an hour; Intel's and AMD's)
 #   make install   install with the development tools
 #   make docs      build the documentation's site, build/site/index.html
 #   make notebooks run the notebooks and store their outputs
@@ -18,13 +21,17 @@ OUT ?= gae-demo
 # Tests run in this many processes of one thread each.
 WORKERS ?= 2
 
+PROCESSORS ?= default-1 default-2 avx2-1 avx2-2 own-2 own-1-random
+# What test-processors runs.
+TESTS ?= abslrp gae_metric tests
+
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 DOCS := $(VENV)/.installed-docs
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest abslrp gae_metric tests -n $(WORKERS)
 
-.PHONY: install demo test test-all lint upstream compat mutation dist docs notebooks
+.PHONY: install demo test test-all test-processors lint upstream compat mutation dist docs notebooks
 
 install: $(DEV)
 
@@ -36,6 +43,15 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+test-processors: $(DEV)
+	@failed=; for each in $(PROCESSORS); do \
+		echo "test-processors: $$each"; set -- $$(echo $$each | tr - ' '); \
+		env $$(test $$1 = own && echo -u ATEN_CPU_CAPABILITY || echo ATEN_CPU_CAPABILITY=$$1) \
+			OMP_NUM_THREADS=$$2 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest $(TESTS) \
+			-n $(WORKERS) -m "not slow" \
+			$${3:+-p randomly --randomly-dont-reset-seed} || failed="$$failed $$each"; \
+	done; test -z "$$failed" || { echo "test-processors: failed:$$failed" >&2; exit 1; }
 
 upstream: $(DEV)
 	$(BIN)/python contrib/quantus/upstream.py $(UPSTREAM)

@@ -6,23 +6,41 @@
 torch.Size([2, 3, 2, 2])
 """
 
+import types as _types
+from typing import Any as _Any
+
+from abslrp import plan as _plan
 from abslrp import rule_sets as _rule_sets
 from abslrp import rules as _rules
-from abslrp.engine import UnknownOperationError, propagation
+from abslrp.context import propagation
 from abslrp.explain import explain, relevance
 from abslrp.graphs import GraphExplainer
-from abslrp.operation import Operation, passes
+from abslrp.plan import passing
+from abslrp.refusals import UnknownOperationError
 from abslrp.registry import RuleSet, rule
+from abslrp.tape import Call
 
 __all__ = [
+    "Call",
     "GraphExplainer",
-    "Operation",
     "RuleSet",
     "UnknownOperationError",
     "explain",
-    "passes",
+    "passing",
     "propagation",
     "relevance",
     "rule",
 ]
-del _rule_sets, _rules
+
+
+class _CallablePlan(_types.ModuleType):
+    """The room ``plan``, which prints a model's plan when it is called."""
+
+    def __call__(self, model: _Any, inputs: _Any, **options: _Any) -> _Any:
+        from abslrp.inspection import table
+
+        return table(model, inputs, **options)
+
+
+_plan.__class__ = _CallablePlan
+del _plan, _rule_sets, _rules

@@ -59,13 +59,6 @@ def check_model(model: Any) -> None:
         raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     if model.training:
         raise ValueError("model: expected evaluation mode, got training mode; call model.eval()")
-    for name, part in model.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            where = f"its part {name!r}" if name else "it"
-            raise ValueError(
-                f"model: {where} is TorchScript, whose calls cannot be intercepted; expected the "
-                "model that it was scripted or traced from"
-            )
 
 
 def as_input(model: nn.Module, inputs: Any) -> Tensor:

@@ -7,12 +7,16 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from abslrp.conservation import ratio
+from abslrp.plan.propagation import ratio
 
-Contrast: TypeAlias = 'Literal["streams", "signed"] | None'
+Start: TypeAlias = 'Literal["streams", "signed", "difference"] | None'
+"""The contrasts of SPEC 1.4 and Gu et al.'s: the plain difference of two maps."""
+
+OWN: Literal["own"] = "own"
+"""Value of ``contrast`` that asks for the rule set's own."""
 
 
-def starts(logits: Tensor, targets: Tensor, contrast: Contrast) -> Tensor:
+def starts(logits: Tensor, targets: Tensor, contrast: Start) -> Tensor:
     """Relevance of the logits that a contrast starts from.
 
     Parameters
@@ -23,7 +27,7 @@ def starts(logits: Tensor, targets: Tensor, contrast: Contrast) -> Tensor:
         (B,) int64.
     contrast
         ``"streams"``: one-hot and ``(1 - one-hot) / (N - 1)``; ``"signed"``: one pass from +1 at
-        the target and ``-1/N`` elsewhere; None: one-hot.
+        the target and ``-1/N`` elsewhere; None: one-hot; ``"difference"`` as ``"streams"``.
 
     Returns
     -------
@@ -40,18 +44,23 @@ def starts(logits: Tensor, targets: Tensor, contrast: Contrast) -> Tensor:
         return hot[None]
     if contrast == "signed":
         return (hot - (1 - hot) / classes)[None]
-    if contrast != "streams":
-        raise ValueError(f"contrast: expected 'streams', 'signed' or None, got {contrast!r}")
+    if contrast not in ("streams", "difference"):
+        raise ValueError(
+            f"contrast: expected 'streams', 'signed', 'difference', None or 'own', got {contrast!r}"
+        )
     if classes < 2:
-        raise ValueError("contrast: 'streams' needs at least two classes, the logits have one")
+        raise ValueError(f"contrast: {contrast!r} needs at least two classes, the logits have one")
     return torch.stack([hot, (1 - hot) / (classes - 1)])
 
 
-def combine(maps: Tensor, contrast: Contrast) -> Tensor:
+def combine(maps: Tensor, contrast: Start) -> Tensor:
     """One map per sample from those of the starts: (S, B, ...) to (B, ...).
 
-    The two maps of ``"streams"`` are each scaled to sum 1 and subtracted.
+    The two maps of ``"streams"`` are each scaled to sum 1 and subtracted; those of
+    ``"difference"`` are subtracted as they are.
     """
+    if contrast == "difference":
+        return maps[0] - maps[1]
     if contrast != "streams":
         return maps[0]
     sums = maps.flatten(2).sum(2, dtype=torch.promote_types(maps.dtype, torch.float32))

@@ -21,10 +21,11 @@ from abslrp.arguments import (
     no_batch_axis,
     step_of,
 )
+from abslrp.contrast import OWN, Start, combine, starts
+from abslrp.plan.propagation import Conserve
 from abslrp.propagate import Settings, propagate
-from abslrp.record import Conserve
 from abslrp.registry import RuleSet
-from abslrp.rule_sets import OWN, Start, combine, own_contrast, starts
+from abslrp.rule_sets import own_contrast
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
 
@@ -60,6 +61,7 @@ def explain(
     batch_size: int | None = None,
     on_unknown: Literal["error", "warn"] = "error",
     output: Callable[[Any], Tensor] | None = None,
+    accelerate: bool = True,
     **kwargs: Any,
 ) -> Array:
     """Relative Absolute Magnitude LRP: one attribution map per input.
@@ -105,6 +107,9 @@ def explain(
     output
         Selects the logits from what the model returns. By default a tensor is taken as it is,
         and an output object by its ``logits``.
+    accelerate
+        False: rule by rule, each call's totals restored at once. That is the definition; it is
+        slower and agrees to rounding.
 
     Returns
     -------
@@ -145,7 +150,7 @@ def explain(
     if unknown := set(kwargs) - IGNORED:
         # Quantus's callers pass keywords of other explainers; a near miss of ours is a typo.
         _refuse_typos(unknown)
-    settings = Settings(rules, conserve, on_unknown, output, attention, relevance_at)
+    settings = Settings(rules, conserve, on_unknown, output, attention, relevance_at, accelerate)
     x = as_input(model, inputs)
     check_reduce(reduce, x)
     classes = _targets(model, x, targets, output)
@@ -198,12 +203,13 @@ def relevance(
     attention: Attention = None,
     on_unknown: Literal["error", "warn"] = "error",
     output: Callable[[Any], Tensor] | None = None,
+    accelerate: bool = True,
 ) -> Array:
     """Propagate a given relevance of the logits to the input.
 
     Parameters
     ----------
-    model, inputs, conserve, rules, relevance_at, attention, on_unknown, output
+    model, inputs, conserve, rules, relevance_at, attention, on_unknown, output, accelerate
         As in :func:`explain`.
     start
         (B, N) relevance of the logits, of any sign, or (S, B, N) for S starts in one call.
@@ -235,7 +241,7 @@ def relevance(
     x = as_input(model, inputs)
     given = torch.as_tensor(start)
 
-    settings = Settings(rules, conserve, on_unknown, output, attention, relevance_at)
+    settings = Settings(rules, conserve, on_unknown, output, attention, relevance_at, accelerate)
 
     def make(logits: Tensor) -> list[Tensor]:
         wanted = given.to(device=logits.device, dtype=logits.dtype)
@@ -264,6 +270,7 @@ OPTIONS = (
     "batch_size",
     "on_unknown",
     "output",
+    "accelerate",
 )
 
 

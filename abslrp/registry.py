@@ -1,67 +1,47 @@
-"""Rule sets: tables from a torch function to the rule that propagates relevance through it."""
+"""Rule sets: which rule a call of an ATen operator, or of a Python function, has."""
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch._ops import OpOverload, OpOverloadPacket
 
-Backward: TypeAlias = "Callable[[Tensor], tuple[Tensor | None, ...]]"
-"""From the relevance of an operation's output to that of each of its active inputs."""
+from abslrp.plan.accounts import Custom, UncoveredError, alike, by_one_start
+from abslrp.tape import Call
 
-Rule: TypeAlias = "Callable[..., Any]"
-"""``rule(operation, *args, **kwargs)``, called with the intercepted call's own arguments."""
+Function = Callable[..., Any]
+R = TypeVar("R", bound=Function)
 
-Function: TypeAlias = "Callable[..., Any]"
-R = TypeVar("R")
+__all__ = ["ABSLRP", "COMMON", "RULE_SETS", "Rule", "RuleSet", "name_of", "rule", "rule_set"]
 
 
-def spellings(*names: str, inplace: bool = True) -> list[Function]:
-    """Every function object through which torch spells an operation.
+@dataclass(frozen=True)
+class Rule:
+    """A rule as it was registered.
 
-    ``x + y``, ``x.add(y)``, ``torch.add(x, y)`` and ``x += y`` reach an interceptor as different
-    objects. Spellings that this version of torch does not have are left out.
-
-    Parameters
+    Attributes
     ----------
-    *names
-        Base names, such as ``"add"``.
-    inplace
-        Whether ``add_`` and ``__iadd__`` are wanted too.
-
-    Returns
-    -------
-    list of callables, without repetitions.
-
-    Examples
-    --------
-    >>> import torch
-    >>> torch.Tensor.add_ in spellings("add")
-    True
+    function
+        ``function(call, *args, **kwargs)`` returns the account of a call; or, if it
+        ``decomposes``, ``function(*args, **kwargs)`` takes the operator's place.
+    decomposes
+        Whether it writes the operator out by others.
     """
-    found: dict[int, Function] = {}
-    for name in names:
-        methods = [name, f"__{name}__"]
-        if inplace:
-            methods += [f"{name}_", f"__i{name}__"]
-        for owner in (torch, torch.Tensor, torch.nn.functional, torch.special):
-            for spelling in methods if owner is torch.Tensor else [name, f"{name}_"]:
-                function = getattr(owner, spelling, None)
-                if callable(function) and (inplace or not is_inplace(function)):
-                    found.setdefault(id(function), function)
-    return list(found.values())
 
+    function: Function
+    decomposes: bool = False
 
-def is_inplace(function: Function) -> bool:
-    """Whether a torch function overwrites its first argument, by torch's naming convention."""
-    name = getattr(function, "__name__", "")
-    if name.startswith("__"):
-        return name == "__setitem__" or (
-            name.startswith("__i") and name not in ("__invert__", "__int__", "__index__")
-        )
-    return name.endswith("_") and name != "requires_grad_"
+    def __call__(self, call: Call) -> Any:
+        """Return the account of a call."""
+        account = self.function(call, *call.args, **call.kwargs)
+        if not callable(account):
+            return account
+        places = [call.inputs.index(one) for one in call.taken()]
+        return Custom(by_one_start(account, places), axes=alike)
 
 
 def name_of(function: Function) -> str:
@@ -84,8 +64,49 @@ def name_of(function: Function) -> str:
     return f"{module}.{name}"
 
 
+def public_name(operator: Any) -> str:
+    """Return the name under which users call an operator, and can register a rule for it.
+
+    Examples
+    --------
+    >>> public_name(torch.ops.aten.cdist.default), public_name(torch.ops.aten._cdist_forward)
+    ('torch.cdist', 'torch.ops.aten._cdist_forward')
+    """
+    packet = getattr(operator, "overloadpacket", operator)
+    name = getattr(packet, "__name__", "")
+    for space, path in (
+        (torch, "torch"),
+        (torch.nn.functional, "torch.nn.functional"),
+        (torch.Tensor, "torch.Tensor"),
+    ):
+        found = getattr(space, name, None)
+        if found is not None and operator_of(found) is packet:
+            return f"{path}.{name}"
+    return name_of(packet)
+
+
+def operator_of(function: Function) -> Any:
+    """Return the ATen operator behind a torch function or method, or the function itself.
+
+    Examples
+    --------
+    >>> operator_of(torch.relu), operator_of(torch.Tensor.add_)
+    (<OpOverloadPacket(op='aten.relu')>, <OpOverloadPacket(op='aten.add')>)
+    """
+    if isinstance(function, (OpOverload, OpOverloadPacket)):
+        return function
+    module = getattr(function, "__module__", None) or ""
+    name = getattr(function, "__name__", "")
+    if isinstance(function, types.FunctionType) and not module.startswith("torch."):
+        return function
+    special = {"radd": "add", "rmul": "mul", "getitem": "index", "truediv": "div"}
+    bare = name.strip("_") if name.startswith("__") else name.rstrip("_")
+    bare = special.get(bare, bare)
+    return getattr(torch.ops.aten, bare, function)
+
+
 class RuleSet:
-    """A table from torch functions to rules; what it lacks is looked up in its base.
+    """A table from operators to rules; what it lacks is looked up in its base.
 
     Parameters
     ----------
@@ -100,28 +121,34 @@ class RuleSet:
     Examples
     --------
     >>> import torch
+    >>> from abslrp.plan import passing
     >>> from abslrp.registry import RuleSet
     >>> mine = RuleSet("mine")
     >>> @mine.rule(torch.sin)
-    ... def sine(operation, input):
-    ...     return lambda relevance: (relevance,)
+    ... def sine(call, input):
+    ...     return passing(input)
     >>> torch.sin in mine, torch.cos in mine
     (True, False)
     """
+
+    uncovered = UncoveredError
 
     def __init__(self, name: str, base: RuleSet | None = None, *, conserves: bool = True) -> None:
         self.name = name
         self.base = base
         self.conserves = conserves
-        self._rules: dict[Function, Any] = {}
+        self._rules: dict[Any, Rule] = {}
 
-    def rule(self, *functions: Function | Iterable[Function]) -> Callable[[R], R]:
-        """Register the decorated rule for one or more torch functions.
+    def rule(self, *functions: Function | str | Iterable[Function]) -> Callable[[R], R]:
+        """Register the decorated rule for one or more operators.
 
         Parameters
         ----------
         *functions
-            Torch functions, or lists of them (see :func:`spellings`).
+            ATen operators or their packets (``torch.ops.aten.relu``), names of packets in a
+            string, torch functions and methods (``torch.relu``), which stand for their operator,
+            or Python functions that ask torch whether they are overridden
+            (``torch.overrides.wrap_torch_function``).
 
         Returns
         -------
@@ -137,39 +164,54 @@ class RuleSet:
         Examples
         --------
         >>> import torch
+        >>> from abslrp.plan import passing
         >>> from abslrp.registry import ABSLRP, RuleSet
         >>> mine = RuleSet("mine", ABSLRP)
-        >>> @mine.rule(torch.relu, torch.nn.functional.relu)
-        ... def relu(operation, input):
-        ...     return lambda relevance: (relevance * (input > 0),)
-        >>> mine.find(torch.relu) is relu, ABSLRP.find(torch.relu) is relu
+        >>> @mine.rule(torch.ops.aten.relu)
+        ... def relu(call, input):
+        ...     return passing(input)
+        >>> mine.find(torch.relu).function is relu, ABSLRP.find(torch.relu).function is relu
         (True, False)
         """
+        return self._register(functions, decomposes=False)
+
+    def decomposition(self, *functions: Function | str | Iterable[Function]) -> Callable[[R], R]:
+        """Register a function that writes an operator out by others, which have rules.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from abslrp.registry import RuleSet
+        >>> mine = RuleSet("mine")
+        >>> @mine.decomposition(torch.ops.aten.sinc)
+        ... def sinc(input):
+        ...     return torch.sin(input) / input
+        >>> mine.find(torch.sinc).decomposes
+        True
+        """
+        return self._register(functions, decomposes=True)
+
+    def _register(self, functions: Any, *, decomposes: bool) -> Callable[[R], R]:
         flat = _flat(functions)
         if not flat:
             raise ValueError("functions: expected at least one torch function, got none")
 
-        def register(rule: R) -> R:
-            for function in flat:
-                if function in self._rules:
+        def register(function: R) -> R:
+            for one in flat:
+                if operator_of(one) in self._rules:
                     raise ValueError(
                         f"functions: the rule set {self.name!r} already has a rule for "
-                        f"{name_of(function)} ({self._rules[function]}); "
+                        f"{name_of(one)} ({self._rules[operator_of(one)].function}); "
                         "remove it first with `remove`"
                     )
-            for function in flat:
-                self._rules[function] = rule
-            return rule
+            for one in flat:
+                self._rules[operator_of(one)] = Rule(function, decomposes)
+            return function
 
         return register
 
     def remove(self, function: Function) -> None:
-        """Forget this set's own rule for a function; that of its base counts again.
-
-        Parameters
-        ----------
-        function
-            The torch function.
+        """Forget this set's own rule for an operator; that of its base counts again.
 
         Raises
         ------
@@ -181,59 +223,60 @@ class RuleSet:
         >>> import torch
         >>> from abslrp.registry import RuleSet
         >>> mine = RuleSet("mine")
-        >>> _ = mine.rule(torch.sin)(lambda operation, input: None)
+        >>> _ = mine.rule(torch.sin)(lambda call, input: None)
         >>> mine.remove(torch.sin)
         >>> torch.sin in mine
         False
         """
-        del self._rules[function]
+        del self._rules[operator_of(function)]
 
     def find(self, function: Function) -> Rule | None:
-        """Return the rule for a function, from this set or its bases.
-
-        Parameters
-        ----------
-        function
-            The torch function.
-
-        Returns
-        -------
-        callable, marker or None
-            The rule, or the marker that stands for one (:mod:`abslrp.markers`); None if there is
-            none.
+        """Return the rule for an operator or function, from this set or its bases.
 
         Examples
         --------
         >>> import torch
         >>> from abslrp.registry import ABSLRP
-        >>> ABSLRP.find(torch.matmul).__name__
+        >>> ABSLRP.find(torch.matmul).function.__name__
         'matmul'
         >>> ABSLRP.find(torch.linalg.svd) is None
         True
         """
-        table: RuleSet | None = self
-        while table is not None:
-            rule: Rule | None = table._rules.get(function)
-            if rule is not None:
-                return rule
-            table = table.base
+        operator = operator_of(function)
+        # What is said of one overload goes before what is said of all.
+        names = (
+            [operator, operator.overloadpacket] if isinstance(operator, OpOverload) else [operator]
+        )
+        for name in names:
+            table: RuleSet | None = self
+            while table is not None:
+                if name in table._rules:
+                    return table._rules[name]
+                table = table.base
         return None
+
+    def functions(self) -> dict[Function, Rule]:
+        """Return the rules of Python functions, which are no operators."""
+        own = {
+            one: rule
+            for one, rule in self._rules.items()
+            if not isinstance(one, (OpOverload, OpOverloadPacket))
+        }
+        return own if self.base is None else {**self.base.functions(), **own}
 
     def __contains__(self, function: object) -> bool:
         return callable(function) and self.find(function) is not None
 
     def __iter__(self) -> Iterator[Function]:
-        seen: set[int] = set()
+        seen: dict[Any, None] = {}
         table: RuleSet | None = self
         while table is not None:
-            for function in table._rules:
-                if id(function) not in seen:
-                    seen.add(id(function))
-                    yield function
+            seen.update(dict.fromkeys(table._rules))
             table = table.base
+        return iter(seen)
 
     def __repr__(self) -> str:
-        return f"RuleSet({self.name!r}, {len(list(self))} functions)"
+        return f"RuleSet({self.name!r}, {len(list(self))} operators)"
 
 
 COMMON = RuleSet("common")
@@ -246,20 +289,21 @@ RULE_SETS: dict[str, RuleSet] = {"absLRP": ABSLRP}
 """Rule sets by the name that :func:`abslrp.explain` takes."""
 
 
-def rule(*functions: Function | Iterable[Function], rules: str | None = None) -> Callable[[R], R]:
-    """Register a relevance propagation rule for torch functions.
+def rule(*functions: Function | str | Iterable[Function], rules: str | None = None) -> Any:
+    """Register a relevance propagation rule for operators or functions.
 
-    The decorated function is called in place of the torch function, as
-    ``rule(operation, *args, **kwargs)`` with the call's own arguments, and returns a function
-    from the relevance of the output to a tuple with the relevance of each active input
-    (:attr:`abslrp.operation.Operation.active`), in the order of the arguments. The relevance it
+    The decorated function is called once for each call of the operator in a forward pass, as
+    ``rule(call, *args, **kwargs)`` with the call's own arguments, in which an
+    :class:`abslrp.tape.Value` stands for each tensor that depends on the input. It returns what
+    becomes of relevance: a :class:`~abslrp.plan.Diagonal`, :class:`~abslrp.plan.Product`,
+    :class:`~abslrp.plan.Routing` or :class:`~abslrp.plan.Split`; or a function from the relevance
+    of the output to a tuple with that of each value among the arguments, in their order. What it
     returns needs no normalisation: the ``conserve`` option does that.
 
     Parameters
     ----------
     *functions
-        Torch functions, such as ``torch.nn.functional.linear``, ``torch.Tensor.add_`` or the
-        function of a custom library, or lists of them (see :func:`spellings`).
+        As in :meth:`RuleSet.rule`: an ATen operator, a packet, or a torch function.
     rules
         Name of the rule set the rule is for; by default it serves every set that has none of
         its own.
@@ -267,34 +311,49 @@ def rule(*functions: Function | Iterable[Function], rules: str | None = None) ->
     Raises
     ------
     ValueError
-        If the set, or without ``rules`` any set, has a rule for one of the functions already, or
-        there is no such set.
+        If the set, or without ``rules`` any set, has a rule for one of them already, or there is
+        no such set.
 
     Examples
     --------
     >>> import torch, abslrp
+    >>> from abslrp.plan import passing
     >>> from abslrp.registry import COMMON
     >>> @abslrp.rule(torch.sinc)
-    ... def sinc(operation, input):
-    ...     return lambda relevance: (relevance,)
-    >>> COMMON.remove(torch.sinc)  # so that this example leaves nothing behind
+    ... def sinc(call, input):
+    ...     return passing(input)
+    >>> COMMON.remove(torch.sinc)
+    >>> @abslrp.rule(torch.sinc)
+    ... def by_a_function(call, input):
+    ...     return lambda relevance: (relevance * (input.tensor > 0),)
+    >>> COMMON.remove(torch.sinc)  # so that these examples leave nothing behind
     """
     if rules is not None:
         return rule_set(rules).rule(*functions)
     given = _flat(functions)
     for table in RULE_SETS.values():
         for function in given:
-            if function in table:
+            found = table.find(function)
+            if found is not None:
                 raise ValueError(
                     f"functions: the rule set {table.name!r} already has a rule for "
-                    f"{name_of(function)} ({table.find(function)}), which would go before this "
+                    f"{name_of(function)} ({found.function}), which would go before this "
                     f"one; name a set with rules=, and remove its rule first with `remove`"
                 )
     return COMMON.rule(*given)
 
 
-def _flat(functions: Iterable[Function | Iterable[Function]]) -> list[Function]:
-    return [one for item in functions for one in ([item] if callable(item) else list(item))]
+def _flat(functions: Any) -> list[Function]:
+    flat: list[Function] = []
+    for one in functions:
+        if isinstance(one, str):
+            named = [getattr(torch.ops.aten, name, None) for name in one.split()]
+            flat += [packet for packet in named if packet is not None]  # older torch lacks some
+        elif callable(one):
+            flat.append(one)
+        else:
+            flat += _flat(one)
+    return flat
 
 
 def rule_set(name: str) -> RuleSet:

@@ -53,10 +53,11 @@ except ImportError as error:  # pragma: no cover - the extra is installed where 
         "abslrp.zennit needs the package zennit: pip install 'gae-metric[zennit]'"
     ) from error
 
-from abslrp.engine import propagation
-from abslrp.record import Conserve
-from abslrp.registry import RuleSet, rule_set
-from abslrp.rule_sets import Start, combine, own_contrast, starts
+from abslrp.contrast import Start, combine, starts
+from abslrp.plan.propagation import Conserve
+from abslrp.propagate import Settings, through
+from abslrp.registry import RuleSet
+from abslrp.rule_sets import own_contrast
 
 HOOKED = (
     nn.LayerNorm,
@@ -94,16 +95,10 @@ class EngineRule(Hook):  # type: ignore[misc]
         self, module: nn.Module, grad_input: tuple[Any, ...], grad_output: tuple[Tensor, ...]
     ) -> tuple[Tensor | None, ...]:
         """Relevance of the module's input from that of its output."""
-        received = grad_output[0]
-        leaf = self.stored_tensors["input"][0].detach().clone().requires_grad_()
-        with (
-            torch.enable_grad(),
-            propagation(
-                self.rules, self.conserve, signed=bool((received < 0).any()), inputs=[leaf]
-            ),
-        ):
-            output = _run(module, leaf)
-        (relevance,) = torch.autograd.grad(output, leaf, received.detach())
+        received = grad_output[0].detach()
+        settings = Settings(self.rules, self.conserve)
+        input = self.stored_tensors["input"][0]
+        relevance = through(lambda x: _run(module, x), input, received, settings)
         return tuple(relevance if one.shape == relevance.shape else None for one in grad_input)
 
     def copy(self) -> EngineRule:
@@ -170,8 +165,7 @@ class AbsLRP(Composite):  # type: ignore[misc]
         canonizers: Sequence[Canonizer] | None = None,
         rules: str | RuleSet = "absLRP",
     ) -> None:
-        propagation(rules, conserve)  # checks both
-        self.rules = rule_set(rules) if isinstance(rules, str) else rules
+        self.rules = Settings(rules, conserve).table  # which checks both
         self.conserve = conserve
         given = list(canonizers or ())
         super().__init__(module_map=self.mapping, canonizers=[*given, _Residuals()])

@@ -124,7 +124,8 @@ def interpreter(version: str) -> str | None:
     """Return a Python of a version, if there is one that starts."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     candidates = [shutil.which(f"python{version}")]
-    candidates += [str(p / "bin" / "python") for p in sorted(pyenv.glob(f"{version}.*"))]
+    if os.access(pyenv, os.R_OK | os.X_OK):  # or it may be another user's
+        candidates += [str(p / "bin" / "python") for p in sorted(pyenv.glob(f"{version}.*"))]
     if uv := shutil.which("uv"):
         found = subprocess.run(
             [uv, "python", "find", "--offline", version],

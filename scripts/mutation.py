@@ -37,28 +37,35 @@ ROOT = Path(__file__).resolve().parents[1]
 RULES = "tests/abslrp/test_rules_"
 SETS = "tests/abslrp/rule_sets/"
 SCORES = "tests/gae_metric/test_functional_"
-FUSION = tuple(f"tests/abslrp/test_fusion{kind}.py" for kind in ("", "_activations", "_rectified"))
-BLOCKS = "tests/abslrp/test_blocks.py"
+ENGINE = ("tests/abslrp/test_seen.py", "tests/abslrp/test_accelerated.py")
 #: From a module to the tests that are to notice any change of it, the quickest first.
 TARGETS: dict[str, list[str]] = {
+    "abslrp.tape.place": ["tests/abslrp/test_layout.py", ENGINE[0]],
+    "abslrp.tape.probe": [ENGINE[0], f"{RULES}pooling.py"],
+    "abslrp.tape.memory": [ENGINE[0], f"{RULES}pooling.py", f"{RULES}signs.py"],
+    "abslrp.tape.spelling": [ENGINE[0], f"{RULES}signs.py"],
+    "abslrp.plan.factors": [ENGINE[1], ENGINE[0], f"{RULES}norms.py"],
+    "abslrp.plan.propagation": [ENGINE[1], ENGINE[0], "tests/abslrp/test_conserve.py"],
+    "abslrp.plan.maps": [f"{RULES}linear.py", "tests/abslrp/test_products.py"],
+    "abslrp.plan.routes": [f"{RULES}pooling.py", ENGINE[0]],
     "abslrp.rules.absolute": [
-        f"{RULES}linear.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py", BLOCKS, *FUSION
+        f"{RULES}linear.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py", *ENGINE
     ],
-    "abslrp.rules.addition": [f"{RULES}elementwise.py", f"{RULES}signs.py", BLOCKS],
+    "abslrp.rules.addition": [f"{RULES}elementwise.py", f"{RULES}signs.py", ENGINE[1]],
     "abslrp.rules.softmax": [
-        f"{RULES}norms.py", f"{RULES}signs.py", f"{RULES}attention.py", *FUSION
+        f"{RULES}norms.py", f"{RULES}signs.py", f"{RULES}attention.py", *ENGINE
     ],
-    "abslrp.norms": [f"{RULES}norms.py", f"{SETS}test_epsilon.py"],
-    "abslrp.rules.normalization": [f"{RULES}norms.py", f"{RULES}signs.py", BLOCKS, *FUSION],
+    "abslrp.rules.normalization": [f"{RULES}norms.py", f"{RULES}signs.py", *ENGINE],
     "abslrp.rules.multiplication": [f"{RULES}elementwise.py", f"{RULES}signs.py"],
     "abslrp.rules.pooling": [f"{RULES}pooling.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py"],
     "abslrp.rules.activation": [
-        f"{RULES}elementwise.py", f"{RULES}signs.py", "tests/abslrp/test_engine.py", FUSION[2]
+        f"{RULES}elementwise.py", f"{RULES}signs.py", "tests/abslrp/test_engine.py", ENGINE[1]
     ],
     "abslrp.rules.attention": [
         f"{RULES}attention.py", f"{RULES}linear.py", "tests/abslrp/test_engine.py"
     ],
-    "abslrp.rules.interpolation": [f"{RULES}pooling.py"],
+    "abslrp.rules.structural": [f"{RULES}pooling.py", f"{RULES}signs.py", ENGINE[0]],
+    "abslrp.rules.operands": [f"{RULES}linear.py", ENGINE[0]],
     "abslrp.rule_sets.epsilon": [f"{SETS}test_epsilon.py"],
     "abslrp.rule_sets.proportional": [
         f"{SETS}test_epsilon.py", f"{RULES}signs.py", f"{SETS}test_starts.py",

@@ -78,11 +78,39 @@ BENCHMARKS: Table = {
     "__main__": Room(7, "the command line's other name", "cli"),
 }
 
-#: abslrp is being rebuilt. Its table, when it is there: explain, graphs, zennit, text on floor 4,
-#: starts or contrast and rule_sets on 3, rules on 2, plan on 1, tape on 0.
-ABSLRP: Table | None = None
+ABSLRP: Table = {
+    "tape": Room(0, "the calls of one forward pass; no rule, no model class"),
+    "arguments": Room(0, "what users pass, checked"),
+    "plan": Room(1, "factors and the forms of an account; no operator, no equation", "tape"),
+    "registry": Room(2, "which rule an operator has", "plan tape"),
+    "contrast": Room(2, "where relevance starts, and what becomes of two maps", "plan"),
+    "ablations": Room(2, "what is left out of a tape's accounts", "plan tape"),
+    "rules": Room(3, "equations; no memory, no kernel, not who comes next", "plan registry tape"),
+    "refusals": Room(3, "what users are told", "plan registry tape"),
+    "rule_sets": Room(
+        4, "absLRP's siblings: differences from the rules", "contrast plan registry rules tape"
+    ),
+    "propagate": Room(
+        5, "one forward pass and the way back", "ablations arguments plan refusals registry tape"
+    ),
+    "explain": Room(
+        6, "what users call",
+        "ablations arguments contrast plan propagate registry rule_sets",
+    ),
+    "context": Room(6, "what users call", "plan propagate registry tape"),
+    "inspection": Room(6, "what users call", "arguments plan propagate tape"),
+    "zennit": Room(6, "what users call", "contrast plan propagate registry rule_sets"),
+    "text": Room(
+        6, "what users call", "arguments contrast plan propagate registry rule_sets tape"
+    ),
+    "graphs": Room(7, "what users call", "arguments explain"),
+    "__init__": Room(
+        8, "names for users",
+        "context explain graphs inspection plan refusals registry rule_sets rules tape",
+    ),
+}  # fmt: skip
 
-TABLES: Mapping[str, Table | None] = {
+TABLES: Mapping[str, Table] = {
     "abslrp": ABSLRP,
     "gae_metric": GAE_METRIC,
     "benchmarks": BENCHMARKS,

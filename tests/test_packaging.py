@@ -104,10 +104,15 @@ def test_the_readmes_commands_and_paths_exist():
         assert (ROOT / path).exists(), path
 
 
-def test_continuous_integration_runs_make_test():
+@pytest.mark.skipif(
+    not (ROOT / ".ci").is_dir(), reason="what integration runs is not in the source distribution"
+)
+def test_continuous_integration_runs_make_test_and_that_of_another_processor():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert "make test" in script.read_text()
+    commands = script.read_text().splitlines()
+    assert "make test" in commands
+    assert [one for one in commands if one.startswith("make test-processors PROCESSORS=default-1")]
 
 
 #: What is imported, but comes with a dependency that requires it.

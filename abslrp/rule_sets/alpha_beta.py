@@ -18,41 +18,22 @@ convolutions alone and epsilon for linear layers; here one rule serves both.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from abslrp.conservation import ratio
-from abslrp.linear_maps import LinearMap
-from abslrp.norms import Norm
-from abslrp.operation import Operation
-from abslrp.record import Postponed
-from abslrp.registry import Backward, RuleSet
+from abslrp.plan.accounts import Account, Product, Split, Term, passing
+from abslrp.plan.factors import computed, magnitude
+from abslrp.plan.propagation import ratio
+from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional, signs
-from abslrp.rule_sets.proportional import EPSILON
+from abslrp.rule_sets.proportional import EPSILON, merged_into
 from abslrp.rule_sets.starts import publish
-
-
-class _Mergeable(Postponed):
-    """A linear map whose coefficients wait until it is known whether a batch norm follows."""
-
-    norm: tuple[Tensor, Tensor] | None = None
-    """``scale`` and ``shift`` of the batch norm that is one layer with the map."""
-
-    def __init__(self, output: Tensor) -> None:
-        super().__init__(output, lambda h: h)
-
-    def factor(self) -> None:
-        """Let go of the output, which nothing here needs; too late for a merger."""
-        self._output = None
-
-    def merge(self, scale: Tensor, shift: Tensor) -> None:
-        """Become one layer with the batch norm ``scale * h + shift``."""
-        self.norm = scale, shift
-
-    def unmerge(self, _: Tensor) -> None:
-        """Be a layer of its own again."""
-        self.norm = None
+from abslrp.rules.absolute import minus, plus
+from abslrp.rules.normalization import Norm
+from abslrp.rules.operands import Linear
+from abslrp.tape import Call
 
 
 def build(
@@ -98,64 +79,66 @@ def build(
             f"alpha, beta: expected beta >= 0 and alpha - beta = 1, got {alpha} and {beta}"
         )
 
-    def linear_map(operation: Operation, call: LinearMap) -> Backward:
-        nonnegative = operation.is_nonnegative(call.input)
-        mergeable = operation.postponed = _Mergeable(operation.forward())
-        bias = signs.bias_of(call)
+    def linear_map(call: Call, given: Linear) -> Account:
+        """Positive contributions and negative ones, each with a coefficient of its own."""
+        output, x = call.output, given.input
         known: list[tuple[Tensor, Tensor | None]] = []
 
-        def backward(relevance: Tensor) -> tuple[Tensor]:
+        def coefficients() -> tuple[Tensor, Tensor | None]:
             if not known:  # once for all starts
-                sums = signs.sums(call, nonnegative=nonnegative)
-                known.append(_coefficients(sums, bias, mergeable, alpha, beta, epsilon))
-            positive, negative = known[0]
-            return (
-                signs.gather(
-                    call,
-                    relevance * positive,
-                    None if negative is None else relevance * negative,
-                    nonnegative=nonnegative,
-                ),
-            )
+                norm = merged_into(output)
+                known.append(
+                    _coefficients(signs.sums(given), given.bias, norm, alpha, beta, epsilon)
+                )
+            return known[0]
 
-        return backward
+        def negative() -> Tensor:
+            found = coefficients()[1]
+            assert found is not None
+            return found
 
-    def merged_norm(operation: Operation, norm: Norm) -> Backward:
-        maker = operation.records[0].operation
-        mergeable = maker.postponed if maker is not None else None
-        if (
-            operation.function is F.batch_norm
-            and isinstance(mergeable, _Mergeable)
-            and operation.claim(norm.input, mergeable.unmerge) is not None
-        ):
-            scale = norm.deviation.reciprocal()
-            if norm.weight is not None:
-                scale = scale * norm.weight
-            shift = torch.zeros_like(scale) if norm.bias is None else norm.bias
-            mergeable.merge(scale, shift if norm.mean is None else shift - norm.mean * scale)
-        return proportional.passing_norm(operation, norm)
+        def part(first: Any, second: Any, coefficient: Any) -> Product:
+            both = [Term(first, sign=1), Term(second, sign=-1)]
+            every = both[:1] if x.nonnegative else both
+            return Product(x, given.map, [coefficient], every, [magnitude(x)])
 
-    return proportional.make(
-        name or f"alpha={alpha:g}, beta={beta:g}", linear_map, merged_norm, epsilon
-    )
+        def parts() -> list[Product]:
+            found = [part(plus, minus, computed(lambda: coefficients()[0]))]
+            # A norm of negative slope makes negative contributions positive.
+            if beta or merged_into(output) is not None:
+                found.append(part(minus, plus, computed(negative)))
+            return found
+
+        return Split(parts=parts, axes=given.axes, linear=True)
+
+    def norm(call: Call, norm: Norm) -> Account:
+        """One layer with the linear map before it, which looks for it; any other passes."""
+        return passing(norm.input, merges=norm.batch, statement=norm)
+
+    return proportional.make(name or f"alpha={alpha:g}, beta={beta:g}", linear_map, norm, epsilon)
 
 
 def _coefficients(
     sums: signs.Sums,
     bias: Tensor | None,
-    merged: _Mergeable,
+    norm: Norm | None,
     alpha: float,
     beta: float,
     epsilon: float,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the factors of ``(x_i w_ij)+`` and ``(x_i w_ij)-`` per unit of relevance."""
+    """Return the factors of ``(x_i w_ij)+`` and ``|(x_i w_ij)-|`` per unit of relevance."""
     high, low = sums
-    if merged.norm is None:
+    if norm is None:
         if bias is not None:
             high, low = high + bias.clamp(min=0), low + bias.clamp(max=0)
-        for_low = ratio(-beta, low - epsilon) if beta else None
+        for_low = ratio(beta, low - epsilon) if beta else None
         return ratio(alpha, high + epsilon), for_low
-    scale, shift = merged.norm
+    scale = norm.deviation.reciprocal()
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    shift = torch.zeros_like(scale) if norm.bias is None else norm.bias
+    if norm.mean is not None:
+        shift = shift - norm.mean * scale
     # A negative scale makes positive contributions of negative ones.
     swapped = scale < 0
     bias = shift if bias is None else bias * scale + shift
@@ -165,7 +148,7 @@ def _coefficients(
     for_negative = ratio(-beta, negative - epsilon) * scale
     return (
         torch.where(swapped, for_negative, for_positive),
-        torch.where(swapped, for_positive, for_negative),
+        torch.where(swapped, for_positive, for_negative).neg(),
     )
 
 

@@ -19,17 +19,19 @@ softmax follows its first-order expansion (Achtibat et al., ICML 2024).
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
-from abslrp.linear_maps import LinearMap
-from abslrp.norms import Norm
-from abslrp.operation import Operation
-from abslrp.record import Postponed
-from abslrp.registry import Backward, RuleSet
+from abslrp.plan.accounts import Account, Diagonal, Product, Term
+from abslrp.plan.factors import computed, itself
+from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional
 from abslrp.rule_sets.proportional import EPSILON, inverse_of
 from abslrp.rule_sets.starts import publish
+from abslrp.rules.normalization import Norm
+from abslrp.rules.operands import Linear
+from abslrp.rules.pooling import whole
+from abslrp.tape import Call
 
 
 def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:
@@ -63,34 +65,30 @@ def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:
     """
     inverse = inverse_of(epsilon)
 
-    def linear_map(operation: Operation, call: LinearMap) -> Backward:
-        x, weight, transpose = call.input, call.weight, call.transpose
-        # Set directly: unlike eq. 12's gain it must meet its batch norm whatever the options.
-        postponed = operation.postponed = Postponed(operation.forward(), inverse)
+    def linear_map(call: Call, given: Linear) -> Account:
+        """``R_i = x_i sum_j w_ij R_j / (h_j + epsilon sign(h_j))``."""
+        before = [proportional.unless_merged(call.output, inverse)]
+        every = [Term(whole)]
+        x = given.input
+        account = Product(x, given.map, before, every, [itself(x)], axes=given.axes)
+        account.linear = True
+        return account
 
-        def backward(relevance: Tensor) -> tuple[Tensor]:
-            factor = postponed.factor()
-            s = relevance if factor is None else relevance * factor
-            return (transpose(s, weight) * x,)
-
-        return backward
-
-    def merged_norm(operation: Operation, norm: Norm) -> Backward:
+    def norm(call: Call, norm: Norm) -> Account:
         """One layer with the linear map before it: ``gamma / sigma R / (h + epsilon)``."""
-        merged: list[Tensor] = []
-        # A second consumer of the linear map's output ends the merger.
-        joined = operation.function is F.batch_norm and (
-            operation.claim(norm.input, lambda _: merged.clear()) is not None
-        )
-        if not joined:
-            return proportional.passing_norm(operation, norm)
-        scale = norm.deviation.reciprocal()
-        if norm.weight is not None:
-            scale = scale * norm.weight
-        merged.append(inverse(operation.forward()).mul_(scale))
-        return lambda relevance: (relevance * merged[0] if merged else relevance,)
+        output = call.output
 
-    return proportional.make(name or f"epsilon={epsilon:g}", linear_map, merged_norm, epsilon)
+        def share() -> Tensor:
+            if not proportional.merges(norm):
+                return torch.ones((), dtype=output.dtype, device=output.device)
+            scale = norm.deviation.reciprocal()
+            if norm.weight is not None:
+                scale = scale * norm.weight
+            return inverse(output.tensor) * scale
+
+        return Diagonal(norm.input, [computed(share)], merges=norm.batch, statement=norm)
+
+    return proportional.make(name or f"epsilon={epsilon:g}", linear_map, norm, epsilon)
 
 
 LRP_EPSILON = publish(build(name="epsilon"))

@@ -10,22 +10,22 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from abslrp import linear_maps, norms
-from abslrp.linear_maps import LinearRule, unbroadcast
-from abslrp.norms import Norm, NormRule
-from abslrp.operation import Operation, UncoveredError, passes
-from abslrp.registry import COMMON, Backward, RuleSet, spellings
-from abslrp.rules import multiplication
-from abslrp.rules.pooling import POSITIVE
-from abslrp.transposes import transpose_of
+from abslrp.plan.accounts import Account, Axes, Custom, Diagonal, Product, Split, Term, passing
+from abslrp.plan.factors import Factor, computed, constant, itself
+from abslrp.plan.maps import Left, Right
+from abslrp.registry import COMMON, RuleSet
+from abslrp.rules import normalization, operands, pooling
+from abslrp.rules.multiplication import scaled
+from abslrp.rules.operands import LinearRule, but
+from abslrp.tape import Call, Value
 
 EPSILON = 1e-6
 """Stabiliser of the LRP rule sets, Zennit's default."""
 
 Inverse = Callable[[Tensor], Tensor]
+NormRule = normalization.NormRule
 
 
 def inverse_of(epsilon: float) -> Inverse:
@@ -59,9 +59,40 @@ def inverse_of(epsilon: float) -> Inverse:
     return inverse
 
 
-def passing_norm(operation: Operation, norm: Norm) -> Backward:
+def stabilised(value: Value, inverse: Inverse) -> Factor:
+    """``1 / (h + epsilon sign(h))`` of a value."""
+    return computed(lambda: inverse(value.tensor))
+
+
+def passing_norm(call: Call, norm: normalization.Norm) -> Account:
     """Unchanged: as Zennit treats a batch norm that it does not merge, and LXT a layer norm."""
-    return passes(operation)
+    return passing(norm.input)
+
+
+def merges(norm: normalization.Norm) -> bool:
+    """Whether a batch norm is one layer with the linear map that it alone follows."""
+    maker = norm.input.maker
+    linear = maker is not None and getattr(maker.account, "linear", False)
+    return norm.batch and linear and len(norm.input.uses) == 1
+
+
+def merged_into(value: Value) -> normalization.Norm | None:
+    """Return the batch norm that a linear map's output is one layer with, if there is one."""
+    if len(value.uses) == 1 and value.uses[0].account is not None and value.uses[0].account.merges:
+        norm: normalization.Norm = value.uses[0].account.statement
+        return norm
+    return None
+
+
+def unless_merged(value: Value, inverse: Inverse) -> Factor:
+    """``1 / (h + epsilon sign(h))``, or 1 where a batch norm takes ``h``'s place."""
+    return computed(
+        lambda: (
+            inverse(value.tensor)
+            if merged_into(value) is None
+            else torch.ones((), dtype=value.dtype, device=value.device)
+        )
+    )
 
 
 def make(
@@ -88,113 +119,92 @@ def make(
     A rule set that does its own conservation. It is not published yet.
     """
     rules = RuleSet(name, COMMON, conserves=False)
-    inverse_to = inverse_of(epsilon)
-    linear_maps.register(rules, linear_rule)
-    norms.register(rules, norm_rule)
-    _sums(rules, inverse_to)
-    _products(rules, linear_rule, inverse_to)
-    _linear_functions(rules, inverse_to)
-    _softmax(rules, inverse_to)
+    inverse = inverse_of(epsilon)
+
+    def pair(call: Call, a: Value, b: Value, axes: Axes) -> Account:
+        """Half of the relevance to each operand, with the other as weights."""
+        output = call.output
+        half = computed(lambda: inverse(output.tensor) / 2)
+        every = [Term(pooling.whole)]
+        parts = [
+            Product(a, Right.of(b), terms=every, after=[itself(a)]),
+            Product(b, Left.of(a), terms=every, after=[itself(b)]),
+        ]
+        return Split(before=[half], parts=parts, axes=axes)
+
+    operands.register_linear(rules, linear_rule)
+    operands.register_products(rules, linear_rule, pair)
+    normalization.register(rules, norm_rule)
+    _sums(rules, inverse)
+    _gates(rules)
+    _linear_functions(rules, inverse)
+    _softmax(rules, inverse)
     return rules
 
 
-def _sums(rules: RuleSet, inverse_to: Inverse) -> None:
-    def terms(operation: Operation, given: list[tuple[Any, float]]) -> Backward:
+def _sums(rules: RuleSet, inverse: Inverse) -> None:
+    def terms(call: Call, given: list[tuple[Any, float]]) -> Account:
         """``R_a = a / (h + epsilon) R``; a constant counts in h only."""
         parts = [
-            term * sign  # a copy: an addition in place overwrites its first operand
-            for term, sign in given
-            if operation.is_active(term)
+            Diagonal(a, [itself(a), *([] if sign == 1 else [constant(sign)])])
+            for a, sign in given
+            if isinstance(a, Value)
         ]
-        whole = operation.forward()
-        if len(parts) == len(given) and all(sign > 0 for _, sign in given):
-            operation.keeps_sign()
-        inverse = inverse_to(whole)
-        gains = [(part * inverse, part.shape) for part in parts]
-        return lambda relevance: tuple(
-            unbroadcast(relevance * gain, shape) for gain, shape in gains
-        )
+        sure = all(sign > 0 and isinstance(a, Value) and a.nonnegative for a, sign in given)
+        return Split(before=[stabilised(call.output, inverse)], parts=parts, nonnegative=sure)
 
-    @rules.rule(spellings("add"), Tensor.__radd__)
-    def add(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
-        return terms(operation, [(input, 1.0), (other, alpha)])
+    @rules.rule(torch.ops.aten.add)
+    def add(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
+        return terms(call, [(input, 1.0), (other, alpha)])
 
-    @rules.rule(spellings("sub", "subtract"))
-    def sub(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
-        return terms(operation, [(input, 1.0), (other, -alpha)])
+    @rules.rule("sub subtract")
+    def sub(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
+        return terms(call, [(input, 1.0), (other, -alpha)])
 
-    @rules.rule(Tensor.__rsub__, torch.rsub)
-    def rsub(operation: Operation, input: Any, other: Any, *, alpha: float = 1) -> Backward:
-        return terms(operation, [(input, -alpha), (other, 1.0)])
+    @rules.rule(torch.ops.aten.rsub)
+    def rsub(call: Call, input: Any, other: Any, alpha: float = 1) -> Account:
+        return terms(call, [(input, -alpha), (other, 1.0)])
 
 
-def _products(rules: RuleSet, linear_rule: LinearRule, inverse_to: Inverse) -> None:
-    @rules.rule(spellings("matmul", "mm", "bmm", "mv", "dot", inplace=False))
-    @linear_maps.two_operands
-    def matmul(operation: Operation, input: Tensor, other: Tensor) -> Backward:
-        """Half of the relevance to each operand, with the other as weights."""
-        if not (operation.is_active(input) and operation.is_active(other)):
-            return linear_maps.product(linear_rule, operation, input, other)
-        if input.ndim < 2 or other.ndim < 2:
-            raise UncoveredError(
-                f"{operation.name}: a product of two activations needs two axes each, got shapes "
-                f"{tuple(input.shape)} and {tuple(other.shape)}"
-            )
-        a, b = input, other.detach()
-        inverse = inverse_to(operation.forward()) / 2
-
-        def backward(relevance: Tensor) -> tuple[Tensor, Tensor]:
-            s = relevance * inverse
-            return unbroadcast((s @ b.mT) * a, a.shape), unbroadcast((a.mT @ s) * b, b.shape)
-
-        return backward
-
-    @rules.rule(spellings("mul", "multiply"), Tensor.__rmul__)
-    def mul(operation: Operation, input: Any, other: Any) -> Backward:
+def _gates(rules: RuleSet) -> None:
+    @rules.rule("mul multiply")
+    def mul(call: Call, input: Any, other: Any) -> Account:
         """Pass relevance of a constant's factor unchanged; of a gate, give half to each operand."""
-        if not (operation.is_active(input) and operation.is_active(other)):
-            return multiplication.mul(operation, input, other)
-        shapes = input.shape, other.shape
-        operation.keeps_sign()
-        operation.forward()
-        return lambda relevance: tuple(unbroadcast(relevance / 2, shape) for shape in shapes)
+        if not isinstance(other, Value):
+            return scaled(call, input, other)
+        if not isinstance(input, Value):
+            return scaled(call, other, input)
+        sure = (input.nonnegative and other.nonnegative) or input is other
+        halves = [Diagonal(input), Diagonal(other)]
+        return Split(before=[constant(0.5)], parts=halves, nonnegative=sure)
 
 
-def _linear_functions(rules: RuleSet, inverse_to: Inverse) -> None:
-    def linear(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+def _linear_functions(rules: RuleSet, inverse: Inverse) -> None:
+    @rules.rule(pooling.POOLS, pooling.REDUCTIONS, pooling.SIGNED)
+    def pool(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
         """``R = x W^T (R / (h + epsilon))`` by the function's own transpose."""
-        x = input
-        inverse = inverse_to(operation.forward())
-        transpose = transpose_of(operation.function, input, args, kwargs)
-        return lambda relevance: (transpose(relevance * inverse).mul(x),)
-
-    @rules.rule(spellings(*POSITIVE.split(), inplace=False))
-    def pooling(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
-        operation.keeps_sign()
-        return linear(operation, input, *args, **kwargs)
-
-    rules.rule(F.interpolate)(linear)
+        return Product(
+            input, pooling.transpose(call), before=[stabilised(call.output, inverse)],
+            terms=[Term(pooling.whole)], after=[itself(input)], axes=pooling.axes_of,
+            nonnegative=input.nonnegative and call.name.split(".")[1] not in pooling.SIGNED.split(),
+        )  # fmt: skip
 
 
-def _softmax(rules: RuleSet, inverse_to: Inverse) -> None:
-    @rules.rule(spellings("softmax", inplace=False))
-    def softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+def _softmax(rules: RuleSet, inverse: Inverse) -> None:
+    @rules.rule("softmax _softmax _safe_softmax special_softmax")
+    def softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:
         """``R_x = x (R - p sum(R))``, its first-order expansion (Achtibat et al. 2024)."""
-        operation.output_nonnegative = True
-        probability = operation.forward().detach()
-        # What a mask sets to -inf has probability 0 and takes no part.
-        x = input.masked_fill(~torch.isfinite(input), 0)
-        axis = kwargs["dim"] if "dim" in kwargs else args[0]
-        if axis is None:  # F.softmax then chooses one, with a warning
-            axis = 0 if input.ndim in (1, 3) else 1
+        output, axis = call.output, dim % max(input.ndim, 1) + 1
 
-        def backward(relevance: Tensor) -> tuple[Tensor]:
-            return ((relevance - probability * relevance.sum(axis, keepdim=True)) * x,)
+        def expand(relevance: Tensor) -> list[Tensor | None]:
+            # What a mask sets to -inf has probability 0 and takes no part.
+            x = input.tensor.masked_fill(~torch.isfinite(input.tensor), 0)
+            return [(relevance - output.tensor * relevance.sum(axis, keepdim=True)) * x]
 
-        return backward
+        return Custom(expand, nonnegative=True, axes=but(dim))
 
-    @rules.rule(spellings("log_softmax", inplace=False))
-    def log_softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+    @rules.rule("log_softmax _log_softmax special_log_softmax")
+    def log_softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:
         """``x - constant``, the logarithm of the denominator being a bias."""
-        gain = input * inverse_to(operation.forward())
-        return lambda relevance: (relevance * gain,)
+        share = [itself(input), stabilised(call.output, inverse)]
+        return Diagonal(input, share, axes=but(dim))

@@ -24,45 +24,42 @@ differ or are silent:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from abslrp.conservation import ratio
-from abslrp.linear_maps import LinearMap
-from abslrp.operation import Operation
-from abslrp.registry import Backward, RuleSet
+from abslrp.plan.accounts import Account, Custom
+from abslrp.plan.maps import Left
+from abslrp.plan.propagation import ratio
+from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional, signs
 from abslrp.rule_sets.starts import publish
+from abslrp.rules.operands import Linear
+from abslrp.tape import Call
 
 EPSILON = 1e-9
 """Stabiliser of sums and poolings."""
 
-CONVOLUTIONS = frozenset(
-    getattr(torch, f"conv{transposed}{n}d") for transposed in ("", "_transpose") for n in (1, 2, 3)
-)
 
-
-def linear_map(operation: Operation, call: LinearMap) -> Backward:
+def linear_map(call: Call, given: Linear) -> Account:
     """RAP's rule for a linear layer or a convolution, with its mean correction."""
-    nonnegative = operation.is_nonnegative(call.input)
-    axes = _axes(operation, call)
+    axes = _axes(given)
+    output = call.output
     known: list[signs.Sums] = []
 
-    def backward(relevance: Tensor) -> tuple[Tensor]:
+    def propagate(relevance: Tensor) -> list[Tensor | None]:
         if not known:  # once for all starts
-            known.append(signs.sums(call, nonnegative=nonnegative))
+            known.append(signs.sums(given))
         high, low = known[0]
         influence = ratio(relevance, high - low)
-        # Nothing consumes the logits inside the model.
-        last = operation.record is not None and operation.record.consumers == 0
+        last = not output.uses  # nothing consumes the logits inside the model
         positive = influence if last else ratio(relevance, high)
-        raw = signs.gather(call, positive, -influence, nonnegative=nonnegative)
+        raw = signs.gather(given, positive, -influence)
         if last:
-            return (raw,)
-        received = relevance.unsqueeze(axes[0]) if call.weight.ndim == 1 else relevance
-        return (_corrected(raw, received.sum(axes, keepdim=True), axes),)
+            return [raw]
+        vector = not isinstance(given.map, Left) and given.map.weights.ndim == 1
+        received = relevance.unsqueeze(axes[0]) if vector else relevance
+        return [_corrected(raw, received.sum(axes, keepdim=True), axes)]
 
-    return backward
+    return Custom(propagate, axes=given.axes)
 
 
 def _corrected(raw: Tensor, total: Tensor, axes: list[int]) -> Tensor:
@@ -72,11 +69,11 @@ def _corrected(raw: Tensor, total: Tensor, axes: list[int]) -> Tensor:
     return raw - there * ratio(excess, there.sum(axes, keepdim=True))
 
 
-def _axes(operation: Operation, call: LinearMap) -> list[int]:
+def _axes(given: Linear) -> list[int]:
     """Axes of input and output over which a layer's relevance is summed."""
-    if operation.function in CONVOLUTIONS:
-        return list(range(1 - call.weight.ndim, 0))
-    from_left = call.weight is operation.args[0] and call.input.ndim > 1
+    if given.convolves:
+        return list(range(1 - given.map.weights.ndim, 0))
+    from_left = isinstance(given.map, Left) and given.input.ndim > 1
     return [-2] if from_left else [-1]
 
 

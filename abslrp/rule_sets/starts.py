@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
-from torch import Tensor
-
-from abslrp import contrast as contrasts
+from abslrp.contrast import OWN, Start, combine, starts
 from abslrp.registry import RULE_SETS, RuleSet, rule_set
 
-Start: TypeAlias = 'Literal["streams", "signed", "difference"] | None'
-"""The contrasts of SPEC 1.4 and Gu et al.'s: the plain difference of two maps."""
-
-OWN: Literal["own"] = "own"
-"""Value of ``contrast`` that asks for the rule set's own."""
+__all__ = ["OWN", "Start", "combine", "own_contrast", "publish", "starts", "withdraw"]
 
 _PUBLISHED: dict[str, Start] = {"absLRP": "streams"}
 
@@ -80,30 +72,3 @@ def own_contrast(rules: str | RuleSet) -> Start:
             return _PUBLISHED.get(table.name)
         table = table.base
     return "streams" if given.conserves else None
-
-
-def starts(logits: Tensor, targets: Tensor, contrast: Start) -> Tensor:
-    """Relevance of the logits that a contrast starts from: (S, B, N).
-
-    ``"difference"`` starts as ``"streams"`` does: from one-hot(target), and from
-    ``(1 - one-hot(target)) / (N - 1)``, the same total spread over the other classes.
-    """
-    if contrast not in ("streams", "signed", "difference", None):
-        raise ValueError(
-            f"contrast: expected 'streams', 'signed', 'difference', None or 'own', got {contrast!r}"
-        )
-    if contrast != "difference":
-        return contrasts.starts(logits, targets, contrast)
-    if logits.shape[1] < 2:
-        raise ValueError("contrast: 'difference' needs at least two classes, the logits have one")
-    return contrasts.starts(logits, targets, "streams")
-
-
-def combine(maps: Tensor, contrast: Start) -> Tensor:
-    """One map per sample from those of the starts: (S, B, ...) to (B, ...).
-
-    ``"difference"`` subtracts the maps as they are, neither scaled nor clipped.
-    """
-    if contrast != "difference":
-        return contrasts.combine(maps, contrast)
-    return maps[0] - maps[1]

@@ -2,111 +2,95 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 
-from abslrp.markers import Held
-from abslrp.operation import Operation, passes
-from abslrp.registry import COMMON, Backward, spellings
+from abslrp.plan.accounts import Account, constant, passing
+from abslrp.registry import COMMON
+from abslrp.tape import Call, Value
 
 SIGNED = (
-    "leaky_relu prelu elu celu selu gelu silu mish hardswish hardtanh logsigmoid tanh "
-    "softsign hardshrink softshrink tanhshrink log log1p log2 log10 expm1 pow sin cos tan asin "
+    "leaky_relu prelu _prelu_kernel elu celu selu gelu silu mish hardswish logsigmoid log_sigmoid "
+    "tanh "
+    "hardshrink softshrink log log1p log2 log10 expm1 pow sin cos tan asin "
     "acos atan asinh acosh atanh sinh cosh erf erfinv neg negative reciprocal sign sgn nan_to_num "
-    "round floor ceil trunc logit float_power threshold"
+    "round floor ceil trunc logit float_power threshold log_sigmoid_forward arcsin arccos arctan "
+    "special_erf special_expm1 special_log1p special_ndtr erfc"
 )
-NONNEGATIVE = "relu6 sigmoid expit hardsigmoid exp exp2 softplus square abs absolute sqrt"
-KEEPING = (
-    "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout "
-    "native_dropout"
+NONNEGATIVE = (
+    "relu6 sigmoid special_expit hardsigmoid exp exp2 "
+    "softplus square abs absolute sqrt special_exp2"
+)
+HELD = (
+    "rsqrt norm linalg_vector_norm linalg_matrix_norm linalg_norm frobenius_norm var std var_mean "
+    "std_mean logsumexp zeros_like ones_like full_like empty_like rand_like randn_like zero fill "
+    "detach detach_copy new_zeros new_ones new_full new_empty new_empty_strided "
+    "empty_strided bernoulli"
 )
 
 
-@COMMON.rule(spellings(*SIGNED.split()))
-def activation(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
+@COMMON.rule(SIGNED)
+def activation(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Unchanged; the output may have either sign."""
-    return passes(operation)
+    return passing(call.inputs[0])
 
 
-@COMMON.rule(spellings("rrelu"))
-def rrelu(
-    operation: Operation,
-    input: Any,
-    lower: Any = None,
-    upper: Any = None,
-    training: bool = False,
-    *args: Any,
-    **kwargs: Any,
-) -> Backward:
+# These torch writes out in Python, by a difference or a quotient of activations.
+@COMMON.rule(torch.nn.functional.tanhshrink, torch.nn.functional.softsign)
+def written_out(call: Call, input: Value) -> Account:
+    """Unchanged; the output may have either sign."""
+    return passing(input)
+
+
+@COMMON.rule(NONNEGATIVE)
+def nonnegative_activation(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
+    """Unchanged; the output has no negative entry."""
+    return passing(input, nonnegative=True)
+
+
+@COMMON.rule("relu")
+def relu(call: Call, input: Value) -> Account:
+    """Unchanged; the output is the input where that is positive, and 0 elsewhere."""
+    return passing(input, nonnegative=True, rectifies=True)
+
+
+@COMMON.rule("clamp clamp_min clamp_max clip hardtanh")
+def clamp(call: Call, input: Value, min: Any = None, max: Any = None) -> Account:
+    """Unchanged; the output has no negative entry where the lower bound is not negative."""
+    if call.name == "aten.clamp_max":
+        min, max = None, min
+    elif call.name == "aten.hardtanh":
+        min, max = (-1 if min is None else min), (1 if max is None else max)
+    above_zero = isinstance(min, (int, float)) and min >= 0
+    keeps = isinstance(max, (int, float)) and max >= 0 and input.nonnegative
+    return passing(input, nonnegative=above_zero or keeps)
+
+
+@COMMON.rule("rrelu rrelu_with_noise")
+def rrelu(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Unchanged whatever the slopes: in evaluation mode it is fixed."""
-    if training:
+    given = [*args, *kwargs.values()]
+    if any(one is True for one in given):
         raise ValueError(
             "model: an rrelu is in training mode, so that logits and map are random; expected it "
             "in evaluation mode"
         )
-    return passes(operation)
+    return passing(input)
 
 
-@COMMON.rule(spellings(*NONNEGATIVE.split()))
-def nonnegative_activation(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
-    """Unchanged; the output has no negative entry."""
-    operation.output_nonnegative = True
-    return passes(operation)
-
-
-@COMMON.rule(spellings("relu"))
-def relu(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
-    """Unchanged; the output is the input where that is positive, and 0 elsewhere."""
-    operation.output_nonnegative = True
-    return passes(operation)
-
-
-relu.rectifies = True  # type: ignore[attr-defined]
-
-
-@COMMON.rule(spellings(*KEEPING.split()))
-def dropout(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
+@COMMON.rule("dropout alpha_dropout feature_dropout feature_alpha_dropout native_dropout")
+def dropout(call: Call, input: Value, p: float, train: bool | None) -> Account:
     """Unchanged: in evaluation mode dropout is the identity."""
-    probability = kwargs["p"] if "p" in kwargs else args[1]
-    if probability and not _in_evaluation(args, kwargs):
+    if p and train is not False:
         raise ValueError(
             "model: a dropout is in training mode, so that logits and map are random; expected "
             "it in evaluation mode (F.dropout drops unless it is given training=False)"
         )
-    operation.keeps_sign()
-    return passes(operation)
+    return passing(input, nonnegative=input.nonnegative)
 
 
-def _in_evaluation(args: Any, kwargs: Any) -> bool:
-    # Always given: by name in torch.nn.functional, as the third argument or ``train`` in torch.
-    training = args[2] if len(args) > 2 else kwargs.get("training", kwargs.get("train"))
-    return not training
-
-
-# torch then returns the tensor that it was given, which may be overwritten afterwards.
-dropout.returns_input = _in_evaluation  # type: ignore[attr-defined]
-
-
-@COMMON.rule(spellings("clamp", "clamp_min", "clamp_max", "clip"))
-def clamp(operation: Operation, *args: Any, **kwargs: Any) -> Backward:
-    """Unchanged; the output has no negative entry where the lower bound is not negative."""
-    name = operation.name.rpartition(".")[2].rstrip("_")
-    lower = kwargs.get("min", args[1] if len(args) > 1 and name != "clamp_max" else None)
-    upper = kwargs.get("max", args[-1] if name == "clamp_max" or len(args) > 2 else None)
-    if isinstance(lower, (int, float)) and lower >= 0:
-        operation.output_nonnegative = True
-    elif isinstance(upper, (int, float)) and upper >= 0:
-        operation.keeps_sign()
-    return passes(operation)
-
-
-HELD = "rsqrt norm vector_norm matrix_norm frobenius_norm var std var_mean std_mean logsumexp"
-
-# Denominators and spreads, as in norms that models write out by hand, are held constant.
-COMMON.rule(
-    [function for function in spellings(*HELD.split()) if not inspect.isclass(function)],
-    torch.linalg.vector_norm,
-    torch.linalg.norm,
-)(Held())
+@COMMON.rule(HELD)
+def held(call: Call, *args: Any, **kwargs: Any) -> Account:
+    """Denominators and spreads, as in norms that models write out by hand, are held constant."""
+    return constant()

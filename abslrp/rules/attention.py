@@ -1,30 +1,25 @@
-"""Attention and other composites, decomposed into operations that have rules."""
+"""Attention and other composites, written out by calls that have rules."""
 
 from __future__ import annotations
 
 import math
-from string import ascii_uppercase
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from abslrp.markers import Decomposed
-from abslrp.operation import UncoveredError
 from abslrp.registry import COMMON
 
+aten = torch.ops.aten
 
-def scaled_dot_product_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
+
+@COMMON.decomposition(aten.scaled_dot_product_attention)
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0, is_causal: bool = False, *, scale: float | None = None,
     enable_gqa: bool = False,
-) -> Tensor:
-    """Write attention out as two products and a softmax."""
+) -> Tensor:  # fmt: skip
+    """Two products and a softmax."""
     if dropout_p > 0:
         raise ValueError(
             f"model: attention drops weights at random (dropout_p={dropout_p}), in evaluation "
@@ -48,91 +43,73 @@ def scaled_dot_product_attention(
         closed = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask == float("-inf")
         # A query that may see nothing attends to nothing; the softmax alone would give NaN.
         weights = weights.masked_fill(closed.all(-1, keepdim=True), 0.0)
-    return weights @ value
+    result: Tensor = weights @ value
+    return result
 
 
-def einsum(equation: str, *operands: Tensor) -> Tensor:
-    """Write an einsum as permutations and batched products, two operands at a time."""
-    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-        operands = tuple(operands[0])
-    equation = equation.replace(" ", "")
-    if "..." in equation:
-        equation = _without_ellipsis(equation, operands)
-    left, arrow, right = equation.partition("->")
-    terms = left.split(",")
-    if not arrow:
-        letters = "".join(terms)
-        right = "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
-    current, tensor = terms[0], operands[0]
-    if len(terms) == 1:
-        return _reduce(tensor, current, right)
-    for index in range(1, len(terms)):
-        later = "".join(terms[index + 1 :]) + right
-        wanted = "".join(
-            letter for letter in dict.fromkeys(current + terms[index]) if letter in later
-        )
-        tensor = _pair(tensor, current, operands[index], terms[index], wanted)
-        current = wanted
-    return tensor.permute([current.index(letter) for letter in right])
+def _times(term: Tensor, factor: Any) -> Tensor:
+    return term if isinstance(factor, (int, float)) and factor == 1 else term * factor
 
 
-def _without_ellipsis(equation: str, operands: tuple[Tensor, ...]) -> str:
-    left, arrow, right = equation.partition("->")
-    spare = [letter for letter in ascii_uppercase if letter not in equation]
-    terms, widest = [], ""
-    for term, operand in zip(left.split(","), operands, strict=True):
-        extra = operand.ndim - len(term.replace("...", ""))
-        letters = "".join(spare[len(spare) - extra :])
-        terms.append(term.replace("...", letters))
-        widest = max(widest, letters, key=len)
-    if not arrow:
-        flat = "".join(terms)
-        single = sorted(c for c in set(flat) if flat.count(c) == 1 and c not in widest)
-        return ",".join(terms) + "->" + widest + "".join(single)
-    return ",".join(terms) + arrow + right.replace("...", widest)
+def _plus(input: Any, term: Tensor, factor: Any) -> Tensor:
+    result: Tensor = input + _times(term, factor)
+    return result
 
 
-def _reduce(tensor: Tensor, letters: str, wanted: str) -> Tensor:
-    """Sum out the axes that are not wanted and order the rest."""
-    if len(set(letters)) < len(letters):
-        raise UncoveredError(f"einsum: a repeated index in one operand ({letters}) has no rule")
-    gone = [axis for axis, letter in enumerate(letters) if letter not in wanted]
-    if gone:
-        tensor = tensor.sum(gone)
-        letters = "".join(letter for letter in letters if letter in wanted)
-    return tensor.permute([letters.index(letter) for letter in wanted])
+@COMMON.decomposition(aten.addcmul)
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """``input + value * tensor1 * tensor2``."""
+    return _plus(input, tensor1 * tensor2, value)
 
 
-def _pair(a: Tensor, a_letters: str, b: Tensor, b_letters: str, wanted: str) -> Tensor:
-    """Contract two operands by one batched product."""
-    shared = [c for c in a_letters if c in b_letters]
-    batch = [c for c in shared if c in wanted]
-    summed = [c for c in shared if c not in wanted]
-    rows = [c for c in a_letters if c not in b_letters and c in wanted]
-    columns = [c for c in b_letters if c not in a_letters and c in wanted]
-    a = _reduce(a, a_letters, "".join(batch + rows + summed))
-    b = _reduce(b, b_letters, "".join(batch + summed + columns))
-    sizes = dict(zip(batch + rows + summed, a.shape, strict=True))
-    for letter, size in zip(batch + summed + columns, b.shape, strict=True):
-        sizes[letter] = max(size, sizes.get(letter, size))
-    outer = [sizes[c] for c in batch]
-    a = _broadcast(a, [sizes[c] for c in batch + rows + summed])
-    b = _broadcast(b, [sizes[c] for c in batch + summed + columns])
-    a = a.reshape(*outer, _prod(sizes, rows), _prod(sizes, summed))
-    b = b.reshape(*outer, _prod(sizes, summed), _prod(sizes, columns))
-    product = (a @ b).reshape((*outer, *(sizes[c] for c in rows), *(sizes[c] for c in columns)))
-    order = batch + rows + columns
-    return product.permute([order.index(c) for c in wanted])
+@COMMON.decomposition(aten.addcdiv)
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """``input + value * tensor1 / tensor2``."""
+    return _plus(input, tensor1 / tensor2, value)
 
 
-def _broadcast(tensor: Tensor, sizes: list[int]) -> Tensor:
-    """Repeat a tensor along axes of size one where the other operand's is larger."""
-    return tensor if list(tensor.shape) == sizes else tensor.expand(sizes)
+@COMMON.decomposition(aten.lerp)
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """``(1 - weight) * input + weight * end``."""
+    result: Tensor = input * (1 - weight) + end * weight
+    return result
 
 
-def _prod(sizes: dict[str, int], letters: list[str]) -> int:
-    return math.prod(sizes[letter] for letter in letters)
+@COMMON.decomposition(aten.baddbmm)
+def baddbmm(input: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """``beta * input + alpha * left @ right``."""
+    term = torch.bmm(left, right)
+    if beta == 0:  # torch then ignores the input, even NaN
+        return torch.zeros((), dtype=term.dtype, device=term.device) + _times(term, alpha)
+    return _plus(input if beta == 1 else input * beta, term, alpha)
 
 
-COMMON.rule(F.scaled_dot_product_attention)(Decomposed(scaled_dot_product_attention))
-COMMON.rule(torch.einsum)(Decomposed(einsum))
+@COMMON.decomposition(aten.glu)
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """Write ``a * sigmoid(b)`` of the input's two halves."""
+    a, b = input.chunk(2, dim)
+    result: Tensor = a * torch.sigmoid(b)
+    return result
+
+
+@COMMON.decomposition(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding)
+def padded(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
+    padding: str = "valid", dilation: Any = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """Write a convolution out whose padding is said by a word."""
+    dims = weight.ndim - 2
+    steps = [dilation] if isinstance(dilation, int) else list(dilation)
+    steps = steps * dims if len(steps) == 1 else steps
+    width = [d * (k - 1) for d, k in zip(steps, weight.shape[2:], strict=True)]
+    if padding == "valid":
+        width = [0] * dims
+    before = [one // 2 for one in width]
+    if any(one % 2 for one in width):  # torch pads one more at the end
+        pads = [(one // 2, one - one // 2) for one in reversed(width)]
+        input = torch.nn.functional.pad(input, [one for pair in pads for one in pair])
+        before = [0] * dims
+    conv: Any = getattr(aten, f"conv{dims}d").default
+    strides = [stride] * dims if isinstance(stride, int) else stride
+    result: Tensor = conv(input, weight, bias, strides, before, steps, groups)
+    return result

@@ -1,62 +1,37 @@
-"""Elementwise products and quotients: scaling by constants, gates, denominators."""
+"""Products entry by entry: constant factors pass relevance, gates divide it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
-from abslrp.linear_maps import unbroadcast
-from abslrp.operation import Operation, passes
-from abslrp.registry import ABSLRP, COMMON, Backward, spellings
-
-
-def _scaled(operation: Operation, active: Tensor, other: Any) -> Backward:
-    """One-to-one: unchanged, summed where the operand was broadcast."""
-    if isinstance(other, (int, float)) and other >= 0:
-        operation.keeps_sign()
-    output = operation.forward()
-    if output.shape == active.shape:
-        return passes(operation)
-    shape = active.shape
-    return lambda relevance: (unbroadcast(relevance, shape),)
+from abslrp.plan.accounts import Account, Diagonal, Split, passing
+from abslrp.plan.factors import above
+from abslrp.registry import ABSLRP, COMMON
+from abslrp.tape import Call, Value
 
 
-@ABSLRP.rule(spellings("mul", "multiply"), Tensor.__rmul__)
-def mul(operation: Operation, input: Any, other: Any) -> Backward:
-    """Pass a constant's factor unchanged; two activations (a gate): eq. 12 for each operand."""
-    if not operation.is_active(other):
-        return _scaled(operation, input, other)
-    if not operation.is_active(input):
-        return _scaled(operation, other, input)
-    shapes = input.shape, other.shape
-    operation.keeps_sign()
-    output = operation.forward()
-    share = (output > 0).to(output.dtype)
-
-    def backward(relevance: Tensor) -> tuple[Tensor, ...]:
-        each = relevance * share
-        return tuple(unbroadcast(each, shape) for shape in shapes)
-
-    return backward
+def scaled(call: Call, value: Value, factor: Any) -> Account:
+    """One-to-one: unchanged (SPEC 1.2)."""
+    keeps = isinstance(factor, (int, float)) and factor >= 0
+    return passing(value, nonnegative=keeps and value.nonnegative)
 
 
-_REVERSED = [
-    getattr(Tensor, name) for name in ("__rdiv__", "__rtruediv__") if hasattr(Tensor, name)
-]
+@ABSLRP.rule("mul multiply")
+def mul(call: Call, input: Any, other: Any) -> Account:
+    """Of two activations: eq. 12 for each operand, R where the product is positive."""
+    if not isinstance(other, Value):
+        return scaled(call, input, other)
+    if not isinstance(input, Value):
+        return scaled(call, other, input)
+    sure = (input.nonnegative and other.nonnegative) or input is other
+    return Split(
+        before=[above(call.output)], parts=[Diagonal(input), Diagonal(other)], nonnegative=sure
+    )
 
 
-@COMMON.rule(spellings("div", "divide", "true_divide", "truediv"))
-def div(operation: Operation, input: Any, other: Any, **kwargs: Any) -> Backward:
+@COMMON.rule("div divide true_divide")
+def div(call: Call, input: Any, other: Any, **kwargs: Any) -> Account:
     """Hold the denominator constant; the numerator's relevance is unchanged."""
-    if operation.is_active(input) and operation.is_active(other):
-        shape = input.shape
-        operation.forward()
-        return lambda relevance: (unbroadcast(relevance, shape), None)
-    return _scaled(operation, operation.active[0], None if operation.is_active(other) else other)
-
-
-@COMMON.rule(_REVERSED)
-def rdiv(operation: Operation, input: Any, other: Any) -> Backward:
-    """Divide with the operands exchanged."""
-    return div(operation, other, input)
+    if isinstance(input, Value):
+        return scaled(call, input, other)
+    return passing(other)

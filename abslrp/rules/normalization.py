@@ -2,192 +2,142 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from abslrp.blocks import blocks
-from abslrp.kernels import elementwise
-from abslrp.norms import Norm, register
-from abslrp.operation import Operation
-from abslrp.precision import working
-from abslrp.record import Options
-from abslrp.registry import ABSLRP, Backward
+from abslrp.plan.accounts import Account, Diagonal, aligned
+from abslrp.plan.factors import Line, constant, inverse, positive
+from abslrp.registry import ABSLRP, RuleSet
 from abslrp.rules.absolute import EPSILON
+from abslrp.rules.operands import but, only
+from abslrp.tape import Call, Value
+
+aten = torch.ops.aten
 
 
-def absolute(operation: Operation, norm: Norm) -> Backward:
-    """Eq. 12 for the two layers, collapsed into one gain.
+class Norm(NamedTuple):
+    """``h1 = (x - mean) / deviation``, ``h = h1 weight + bias``; shapes that broadcast."""
 
-    First layer: ``(x / deviation)+ / (|h1| + epsilon)`` with the mean as bias; second:
-    ``(h1 weight)+ / (|h2| + epsilon)``. A product before leaves its own factor to this one, and a
-    product after a ReLU takes the gain in.
+    input: Value
+    mean: Tensor | None
+    deviation: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    axes: Any
+    batch: bool = False
+    """Whether it is a batch norm by its running statistics."""
+
+
+def absolute(call: Call, norm: Norm) -> Account:
+    """Eq. 12 for the two layers, with the mean as the first one's bias.
+
+    ``(x / d)+ / (|h1| + epsilon)``, then ``(h1 weight)+ / (|h| + epsilon)``.
     """
-    x = norm.input
-    made: list[Tensor] = []
-
-    def undo(value: Tensor) -> None:
-        before.clear()
-        for share in made:
-            share.mul_(value.abs().add_(EPSILON))
-
-    before = [h for h in [operation.claim(x, undo)] if h is not None]
-    options = operation.options  # not the operation, which keeps this function: that is a cycle
-
-    def share_of(output: Tensor, rectified: Tensor | None = None) -> Tensor:
-        made[:] = [_share(options, norm, output, before[0] if before else None, rectified)]
-        if rectified is None:  # for good
-            before.clear()
-        return made[-1]
-
-    postponed = operation.postpone_gain(share_of, lambda y: share_of(y, rectified=y))
-
-    def backward(relevance: Tensor) -> tuple[Tensor]:
-        share = postponed.factor()
-        operation.fresh = share is not None or operation.owns_relevance
-        return (relevance if share is None else operation.scaled(relevance, share),)
-
-    return backward
+    first = Line(norm.input, norm.mean, 1 / norm.deviation)
+    share = [positive(norm.input), constant(1 / norm.deviation), inverse(first, EPSILON)]
+    if norm.weight is not None or norm.bias is not None:
+        second = first if norm.weight is None else first.times(norm.weight)
+        share += [positive(second), inverse(call.output, EPSILON)]
+    return Diagonal(norm.input, share, axes=norm.axes)
 
 
-def _share(
-    options: Options,
-    norm: Norm,
-    output: Tensor,
-    before: Tensor | None,
-    rectified: Tensor | None,
-) -> Tensor:
-    """Return the gain of both layers and of the product before, times the ReLU's output if any."""
-    x = norm.input
-    fused = _fused(norm, output, before)
-    if fused is not None:
-        return fused if rectified is None else fused.mul_(rectified)
-    dtype = torch.promote_types(working(x.dtype), norm.deviation.dtype)
-    share = torch.empty_like(x, dtype=dtype)
-    weight = norm.weight
-    single = x.dtype == output.dtype == dtype == torch.float32 and weight is not None
-    # A GPU that has no kernels for this would be waited for.
-    upward = weight is not None and x.device.type == "cpu" and bool(weight.min() >= 0)
-    for rows in blocks(x):
-        one = share[rows]
-        cut, memory = _cut(norm, rows), options.scratch(one, 0)
-        h = None if before is None else before[rows]
-        if single:
-            joins = rectified is not None
-            _single_gain(cut, output[rows], h, memory, one, rectified=joins, upward=upward)
-            continue
-        _gain(cut, output[rows], memory, one)
-        if h is not None:
-            one.div_(torch.abs(h.to(one.dtype), out=memory).add_(EPSILON))
-        if rectified is not None:
-            one.mul_(rectified[rows])
-    return share
+NormRule = Callable[[Call, Norm], Account]
 
 
-def _fused(norm: Norm, output: Tensor, before: Tensor | None) -> Tensor | None:
-    operands = norm.input, norm.mean, norm.deviation, norm.weight, output
-    if before is None:
-        return elementwise("norm", EPSILON, *operands)
-    return elementwise("norm_of_product", EPSILON, *operands, before)
+def register(rules: RuleSet, rule: NormRule) -> None:
+    """Give all norms a rule."""
 
+    def by_channel(tensor: Any, ndim: int) -> Any:
+        return None if tensor is None else tensor.detach().reshape(-1, *[1] * (ndim - 2))
 
-def _gain(norm: Norm, output: Tensor, memory: Tensor, share: Tensor) -> None:
-    """Write the gain of both layers into ``share``."""
-    x, deviation = norm.input.to(share.dtype), norm.deviation.to(share.dtype)
-    if norm.mean is None:
-        share.copy_(x)
-    else:
-        torch.sub(x, norm.mean, out=share)
-    # (x / d)+ / (|h1| + e) = x+ / (|centred| + e d), and (h1 w)+ = (centred w / d)+
-    torch.abs(share, out=memory).add_(EPSILON * deviation)
-    if norm.weight is None and norm.bias is None:
-        torch.clamp(x, min=0, out=share).div_(memory)
-        return
-    share.div_(memory).mul_(1 / deviation if norm.weight is None else norm.weight / deviation)
-    share.clamp_(min=0).mul_(torch.clamp(x, min=0, out=memory))
-    share.div_(torch.abs(output.to(share.dtype), out=memory).add_(EPSILON))
-
-
-def _single_gain(
-    norm: Norm,
-    output: Tensor,
-    before: Tensor | None,
-    memory: Tensor,
-    share: Tensor,
-    *,
-    rectified: bool,
-    upward: bool,
-) -> None:
-    """Write the gain of both layers, and of the product before, into ``share``, in float32.
-
-    ``|z| / (|z| + epsilon)`` is 1 there as far as ``z`` is known: epsilon is smaller than the
-    rounding error of a sum. So ``(h1 weight)+ / (|h1| + epsilon)`` is ``|weight|`` or 0, the
-    product's own ``x+ / (|x| + epsilon)`` is 1 or 0, and so is ``relu(h2) / (|h2| + epsilon)``
-    if the gain is wanted times that (``rectified``): half the passes over memory. Where no weight
-    is negative (``upward``), all that are 1 or 0 are 1 above one bound.
-    """
-    x = norm.input
-    assert norm.weight is not None
-    slope = norm.weight.abs() / norm.deviation
-    if not rectified:
-        torch.abs(output, out=share).add_(EPSILON)
-        torch.div(slope, share, out=share)
-    gain = slope.expand_as(share) if rectified else share
-    if upward:
-        bound = _bound(norm, rectified=rectified)
-        _keep_positive(gain, torch.sub(x, bound, out=memory), out=share)
-    else:
-        if rectified:
-            _keep_positive(gain, output, out=share)
-        centred = x if norm.mean is None else torch.sub(x, norm.mean, out=memory)
-        _keep_positive(share, torch.mul(centred, norm.weight, out=memory), out=share)
-    if before is None or before.data_ptr() != x.data_ptr():
-        share.mul_(x)
-        if before is not None:
-            share.div_(torch.abs(before, out=memory).add_(EPSILON))
-    if not upward:
-        _keep_positive(share, x, out=share)
-
-
-def _bound(norm: Norm, *, rectified: bool) -> Tensor:
-    """Return what ``x`` is above where it, ``h1`` and, if that is rectified, ``h2`` are positive.
-
-    For weights that are not negative. One of 0, whose bound may be NaN, has a slope of 0 anyway.
-    """
-    mean = norm.deviation.new_zeros(()) if norm.mean is None else norm.mean
-    bound = mean.clamp(min=0)
-    if norm.bias is None or norm.weight is None or not rectified:
-        return bound
-    return torch.maximum(bound, mean - norm.bias * norm.deviation / norm.weight)
-
-
-def _keep_positive(share: Tensor, of: Tensor, *, out: Tensor) -> None:
-    """Write zero where a value is not positive, ``share`` elsewhere and where it is NaN."""
-    torch.ops.aten.threshold_backward.grad_input(share, of, 0, grad_input=out)
-
-
-def _cut(norm: Norm, index: Any) -> Norm:
-    if index == slice(0, len(norm.input)):
-        return norm
-    slices = (index,) if isinstance(index, slice) else index
-
-    def of(value: Tensor | None) -> Tensor | None:
-        if value is None:
-            return None
-        missing = norm.input.ndim - value.ndim
-        # What is broadcast along an axis stays whole.
-        return value[
-            tuple(
-                one if value.shape[axis - missing] > 1 else slice(None)
-                for axis, one in enumerate(slices)
-                if axis >= missing
+    @rules.rule("batch_norm native_batch_norm cudnn_batch_norm")
+    def batch_norm(
+        call: Call, input: Value, weight: Any, bias: Any, mean: Any, variance: Any,
+        training: bool, momentum: float, eps: float, *args: Any,
+    ) -> Account:  # fmt: skip
+        if training:
+            raise ValueError(
+                "model: a batch norm uses the statistics of the batch, so that samples depend on "
+                "one another; expected evaluation mode and running statistics"
             )
-        ]
+        only_first(call)
+        deviation = (variance + eps).sqrt()
+        mean, deviation, weight, bias = (
+            by_channel(one, input.ndim) for one in (mean, deviation, weight, bias)
+        )
+        return rule(call, Norm(input, mean, deviation, weight, bias, aligned, True))
 
-    deviation = of(norm.deviation)
-    assert deviation is not None
-    return Norm(norm.input[index], of(norm.mean), deviation, of(norm.weight), of(norm.bias))
+    @rules.rule("_native_batch_norm_legit_no_training")
+    def no_training(
+        call: Call, input: Value, weight: Any, bias: Any, mean: Any, variance: Any,
+        momentum: float, eps: float,
+    ) -> Account:  # fmt: skip
+        return batch_norm(call, input, weight, bias, mean, variance, False, momentum, eps)
+
+    @rules.rule("instance_norm")
+    def instance_norm(
+        call: Call, input: Value, weight: Any, bias: Any, mean: Any, variance: Any,
+        use_input_stats: bool, momentum: float, eps: float, *args: Any,
+    ) -> Account:  # fmt: skip
+        if use_input_stats:
+            x = input.tensor
+            spread, mean = torch.var_mean(x, list(range(2, x.ndim)), correction=0, keepdim=True)
+            deviation = (spread + eps).sqrt()
+        else:
+            mean, deviation = (
+                by_channel(mean, input.ndim),
+                by_channel(variance + eps, input.ndim).sqrt(),
+            )
+        given = by_channel(weight, input.ndim), by_channel(bias, input.ndim)
+        return rule(call, Norm(input, mean, deviation, *given, only(0, 1)))
+
+    @rules.decomposition(torch.ops.aten.layer_norm, torch.ops.aten.group_norm)
+    def written_out(input: Any, *args: Any, **kwargs: Any) -> Any:
+        """Let torch write it out, so that the statistics are among the results."""
+        packet = aten.layer_norm if isinstance(args[0], (list, tuple)) else aten.group_norm
+        return packet.default.decompose(input, *args, **kwargs)
+
+    @rules.rule("native_layer_norm")
+    def layer_norm(
+        call: Call, input: Value, shape: Any, weight: Any, bias: Any, eps: float
+    ) -> Account:
+        _, mean, scale = only_first(call)
+        axes = but(*range(-len(shape), 0))
+        return rule(call, Norm(input, mean, 1 / scale, weight, bias, axes))
+
+    @rules.rule("native_group_norm")
+    def group_norm(
+        call: Call, input: Value, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int,
+        eps: float,
+    ) -> Account:  # fmt: skip
+        _, mean, scale = only_first(call)
+        one = [1] * (input.ndim - 2)
+
+        def spread(statistic: Tensor) -> Tensor:
+            return statistic.repeat_interleave(C // group, 1).reshape(N, C, *one)
+
+        given = by_channel(weight, input.ndim), by_channel(bias, input.ndim)
+        return rule(call, Norm(input, spread(mean), 1 / spread(scale), *given, only(0)))
+
+    @rules.rule("rms_norm")
+    def rms_norm(
+        call: Call, input: Value, shape: Any, weight: Any = None, eps: float | None = None
+    ) -> Account:
+        x = input.tensor
+        axes = list(range(-len(shape), 0))
+        eps = torch.finfo(x.dtype).eps if eps is None else eps
+        deviation = (x.square().mean(axes, keepdim=True) + eps).sqrt()
+        return rule(call, Norm(input, None, deviation, weight, None, but(*axes)))
+
+
+def only_first(call: Call) -> list[Tensor]:
+    """Take the statistics that a call returned beside its value as constants."""
+    given = [one.tensor for one in call.outputs if one is not None]
+    call.outputs[1:] = [None] * (len(call.outputs) - 1)
+    return given
 
 
 register(ABSLRP, absolute)

@@ -1,41 +1,176 @@
-"""Pooling and reductions: eq. 12 with constant positive weights; max pooling to the winner."""
+"""Pooling, reductions, interpolation: eq. 12 with constant weights; max pooling to the winner."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from abslrp.operation import Operation
-from abslrp.registry import ABSLRP, COMMON, Backward, RuleSet, spellings
-from abslrp.rules.absolute import gain
-from abslrp.rules.structural import structural
-from abslrp.transposes import transpose_of
+from abslrp.plan.accounts import Account, Custom, Product, Routing, Term, UncoveredError
+from abslrp.plan.factors import inverse, positive
+from abslrp.plan.maps import Adjoint
+from abslrp.plan.routes import by_gradient
+from abslrp.registry import ABSLRP, COMMON
+from abslrp.rules import structural
+from abslrp.rules.absolute import EPSILON
+from abslrp.rules.operands import but, only, sizes
+from abslrp.tape import Call, Value
 
-POSITIVE = (
-    "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d mean sum nanmean cumsum fold"
+aten = torch.ops.aten
+
+POOLS = (
+    "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
+    "_adaptive_avg_pool2d _adaptive_avg_pool3d upsample_nearest1d upsample_nearest2d "
+    "upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d "
+    "_upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d "
+    "_upsample_bilinear2d_aa col2im"
 )
-WINNER = (
-    "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d "
-    "adaptive_max_pool3d max_pool1d_with_indices max_pool2d_with_indices "
-    "max_pool3d_with_indices amax amin max min maximum minimum topk sort"
+SIGNED = "upsample_bicubic2d _upsample_bicubic2d_aa"
+REDUCTIONS = "mean sum nanmean nansum cumsum"
+WINNERS = (
+    "max_pool1d max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d "
+    "adaptive_max_pool3d amax amin max min maximum minimum topk sort msort kthvalue median mode "
+    "aminmax cummax cummin fmax fmin"
 )
 
 
-def positive_weights(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+def whole(weight: Tensor) -> Tensor:
+    """All weights."""
+    return weight
+
+
+def axes_of(call: Call, value: Value) -> Any:
+    """Axes of a pooling or reduction: what is summed over is mixed."""
+    name = call.name.split(".")[1]
+    if name in REDUCTIONS.split():
+        dims = call.args[1] if len(call.args) > 1 else call.kwargs.get("dim")
+        if name == "cumsum":
+            return but(int(dims or 0))(call, value)
+        gone = range(value.ndim) if dims is None or dims == [] else sizes(dims)
+        gone = [axis % value.ndim for axis in gone]
+        keep = call.output.ndim == value.ndim
+        result: list[int | None] = []
+        for axis in range(value.ndim):
+            before = sum(one < axis for one in gone)
+            result.append(None if axis in gone else axis - (0 if keep else before))
+        return result
+    if call.output.ndim != value.ndim:
+        return [None] * value.ndim
+    return only(0, 1)(call, value)
+
+
+def transpose(call: Call) -> Adjoint:
+    """Return the transpose of a call that is linear in its input."""
+    return Adjoint(torch.empty(0), by_gradient(call))
+
+
+@ABSLRP.rule(POOLS, REDUCTIONS)
+def positive_weights(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Eq. 12 for a linear map without negative weights: ``R = x+ W^T s``."""
-    operation.keeps_sign()
-    positive = input if operation.is_nonnegative(input) else input.clamp(min=0)
-    inverse = gain(operation.forward())
-    transpose = transpose_of(operation.function, input, args, kwargs)
-    return lambda relevance: (transpose(relevance * inverse).mul(positive),)
+    return Product(
+        input, transpose(call), before=[inverse(call.output, EPSILON)], terms=[Term(whole)],
+        after=[positive(input)], axes=axes_of, nonnegative=input.nonnegative,
+    )  # fmt: skip
 
 
-def register(rules: RuleSet) -> None:
-    """Register the pooling rules of eq. 12."""
-    rules.rule(spellings(*POSITIVE.split(), inplace=False))(positive_weights)
+@ABSLRP.rule("index_add scatter_add index_put _unsafe_index_put put")
+def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
+    """Eq. 12 for entries that are added up where an index says: ``R = x+ W^T s``."""
+    name = call.name.split(".")[1]
+    if "put" in name and not structural.accumulates(call):
+        return structural.filled(call, input, *args, **kwargs)
+    if kwargs.get("alpha", 1) < 0:
+        raise UncoveredError("a negative alpha")
+    output, adjoint = call.output, by_gradient(call)
+
+    def propagate(relevance: Tensor) -> list[Tensor | None]:
+        sent = adjoint([relevance / (output.tensor.abs() + EPSILON)])
+        return [
+            None if one is None else one * value.tensor.clamp(min=0)
+            for one, value in zip(sent, call.inputs, strict=True)
+        ]
+
+    return Custom(propagate, axes=structural.probe, nonnegative=structural.kept_sign(call))
 
 
-register(ABSLRP)
-structural(COMMON, *WINNER.split())
+@ABSLRP.rule(SIGNED)
+def bicubic(call: Call, input: Value, size: Any, align_corners: bool, *scales: Any) -> Account:
+    """Eq. 12 where weights have two signs: ``R = (x W^T s + |x| |W|^T s) / 2``.
+
+    Bicubic weights are a product of one matrix for each axis, and so is their absolute value.
+    """
+    output = call.output
+    plain = transpose(call)
+
+    def propagate(relevance: Tensor) -> list[Tensor | None]:
+        x = input.tensor
+        s = relevance / (output.tensor.abs() + EPSILON)
+        rows, columns = (_weights(call, axis).abs().to(s.dtype) for axis in (0, 1))
+        spread = rows.T @ s @ columns
+        return [(plain.transposed(s, plain.weights) * x + spread * x.abs()) / 2]
+
+    return Custom(propagate, axes=axes_of)
+
+
+def _weights(call: Call, axis: int) -> Tensor:
+    """Return the matrix (out, in) of an interpolation along one axis."""
+    input, output = call.inputs[0], call.output
+    length = input.shape[2 + axis]
+    eye = torch.eye(length, dtype=input.dtype, device=input.device)[:, None, :, None]
+    # Scales come as a list of both, or one by one.
+    scales = call.args[3] if len(call.args) == 4 else call.args[3:]
+    scale = scales[axis] if scales else None
+    operator: Any = getattr(aten, call.name.split(".")[1]).default
+    line: Tensor = operator(eye, [output.shape[2 + axis], 1], call.args[2], scale, None)
+    return line[:, 0, :, 0].T
+
+
+@COMMON.rule(aten.max_pool2d_with_indices)
+def max_pool2d(call: Call, input: Value, *options: Any) -> Account:
+    """To the winner."""
+    given = [*options, *[[], 0, 1, False][len(options) - 1 :]]
+    indices = call.results[1]
+
+    def adjoint(relevance: Any) -> Any:
+        received = relevance[0]
+        like = received.new_empty(1).expand(input.shape)
+        result = received.new_empty(len(received), *input.shape)
+        for one, into in zip(received, result, strict=True):
+            aten.max_pool2d_with_indices_backward.grad_input(
+                one.contiguous(), like, *given, indices, grad_input=into
+            )
+        return [result]
+
+    return Routing(adjoint, lossless=True, axes=axes_of, nonnegative=input.nonnegative)
+
+
+def _winner_axes(call: Call, value: Value) -> Any:
+    name = call.name.split(".")[1]
+    if "pool" in name:
+        return axes_of(call, value)
+    if name in ("maximum", "minimum", "fmax", "fmin") or len(call.inputs) > 1:
+        missing = call.output.ndim - value.ndim
+        return [axis + missing for axis in range(value.ndim)]
+    default: Any = None if name in ("amax", "amin", "max", "min", "aminmax") else -1
+    dims = call.kwargs.get("dim", default)
+    position = 2 if name in ("topk", "kthvalue") else 1
+    if len(call.args) > position:
+        dims = call.args[position]
+    gone = range(value.ndim) if dims is None or dims == [] else sizes(dims)
+    gone = [axis % value.ndim for axis in gone] if value.ndim else []
+    keep = call.output.ndim == value.ndim
+    return [
+        None if axis in gone else axis - (0 if keep else sum(one < axis for one in gone))
+        for axis in range(value.ndim)
+    ]
+
+
+@COMMON.rule(WINNERS)
+def winner(call: Call, *args: Any, **kwargs: Any) -> Account:
+    """To the winner."""
+    return Routing(
+        by_gradient(call, lambda value: value.tensor),
+        axes=_winner_axes,
+        nonnegative=structural.kept_sign(call),
+    )

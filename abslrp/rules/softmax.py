@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from abslrp.plan.accounts import Account, Diagonal
+from abslrp.plan.factors import inverse, positive
+from abslrp.registry import ABSLRP
+from abslrp.rules.absolute import EPSILON
+from abslrp.rules.operands import but
+from abslrp.tape import Call, Value
 
-from abslrp.operation import Operation
-from abslrp.registry import ABSLRP, Backward, spellings
-from abslrp.rules.absolute import claimed, gain
 
-
-@ABSLRP.rule(spellings("softmax", inplace=False))
-def softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+@ABSLRP.rule("softmax _softmax _safe_softmax special_softmax")
+def softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:
     """``R_x = x+ R``."""
-    operation.output_nonnegative = operation.fresh = True
-    operation.forward()
-    # The scores' own factor comes in here, too, where nothing but a scale lies between.
-    scores = claimed(operation, input)
-    weight = scores.clamp(min=0) if scores is input else scores.clamp_(min=0)
-    return lambda relevance: (operation.scaled(relevance, weight),)
+    return Diagonal(input, [positive(input)], nonnegative=True, axes=but(dim))
 
 
-@ABSLRP.rule(spellings("log_softmax", inplace=False))
-def log_softmax(operation: Operation, input: Tensor, *args: Any, **kwargs: Any) -> Backward:
+@ABSLRP.rule("log_softmax _log_softmax special_log_softmax")
+def log_softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:
     """``x - constant``: eq. 12 with the logarithm of the denominator as bias."""
-    share = input.clamp(min=0).mul_(gain(operation.forward()))
-    return lambda relevance: (operation.scaled(relevance, share),)
+    share = [positive(input), inverse(call.output, EPSILON)]
+    return Diagonal(input, share, axes=but(dim))

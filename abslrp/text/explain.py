@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abslrp.record import Conserve
+from abslrp.contrast import OWN, Start
+from abslrp.plan.propagation import Conserve
 from abslrp.registry import RuleSet
-from abslrp.rule_sets import OWN, Start
 from abslrp.text.propagate import TokenRelevance, one_each, token_relevance
 from abslrp.text.result import TextRelevance
 from abslrp.text.tokens import read_tokens

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from abslrp.arguments import as_targets, check_model, check_targets, select_logits
-from abslrp.engine import LayoutError, propagation
-from abslrp.record import Conserve
+from abslrp.contrast import OWN, Start, combine, starts
+from abslrp.plan.propagation import Conserve, LostSamplesError, RangeError
+from abslrp.propagate import Pass, Settings
 from abslrp.registry import RuleSet
-from abslrp.rule_sets import OWN, Start, combine, own_contrast, starts
+from abslrp.rule_sets import own_contrast
+from abslrp.tape import Place, Tape, Value
 
 
 class TokenRelevance(NamedTuple):
@@ -29,32 +30,22 @@ class TokenRelevance(NamedTuple):
     """(B, N)."""
 
 
-class _Embeddings(TorchFunctionMode):
-    """Makes what one embedding table returns a leaf, and keeps it.
+def _looked_up(tape: Tape, weight: Tensor) -> list[Value]:
+    """Let what one embedding table returns be inputs, and return the list that they will be in.
 
     The model is called with its token ids, as its user calls it, and not with ``inputs_embeds``:
     some models derive position ids or the token to pool from the ids, and would otherwise
     compute something else for padded batches.
     """
 
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.weight = weight
-        self.leaves: list[Tensor] = []
+    def watch(operator: Any, args: Any, result: Any) -> None:
+        if operator is torch.ops.aten.embedding.default and (
+            args[0].data_ptr() == weight.data_ptr()
+        ):
+            tape.input(result, Place(len(result), max(1, result[0].numel())))
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        output = func(*args, **kwargs)
-        if func is not F.embedding:
-            return output
-        # The propagation around this mode detaches parameters, so the table is known by memory.
-        table = args[1] if len(args) > 1 else kwargs.get("weight")
-        if table is None or table.data_ptr() != self.weight.data_ptr():
-            return output
-        self.leaves.append(output.detach().requires_grad_())
-        return self.leaves[-1]
+    tape.watch = watch
+    return tape.inputs
 
 
 def one_each(targets: Any, samples: int) -> Tensor:
@@ -142,47 +133,44 @@ def token_relevance(
     begin: Start = own_contrast(rules) if contrast == "own" else contrast
     seen: list[tuple[Tensor, Tensor]] = []  # classes and logits of each call
 
-    def maps(rows: slice) -> Tensor:
-        leaves = _Embeddings(table)
-        # The list of leaves fills during the forward pass; the engine looks it up at each call.
-        engine = propagation(
-            rules,
-            conserve,
-            signed=begin == "signed",
-            on_unknown=on_unknown,
-            inputs=leaves.leaves,
-        )
-        with torch.enable_grad(), leaves, engine:
-            result = model(**{key: _rows(value, rows, len(kept)) for key, value in inputs.items()})
-            logits = select_logits(result, output, len(kept[rows]))
-            if logits.requires_grad:
-                engine.depends(logits)  # or the last call was not seen, which is an error
-        if len(leaves.leaves) != 1 or leaves.leaves[0].shape[:2] != kept[rows].shape:
+    settings = Settings(rules, conserve, on_unknown, output)
+
+    def maps(rows: slice, settings: Settings = settings) -> Tensor:
+        run = Pass(settings, signed=begin == "signed")
+        try:
+            with torch.inference_mode(False), run.running() as tape:
+                leaves = _looked_up(tape, table)
+                given_rows = {key: _rows(one, rows, len(kept)) for key, one in inputs.items()}
+                logits = select_logits(model(**given_rows), output, len(kept[rows]))
+            return through(run, leaves, logits, rows)
+        except RangeError:
+            return maps(rows, replace(settings, accelerate=False))
+        finally:
+            run.forget()
+
+    def through(run: Pass, leaves: list[Value], logits: Tensor, rows: slice) -> Tensor:
+        if len(leaves) != 1 or leaves[0].shape[:2] != kept[rows].shape:
             raise ValueError(
                 "model: expected its forward pass to look up the tokens' embeddings once, got "
-                f"{[tuple(one.shape) for one in leaves.leaves]} for ids {tuple(kept[rows].shape)}; "
+                f"{[tuple(one.shape) for one in leaves]} for ids {tuple(kept[rows].shape)}; "
                 "pass embedding= to name the module (encoder-decoder models are not covered)"
             )
         nowhere = ValueError("model: its logits do not depend on the embeddings")
-        if not logits.requires_grad:
+        value = run.tape.value(logits)
+        if value is None:
             raise nowhere
         classes = logits.detach().argmax(1) if given is None else given[rows].to(logits.device)
         check_targets(classes, logits)
-        seen.append((classes, logits.detach()))
         begun = starts(logits.detach(), classes, begin)
-        found = []
-        for one in begun:
-            (grad,) = torch.autograd.grad(
-                logits, leaves.leaves, one, retain_graph=True, allow_unused=True
-            )
-            if grad is None:
-                raise nowhere
-            found.append(grad.sum(-1, dtype=torch.promote_types(logits.dtype, torch.float32)))
-        return torch.stack(found)
+        ((found,),) = run.relevance(value, [begun], leaves)
+        if found is None:
+            raise nowhere
+        seen.append((classes, logits.detach()))
+        return found.sum(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
     try:
         both = maps(slice(None))
-    except LayoutError:
+    except LostSamplesError:
         if len(kept) == 1:
             raise
         seen.clear()  # a single sample needs no axis to be followed

@@ -117,16 +117,15 @@ def tibav(
 
 def attention_relevance(model: nn.Module, x: Tensor, target: Tensor, rules: str) -> list[Tensor]:
     """Return the relevance of the attention matrices, block by block: (B, h, T, T)."""
-    leaf = x.detach().clone().requires_grad_()
-    with (
-        torch.enable_grad(),
-        propagation(rules, None, inputs=[leaf]),
-        Attentions() as found,
-    ):
-        logits = model(leaf.clone())
-    start = F.one_hot(target, logits.shape[1]).to(logits)
-    relevances = torch.autograd.grad(logits, found.maps, start)
-    return [by_heads(one, len(x)) for one in relevances]
+    leaf = x.detach().clone()
+    with propagation(rules, None, inputs=[leaf]) as context, Attentions() as found:
+        logits = model(leaf)
+        start = F.one_hot(target, logits.shape[1]).to(logits)
+    relevances = context.relevance(logits, start, found.maps)
+    return [
+        by_heads(torch.zeros_like(matrix) if one is None else one, len(x))
+        for one, matrix in zip(relevances, found.maps, strict=True)
+    ]
 
 
 def _product(blocks: list[Tensor]) -> Tensor:

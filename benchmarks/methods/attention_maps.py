@@ -2,8 +2,7 @@
 
 No model class is known: inside :class:`Attentions`, scaled dot product attention and multi-head
 attention are written out, and every softmax over a square matrix of tokens is an attention matrix,
-a node of the graph that gradients (and, inside :class:`abslrp.propagation`, relevances) can be
-asked for.
+whose gradient (and, inside :class:`abslrp.propagation`, relevance) can be asked for.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from abslrp.calls import opened
-from abslrp.rules.attention import scaled_dot_product_attention
+from abslrp.rules.attention import attention
 from benchmarks.methods.registry import InapplicableError
+from benchmarks.methods.torch_functions import opened
 
 __all__ = ["Attentions", "Tokens", "attend", "by_heads", "tokens_of"]
 
@@ -59,7 +58,7 @@ class Attentions(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             with self:
-                return scaled_dot_product_attention(*args, **kwargs)
+                return attention(*args, **kwargs)
         if func is F.multi_head_attention_forward:
             body = opened(func)
             assert body is not None  # a Python function of torch

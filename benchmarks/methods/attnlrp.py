@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from abslrp.calls import opened
-from abslrp.rules.attention import scaled_dot_product_attention
+from abslrp.rules.attention import attention as written_out
 from benchmarks.methods.copies import base_name, out_of_place, working_copy
 from benchmarks.methods.registry import InapplicableError, explain_chunks, method
+from benchmarks.methods.torch_functions import opened
 from gae_metric.explainers.chunked_gradients import selected
 
 ACTIVATIONS = frozenset({"gelu", "relu", "silu", "tanh", "sigmoid", "mish", "hardswish", "elu"})
@@ -85,7 +85,7 @@ class _Rules(TorchFunctionMode):
         active = [one for one in args if isinstance(one, Tensor) and one.requires_grad]
         if func is F.scaled_dot_product_attention:
             with self:  # written out, so that each product and the softmax have their rule
-                return scaled_dot_product_attention(*args, **kwargs)
+                return written_out(*args, **kwargs)
         if func is F.multi_head_attention_forward:
             body = opened(func)
             assert body is not None  # a Python function of torch

@@ -19,9 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from abslrp.calls import writes
-from abslrp.registry import is_inplace
 from benchmarks.methods.registry import InapplicableError
+from benchmarks.methods.torch_functions import is_inplace, writes
 
 __all__ = [
     "Calls",

@@ -28,15 +28,15 @@ class Distances(nn.Module):
         return torch.cdist(x, x).mean(1)
 
 
-class Similarity(nn.Module):
+class Bilinear(nn.Module):
     """Calls a module of torch, whose own source is no help to the user."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.similarity = nn.CosineSimilarity(1)
+        self.bilinear = nn.Bilinear(3, 3, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.similarity(x, x.flip(1))
+        return self.bilinear(x[:, 0], x[:, 1])
 
 
 def helper(x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def line_of(code: Any, text: str) -> int:
     ("model", "code", "text", "name"),
     [
         (Distances(), Distances.forward, "cdist", "torch.cdist"),
-        (Similarity(), Similarity.forward, "similarity(", "torch.cosine_similarity"),
+        (Bilinear(), Bilinear.forward, "bilinear(", "torch.bilinear"),
         (Helped(), helper, "cumprod", "torch.cumprod"),
         (nn.Sequential(nn.ReLU(), Distances()), Distances.forward, "cdist", "torch.cdist"),
     ],
@@ -79,7 +79,7 @@ def test_the_name_it_gives_can_be_registered() -> None:
     function = functools.reduce(getattr, name[1].split(".")[1:], torch)
 
     @abslrp.rule(function, rules="absLRP")
-    def rule(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    def rule(call: abslrp.Call, *args: Any, **kwargs: Any) -> Any:
         shape = args[0].shape
         return lambda relevance: (relevance.sum(-1, keepdim=True).expand(shape) / shape[-1],) * 2
 
@@ -144,6 +144,6 @@ def test_no_message_is_made_for_what_is_only_asked(monkeypatch: pytest.MonkeyPat
     def made(*_: Any) -> str:
         raise AssertionError("a message was made")
 
-    for name in ("without_rule", "not_covered", "explanation"):
-        monkeypatch.setattr(f"abslrp.engine.{name}", made)
+    monkeypatch.setattr("abslrp.propagate.no_rule", made)
+    monkeypatch.setattr("abslrp.tape.sites.here", made)
     assert abslrp.explain(Asking().eval(), X, 0).shape == X.shape

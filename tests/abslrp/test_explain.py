@@ -125,17 +125,8 @@ def dead(y: Tensor) -> Tensor:
     return torch.ones_like(y)
 
 
-def traced() -> nn.Module:
-    made: nn.Module = torch.jit.trace(nn.Flatten().eval(), torch.ones(1, 2, 2))  # type: ignore[no-untyped-call]
-    return made
-
-
 ERRORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "model: .*training mode": (None, {"model": net().train()}),
-    "model: it is TorchScript": (None, {"model": traced()}),
-    "model: its part '1' is TorchScript": (
-        None, {"model": nn.Sequential(nn.Identity(), traced()).eval()}
-    ),
     "model: expected a torch.nn.Module": (None, {"model": lambda x: x}),
     "inputs: expected floating-point": (None, {"inputs": np.ones((3, 3, 8, 8), dtype=np.int64)}),
     "inputs: expected floating-point values, got torch.bool": (

@@ -1,4 +1,4 @@
-"""Signed weights in blocks, in one stacked product, and for positions that are skipped."""
+"""Products of convolutions with weights of one sign, against torch's own."""
 
 from __future__ import annotations
 
@@ -11,47 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import abslrp
-from abslrp import products
-from abslrp.linear_maps import LinearMap
 from tests.abslrp.single import draw, tensor
-
-
-def linear(out: int, size: int) -> LinearMap:
-    weight = tensor(draw(out, size))
-    return LinearMap(
-        tensor(draw(2, size)), weight, None, lambda s, w: s @ w, F.linear, is_linear=True
-    )
-
-
-@pytest.mark.parametrize("rows", [1, 3, 7, 20])
-@pytest.mark.parametrize("leading", [(2,), (2, 3)])
-def test_blocks_equal_the_whole(
-    rows: int, leading: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    call, s = linear(7, 5), tensor(draw(*leading, 7, seed=3))
-    monkeypatch.setattr(products, "LARGE", 1)
-    monkeypatch.setattr(products, "BLOCK", rows * 5)
-    plus, minus = products.of_either_sign(call, s)
-    torch.testing.assert_close(plus, s @ call.weight.clamp(min=0))
-    torch.testing.assert_close(minus, s @ call.weight.clamp(max=0))
-    torch.testing.assert_close(products.positive(call, s), plus)
-
-
-def test_blocks_are_for_large_weights_and_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[int] = []
-    blocks = products._blocks
-
-    def noted(weight: Tensor, s: Tensor, *, negative: bool) -> list[Tensor]:
-        used.append(len(s))
-        return blocks(weight, s, negative=negative)
-
-    monkeypatch.setattr(products, "LARGE", 35)
-    monkeypatch.setattr(products, "_blocks", noted)
-    products.positive(linear(7, 5), tensor(draw(4, 7)))
-    products.positive(linear(7, 4), tensor(draw(5, 7)))
-    products.positive(linear(7, 5), tensor(draw(300, 7)))
-    assert used == [4]
-
 
 CONVOLUTIONS: list[dict[str, Any]] = [
     {"stride": 2},

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import abslrp
-from abslrp.rules.attention import einsum
 from tests.abslrp.single import check, draw, tensor
 from tests.naive import rules
 
@@ -80,7 +79,8 @@ def test_linear_of_a_permuted_input_or_relevance_is_one_product() -> None:
     with Products():
         abslrp.explain(Model().eval(), torch.randn(2, 5, 8), 1)
     assert Products.seen
-    assert all(shape[0] == 4 for shape in Products.seen)  # those of attention: samples x heads
+    # Those of attention: starts x samples x heads.
+    assert all(shape[0] == 8 for shape in Products.seen)
 
 
 CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
@@ -234,7 +234,6 @@ EQUATIONS = [
     ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)),
     ("bqhd,bkhd->bhqk", (2, 3, 2, 4), (2, 5, 2, 4)),
     ("bij,bik->bjk", (2, 3, 4), (2, 3, 5)),
-    ("bi,bj->bij", (2, 3), (2, 4)),
     ("bid,bjd->bji", (2, 3, 4), (2, 5, 4)),
     ("bij,bij->bi", (2, 3, 4), (2, 3, 4)),
 ]
@@ -246,6 +245,17 @@ def test_einsum_of_two_activations(equation: str, left: Any, right: Any) -> None
         lambda a, b: torch.einsum(equation, a, b),
         [draw(*left), draw(*right)],
         lambda v, R: rules.einsum(equation, v[0], v[1], R),
+    )
+
+
+def test_einsum_without_a_sum_is_a_product_entry_by_entry() -> None:
+    check(
+        lambda a, b: torch.einsum("bi,bj->bij", a, b),
+        [draw(2, 3), draw(2, 4)],
+        lambda v, R: [
+            given.reshape(one.shape)
+            for given, one in zip(rules.gate(v[0][:, :, None], v[1][:, None], R), v, strict=True)
+        ],
     )
 
 
@@ -291,16 +301,21 @@ def test_einsum_repeats_axes_of_size_one() -> None:
         ("bi,->bi", [(2, 3), ()]),
     ],
 )
-def test_einsum_written_out_has_its_value(equation: str, shapes: Any) -> None:
+def test_einsum_has_its_value_inside(equation: str, shapes: Any) -> None:
     operands = [tensor(draw(*shape)) for shape in shapes]
     wanted = torch.einsum(equation, *operands)
-    torch.testing.assert_close(einsum(equation, *operands), wanted)
-    torch.testing.assert_close(einsum(equation, operands), wanted)  # type: ignore[arg-type]
+    with abslrp.propagation(inputs=operands[:1]):
+        torch.testing.assert_close(torch.einsum(equation, *operands), wanted)
+        torch.testing.assert_close(torch.einsum(equation, operands), wanted)
 
 
-def test_einsum_with_a_repeated_letter_is_refused() -> None:
-    with pytest.raises(abslrp.UnknownOperationError, match="einsum: a repeated index"):
-        check(lambda x: torch.einsum("bii->bi", x), [draw(2, 3, 3)], lambda v, R: [])
+def test_einsum_with_a_repeated_letter() -> None:
+    """Relevance follows the diagonal."""
+
+    def naive(v: Any, R: Any) -> Any:
+        return [np.eye(3) * R[:, :, None]]
+
+    check(lambda x: torch.einsum("bii->bi", x), [draw(2, 3, 3)], naive)
 
 
 def test_einsum_with_a_constant() -> None:

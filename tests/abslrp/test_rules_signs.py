@@ -111,14 +111,15 @@ CASES = [
 def test_negative_values_are_noticed(call: Callable[[Tensor], Tensor], rectify: bool) -> None:
     """The weights' negative part matters to negative inputs, however those were made."""
     w = draw(6, 4)
-    x = tensor(draw(2, 3, 4)).requires_grad_()
-    with abslrp.propagation(conserve=None, inputs=[x]):
+    x = tensor(draw(2, 3, 4))
+    with abslrp.propagation(conserve=None, inputs=[x]) as context:
         made = call(x.relu() if rectify else x.clone())
         made = made.contiguous().view(made.shape)  # a tensor of our own to read relevance at
         logits = F.linear(made, tensor(w))
     assert (made < 0).any()
     R = draw(2, 3, 6)
-    (got,) = torch.autograd.grad(logits, made, tensor(R))
+    (got,) = context.relevance(logits, tensor(R), [made])
+    assert got is not None
     expected = rules.linear(made.detach().numpy(), w, None, R)
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-6, atol=1e-9)
 
@@ -134,12 +135,13 @@ ACTIVATIONS = [
 
 @pytest.mark.parametrize("function", ACTIVATIONS, ids=range(len(ACTIVATIONS)))
 def test_signs_after_an_activation_function(function: Callable[[Tensor], Tensor]) -> None:
-    w, x = draw(6, 4), tensor(3 * draw(2, 3, 4)).requires_grad_()
-    with abslrp.propagation(conserve=None, inputs=[x]):
+    w, x = draw(6, 4), tensor(3 * draw(2, 3, 4))
+    with abslrp.propagation(conserve=None, inputs=[x]) as context:
         made = function(x.clone())
         logits = F.linear(made, tensor(w))
     R = draw(2, 3, 6)
-    (got,) = torch.autograd.grad(logits, made, tensor(R))
+    (got,) = context.relevance(logits, tensor(R), [made])
+    assert got is not None
     expected = rules.linear(made.detach().numpy(), w, None, R)
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-6, atol=1e-9)
 
@@ -150,11 +152,11 @@ def claimed(call: Callable[[Tensor], Tensor], rules: str) -> bool:
     watching = RuleSet("watching", RULE_SETS[rules])
 
     @watching.rule(torch.sinc)
-    def watched(operation: abslrp.Operation, input: Tensor) -> Any:
-        seen.append(operation.is_nonnegative(input))
-        return abslrp.passes(operation)
+    def watched(call: abslrp.Call, input: Any) -> Any:
+        seen.append(input.nonnegative)
+        return abslrp.passing(input)
 
-    x = tensor(draw(2, 3, 4)).requires_grad_()
+    x = tensor(draw(2, 3, 4))
     with abslrp.propagation(watching, inputs=[x]):
         torch.sinc(call(x))
     return seen[0]

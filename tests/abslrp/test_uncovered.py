@@ -16,10 +16,6 @@ from tests.abslrp.single import Single, check, draw, tensor
 from tests.naive import rules
 
 
-def einsum(x: Tensor) -> Tensor:
-    return torch.einsum("bcii->bc", x.reshape(len(x), 2, 3, 3))
-
-
 def power_pool(x: Tensor) -> Tensor:
     return F.lp_pool2d(x.reshape(len(x), 2, 3, 3), 2.0, 3).flatten(1)
 
@@ -28,7 +24,11 @@ def active_addend(x: Tensor) -> Tensor:
     return torch.addmm(x[:, :2], x, tensor(draw(18, 2)))
 
 
-CALLS = [(einsum, "einsum"), (active_addend, "addmm")]
+def products(x: Tensor) -> Tensor:
+    return torch.cumprod(x, 1)[:, :2]
+
+
+CALLS = [(products, "cumprod"), (active_addend, "addmm")]
 
 
 @pytest.mark.parametrize(("call", "name"), CALLS)
@@ -65,11 +65,15 @@ def fold(x: Tensor) -> Tensor:
     return F.fold(x.reshape(len(x), 8, 4), (3, 3), 2).flatten(1)
 
 
+def einsum(x: Tensor) -> Tensor:
+    return torch.einsum("bcii->bc", x.reshape(len(x), 2, 3, 3))
+
+
 def nanmean(x: Tensor) -> Tensor:
     return x.reshape(len(x), 2, 3).nanmean(2)
 
 
-@pytest.mark.parametrize(("call", "size"), [(fold, 32), (nanmean, 6)])
+@pytest.mark.parametrize(("call", "size"), [(fold, 32), (nanmean, 6), (einsum, 18)])
 def test_sums(call: Callable[[Tensor], Tensor], size: int) -> None:
     weight = by_matrix(call, size)
     check(call, [draw(2, size)], lambda v, R: [rules.linear(v[0], weight, None, R)])

@@ -61,7 +61,7 @@ def test_remembered_maps_differ_by_target(case):
     one = remembered(case.model, x, torch.tensor([0, 1]))
     other = remembered(case.model, x, torch.tensor([1, 1]))
     assert torch.equal(one[1], other[1])
-    assert not torch.equal(one[0], other[0])
+    assert (one[0] - other[0]).abs().max() > 0.01 * one[0].abs().max()
 
 
 @pytest.mark.parametrize("kind", DEGRADATIONS)
@@ -85,7 +85,9 @@ def test_degraded_maps_do_not_depend_on_the_batch(case, kind):
     together = explain(case.model, x, y)
     assert torch.equal(together[2:], explain(case.model, x[2:], y[2:]))
     if not how.wrong_class:  # these maps are the same for all classes
-        assert not torch.equal(together, coloured(case.model, x, y))
+        plain = coloured(case.model, x, y)
+        scale = together.abs().max() / plain.abs().max()
+        assert (together - scale * plain).abs().max() > 0.01 * together.abs().max()
 
 
 def test_degradations_by_hand():

@@ -35,13 +35,18 @@ def drawn(axes, pixels):
     return (inside != 255).any(axis=-1).mean()
 
 
+def known_figures():
+    """Numbers of the figures that pyplot knows: whatever ran before may have left some."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    return pyplot.get_fignums() if pyplot else []
+
+
 @pytest.fixture(autouse=True)
 def _global_state_is_left_alone():
-    before = dict(mpl.rcParams)
+    before, figures = dict(mpl.rcParams), known_figures()
     yield
     assert dict(mpl.rcParams) == before
-    if "matplotlib.pyplot" in sys.modules:
-        assert not sys.modules["matplotlib.pyplot"].get_fignums()
+    assert known_figures() == figures
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_a_rule_that_asks_for_a_value_is_found():
 
     @rules.rule(torch.nn.functional.linear)
     def linear(operation, input, weight, bias=None):
-        float(input.sum())
+        float(input.tensor.sum())
         return lambda relevance: (relevance @ weight,)
 
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 5)).eval()

@@ -17,12 +17,11 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from abslrp import engine
-
 _HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
     *("_state_dict_hooks", "_load_state_dict_pre_hooks"),
 )
+_KEYS = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.ADInplaceOrView)
 _FUNCTIONS = [
     *(F.linear, F.conv2d, F.relu, F.softmax, F.layer_norm, F.scaled_dot_product_attention),
     *(torch.matmul, torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.backward),
@@ -44,7 +43,7 @@ def global_state() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "function modes": [id(mode) for mode in _get_current_function_mode_stack()],
         "dispatch modes": [id(mode) for mode in _get_current_dispatch_mode_stack()],
-        "our contexts": len(getattr(engine._ENTERED, "stack", [])),
+        "dispatch keys": [torch._C._dispatch_tls_is_dispatch_key_excluded(key) for key in _KEYS],
         "torch's generator": torch.get_rng_state().tolist(),
         "numpy's generator": repr(np.random.get_state()),  # noqa: NPY002
         "python's generator": random.getstate(),

@@ -1,4 +1,4 @@
-"""On a CUDA device: elementwise chains as one kernel, and kernels recorded and replayed."""
+"""On a CUDA device: kernels recorded and replayed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 import abslrp
-from abslrp import kernels
 from gae_metric import GAE, clear_cache
 from gae_metric.demo import digits, networks
 from tests.hardening.networks import NAMES, inputs, network
@@ -30,38 +29,6 @@ def _exact() -> Iterator[None]:
     clear_cache()
     yield
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_kernels_compute_what_the_rules_write_out(dtype):
-    """Each of them against its formula, with operands that are broadcast."""
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=dtype).cuda()
-
-    x, h, before = (normal(3, 4, 5) for _ in range(3))
-    mean, weight = normal(4, 1), normal(4, 1)
-    deviation = normal(4, 1).abs() + 0.5
-    x[0, 0, 0] = h[0, 0, 1] = before[0, 1, 0] = 0
-    epsilon = 1e-3
-    first = (x / deviation).clamp(min=0) / (((x - mean) / deviation).abs() + epsilon)
-    second = ((x - mean) / deviation * weight).clamp(min=0) / (h.abs() + epsilon)
-    wanted = {
-        "gain": ((h,), 1 / (h.abs() + epsilon)),
-        "divided": ((x, h), x / (h.abs() + epsilon)),
-        "positive_share": ((mean, h), mean.clamp(min=0) / (h.abs() + epsilon)),
-        "of_either_sign": ((x, h, before), torch.where(x > 0, h, before) * x),
-        "norm": ((x, mean, deviation, weight, h), first * second),
-        "norm_of_product": (
-            (x, mean, deviation, weight, h, before),
-            first * second / (before.abs() + epsilon),
-        ),
-    }
-    assert wanted.keys() == kernels._CODE.keys()
-    for name, (operands, value) in wanted.items():
-        found = kernels.elementwise(name, epsilon, *operands)
-        torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -74,7 +74,7 @@ def test_in_the_parts_of_an_explanation(where, conserve):
         raise KeyboardInterrupt
 
     @rules.rule(torch.nn.functional.layer_norm)
-    def layer_norm(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    def layer_norm(call: Any, *args: Any, **kwargs: Any) -> Any:
         if where == "rule":
             raise KeyboardInterrupt
         return stop

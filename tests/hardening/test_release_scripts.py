@@ -144,7 +144,7 @@ def test_distributions_as_they_should_be(tmp_path):
         ({"extra_sdist": ["shared/SPEC.md"]}, "does not belong"),
         ({"extra_sdist": ["tests/photo.jpg"]}, "does not belong"),
         ({"without": ["LICENSE"]}, "the source distribution lacks LICENSE"),
-        ({"without": ["abslrp/engine.py"]}, r"source distribution lacks abslrp/engine\.py"),
+        ({"without": ["abslrp/explain.py"]}, r"source distribution lacks abslrp/explain\.py"),
     ],
 )
 def test_distributions_that_are_not(tmp_path, options, message):

@@ -101,7 +101,7 @@ def test_a_context_in_one_thread_is_not_seen_in_another():
     wanted = gradient()
     relevance, found = together([explain, plain])
     assert torch.equal(found, wanted)
-    assert not torch.allclose(relevance, wanted)
+    assert (relevance - wanted).abs().max() > 1e-2 * wanted.abs().max()
 
 
 def test_an_error_in_one_thread_is_not_the_others():

@@ -75,7 +75,7 @@ def test_scores_are_the_metrics_own_whatever_the_shards(tmp_path, block):
         ("ROAD_MoRF", ROAD(order="morf", percentages=[20, 60], seed=3)),
         ("ROAD_LeRF", ROAD(order="lerf", percentages=[20, 60], seed=3)),
         ("Focus", Focus(seed=3, disable_warnings=True)),
-        ("LocalLipschitz", evaluation.METRICS["LocalLipschitz"].build(evaluation.Settings(seed=3))),
+        ("LocalLipschitz", evaluation.METRICS["LocalLipschitz"](evaluation.Settings(seed=3))),
     ):
         alone = metric(model=model, x_batch=x, y_batch=y, a_batch=None, explain_func=explain)
         np.testing.assert_allclose(scores[name], alone, atol=1e-4, err_msg=name)

@@ -1,10 +1,16 @@
 """What absLRP and cLRP differ by: the study runs, and leaves the rules as they were."""
 
+import numpy as np
 import pytest
 
-from abslrp.rules import absolute, addition, normalization
 from benchmarks.models import shared_folder
-from benchmarks.studies.contrast_study import EPSILONS, heads, rules_and_contrasts, stabilisers
+from benchmarks.studies.contrast_study import (
+    EPSILONS,
+    STABILISED,
+    heads,
+    rules_and_contrasts,
+    stabilisers,
+)
 from gae_metric.errors import InputError
 
 
@@ -24,12 +30,12 @@ def test_the_head_of_squeezenet() -> None:
         pytest.skip("needs the folder of reference material")
     means = heads(4).set_index(["rules", "contrast"])["mean"]
     assert means.index.get_level_values("rules").nunique() == 4
-    # The rule of one layer makes a difference.
-    assert means["absLRP", "streams"] != means["absLRP, head alpha1beta0", "streams"]
+    # The rule of one layer makes a difference: 0.748 and 0.887.
+    assert means["absLRP, head alpha1beta0", "streams"] > means["absLRP", "streams"] + 0.05
 
 
 def test_the_stabiliser_is_put_back() -> None:
     table = stabilisers("vgg", 8)
     assert table["epsilon"].tolist() == list(EPSILONS)
-    assert table["mean"].nunique() > 1
-    assert absolute.EPSILON == addition.EPSILON == normalization.EPSILON == 1e-9
+    assert np.ptp(table["mean"]) > 0.01  # 0.827 to 0.863
+    assert {vars(module)["EPSILON"] for module in STABILISED} == {1e-9}

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,10 @@ def test_evaluate_writes_a_table_and_a_folder(evaluate, tmp_path):
         assert row.mean == pytest.approx(cell.mean())
         assert row.standard_error == pytest.approx(cell.sem())
         assert row.samples == 5
-        assert cell.min() <= row.ci_low <= row.mean <= row.ci_high <= cell.max()
+        # Sums of five scores, each within a last digit of what was written.
+        slack = 16 * np.finfo(float).eps * cell.abs().max()
+        ascending = [cell.min(), row.ci_low, row.mean, row.ci_high, cell.max()]
+        assert all(low <= high + slack for low, high in pairwise(ascending))
         assert row.tie  # five samples tell nothing apart
     for metric, rows in summary.groupby("metric"):
         better = {"ROAD": "lower", "LocalLipschitz": "lower"}.get(metric, "higher")
@@ -141,7 +145,10 @@ def test_parts_taken_from_gae_are_the_metrics_own(evaluate, tmp_path):
 
 
 def test_scores_do_not_depend_on_batches_or_on_the_run(evaluate, tmp_path):
+    # A smooth network: gradients jump where rounding, which depends on the batch, decides on which
+    # side of a ReLU's or a pooling's kink an activation is.
     options = {"metrics": "LocalLipschitz,GAE,ROAD", "methods": "Random,InputXGradient"}
+    options |= {"model": "digits:vit", "weights": None, "model_arg": None, "size": None}
     evaluate(**options, batch_size=2)
     first = scores(tmp_path / "out")
     np.random.seed(5)  # noqa: NPY002 - which must not matter
@@ -153,7 +160,7 @@ def test_scores_do_not_depend_on_batches_or_on_the_run(evaluate, tmp_path):
     evaluate(**options, batch_size=16, seed=1)
     third = scores(tmp_path / "out").set_index(["method", "metric"])["score"]
     second = second.set_index(["method", "metric"])["score"]
-    assert (third != second)["Random", "LocalLipschitz"].any()
+    assert (third - second)["Random", "LocalLipschitz"].abs().max() > 1e-3
 
 
 def test_without_labels_predictions_are_explained(evaluate, tmp_path):

@@ -303,4 +303,5 @@ def test_captum_methods_that_draw_are_seeded_and_leave_the_generators(images):
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(numpy_state(), states[1])
     assert torch.equal(first, gradient_shap(model, images, TARGETS, n_samples=3))
-    assert not torch.equal(first, gradient_shap(model, images, TARGETS, n_samples=4))
+    other = gradient_shap(model, images, TARGETS, n_samples=4)
+    assert (other - first).abs().max() > 0.01 * first.abs().max()

@@ -242,7 +242,7 @@ def test_hooks_on_gradients_count(case):
     net, x, y = case
     plain = faithfulness(net, x, y)
     net.model[3].register_full_backward_hook(lambda module, inputs, outputs: (inputs[0].abs(),))
-    assert faithfulness(net, x, y) != plain
+    assert np.abs(np.subtract(faithfulness(net, x, y), plain)).max() > 1e-3
 
 
 def test_a_function_that_holds_the_model_does_not_keep_it():

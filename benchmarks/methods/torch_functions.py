@@ -1,25 +1,30 @@
-"""What can be told of a torch function from the outside: its body, its effects, its caller."""
+"""What can be told of a torch function from the outside: its effects and its body."""
 
 from __future__ import annotations
 
 import functools
-import os
-import traceback
 import types
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
-from abslrp.registry import is_inplace
+__all__ = ["is_inplace", "opened", "writes"]
 
 
-@functools.cache
-def _inplace_position(func: Callable[..., Any]) -> int | None:
-    code = getattr(func, "__code__", None)
-    if code is None or "inplace" not in code.co_varnames[: code.co_argcount]:
-        return None
-    return int(code.co_varnames.index("inplace"))
+def is_inplace(function: Callable[..., Any]) -> bool:
+    """Whether a torch function overwrites its first argument, by torch's naming convention.
+
+    Examples
+    --------
+    >>> import torch
+    >>> is_inplace(torch.Tensor.relu_), is_inplace(torch.Tensor.__iadd__), is_inplace(torch.relu)
+    (True, True, False)
+    """
+    name = getattr(function, "__name__", "")
+    if name.startswith("__"):
+        return name == "__setitem__" or (
+            name.startswith("__i") and name not in ("__invert__", "__int__", "__index__")
+        )
+    return name.endswith("_") and name != "requires_grad_"
 
 
 def writes(func: Callable[..., Any], args: Any, kwargs: Any) -> bool:
@@ -33,8 +38,16 @@ def writes(func: Callable[..., Any], args: Any, kwargs: Any) -> bool:
 
 
 @functools.cache
+def _inplace_position(func: Callable[..., Any]) -> int | None:
+    code = getattr(func, "__code__", None)
+    if code is None or "inplace" not in code.co_varnames[: code.co_argcount]:
+        return None
+    return int(code.co_varnames.index("inplace"))
+
+
+@functools.cache
 def opened(func: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return a Python function of torch that runs its body, whose calls are intercepted.
+    """Return a Python function of torch that runs its body, whose calls a mode then sees.
 
     Torch's own functions ask first whether they are overridden; a copy of the function whose
     globals say no goes straight to its body. Torch itself is left as it is.
@@ -49,15 +62,3 @@ def opened(func: Callable[..., Any]) -> Callable[..., Any] | None:
     copy = types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__)
     copy.__kwdefaults__ = func.__kwdefaults__
     return copy
-
-
-_HERE = os.path.dirname(os.path.abspath(__file__))
-_TORCH = os.path.dirname(os.path.abspath(torch.__file__))
-
-
-def call_site() -> str:
-    """Return where in the user's model the present call was made, as ``file:line in function``."""
-    for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith((_HERE, _TORCH)):
-            return f"{frame.filename}:{frame.lineno} in {frame.name}"
-    return "an unknown place"

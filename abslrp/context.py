@@ -1,0 +1,144 @@
+"""The context in which gradients of what a model returns are relevances of its inputs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from abslrp.plan.propagation import Conserve
+from abslrp.propagate import Pass, Settings
+from abslrp.registry import RuleSet
+from abslrp.tape import Place, Value
+
+
+class propagation:  # noqa: N801 - used like a function, as torch.no_grad
+    """Context in which gradients of a model's outputs are relevances of its inputs.
+
+    Parameters
+    ----------
+    rules
+        Name of a rule set, or a :class:`abslrp.registry.RuleSet`.
+    conserve
+        ``"operation"``, ``"argument"`` or None (SPEC 1.3).
+    signed
+        Whether relevance may be negative; it is then split into its two signs at every
+        operation that conserves. False is faster and right for a start without negatives.
+    on_unknown
+        ``"error"``, or ``"warn"`` to use the gradient of a function that has no rule.
+    inputs
+        The tensors that relevance is propagated to, (B, ...); anything else is a constant. By
+        default, every tensor that requires a gradient and is no parameter.
+
+    Raises
+    ------
+    UnknownOperationError
+        By the gradient, when a call on its way has no rule.
+
+    Notes
+    -----
+    Nothing is written to the model. The context belongs to the thread that entered it. Tensors
+    that were made inside and still exist when it ends have gradients with respect to the inputs.
+
+    Examples
+    --------
+    The second network of the paper's figure 1:
+
+    >>> import torch, abslrp
+    >>> x = torch.ones(1, 2, requires_grad=True)
+    >>> hidden = torch.tensor([[2.0, -1.0], [-5.0, 6.0]])
+    >>> with abslrp.propagation():
+    ...     logits = torch.relu(x @ hidden.T) @ torch.ones(2, 1)
+    >>> relevance, = torch.autograd.grad(logits.sum(), x)
+    >>> relevance / relevance.sum()
+    tensor([[0.2500, 0.7500]])
+    """
+
+    def __init__(
+        self,
+        rules: str | RuleSet = "absLRP",
+        conserve: Conserve = "operation",
+        *,
+        signed: bool = True,
+        on_unknown: Literal["error", "warn"] = "error",
+        inputs: Sequence[Tensor] | None = None,
+    ) -> None:
+        self.settings = Settings(rules, conserve, on_unknown)
+        self._pass = Pass(self.settings, signed=signed)
+        self._given = inputs
+        self._leaves: list[Tensor] = []
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> propagation:
+        tape = self._pass.tape
+        tape.adopts = self._given is None
+        for one in self._given or ():
+            tape.input(one, Place(len(one), max(1, one[0].numel())))
+            self._leaves.append(one)
+        self._stack.enter_context(self._pass.running())
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+        if exception[0] is not None:
+            return
+        tape = self._pass.tape
+        leaves = self._leaves or tape.adopted
+        with torch.enable_grad():
+            for tensor, value in tape.alive():
+                if not any(tensor is one for one in leaves) and tensor.is_leaf:
+                    _Relevance.apply(self._pass, value, tensor, *leaves)
+
+    def relevance(self, output: Tensor, start: Tensor, of: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return the relevance of tensors, made inside or inputs, from that of one made inside.
+
+        Parameters
+        ----------
+        output
+            A tensor made inside.
+        start
+            Its relevance, of its shape.
+        of
+            Tensors whose relevance is wanted.
+
+        Returns
+        -------
+        For each of them its relevance, None where none arrives.
+
+        Examples
+        --------
+        >>> import torch, abslrp
+        >>> x = torch.ones(1, 2, requires_grad=True)
+        >>> with abslrp.propagation() as context:
+        ...     hidden = x * 2
+        ...     logits = hidden.sum(1, keepdim=True)
+        >>> context.relevance(logits, torch.ones(1, 1), [hidden])
+        [tensor([[0.5000, 0.5000]])]
+        """
+        tape = self._pass.tape
+        made = tape.value(output)
+        wanted = [tape.value(one) for one in of]
+        if made is None or any(one is None for one in wanted):
+            raise ValueError("output, of: expected tensors made inside that depend on the inputs")
+        values = [one for one in wanted if one is not None]
+        (found,) = self._pass.relevance(made, [start[None]], values, keep=True)
+        return [None if one is None else one[0] for one in found]
+
+
+class _Relevance(torch.autograd.Function):
+    """Gives a tensor that was made on a tape a gradient: relevance."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Pass, value: Value, tensor: Tensor, *leaves: Tensor) -> Tensor:
+        ctx.mark_dirty(tensor)
+        ctx.run, ctx.value = run, value
+        ctx.leaves = [run.tape.value(one) for one in leaves]
+        return tensor
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        ((*found,),) = ctx.run.relevance(ctx.value, [gradients[0][None]], ctx.leaves, keep=True)
+        return None, None, None, *[None if one is None else one[0] for one in found]

@@ -1,0 +1,159 @@
+"""What a rule says of a call: how relevance of the outputs becomes relevance of the inputs.
+
+There are four forms, :class:`Diagonal`, :class:`Product`, :class:`Routing` and :class:`Split`;
+``Passing`` is a diagonal without factors, and ``Constant`` says that no relevance is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from abslrp.plan.factors import Factor
+from abslrp.plan.maps import LinearMap
+from abslrp.tape import Call, LostPlaceError, Value
+
+Axes = Callable[[Call, Value], "list[int | None] | Literal['probe'] | None"]
+
+
+def aligned(call: Call, value: Value) -> list[int | None]:
+    """Axes of an elementwise call: broadcast from the right."""
+    missing = call.output.ndim - value.ndim
+    return [axis + missing for axis in range(value.ndim)]
+
+
+class UncoveredError(Exception):
+    """A rule does not cover a call of its operator."""
+
+
+def alike(call: Call, value: Value) -> list[int | None]:
+    """Axes of a call of which nothing is known: followed where the shape stays."""
+    if value.shape != call.output.shape:
+        raise LostPlaceError
+    return list(range(value.ndim))
+
+
+@dataclass(kw_only=True)
+class Account:
+    """What all forms have.
+
+    Attributes
+    ----------
+    axes
+        Where each axis of an input is in the output.
+    nonnegative
+        Whether the output has no negative entry.
+    conserves
+        Whether the totals of samples are restored after it: not after what only moves relevance.
+    rectifies
+        Whether the output is the input wherever the output is positive.
+    """
+
+    axes: Axes = aligned
+    nonnegative: bool = False
+    conserves: bool = True
+    rectifies: bool = False
+    constant: bool = False
+    linear: bool = False
+    """Whether it is a linear map with parameters, which a batch norm may be merged into."""
+    merges: bool = False
+    """Whether it is such a batch norm."""
+    statement: Any = None
+    """What its rule says of it to the rule of the map."""
+
+
+@dataclass
+class Diagonal(Account):
+    """``R_in = R_out`` times factors, summed where the input was broadcast."""
+
+    input: Value
+    factors: Sequence[Factor] = ()
+
+
+@dataclass
+class Term:
+    """One transposed product, for the input's entries of one sign or for all."""
+
+    weight: Callable[[Tensor], Tensor]
+    """From the map's weights to those that count."""
+    sign: Literal[-1, 0, 1] = 0
+
+
+@dataclass
+class Product(Account):
+    """``R_in = after * sum over terms of transposed(before * R_out)``."""
+
+    input: Value
+    map: LinearMap
+    before: Sequence[Factor] = ()
+    terms: Sequence[Term] = ()
+    after: Sequence[Factor] = ()
+
+
+@dataclass
+class Routing(Account):
+    """Relevance follows the elements: the adjoint of a call that moves them.
+
+    ``adjoint`` takes relevance (S, *shape) of each output, None where there is none, and returns
+    that of each active input, in the order of :attr:`abslrp.tape.Call.inputs`.
+    """
+
+    adjoint: Callable[[Sequence[Tensor | None]], Sequence[Tensor | None]]
+    lossless: bool = False
+    """Whether there is one input and one output, and every entry of the output comes from it."""
+
+
+@dataclass
+class Split(Account):
+    """Several inputs that share one total: ``before`` is common to all parts.
+
+    A function in place of the parts is asked for them once all uses of the outputs are known.
+    """
+
+    before: Sequence[Factor] = ()
+    parts: Sequence[Diagonal | Product] | Callable[[], Sequence[Diagonal | Product]] = ()
+
+
+@dataclass
+class Custom(Account):
+    """What a function makes of relevance (S, *shape): one tensor or None for each active input."""
+
+    propagate: Callable[[Tensor], Sequence[Tensor | None]]
+
+
+def passing(input: Value, **said: Any) -> Diagonal:
+    """Relevance unchanged; ``said`` are attributes of :class:`Account`."""
+    return Diagonal(input, conserves=False, **said)
+
+
+def by_one_start(
+    function: Callable[[Tensor], Any], places: Sequence[int]
+) -> Callable[[Tensor], list[Tensor | None]]:
+    """Make a function of one start's relevance one of several starts'.
+
+    ``places`` says which input each of its results is for: a value may be taken twice.
+    """
+
+    def all_starts(relevance: Tensor) -> list[Tensor | None]:
+        sent = [function(one) for one in relevance]
+        tuples = [one if isinstance(one, (tuple, list)) else (one,) for one in sent]
+        found: list[Tensor | None] = [None] * (max(places) + 1)
+        once = len(tuples[0]) == len(found)  # one for each value, however often it is taken
+        for place, each in zip(
+            range(len(found)) if once else places, zip(*tuples, strict=True), strict=True
+        ):
+            if not any(one is None for one in each):
+                whole, before = torch.stack(each), found[place]
+                found[place] = whole if before is None else before + whole
+        return found
+
+    return all_starts
+
+
+def constant() -> Account:
+    """No relevance."""
+    return Account(constant=True)

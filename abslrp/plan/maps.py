@@ -1,0 +1,178 @@
+"""Linear maps: a product with weights, and its transpose, for relevance of several starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """A linear map with weights, which may be a value; subclasses say which."""
+
+    weight: Any
+
+    @classmethod
+    def of(cls, value: Any) -> LinearMap:
+        """Return the map whose weights are a value's entries."""
+        return cls(value)
+
+    @property
+    def weights(self) -> Tensor:
+        """The entries of the weights."""
+        return self.weight if isinstance(self.weight, Tensor) else self.weight.tensor
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the map's value for an input, without bias."""
+        raise NotImplementedError
+
+    def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
+        """(S, *output's shape) to (S, *input's shape)."""
+        raise NotImplementedError
+
+    def scaled(self, weight: Tensor, factor: Tensor) -> Tensor | None:
+        """Return weights that multiply the outputs by a constant, too; None if there are none."""
+        return None
+
+
+@dataclass(frozen=True)
+class Adjoint(LinearMap):
+    """A map without weights of its own, by its transpose."""
+
+    route: Any = None
+
+    def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
+        """(S, *output's shape) to (S, *input's shape)."""
+        result: Tensor = self.route([relevance])[0]
+        return result
+
+
+@dataclass(frozen=True)
+class Rows(LinearMap):
+    """``h = x W^T`` over the last axis, ``W`` (out, in)."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the map's value for an input, without bias."""
+        return x @ weight.mT
+
+    def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
+        """(S, *output's shape) to (S, *input's shape)."""
+        if relevance.is_contiguous():
+            return relevance @ weight
+        # torch makes one product for each entry of the first axis of a permuted tensor.
+        order = sorted(range(relevance.ndim - 1), key=lambda axis: -relevance.stride()[axis])
+        moved = relevance.permute(*order, relevance.ndim - 1)
+        if not moved.is_contiguous():  # repeated entries
+            moved, order = relevance.contiguous(), list(range(relevance.ndim - 1))
+        back = [order.index(axis) for axis in range(len(order))]
+        return (moved @ weight).permute(*back, relevance.ndim - 1)
+
+    def scaled(self, weight: Tensor, factor: Tensor) -> Tensor | None:
+        """Return weights that multiply the outputs by a constant, too."""
+        if factor.ndim == 0:
+            return weight * factor
+        if factor.shape[-1:] != weight.shape[:1] or factor.numel() != factor.shape[-1]:
+            return None
+        return weight * factor.reshape(-1, 1)
+
+
+@dataclass(frozen=True)
+class Left(LinearMap):
+    """``h = A x``: weights from the left, ``A`` (..., out, in); a vector ``x`` has one axis."""
+
+    vector: bool = False
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the map's value for an input, without bias."""
+        return weight @ x
+
+    def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
+        """(S, *output's shape) to (S, *input's shape)."""
+        if weight.ndim == 1:
+            return relevance.unsqueeze(-2) * weight[:, None]
+        if self.vector:
+            return (weight.mT @ relevance[..., None])[..., 0]
+        return weight.mT @ relevance
+
+
+@dataclass(frozen=True)
+class Right(LinearMap):
+    """``h = x B``, ``B`` (..., in, out), with axes of its own that go along with those of ``x``."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the map's value for an input, without bias."""
+        return x @ weight
+
+    def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
+        """(S, *output's shape) to (S, *input's shape)."""
+        if weight.ndim == 1:  # a dot product
+            return relevance[..., None] * weight
+        return relevance @ weight.mT
+
+
+@dataclass(frozen=True)
+class Convolution(LinearMap):
+    """A convolution of any dimension, transposed or not, of a batch (B, C, ...)."""
+
+    shape: tuple[int, ...] = ()
+    stride: Sequence[int] = ()
+    padding: Sequence[int] = ()
+    dilation: Sequence[int] = ()
+    backwards: bool = False
+    output_padding: Sequence[int] = ()
+    groups: int = 1
+    unbatched: bool = False
+
+    def _options(self) -> tuple[Any, ...]:
+        return (
+            self.stride, self.padding, self.dilation, self.backwards, self.output_padding,
+            self.groups,
+        )  # fmt: skip
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the map's value for an input, without bias."""
+        result: Tensor = aten.convolution(x, weight, None, *self._options())
+        return result
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether it is a matrix product at each place."""
+        return (
+            not self.backwards
+            and self.groups == 1
+            and all(one == 1 for one in (*self.weight.shape[2:], *self.stride))
+            and not any(self.padding)
+        )
+
+    def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
+        """(S, *output's shape) to (S, *input's shape)."""
+        if self.unbatched:
+            relevance = relevance[:, None]
+        starts, batch = relevance.shape[:2]
+        shape = (1, *self.shape) if self.unbatched else self.shape
+        flat = relevance.flatten(0, 1)
+        if self.pointwise and flat.is_contiguous():
+            rows = flat.flatten(2)
+            matrix = weight.flatten(1).t().expand(len(rows), -1, -1)
+            return torch.bmm(matrix, rows).view(starts, *self.shape)
+        like = flat.new_empty(1).expand(starts * batch, *shape[1:])
+        result: Tensor = aten.convolution_backward(
+            flat, like, weight, None, *self._options(), [True, False, False]
+        )[0]
+        return result.view(starts, *self.shape)
+
+    def scaled(self, weight: Tensor, factor: Tensor) -> Tensor | None:
+        """Return weights that multiply the outputs by a constant, too."""
+        if factor.ndim == 0:
+            return weight * factor
+        wanted = (weight.shape[0], *[1] * (weight.ndim - 2))
+        shape = tuple(factor.shape)
+        if self.backwards or shape not in (wanted, (1, *wanted)):
+            return None
+        return weight * factor.reshape(-1, *[1] * (weight.ndim - 1))

@@ -1,0 +1,88 @@
+"""Adjoints of calls that move elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from abslrp.tape import Call, Value
+from abslrp.tape.values import replaced, tensors_in
+
+Adjoint = Callable[[Sequence["Tensor | None"]], "Sequence[Tensor | None]"]
+
+
+def unbroadcast(relevance: Tensor, shape: Sequence[int]) -> Tensor:
+    """Sum relevance (S, *broadcast shape) to (S, *shape)."""
+    if relevance.shape[1:] == torch.Size(shape):
+        return relevance
+    return relevance.sum_to_size(
+        len(relevance), *[1] * (relevance.ndim - 1 - len(shape)), *shape
+    ).reshape(len(relevance), *shape)
+
+
+def at_once(whole: Callable[[Tensor], Tensor]) -> Adjoint:
+    """Return the adjoint of one output and one input, for all starts at once."""
+
+    def adjoint(relevance: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        (received,) = relevance
+        assert received is not None
+        return [whole(received)]
+
+    return adjoint
+
+
+def by_gradient(call: Call, at: Callable[[Value], Tensor] | None = None) -> Adjoint:
+    """Return the adjoint of a call that is linear in its inputs, by torch's own gradient.
+
+    ``at`` says where the gradient is taken: at 0 where it is the same everywhere.
+    """
+
+    def adjoint(relevance: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        leaves: dict[Value, Tensor] = {}
+
+        def leaf(value: Value) -> Tensor:
+            if value not in leaves:
+                where = (
+                    torch.zeros(value.shape, dtype=value.dtype, device=value.device)
+                    if at is None
+                    else at(value).detach().clone()
+                )
+                leaves[value] = where.requires_grad_()
+            # A view: some calls write to what they are given.
+            return leaves[value].view_as(leaves[value])
+
+        with torch.inference_mode(False), torch.enable_grad():
+            args = replaced(call.args, leaf)
+            kwargs = {key: replaced(one, leaf) for key, one in call.kwargs.items()}
+            operator: Any = call.operator
+            result = operator(*args, **kwargs)
+            made = list(tensors_in(result)) if call.several else [result]
+            used = [
+                (one, received)
+                for one, received in zip(made, relevance, strict=True)
+                if received is not None and one.requires_grad
+            ]
+            inputs = [leaves[value] for value in call.inputs]
+            if not used:
+                return [None for _ in inputs]
+            starts = len(used[0][1])
+            # Copies: the gradient of as_strided_scatter reads its memory from the beginning.
+            found = [
+                torch.autograd.grad(
+                    [one for one, _ in used],
+                    inputs,
+                    [received[start].to(one.dtype, copy=True) for one, received in used],
+                    retain_graph=start + 1 < starts,
+                    allow_unused=True,
+                )
+                for start in range(starts)
+            ]
+        return [
+            None if any(one is None for one in each) else torch.stack(list(each))
+            for each in zip(*found, strict=True)
+        ]
+
+    return adjoint

@@ -1,0 +1,154 @@
+"""Which part of a call is the input, the weights and the bias: no equation is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from abslrp.plan.accounts import Account, Axes, UncoveredError
+from abslrp.plan.maps import Convolution, Left, LinearMap, Right, Rows
+from abslrp.registry import RuleSet
+from abslrp.tape import Call, Value
+
+aten = torch.ops.aten
+
+
+class Linear(NamedTuple):
+    """A linear map of one value by constants."""
+
+    input: Value
+    map: LinearMap
+    bias: Tensor | None
+    axes: Axes
+    convolves: bool = False
+
+
+LinearRule = Callable[[Call, Linear], Account]
+PairRule = Callable[[Call, Value, Value, Axes], Account]
+
+
+def only(*kept: int) -> Axes:
+    """Axes of a call that mixes all but the named ones, which stay where they are."""
+
+    def axes(call: Call, value: Value) -> list[int | None]:
+        places = [axis % value.ndim for axis in kept]
+        return [axis if axis in places else None for axis in range(value.ndim)]
+
+    return axes
+
+
+def but(*mixed: int) -> Axes:
+    """Axes of a call that mixes the named ones; the others stay where they are."""
+
+    def axes(call: Call, value: Value) -> list[int | None]:
+        places = [axis % value.ndim for axis in mixed]
+        return [None if axis in places else axis for axis in range(value.ndim)]
+
+    return axes
+
+
+def register_linear(rules: RuleSet, rule: LinearRule) -> None:
+    """Give all linear layers and convolutions a rule."""
+
+    @rules.rule(aten.linear)
+    def linear(call: Call, input: Any, weight: Any, bias: Any = None) -> Account:
+        if not isinstance(input, Value) or isinstance(weight, Value):
+            raise UncoveredError("weights that depend on the input")
+        return rule(call, Linear(input, Rows(weight), bias, but(-1)))
+
+    @rules.rule(aten.addmm)
+    def addmm(
+        call: Call, bias: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1
+    ) -> Account:
+        if isinstance(bias, Value) or isinstance(left, Value) == isinstance(right, Value):
+            raise UncoveredError("a product of two activations with a bias")
+        bias = bias * beta if beta != 1 else bias
+        if isinstance(left, Value):
+            return rule(call, Linear(left, Right(right * alpha), bias, but(1)))
+        return rule(call, Linear(right, Left(left * alpha), bias, but(0)))
+
+    @rules.rule("conv1d conv2d conv3d")
+    def convolution(
+        call: Call, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
+        dilation: Any = 1, groups: int = 1,
+    ) -> Account:  # fmt: skip
+        return _convolution(call, input, weight, bias, stride, padding, dilation, False, 0, groups)
+
+    @rules.rule("conv_transpose1d conv_transpose2d conv_transpose3d")
+    def backwards(
+        call: Call, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
+        output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+    ) -> Account:  # fmt: skip
+        return _convolution(
+            call, input, weight, bias, stride, padding, dilation, True, output_padding, groups
+        )
+
+    @rules.rule(aten.convolution)
+    def any_convolution(call: Call, *args: Any) -> Account:
+        return _convolution(call, *args)
+
+    def _convolution(
+        call: Call, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
+        transposed: bool, output_padding: Any, groups: int,
+    ) -> Account:  # fmt: skip
+        if not isinstance(input, Value) or isinstance(weight, Value):
+            raise UncoveredError("a kernel that depends on the input")
+        dims = weight.ndim - 2
+        unbatched = input.ndim == dims + 1
+
+        def each(one: Any) -> list[int]:
+            given = [one] if isinstance(one, int) else list(one)
+            return given * dims if len(given) == 1 else given
+
+        map = Convolution(
+            weight, tuple(input.shape), each(stride), each(padding), each(dilation), transposed,
+            each(output_padding), groups, unbatched,
+        )  # fmt: skip
+        if bias is not None:
+            bias = bias.reshape(-1, *[1] * dims)
+        return rule(call, Linear(input, map, bias, _nothing if unbatched else only(0), True))
+
+
+def _nothing(call: Call, value: Value) -> list[int | None]:
+    return [None] * value.ndim
+
+
+def register_products(rules: RuleSet, linear: LinearRule, pair: PairRule) -> None:
+    """Give all matrix products a rule: with constants, and of two values."""
+
+    @rules.rule("matmul mm bmm mv dot")
+    def matmul(call: Call, left: Any, right: Any, *args: Any) -> Account:
+        if isinstance(left, Value) and isinstance(right, Value):
+            if left.ndim < 2 or right.ndim < 2:
+                raise UncoveredError(
+                    f"a product of two activations needs two axes each, got shapes "
+                    f"{tuple(left.shape)} and {tuple(right.shape)}"
+                )
+            return pair(call, left, right, _axes(left, right))
+        if isinstance(left, Value):
+            return linear(call, Linear(left, Right(right), None, _axes(left, right)))
+        vector = right.ndim == 1
+        return linear(call, Linear(right, Left(left, vector), None, _axes(left, right)))
+
+
+def _axes(left: Any, right: Any) -> Axes:
+    def axes(call: Call, value: Value) -> list[int | None]:
+        out, own = call.output.ndim, value.ndim
+        result: list[int | None] = [None] * own
+        for axis in range(own - 2):
+            result[axis] = axis + out - own if min(left.ndim, right.ndim) > 1 else axis
+        if value is left and own > 1:
+            result[own - 2] = out - 2 if right.ndim > 1 else out - 1
+        if value is right and own > 1 and (left is not right):
+            result[own - 1] = out - 1
+        return result
+
+    return axes
+
+
+def sizes(given: Sequence[int] | int) -> list[int]:
+    """Return sizes as a list."""
+    return [given] if isinstance(given, int) else list(given)

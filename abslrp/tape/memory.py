@@ -1,0 +1,211 @@
+"""Which value a tensor object stands for, through views and through writes to shared memory."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from abslrp.tape.values import Value
+
+Geometry = tuple[tuple[int, ...], tuple[int, ...], int]
+Note = Callable[..., Value]
+"""Notes a call of the given operator, arguments and result, and returns the result's value."""
+
+
+def geometry(tensor: Tensor) -> Geometry:
+    """Return the size, strides and offset of a tensor in its storage."""
+    return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())
+
+
+class Storage:
+    """Memory that holds values.
+
+    Attributes
+    ----------
+    ref
+        Keeps the address from being used for other memory, not the memory itself.
+    epoch
+        How often it was written to while several tensors saw it.
+    flat
+        All entries in a row, since such a write.
+    seen
+        The values whose tensors lie in it.
+    """
+
+    __slots__ = ("epoch", "flat", "ref", "seen")
+
+    def __init__(self, storage: torch.UntypedStorage) -> None:
+        self.ref = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+        self.epoch = 0
+        self.flat: Value | None = None
+        self.seen: list[tuple[weakref.ref[Value], Geometry]] = []
+
+
+class Memory:
+    """The values of all tensors of one forward pass, by tensor object and by storage."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[weakref.ref[Tensor], Value | None, int, Any]] = {}
+        self._storages: dict[int, Storage] = {}
+
+    def bind(self, tensor: Tensor, value: Value | None) -> None:
+        """Let a tensor object stand for a value, or for a constant though its memory has one."""
+        storage = self._storage(tensor, make=True)
+        self._entries[id(tensor)] = (
+            weakref.ref(tensor),
+            value,
+            0 if storage is None else storage.epoch,
+            storage,
+        )
+        if storage is not None and value is not None:
+            storage.seen.append((weakref.ref(value), geometry(tensor)))
+
+    def find(self, tensor: Tensor, note: Note) -> Value | None:
+        """Return the value that a tensor stands for now, None for a constant."""
+        entry = self._entries.get(id(tensor))
+        if entry is not None and entry[0]() is tensor:
+            _, value, epoch, storage = entry
+            if storage is None or storage.epoch == epoch:
+                return value
+        else:
+            storage = self._storage(tensor, make=False)
+            if storage is None:
+                return None
+        return self._read(tensor, storage, note)
+
+    def alive(self) -> list[tuple[Tensor, Value]]:
+        """Return the tensors that exist and stand for a value."""
+        found = [(entry[0](), entry[1]) for entry in self._entries.values()]
+        return [(one, value) for one, value in found if one is not None and value is not None]
+
+    def alone(self, tensor: Tensor) -> bool:
+        """Whether nothing but this object and our own values sees its memory."""
+        storage = self._storage(tensor, make=False)
+        # The memory of a subclass may be another tensor's, which it holds.
+        if storage is None or type(tensor) not in (Tensor, torch.nn.Parameter):
+            return False
+        if tensor.grad_fn is not None or tensor.dtype.is_complex:
+            return False
+        held = {
+            id(kept)
+            for ref, _ in storage.seen
+            if (value := ref()) is not None and (kept := value.held) is not None
+        }
+        untyped = tensor.untyped_storage()
+        users: int = torch._C._storage_Use_Count(untyped._cdata)
+        return users <= len(held) + 2  # the tensor itself and `untyped`
+
+    def before_write(self, tensor: Tensor) -> None:
+        """Give the values that lie in a tensor's memory memory of their own."""
+        storage = self._storage(tensor, make=True)
+        assert storage is not None
+        flat = self._flat(tensor)
+        saved: Tensor | None = None
+        for ref, (size, stride, offset) in storage.seen:
+            value = ref()
+            if value is None or value.held is None or not _within(value.tensor, tensor):
+                continue
+            if saved is None:
+                saved = flat.clone()
+            value.keep(saved.as_strided(size, stride, offset))
+
+    def after_write(self, tensor: Tensor, value: Any, note: Note) -> None:
+        """Let a tensor stand for another value, which every view of its memory sees a part of."""
+        storage = self._storage(tensor, make=True)
+        assert storage is not None
+        flat, row = self._flat(tensor), None
+        if isinstance(value, Value):
+            row = self._row(value, geometry(tensor), flat, note)
+        if row is None:
+            whole = self._whole(tensor, storage, note)
+            source = tensor.detach().clone() if value is None else value
+            where = geometry(tensor)
+            row = note(torch.ops.aten.as_strided_scatter.default, (whole, source, *where), flat)
+        storage.flat = row
+        storage.epoch += 1
+        if isinstance(value, Value):
+            self.bind(tensor, value)
+
+    def _storage(self, tensor: Tensor, *, make: bool) -> Storage | None:
+        try:
+            untyped = tensor.untyped_storage()
+        except (NotImplementedError, RuntimeError):  # sparse tensors and wrappers have none
+            return None
+        key = untyped._cdata
+        found = self._storages.get(key)
+        if found is None and make:
+            found = self._storages[key] = Storage(untyped)
+        return found
+
+    @staticmethod
+    def _flat(tensor: Tensor) -> Tensor:
+        """Return the whole memory of a tensor as one row."""
+        count = tensor.untyped_storage().nbytes() // tensor.element_size()
+        return tensor.detach().as_strided((count,), (1,), 0)
+
+    def _whole(self, tensor: Tensor, storage: Storage, note: Note) -> Any:
+        """Return the value of the whole memory as one row, as it was before a write."""
+        if storage.flat is not None:
+            return storage.flat
+        flat = self._flat(tensor)
+        whole: Any = flat.clone()
+        alive = [(value, where) for ref, where in storage.seen if (value := ref()) is not None]
+        for value, where in alive:
+            if value.shape == where[0] and value.dtype == tensor.dtype:
+                row = self._row(value, where, whole, note)
+                if row is not None:
+                    return row
+        for value, (size, stride, offset) in alive:
+            if value.dtype == tensor.dtype:
+                whole = note(
+                    torch.ops.aten.as_strided_scatter.default,
+                    (whole, value, size, stride, offset),
+                    flat,
+                )
+        return whole
+
+    @staticmethod
+    def _row(value: Value, where: Geometry, flat: Tensor, note: Note) -> Value | None:
+        """Return a value as a row in the order of memory, if it is all that the memory holds."""
+        size, stride, offset = where
+        order = sorted(range(len(size)), key=lambda axis: -stride[axis])
+        dense = _dense([size[axis] for axis in order], [stride[axis] for axis in order])
+        if not dense or offset != 0 or math.prod(size) != flat.numel():
+            return None
+        if order != list(range(len(size))):
+            moved = flat.as_strided(size, stride, 0).permute(order)
+            value = note(torch.ops.aten.permute.default, (value, order), moved)
+        return note(torch.ops.aten.view.default, (value, [-1]), flat)
+
+    def _read(self, tensor: Tensor, storage: Storage, note: Note) -> Value | None:
+        if storage.flat is None and not any(ref() is not None for ref, _ in storage.seen):
+            return None
+        if storage.flat is None:
+            storage.flat = self._whole(tensor, storage, note)
+        if not isinstance(storage.flat, Value) or tensor.dtype != storage.flat.dtype:
+            return None
+        size, stride, offset = geometry(tensor)
+        value = note(
+            torch.ops.aten.as_strided.default, (storage.flat, size, stride, offset), tensor.detach()
+        )
+        self.bind(tensor, value)
+        return value
+
+
+def _within(kept: Tensor, tensor: Tensor) -> bool:
+    return bool(kept.untyped_storage()._cdata == tensor.untyped_storage()._cdata)
+
+
+def _dense(size: list[int], stride: list[int]) -> bool:
+    expected = 1
+    for length, step in zip(reversed(size), reversed(stride), strict=True):
+        if length > 1 and step != expected:
+            return False
+        expected *= length
+    return True

@@ -1,0 +1,86 @@
+"""What an ATen operator writes to, and the operator that has the same result in new memory."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import torch
+from torch._ops import OpOverload
+
+VIEWS = frozenset(
+    ("squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_")
+)
+"""Operators that change how a tensor sees its memory, not the memory."""
+
+
+class Written(NamedTuple):
+    """How an operator writes."""
+
+    names: tuple[str, ...]
+    """The arguments that are written to; empty for operators that write nothing."""
+    twin: OpOverload | None
+    """The operator that returns the same in new memory."""
+    reshapes: bool
+    """Whether only the view of the memory changes."""
+
+
+@functools.cache
+def written(operator: OpOverload) -> Written:
+    """Tell how an operator writes.
+
+    Examples
+    --------
+    >>> written(torch.ops.aten.relu_.default).twin
+    <OpOverload(op='aten.relu', overload='default')>
+    >>> written(torch.ops.aten.add.out).names
+    ('out',)
+    """
+    names = tuple(
+        one.name
+        for one in operator._schema.arguments
+        if one.alias_info is not None and one.alias_info.is_write
+    )
+    if not names:
+        return Written((), None, False)
+    base = operator._opname
+    return Written(names, _twin(operator, names), base in VIEWS)
+
+
+def _twin(operator: OpOverload, names: tuple[str, ...]) -> OpOverload | None:
+    base = operator._opname
+    inplace = base.endswith("_") and not base.endswith("__")
+    space = getattr(torch.ops, operator.namespace)
+    packet = getattr(space, base[:-1] if inplace else base, None)
+    if packet is None:
+        return None
+    kept = [
+        (one.name, str(one.type))
+        for one in operator._schema.arguments
+        if inplace or one.name not in names
+    ]
+    for overload in packet.overloads():
+        found = getattr(packet, overload)
+        if written_by(found):
+            continue
+        if [(one.name, str(one.type)) for one in found._schema.arguments] == kept:
+            result: OpOverload = found
+            return result
+    return None
+
+
+def written_by(operator: OpOverload) -> bool:
+    """Whether an operator writes to any of its arguments."""
+    return any(
+        one.alias_info is not None and one.alias_info.is_write for one in operator._schema.arguments
+    )
+
+
+def argument(operator: OpOverload, name: str, args: Any, kwargs: Any) -> Any:
+    """Return the argument of a name from a call's arguments."""
+    if name in kwargs:
+        return kwargs[name]
+    for index, one in enumerate(operator._schema.arguments):
+        if one.name == name:
+            return args[index] if index < len(args) else one.default_value
+    raise KeyError(name)

@@ -1,0 +1,151 @@
+"""The values of a forward pass and the calls that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from abslrp.tape.place import Place
+
+Axes = Callable[["Call", "Value"], "list[int | None] | Literal['probe'] | None"]
+"""From a call and one of its inputs to the output's axis for each of the input's; None for an axis
+whose entries the call mixes; None in place of the list: the order in memory is kept."""
+
+
+class Account(Protocol):
+    """What the tape must know of a call besides its values: said by the call's rule."""
+
+    axes: Axes
+    nonnegative: bool
+    constant: bool
+
+
+class Value:
+    """One tensor on the way from the input to the logits, as it was when it was made.
+
+    Attributes
+    ----------
+    shape, dtype, device
+        Of the tensor.
+    place
+        Where the samples are; None where nothing is known of it.
+    nonnegative
+        Whether no entry can be negative.
+    maker
+        The call that made it, None for an input.
+    uses
+        The calls that took it.
+    """
+
+    __slots__ = (
+        "__weakref__", "_tensor", "device", "dtype", "maker", "nonnegative", "place", "shape",
+        "uses",
+    )  # fmt: skip
+
+    def __init__(self, tensor: Tensor, place: Place | None, maker: Call | None = None) -> None:
+        self._tensor: Tensor | None = tensor
+        self.shape, self.dtype, self.device = tensor.shape, tensor.dtype, tensor.device
+        self.place = place
+        self.nonnegative = False
+        self.maker = maker
+        self.uses: list[Call] = []
+
+    @property
+    def tensor(self) -> Tensor:
+        """The entries."""
+        if self._tensor is None:
+            raise AssertionError("a value is read that was released")
+        return self._tensor
+
+    @property
+    def held(self) -> Tensor | None:
+        """The entries, if they are still there."""
+        return self._tensor
+
+    def keep(self, tensor: Tensor | None) -> None:
+        """Keep the entries in other memory, or let go of them."""
+        self._tensor = tensor
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+
+@dataclass(eq=False)
+class Call:
+    """One ATen call that took a value: the arguments with values in place of active tensors."""
+
+    operator: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    inputs: list[Value]
+    outputs: list[Value | None] = field(default_factory=list)
+    results: tuple[Any, ...] = ()
+    """What the call returned that is no value: indices, statistics."""
+    account: Any = None
+    module: str = ""
+    site: str = ""
+    ruled: bool = False
+    """Whether a rule accounts for it."""
+    several: bool = False
+    """Whether the call returned a list or tuple."""
+    within: Any = None
+    """The operator that was written out by this one and others, if one was."""
+    trouble: Exception | None = None
+    """Why the samples could not be followed through it."""
+
+    @property
+    def name(self) -> str:
+        """The operator's name, such as ``aten.relu``."""
+        return name_of(self.operator)
+
+    @property
+    def output(self) -> Value:
+        """The first output."""
+        first = self.outputs[0]
+        assert first is not None
+        return first
+
+    def taken(self) -> list[Value]:
+        """Return the values among the arguments in their order, one that is taken twice twice."""
+        found: list[Value] = []
+        replaced([self.args, list(self.kwargs.values())], found.append)
+        return found
+
+    def plain(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with tensors in place of values."""
+        return replaced(self.args), {key: replaced(one) for key, one in self.kwargs.items()}
+
+
+def replaced(value: Any, by: Callable[[Value], Any] | None = None) -> Any:
+    """Put tensors (or what ``by`` says) in place of the values in a nest of arguments."""
+    if isinstance(value, Value):
+        return value.tensor if by is None else by(value)
+    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+        return type(value)(replaced(one, by) for one in value)
+    return value
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in a nest of arguments or results."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from tensors_in(one)
+
+
+def name_of(operator: Callable[..., Any]) -> str:
+    """Return the name a user knows an operator by."""
+    if isinstance(operator, torch._ops.OpOverload):
+        return str(operator.overloadpacket)
+    module = getattr(operator, "__module__", None)
+    return f"{module}.{operator.__name__}" if module else getattr(operator, "__name__", "?")
+
+
+__all__ = ["Account", "Axes", "Call", "Place", "Sequence", "Value", "name_of", "replaced"]

@@ -1,0 +1,374 @@
+"""Factors that wait and cancel: the map is that of every call carried out by itself."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import abslrp
+from tests.abslrp.chains import ACTIVATED, CONV, NORM, NORMED, RECTIFIED, Build, network
+from tests.abslrp.single import Single, draw, tensor
+from tests.naive.network import Graph, forward, relevance, to_torch
+
+CHAINS = [*NORMED, *ACTIVATED, *RECTIFIED]
+SINGLE = 1e-3
+"""Of the largest entry: rounding, 6e-8, times up to 32 operations one after the other, times 500
+for outputs that are that much smaller than the sums of magnitudes that they are made of."""
+
+
+def starts(graph: Graph, x: Any, *, signed: bool = False) -> tuple[list[Any], Any]:
+    """Return the values of all nodes, and a relevance of the last."""
+    values = forward(graph, x)
+    R = draw(*values[-1].shape, seed=1)
+    return values, R if signed else np.abs(R)
+
+
+def close(got: Any, wanted: Any, bound: float) -> None:
+    """Compare in units of the largest entry of all."""
+    scale = np.abs(wanted).max()
+    assert scale > 0
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=bound * scale)
+
+
+@pytest.mark.parametrize("build", CHAINS)
+@pytest.mark.parametrize("conserve", ["operation", "argument", None])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_both_ways_equal_the_reference(
+    build: Build, conserve: Any, signed: bool, inplace: bool
+) -> None:
+    graph = network(build)
+    x = draw(3, *graph.input_shape, seed=3)
+    values, R = starts(graph, x, signed=signed)
+    model = to_torch(graph, inplace_relu=inplace, inplace_add=inplace)
+    by_rule, got = (
+        abslrp.relevance(model, x, R, conserve=conserve, accelerate=accelerate)
+        for accelerate in (False, True)
+    )
+    wanted = relevance(graph, values, R, conserve)[0]
+    np.testing.assert_allclose(by_rule, wanted, rtol=1e-6, atol=1e-9 * np.abs(wanted).max())
+    close(got, by_rule, 1e-10)
+
+
+@pytest.mark.parametrize("build", CHAINS)
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("conserve", ["operation", None])
+def test_single_precision(build: Build, inplace: bool, conserve: Any) -> None:
+    """Where a quotient of a value by itself is taken for 1."""
+    graph = network(build)
+    x = draw(3, *graph.input_shape, seed=3).astype(np.float32)
+    _, R = starts(graph, x)
+    model = to_torch(graph, inplace_relu=inplace, inplace_add=inplace)
+    wanted = abslrp.relevance(model, x.astype(np.float64), R, conserve=conserve, accelerate=False)
+    for accelerate in (False, True):
+        got = abslrp.relevance(
+            model.float(), x, R.astype(np.float32), conserve=conserve, accelerate=accelerate
+        )
+        assert got.dtype == np.float32
+        close(got, wanted, SINGLE)
+
+
+def test_single_precision_of_a_norm_without_a_bias() -> None:
+    weight, head = np.abs(draw(4, seed=1)), draw(2, 4, seed=2)
+    maps = []
+    for dtype in (torch.float32, torch.float64):
+        scale, last = (torch.from_numpy(one).to(dtype) for one in (weight, head))
+        leaf = torch.from_numpy(draw(3, 4)).to(dtype).requires_grad_()
+        with abslrp.propagation(signed=False):
+            out = torch.nn.functional.rms_norm(leaf, [4], scale).relu() @ last.T
+        maps.append(torch.autograd.grad(out, leaf, torch.ones_like(out))[0].double())
+    torch.testing.assert_close(*maps, rtol=1e-4, atol=1e-6)
+
+
+def conv(x: Tensor) -> Tensor:
+    return F.conv2d(x, tensor(CONV["weight"]), tensor(CONV["bias"]), padding=1)
+
+
+def norm(h: Tensor, weight: Any = NORM["weight"]) -> Tensor:
+    statistics = tensor(NORM["mean"]), tensor(NORM["var"])
+    return F.batch_norm(h, *statistics, tensor(weight), tensor(NORM["bias"]))
+
+
+def rectified_later(x: Tensor) -> Tensor:
+    h = conv(x)
+    n = norm(h)
+    return n + F.relu(h, inplace=True)
+
+
+def scaled_later(x: Tensor) -> Tensor:
+    h = conv(x)
+    n = norm(h)
+    h.mul_(2.0)
+    return n + h
+
+
+def added_to_later(x: Tensor) -> Tensor:
+    h = conv(x)
+    n = norm(h)
+    h += n
+    return h
+
+
+def normed_in_place(x: Tensor) -> Tensor:
+    return F.relu(norm(conv(x)), inplace=True)
+
+
+def rectified_at_once(x: Tensor) -> Tensor:
+    return norm(F.relu(conv(x), inplace=True))
+
+
+def viewed(x: Tensor) -> Tensor:
+    h = conv(x)
+    n = norm(h)
+    return n + h.flatten(2).view(h.shape)
+
+
+def graph_of(call: Callable[[Tensor], Tensor]) -> Graph:
+    graph = Graph((3, 5, 5))
+    h = graph.add("conv", 0, **CONV)
+    if call is rectified_at_once:
+        graph.add("batch_norm", graph.add("relu", h), **NORM)
+        return graph
+    n = graph.add("batch_norm", h, **NORM)
+    if call is normed_in_place:
+        graph.add("relu", n)
+    elif call is rectified_later:
+        graph.add("add", n, graph.add("relu", h))
+    elif call is scaled_later:
+        graph.add("add", n, graph.add("mul_constant", h, value=2.0))
+    elif call is added_to_later:
+        graph.add("add", h, n)
+    else:
+        graph.add("add", n, h)
+    return graph
+
+
+IN_PLACE = [
+    rectified_later, scaled_later, added_to_later, normed_in_place, rectified_at_once, viewed
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", IN_PLACE)
+@pytest.mark.parametrize("conserve", ["operation", None])
+@pytest.mark.parametrize("signed", [False, True])
+def test_overwritten_after_a_norm_took_the_factor(call: Any, conserve: Any, signed: bool) -> None:
+    graph, x = graph_of(call), draw(2, 3, 5, 5)
+    values = forward(graph, x)
+    R = draw(*values[-1].shape, seed=1)
+    R = R if signed else np.abs(R)
+    model = Single(call, [(3, 5, 5)], rectify=False).eval()
+    got = abslrp.relevance(model, x.reshape(2, -1), R.reshape(2, -1), conserve=conserve)
+    wanted = relevance(graph, values, R, conserve)[0].reshape(2, -1)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-9)
+
+
+OVERWRITTEN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "linear": F.linear,
+    "matmul": lambda x, w: x.unsqueeze(2) @ x.unsqueeze(1),
+    "conv": lambda x, w: F.conv1d(x.unsqueeze(1), w[:, None, :3]),
+    "sum": lambda x, w: x.sum(1, keepdim=True),
+    "softmax": lambda x, w: x.softmax(1),
+    "add": lambda x, w: x + w[0],
+    "gate": lambda x, w: x * x.flip(1),
+}
+
+
+@pytest.mark.parametrize("name", OVERWRITTEN)
+@pytest.mark.parametrize("rectify", [False, True])
+def test_an_input_overwritten_after_its_use(name: str, rectify: bool) -> None:
+    """``x += f(x)``: what a rule keeps of ``x`` is the value that the call saw."""
+    w = tensor(draw(5, 5))
+
+    def run(x: Tensor, overwrite: bool) -> Tensor:
+        x = x.relu() if rectify else x.clone()
+        used = OVERWRITTEN[name](x, w)
+        x = x.add_(1.0) if overwrite else x + 1.0
+        return torch.cat([used.flatten(1), x.flatten(1)], 1)
+
+    x = draw(2, 5)
+    models = [Single(lambda v, o=o: run(v, o), [(5,)], rectify=False).eval() for o in (True, False)]
+    with torch.no_grad():
+        R = np.abs(draw(*models[0](tensor(x)).shape, seed=1))
+    got, expected = (abslrp.relevance(model, x, R, conserve=None) for model in models)
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_what_has_no_positive_part_gets_nothing_in_float32() -> None:
+    """Zeros, negative inputs and a mean that is met exactly; NaN stays one sample's own."""
+    x = torch.tensor([[[0.0, -1.0, 2.0, 3.0]], [[1.0, 2.0, float("nan"), 4.0]]])
+    model = torch.nn.BatchNorm1d(1).eval()
+    model.running_mean.fill_(2.0)
+    model.bias.data.fill_(-5.0)
+    flat = torch.nn.Sequential(model, torch.nn.Flatten()).eval()
+    maps = abslrp.relevance(flat, x, torch.ones(2, 4), conserve=None)
+    # eq. 12: x+ / (|x - 2| + 1e-9 d) * (x - 2)+ / (|h| + 1e-9), d = sqrt(1 + 1e-5)
+    assert maps[0, 0, :3].tolist() == [0.0, 0.0, 0.0]
+    assert maps[0, 0, 3].item() == pytest.approx(3 / 4, rel=1e-4)
+    assert maps[1, 0, 0].item() == 0
+    assert torch.isnan(maps[1, 0, 2])
+    assert maps[1, 0, 3].item() == pytest.approx(4 / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("activation", [torch.sigmoid, torch.exp])
+def test_a_product_that_is_zero(activation: Callable[[Tensor], Tensor]) -> None:
+    """What it is divided by is epsilon, whoever divides."""
+    first = torch.tensor([[1.0, -1.0], [0.0, 2.0]], dtype=torch.float64)
+    x = torch.ones(1, 2, dtype=torch.float64)
+    for signed in (False, True):  # with a factor that travels, and without
+        with abslrp.propagation(conserve=None, signed=signed):
+            leaf = x.clone().requires_grad_()
+            hidden = activation(leaf @ first.T)
+            out = hidden @ torch.ones(2, 1, dtype=torch.float64)
+        shares = hidden.detach()[0] / (hidden.detach().sum() + 1e-9)
+        (found,) = torch.autograd.grad(out.sum(), leaf)
+        wanted = torch.stack([shares[0] / 1e-9, shares[1] * 2 / (2 + 1e-9)])[None]
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0)
+
+
+def all_ones(hidden: Tensor) -> Tensor:
+    return hidden @ torch.ones(2, 2, dtype=hidden.dtype)
+
+
+def standard(hidden: Tensor) -> Tensor:
+    ones = torch.ones(2, dtype=hidden.dtype)
+    return F.batch_norm(hidden, 0 * ones, ones, ones, 0 * ones)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("consumer", [all_ones, standard])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_product_that_is_zero_whoever_takes_its_factor(
+    consumer: Callable[[Tensor], Tensor], again: bool, dtype: torch.dtype
+) -> None:
+    """A second consumer has it multiplied with the epsilon that the first one divided by."""
+    weight = torch.tensor([[1.0, -1.0], [0.0, 2.0]], dtype=dtype)
+    maps = []
+    for signed in (False, True):  # with a factor that travels, and without
+        leaf = torch.ones(1, 2, dtype=dtype, requires_grad=True)
+        with abslrp.propagation(conserve=None, signed=signed):
+            hidden = torch.exp(leaf @ weight.T)
+            out = consumer(hidden)
+            out = torch.cat([out, hidden], 1) if again else out
+        maps.append(torch.autograd.grad(out.sum(), leaf)[0])
+    torch.testing.assert_close(*maps, rtol=1e-5, atol=0)
+    assert bool((maps[0] > 0).all())
+
+
+class Convolutions(nn.Module):
+    """Norms by channel and by group, a shortcut, a broadcast sum, and a product they fuse with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.norms = nn.ModuleList(
+            [nn.BatchNorm2d(6), nn.GroupNorm(3, 6), nn.InstanceNorm2d(6, affine=True)]
+        )
+        self.head = nn.Linear(6 * 25, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norms[0](self.first(x)).relu()
+        x = x + self.norms[1](self.second(x))
+        x = self.norms[2](x) + x.mean((2, 3), keepdim=True)
+        logits: Tensor = self.head(F.gelu(x).flatten(1))
+        return logits
+
+
+class Tokens(nn.Module):
+    """Norms over one axis and over two, sums with constants of fewer axes, and attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(25, 8), nn.Linear(24, 4)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.norms = nn.ModuleList(
+            [nn.LayerNorm(8), nn.LayerNorm([3, 8]), nn.LayerNorm(8, elementwise_affine=False)]
+        )
+        self.place, self.shift = nn.Parameter(torch.empty(3, 8)), nn.Parameter(torch.empty(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x.flatten(2)) + self.place
+        x = x + self.attention(*[self.norms[0](x)] * 3, need_weights=False)[0]
+        x = self.norms[1](x) - self.shift
+        x = self.norms[2](x) + F.rms_norm(x, [8])
+        logits: Tensor = self.head(x.flatten(1))
+        return logits
+
+
+def randomised(model: nn.Module) -> nn.Module:
+    """Weights, and running statistics, of which no two are alike."""
+    generator = torch.Generator().manual_seed(0)
+    for one in (*model.parameters(), *model.buffers()):
+        if one.is_floating_point():
+            with torch.no_grad():
+                one.copy_(torch.rand(one.shape, generator=generator) + 0.1)
+                if one.ndim > 1:
+                    one.sub_(0.6)
+    return model.double().eval()
+
+
+@pytest.mark.parametrize("kind", [Convolutions, Tokens])
+@pytest.mark.parametrize("options", [{}, {"conserve": None}, {"contrast": "signed"}], ids=str)
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon", "alpha2beta1", "RAP"])
+def test_layers_of_torch(kind: type[nn.Module], options: dict[str, Any], rules: str) -> None:
+    model, x = randomised(kind()), draw(2, 3, 5, 5)
+    by_rule, got = (
+        abslrp.explain(model, x, [0, 1], rules=rules, accelerate=accelerate, **options)
+        for accelerate in (False, True)
+    )
+    close(got, by_rule, 1e-10)
+
+
+def test_bfloat16() -> None:
+    """A deep chain, of which relevance is not normalised after each operation."""
+    graph = network(RECTIFIED[2])
+    x = draw(3, 3, 5, 5, seed=3)
+    values, R = starts(graph, x)
+    got = abslrp.relevance(
+        to_torch(graph).to(torch.bfloat16),
+        torch.from_numpy(x).to(torch.bfloat16),
+        torch.from_numpy(R).to(torch.bfloat16),
+    ).double()
+    wanted = torch.from_numpy(relevance(graph, values, R, "operation")[0])
+    cosine = F.cosine_similarity(got.flatten(1), wanted.flatten(1))
+    assert cosine.min() > 0.95
+
+
+@pytest.mark.parametrize("build", RECTIFIED)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_memory_is_given_back_at_once(
+    build: Build, inplace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No cycle keeps a call or a value, and with it tensors, until Python looks for cycles."""
+    graph = network(build)
+    x = draw(3, 3, 5, 5, seed=3)
+    _, R = starts(graph, x)
+    alive: list[weakref.ref[Any]] = []
+    for kind in (abslrp.Call, abslrp.tape.Value):
+        monkeypatch.setattr(kind, "__init__", _noting(kind, alive))
+    model = to_torch(graph, inplace_relu=inplace, inplace_add=inplace)
+    gc.collect()
+    gc.disable()
+    try:
+        abslrp.relevance(model, x, R)
+        assert len(alive) > 6
+        assert [one for one in alive if one() is not None] == []
+    finally:
+        gc.enable()
+
+
+def _noting(kind: type, alive: list[weakref.ref[Any]]) -> Callable[..., None]:
+    make: Callable[..., None] = kind.__init__  # type: ignore[misc]
+
+    def noted(self: Any, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        alive.append(weakref.ref(self))
+
+    return noted

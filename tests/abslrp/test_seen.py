@@ -1,0 +1,365 @@
+"""Whatever code a model is made of, the tape sees what it computes, and relevance goes through."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import abslrp
+
+B = 4
+"""Also the size of every axis of the inputs: no size may be taken for the batch's."""
+
+
+class Model(nn.Module):
+    """A layer, the code under test on (B, 4, 4), and a head."""
+
+    def __init__(self, call: Callable[..., Tensor], parts: nn.Module | None = None) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.body = nn.Linear(4, 4).double()
+            self.body.weight.data.abs_()
+            self.heads = nn.LazyLinear(3).double()
+            self.parts = parts.double() if parts is not None else nn.Identity()
+            self.call = call
+            self.eval()
+            with torch.no_grad():
+                self(torch.rand(B, 4, 4, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = (
+            self.call(self.body(x))
+            if isinstance(self.parts, nn.Identity)
+            else self.call(self.parts, self.body(x))
+        )
+        logits: Tensor = self.heads(made.flatten(1))
+        return logits
+
+
+def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return build().eval()
+
+
+class Steep(torch.autograd.Function):
+    """SiLU with a gradient that would be seen in any map it leaked into."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return 1000 * gradients[0]
+
+
+@torch.jit.script
+def scripted(x: Tensor) -> Tensor:
+    return torch.relu(x) + x
+
+
+def sliced(x: Tensor) -> Tensor:
+    out = torch.zeros_like(x)
+    out[:, :2] = torch.tanh(x[:, :2])
+    out[:, 2:] = x[:, 2:] * 2
+    return out
+
+
+def through_views(x: Tensor) -> Tensor:
+    out = x.clone()
+    first, second = out[:, 0], out.transpose(1, 2)[:, 1]
+    first.relu_()
+    second.add_(1.0)
+    return out
+
+
+def in_two_parts(x: Tensor) -> Tensor:
+    out = x.clone()
+    left, right = out.chunk(2, -1)
+    del out
+    left.relu_()
+    return torch.cat([left, right], -1)
+
+
+def branching(x: Tensor) -> Tensor:
+    return x.relu() if x.abs().sum().item() > 0 else x
+
+
+def rotary(x: Tensor) -> Tensor:
+    turn = torch.polar(torch.ones(2, dtype=x.dtype), torch.arange(2, dtype=x.dtype))
+    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], 2, 2))
+    return torch.view_as_real(pairs * turn).flatten(2)
+
+
+def attended(layer: Any, x: Tensor) -> Tensor:
+    result: Tensor = layer(x, x, x)[0]
+    return result
+
+
+def recurrent(layer: Any, x: Tensor) -> Tensor:
+    result: Tensor = layer(x)[0]
+    return result
+
+
+def sequence_first(layer: Any, x: Tensor) -> Tensor:
+    result: Tensor = layer(x.transpose(0, 1))[0].transpose(0, 1)
+    return result
+
+
+CALLS: dict[str, tuple[Any, ...]] = {
+    "autograd function": (Steep.apply,),
+    "checkpoint": (lambda x: checkpoint(torch.relu, x, use_reentrant=False),),
+    "reentrant checkpoint": (lambda x: checkpoint(torch.relu, x, use_reentrant=True),),
+    "script": (scripted,),
+    "vmap": (torch.vmap(F.silu),),
+    "slice assignment": (sliced,),
+    "writes through views": (through_views,),
+    "a view of what is gone": (in_two_parts,),
+    "item": (branching,),
+    "rotary": (rotary,),
+    "einsum": (lambda x: torch.einsum("bij,bkj->bik", x, x),),
+    "einsum trace": (lambda x: torch.einsum("bii->bi", x),),
+    "index_add": (lambda x: torch.zeros_like(x).index_add(1, torch.tensor([0, 0, 1, 2]), x),),
+    "scatter_add": (
+        lambda x: torch.zeros_like(x).scatter_add(
+            2, torch.zeros(x.shape, dtype=torch.long), x
+        ),
+    ),
+    "attention": (attended, lambda: nn.MultiheadAttention(4, 2, batch_first=True)),
+    "encoder": (
+        lambda f, x: f(x),
+        lambda: nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), 1, enable_nested_tensor=False
+        ),
+    ),
+    "weight norm": (
+        lambda f, x: f(x), lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),
+    ),
+    "spectral norm": (
+        lambda f, x: f(x), lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)),
+    ),
+    "rms norm": (lambda f, x: f(x), lambda: nn.RMSNorm(4)),
+    "LSTM": (recurrent, lambda: nn.LSTM(4, 3, 2, batch_first=True, bidirectional=True)),
+    "LSTM, sequence first": (sequence_first, lambda: nn.LSTM(4, 3)),
+    "GRU": (recurrent, lambda: nn.GRU(4, 3, batch_first=True)),
+    "RNN": (recurrent, lambda: nn.RNN(4, 8, batch_first=True)),
+    "dense parallel": (lambda f, x: f(x), lambda: nn.DataParallel(nn.Linear(4, 4))),
+}  # fmt: skip
+
+
+def model_of(name: str) -> Model:
+    call, *build = CALLS[name]
+    return Model(call, seeded(build[0]) if build else None)
+
+
+X = torch.rand(B, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) - 0.3
+TARGETS = [0, 1, 2, 0]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CALLS)
+def test_what_models_do_is_seen(name: str) -> None:
+    model = model_of(name)
+    maps = abslrp.explain(model, X, TARGETS)
+    assert torch.isfinite(maps).all()
+    assert maps.abs().max() > 0
+    # One sample alone has the map it has in the batch, whatever the sizes.
+    for index in range(B):
+        rows = slice(index, index + 1)
+        alone = abslrp.explain(model, X[rows], TARGETS[rows])
+        torch.testing.assert_close(maps[rows], alone, rtol=1e-9, atol=1e-12)
+    defined = abslrp.explain(model, X, TARGETS, accelerate=False)
+    torch.testing.assert_close(maps, defined, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CALLS)
+def test_relevance_is_conserved(name: str) -> None:
+    start = torch.eye(3, dtype=torch.float64)[TARGETS]
+    found = abslrp.relevance(model_of(name), X, start)
+    assert (found >= 0).all()
+    totals = found.flatten(1).sum(1)
+    # What a constant of the model takes is lost (SPEC 1.3): never more than there was.
+    assert (totals <= 1 + 1e-9).all()
+    assert totals.max() > 0.1
+
+
+SAME: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "autograd function": (Steep.apply, lambda x: x * torch.sigmoid(x)),
+    "script": (scripted, lambda x: torch.relu(x) + x),
+    "vmap": (torch.vmap(F.silu), F.silu),
+    "writes through views": (
+        through_views,
+        lambda x: (
+            torch.cat([F.relu(x[:, :1]), x[:, 1:]], 1)
+            + torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=x.dtype) * torch.ones_like(x)
+        ),
+    ),
+    "inference mode": (torch.inference_mode()(F.relu), F.relu),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [one for one in SAME if one != "writes through views"])
+def test_however_it_is_written(name: str) -> None:
+    """The map is that of the same function in plain torch calls."""
+    one, two = (abslrp.explain(Model(call), X, TARGETS) for call in SAME[name])
+    torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_parts_run_as_they_were_written() -> None:
+    plain = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)))
+    x = torch.rand(3, 4)
+    wanted = abslrp.explain(plain, x, [0, 1, 2])
+    part = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)))
+    part[0] = torch.compile(part[0], backend="eager")
+    assert torch.equal(abslrp.explain(part, x, [0, 1, 2]), wanted)
+    whole = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)))
+    whole.compile(backend="eager")
+    assert torch.equal(abslrp.explain(whole, x, [0, 1, 2]), wanted)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["scripted", "traced", "exported"])
+def test_graphs_of_a_model_are_explained_as_the_model(kind: str) -> None:
+    model = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)))
+    x = torch.rand(3, 4)
+    wanted = abslrp.explain(model, x, [0, 1, 2])
+    if kind == "scripted":
+        graph: Any = torch.jit.script(model)
+    elif kind == "traced":
+        graph = torch.jit.trace(model, x)
+    else:
+        graph = torch.export.export(model, (x,)).module()
+        graph.training = False
+    torch.testing.assert_close(abslrp.explain(graph, x, [0, 1, 2]), wanted)
+
+
+class Crossing(nn.Module):
+    def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.call, self.head = call, seeded(lambda: nn.Linear(4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.call(x))
+        return logits
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x - x.mean(0),
+        lambda x: torch.softmax(x @ x.T, 1) @ x,
+        lambda x: x + x[:1],
+        lambda x: x + x.mean(1),  # (B,) put on the features, as there are as many
+        lambda x: x / x.amax(0),
+    ],
+    ids=["mean", "attention over the batch", "a token of sample 0", "aligned", "extreme"],
+)
+def test_samples_that_depend_on_one_another_are_refused(call: Any) -> None:
+    model = Crossing(call).eval()
+    with pytest.raises(ValueError, match=r"samples depend on one another"):
+        abslrp.explain(model, torch.rand(4, 4), [0, 1, 2, 0])
+    assert abslrp.explain(model, torch.rand(1, 4), 0, batch_size=1).shape == (1, 4)
+
+
+def test_what_does_not_reach_the_logits_needs_no_rule() -> None:
+    class Beside(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen = torch.lgamma(x.abs() + 1)
+            return x * 2
+
+    assert abslrp.explain(Beside().eval(), torch.rand(2, 3), [0, 1]).shape == (2, 3)
+
+
+def test_nothing_is_left_of_modes() -> None:
+    from torch.overrides import _get_current_function_mode_stack
+    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+    class Raising(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        abslrp.explain(Raising().eval(), torch.rand(2, 3), 0)
+    assert not _get_current_function_mode_stack()
+    assert not _get_current_dispatch_mode_stack()
+    assert torch.is_grad_enabled()
+    x = torch.rand(2, requires_grad=True)
+    (x * 2).sum().backward()
+    assert torch.equal(x.grad, torch.full((2,), 2.0))
+
+
+def test_a_plan_is_a_table() -> None:
+    model = seeded(
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    )
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        model(torch.rand(1, 3, 6, 6))
+    found = abslrp.plan(model, torch.rand(2, 3, 6, 6))
+    assert list(found["call"]) == ["aten.linear", "aten.flatten", "aten.relu", "aten.conv2d"]
+    assert found["relevance"].iloc[0].endswith("R)")
+    assert list(found["module"]) == ["Linear", "Flatten", "ReLU", "Conv2d"]
+
+
+def test_a_stabiliser_that_is_seen_is_not_cancelled() -> None:
+    """``|v| / (|v| + 1)`` is not 1, in single precision neither."""
+    from abslrp.plan import Diagonal
+    from abslrp.plan.factors import inverse, magnitude
+    from abslrp.registry import ABSLRP, RuleSet
+
+    mine = RuleSet("mine", ABSLRP)
+
+    @mine.rule(torch.relu)
+    def damped(call: abslrp.Call, input: Any) -> Any:
+        return Diagonal(input, [magnitude(input), inverse(input, 1.0)])
+
+    x = torch.tensor([[1.0, 3.0]])
+    model = Crossing(torch.relu)
+    model.head = nn.Identity()
+    for accelerate in (True, False):
+        got = abslrp.relevance(
+            model.eval(), x, torch.ones(1, 2), rules=mine, conserve=None, accelerate=accelerate
+        )
+        torch.testing.assert_close(got, torch.tensor([[0.5, 0.75]]))
+
+
+def test_a_rule_of_ones_own_may_take_an_axis_away() -> None:
+    from abslrp.registry import ABSLRP, RuleSet
+
+    mine = RuleSet("mine", ABSLRP)
+    calls: list[Any] = []
+
+    @mine.rule(torch.ops.aten.sum)
+    def spread(call: abslrp.Call, input: Any, *args: Any) -> Any:
+        calls.append(call)
+        return lambda relevance: relevance[:, None].expand(input.shape) / input.shape[1]
+
+    class Summing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sum(1)
+
+    x, R = torch.rand(3, 3, 3), torch.rand(3, 3)
+    got = abslrp.relevance(Summing().eval(), x, R, rules=mine)
+    torch.testing.assert_close(got, R[:, None].expand(3, 3, 3) / 3)
+    assert calls
+
+
+def test_what_only_lends_its_shape_makes_nothing_of_its_own() -> None:
+    """A constant that is expanded as an activation is a constant."""
+    model = Crossing(lambda x: x * torch.full((1, 4), 2.0).expand_as(x))
+    plain = Crossing(lambda x: x * 2.0)
+    x = torch.rand(4, 4)
+    assert torch.equal(abslrp.explain(model.eval(), x, 1), abslrp.explain(plain.eval(), x, 1))
