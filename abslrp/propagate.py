@@ -208,7 +208,10 @@ def _check_apart(model: nn.Module, x: Tensor, settings: Settings, lost: LostSamp
     """Refuse samples that depend on one another; two evaluations tell, on all and on one."""
     with torch.no_grad():
         together = select_logits(model(x.clone()), settings.output, len(x))
-        alone = select_logits(model(x[-1:].clone()), settings.output, 1)
+        try:
+            alone = select_logits(model(x[-1:].clone()), settings.output, 1)
+        except (RuntimeError, ValueError, IndexError):  # rows of one graph, perhaps
+            alone = torch.full_like(together[-1:], torch.inf)
     scale = together.abs().max()
     # Other kernels for another batch size round otherwise; another function differs by far more.
     if bool((together[-1:] - alone).abs().max() <= 1e-2 * scale):
@@ -281,6 +284,11 @@ def logits_of(model: nn.Module, x: Tensor, run: Pass) -> tuple[Value, Value]:
     except (UnknownOperationError, LostSamplesError):
         raise
     except Exception as error:
+        if "does not require grad" in str(error):
+            raise UnknownOperationError(
+                "model: it takes a gradient in its forward pass, through which no relevance can be "
+                "followed; explain the part before it, or write the gradient out"
+            ) from error
         if lacks_batch_axis(model, x, run.settings.output):
             raise no_batch_axis(x) from error
         raise

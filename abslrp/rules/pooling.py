@@ -149,6 +149,8 @@ def _winner_axes(call: Call, value: Value) -> Any:
     name = call.name.split(".")[1]
     if "pool" in name:
         return axes_of(call, value)
+    if call.output.ndim == 0:  # of all entries
+        return [None] * value.ndim
     if name in ("maximum", "minimum", "fmax", "fmin") or len(call.inputs) > 1:
         missing = call.output.ndim - value.ndim
         return [axis + missing for axis in range(value.ndim)]

@@ -79,7 +79,7 @@ class Place(NamedTuple):
             return self
         axis, within = self.axis(shape)
         target = axes[axis]
-        if target is None or to[target] % (within * self.batch):
+        if target is None or target >= len(to) or to[target] % (within * self.batch):
             raise SamplesMixedError
         return Place(self.batch, within * math.prod(to[target + 1 :]))
 

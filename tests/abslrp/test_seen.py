@@ -274,13 +274,42 @@ def test_samples_that_depend_on_one_another_are_refused(call: Any) -> None:
     assert abslrp.explain(model, torch.rand(1, 4), 0, batch_size=1).shape == (1, 4)
 
 
-def test_what_does_not_reach_the_logits_needs_no_rule() -> None:
+@pytest.mark.parametrize(
+    "beside",
+    [
+        lambda x: torch.lgamma(x.abs() + 1),
+        lambda x: x.median(),
+        lambda x: x.prod(),
+        lambda x: x.kthvalue(2, 1, keepdim=True)[0] < x,
+        lambda x: torch.cdist(x, torch.eye(3)).argmin(1),
+    ],
+    ids=["without a rule", "of all entries", "product", "threshold", "nearest"],
+)
+def test_what_does_not_reach_the_logits_needs_no_rule(beside: Callable[[Tensor], Tensor]) -> None:
     class Beside(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            self.seen = torch.lgamma(x.abs() + 1)
+            self.seen = beside(x)
             return x * 2
 
     assert abslrp.explain(Beside().eval(), torch.rand(2, 3), [0, 1]).shape == (2, 3)
+
+
+def test_rows_of_a_graph_are_refused_by_name() -> None:
+    adjacency = torch.ones(4, 4)
+    model = Crossing(lambda x: adjacency @ x).eval()
+    with pytest.raises(ValueError, match=r"depend on one another \(torch.matmul, called at"):
+        abslrp.explain(model, torch.rand(4, 4), [0, 1, 2, 0])
+
+
+def test_a_gradient_taken_inside_is_refused_with_the_reason() -> None:
+    class Force(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.enable_grad():
+                z = x.detach().requires_grad_()
+                return torch.autograd.grad((z**2).sum(), z)[0]
+
+    with pytest.raises(abslrp.UnknownOperationError, match="takes a gradient in its forward pass"):
+        abslrp.explain(Force().eval(), torch.rand(2, 3), [0, 1])
 
 
 def test_nothing_is_left_of_modes() -> None:
