@@ -1,7 +1,7 @@
 """AttnLRP with the rules of LXT (package ``lxt``), for any vision transformer.
 
 LXT replaces methods of classes, for the whole process, and knows torchvision's ViT and some
-language models. Here its rules are applied to the intercepted torch functions instead: no class is
+language models. Here its rules are applied to torch functions instead: no class is
 changed, and the model may be any.
 """
 

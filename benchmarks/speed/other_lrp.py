@@ -56,7 +56,7 @@ def libraries(
         from benchmarks.methods import find
 
         attnlrp = find("AttnLRP").bind()
-        tasks["AttnLRP (LXT's rules, our interception)"] = lambda: attnlrp(model, x, targets)
+        tasks["AttnLRP (LXT's rules, applied here)"] = lambda: attnlrp(model, x, targets)
     return tasks
 
 
