@@ -243,7 +243,8 @@ def through(
             output = function(leaf)
         made = tape.value(output)
         assert made is not None
-        ((found,),) = run.relevance(made, [relevance[None]], [value])
+        # Kept: where relevance is lost or out of range, it is propagated anew by the definition.
+        ((found,),) = run.relevance(made, [relevance[None]], [value], keep=True)
         return torch.zeros_like(x) if found is None else found[0]
     finally:
         run.forget()
