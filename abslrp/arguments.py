@@ -11,17 +11,20 @@ import torch
 from torch import Tensor, nn
 
 
-def select_logits(result: Any, output: Callable[[Any], Tensor] | None, samples: int) -> Tensor:
-    """Take the logits from what a model returned, and check their shape."""
+def select_logits(
+    result: Any, output: Callable[[Any], Tensor] | None, samples: int | None
+) -> Tensor:
+    """Take the logits from what a model returned, and check their shape, (samples, classes)."""
     logits = output(result) if output is not None else getattr(result, "logits", result)
     if not isinstance(logits, Tensor):
         raise ValueError(
             f"model: expected it to return a tensor of logits, got {type(logits).__name__}; "
             "pass output= to select the logits"
         )
-    if logits.ndim != 2 or len(logits) != samples:
+    if logits.ndim != 2 or samples not in (None, len(logits)):
+        rows = "rows" if samples is None else samples
         raise ValueError(
-            f"model: expected logits of shape ({samples}, classes), got {tuple(logits.shape)}"
+            f"model: expected logits of shape ({rows}, classes), got {tuple(logits.shape)}"
         )
     return logits
 

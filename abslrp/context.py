@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from abslrp.forward import Pass, Settings
 from abslrp.plan.propagation import Conserve
-from abslrp.propagate import Pass, Settings
 from abslrp.registry import RuleSet
 from abslrp.tape import Place, Value
 
@@ -76,7 +76,7 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         tape = self._pass.tape
         tape.adopts = self._given is None
         for one in self._given or ():
-            tape.input(one, Place(len(one), max(1, one[0].numel())))
+            tape.input(one, Place.of(one))
             self._leaves.append(one)
         self._stack.enter_context(self._pass.running())
         return self

@@ -22,8 +22,9 @@ from abslrp.arguments import (
     step_of,
 )
 from abslrp.contrast import OWN, Start, combine, starts
+from abslrp.forward import Settings
 from abslrp.plan.propagation import Conserve
-from abslrp.propagate import Settings, propagate
+from abslrp.propagate import propagate
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast
 
@@ -61,6 +62,7 @@ def explain(
     batch_size: int | None = None,
     on_unknown: Literal["error", "warn"] = "error",
     output: Callable[[Any], Tensor] | None = None,
+    samples: Literal["rows", "whole"] = "rows",
     accelerate: bool = True,
     **kwargs: Any,
 ) -> Array:
@@ -107,6 +109,11 @@ def explain(
     output
         Selects the logits from what the model returns. By default a tensor is taken as it is,
         and an output object by its ``logits``.
+    samples
+        ``"rows"`` (default): each row of the inputs is a sample, and a model whose samples depend
+        on one another is refused. ``"whole"``: all rows are parts of one, such as the nodes of a
+        graph, and the logits (M, N) may have any number of rows; ``targets`` are then (M,), and
+        relevance is conserved over all rows together.
     accelerate
         False: rule by rule, each call's totals restored at once. That is the definition; it is
         slower and agrees to rounding.
@@ -114,7 +121,8 @@ def explain(
     Returns
     -------
     Maps of the same kind, shape, device and dtype as ``inputs``; (B, K, ...) if targets are
-    (B, K). With ``"streams"`` the positive and the negative part of a map are shares: each stream
+    (B, K); (M, B, ...), one map of all rows for each row of the logits, with ``samples="whole"``.
+    With ``"streams"`` the positive and the negative part of a map are shares: each stream
     sums to 1 before the subtraction.
 
     Raises
@@ -145,16 +153,30 @@ def explain(
 
     >>> abslrp.explain(model, torch.rand(2, 4), [[0, 1, 2], [0, 1, 2]]).shape
     torch.Size([2, 3, 4])
+
+    Three nodes of a graph, each with a map of all nodes' features:
+
+    >>> neighbours = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.5, 0.0, 0.5]])
+    >>> class Graph(torch.nn.Linear):
+    ...     def forward(self, x):
+    ...         return neighbours @ super().forward(x)
+    >>> abslrp.explain(Graph(4, 2).eval(), torch.rand(3, 4), 0, samples="whole").shape
+    torch.Size([3, 3, 4])
     """
     check_model(model)
     if unknown := set(kwargs) - IGNORED:
         # Quantus's callers pass keywords of other explainers; a near miss of ours is a typo.
         _refuse_typos(unknown)
-    settings = Settings(rules, conserve, on_unknown, output, attention, relevance_at, accelerate)
+    settings = Settings(
+        rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate
+    )
     x = as_input(model, inputs)
     check_reduce(reduce, x)
-    classes = _targets(model, x, targets, output)
     begin: Start = own_contrast(rules) if contrast == "own" else contrast
+    if samples == "whole":
+        found: Array = like(_whole(model, x, targets, begin, reduce, settings), inputs)
+        return found
+    classes = _targets(model, x, targets, output)
     step = step_of(batch_size, x)
 
     def merge(maps: Tensor) -> Tensor:
@@ -192,6 +214,25 @@ def _targets(
         raise
 
 
+def _whole(
+    model: nn.Module, x: Tensor, targets: Any, begin: Start, reduce: Any, settings: Settings
+) -> Tensor:
+    """Explain each row of the logits by all rows of the inputs: (M, B, ...)."""
+
+    def start(logits: Tensor) -> list[Tensor]:
+        classes = as_targets(targets, len(logits)).to(logits.device)
+        check_targets(classes, logits)
+        every = starts(logits, classes, begin)
+        rows = torch.eye(len(logits), dtype=every.dtype, device=every.device)
+        return [every * row[:, None] for row in rows]
+
+    def merge(maps: Tensor) -> Tensor:
+        return combine(maps[:, None], begin)[0]
+
+    maps = propagate(model, x, start, merge, settings, signed=begin == "signed")
+    return maps.sum(2, keepdim=True) if reduce == "channels" else maps
+
+
 def relevance(
     model: nn.Module,
     inputs: Array,
@@ -203,13 +244,15 @@ def relevance(
     attention: Attention = None,
     on_unknown: Literal["error", "warn"] = "error",
     output: Callable[[Any], Tensor] | None = None,
+    samples: Literal["rows", "whole"] = "rows",
     accelerate: bool = True,
 ) -> Array:
     """Propagate a given relevance of the logits to the input.
 
     Parameters
     ----------
-    model, inputs, conserve, rules, relevance_at, attention, on_unknown, output, accelerate
+    model, inputs, conserve, rules, relevance_at, attention, on_unknown, output, samples,
+    accelerate
         As in :func:`explain`.
     start
         (B, N) relevance of the logits, of any sign, or (S, B, N) for S starts in one call.
@@ -241,7 +284,9 @@ def relevance(
     x = as_input(model, inputs)
     given = torch.as_tensor(start)
 
-    settings = Settings(rules, conserve, on_unknown, output, attention, relevance_at, accelerate)
+    settings = Settings(
+        rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate
+    )
 
     def make(logits: Tensor) -> list[Tensor]:
         wanted = given.to(device=logits.device, dtype=logits.dtype)
@@ -270,6 +315,7 @@ OPTIONS = (
     "batch_size",
     "on_unknown",
     "output",
+    "samples",
     "accelerate",
 )
 

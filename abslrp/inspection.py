@@ -9,9 +9,9 @@ import pandas as pd
 from torch import nn
 
 from abslrp.arguments import as_input, check_model
+from abslrp.forward import Pass, Settings, logits_of
 from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Routing, Split
 from abslrp.plan.factors import Factor, Line
-from abslrp.propagate import Pass, Settings, logits_of
 from abslrp.tape import Call, Value
 
 __all__ = ["table"]

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
-from abslrp.plan.accounts import Custom, UncoveredError, alike, by_one_start
+from abslrp.plan.accounts import Custom, UncoveredError, by_one_start
 from abslrp.tape import Call
+from abslrp.tape.values import alike
 
 Function = Callable[..., Any]
 R = TypeVar("R", bound=Function)

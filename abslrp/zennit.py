@@ -54,8 +54,9 @@ except ImportError as error:  # pragma: no cover - the extra is installed where 
     ) from error
 
 from abslrp.contrast import Start, combine, starts
+from abslrp.forward import Settings
 from abslrp.plan.propagation import Conserve
-from abslrp.propagate import Settings, through
+from abslrp.propagate import through
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast
 

@@ -13,28 +13,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from abslrp.plan.axes import aligned
 from abslrp.plan.factors import Factor
 from abslrp.plan.maps import LinearMap
-from abslrp.tape import Call, LostPlaceError, Value
-
-Axes = Callable[[Call, Value], "list[int | None] | Literal['probe'] | None"]
-
-
-def aligned(call: Call, value: Value) -> list[int | None]:
-    """Axes of an elementwise call: broadcast from the right."""
-    missing = call.output.ndim - value.ndim
-    return [axis + missing for axis in range(value.ndim)]
+from abslrp.tape import Axes, Value
 
 
 class UncoveredError(Exception):
     """A rule does not cover a call of its operator."""
-
-
-def alike(call: Call, value: Value) -> list[int | None]:
-    """Axes of a call of which nothing is known: followed where the shape stays."""
-    if value.shape != call.output.shape:
-        raise LostPlaceError
-    return list(range(value.ndim))
 
 
 @dataclass(kw_only=True)
@@ -60,10 +46,8 @@ class Account:
     constant: bool = False
     linear: bool = False
     """Whether it is a linear map with parameters, which a batch norm may be merged into."""
-    merges: bool = False
-    """Whether it is such a batch norm."""
     statement: Any = None
-    """What its rule says of it to the rule of the map."""
+    """Of such a batch norm: what its rule says to the rule of the map; None for all else."""
 
 
 @dataclass

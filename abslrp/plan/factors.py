@@ -14,7 +14,6 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from abslrp.plan.blocks import blocks, cut
 from abslrp.tape import Value
 
 Kind = Literal[
@@ -108,12 +107,6 @@ class Factor:
         assert self.value is not None
         return [self.value.tensor]
 
-    def reads(self) -> tuple[Value, ...]:
-        """Return the values whose entries are needed."""
-        if self.value is None:
-            return ()
-        return (self.value.value if isinstance(self.value, Line) else self.value,)
-
 
 def positive(value: Source) -> Factor:
     """``v+``."""
@@ -152,14 +145,7 @@ def constant(tensor: Tensor | float) -> Factor:
 
 def computed(compute: Callable[[], Tensor]) -> Factor:
     """Return the factor that a function computes when it is needed, once for all starts."""
-    known: list[Tensor] = []
-
-    def once() -> Tensor:
-        if not known:
-            known.append(compute())
-        return known[0]
-
-    return Factor("computed", compute=once)
+    return Factor("computed", compute=functools.cache(compute))
 
 
 def _wide(constant: Any) -> bool:
@@ -210,122 +196,3 @@ def _quotient(factor: Factor, divisor: Source, rectified: Rectified) -> list[Fac
     if slope is None:
         return None
     return [constant(slope.abs()), *([above(value)] if factor.kind == "positive" else [])]
-
-
-def multiplied(relevance: Tensor, factors: Sequence[Factor], *, owned: bool) -> Tensor:
-    """Return relevance (S, *shape) times the factors, in its own memory if that is ``owned``.
-
-    All that are not masks are multiplied with one another first, once for all starts.
-    """
-    shape = relevance.shape[1:]
-    dtypes = [one.dtype for one in factors]
-    dtype = functools.reduce(
-        torch.promote_types, [one for one in dtypes if one is not None], relevance.dtype
-    )
-    result = (
-        relevance
-        if owned and dtype == relevance.dtype
-        else relevance.new_empty(relevance.shape, dtype=dtype)
-    )
-    given = [(factor, factor.tensors()) for factor in factors]
-    for index in blocks(shape, relevance.device):
-        every = (slice(None), *index)
-        parts = [
-            (factor, [one if one is None else cut(one, index, len(shape)) for one in tensors])
-            for factor, tensors in given
-        ]
-        _multiply(relevance[every], parts, result[every])
-    return result
-
-
-def by_sign(parts: Sequence[Tensor], signs: Sequence[int], v: Tensor) -> Tensor:
-    """Add parts (S, *shape), each where a value has its sign, in the memory of the first."""
-    v = v.to(parts[0].dtype)
-    for index in blocks(v.shape, v.device):
-        every = (slice(None), *index)
-        side = v[index] if index else v
-        sides = [side if sign > 0 else side.neg() for sign in signs]
-        for start in range(len(parts[0])):
-            first, *others = (part[every][start] for part in parts)
-            _kept(first, sides[0], first)
-            for one, other in zip(others, sides[1:], strict=True):
-                first.add_(_kept(one, other, one))
-    return parts[0]
-
-
-def _multiply(relevance: Tensor, factors: list[tuple[Factor, list[Any]]], result: Tensor) -> None:
-    """Write relevance times the factors, given with their tensors, to the result."""
-    whole: Tensor | None = None
-    fresh = False
-    for factor, tensors in factors:
-        if factor.kind == "above":
-            continue
-        one, made = _entries(factor, *tensors)
-        if whole is None:
-            whole, fresh = one, made
-        elif fresh and _fits(one, whole):
-            whole.mul_(one)
-        elif made and _fits(whole, one):
-            whole, fresh = one.mul_(whole), True
-        else:
-            whole, fresh = whole * one, True
-    masks = [_masking(factor, *tensors) for factor, tensors in factors if factor.kind == "above"]
-    shape = result.shape[1:]
-    if whole is not None and whole.shape == shape:
-        for mask in masks:
-            whole, fresh = _kept(whole, mask, whole if fresh else None), True
-        masks = []
-    source = relevance
-    for mask in masks:
-        for start, into in zip(source, result, strict=True):
-            _kept(start, mask, into)
-        source = result
-    if whole is not None:
-        torch.mul(source, whole, out=result)
-    elif source is not result:
-        result.copy_(source)
-
-
-def _kept(relevance: Tensor, mask: Tensor, into: Tensor | None) -> Tensor:
-    """Zero where a mask is not above 0."""
-    kernel = torch.ops.aten.threshold_backward
-    alike = mask.dtype == relevance.dtype
-    if into is None:
-        new: Tensor = kernel(relevance, mask, 0) if alike else relevance * (mask > 0)
-        return new
-    if alike and into.dtype == relevance.dtype:
-        kernel.grad_input(relevance, mask, 0, grad_input=into)
-        return into
-    return torch.mul(relevance, mask > 0, out=into)
-
-
-def _masking(factor: Factor, v: Tensor, shift: Any = None, slope: Any = None) -> Tensor:
-    """Return what is above 0 where a factor is 1."""
-    v = v if shift is None else v - shift
-    return v if slope is None else v * slope
-
-
-def _fits(one: Tensor, whole: Tensor) -> bool:
-    """Whether a tensor broadcasts to the shape of another."""
-    pairs = zip(reversed(one.shape), reversed(whole.shape), strict=False)
-    return one.ndim <= whole.ndim and all(a in (1, b) for a, b in pairs)
-
-
-def _entries(
-    factor: Factor, v: Tensor, shift: Any = None, slope: Any = None
-) -> tuple[Tensor, bool]:
-    """Return a factor's entries, and whether they are in new memory."""
-    if factor.kind in ("constant", "computed"):
-        return v, False
-    made = shift is not None or slope is not None
-    v = _masking(factor, v, shift, slope)
-    if v.dtype == torch.float16:  # which ends at 65504, far below 1 / epsilon
-        v, made = v.float(), True
-    if factor.kind == "inverse":
-        return v.abs().add_(factor.epsilon).reciprocal_(), True
-    if factor.kind == "negative":
-        return v.neg().clamp_(min=0), True
-    assert factor.value is not None
-    if factor.kind == "is" or factor.value.nonnegative:
-        return v, made
-    return (v.clamp(min=0) if factor.kind == "positive" else v.abs()), True

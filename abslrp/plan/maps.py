@@ -36,10 +36,6 @@ class LinearMap:
         """(S, *output's shape) to (S, *input's shape)."""
         raise NotImplementedError
 
-    def scaled(self, weight: Tensor, factor: Tensor) -> Tensor | None:
-        """Return weights that multiply the outputs by a constant, too; None if there are none."""
-        return None
-
 
 @dataclass(frozen=True)
 class Adjoint(LinearMap):
@@ -72,14 +68,6 @@ class Rows(LinearMap):
             moved, order = relevance.contiguous(), list(range(relevance.ndim - 1))
         back = [order.index(axis) for axis in range(len(order))]
         return (moved @ weight).permute(*back, relevance.ndim - 1)
-
-    def scaled(self, weight: Tensor, factor: Tensor) -> Tensor | None:
-        """Return weights that multiply the outputs by a constant, too."""
-        if factor.ndim == 0:
-            return weight * factor
-        if factor.shape[-1:] != weight.shape[:1] or factor.numel() != factor.shape[-1]:
-            return None
-        return weight * factor.reshape(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -166,13 +154,3 @@ class Convolution(LinearMap):
             flat, like, weight, None, *self._options(), [True, False, False]
         )[0]
         return result.view(starts, *self.shape)
-
-    def scaled(self, weight: Tensor, factor: Tensor) -> Tensor | None:
-        """Return weights that multiply the outputs by a constant, too."""
-        if factor.ndim == 0:
-            return weight * factor
-        wanted = (weight.shape[0], *[1] * (weight.ndim - 2))
-        shape = tuple(factor.shape)
-        if self.backwards or shape not in (wanted, (1, *wanted)):
-            return None
-        return weight * factor.reshape(-1, *[1] * (weight.ndim - 1))

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Routing, Split
-from abslrp.plan.factors import Factor, by_sign, joined, multiplied
+from abslrp.plan.entrywise import by_sign, multiplied
+from abslrp.plan.factors import Factor, joined
 from abslrp.plan.maps import LinearMap
 from abslrp.plan.routes import unbroadcast
 from abslrp.tape import Call, Place, Value
@@ -141,14 +142,11 @@ class Propagation:
             (one,) = arrivals
         else:
             settled = [self._settled(arrival, value) for arrival in arrivals]
-            owned = next((arrival for arrival in settled if arrival.owned), None)
-            whole = settled[0].relevance if owned is None else owned.relevance
-            first = settled[0] if owned is None else owned
-            for arrival in settled:
-                if arrival is first:
-                    continue
+            settled.sort(key=lambda arrival: not arrival.owned)  # a sum in its memory, if any is
+            whole, owned = settled[0].relevance, settled[0].owned
+            for arrival in settled[1:]:
                 whole = whole.add_(arrival.relevance) if owned else whole + arrival.relevance
-                owned = owned or arrival
+                owned = True
             totals = [arrival.total for arrival in settled if arrival.total is not None]
             total = functools.reduce(torch.add, totals) if totals else None
             one = Arrival(whole, total)
@@ -367,7 +365,7 @@ def forget(call: Call) -> None:
             value.maker = None
     call.outputs = []
     # A batch norm's account is read once more, by that of the map it is merged into.
-    if call.account is not None and not call.account.merges:
+    if call.account is not None and call.account.statement is None:
         call.account = None
 
 

@@ -18,6 +18,7 @@ convolutions alone and epsilon for linear layers; here one rule serves both.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -82,15 +83,11 @@ def build(
     def linear_map(call: Call, given: Linear) -> Account:
         """Positive contributions and negative ones, each with a coefficient of its own."""
         output, x = call.output, given.input
-        known: list[tuple[Tensor, Tensor | None]] = []
 
+        @functools.cache  # once for all starts
         def coefficients() -> tuple[Tensor, Tensor | None]:
-            if not known:  # once for all starts
-                norm = merged_into(output)
-                known.append(
-                    _coefficients(signs.sums(given), given.bias, norm, alpha, beta, epsilon)
-                )
-            return known[0]
+            norm = merged_into(output)
+            return _coefficients(signs.sums(given), given.bias, norm, alpha, beta, epsilon)
 
         def negative() -> Tensor:
             found = coefficients()[1]
@@ -113,7 +110,7 @@ def build(
 
     def norm(call: Call, norm: Norm) -> Account:
         """One layer with the linear map before it, which looks for it; any other passes."""
-        return passing(norm.input, merges=norm.batch, statement=norm)
+        return passing(norm.input, statement=norm if norm.batch else None)
 
     return proportional.make(name or f"alpha={alpha:g}, beta={beta:g}", linear_map, norm, epsilon)
 

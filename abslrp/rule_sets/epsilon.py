@@ -28,9 +28,9 @@ from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional
 from abslrp.rule_sets.proportional import EPSILON, inverse_of
 from abslrp.rule_sets.starts import publish
+from abslrp.rules.absolute import whole
 from abslrp.rules.normalization import Norm
 from abslrp.rules.operands import Linear
-from abslrp.rules.pooling import whole
 from abslrp.tape import Call
 
 
@@ -86,7 +86,7 @@ def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:
                 scale = scale * norm.weight
             return inverse(output.tensor) * scale
 
-        return Diagonal(norm.input, [computed(share)], merges=norm.batch, statement=norm)
+        return Diagonal(norm.input, [computed(share)], statement=norm if norm.batch else None)
 
     return proportional.make(name or f"epsilon={epsilon:g}", linear_map, norm, epsilon)
 

@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Axes, Custom, Diagonal, Product, Split, Term, passing
+from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Split, Term, passing
+from abslrp.plan.axes import but
 from abslrp.plan.factors import Factor, computed, constant, itself
 from abslrp.plan.maps import Left, Right
 from abslrp.registry import COMMON, RuleSet
-from abslrp.rules import normalization, operands, pooling
-from abslrp.rules.multiplication import scaled
-from abslrp.rules.operands import LinearRule, but
-from abslrp.tape import Call, Value
+from abslrp.rules import addition, multiplication, normalization, operands, pooling
+from abslrp.rules.absolute import whole
+from abslrp.rules.operands import LinearRule
+from abslrp.tape import Axes, Call, Value
 
 EPSILON = 1e-6
 """Stabiliser of the LRP rule sets, Zennit's default."""
@@ -78,10 +79,10 @@ def merges(norm: normalization.Norm) -> bool:
 
 def merged_into(value: Value) -> normalization.Norm | None:
     """Return the batch norm that a linear map's output is one layer with, if there is one."""
-    if len(value.uses) == 1 and value.uses[0].account is not None and value.uses[0].account.merges:
-        norm: normalization.Norm = value.uses[0].account.statement
-        return norm
-    return None
+    if len(value.uses) != 1:
+        return None
+    norm: normalization.Norm | None = getattr(value.uses[0].account, "statement", None)
+    return norm
 
 
 def unless_merged(value: Value, inverse: Inverse) -> Factor:
@@ -125,58 +126,26 @@ def make(
         """Half of the relevance to each operand, with the other as weights."""
         output = call.output
         half = computed(lambda: inverse(output.tensor) / 2)
-        every = [Term(pooling.whole)]
+        every = [Term(whole)]
         parts = [
             Product(a, Right.of(b), terms=every, after=[itself(a)]),
             Product(b, Left.of(a), terms=every, after=[itself(b)]),
         ]
         return Split(before=[half], parts=parts, axes=axes)
 
+    def terms(call: Call, given: list[tuple[Any, float]]) -> Account:
+        """``R_a = a / (h + epsilon) R``; a constant counts in h only."""
+        parts, sure = addition.shares(given, lambda a, sign: [itself(a), constant(sign)])
+        return Split(before=[stabilised(call.output, inverse)], parts=parts, nonnegative=sure)
+
     operands.register_linear(rules, linear_rule)
     operands.register_products(rules, linear_rule, pair)
     normalization.register(rules, norm_rule)
-    _sums(rules, inverse)
-    _gates(rules)
+    addition.register(rules, terms)
+    multiplication.register(rules, lambda call: constant(0.5))
     _linear_functions(rules, inverse)
     _softmax(rules, inverse)
     return rules
-
-
-def _sums(rules: RuleSet, inverse: Inverse) -> None:
-    def terms(call: Call, given: list[tuple[Any, float]]) -> Account:
-        """``R_a = a / (h + epsilon) R``; a constant counts in h only."""
-        parts = [
-            Diagonal(a, [itself(a), *([] if sign == 1 else [constant(sign)])])
-            for a, sign in given
-            if isinstance(a, Value)
-        ]
-        sure = all(sign > 0 and isinstance(a, Value) and a.nonnegative for a, sign in given)
-        return Split(before=[stabilised(call.output, inverse)], parts=parts, nonnegative=sure)
-
-    @rules.rule(torch.ops.aten.add)
-    def add(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
-        return terms(call, [(input, 1.0), (other, alpha)])
-
-    @rules.rule("sub subtract")
-    def sub(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
-        return terms(call, [(input, 1.0), (other, -alpha)])
-
-    @rules.rule(torch.ops.aten.rsub)
-    def rsub(call: Call, input: Any, other: Any, alpha: float = 1) -> Account:
-        return terms(call, [(input, -alpha), (other, 1.0)])
-
-
-def _gates(rules: RuleSet) -> None:
-    @rules.rule("mul multiply")
-    def mul(call: Call, input: Any, other: Any) -> Account:
-        """Pass relevance of a constant's factor unchanged; of a gate, give half to each operand."""
-        if not isinstance(other, Value):
-            return scaled(call, input, other)
-        if not isinstance(input, Value):
-            return scaled(call, other, input)
-        sure = (input.nonnegative and other.nonnegative) or input is other
-        halves = [Diagonal(input), Diagonal(other)]
-        return Split(before=[constant(0.5)], parts=halves, nonnegative=sure)
 
 
 def _linear_functions(rules: RuleSet, inverse: Inverse) -> None:
@@ -185,7 +154,7 @@ def _linear_functions(rules: RuleSet, inverse: Inverse) -> None:
         """``R = x W^T (R / (h + epsilon))`` by the function's own transpose."""
         return Product(
             input, pooling.transpose(call), before=[stabilised(call.output, inverse)],
-            terms=[Term(pooling.whole)], after=[itself(input)], axes=pooling.axes_of,
+            terms=[Term(whole)], after=[itself(input)], axes=pooling.axes_of,
             nonnegative=input.nonnegative and call.name.split(".")[1] not in pooling.SIGNED.split(),
         )  # fmt: skip
 

@@ -24,6 +24,8 @@ differ or are silent:
 
 from __future__ import annotations
 
+import functools
+
 from torch import Tensor
 
 from abslrp.plan.accounts import Account, Custom
@@ -43,12 +45,10 @@ def linear_map(call: Call, given: Linear) -> Account:
     """RAP's rule for a linear layer or a convolution, with its mean correction."""
     axes = _axes(given)
     output = call.output
-    known: list[signs.Sums] = []
+    sums = functools.cache(lambda: signs.sums(given))  # once for all starts
 
     def propagate(relevance: Tensor) -> list[Tensor | None]:
-        if not known:  # once for all starts
-            known.append(signs.sums(given))
-        high, low = known[0]
+        high, low = sums()
         influence = ratio(relevance, high - low)
         last = not output.uses  # nothing consumes the logits inside the model
         positive = influence if last else ratio(relevance, high)

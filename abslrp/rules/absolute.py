@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Axes, Product, Split, Term
+from abslrp.plan.accounts import Account, Product, Split, Term
 from abslrp.plan.factors import inverse, magnitude, positive
 from abslrp.plan.maps import Left, LinearMap, Right
 from abslrp.registry import ABSLRP
 from abslrp.rules.operands import Linear, register_linear, register_products
-from abslrp.tape import Call, Value
+from abslrp.tape import Axes, Call, Value
 
 EPSILON = 1e-9
 """Stabiliser of eq. 12."""
+
+
+def whole(weight: Tensor) -> Tensor:
+    """``W``."""
+    return weight
 
 
 def plus(weight: Tensor) -> Tensor:
@@ -28,10 +33,11 @@ def minus(weight: Tensor) -> Tensor:
     return weight.clamp(max=0).neg_()
 
 
-def product(x: Value, map: LinearMap) -> Product:
-    """``x+ W+^T s + x- W-^T s``; where no entry of x is negative, ``x W+^T s``."""
-    if x.nonnegative:
-        return Product(x, map, terms=[Term(plus)], after=[positive(x)])
+def product(x: Value, map: LinearMap, nonnegative: bool = False) -> Product:
+    """``x+ W+^T s + x- W-^T s``; where no entry of x, or of W, is negative, ``x+ W+^T s``."""
+    if nonnegative or x.nonnegative:
+        one = Term(whole if nonnegative else plus)
+        return Product(x, map, terms=[one], after=[positive(x)])
     both = [Term(plus, sign=1), Term(minus, sign=-1)]
     return Product(x, map, terms=both, after=[magnitude(x)])
 
@@ -46,11 +52,7 @@ def linear_map(call: Call, given: Linear) -> Account:
 
 def two_values(call: Call, a: Value, b: Value, axes: Axes) -> Account:
     """Eq. 12 once for each operand, with the other as weights."""
-    parts = [product(a, Right.of(b)), product(b, Left.of(a))]
-    if a.nonnegative and not b.nonnegative:
-        parts[1] = Product(b, Left.of(a), terms=[Term(plus)], after=[positive(b)])
-    if b.nonnegative and not a.nonnegative:
-        parts[0] = Product(a, Right.of(b), terms=[Term(plus)], after=[positive(a)])
+    parts = [product(a, Right.of(b), b.nonnegative), product(b, Left.of(a), a.nonnegative)]
     return Split(before=[inverse(call.output, EPSILON)], parts=parts, axes=axes)
 
 

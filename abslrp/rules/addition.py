@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from abslrp.plan.accounts import Account, Diagonal, Split
 from abslrp.plan.factors import Factor, constant, inverse, negative, positive
-from abslrp.registry import ABSLRP
+from abslrp.registry import ABSLRP, RuleSet
 from abslrp.rules.absolute import EPSILON
 from abslrp.tape import Call, Value
 
 
-def terms(call: Call, given: list[tuple[Any, float]]) -> Account:
-    """``R_a = a+ s`` for ``h = sum of sign * a``; a constant counts in h only."""
+def shares(
+    given: list[tuple[Any, float]], part: Callable[[Value, float], list[Factor]]
+) -> tuple[list[Diagonal], bool]:
+    """Return the part of each value, and whether no entry of the sum can be negative."""
+    parts = [Diagonal(a, part(a, sign)) for a, sign in given if isinstance(a, Value)]
+    return parts, all(sign > 0 and isinstance(a, Value) and a.nonnegative for a, sign in given)
+
+
+def absolute(call: Call, given: list[tuple[Any, float]]) -> Account:
+    """``R_a = a+ s``, ``s = R / (|h| + epsilon)``; a constant counts in h only."""
     before = [inverse(call.output, EPSILON)]
-    parts = [Diagonal(a, _positive(a, sign)) for a, sign in given if isinstance(a, Value)]
-    sure = all(sign > 0 and isinstance(a, Value) and a.nonnegative for a, sign in given)
+    parts, sure = shares(given, _positive)
     if len(parts) == 1:
         return Diagonal(parts[0].input, [*before, *parts[0].factors], nonnegative=sure)
     return Split(before=before, parts=parts, nonnegative=sure)
@@ -28,19 +36,23 @@ def _positive(value: Value, sign: float) -> list[Factor]:
     return [one] if abs(sign) == 1 else [one, constant(abs(sign))]
 
 
-@ABSLRP.rule(torch.ops.aten.add)
-def add(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
-    """``R_a = a+ s, R_b = b+ s`` with ``s = R / (|a + b| + epsilon)``."""
-    return terms(call, [(input, 1.0), (other, alpha)])
+Terms = Callable[[Call, list[tuple[Any, float]]], Account]
 
 
-@ABSLRP.rule("sub subtract")
-def sub(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
-    """Add the negated operand."""
-    return terms(call, [(input, 1.0), (other, -alpha)])
+def register(rules: RuleSet, terms: Terms) -> None:
+    """Give sums and differences a rule, which takes their operands with their factors."""
+
+    @rules.rule(torch.ops.aten.add)
+    def add(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
+        return terms(call, [(input, 1.0), (other, alpha)])
+
+    @rules.rule("sub subtract")
+    def sub(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
+        return terms(call, [(input, 1.0), (other, -alpha)])
+
+    @rules.rule(torch.ops.aten.rsub)
+    def rsub(call: Call, input: Any, other: Any, alpha: float = 1) -> Account:
+        return terms(call, [(input, -alpha), (other, 1.0)])
 
 
-@ABSLRP.rule(torch.ops.aten.rsub)
-def rsub(call: Call, input: Any, other: Any, alpha: float = 1) -> Account:
-    """Subtract with the operands exchanged."""
-    return terms(call, [(input, -alpha), (other, 1.0)])
+register(ABSLRP, absolute)

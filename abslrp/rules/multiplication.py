@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from abslrp.plan.accounts import Account, Diagonal, Split, passing
-from abslrp.plan.factors import above
-from abslrp.registry import ABSLRP, COMMON
+from abslrp.plan.factors import Factor, above
+from abslrp.registry import ABSLRP, COMMON, RuleSet
 from abslrp.tape import Call, Value
 
 
@@ -16,17 +17,22 @@ def scaled(call: Call, value: Value, factor: Any) -> Account:
     return passing(value, nonnegative=keeps and value.nonnegative)
 
 
-@ABSLRP.rule("mul multiply")
-def mul(call: Call, input: Any, other: Any) -> Account:
-    """Of two activations: eq. 12 for each operand, R where the product is positive."""
-    if not isinstance(other, Value):
-        return scaled(call, input, other)
-    if not isinstance(input, Value):
-        return scaled(call, other, input)
-    sure = (input.nonnegative and other.nonnegative) or input is other
-    return Split(
-        before=[above(call.output)], parts=[Diagonal(input), Diagonal(other)], nonnegative=sure
-    )
+def register(rules: RuleSet, gate: Callable[[Call], Factor]) -> None:
+    """Give products entry by entry a rule: what each operand of two activations receives of R."""
+
+    @rules.rule("mul multiply")
+    def mul(call: Call, input: Any, other: Any) -> Account:
+        if not isinstance(other, Value):
+            return scaled(call, input, other)
+        if not isinstance(input, Value):
+            return scaled(call, other, input)
+        sure = (input.nonnegative and other.nonnegative) or input is other
+        each = [Diagonal(input), Diagonal(other)]
+        return Split(before=[gate(call)], parts=each, nonnegative=sure)
+
+
+# Eq. 12 for each operand with the other as its weight: R where the product is positive.
+register(ABSLRP, lambda call: above(call.output))
 
 
 @COMMON.rule("div divide true_divide")

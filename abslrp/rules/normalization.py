@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Diagonal, aligned
+from abslrp.plan.accounts import Account, Diagonal
+from abslrp.plan.axes import aligned, but, only
 from abslrp.plan.factors import Line, constant, inverse, positive
 from abslrp.registry import ABSLRP, RuleSet
 from abslrp.rules.absolute import EPSILON
-from abslrp.rules.operands import but, only
 from abslrp.tape import Call, Value
 
 aten = torch.ops.aten

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Axes, UncoveredError
+from abslrp.plan.accounts import Account, UncoveredError
+from abslrp.plan.axes import but, only
 from abslrp.plan.maps import Convolution, Left, LinearMap, Right, Rows
 from abslrp.registry import RuleSet
-from abslrp.tape import Call, Value
+from abslrp.tape import Axes, Call, Value
 
 aten = torch.ops.aten
 
@@ -28,26 +29,6 @@ class Linear(NamedTuple):
 
 LinearRule = Callable[[Call, Linear], Account]
 PairRule = Callable[[Call, Value, Value, Axes], Account]
-
-
-def only(*kept: int) -> Axes:
-    """Axes of a call that mixes all but the named ones, which stay where they are."""
-
-    def axes(call: Call, value: Value) -> list[int | None]:
-        places = [axis % value.ndim for axis in kept]
-        return [axis if axis in places else None for axis in range(value.ndim)]
-
-    return axes
-
-
-def but(*mixed: int) -> Axes:
-    """Axes of a call that mixes the named ones; the others stay where they are."""
-
-    def axes(call: Call, value: Value) -> list[int | None]:
-        places = [axis % value.ndim for axis in mixed]
-        return [None if axis in places else axis for axis in range(value.ndim)]
-
-    return axes
 
 
 def register_linear(rules: RuleSet, rule: LinearRule) -> None:
@@ -109,11 +90,7 @@ def register_linear(rules: RuleSet, rule: LinearRule) -> None:
         )  # fmt: skip
         if bias is not None:
             bias = bias.reshape(-1, *[1] * dims)
-        return rule(call, Linear(input, map, bias, _nothing if unbatched else only(0), True))
-
-
-def _nothing(call: Call, value: Value) -> list[int | None]:
-    return [None] * value.ndim
+        return rule(call, Linear(input, map, bias, only() if unbatched else only(0), True))
 
 
 def register_products(rules: RuleSet, linear: LinearRule, pair: PairRule) -> None:
@@ -147,8 +124,3 @@ def _axes(left: Any, right: Any) -> Axes:
         return result
 
     return axes
-
-
-def sizes(given: Sequence[int] | int) -> list[int]:
-    """Return sizes as a list."""
-    return [given] if isinstance(given, int) else list(given)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from abslrp.plan.accounts import Account, Custom, Product, Routing, Term, UncoveredError
+from abslrp.plan.axes import aligned, only, probe, reduced
 from abslrp.plan.factors import inverse, positive
 from abslrp.plan.maps import Adjoint
 from abslrp.plan.routes import by_gradient
 from abslrp.registry import ABSLRP, COMMON
 from abslrp.rules import structural
-from abslrp.rules.absolute import EPSILON
-from abslrp.rules.operands import but, only, sizes
+from abslrp.rules.absolute import EPSILON, whole
 from abslrp.tape import Call, Value
 
 aten = torch.ops.aten
@@ -35,29 +35,15 @@ WINNERS = (
 )
 
 
-def whole(weight: Tensor) -> Tensor:
-    """All weights."""
-    return weight
-
-
 def axes_of(call: Call, value: Value) -> Any:
     """Axes of a pooling or reduction: what is summed over is mixed."""
-    name = call.name.split(".")[1]
-    if name in REDUCTIONS.split():
-        dims = call.args[1] if len(call.args) > 1 else call.kwargs.get("dim")
-        if name == "cumsum":
-            return but(int(dims or 0))(call, value)
-        gone = range(value.ndim) if dims is None or dims == [] else sizes(dims)
-        gone = [axis % value.ndim for axis in gone]
-        keep = call.output.ndim == value.ndim
-        result: list[int | None] = []
-        for axis in range(value.ndim):
-            before = sum(one < axis for one in gone)
-            result.append(None if axis in gone else axis - (0 if keep else before))
-        return result
-    if call.output.ndim != value.ndim:
-        return [None] * value.ndim
-    return only(0, 1)(call, value)
+    if call.name.split(".")[1] in REDUCTIONS.split():
+        return reduced(_dims(call))(call, value)
+    return (only(0, 1) if call.output.ndim == value.ndim else only())(call, value)
+
+
+def _dims(call: Call, position: int = 1, default: Any = None) -> Any:
+    return call.args[position] if len(call.args) > position else call.kwargs.get("dim", default)
 
 
 def transpose(call: Call) -> Adjoint:
@@ -91,7 +77,7 @@ def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
             for one, value in zip(sent, call.inputs, strict=True)
         ]
 
-    return Custom(propagate, axes=structural.probe, nonnegative=structural.kept_sign(call))
+    return Custom(propagate, axes=probe, nonnegative=structural.kept_sign(call))
 
 
 @ABSLRP.rule(SIGNED)
@@ -150,22 +136,11 @@ def _winner_axes(call: Call, value: Value) -> Any:
     if "pool" in name:
         return axes_of(call, value)
     if call.output.ndim == 0:  # of all entries
-        return [None] * value.ndim
+        return only()(call, value)
     if name in ("maximum", "minimum", "fmax", "fmin") or len(call.inputs) > 1:
-        missing = call.output.ndim - value.ndim
-        return [axis + missing for axis in range(value.ndim)]
-    default: Any = None if name in ("amax", "amin", "max", "min", "aminmax") else -1
-    dims = call.kwargs.get("dim", default)
-    position = 2 if name in ("topk", "kthvalue") else 1
-    if len(call.args) > position:
-        dims = call.args[position]
-    gone = range(value.ndim) if dims is None or dims == [] else sizes(dims)
-    gone = [axis % value.ndim for axis in gone] if value.ndim else []
-    keep = call.output.ndim == value.ndim
-    return [
-        None if axis in gone else axis - (0 if keep else sum(one < axis for one in gone))
-        for axis in range(value.ndim)
-    ]
+        return aligned(call, value)
+    default = None if name in ("amax", "amin", "max", "min", "aminmax") else -1
+    return reduced(_dims(call, 2 if name in ("topk", "kthvalue") else 1, default))(call, value)
 
 
 @COMMON.rule(WINNERS)

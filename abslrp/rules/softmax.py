@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from abslrp.plan.accounts import Account, Diagonal
+from abslrp.plan.axes import but
 from abslrp.plan.factors import inverse, positive
 from abslrp.registry import ABSLRP
 from abslrp.rules.absolute import EPSILON
-from abslrp.rules.operands import but
 from abslrp.tape import Call, Value
 
 

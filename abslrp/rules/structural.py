@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Axes, Routing, UncoveredError, aligned, constant, passing
+from abslrp.plan.accounts import Account, Routing, UncoveredError, constant, passing
+from abslrp.plan.axes import aligned, but, in_order, probe, reduced
 from abslrp.plan.routes import at_once, by_gradient, unbroadcast
 from abslrp.registry import COMMON
-from abslrp.tape import Call, Value
+from abslrp.tape import Axes, Call, Value
 from abslrp.tape.values import tensors_in
 
 aten = torch.ops.aten
-
-
-def in_order(call: Call, value: Value) -> None:
-    """Axes of a call that keeps the order of the entries."""
-
-
-def along(*mixed: int, to: Sequence[int | None] | None = None) -> Axes:
-    """Axes of a call that mixes what lies along some, and keeps the others or moves them."""
-
-    def axes(call: Call, value: Value) -> list[int | None]:
-        gone = {axis % value.ndim for axis in mixed} if value.ndim else set()
-        return [None if axis in gone else axis for axis in range(value.ndim)]
-
-    return axes
-
-
-def probe(call: Call, value: Value) -> Any:
-    """Axes of a call that must be run on the samples' numbers."""
-    return "probe"
+F = TypeVar("F", bound=Callable[..., Account])
 
 
 def kept_sign(call: Call) -> bool:
@@ -44,11 +28,20 @@ def kept_sign(call: Call) -> bool:
     )
 
 
+def of_the_first(rule: F) -> F:
+    """Let a result be constant for which only the shape or type of a value was taken."""
+
+    @functools.wraps(rule)
+    def checked(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
+        return rule(call, input, *args, **kwargs) if isinstance(input, Value) else constant()
+
+    return cast(F, checked)
+
+
 @COMMON.rule("view _unsafe_view reshape unsqueeze squeeze view_as unflatten flatten ravel")
-def reordered(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
+@of_the_first
+def reordered(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Keep the entries in their order."""
-    if not isinstance(input, Value):  # only its shape or type is another's
-        return constant()
     shape = input.shape
     return Routing(
         at_once(lambda relevance: relevance.reshape(len(relevance), *shape)),
@@ -60,10 +53,9 @@ def reordered(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
     "clone contiguous alias lift lift_fresh _to_copy to type_as "
     "resolve_conj resolve_neg _conj positive real"
 )
-def copied(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
+@of_the_first
+def copied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Keep the entries where they are."""
-    if not isinstance(input, Value):  # only its shape or type is another's
-        return constant()
     return passing(input, nonnegative=input.nonnegative)
 
 
@@ -104,24 +96,14 @@ def transposed(call: Call, input: Value) -> Account:
 
 
 @COMMON.rule("expand broadcast_to expand_as")
-def expand(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
+@of_the_first
+def expand(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Repeat entries: relevance of the copies adds up."""
-    if not isinstance(input, Value):  # only its shape or type is another's
-        return constant()
     shape = input.shape
     return Routing(
         at_once(lambda relevance: unbroadcast(relevance, shape)),
         lossless=True, nonnegative=input.nonnegative,
     )  # fmt: skip
-
-
-def _part(axis: int) -> Axes:
-    """Axes of a call that takes some entries along an axis."""
-
-    def axes(call: Call, value: Value) -> list[int | None]:
-        return [None if one == axis % value.ndim else one for one in range(value.ndim)]
-
-    return axes
 
 
 @COMMON.rule(aten.slice)
@@ -160,10 +142,7 @@ def select(call: Call, input: Value, dim: int, index: int) -> Account:
         result.select(dim + 1, index).copy_(relevance)
         return result
 
-    def axes(call: Call, value: Value) -> list[int | None]:
-        return [None if one == dim else one - (one > dim) for one in range(value.ndim)]
-
-    return Routing(at_once(whole), axes=axes, lossless=True, nonnegative=input.nonnegative)
+    return Routing(at_once(whole), axes=reduced(dim), lossless=True, nonnegative=input.nonnegative)
 
 
 @COMMON.rule(aten.cat, aten.concat, aten.concatenate)
@@ -231,16 +210,13 @@ def split(call: Call, input: Value, sizes: Any, dim: int = 0) -> Account:
             )
         ]
 
-    return Routing(whole, axes=_part(dim), nonnegative=input.nonnegative)
+    return Routing(whole, axes=but(dim), nonnegative=input.nonnegative)
 
 
 @COMMON.rule(aten.unbind)
 def unbind(call: Call, input: Value, dim: int = 0) -> Account:
     """Take the entries along an axis apart."""
     dim = dim % input.ndim
-
-    def axes(call: Call, value: Value) -> list[int | None]:
-        return [None if one == dim else one - (one > dim) for one in range(value.ndim)]
 
     def whole(relevance: Sequence[Tensor | None]) -> list[Tensor | None]:
         some = next(one for one in relevance if one is not None)
@@ -250,7 +226,7 @@ def unbind(call: Call, input: Value, dim: int = 0) -> Account:
             )
         ]
 
-    return Routing(whole, axes=axes, nonnegative=input.nonnegative)
+    return Routing(whole, axes=reduced(dim), nonnegative=input.nonnegative)
 
 
 @COMMON.rule(aten.constant_pad_nd)
@@ -259,7 +235,7 @@ def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Accou
     padded = [-1 - axis for axis in range(len(pad) // 2) if any(pad[2 * axis : 2 * axis + 2])]
     return Routing(
         at_once(lambda relevance: aten.constant_pad_nd(relevance, [-one for one in pad])),
-        axes=along(*padded), nonnegative=input.nonnegative and value >= 0,
+        axes=but(*padded), nonnegative=input.nonnegative and value >= 0,
     )  # fmt: skip
 
 
@@ -276,7 +252,7 @@ def roll(call: Call, input: Value, shifts: Any, dims: Any = ()) -> Account:
                 relevance, [-one for one in shifts], [axis + 1 for axis in dims]
             )
         ),
-        lossless=True, axes=along(*dims), nonnegative=input.nonnegative,
+        lossless=True, axes=but(*dims), nonnegative=input.nonnegative,
     )  # fmt: skip
 
 
@@ -286,7 +262,7 @@ def flip(call: Call, input: Value, dims: Sequence[int]) -> Account:
     axes = [axis % input.ndim for axis in dims]
     return Routing(
         at_once(lambda relevance: relevance.flip([axis + 1 for axis in axes])),
-        lossless=True, axes=along(*axes), nonnegative=input.nonnegative,
+        lossless=True, axes=but(*axes), nonnegative=input.nonnegative,
     )  # fmt: skip
 
 

@@ -5,6 +5,15 @@ This room knows no rule: what it asks of one is :class:`abslrp.tape.values.Accou
 
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.recorder import Tape
-from abslrp.tape.values import Account, Call, Value
+from abslrp.tape.values import Account, Axes, Call, Value
 
-__all__ = ["Account", "Call", "LostPlaceError", "Place", "SamplesMixedError", "Tape", "Value"]
+__all__ = [
+    "Account",
+    "Axes",
+    "Call",
+    "LostPlaceError",
+    "Place",
+    "SamplesMixedError",
+    "Tape",
+    "Value",
+]

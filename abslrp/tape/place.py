@@ -34,6 +34,11 @@ class Place(NamedTuple):
     batch: int
     inner: int
 
+    @classmethod
+    def of(cls, tensor: Tensor) -> Place:
+        """Return the place of a batch whose samples are along the first axis."""
+        return cls(len(tensor), max(1, tensor[0].numel()))
+
     def axis(self, shape: Sequence[int]) -> tuple[int, int]:
         """Return the axis that holds the samples, and how many of its entries in a row are one's.
 

@@ -23,8 +23,8 @@ from abslrp.tape import sites
 from abslrp.tape.memory import Memory
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.probe import probed
-from abslrp.tape.spelling import argument, written
-from abslrp.tape.values import Call, Value
+from abslrp.tape.spelling import Written, argument, written
+from abslrp.tape.values import Call, Value, alike, replaced, tensors_in
 
 __all__ = ["Table", "Tape"]
 
@@ -50,10 +50,6 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ----------
     table
         Finds an operator's rule, which accounts for a call of it.
-    whole
-        Whether all rows belong to one sample.
-    watch
-        Called with a value when no tensor object of the model's stands for it any more.
     trace
         Whether the module path and call site of every call are noted, not only of those without
         a rule.
@@ -120,7 +116,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         how = written(func)
         if how.names:
-            return self._write(func, how, args, kwargs, found)
+            return self._write(func, how, args, kwargs)
         rule = self.table.find(func)
         if rule is None:
             result = self._decomposed(func, args, kwargs)
@@ -152,7 +148,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(one, Tensor):
             value = self.memory.find(one, self._aliased)
             if value is None and self.adopts and _asks(one):
-                value = self.input(one, Place(len(one), max(1, one[0].numel())))
+                value = self.input(one, Place.of(one))
                 self.adopted.append(one)
             if value is None:
                 return one
@@ -241,90 +237,96 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 output.place = self._followed(call, output)
 
     def _followed(self, call: Call, output: Value) -> Place | None:
-        found: Place | None = None
-        if any(value.place is None for value in call.inputs):
-            return None
-        for value in call.inputs:
-            assert value.place is not None
-            try:
+        """Return where the samples are in an output; None, and why, where they are lost."""
+        found: set[Place] = set()
+        try:
+            for value in call.inputs:
                 place = value.place
-                if place.batch > 1:
-                    if call.account is not None:
-                        axes = call.account.axes(call, value)
-                    elif value.shape == output.shape:  # its gradient may be asked for
-                        axes = list(range(value.ndim))
-                    else:
-                        raise LostPlaceError
-                    if axes == "probe":
-                        place = probed(call, output)
-                    else:
-                        place = place.moved(value.shape, axes, output.shape)
-            except (SamplesMixedError, LostPlaceError) as error:
-                call.trouble = error
-                call.module, call.site = sites.here()
-                return None
-            if found is not None and place != found:
-                call.trouble = SamplesMixedError()
-                call.module, call.site = sites.here()
-                return None
-            found = place
-        return found
+                if place is None:
+                    return None
+                # The gradient of a call without a rule may be asked for.
+                axes = alike if call.account is None else call.account.axes
+                where = None if place.batch == 1 else axes(call, value)
+                if where == "probe":
+                    return probed(call, output)
+                found.add(place.moved(value.shape, where, output.shape))
+            if len(found) > 1:
+                raise SamplesMixedError
+        except (SamplesMixedError, LostPlaceError) as error:
+            call.trouble = error
+            call.module, call.site = sites.here()
+            return None
+        return found.pop()
 
     def _aliased(self, operator: Any, args: Any, result: Tensor) -> Any:
         """Note a call that stands for a view of memory, and return its value."""
         found: list[Value] = []
-        _collect(args, found)
+        replaced(args, found.append)
         rule = self.table.find(operator)
         call = self._note(operator, rule, args, {}, found, result, bind=False)
         assert call is not None
         return call.output
 
-    def _write(self, func: OpOverload, how: Any, args: Any, kwargs: Any, found: Any) -> Any:
-        """Run a call that writes to its arguments, as the same call in new memory and a move."""
-        twin = how.twin
-        rule = None if twin is None else self.table.find(twin)
-        if rule is None or len(how.names) > 1:
-            own = self.table.find(func)
-            if own is None:
-                with self:
-                    result = func.decompose(*args, **kwargs)
-                if result is not NotImplemented:
-                    return result
-        target = argument(func, how.names[0], args, kwargs)
-        given, named = args, dict(kwargs)
-        if how.names[0] == "out" or (twin is not None and how.names[0] in kwargs):
-            named = {key: one for key, one in kwargs.items() if key not in how.names}
-        inputs: list[Value] = []
-        valued = self._valued(given, inputs)
-        kept = {key: self._valued(one, inputs) for key, one in named.items()}
-        if how.reshapes:
+    def _write(self, func: OpOverload, how: Written, args: Any, kwargs: Any) -> Any:
+        """Run a call that writes to its arguments as the same call in new memory, and a move."""
+        targets = [argument(func, name, args, kwargs) for name in how.names]
+        if how.reshapes and how.twin is not None:
             func(*args, **kwargs)
-            self._rebind(self._note(twin, rule, valued, kept, inputs, target), target)
-            return target
-        if rule is not None and not rule.decomposes and self.memory.alone(target):
-            result = twin(*given, **named)
-            if result.shape == target.shape and result.dtype == target.dtype:
-                call = self._note(twin, rule, valued, kept, inputs, result)
-                target.data = result
-                self._rebind(call, target)
-                return target
-        if rule is not None and rule.decomposes:
-            with self:
-                made = rule.function(*given, **named)
-            value: Any = self.value(made)
-            self.memory.before_write(target)
-            result = target.copy_(made)
+            found: list[Value] = []
+            valued = self._valued(args, found)
+            call = self._note(how.twin, self.table.find(how.twin), valued, {}, found, targets[0])
+            self.memory.bind(targets[0], None if call is None else call.output)
+            return targets[0]
+        if func is torch.ops.aten.copy_.default:
+            made: Any = args[1]
+        elif how.twin is not None:
+            out = () if how.inplace else how.names
+            named = {key: one for key, one in kwargs.items() if key not in out}
+            made = self.__torch_dispatch__(how.twin, (), args, named)
         else:
-            self.memory.before_write(target)
-            result = func(*args, **kwargs)
-            alias = target.detach()
-            call = self._note(twin or func, rule, valued, kept, inputs, alias, bind=False)
-            value = None if call is None else call.output
-        self.memory.after_write(target, value, self._aliased)
-        return result
+            made = self._decomposed(func, args, kwargs)
+            if made is NotImplemented:
+                return self._unknown_write(func, targets, args, kwargs)
+            return made
+        results = made if isinstance(made, (list, tuple)) else [made]
+        sources = [
+            one.untyped_storage()._cdata for one in tensors_in([args, list(kwargs.values())])
+        ]
+        for target, one in zip(targets, results, strict=True):
+            fresh = one.untyped_storage()._cdata not in sources
+            self._put(target, one, fresh=fresh)
+        return targets[0] if len(targets) == 1 else tuple(targets)
 
-    def _rebind(self, call: Call | None, target: Tensor) -> None:
-        self.memory.bind(target, None if call is None else call.output)
+    def _put(self, target: Tensor, made: Tensor, *, fresh: bool) -> None:
+        """Let a tensor hold what was made, in that memory if it is fresh and nothing else sees."""
+        if target is made:
+            return
+        if target.shape != made.shape and target.numel() == 0:
+            target.resize_(made.shape)  # an empty out= argument
+        if made.shape != target.shape or made.dtype != target.dtype:
+            with self:
+                made = made.to(target).expand_as(target)
+        elif fresh and self.memory.alone(target):
+            target.data = made
+            self.memory.bind(target, self.value(made))
+            return
+        value = self.value(made)
+        self.memory.before_write(target)
+        target.copy_(made)
+        self.memory.after_write(target, value, self._aliased)
+
+    def _unknown_write(self, func: Any, targets: list[Tensor], args: Any, kwargs: Any) -> Any:
+        """Note a call that writes and has neither a rule nor other ways to say it."""
+        found: list[Value] = []
+        valued = self._valued(args, found)
+        named = {key: self._valued(one, found) for key, one in kwargs.items()}
+        for one in targets:
+            self.memory.before_write(one)
+        result = func(*args, **kwargs)
+        for one in targets:
+            call = self._note(func, None, valued, named, found, one.detach(), bind=False)
+            self.memory.after_write(one, None if call is None else call.output, self._aliased)
+        return result
 
 
 class _Names(TorchFunctionMode):
@@ -364,11 +366,3 @@ def _asks(one: Tensor) -> bool:
 
 def _complex(one: Any) -> bool:
     return isinstance(one, Tensor) and one.dtype.is_complex
-
-
-def _collect(args: Any, found: list[Value]) -> None:
-    if isinstance(args, Value):
-        found.append(args)
-    elif isinstance(args, (list, tuple)):
-        for one in args:
-            _collect(one, found)

@@ -23,6 +23,8 @@ class Written(NamedTuple):
     """The operator that returns the same in new memory."""
     reshapes: bool
     """Whether only the view of the memory changes."""
+    inplace: bool = False
+    """Whether it takes what it writes to, as ``add_`` does; else only as ``out=``."""
 
 
 @functools.cache
@@ -44,12 +46,12 @@ def written(operator: OpOverload) -> Written:
     if not names:
         return Written((), None, False)
     base = operator._opname
-    return Written(names, _twin(operator, names), base in VIEWS)
-
-
-def _twin(operator: OpOverload, names: tuple[str, ...]) -> OpOverload | None:
-    base = operator._opname
     inplace = base.endswith("_") and not base.endswith("__")
+    return Written(names, _twin(operator, names, inplace), base in VIEWS, inplace)
+
+
+def _twin(operator: OpOverload, names: tuple[str, ...], inplace: bool) -> OpOverload | None:
+    base = operator._opname
     space = getattr(torch.ops, operator.namespace)
     packet = getattr(space, base[:-1] if inplace else base, None)
     if packet is None:

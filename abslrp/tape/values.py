@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from abslrp.tape.place import Place
+from abslrp.tape.place import LostPlaceError, Place
 
 Axes = Callable[["Call", "Value"], "list[int | None] | Literal['probe'] | None"]
-"""From a call and one of its inputs to the output's axis for each of the input's; None for an axis
-whose entries the call mixes; None in place of the list: the order in memory is kept."""
+"""From a call and one of its inputs to the output's axis for each of the input's: None for an axis
+whose entries the call mixes, None in place of the list where the order of the entries is kept,
+``"probe"`` where the call must be run on the samples' numbers."""
 
 
 class Account(Protocol):
@@ -117,10 +118,6 @@ class Call:
         replaced([self.args, list(self.kwargs.values())], found.append)
         return found
 
-    def plain(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments with tensors in place of values."""
-        return replaced(self.args), {key: replaced(one) for key, one in self.kwargs.items()}
-
 
 def replaced(value: Any, by: Callable[[Value], Any] | None = None) -> Any:
     """Put tensors (or what ``by`` says) in place of the values in a nest of arguments."""
@@ -140,12 +137,16 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(one)
 
 
+def alike(call: Call, value: Value) -> list[int | None]:
+    """Follow the axes where the shape stays: the answer for a call of which nothing is known."""
+    if value.shape != call.output.shape:
+        raise LostPlaceError
+    return list(range(value.ndim))
+
+
 def name_of(operator: Callable[..., Any]) -> str:
     """Return the name a user knows an operator by."""
     if isinstance(operator, torch._ops.OpOverload):
         return str(operator.overloadpacket)
     module = getattr(operator, "__module__", None)
     return f"{module}.{operator.__name__}" if module else getattr(operator, "__name__", "?")
-
-
-__all__ = ["Account", "Axes", "Call", "Place", "Sequence", "Value", "name_of", "replaced"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 
 from abslrp.arguments import as_targets, check_model, check_targets, select_logits
 from abslrp.contrast import OWN, Start, combine, starts
-from abslrp.plan.propagation import Conserve, LostSamplesError, RangeError
-from abslrp.propagate import Pass, Settings
+from abslrp.forward import Pass, Settings
+from abslrp.plan.propagation import Conserve
+from abslrp.propagate import by_rows
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast
 from abslrp.tape import Place, Tape, Value
@@ -42,7 +42,7 @@ def _looked_up(tape: Tape, weight: Tensor) -> list[Value]:
         if operator is torch.ops.aten.embedding.default and (
             args[0].data_ptr() == weight.data_ptr()
         ):
-            tape.input(result, Place(len(result), max(1, result[0].numel())))
+            tape.input(result, Place.of(result))
 
     tape.watch = watch
     return tape.inputs
@@ -135,16 +135,17 @@ def token_relevance(
 
     settings = Settings(rules, conserve, on_unknown, output)
 
-    def maps(rows: slice, settings: Settings = settings) -> Tensor:
+    def evaluated(rows: slice) -> Tensor:
+        given_rows = {key: _rows(one, rows, len(kept)) for key, one in inputs.items()}
+        return select_logits(model(**given_rows), output, len(kept[rows]))
+
+    def maps(rows: slice, settings: Settings) -> Tensor:
         run = Pass(settings, signed=begin == "signed")
         try:
             with torch.inference_mode(False), run.running() as tape:
                 leaves = _looked_up(tape, table)
-                given_rows = {key: _rows(one, rows, len(kept)) for key, one in inputs.items()}
-                logits = select_logits(model(**given_rows), output, len(kept[rows]))
+                logits = evaluated(rows)
             return through(run, leaves, logits, rows)
-        except RangeError:
-            return maps(rows, replace(settings, accelerate=False))
         finally:
             run.forget()
 
@@ -168,13 +169,7 @@ def token_relevance(
         seen.append((classes, logits.detach()))
         return found.sum(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
-    try:
-        both = maps(slice(None))
-    except LostSamplesError:
-        if len(kept) == 1:
-            raise
-        seen.clear()  # a single sample needs no axis to be followed
-        both = torch.cat([maps(slice(i, i + 1)) for i in range(len(kept))], 1)
+    both = by_rows(len(kept), maps, evaluated, settings, 1)
     # Before the streams are scaled, so that a model that pools padding cannot thin the shares.
     both = both.masked_fill(~kept, 0)
     classes, logits = (torch.cat(parts) for parts in zip(*seen, strict=True))

@@ -396,7 +396,8 @@ def test_what_only_lends_its_shape_makes_nothing_of_its_own() -> None:
 
 def test_lost_relevance_is_zero_by_every_entrance() -> None:
     """A target without any positive contribution: no entrance lets an internal error out."""
-    from abslrp.propagate import Settings, through
+    from abslrp.forward import Settings
+    from abslrp.propagate import through
 
     layer = nn.Linear(2, 2, bias=False)
     layer.weight.data = torch.tensor([[-1.0, -2.0], [1.0, 1.0]])

@@ -1,0 +1,176 @@
+"""One forward pass of a model on the tape: its options, its logits, relevance on the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from abslrp.ablations import Attention, RelevanceAt, check
+from abslrp.arguments import lacks_batch_axis, no_batch_axis, select_logits
+from abslrp.plan.propagation import Conserve, LostSamplesError, Propagation, RangeError, forget
+from abslrp.plan.routes import by_gradient
+from abslrp.refusals import UnknownOperationError, no_rule
+from abslrp.registry import RuleSet, rule_set
+from abslrp.tape import Call, Place, Tape, Value
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How relevance is propagated, wherever it starts: options of :func:`abslrp.explain`."""
+
+    rules: str | RuleSet = "absLRP"
+    conserve: Conserve = "operation"
+    on_unknown: Literal["error", "warn"] = "error"
+    output: Callable[[Any], Tensor] | None = None
+    attention: Attention = None
+    relevance_at: RelevanceAt = "input"
+    samples: Literal["rows", "whole"] = "rows"
+    accelerate: bool = True
+    warned: set[str] = field(default_factory=set, compare=False)
+    """What was warned of already."""
+
+    def __post_init__(self) -> None:
+        if self.samples not in ("rows", "whole"):
+            raise ValueError(f"samples: expected 'rows' or 'whole', got {self.samples!r}")
+        check(self.attention, self.relevance_at)
+        if self.conserve not in ("operation", "argument", None):
+            raise ValueError(
+                f"conserve: expected 'operation', 'argument' or None, got {self.conserve!r}"
+            )
+        if self.on_unknown not in ("error", "warn"):
+            raise ValueError(f"on_unknown: expected 'error' or 'warn', got {self.on_unknown!r}")
+        _ = self.table
+
+    @property
+    def table(self) -> RuleSet:
+        """The rule set."""
+        return rule_set(self.rules) if isinstance(self.rules, str) else self.rules
+
+    @property
+    def conserved(self) -> Conserve:
+        """What is restored: nothing where the rule set conserves by itself."""
+        return self.conserve if self.table.conserves else None
+
+
+class Pass:
+    """One forward pass, and what relevance becomes on the way back.
+
+    Parameters
+    ----------
+    settings
+        Options.
+    signed
+        Whether a start may be negative.
+    """
+
+    def __init__(self, settings: Settings, *, signed: bool) -> None:
+        self.settings = settings
+        self.signed = signed
+        self.tape = Tape(settings.table)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Tape]:
+        """Note what a model does inside."""
+        with torch.inference_mode(False), _eager(), self.tape.running():
+            yield self.tape
+
+    def relevance(
+        self,
+        logits: Value,
+        starts: Sequence[Tensor],
+        wanted: Sequence[Value],
+        *,
+        keep: bool = False,
+    ) -> Iterator[list[Tensor | None]]:
+        """Yield relevance (S, *shape) of the wanted values for each (S, B, N) of starts.
+
+        Nothing is kept of what only the last start needs, unless ``keep`` says so.
+        """
+        with torch.inference_mode(False):
+            for index, start in enumerate(starts):
+                kept = keep or index + 1 < len(starts)
+                accelerate = self.settings.accelerate
+                try:
+                    found = self._run(logits, start, wanted, accelerate=accelerate, keep=kept)
+                except RangeError:
+                    if not kept:
+                        raise
+                    found = self._run(logits, start, wanted, accelerate=False, keep=True)
+                yield found
+
+    def _run(
+        self, logits: Value, start: Tensor, wanted: Sequence[Value], *, accelerate: bool, keep: bool
+    ) -> list[Tensor | None]:
+        run = Propagation(
+            self.settings.conserved,
+            signed=self.signed,
+            accelerate=accelerate,
+            keep=keep,
+            unknown=self._unknown,
+        )
+        return run.run(self.tape.calls, logits, start, wanted)
+
+    def _unknown(self, call: Call, relevance: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        """Refuse a call without a rule, or use its gradient."""
+        message = no_rule(call, self.settings.table)
+        if self.settings.on_unknown == "error":
+            raise UnknownOperationError(message)
+        if message not in self.settings.warned:
+            self.settings.warned.add(message)
+            warnings.warn(f"{message} Its gradient is used.", stacklevel=2)
+        return by_gradient(call, lambda value: value.tensor)(relevance)
+
+    def forget(self) -> None:
+        """Let go of everything, so that no cycle keeps it."""
+        while self.tape.calls:
+            forget(self.tape.calls.pop())
+        for value in self.tape.inputs:
+            value.uses.clear()
+
+
+@contextlib.contextmanager
+def _eager() -> Iterator[None]:
+    """Run what was compiled as it was written."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    if stance is None or "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with stance("force_eager"):
+        yield
+
+
+def logits_of(model: nn.Module, x: Tensor, run: Pass) -> tuple[Value, Value]:
+    """Run a model on the tape: its logits, and the input."""
+    with torch.inference_mode(False):
+        # A copy, so that a model that overwrites its input leaves it alone.
+        leaf = x.detach().clone()
+    whole = run.settings.samples == "whole"
+    value = run.tape.input(leaf, Place(1, leaf.numel()) if whole else Place.of(leaf))
+    try:
+        with run.running() as tape:
+            result = select_logits(model(leaf), run.settings.output, None if whole else len(x))
+    except (UnknownOperationError, LostSamplesError):
+        raise
+    except Exception as error:
+        if "does not require grad" in str(error):
+            raise UnknownOperationError(
+                "model: it takes a gradient in its forward pass, through which no relevance can be "
+                "followed; explain the part before it, or write the gradient out"
+            ) from error
+        if lacks_batch_axis(model, x, run.settings.output):
+            raise no_batch_axis(x) from error
+        raise
+    logits = tape.value(result)
+    if logits is None:
+        raise ValueError(
+            "model: its logits do not depend on the inputs by a differentiable path (results of "
+            "spreads (std, var, norm, logsumexp, rsqrt) count as constants)"
+        )
+    return logits, value
