@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from abslrp.forward import Pass, Settings
 from abslrp.plan.propagation import Conserve
 from abslrp.registry import RuleSet
 from abslrp.tape import Place, Value
+from abslrp.tape.modes import State
 
 
 class propagation:  # noqa: N801 - used like a function, as torch.no_grad
@@ -70,7 +70,7 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         self._pass = Pass(self.settings, signed=signed)
         self._given = inputs
         self._leaves: list[Tensor] = []
-        self._stack = contextlib.ExitStack()
+        self._state: State | None = None
 
     def __enter__(self) -> propagation:
         tape = self._pass.tape
@@ -78,11 +78,20 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         for one in self._given or ():
             tape.input(one, Place.of(one))
             self._leaves.append(one)
-        self._stack.enter_context(self._pass.running())
+        state = self._state = State()
+        try:
+            tape.enter(state)
+        except BaseException:
+            state.restore()
+            raise
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
+        assert self._state is not None
+        try:
+            self._state.restore()
+        finally:
+            self._state.restore()
         if exception[0] is not None:
             return
         tape = self._pass.tape

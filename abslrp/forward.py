@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +13,10 @@ from torch import Tensor, nn
 from abslrp.ablations import Attention, RelevanceAt, check
 from abslrp.arguments import lacks_batch_axis, no_batch_axis, select_logits
 from abslrp.plan.propagation import Conserve, LostSamplesError, Propagation, RangeError, forget
+from abslrp.plan.release import release
 from abslrp.plan.routes import by_gradient
 from abslrp.refusals import UnknownOperationError, no_rule
-from abslrp.registry import RuleSet, rule_set
+from abslrp.registry import RuleSet, public_name, rule_set
 from abslrp.tape import Call, Place, Tape, Value
 
 
@@ -74,12 +73,7 @@ class Pass:
         self.settings = settings
         self.signed = signed
         self.tape = Tape(settings.table)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[Tape]:
-        """Note what a model does inside."""
-        with torch.inference_mode(False), _eager(), self.tape.running():
-            yield self.tape
+        self.tape.released = release
 
     def relevance(
         self,
@@ -135,15 +129,14 @@ class Pass:
             value.uses.clear()
 
 
-@contextlib.contextmanager
-def _eager() -> Iterator[None]:
-    """Run what was compiled as it was written."""
-    stance = getattr(torch.compiler, "set_stance", None)
-    if stance is None or "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with stance("force_eager"):
-        yield
+def constants(tape: Tape) -> str:
+    """Say which results that were made of the inputs count as constants, and what can be done."""
+    names = ", ".join(sorted({public_name(one) for one in tape.held}))
+    return names and (
+        f" by a differentiable path: what {names} returns counts as constant, as the denominators "
+        "and spreads of norms do. Write it out (x.square().sum(-1).sqrt() in place of a norm) if "
+        "relevance is to go through it"
+    )
 
 
 def logits_of(model: nn.Module, x: Tensor, run: Pass) -> tuple[Value, Value]:
@@ -154,8 +147,8 @@ def logits_of(model: nn.Module, x: Tensor, run: Pass) -> tuple[Value, Value]:
     whole = run.settings.samples == "whole"
     value = run.tape.input(leaf, Place(1, leaf.numel()) if whole else Place.of(leaf))
     try:
-        with run.running() as tape:
-            result = select_logits(model(leaf), run.settings.output, None if whole else len(x))
+        samples = None if whole else len(x)
+        result = run.tape.noting(lambda: select_logits(model(leaf), run.settings.output, samples))
     except (UnknownOperationError, LostSamplesError):
         raise
     except Exception as error:
@@ -167,10 +160,7 @@ def logits_of(model: nn.Module, x: Tensor, run: Pass) -> tuple[Value, Value]:
         if lacks_batch_axis(model, x, run.settings.output):
             raise no_batch_axis(x) from error
         raise
-    logits = tape.value(result)
+    logits = run.tape.value(result)
     if logits is None:
-        raise ValueError(
-            "model: its logits do not depend on the inputs by a differentiable path (results of "
-            "spreads (std, var, norm, logsumexp, rsqrt) count as constants)"
-        )
+        raise ValueError(f"model: its logits do not depend on the inputs{constants(run.tape)}")
     return logits, value

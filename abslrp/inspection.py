@@ -13,10 +13,12 @@ from abslrp.forward import Pass, Settings, logits_of
 from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Routing, Split
 from abslrp.plan.factors import Factor, Line
 from abslrp.tape import Call, Value
+from abslrp.tape.modes import leaving_nothing
 
 __all__ = ["table"]
 
 
+@leaving_nothing
 def table(model: nn.Module, inputs: Any, **options: Any) -> pd.DataFrame:
     """Return what an explanation of a model computes, call by call, from the logits to the input.
 

@@ -16,6 +16,7 @@ from abslrp.plan.propagation import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
 from abslrp.registry import public_name
 from abslrp.tape import Place
+from abslrp.tape.modes import leaving_nothing
 
 Starts: TypeAlias = "Callable[[Tensor], list[Tensor]]"
 """From logits (B, N) to one (S, B, N) of starts for each map that is wanted."""
@@ -79,6 +80,7 @@ def propagate(
     return by_rows(len(x), maps, evaluated, settings, -x.ndim)
 
 
+@leaving_nothing
 def by_rows(
     samples: int,
     maps: Callable[[slice, Settings], Tensor],
@@ -143,6 +145,7 @@ def _check_apart(
     )
 
 
+@leaving_nothing
 def through(
     function: Callable[[Tensor], Tensor], x: Tensor, relevance: Tensor, settings: Settings
 ) -> Tensor:
@@ -158,9 +161,7 @@ def through(
     leaf = x.detach().clone()
     value = run.tape.input(leaf, Place.of(leaf))
     try:
-        with run.running() as tape:
-            output = function(leaf)
-        made = tape.value(output)
+        made = run.tape.value(run.tape.noting(lambda: function(leaf)))
         assert made is not None
         # Kept: where relevance is lost or out of range, it is propagated anew by the definition.
         ((found,),) = run.relevance(made, [relevance[None]], [value], keep=True)

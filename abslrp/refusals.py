@@ -37,7 +37,15 @@ def no_rule(call: Call, rules: RuleSet) -> str:
             f"call of it. Register a rule with @abslrp.rule({name}, rules=...) in place of the one "
             f"there is (`remove` it first), {warn}"
         )
+    remedy = next((f"{REMEDIES[part]}, r" for part in REMEDIES if part in name), "R")
     return (
         f"{name} ({place}) is on the path from input to logits, but the rule set "
-        f"{rules.name!r} has no rule for it. Register one with @abslrp.rule({name}), {warn}"
+        f"{rules.name!r} has no rule for it. {remedy}egister one with @abslrp.rule({name}), {warn}"
     )
+
+
+REMEDIES = {
+    "flex_attention": "Use scaled_dot_product_attention (attn_implementation='sdpa') in its place",
+    "ops.quantized": "Explain the model as it was before it was quantised",
+}
+"""What to do in place of registering a rule, by a part of an operator's name."""

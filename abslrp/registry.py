@@ -72,6 +72,8 @@ def public_name(operator: Any) -> str:
     --------
     >>> public_name(torch.ops.aten.cdist.default), public_name(torch.ops.aten._cdist_forward)
     ('torch.cdist', 'torch.ops.aten._cdist_forward')
+    >>> public_name(torch.ops.aten.linalg_vector_norm)
+    'torch.linalg.vector_norm'
     """
     packet = getattr(operator, "overloadpacket", operator)
     name = getattr(packet, "__name__", "")
@@ -83,6 +85,10 @@ def public_name(operator: Any) -> str:
         found = getattr(space, name, None)
         if found is not None and operator_of(found) is packet:
             return f"{path}.{name}"
+    for part in ("linalg", "fft", "special"):
+        bare = name.removeprefix(f"{part}_")
+        if bare != name and hasattr(getattr(torch, part), bare):
+            return f"torch.{part}.{bare}"
     return name_of(packet)
 
 

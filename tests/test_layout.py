@@ -90,22 +90,26 @@ ABSLRP: Table = {
     "rule_sets": Room(
         4, "absLRP's siblings: differences from the rules", "contrast plan registry rules tape"
     ),
+    "forward": Room(
+        5, "one forward pass and its options", "ablations arguments plan refusals registry tape"
+    ),
     "propagate": Room(
-        5, "one forward pass and the way back", "ablations arguments plan refusals registry tape"
+        6, "relevance of an input", "ablations arguments forward plan refusals registry tape"
     ),
     "explain": Room(
-        6, "what users call",
-        "ablations arguments contrast plan propagate registry rule_sets",
+        7, "what users call",
+        "ablations arguments contrast forward plan propagate registry rule_sets",
     ),
-    "context": Room(6, "what users call", "plan propagate registry tape"),
-    "inspection": Room(6, "what users call", "arguments plan propagate tape"),
-    "zennit": Room(6, "what users call", "contrast plan propagate registry rule_sets"),
+    "context": Room(7, "what users call", "forward plan registry tape"),
+    "inspection": Room(7, "what users call", "arguments forward plan tape"),
+    "zennit": Room(7, "what users call", "contrast forward plan propagate registry rule_sets"),
     "text": Room(
-        6, "what users call", "arguments contrast plan propagate registry rule_sets tape"
+        7, "what users call",
+        "arguments contrast forward plan propagate registry rule_sets tape",
     ),
-    "graphs": Room(7, "what users call", "arguments explain"),
+    "graphs": Room(8, "what users call", "arguments explain"),
     "__init__": Room(
-        8, "names for users",
+        9, "names for users",
         "context explain graphs inspection plan refusals registry rule_sets rules tape",
     ),
 }  # fmt: skip

@@ -43,7 +43,11 @@ class Account:
     nonnegative: bool = False
     conserves: bool = True
     rectifies: bool = False
+    scale: Tensor | float | None = None
+    """What the output is the input times, if that is all the call does."""
     constant: bool = False
+    held: bool = False
+    """Whether a constant is made of the input's entries, not of its shape or type alone."""
     linear: bool = False
     """Whether it is a linear map with parameters, which a batch norm may be merged into."""
     statement: Any = None
@@ -138,6 +142,6 @@ def by_one_start(
     return all_starts
 
 
-def constant() -> Account:
-    """No relevance."""
-    return Account(constant=True)
+def constant(*, held: bool = False) -> Account:
+    """No relevance; ``held`` where the result is made of entries, such as a norm's denominator."""
+    return Account(constant=True, held=held)

@@ -85,17 +85,16 @@ class Factor:
             return None
         if self.kind == "constant":
             return self.constant.dtype  # type: ignore[union-attr]
-        if self.value is None:
-            assert self.compute is not None
+        if self.compute is not None:
             return self.compute().dtype
+        assert self.value is not None
         return torch.float32 if self.value.dtype == torch.float16 else self.value.dtype
 
     def tensors(self) -> list[Tensor | None]:
         """Return what its entries are made of: a tensor, and of a line its shift and slope."""
         if self.kind == "constant":
             return [torch.as_tensor(self.constant)]
-        if self.kind == "computed":
-            assert self.compute is not None
+        if self.compute is not None:
             return [self.compute()]
         if isinstance(self.value, Line):
             line = self.value
@@ -143,9 +142,12 @@ def constant(tensor: Tensor | float) -> Factor:
     return Factor("constant", constant=tensor)
 
 
-def computed(compute: Callable[[], Tensor]) -> Factor:
-    """Return the factor that a function computes when it is needed, once for all starts."""
-    return Factor("computed", compute=functools.cache(compute))
+def computed(compute: Callable[[], Tensor], value: Value | None = None) -> Factor:
+    """Return the factor that a function computes when it is needed, once for all starts.
+
+    ``value`` is given where each entry is a function of the value's entry, finite where that is 0.
+    """
+    return Factor("computed", value, compute=functools.cache(compute))
 
 
 def _wide(constant: Any) -> bool:
@@ -153,11 +155,12 @@ def _wide(constant: Any) -> bool:
     return isinstance(constant, Tensor) and constant.ndim > 0
 
 
-Rectified = Callable[[Value], "Value | None"]
-"""From ``y`` to ``v`` where ``y`` is ``v`` wherever ``y > 0``; None if it is not so made."""
+Origin = Callable[[Value], "tuple[Value, Tensor | float | None] | None"]
+"""From ``y`` to ``v`` and a scale ``c`` where ``y = c v``, or without a scale where ``y = v+``;
+None if it is not so made."""
 
 
-def joined(factors: Sequence[Factor], rectified: Rectified) -> list[Factor]:
+def joined(factors: Sequence[Factor], origin: Origin) -> list[Factor]:
     """Return the factors with what cancels taken out.
 
     Examples
@@ -175,7 +178,7 @@ def joined(factors: Sequence[Factor], rectified: Rectified) -> list[Factor]:
         if divisor.epsilon > torch.finfo(divisor.value.dtype).eps:
             continue  # it is seen, beside what rounding takes
         for factor in left:
-            found = _quotient(factor, divisor.value, rectified)
+            found = _quotient(factor, divisor.value, origin)
             if found is not None:
                 left = [one for one in left if one is not factor and one is not divisor]
                 result += found
@@ -183,16 +186,25 @@ def joined(factors: Sequence[Factor], rectified: Rectified) -> list[Factor]:
     return result + left
 
 
-def _quotient(factor: Factor, divisor: Source, rectified: Rectified) -> list[Factor] | None:
+def _quotient(factor: Factor, divisor: Source, origin: Origin) -> list[Factor] | None:
     """Return a factor divided by ``|divisor|``, None if it does not cancel."""
     value = factor.value
     if value is None or factor.kind not in ("positive", "magnitude"):
         return None
     if value is divisor:
         return [] if factor.kind == "magnitude" else [above(value)]
+    slope: Tensor | float
     if isinstance(value, Value):
-        return [above(value)] if rectified(value) is divisor else None
-    slope = value.multiple_of(divisor)
-    if slope is None:
-        return None
-    return [constant(slope.abs()), *([above(value)] if factor.kind == "positive" else [])]
+        made = origin(value)
+        if made is None or made[0] is not divisor:
+            return None
+        if made[1] is None:
+            return [above(value)]
+        slope = made[1]
+    else:
+        multiple = value.multiple_of(divisor)
+        if multiple is None:
+            return None
+        slope = multiple
+    size = slope.abs() if isinstance(slope, Tensor) else abs(slope)
+    return [constant(size), *([above(value)] if factor.kind == "positive" else [])]

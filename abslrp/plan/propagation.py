@@ -159,7 +159,7 @@ class Propagation:
         """Multiply relevance by what waits, and by more."""
         factors = [*arrival.factors, *more]
         if self.waits:
-            factors = joined(factors, _rectified)
+            factors = joined(factors, _origin)
         arrival.factors = []
         if factors:
             arrival.relevance = multiplied(arrival.relevance, factors, owned=arrival.owned)
@@ -320,11 +320,12 @@ def _transposed(map: LinearMap, s: Tensor, weight: Tensor) -> Tensor:
     return map.transposed(s, weight)
 
 
-def _rectified(value: Value) -> Value | None:
+def _origin(value: Value) -> tuple[Value, Tensor | float | None] | None:
     maker = value.maker
-    if maker is None or maker.account is None or not maker.account.rectifies:
+    account = None if maker is None else maker.account
+    if maker is None or account is None or not (account.rectifies or account.scale is not None):
         return None
-    return maker.inputs[0]
+    return maker.inputs[0], account.scale
 
 
 def _place(value: Value) -> Place:

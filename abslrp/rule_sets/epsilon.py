@@ -84,9 +84,11 @@ def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:
             scale = norm.deviation.reciprocal()
             if norm.weight is not None:
                 scale = scale * norm.weight
-            return inverse(output.tensor) * scale
+            # float16 ends below what 1 / epsilon times a scale may be.
+            return inverse(output.tensor) * (scale.float() if scale.dtype == torch.half else scale)
 
-        return Diagonal(norm.input, [computed(share)], statement=norm if norm.batch else None)
+        said = norm if norm.batch else None
+        return Diagonal(norm.input, [computed(share, output)], statement=said)
 
     return proportional.make(name or f"epsilon={epsilon:g}", linear_map, norm, epsilon)
 

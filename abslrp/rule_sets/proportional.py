@@ -62,7 +62,7 @@ def inverse_of(epsilon: float) -> Inverse:
 
 def stabilised(value: Value, inverse: Inverse) -> Factor:
     """``1 / (h + epsilon sign(h))`` of a value."""
-    return computed(lambda: inverse(value.tensor))
+    return computed(lambda: inverse(value.tensor), value)
 
 
 def passing_norm(call: Call, norm: normalization.Norm) -> Account:
@@ -142,7 +142,7 @@ def make(
     operands.register_products(rules, linear_rule, pair)
     normalization.register(rules, norm_rule)
     addition.register(rules, terms)
-    multiplication.register(rules, lambda call: constant(0.5))
+    multiplication.register(rules, lambda call: constant(0.5), lambda z, h: z * inverse(h))
     _linear_functions(rules, inverse)
     _softmax(rules, inverse)
     return rules

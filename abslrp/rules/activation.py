@@ -24,9 +24,11 @@ NONNEGATIVE = (
 )
 HELD = (
     "rsqrt norm linalg_vector_norm linalg_matrix_norm linalg_norm frobenius_norm var std var_mean "
-    "std_mean logsumexp zeros_like ones_like full_like empty_like rand_like randn_like zero fill "
-    "detach detach_copy new_zeros new_ones new_full new_empty new_empty_strided "
-    "empty_strided bernoulli"
+    "std_mean logsumexp detach detach_copy"
+)
+MADE = (
+    "zeros_like ones_like full_like empty_like rand_like randn_like zero fill new_zeros new_ones "
+    "new_full new_empty new_empty_strided empty_strided bernoulli"
 )
 
 
@@ -93,4 +95,10 @@ def dropout(call: Call, input: Value, p: float, train: bool | None) -> Account:
 @COMMON.rule(HELD)
 def held(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Denominators and spreads, as in norms that models write out by hand, are held constant."""
+    return constant(held=True)
+
+
+@COMMON.rule(MADE)
+def made(call: Call, *args: Any, **kwargs: Any) -> Account:
+    """Nothing of the entries: only a shape or type was taken."""
     return constant()

@@ -5,39 +5,78 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from abslrp.plan.accounts import Account, Diagonal, Split, passing
+import torch
+from torch import Tensor
+
+from abslrp.plan.accounts import Account, Custom, Diagonal, Split, UncoveredError, passing
 from abslrp.plan.factors import Factor, above
 from abslrp.registry import ABSLRP, COMMON, RuleSet
+from abslrp.rules.absolute import EPSILON
 from abslrp.tape import Call, Value
 
 
 def scaled(call: Call, value: Value, factor: Any) -> Account:
     """One-to-one: unchanged (SPEC 1.2)."""
     keeps = isinstance(factor, (int, float)) and factor >= 0
-    return passing(value, nonnegative=keeps and value.nonnegative)
+    number = isinstance(factor, (int, float))
+    known = number or (isinstance(factor, Tensor) and factor.is_floating_point())
+    scale = factor if known else None
+    return passing(value, nonnegative=keeps and value.nonnegative, scale=scale)
 
 
-def register(rules: RuleSet, gate: Callable[[Call], Factor]) -> None:
+Share = Callable[[Tensor, Tensor], Tensor]
+"""From contributions and their sum to the share of relevance that each receives."""
+
+
+def turned(call: Call, value: Value, factor: Tensor, share: Share) -> Account:
+    """Take ``(a + ib)(c + id)`` for its two sums, ``p = ac - bd`` and ``q = ad + bc``."""
+
+    def propagate(relevance: Tensor) -> list[Tensor | None]:
+        x, h = value.tensor, call.output.tensor
+        of_p, of_q = relevance.real, relevance.imag
+        first = share(x.real * factor.real, h.real) * of_p
+        first = first + share(x.real * factor.imag, h.imag) * of_q
+        if not x.is_complex():
+            return [first]
+        second = share(-x.imag * factor.imag, h.real) * of_p
+        return [torch.complex(first, second + share(x.imag * factor.real, h.imag) * of_q)]
+
+    return Custom(propagate)
+
+
+def register(rules: RuleSet, gate: Callable[[Call], Factor], share: Share) -> None:
     """Give products entry by entry a rule: what each operand of two activations receives of R."""
+
+    def by_constant(call: Call, value: Value, factor: Any) -> Account:
+        if isinstance(factor, Tensor) and factor.is_complex():
+            return turned(call, value, factor, share)
+        return scaled(call, value, factor)
 
     @rules.rule("mul multiply")
     def mul(call: Call, input: Any, other: Any) -> Account:
         if not isinstance(other, Value):
-            return scaled(call, input, other)
+            return by_constant(call, input, other)
         if not isinstance(input, Value):
-            return scaled(call, other, input)
+            return by_constant(call, other, input)
+        if call.output.dtype.is_complex:
+            raise UncoveredError("a product of two complex activations")
         sure = (input.nonnegative and other.nonnegative) or input is other
         each = [Diagonal(input), Diagonal(other)]
         return Split(before=[gate(call)], parts=each, nonnegative=sure)
 
 
 # Eq. 12 for each operand with the other as its weight: R where the product is positive.
-register(ABSLRP, lambda call: above(call.output))
+register(
+    ABSLRP, lambda call: above(call.output), lambda z, h: z.clamp(min=0) / (h.abs() + EPSILON)
+)  # fmt: skip
 
 
 @COMMON.rule("div divide true_divide")
 def div(call: Call, input: Any, other: Any, **kwargs: Any) -> Account:
     """Hold the denominator constant; the numerator's relevance is unchanged."""
-    if isinstance(input, Value):
-        return scaled(call, input, other)
-    return passing(other)
+    if not isinstance(input, Value):
+        return passing(other)
+    account = scaled(call, input, other)
+    if account.scale is not None:
+        account.scale = None if kwargs else 1 / account.scale
+    return account

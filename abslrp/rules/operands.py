@@ -38,15 +38,16 @@ def register_linear(rules: RuleSet, rule: LinearRule) -> None:
     def linear(call: Call, input: Any, weight: Any, bias: Any = None) -> Account:
         if not isinstance(input, Value) or isinstance(weight, Value):
             raise UncoveredError("weights that depend on the input")
-        return rule(call, Linear(input, Rows(weight), bias, but(-1)))
+        return rule(call, Linear(input, Rows(dense(weight)), bias, but(-1)))
 
-    @rules.rule(aten.addmm)
+    @rules.rule(aten.addmm, aten._sparse_addmm)
     def addmm(
         call: Call, bias: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1
     ) -> Account:
         if isinstance(bias, Value) or isinstance(left, Value) == isinstance(right, Value):
             raise UncoveredError("a product of two activations with a bias")
         bias = bias * beta if beta != 1 else bias
+        left, right = dense(left), dense(right)
         if isinstance(left, Value):
             return rule(call, Linear(left, Right(right * alpha), bias, but(1)))
         return rule(call, Linear(right, Left(left * alpha), bias, but(0)))
@@ -93,11 +94,18 @@ def register_linear(rules: RuleSet, rule: LinearRule) -> None:
         return rule(call, Linear(input, map, bias, only() if unbatched else only(0), True))
 
 
+def dense(weight: Any) -> Any:
+    """Return constants of a sparse layout as a plain tensor: they are told apart by their sign."""
+    sparse = isinstance(weight, Tensor) and weight.layout != torch.strided
+    return weight.to_dense() if sparse else weight
+
+
 def register_products(rules: RuleSet, linear: LinearRule, pair: PairRule) -> None:
     """Give all matrix products a rule: with constants, and of two values."""
 
-    @rules.rule("matmul mm bmm mv dot")
+    @rules.rule("matmul mm bmm mv dot", aten._sparse_mm.default)
     def matmul(call: Call, left: Any, right: Any, *args: Any) -> Account:
+        left, right = dense(left), dense(right)
         if isinstance(left, Value) and isinstance(right, Value):
             if left.ndim < 2 or right.ndim < 2:
                 raise UncoveredError(

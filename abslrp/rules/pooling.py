@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Custom, Product, Routing, Term, UncoveredError
+from abslrp.plan.accounts import (
+    Account,
+    Custom,
+    Product,
+    Routing,
+    Term,
+    UncoveredError,
+    constant,
+)
 from abslrp.plan.axes import aligned, only, probe, reduced
-from abslrp.plan.factors import inverse, positive
+from abslrp.plan.factors import above, inverse, positive
 from abslrp.plan.maps import Adjoint
 from abslrp.plan.routes import by_gradient
 from abslrp.registry import ABSLRP, COMMON
@@ -60,12 +69,44 @@ def positive_weights(call: Call, input: Value, *args: Any, **kwargs: Any) -> Acc
     )  # fmt: skip
 
 
-@ABSLRP.rule("index_add scatter_add index_put _unsafe_index_put put")
+@ABSLRP.rule("grid_sampler_2d grid_sampler_3d")
+def sampled(call: Call, input: Any, grid: Any, interpolation: int, *options: Any) -> Account:
+    """Eq. 12 for values taken between places; the places count as constants, as indices do."""
+    if not isinstance(input, Value):
+        return constant()
+    if interpolation == 2:
+        raise UncoveredError("bicubic weights, which have two signs")
+    sent = by_gradient(call, lambda value: value.tensor)
+    return Product(
+        input, Adjoint(torch.empty(0), sent), before=[inverse(call.output, EPSILON)],
+        terms=[Term(whole)], after=[positive(input)], axes=only(0), nonnegative=input.nonnegative,
+    )  # fmt: skip
+
+
+@ABSLRP.rule("prod cumprod")
+def multiplied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
+    """Eq. 12 for each factor with the others as its weight: R where the product is positive."""
+    if call.output.dtype != input.dtype:
+        raise UncoveredError("a product in another type")
+    name = "cumsum" if "cumprod" in call.name else "sum"
+    alike = dataclasses.replace(call, operator=getattr(aten, name))
+    return Product(
+        input, transpose(alike), before=[above(call.output)], terms=[Term(whole)],
+        axes=lambda call, value: reduced(_dims(call))(call, value), nonnegative=input.nonnegative,
+    )  # fmt: skip
+
+
+@ABSLRP.rule("index_add scatter_add scatter_reduce index_put _unsafe_index_put put")
 def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
     """Eq. 12 for entries that are added up where an index says: ``R = x+ W^T s``."""
     name = call.name.split(".")[1]
     if "put" in name and not structural.accumulates(call):
         return structural.filled(call, input, *args, **kwargs)
+    if name == "scatter_reduce" and args[3] not in ("sum", "mean"):
+        if args[3] == "prod":
+            raise UncoveredError("products of what an index names")
+        moved = by_gradient(call, lambda value: value.tensor)  # to the extremes
+        return Routing(moved, axes=probe, nonnegative=structural.kept_sign(call))
     if kwargs.get("alpha", 1) < 0:
         raise UncoveredError("a negative alpha")
     output, adjoint = call.output, by_gradient(call)

@@ -56,6 +56,9 @@ def reordered(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
 @of_the_first
 def copied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Keep the entries where they are."""
+    if call.output.dtype.is_complex and not input.dtype.is_complex:
+        real = at_once(lambda relevance: relevance.real if relevance.is_complex() else relevance)
+        return Routing(real)
     return passing(input, nonnegative=input.nonnegative)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import weakref
 from collections.abc import Callable
@@ -53,18 +54,27 @@ class Memory:
     def __init__(self) -> None:
         self._entries: dict[int, tuple[weakref.ref[Tensor], Value | None, int, Any]] = {}
         self._storages: dict[int, Storage] = {}
+        self.left: list[Value] = []
+        """Values that no tensor object stands for any more."""
 
     def bind(self, tensor: Tensor, value: Value | None) -> None:
         """Let a tensor object stand for a value, or for a constant though its memory has one."""
         storage = self._storage(tensor, make=True)
-        self._entries[id(tensor)] = (
-            weakref.ref(tensor),
-            value,
-            0 if storage is None else storage.epoch,
-            storage,
-        )
-        if storage is not None and value is not None:
-            storage.seen.append((weakref.ref(value), geometry(tensor)))
+        key = id(tensor)
+        self._leave(key)
+        ref = weakref.ref(tensor, functools.partial(_gone, weakref.ref(self), key))
+        self._entries[key] = (ref, value, 0 if storage is None else storage.epoch, storage)
+        if value is not None:
+            value.bound += 1
+            if storage is not None:
+                storage.seen.append((weakref.ref(value), geometry(tensor)))
+
+    def _leave(self, key: int) -> None:
+        _, value, *_ = self._entries.pop(key, (None, None))
+        if value is not None:
+            value.bound -= 1
+            if not value.bound:
+                self.left.append(value)
 
     def find(self, tensor: Tensor, note: Note) -> Value | None:
         """Return the value that a tensor stands for now, None for a constant."""
@@ -81,7 +91,7 @@ class Memory:
 
     def alive(self) -> list[tuple[Tensor, Value]]:
         """Return the tensors that exist and stand for a value."""
-        found = [(entry[0](), entry[1]) for entry in self._entries.values()]
+        found = [(entry[0](), entry[1]) for entry in list(self._entries.values())]
         return [(one, value) for one, value in found if one is not None and value is not None]
 
     def alone(self, tensor: Tensor) -> bool:
@@ -92,14 +102,18 @@ class Memory:
             return False
         if tensor.grad_fn is not None or tensor.dtype.is_complex:
             return False
-        held = {
-            id(kept)
-            for ref, _ in storage.seen
-            if (value := ref()) is not None and (kept := value.held) is not None
-        }
-        untyped = tensor.untyped_storage()
-        users: int = torch._C._storage_Use_Count(untyped._cdata)
-        return users <= len(held) + 2  # the tensor itself and `untyped`
+        return _users(tensor, storage) <= 1
+
+    def unseen(self, value: Value) -> bool:
+        """Whether nothing but values sees the memory of a value that is held."""
+        storage = self._storage(value.tensor, make=False)
+        return storage is not None and _users(value.tensor, storage) == 0
+
+    def within(self, tensor: Tensor) -> Value | None:
+        """Return a value that lies in a tensor's memory, if there is one."""
+        storage = self._storage(tensor, make=False)
+        values = [] if storage is None else [ref() for ref, _ in storage.seen]
+        return next((value for value in values if value is not None), None)
 
     def before_write(self, tensor: Tensor) -> None:
         """Give the values that lie in a tensor's memory memory of their own."""
@@ -196,6 +210,27 @@ class Memory:
         )
         self.bind(tensor, value)
         return value
+
+
+def _gone(memory: weakref.ref[Memory], key: int, ref: weakref.ref[Tensor]) -> None:
+    """Forget a tensor object that is no more."""
+    found = memory()
+    entry = None if found is None else found._entries.get(key)
+    if found is not None and entry is not None and entry[0] is ref:
+        found._leave(key)
+
+
+def _users(tensor: Tensor, storage: Storage) -> int:
+    """Return how many tensors that no value holds see a tensor's memory."""
+    held = {
+        id(kept)
+        for ref, _ in storage.seen
+        if (value := ref()) is not None and (kept := value.held) is not None
+        if _within(kept, tensor)
+    }
+    untyped = tensor.untyped_storage()
+    count: int = torch._C._storage_Use_Count(untyped._cdata)
+    return count - len(held) - 1  # `untyped`
 
 
 def _within(kept: Tensor, tensor: Tensor) -> bool:

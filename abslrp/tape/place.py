@@ -90,6 +90,8 @@ class Place(NamedTuple):
 
     def totals(self, relevance: Tensor) -> Tensor:
         """Return the sum of each sample: (S, *shape) to (S, batch)."""
+        if relevance.is_complex():
+            relevance = relevance.real + relevance.imag
         wide = torch.promote_types(relevance.dtype, torch.float32)
         if self.batch == 1:
             return relevance.sum(list(range(1, relevance.ndim)), dtype=wide)[:, None]

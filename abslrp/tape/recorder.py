@@ -7,10 +7,9 @@ rule says, and what is computed the plan.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,12 +20,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from abslrp.tape import sites
 from abslrp.tape.memory import Memory
+from abslrp.tape.modes import State, under
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.probe import probed
 from abslrp.tape.spelling import Written, argument, written
 from abslrp.tape.values import Call, Value, alike, replaced, tensors_in
 
 __all__ = ["Table", "Tape"]
+
+T = TypeVar("T")
 
 
 class Table(Protocol):
@@ -65,11 +67,18 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.inputs: list[Value] = []
         self.watch: Callable[[OpOverload, Any, Any], None] | None = None
         """Called with a call that took no value, its arguments and its result."""
+        self.held: list[Callable[..., Any]] = []
+        """Operators whose results count as constants though they were made of values' entries."""
         self.adopts = False
         """Whether tensors that require a gradient, and are no parameters, are inputs."""
         self.adopted: list[Tensor] = []
+        self.released: Callable[[Value, Memory], None] | None = None
+        """Called with a value when no tensor object of the model's stands for it any more."""
         self._within: list[OpOverload] = []
         self._paused = False
+        self._gone: list[Value] = []
+
+    supports_higher_order_operators = True
 
     def input(self, tensor: Tensor, place: Place | None) -> Value:
         """Let a tensor be one that relevance is wanted of."""
@@ -86,19 +95,23 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the value that a tensor stands for, None for a constant."""
         return self.memory.find(tensor, self._aliased)
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Note what is called inside, below autograd, on this thread."""
-        depth = torch._C._len_torch_dispatch_stack()
-        functions = torch._C._len_torch_function_stack()
+    def noting(self, function: Callable[[], T]) -> T:
+        """Return what a function returns, and note what is called in it on this thread."""
+        state = State()
         try:
-            with torch.no_grad(), _below_autograd(), _Names(self), self:
-                yield
+            try:
+                self.enter(state)
+                result = function()
+                self._release()
+                return result
+            finally:
+                state.restore()
         finally:
-            while torch._C._len_torch_dispatch_stack() > depth:
-                torch._C._pop_torch_dispatch_stack()
-            while torch._C._len_torch_function_stack() > functions:
-                torch._C._pop_torch_function_stack()
+            state.restore()
+
+    def enter(self, state: State) -> None:
+        """Note what is called from now on, on this thread, until the state is restored."""
+        state.enter(self, _Names(self))
 
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None
@@ -113,6 +126,12 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = func(*args, **kwargs)
             if self.watch is not None:
                 self.watch(func, args, result)
+            if func is torch.ops.aten.lift_fresh.default and self._gone:
+                self._back(result)
+            return result
+        if not isinstance(func, OpOverload):  # flex attention and its like
+            result = func(*args, **kwargs)
+            self._note(func, self.table.find(func), valued, named, found, result)
             return result
         how = written(func)
         if how.names:
@@ -123,8 +142,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if result is not NotImplemented:
                 return result
         elif rule.decomposes:
-            with self:
-                return rule.function(*args, **kwargs)
+            return under(self, rule.function, *args, **kwargs)
         result = func(*args, **kwargs)
         self._note(func, rule, valued, named, found, result)
         return result
@@ -132,14 +150,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _decomposed(self, func: OpOverload, args: Any, kwargs: Any) -> Any:
         self._within.append(func)
         try:
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is NotImplemented:
-                body = _written_out().get(func)
-                if body is not None:
-                    with self:
-                        return body(*args, **kwargs)
-            return result
+            result = under(self, func.decompose, *args, **kwargs)
+            body = _written_out().get(func) if result is NotImplemented else None
+            return result if body is None else under(self, body, *args, **kwargs)
         finally:
             self._within.pop()
 
@@ -150,6 +163,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if value is None and self.adopts and _asks(one):
                 value = self.input(one, Place.of(one))
                 self.adopted.append(one)
+            if value is None and self._gone and not one.untyped_storage().resizable():
+                value = self._back(one)
             if value is None:
                 return one
             found.append(value)
@@ -158,6 +173,22 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             items = [self._valued(item, found) for item in one]
             return items if isinstance(one, list) else tuple(items)
         return one
+
+    def leaving(self, tensor: Tensor) -> None:
+        """Note that a tensor's entries are copied to where no call of torch is made."""
+        value = self.memory.within(tensor)
+        if value is not None and tensor.numel() > 1:
+            self._gone.append(value)
+
+    def _back(self, tensor: Tensor) -> Value | None:
+        """Let a tensor made by NumPy, or of a list, depend on what left torch before."""
+        if not tensor.is_floating_point():
+            return None
+        call = self._note(torch.from_numpy, None, self._gone, {}, self._gone, tensor)
+        if call is None:
+            return None
+        call.trouble = self.table.uncovered("its entries left torch (numpy, tolist) and came back")
+        return call.output
 
     def called(self, function: Callable[..., Any], rule: Any, args: Any, kwargs: Any) -> Any:
         """Run a Python function that has a rule, and note it as one call."""
@@ -212,6 +243,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         account = call.account
         call.ruled = account is not None
         if account is not None and account.constant:
+            if account.held:
+                self.held.append(operator)
             for one in made:
                 if one is not None:
                     self.memory.bind(one, None)
@@ -228,7 +261,15 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if bind:
                     self.memory.bind(one, output)
         self.calls.append(call)
+        if bind:  # else its results have no tensor yet
+            self._release()
         return call
+
+    def _release(self) -> None:
+        while self.memory.left:
+            value = self.memory.left.pop()
+            if self.released is not None and not value.bound:
+                self.released(value, self.memory)
 
     def _place(self, call: Call) -> None:
         """Follow the samples into the outputs of a call."""
@@ -304,8 +345,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if target.shape != made.shape and target.numel() == 0:
             target.resize_(made.shape)  # an empty out= argument
         if made.shape != target.shape or made.dtype != target.dtype:
-            with self:
-                made = made.to(target).expand_as(target)
+            made = under(self, lambda: made.to(target).expand_as(target))
         elif fresh and self.memory.alone(target):
             target.data = made
             self.memory.bind(target, self.value(made))
@@ -329,6 +369,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
+_OUT_OF_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist)
+
+
 class _Names(TorchFunctionMode):
     """Finds rules of Python functions. It also keeps torch from its fused transformer layers."""
 
@@ -342,6 +385,8 @@ class _Names(TorchFunctionMode):
         kwargs = kwargs or {}
         rule = self.tape.functions.get(func)
         if rule is None:
+            if func in _OUT_OF_TORCH:
+                self.tape.leaving(args[0])
             return func(*args, **kwargs)
         return self.tape.called(func, rule, args, kwargs)
 
@@ -350,14 +395,6 @@ class _Names(TorchFunctionMode):
 def _written_out() -> dict[Any, Callable[..., Any]]:
     """Return torch's own table of operators that others stand for."""
     return dict(core_aten_decompositions())
-
-
-@contextlib.contextmanager
-def _below_autograd() -> Iterator[None]:
-    """Let calls arrive as they were made: not written out, and with no record of views."""
-    views = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
-    with torch._C._AutoDispatchBelowAutograd(), torch._C._ExcludeDispatchKeyGuard(views):
-        yield
 
 
 def _asks(one: Tensor) -> bool:

@@ -23,6 +23,7 @@ class Account(Protocol):
     axes: Axes
     nonnegative: bool
     constant: bool
+    held: bool
 
 
 class Value:
@@ -40,11 +41,13 @@ class Value:
         The call that made it, None for an input.
     uses
         The calls that took it.
+    bound
+        How many tensor objects of the model's stand for it.
     """
 
     __slots__ = (
-        "__weakref__", "_tensor", "device", "dtype", "maker", "nonnegative", "place", "shape",
-        "uses",
+        "__weakref__", "_tensor", "bound", "device", "dtype", "maker", "nonnegative", "place",
+        "shape", "uses",
     )  # fmt: skip
 
     def __init__(self, tensor: Tensor, place: Place | None, maker: Call | None = None) -> None:
@@ -54,6 +57,7 @@ class Value:
         self.nonnegative = False
         self.maker = maker
         self.uses: list[Call] = []
+        self.bound = 0
 
     @property
     def tensor(self) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from abslrp.arguments import as_targets, check_model, check_targets, select_logits
 from abslrp.contrast import OWN, Start, combine, starts
-from abslrp.forward import Pass, Settings
+from abslrp.forward import Pass, Settings, constants
 from abslrp.plan.propagation import Conserve
 from abslrp.propagate import by_rows
 from abslrp.registry import RuleSet
@@ -142,9 +142,8 @@ def token_relevance(
     def maps(rows: slice, settings: Settings) -> Tensor:
         run = Pass(settings, signed=begin == "signed")
         try:
-            with torch.inference_mode(False), run.running() as tape:
-                leaves = _looked_up(tape, table)
-                logits = evaluated(rows)
+            leaves = _looked_up(run.tape, table)
+            logits = run.tape.noting(lambda: evaluated(rows))
             return through(run, leaves, logits, rows)
         finally:
             run.forget()
@@ -156,7 +155,8 @@ def token_relevance(
                 f"{[tuple(one.shape) for one in leaves]} for ids {tuple(kept[rows].shape)}; "
                 "pass embedding= to name the module (encoder-decoder models are not covered)"
             )
-        nowhere = ValueError("model: its logits do not depend on the embeddings")
+        reason = constants(run.tape)
+        nowhere = ValueError(f"model: its logits do not depend on the embeddings{reason}")
         value = run.tape.value(logits)
         if value is None:
             raise nowhere

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from abslrp.rules.attention import attention
+from abslrp.rules.composites import attention
 from benchmarks.methods.registry import InapplicableError
 from benchmarks.methods.torch_functions import opened
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from abslrp.rules.attention import attention as written_out
+from abslrp.rules.composites import attention as written_out
 from benchmarks.methods.copies import base_name, out_of_place, working_copy
 from benchmarks.methods.registry import InapplicableError, explain_chunks, method
 from benchmarks.methods.torch_functions import opened

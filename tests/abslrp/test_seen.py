@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -412,3 +414,242 @@ def test_lost_relevance_is_zero_by_every_entrance() -> None:
         with abslrp.propagation(signed=False):
             logits = model(leaf)
         assert not torch.autograd.grad(logits, leaf, start)[0].any()
+
+
+def fourier(x: Tensor) -> Tensor:
+    """Mix as FNet does."""
+    return torch.fft.fft2(x, dim=(1, 2)).real + torch.fft.irfft(torch.fft.rfft(x, dim=1), 4, dim=1)
+
+
+def sampled(x: Tensor) -> Tensor:
+    places = torch.linspace(-1, 1, 8, dtype=x.dtype).reshape(1, 2, 2, 2).expand(len(x), -1, -1, -1)
+    return F.grid_sample(x[:, None], places, align_corners=True)[:, 0]
+
+
+def distances(x: Tensor) -> Tensor:
+    return torch.cdist(x, torch.eye(4, dtype=x.dtype) + 2.0)
+
+
+def alike(x: Tensor) -> Tensor:
+    return F.cosine_similarity(x[:, :, None], torch.eye(4, dtype=x.dtype) + 0.5, dim=-1)
+
+
+def by_sparse(layout: str) -> Callable[[Tensor], Tensor]:
+    def product(x: Tensor) -> Tensor:
+        dense = torch.eye(4, dtype=x.dtype).roll(1, 0)
+        weight = dense.to_sparse_csr() if layout == "csr" else dense.to_sparse()
+        return torch.stack([weight @ one for one in x]) + (weight @ x.flatten(0, 1).T).T.view_as(x)
+
+    return product
+
+
+def reduced_by_index(x: Tensor) -> Tensor:
+    index = torch.tensor([0, 1, 1, 0]).expand_as(x)
+    return torch.zeros_like(x).scatter_reduce(2, index, x, "sum")
+
+
+MORE: dict[str, Callable[[Tensor], Tensor]] = {
+    "fft": fourier,
+    "grid_sample": sampled,
+    "cdist": distances,
+    "cosine_similarity": alike,
+    "sparse coo": by_sparse("coo"),
+    "sparse csr": by_sparse("csr"),
+    "scatter_reduce": reduced_by_index,
+    "prod": lambda x: x.prod(1, keepdim=True) + x.cumprod(2),
+    "norm": lambda x: x / torch.linalg.vector_norm(x, dim=-1, keepdim=True),
+}
+
+
+class Between(nn.Module):
+    """What is tried, between an addition that keeps it positive and a linear layer."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.call, self.head = call, nn.LazyLinear(3, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.call(x + 0.5).flatten(1))
+        return logits
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+@pytest.mark.parametrize("name", MORE)
+def test_it_is_explained_sample_by_sample(name: str) -> None:
+    """Relevance is conserved, has no negative part, and does not depend on the batch."""
+    x = torch.rand(4, 4, 4, dtype=torch.float64)
+    model = Between(MORE[name]).eval()
+    targets = model(x).argmax(1).tolist()
+    for given in ({}, {"accelerate": False}):
+        maps = abslrp.explain(model, x, targets, contrast=None, **given)
+        torch.testing.assert_close(maps.flatten(1).sum(1), torch.ones(4, dtype=x.dtype))
+        assert (maps >= -1e-12).all()
+        alone = [
+            abslrp.explain(model, x[i : i + 1], targets[i], contrast=None, **given)
+            for i in range(4)
+        ]
+        torch.testing.assert_close(maps, torch.cat(alone))
+
+
+def test_a_lstm_in_float32_is_that_in_float64() -> None:
+    """In float32 a CPU has a fused layer of its own."""
+    torch.manual_seed(2)
+    layer = nn.LSTM(3, 5, 2, batch_first=True, bidirectional=True)
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)[0][:, -1]
+
+    model, x = Last().eval(), torch.rand(2, 4, 3)
+    targets = model(x).argmax(1)  # an entry above 0 has relevance
+    found = abslrp.explain(model, x, targets, contrast=None)
+    assert found.abs().sum() > 0.1
+    wide = abslrp.explain(model.double(), x.double(), targets, contrast=None)
+    torch.testing.assert_close(found.double(), wide, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        lambda x: torch.from_numpy(x.detach().numpy() * 2),
+        lambda x: torch.tensor(x.tolist()) + x,
+        lambda x: torch.as_tensor(np.asarray(x)) * 2 + x,
+    ],
+    ids=["from_numpy", "tolist", "asarray"],
+)
+def test_values_that_leave_torch_and_come_back_are_refused(back: Any) -> None:
+    with pytest.raises(abslrp.UnknownOperationError, match=r"left torch .* came back"):
+        abslrp.explain(Crossing(back).eval(), torch.rand(2, 4), [0, 1])
+
+
+def real_rotary(x: Tensor) -> Tensor:
+    angle = torch.arange(2, dtype=x.dtype)
+    a, b = x.view(*x.shape[:-1], 2, 2).unbind(-1)
+    p = a * angle.cos() - b * angle.sin()
+    q = a * angle.sin() + b * angle.cos()
+    return torch.stack([p, q], -1).flatten(2)
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+def test_complex_rotary_embeddings_are_as_real_ones(rules: str) -> None:
+    """Without totals: the real one's sums are calls of their own, each with a total."""
+    x = torch.rand(2, 4, 4, dtype=torch.float64) - 0.3
+    found, wanted = (
+        abslrp.explain(Between(one).eval(), x, [0, 1], rules=rules, conserve=None)
+        for one in (rotary, real_rotary)
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+def test_values_may_leave_torch_for_good() -> None:
+    def looked_at(x: Tensor) -> Tensor:
+        assert x.detach().numpy().shape == (2, 4)
+        return x * 2
+
+    assert abslrp.explain(Crossing(looked_at).eval(), torch.rand(2, 4), [0, 1]).shape == (2, 4)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called")
+def test_flex_attention_is_refused_with_what_to_use() -> None:
+    from torch.nn.attention import flex_attention as flex
+
+    def attention(x: Tensor) -> Tensor:
+        q = x[:, None, :, None].expand(-1, -1, -1, 16).contiguous()
+        return flex.flex_attention(q, q, q)[:, 0, :, 0]
+
+    with pytest.raises(abslrp.UnknownOperationError, match="sdpa"):
+        abslrp.explain(Crossing(attention).eval(), torch.rand(2, 4), [0, 1])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_layers_are_refused_by_name() -> None:
+    part = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 4)), {nn.Linear})
+    with pytest.raises(abslrp.UnknownOperationError, match=r"quantized.*before it was quantised"):
+        abslrp.explain(Crossing(part).eval(), torch.rand(2, 4), [0, 1])
+
+
+@pytest.mark.parametrize("head", ["norm", "logsumexp"])
+def test_a_result_that_counts_as_constant_is_named(head: str) -> None:
+    class Head(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            pairs = x.view(len(x), 2, 2)
+            return pairs.norm(dim=-1) if head == "norm" else pairs.logsumexp(-1)
+
+    with pytest.raises(ValueError, match=rf"what torch\.\S*{head} returns counts as constant"):
+        abslrp.explain(Head().eval(), torch.rand(2, 4), [0, 1])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_at_any_line_leaves_nothing() -> None:
+    """It is raised at every seventh line of Python that an explanation runs."""
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True), nn.Linear(3, 3)).eval()
+    x = torch.rand(1, 2)
+    wanted = abslrp.explain(model, x, 0)
+
+    def state() -> list[Any]:
+        exclude = torch._C._dispatch_tls_local_exclude_set()
+        stacks = torch._C._len_torch_dispatch_stack(), torch._C._len_torch_function_stack()
+        return [*stacks, str(exclude), torch.is_grad_enabled(), torch.is_inference_mode_enabled()]
+
+    def lines(stop: int) -> int:
+        """Explain, interrupted at the line of a number; return how many lines there were."""
+        count = 0
+
+        def trace(frame: Any, event: str, argument: Any) -> Any:
+            nonlocal count
+            count += event == "line"
+            if event == "line" and count == stop:
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            abslrp.explain(model, x, 0)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        return count
+
+    expected = state()
+    for stop in range(1, lines(0), 7):
+        lines(stop)
+        assert state() == expected, stop
+    assert torch.equal(abslrp.explain(model, x, 0), wanted)
+
+
+def test_rows_of_a_graph_are_explained_as_one_sample() -> None:
+    """As a model whose only sample is the whole graph, for each node of it."""
+    torch.manual_seed(4)
+    neighbours = torch.softmax(torch.rand(5, 5, dtype=torch.float64), 1)
+    first, last = (nn.Linear(4, 8, dtype=torch.float64), nn.Linear(8, 3, dtype=torch.float64))
+
+    class Nodes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return neighbours @ last((neighbours @ first(x)).relu())
+
+    class One(nn.Module):
+        def __init__(self, node: int) -> None:
+            super().__init__()
+            self.node = node
+
+        def forward(self, x: Tensor) -> Tensor:
+            return Nodes()(x[0])[self.node][None]
+
+    x = torch.rand(5, 4, dtype=torch.float64)
+    targets = Nodes()(x).argmax(1).tolist()
+    for contrast in (None, "streams", "signed"):
+        maps = abslrp.explain(Nodes().eval(), x, targets, samples="whole", contrast=contrast)
+        for node, target in enumerate(targets):
+            alone = abslrp.explain(One(node).eval(), x[None], target, contrast=contrast)[0]
+            torch.testing.assert_close(maps[node], alone)
+    pooled = {"output": lambda logits: logits.mean(0, keepdim=True)}
+    assert abslrp.explain(Nodes().eval(), x, 0, samples="whole", **pooled).shape == (1, 5, 4)
+    with pytest.raises(ValueError, match="samples: expected 'rows' or 'whole'"):
+        abslrp.explain(Nodes().eval(), x, 0, samples="row")

@@ -84,6 +84,20 @@ def baddbmm(input: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha:
     return _plus(input if beta == 1 else input * beta, term, alpha)
 
 
+@COMMON.decomposition(aten.cdist, aten._euclidean_dist)
+def distances(left: Tensor, right: Tensor, p: float = 2.0, *options: Any) -> Tensor:
+    """``(sum |a - b|^p)^(1/p)`` of each pair of rows."""
+    apart = left.unsqueeze(-2) - right.unsqueeze(-3)
+    if p == 2:
+        return apart.square().sum(-1).sqrt()
+    if p == float("inf"):
+        return apart.abs().amax(-1)
+    if p == 0:
+        return (apart != 0).sum(-1).to(apart.dtype)
+    result: Tensor = apart.abs().pow(p).sum(-1).pow(1 / p)
+    return result
+
+
 @COMMON.decomposition(aten.glu)
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """Write ``a * sigmoid(b)`` of the input's two halves."""

@@ -1,0 +1,83 @@
+"""Which of a rectifier's two values need not be kept, told while the model runs.
+
+What a rectifier takes and what it returns are the same where that is positive. Elsewhere it returns
+0, and if all that use it send relevance in proportion to it, relevance is 0 there: it does not
+matter what it is multiplied by on the way on. So the one tensor serves for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from abslrp.plan.accounts import Account, Diagonal, Product, Routing, Split
+from abslrp.plan.factors import Factor, Line
+from abslrp.tape import Call, Value
+from abslrp.tape.memory import Memory
+
+
+def release(value: Value, memory: Memory) -> None:
+    """Let go of what need not be kept, now that a value has no more uses than are known."""
+    for output in _rectified(value):
+        input = output.maker.inputs[0]  # type: ignore[union-attr]
+        if input.maker is None or input.bound or len(input.uses) != 1 or input.held is None:
+            continue
+        if input.held is output.held or not _only_multiplies(input.maker, input):
+            continue
+        if _vanishes(output) and memory.unseen(input) and memory.unseen(output):
+            input.keep(output.tensor)
+
+
+def _rectified(value: Value) -> Iterator[Value]:
+    """Yield the results of rectifiers that a value's entries are."""
+    account = None if value.maker is None else value.maker.account
+    if account is not None and account.rectifies:
+        yield value
+    elif isinstance(account, Routing):
+        for one in value.maker.inputs:  # type: ignore[union-attr]
+            yield from _rectified(one)
+
+
+def _vanishes(value: Value) -> bool:
+    """Whether the relevance of a value is 0 wherever the value is."""
+    return not value.bound and all(_in_proportion(call, value) for call in value.uses)
+
+
+def _in_proportion(call: Call, value: Value) -> bool:
+    account = call.account
+    if isinstance(account, Routing):
+        return all(one is None or _vanishes(one) for one in call.outputs)
+    if isinstance(account, Split) and not callable(account.parts):
+        return all(_part(one, value) for one in account.parts if one.input is value)
+    return _part(account, value)
+
+
+def _part(account: Account | None, value: Value) -> bool:
+    factors: Sequence[Factor] = ()
+    if isinstance(account, Diagonal):
+        factors = account.factors
+    elif isinstance(account, Product):
+        factors = account.after
+    return any(
+        factor.kind in ("positive", "magnitude", "is") and _of(factor, value) for factor in factors
+    )
+
+
+def _of(factor: Factor, value: Value) -> bool:
+    source = factor.value
+    if isinstance(source, Line):
+        return source.shift is None and source.value is value
+    return source is value
+
+
+def _only_multiplies(call: Call, value: Value) -> bool:
+    """Whether a call multiplies relevance by functions of each entry of its value, and no more."""
+    account = call.account
+    if isinstance(account, Diagonal):
+        factors = account.factors
+    elif isinstance(account, (Product, Split)):
+        factors = account.before
+        if isinstance(account, Split) and callable(account.parts):
+            return False
+    else:
+        return False
+    return all(factor.kind != "computed" or factor.value is value for factor in factors)

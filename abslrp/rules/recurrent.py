@@ -1,0 +1,29 @@
+"""Recurrent layers: torch writes them out step by step, but for one fused layer of a CPU's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from abslrp.registry import COMMON
+
+
+@COMMON.decomposition("mkldnn_rnn_layer")
+def lstm_layer(
+    input: Tensor, weight_x: Tensor, weight_h: Tensor, bias_x: Tensor, bias_h: Tensor,
+    h: Tensor, c: Tensor, reverse: bool, *options: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """One direction of one LSTM layer, of an input (T, B, F)."""
+    h, c = h[0], c[0]
+    before = F.linear(input, weight_x, bias_x).unbind(0)
+    outputs = []
+    for one in reversed(before) if reverse else before:
+        i, f, g, o = (F.linear(h, weight_h, bias_h) + one).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        outputs.append(h)
+    outputs = outputs[::-1] if reverse else outputs
+    return torch.stack(outputs), h[None], c[None], input.new_empty(0)

@@ -1,0 +1,88 @@
+"""What of torch's state on this thread is changed for a tape, and put back whatever happens.
+
+An interrupt may arrive between any two lines, also while a ``with`` block is left. So nothing is
+popped one for one: what there was is noted before, and put back as a whole, twice.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+class State:
+    """Torch's modes, guards and gradient mode on this thread, as they are when it is made."""
+
+    def __init__(self) -> None:
+        self._modes = torch._C._len_torch_dispatch_stack()
+        self._functions = torch._C._len_torch_function_stack()
+        self._grad = torch.is_grad_enabled()
+        self._guards: list[Any] = []
+
+    def enter(self, mode: TorchDispatchMode, names: TorchFunctionMode) -> None:
+        """Let calls arrive at a mode below autograd: as they were made, with no record of views."""
+        views = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+        self._guard(torch._C._InferenceMode(False))
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+            self._guard(torch.compiler.set_stance("force_eager"))  # what was compiled as written
+        self._guard(torch._C._AutoDispatchBelowAutograd())
+        self._guard(torch._C._ExcludeDispatchKeyGuard(views))
+        torch._C._set_grad_enabled(False)
+        torch._C._push_on_torch_function_stack(names)
+        torch._C._push_on_torch_dispatch_stack(mode)
+
+    def _guard(self, guard: Any) -> None:
+        self._guards.append(guard)
+        guard.__enter__()
+
+    def restore(self) -> None:
+        """Put back what there was; a second time changes nothing."""
+        while torch._C._len_torch_dispatch_stack() > self._modes:
+            torch._C._pop_torch_dispatch_stack(None)
+        while torch._C._len_torch_function_stack() > self._functions:
+            torch._C._pop_torch_function_stack()
+        while self._guards:
+            self._guards[-1].__exit__(None, None, None)
+            self._guards.pop()
+        torch._C._set_grad_enabled(self._grad)
+
+
+def leaving_nothing(function: F) -> F:
+    """Put torch's state back when a function ends, also if an interrupt ends it at any line."""
+
+    @functools.wraps(function)
+    def whole(*args: Any, **kwargs: Any) -> Any:
+        state = State()
+        try:
+            try:
+                return function(*args, **kwargs)
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    # A generator of torch's that waits in a frame would push its mode back later.
+                    traceback.clear_frames(error.__traceback__)
+                raise
+            finally:
+                state.restore()
+        finally:
+            state.restore()
+
+    return whole  # type: ignore[return-value]
+
+
+def under(mode: TorchDispatchMode, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call a function whose calls arrive at a mode that is being asked itself."""
+    torch._C._push_on_torch_dispatch_stack(mode)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        torch._C._pop_torch_dispatch_stack(None)

@@ -1,0 +1,126 @@
+"""What a rectifier takes is not kept beside what it returns, and no map changes by that."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import abslrp
+from abslrp import forward
+from abslrp.forward import Pass, Settings, logits_of
+
+
+class Net(nn.Module):
+    """Two layers around what is tried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first = nn.Linear(6, 8).double()
+        self.last = nn.Linear(8, 3).double()
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.between(self.first(x)))
+
+    def between(self, v: Tensor) -> Tensor:
+        return v.relu()
+
+
+class InPlace(Net):
+    def between(self, v: Tensor) -> Tensor:
+        return v.relu_()
+
+
+class Pooled(Net):
+    def between(self, v: Tensor) -> Tensor:
+        return F.max_pool1d(v.relu()[:, None], 3, 1, 1)[:, 0]
+
+
+class Joined(Net):
+    def between(self, v: Tensor) -> Tensor:
+        y = v.relu()
+        return torch.cat([y[:, 4:], y[:, :4]], 1)
+
+
+class Residual(Net):
+    def between(self, v: Tensor) -> Tensor:
+        y = v.relu()
+        return (y + y.flip(1)).relu()
+
+
+class TakenTwice(Net):
+    def between(self, v: Tensor) -> Tensor:
+        return v.relu() + v
+
+
+class Kept(Net):
+    def between(self, v: Tensor) -> Tensor:
+        self.seen = [v, v.relu()]
+        return self.seen[1]
+
+
+class SeenFromOutside(Net):
+    def between(self, v: Tensor) -> Tensor:
+        y = v.relu()
+        self.seen = [v.view(-1)]
+        return y
+
+
+class Squared(Net):
+    """A power passes relevance on, so that relevance of an entry that is 0 need not be 0."""
+
+    def between(self, v: Tensor) -> Tensor:
+        return (v.relu() + 1.0).square()
+
+
+class Activated(Net):
+    def between(self, v: Tensor) -> Tensor:
+        return v.relu().sigmoid()
+
+
+class Unknown(Net):
+    def between(self, v: Tensor) -> Tensor:
+        return torch.special.erfcx(v.relu())
+
+
+SHARED = [Net, InPlace, Pooled, Joined, Residual]
+OWN = [TakenTwice, Kept, SeenFromOutside, Squared, Activated, Unknown]
+
+
+def held(model: nn.Module, x: Tensor, *, release: bool) -> int:
+    """Count the tensors that are kept of a forward pass."""
+    run = Pass(Settings(on_unknown="warn"), signed=False)
+    if not release:
+        run.tape.released = None
+    logits_of(model, x, run)
+    values = [value for call in run.tape.calls for value in call.outputs if value is not None]
+    count = len({value.tensor.untyped_storage().data_ptr() for value in values})
+    run.forget()
+    return count
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_one_tensor_serves_for_both(kind):
+    x = torch.rand(2, 6, dtype=torch.float64)
+    assert held(kind().eval(), x, release=True) < held(kind().eval(), x, release=False)
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_what_is_needed_is_kept(kind):
+    x = torch.rand(2, 6, dtype=torch.float64)
+    assert held(kind().eval(), x, release=True) == held(kind().eval(), x, release=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*erfcx:UserWarning")
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon", "alpha2beta1", "RAP"])
+@pytest.mark.parametrize("accelerate", [True, False])
+@pytest.mark.parametrize("kind", [*SHARED, *OWN])
+def test_maps_are_the_same(kind, accelerate, rules, monkeypatch):
+    model, x = kind().eval(), torch.rand(2, 6, dtype=torch.float64)
+    given = {"rules": rules, "accelerate": accelerate, "on_unknown": "warn"}
+    found = abslrp.explain(model, x, [0, 2], **given)
+    monkeypatch.setattr(forward, "release", lambda value, memory: None)
+    assert torch.allclose(found, abslrp.explain(model, x, [0, 2], **given), rtol=1e-12, atol=0)
