@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from abslrp.forward import Pass, Settings
-from abslrp.plan.propagation import Conserve
+from abslrp.plan.arrivals import Conserve
 from abslrp.registry import RuleSet
 from abslrp.tape import Place, Value
 from abslrp.tape.modes import State

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from abslrp.plan.propagation import ratio
+from abslrp.plan.arrivals import ratio
 
 Start: TypeAlias = 'Literal["streams", "signed", "difference"] | None'
 """The contrasts of SPEC 1.4 and Gu et al.'s: the plain difference of two maps."""

@@ -23,7 +23,7 @@ from abslrp.arguments import (
 )
 from abslrp.contrast import OWN, Start, combine, starts
 from abslrp.forward import Settings
-from abslrp.plan.propagation import Conserve
+from abslrp.plan.arrivals import Conserve
 from abslrp.propagate import propagate
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast

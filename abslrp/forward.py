@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from abslrp.ablations import Attention, RelevanceAt, check
 from abslrp.arguments import lacks_batch_axis, no_batch_axis, select_logits
-from abslrp.plan.propagation import Conserve, LostSamplesError, Propagation, RangeError, forget
+from abslrp.plan.arrivals import Conserve, LostSamplesError, RangeError
+from abslrp.plan.propagation import Done, Propagation, forget
 from abslrp.plan.release import release
 from abslrp.plan.routes import by_gradient
 from abslrp.refusals import UnknownOperationError, no_rule
@@ -82,25 +83,33 @@ class Pass:
         wanted: Sequence[Value],
         *,
         keep: bool = False,
+        done: Done | None = None,
     ) -> Iterator[list[Tensor | None]]:
         """Yield relevance (S, *shape) of the wanted values for each (S, B, N) of starts.
 
-        Nothing is kept of what only the last start needs, unless ``keep`` says so.
+        Nothing is kept of what only the last start needs, unless ``keep`` says so. ``done`` is
+        told what is computed.
         """
         with torch.inference_mode(False):
             for index, start in enumerate(starts):
                 kept = keep or index + 1 < len(starts)
                 accelerate = self.settings.accelerate
                 try:
-                    found = self._run(logits, start, wanted, accelerate=accelerate, keep=kept)
+                    found = self._run(logits, start, wanted, accelerate, kept, done)
                 except RangeError:
                     if not kept:
                         raise
-                    found = self._run(logits, start, wanted, accelerate=False, keep=True)
+                    found = self._run(logits, start, wanted, False, True, done)
                 yield found
 
     def _run(
-        self, logits: Value, start: Tensor, wanted: Sequence[Value], *, accelerate: bool, keep: bool
+        self,
+        logits: Value,
+        start: Tensor,
+        wanted: Sequence[Value],
+        accelerate: bool,
+        keep: bool,
+        done: Done | None,
     ) -> list[Tensor | None]:
         run = Propagation(
             self.settings.conserved,
@@ -108,6 +117,7 @@ class Pass:
             accelerate=accelerate,
             keep=keep,
             unknown=self._unknown,
+            done=done,
         )
         return run.run(self.tape.calls, logits, start, wanted)
 

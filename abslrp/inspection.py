@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+import torch.nn.functional as F
 from torch import nn
 
 from abslrp.arguments import as_input, check_model
@@ -35,33 +36,48 @@ def table(model: nn.Module, inputs: Any, **options: Any) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row a call, columns ``call`` (the ATen operator), ``module`` (the class that called
-        it), ``shape`` (of its output), ``relevance`` (what is computed: factors, T for a
-        transposed product), and ``bytes`` (of its output).
+        it), ``shape`` (of its output), ``rule`` (what its rule says: factors, T for a transposed
+        product), ``computed`` (what is multiplied once factors are joined and what cancels is
+        dropped; "totals" where they are restored; "-" where nothing is computed yet), and
+        ``kept`` (bytes that its output takes beside those of other calls).
 
     Notes
     -----
-    Cost: one forward pass.
+    Cost: one explanation of the predicted classes, with one start.
 
     Examples
     --------
     >>> import torch, abslrp
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     >>> found = abslrp.plan(model.eval(), torch.rand(2, 4))
-    >>> found[["call", "relevance"]].values.tolist()[1]
-    ['aten.relu', '1']
+    >>> found[["call", "rule"]].values.tolist()[1:]
+    [['aten.relu', '1'], ['aten.linear', '|v0| T(1/|v1| R)']]
+    >>> found["kept"].tolist()  # a rectifier's two values are kept as one
+    [24, 64, 0]
     """
     check_model(model)
     x = as_input(model, inputs)
     run = Pass(Settings(**options), signed=False)
     run.tape.trace = True
     try:
-        logits_of(model, x, run)
-        names = {value: f"v{index}" for index, value in enumerate(_values(run.tape.calls))}
-        rows = [_row(call, names) for call in reversed(run.tape.calls)]
+        logits, leaf = logits_of(model, x, run)
+        calls = list(run.tape.calls)
+        names = {value: f"v{index}" for index, value in enumerate(_values(calls))}
+        seen: set[int] = set()
+        rows = {call: _row(call, names, seen) for call in reversed(calls)}
+        done: dict[Call, list[str]] = {call: [] for call in calls}
+
+        def note(call: Call, what: str, factors: Sequence[Factor]) -> None:
+            done[call].append(what if what == "totals" else _product(factors, names))
+
+        start = F.one_hot(logits.tensor.argmax(1), logits.shape[1]).to(logits.dtype)
+        for _ in run.relevance(logits, [start[None]], [leaf], keep=True, done=note):
+            pass
     finally:
         run.forget()
     found: pd.DataFrame = pd.DataFrame(
-        rows, columns=["call", "module", "shape", "relevance", "bytes"]
+        [[*row[:4], "; ".join(done[call]) or "-", row[4]] for call, row in rows.items()],
+        columns=["call", "module", "shape", "rule", "computed", "kept"],
     )
     return found
 
@@ -72,12 +88,16 @@ def _values(calls: Sequence[Call]) -> list[Value]:
     return list(dict.fromkeys([*inputs, *outputs]))
 
 
-def _row(call: Call, names: dict[Value, str]) -> list[Any]:
-    output = call.output
-    held = output.held
-    size = 0 if held is None else held.element_size() * held.numel()
+def _row(call: Call, names: dict[Value, str], seen: set[int]) -> list[Any]:
     said = "none: no rule" if call.account is None else _said(call.account, names)
-    return [call.name, call.module, tuple(output.shape), said, size]
+    kept = 0
+    for value in call.outputs:
+        held = None if value is None else value.held
+        storage = None if held is None else held.untyped_storage()
+        if storage is not None and storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            kept += storage.nbytes()
+    return [call.name, call.module, tuple(call.output.shape), said, kept]
 
 
 def _said(account: Account, names: dict[Value, str]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from abslrp.ablations import ablate
 from abslrp.arguments import select_logits
 from abslrp.forward import Pass, Settings, logits_of
-from abslrp.plan.propagation import LostSamplesError, RangeError
+from abslrp.plan.arrivals import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
 from abslrp.registry import public_name
 from abslrp.tape import Place

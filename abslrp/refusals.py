@@ -22,7 +22,7 @@ class UnknownOperationError(RuntimeError):
     ...     abslrp.explain(Spectrum().eval(), torch.rand(1, 3, 2, 2), [0])
     ... except abslrp.UnknownOperationError as error:
     ...     print(str(error).split()[0])
-    torch.ops.aten.linalg_svdvals
+    torch.linalg.svdvals
     """
 
 

@@ -55,7 +55,7 @@ except ImportError as error:  # pragma: no cover - the extra is installed where 
 
 from abslrp.contrast import Start, combine, starts
 from abslrp.forward import Settings
-from abslrp.plan.propagation import Conserve
+from abslrp.plan.arrivals import Conserve
 from abslrp.propagate import through
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast

@@ -50,6 +50,9 @@ class Account:
     """Whether a constant is made of the input's entries, not of its shape or type alone."""
     linear: bool = False
     """Whether it is a linear map with parameters, which a batch norm may be merged into."""
+    contrary: Account | None = None
+    """What becomes of relevance of the output's negative; None: of its entries below 0, as of the
+    output."""
     statement: Any = None
     """Of such a batch norm: what its rule says to the rule of the map; None for all else."""
 
@@ -60,6 +63,8 @@ class Diagonal(Account):
 
     input: Value
     factors: Sequence[Factor] = ()
+    negates: bool = False
+    """Whether it is relevance of the input's negative."""
 
 
 @dataclass
@@ -116,6 +121,13 @@ class Custom(Account):
 def passing(input: Value, **said: Any) -> Diagonal:
     """Relevance unchanged; ``said`` are attributes of :class:`Account`."""
     return Diagonal(input, conserves=False, **said)
+
+
+def same(input: Value, sign: int = 1, **said: Any) -> Diagonal:
+    """Relevance unchanged by a call that returns its input, or a multiple of it of some sign."""
+    account = passing(input, negates=sign < 0, **said)
+    account.contrary = passing(input, negates=sign > 0)
+    return account
 
 
 def by_one_start(

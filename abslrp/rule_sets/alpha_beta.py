@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from abslrp.plan.accounts import Account, Product, Split, Term, passing
+from abslrp.plan.arrivals import ratio
 from abslrp.plan.factors import computed, magnitude
-from abslrp.plan.propagation import ratio
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional, signs
 from abslrp.rule_sets.proportional import EPSILON, merged_into

@@ -29,8 +29,8 @@ import functools
 from torch import Tensor
 
 from abslrp.plan.accounts import Account, Custom
+from abslrp.plan.arrivals import ratio
 from abslrp.plan.maps import Left
-from abslrp.plan.propagation import ratio
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional, signs
 from abslrp.rule_sets.starts import publish

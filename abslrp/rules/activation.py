@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from abslrp.plan.accounts import Account, constant, passing
+from abslrp.plan.accounts import Account, constant, passing, same
 from abslrp.registry import COMMON
 from abslrp.tape import Call, Value
 
@@ -14,7 +14,7 @@ SIGNED = (
     "leaky_relu prelu _prelu_kernel elu celu selu gelu silu mish hardswish logsigmoid log_sigmoid "
     "tanh "
     "hardshrink softshrink log log1p log2 log10 expm1 pow sin cos tan asin "
-    "acos atan asinh acosh atanh sinh cosh erf erfinv neg negative reciprocal sign sgn nan_to_num "
+    "acos atan asinh acosh atanh sinh cosh erf erfinv reciprocal sign sgn nan_to_num "
     "round floor ceil trunc logit float_power threshold log_sigmoid_forward arcsin arccos arctan "
     "special_erf special_expm1 special_log1p special_ndtr erfc"
 )
@@ -89,7 +89,7 @@ def dropout(call: Call, input: Value, p: float, train: bool | None) -> Account:
             "model: a dropout is in training mode, so that logits and map are random; expected "
             "it in evaluation mode (F.dropout drops unless it is given training=False)"
         )
-    return passing(input, nonnegative=input.nonnegative)
+    return same(input, nonnegative=input.nonnegative)
 
 
 @COMMON.rule(HELD)

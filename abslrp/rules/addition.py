@@ -24,6 +24,12 @@ def shares(
 
 def absolute(call: Call, given: list[tuple[Any, float]]) -> Account:
     """``R_a = a+ s``, ``s = R / (|h| + epsilon)``; a constant counts in h only."""
+    account = _sum(call, given)
+    account.contrary = _sum(call, [(a, -sign) for a, sign in given])
+    return account
+
+
+def _sum(call: Call, given: list[tuple[Any, float]]) -> Account:
     before = [inverse(call.output, EPSILON)]
     parts, sure = shares(given, _positive)
     if len(parts) == 1:

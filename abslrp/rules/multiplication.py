@@ -8,20 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Custom, Diagonal, Split, UncoveredError, passing
+from abslrp.plan.accounts import Account, Custom, Diagonal, Split, UncoveredError, passing, same
 from abslrp.plan.factors import Factor, above
-from abslrp.registry import ABSLRP, COMMON, RuleSet
+from abslrp.registry import ABSLRP, RuleSet
 from abslrp.rules.absolute import EPSILON
 from abslrp.tape import Call, Value
 
 
-def scaled(call: Call, value: Value, factor: Any) -> Account:
-    """One-to-one: unchanged (SPEC 1.2)."""
-    keeps = isinstance(factor, (int, float)) and factor >= 0
+def scaled(value: Value, factor: Any, *, opposes: bool) -> Diagonal:
+    """One-to-one: unchanged (SPEC 1.2); of a factor below 0, as relevance of the negative."""
     number = isinstance(factor, (int, float))
     known = number or (isinstance(factor, Tensor) and factor.is_floating_point())
-    scale = factor if known else None
-    return passing(value, nonnegative=keeps and value.nonnegative, scale=scale)
+    keeps = number and factor >= 0 and value.nonnegative
+    said = {"nonnegative": keeps, "scale": factor if known else None}
+    if not opposes or not number or factor == 0:
+        return passing(value, **said)
+    return same(value, 1 if factor > 0 else -1, **said)
 
 
 Share = Callable[[Tensor, Tensor], Tensor]
@@ -44,13 +46,27 @@ def turned(call: Call, value: Value, factor: Tensor, share: Share) -> Account:
     return Custom(propagate)
 
 
-def register(rules: RuleSet, gate: Callable[[Call], Factor], share: Share) -> None:
-    """Give products entry by entry a rule: what each operand of two activations receives of R."""
+def register(
+    rules: RuleSet, gate: Callable[[Call], Factor], share: Share, *, opposes: bool
+) -> None:
+    """Give products and quotients entry by entry a rule.
+
+    Parameters
+    ----------
+    rules
+        Where it is registered.
+    gate
+        What each operand of a product of two activations receives of R.
+    share
+        That of complex factors.
+    opposes
+        Whether a factor below 0 opposes what makes its operand larger.
+    """
 
     def by_constant(call: Call, value: Value, factor: Any) -> Account:
         if isinstance(factor, Tensor) and factor.is_complex():
             return turned(call, value, factor, share)
-        return scaled(call, value, factor)
+        return scaled(value, factor, opposes=opposes)
 
     @rules.rule("mul multiply")
     def mul(call: Call, input: Any, other: Any) -> Account:
@@ -64,19 +80,24 @@ def register(rules: RuleSet, gate: Callable[[Call], Factor], share: Share) -> No
         each = [Diagonal(input), Diagonal(other)]
         return Split(before=[gate(call)], parts=each, nonnegative=sure)
 
+    @rules.rule("neg negative")
+    def neg(call: Call, input: Value) -> Account:
+        return scaled(input, -1, opposes=opposes)
+
+    @rules.rule("div divide true_divide")
+    def div(call: Call, input: Any, other: Any, **kwargs: Any) -> Account:
+        if not isinstance(input, Value):  # the denominator counts as constant
+            return passing(other)
+        account = scaled(input, other, opposes=opposes)
+        if account.scale is not None:
+            account.scale = None if kwargs else 1 / account.scale
+        return account
+
 
 # Eq. 12 for each operand with the other as its weight: R where the product is positive.
 register(
-    ABSLRP, lambda call: above(call.output), lambda z, h: z.clamp(min=0) / (h.abs() + EPSILON)
-)  # fmt: skip
-
-
-@COMMON.rule("div divide true_divide")
-def div(call: Call, input: Any, other: Any, **kwargs: Any) -> Account:
-    """Hold the denominator constant; the numerator's relevance is unchanged."""
-    if not isinstance(input, Value):
-        return passing(other)
-    account = scaled(call, input, other)
-    if account.scale is not None:
-        account.scale = None if kwargs else 1 / account.scale
-    return account
+    ABSLRP,
+    lambda call: above(call.output),
+    lambda z, h: z.clamp(min=0) / (h.abs() + EPSILON),
+    opposes=True,
+)

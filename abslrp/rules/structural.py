@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Routing, UncoveredError, constant, passing
+from abslrp.plan.accounts import Account, Routing, UncoveredError, constant, passing, same
 from abslrp.plan.axes import aligned, but, in_order, probe, reduced
 from abslrp.plan.routes import at_once, by_gradient, unbroadcast
 from abslrp.registry import COMMON
@@ -59,7 +59,7 @@ def copied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     if call.output.dtype.is_complex and not input.dtype.is_complex:
         real = at_once(lambda relevance: relevance.real if relevance.is_complex() else relevance)
         return Routing(real)
-    return passing(input, nonnegative=input.nonnegative)
+    return same(input, nonnegative=input.nonnegative)
 
 
 def _permuted(call: Call, input: Value, order: Sequence[int]) -> Account:

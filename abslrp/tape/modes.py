@@ -79,8 +79,8 @@ def leaving_nothing(function: F) -> F:
     return whole  # type: ignore[return-value]
 
 
-def under(mode: TorchDispatchMode, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call a function whose calls arrive at a mode that is being asked itself."""
+def under(mode: Any, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call a function whose calls arrive at a dispatch mode that is being asked itself."""
     torch._C._push_on_torch_dispatch_stack(mode)
     try:
         return function(*args, **kwargs)

@@ -23,8 +23,9 @@ from abslrp.tape.memory import Memory
 from abslrp.tape.modes import State, under
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.probe import probed
-from abslrp.tape.spelling import Written, argument, written
-from abslrp.tape.values import Call, Value, alike, replaced, tensors_in
+from abslrp.tape.spelling import written
+from abslrp.tape.values import Call, Value, alike, replaced
+from abslrp.tape.writes import write
 
 __all__ = ["Table", "Tape"]
 
@@ -93,7 +94,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def value(self, tensor: Tensor) -> Value | None:
         """Return the value that a tensor stands for, None for a constant."""
-        return self.memory.find(tensor, self._aliased)
+        return self.memory.find(tensor, self.aliased)
 
     def noting(self, function: Callable[[], T]) -> T:
         """Return what a function returns, and note what is called in it on this thread."""
@@ -102,7 +103,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             try:
                 self.enter(state)
                 result = function()
-                self._release()
+                self.release()
                 return result
             finally:
                 state.restore()
@@ -120,8 +121,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._paused:
             return func(*args, **kwargs)
         found: list[Value] = []
-        valued = self._valued(args, found)
-        named = {key: self._valued(one, found) for key, one in kwargs.items()} if kwargs else {}
+        valued = self.valued(args, found)
+        named = {key: self.valued(one, found) for key, one in kwargs.items()} if kwargs else {}
         if not found:
             result = func(*args, **kwargs)
             if self.watch is not None:
@@ -131,23 +132,24 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         if not isinstance(func, OpOverload):  # flex attention and its like
             result = func(*args, **kwargs)
-            self._note(func, self.table.find(func), valued, named, found, result)
+            self.note(func, self.table.find(func), valued, named, found, result)
             return result
         how = written(func)
         if how.names:
-            return self._write(func, how, args, kwargs)
+            return write(self, func, how, args, kwargs)
         rule = self.table.find(func)
         if rule is None:
-            result = self._decomposed(func, args, kwargs)
+            result = self.decomposed(func, args, kwargs)
             if result is not NotImplemented:
                 return result
         elif rule.decomposes:
             return under(self, rule.function, *args, **kwargs)
         result = func(*args, **kwargs)
-        self._note(func, rule, valued, named, found, result)
+        self.note(func, rule, valued, named, found, result)
         return result
 
-    def _decomposed(self, func: OpOverload, args: Any, kwargs: Any) -> Any:
+    def decomposed(self, func: OpOverload, args: Any, kwargs: Any) -> Any:
+        """Run an operator as torch writes it out; NotImplemented if it does not."""
         self._within.append(func)
         try:
             result = under(self, func.decompose, *args, **kwargs)
@@ -156,10 +158,10 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             self._within.pop()
 
-    def _valued(self, one: Any, found: list[Value]) -> Any:
+    def valued(self, one: Any, found: list[Value]) -> Any:
         """Put values in place of the tensors that stand for one."""
         if isinstance(one, Tensor):
-            value = self.memory.find(one, self._aliased)
+            value = self.memory.find(one, self.aliased)
             if value is None and self.adopts and _asks(one):
                 value = self.input(one, Place.of(one))
                 self.adopted.append(one)
@@ -170,7 +172,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             found.append(value)
             return value
         if isinstance(one, (list, tuple)):
-            items = [self._valued(item, found) for item in one]
+            items = [self.valued(item, found) for item in one]
             return items if isinstance(one, list) else tuple(items)
         return one
 
@@ -184,7 +186,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Let a tensor made by NumPy, or of a list, depend on what left torch before."""
         if not tensor.is_floating_point():
             return None
-        call = self._note(torch.from_numpy, None, self._gone, {}, self._gone, tensor)
+        call = self.note(torch.from_numpy, None, self._gone, {}, self._gone, tensor)
         if call is None:
             return None
         call.trouble = self.table.uncovered("its entries left torch (numpy, tolist) and came back")
@@ -193,8 +195,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def called(self, function: Callable[..., Any], rule: Any, args: Any, kwargs: Any) -> Any:
         """Run a Python function that has a rule, and note it as one call."""
         found: list[Value] = []
-        valued = self._valued(args, found)
-        named = {key: self._valued(one, found) for key, one in kwargs.items()}
+        valued = self.valued(args, found)
+        named = {key: self.valued(one, found) for key, one in kwargs.items()}
         if not found:
             return function(*args, **kwargs)
         if rule.decomposes:
@@ -202,12 +204,12 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._paused = True
         try:
             result = function(*args, **kwargs)
-            self._note(function, rule, valued, named, found, result)
+            self.note(function, rule, valued, named, found, result)
         finally:
             self._paused = False
         return result
 
-    def _note(
+    def note(
         self,
         operator: Callable[..., Any],
         rule: Any,
@@ -262,10 +264,11 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self.memory.bind(one, output)
         self.calls.append(call)
         if bind:  # else its results have no tensor yet
-            self._release()
+            self.release()
         return call
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Say which values have no more uses than are known."""
         while self.memory.left:
             value = self.memory.left.pop()
             if self.released is not None and not value.bound:
@@ -299,74 +302,14 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return None
         return found.pop()
 
-    def _aliased(self, operator: Any, args: Any, result: Tensor) -> Any:
+    def aliased(self, operator: Any, args: Any, result: Tensor) -> Any:
         """Note a call that stands for a view of memory, and return its value."""
         found: list[Value] = []
         replaced(args, found.append)
         rule = self.table.find(operator)
-        call = self._note(operator, rule, args, {}, found, result, bind=False)
+        call = self.note(operator, rule, args, {}, found, result, bind=False)
         assert call is not None
         return call.output
-
-    def _write(self, func: OpOverload, how: Written, args: Any, kwargs: Any) -> Any:
-        """Run a call that writes to its arguments as the same call in new memory, and a move."""
-        targets = [argument(func, name, args, kwargs) for name in how.names]
-        if how.reshapes and how.twin is not None:
-            func(*args, **kwargs)
-            found: list[Value] = []
-            valued = self._valued(args, found)
-            call = self._note(how.twin, self.table.find(how.twin), valued, {}, found, targets[0])
-            self.memory.bind(targets[0], None if call is None else call.output)
-            return targets[0]
-        if func is torch.ops.aten.copy_.default:
-            made: Any = args[1]
-        elif how.twin is not None:
-            out = () if how.inplace else how.names
-            named = {key: one for key, one in kwargs.items() if key not in out}
-            made = self.__torch_dispatch__(how.twin, (), args, named)
-        else:
-            made = self._decomposed(func, args, kwargs)
-            if made is NotImplemented:
-                return self._unknown_write(func, targets, args, kwargs)
-            return made
-        results = made if isinstance(made, (list, tuple)) else [made]
-        sources = [
-            one.untyped_storage()._cdata for one in tensors_in([args, list(kwargs.values())])
-        ]
-        for target, one in zip(targets, results, strict=True):
-            fresh = one.untyped_storage()._cdata not in sources
-            self._put(target, one, fresh=fresh)
-        return targets[0] if len(targets) == 1 else tuple(targets)
-
-    def _put(self, target: Tensor, made: Tensor, *, fresh: bool) -> None:
-        """Let a tensor hold what was made, in that memory if it is fresh and nothing else sees."""
-        if target is made:
-            return
-        if target.shape != made.shape and target.numel() == 0:
-            target.resize_(made.shape)  # an empty out= argument
-        if made.shape != target.shape or made.dtype != target.dtype:
-            made = under(self, lambda: made.to(target).expand_as(target))
-        elif fresh and self.memory.alone(target):
-            target.data = made
-            self.memory.bind(target, self.value(made))
-            return
-        value = self.value(made)
-        self.memory.before_write(target)
-        target.copy_(made)
-        self.memory.after_write(target, value, self._aliased)
-
-    def _unknown_write(self, func: Any, targets: list[Tensor], args: Any, kwargs: Any) -> Any:
-        """Note a call that writes and has neither a rule nor other ways to say it."""
-        found: list[Value] = []
-        valued = self._valued(args, found)
-        named = {key: self._valued(one, found) for key, one in kwargs.items()}
-        for one in targets:
-            self.memory.before_write(one)
-        result = func(*args, **kwargs)
-        for one in targets:
-            call = self._note(func, None, valued, named, found, one.detach(), bind=False)
-            self.memory.after_write(one, None if call is None else call.output, self._aliased)
-        return result
 
 
 _OUT_OF_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from abslrp.contrast import OWN, Start
-from abslrp.plan.propagation import Conserve
+from abslrp.plan.arrivals import Conserve
 from abslrp.registry import RuleSet
 from abslrp.text.propagate import TokenRelevance, one_each, token_relevance
 from abslrp.text.result import TextRelevance

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from abslrp.arguments import as_targets, check_model, check_targets, select_logits
 from abslrp.contrast import OWN, Start, combine, starts
 from abslrp.forward import Pass, Settings, constants
-from abslrp.plan.propagation import Conserve
+from abslrp.plan.arrivals import Conserve
 from abslrp.propagate import by_rows
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast

@@ -341,8 +341,11 @@ def test_a_plan_is_a_table() -> None:
         model(torch.rand(1, 3, 6, 6))
     found = abslrp.plan(model, torch.rand(2, 3, 6, 6))
     assert list(found["call"]) == ["aten.linear", "aten.flatten", "aten.relu", "aten.conv2d"]
-    assert found["relevance"].iloc[0].endswith("R)")
     assert list(found["module"]) == ["Linear", "Flatten", "ReLU", "Conv2d"]
+    assert list(found["rule"]) == ["v3+ T(1/|v4| R)", "moved", "1", "|v0| T(1/|v1| R)"]
+    # v3+ / |v1| is a mask, and totals are restored at the end alone.
+    assert list(found["computed"]) == ["1/|v4|", "-", "-", "[v2 > 0]; |v0|; totals"]
+    assert list(found["kept"]) == [16, 512, 0, 0]
 
 
 def test_a_stabiliser_that_is_seen_is_not_cancelled() -> None:
@@ -653,3 +656,61 @@ def test_rows_of_a_graph_are_explained_as_one_sample() -> None:
     assert abslrp.explain(Nodes().eval(), x, 0, samples="whole", **pooled).shape == (1, 5, 4)
     with pytest.raises(ValueError, match="samples: expected 'rows' or 'whole'"):
         abslrp.explain(Nodes().eval(), x, 0, samples="row")
+
+
+NEGATIVES: dict[str, Callable[[Tensor], Tensor]] = {
+    "neg": lambda z: torch.cat([-z, z], 1),
+    "times -1": lambda z: torch.cat([z * -1, z], 1),
+    "over -2": lambda z: torch.cat([z / -2, z], 1) * torch.tensor([2.0, 1.0], dtype=z.dtype),
+    "squeezed": lambda z: torch.stack([-z.squeeze(-1), z.squeeze(-1)], 1),
+    "twice": lambda z: torch.cat([-z, -torch.neg(z)], 1),
+    "copied": lambda z: torch.cat([-(z.clone().contiguous() * 3) / 3, z], 1),
+}
+
+
+@pytest.mark.parametrize("accelerate", [True, False])
+@pytest.mark.parametrize("contrast", ["streams", "signed", None])
+@pytest.mark.parametrize("name", NEGATIVES)
+def test_two_classes_of_one_logit_are_as_two_units(
+    name: str, contrast: Any, accelerate: bool
+) -> None:
+    """Relevance of ``-z`` goes to what makes ``-z`` larger, as by weights ``-w``."""
+    torch.manual_seed(5)
+    one = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1)).double().eval()
+    two = nn.Sequential(one[0], one[1], nn.Linear(16, 2)).double().eval()
+    with torch.no_grad():
+        two[2].weight.copy_(torch.cat([-one[2].weight, one[2].weight]))
+        two[2].bias.copy_(torch.cat([-one[2].bias, one[2].bias]))
+    x = torch.rand(4, 6, dtype=torch.float64)
+    options = {"contrast": contrast, "accelerate": accelerate}
+    for target in (0, 1):
+        found = abslrp.explain(one, x, target, output=NEGATIVES[name], **options)
+        torch.testing.assert_close(found, abslrp.explain(two, x, target, **options))
+
+
+def test_the_negative_of_a_sum_is_the_sum_of_the_negatives() -> None:
+    first, second = (seeded(lambda: nn.Linear(4, 3)).double() for _ in range(2))
+
+    class Sums(nn.Module):
+        def __init__(self, negated: bool) -> None:
+            super().__init__()
+            self.negated = negated
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = first(x), second(x.flip(1))
+            return -(a - b) if self.negated else b - a
+
+    x = torch.rand(3, 4, dtype=torch.float64)
+    found, wanted = (abslrp.explain(Sums(one).eval(), x, 1, contrast=None) for one in (True, False))
+    torch.testing.assert_close(found, wanted)
+
+
+def test_the_negative_of_an_activation_has_relevance_only_above_0() -> None:
+    class Apart(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([-(x - 0.5).square().sum(1), -x[:, 0]], 1)
+
+    x = torch.tensor([[-0.5, 0.25]])
+    assert not abslrp.explain(Apart().eval(), x, 0, contrast=None).any()
+    assert abslrp.explain(Apart().eval(), x, 1, contrast=None).tolist() == [[1.0, 0.0]]
+    assert not abslrp.explain(Apart().eval(), -x, 1, contrast=None).any()

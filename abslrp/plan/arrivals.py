@@ -1,0 +1,194 @@
+"""What arrives at a value, from each call that used it, and how much of it there should be."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from abslrp.plan.entrywise import multiplied
+from abslrp.plan.factors import Factor, Line, above, joined
+from abslrp.tape import Call, Place, Value
+
+Conserve: TypeAlias = 'Literal["operation", "argument"] | None'
+
+DEPTH = 6
+"""Calls in a row whose totals may wait; more could leave the range of a float32."""
+
+
+class RangeError(ArithmeticError):
+    """Relevance left the range of its type while totals waited."""
+
+
+@dataclass
+class Arrival:
+    """Relevance that came to a value from one call that used it.
+
+    Attributes
+    ----------
+    relevance
+        (S, *shape), to be multiplied by the ``factors``.
+    total
+        (S, batch): what the sum of each sample should be; None where nothing is conserved.
+    settled
+        Whether it is.
+    owned
+        Whether nothing else sees the relevance's memory.
+    depth
+        Number of calls since the sums were last restored.
+    negated
+        Whether it is relevance of the value's negative.
+    """
+
+    relevance: Tensor
+    total: Tensor | None
+    factors: list[Factor] = field(default_factory=list)
+    settled: bool = True
+    owned: bool = True
+    depth: int = 0
+    negated: bool = False
+
+
+def ratio(numerator: Tensor | float, denominator: Tensor) -> Tensor:
+    """``numerator / denominator``, and 0 where the denominator is 0."""
+    # No torch.where: it copies a number to a GPU, and waits for that.
+    return (numerator / denominator).masked_fill_(denominator == 0, 0)
+
+
+class Arrivals:
+    """Relevance that waits at values for the calls that made them.
+
+    Parameters
+    ----------
+    conserve
+        What is restored (SPEC 1.3).
+    waits
+        Whether factors and totals may wait.
+    """
+
+    def __init__(self, conserve: Conserve, *, waits: bool) -> None:
+        self.conserve = conserve
+        self.waits = waits
+        self.done: Callable[[str, Sequence[Factor]], None] | None = None
+        """Told what is computed: ``"times"`` factors, ``"totals"`` restored."""
+        self._arrived: dict[Value, list[Arrival]] = {}
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._arrived
+
+    def give(self, value: Value, arrival: Arrival) -> None:
+        """Let relevance wait at a value."""
+        self._arrived.setdefault(value, []).append(arrival)
+
+    def seen(self, value: Value) -> Tensor:
+        """Return what came to a value, which may go on from there."""
+        arrivals = [self.settled(one, value) for one in self.merged(value)]
+        self._arrived[value] = [replace(one, owned=False) for one in arrivals]
+        return functools.reduce(torch.add, [self.of(one, value).relevance for one in arrivals])
+
+    def merged(self, value: Value) -> list[Arrival]:
+        """Add up what came to a value, and apart from that what came to its negative."""
+        arrivals = self._arrived.pop(value, [])
+        sides = [[one for one in arrivals if one.negated is side] for side in (False, True)]
+        return [self._sum(one, value) for one in sides if one]
+
+    def _sum(self, arrivals: list[Arrival], value: Value) -> Arrival:
+        if len(arrivals) == 1:
+            return arrivals[0]
+        settled = [self.settled(arrival, value) for arrival in arrivals]
+        settled.sort(key=lambda arrival: not arrival.owned)  # a sum in its memory, if any is
+        whole, owned = settled[0].relevance, settled[0].owned
+        for arrival in settled[1:]:
+            whole = whole.add_(arrival.relevance) if owned else whole + arrival.relevance
+            owned = True
+        totals = [arrival.total for arrival in settled if arrival.total is not None]
+        total = functools.reduce(torch.add, totals) if totals else None
+        return Arrival(whole, total, negated=settled[0].negated)
+
+    def of(self, arrival: Arrival, value: Value) -> Arrival:
+        """Relevance of a value, of that of its negative: where the negative is above 0."""
+        if not arrival.negated:
+            return arrival
+        minus = torch.full((), -1.0, dtype=value.dtype, device=value.device)
+        factors = [*arrival.factors, above(Line(value, None, minus))]
+        masked = replace(arrival, factors=factors, owned=False, settled=False, negated=False)
+        return self.settled(masked, value)
+
+    def applied(self, arrival: Arrival, more: Sequence[Factor] = ()) -> Tensor:
+        """Multiply relevance by what waits, and by more."""
+        factors = [*arrival.factors, *more]
+        if self.waits:
+            factors = joined(factors, _origin)
+        arrival.factors = []
+        if factors:
+            arrival.relevance = multiplied(arrival.relevance, factors, owned=arrival.owned)
+            arrival.owned = True
+            if self.done is not None:
+                self.done("times", factors)
+        return arrival.relevance
+
+    def settled(self, arrival: Arrival, value: Value) -> Arrival:
+        """Multiply by what waits, and restore the totals."""
+        relevance = self.applied(arrival)
+        if arrival.settled or arrival.total is None:
+            return arrival
+        sums = self.totals(relevance, value)
+        factor = ratio(arrival.total, sums)
+        lost = (sums == 0) | ~torch.isfinite(sums)
+        # A GPU would be waited for; there the number of calls bounds the range.
+        if self.waits and sums.device.type == "cpu" and bool((lost & (arrival.total != 0)).any()):
+            raise RangeError  # or there is nothing to restore, which the definition tells
+        spread = _place(value).spread(factor, value.shape).to(relevance.dtype)
+        arrival.relevance = relevance.mul_(spread) if arrival.owned else relevance * spread
+        arrival.total = arrival.total.masked_fill(sums == 0, 0)
+        arrival.settled = arrival.owned = True
+        arrival.depth = 0
+        if self.done is not None:
+            self.done("totals", ())
+        return arrival
+
+    def totals(self, relevance: Tensor, value: Value) -> Tensor:
+        """Return what each sample has of relevance, as ``conserve`` counts it."""
+        return _place(value).totals(relevance.abs() if self.conserve == "argument" else relevance)
+
+
+def _origin(value: Value) -> tuple[Value, Tensor | float | None] | None:
+    maker = value.maker
+    account = None if maker is None else maker.account
+    if maker is None or account is None or not (account.rectifies or account.scale is not None):
+        return None
+    return maker.inputs[0], account.scale
+
+
+def _place(value: Value) -> Place:
+    if value.place is None:
+        raise LostSamplesError(value)
+    return value.place
+
+
+class LostSamplesError(Exception):
+    """Totals of samples are wanted of a value whose samples are not known.
+
+    ``call`` is the first through which they were lost.
+    """
+
+    def __init__(self, value: Value) -> None:
+        super().__init__()
+        self.call = _lost_at(value)
+
+
+def _lost_at(value: Value) -> Call | None:
+    """Return the first call on the way to a value through which the samples were lost."""
+    waiting, found = [value.maker], None
+    while waiting:
+        call = waiting.pop()
+        if call is None:
+            continue
+        if call.trouble is not None:
+            found = call
+        waiting.extend(one.maker for one in call.inputs if one.place is None)
+    return found
