@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from abslrp.batch import Batch
+
 
 def select_logits(
     result: Any, output: Callable[[Any], Tensor] | None, samples: int | None
@@ -47,10 +49,10 @@ def chunk_size(x: Tensor) -> int:
     return -(-len(x) // max(1, parts))
 
 
-def step_of(batch_size: Any, x: Tensor) -> int:
+def step_of(batch_size: Any, batch: Batch) -> int:
     """Return how many samples to explain at a time, if it is a number of samples that is given."""
     if batch_size is None:
-        return chunk_size(x)
+        return min(chunk_size(one) for one in batch.tensors)
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
     return int(batch_size)
@@ -60,42 +62,26 @@ def check_model(model: Any) -> None:
     """Refuse what is not a PyTorch model in evaluation mode."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    if model.training:
+    # A module of torch.export has no mode: its graph is that of the one that was exported.
+    exported = isinstance(model, torch.fx.GraphModule) and "eval" in vars(model)
+    if model.training and not exported:
         raise ValueError("model: expected evaluation mode, got training mode; call model.eval()")
 
 
-def as_input(model: nn.Module, inputs: Any) -> Tensor:
-    """Return inputs as a tensor on the model's device, in its floating-point type."""
-    if not isinstance(inputs, (np.ndarray, Tensor)):
-        raise ValueError(f"inputs: expected an array or a tensor, got {type(inputs).__name__}")
-    x = torch.as_tensor(inputs)
-    if not x.is_floating_point():
-        raise ValueError(
-            f"inputs: expected floating-point values, got {x.dtype}; for token ids, explain the "
-            "embeddings (see abslrp.text)"
-        )
-    if x.ndim < 2 or len(x) == 0:
-        raise ValueError(
-            f"inputs: expected a batch axis and at least one sample, got {tuple(x.shape)}"
-        )
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    return x if parameter is None else x.to(device=parameter.device, dtype=parameter.dtype)
-
-
 def lacks_batch_axis(
-    model: nn.Module, inputs: Tensor, output: Callable[[Any], Tensor] | None
+    model: nn.Module, batch: Batch, output: Callable[[Any], Tensor] | None
 ) -> bool:
     """Whether the model maps inputs to logits only once they have a batch axis; two evaluations."""
 
-    def works(x: Tensor) -> bool:
+    def works(batch: Batch) -> bool:
         try:
             with torch.no_grad():
-                select_logits(model(x.clone()), output, len(x))
+                select_logits(batch.copied().called(model), output, len(batch))
         except Exception:
             return False
         return True
 
-    return works(inputs[None]) and not works(inputs)
+    return works(batch.with_tensors([one[None] for one in batch.tensors])) and not works(batch)
 
 
 def no_batch_axis(inputs: Tensor) -> ValueError:
@@ -109,7 +95,7 @@ def no_batch_axis(inputs: Tensor) -> ValueError:
 def as_targets(targets: Any, samples: int) -> Tensor:
     """Return targets as (B, K) int64, or as (B,) if there is one for each sample."""
     try:
-        chosen = torch.as_tensor(targets)
+        chosen = targets if isinstance(targets, Tensor) else _tensor(targets)
     except (RuntimeError, TypeError, ValueError) as error:
         given = repr(targets) if targets is None else f"{type(targets).__name__} ({error})"
         raise ValueError(
@@ -127,6 +113,12 @@ def as_targets(targets: Any, samples: int) -> Tensor:
     return chosen.long()
 
 
+def _tensor(values: Any) -> Tensor:
+    """Return a copy of what NumPy makes an array of: pandas' labels, views, other byte orders."""
+    array = np.array(values, order="C")
+    return torch.as_tensor(array.astype(array.dtype.newbyteorder("="), copy=False))
+
+
 def check_targets(targets: Tensor, logits: Tensor) -> None:
     """Refuse classes that the logits do not have."""
     if targets.is_cuda and torch.cuda.is_current_stream_capturing():
@@ -141,19 +133,13 @@ def check_targets(targets: Tensor, logits: Tensor) -> None:
         )
 
 
-def check_reduce(reduce: Any, inputs: Tensor) -> None:
+def check_reduce(reduce: Any, batch: Batch) -> None:
     """Refuse what the maps cannot be reduced to."""
     if reduce not in ("channels", None):
         raise ValueError(f"reduce: expected 'channels' or None, got {reduce!r}")
+    inputs = min(batch.tensors, key=lambda one: one.ndim)
     if reduce == "channels" and inputs.ndim < 3:
         raise ValueError(
             "reduce: 'channels' needs inputs with channels on axis 1 and at least one axis after "
             f"them, got shape {tuple(inputs.shape)}"
         )
-
-
-def like(maps: Tensor, inputs: Any) -> Any:
-    """Return maps as the inputs were: array or tensor, dtype, device."""
-    if isinstance(inputs, Tensor):
-        return maps.detach().to(device=inputs.device, dtype=inputs.dtype)
-    return maps.detach().cpu().numpy().astype(inputs.dtype, copy=False)

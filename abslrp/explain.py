@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from numpy.typing import NDArray
@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from abslrp.ablations import Attention, RelevanceAt
 from abslrp.arguments import (
-    as_input,
     as_targets,
     check_model,
     check_reduce,
     check_targets,
     lacks_batch_axis,
-    like,
     no_batch_axis,
     step_of,
 )
+from abslrp.batch import Batch
 from abslrp.contrast import OWN, Start, combine, starts
 from abslrp.forward import Settings
 from abslrp.plan.arrivals import Conserve
@@ -28,7 +27,7 @@ from abslrp.propagate import propagate
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast
 
-Array = TypeVar("Array", Tensor, "NDArray[Any]")
+Array = TypeVar("Array", Tensor, "NDArray[Any]", "tuple[Any, ...]", "Mapping[str, Any]")
 
 IGNORED = frozenset(
     {
@@ -63,6 +62,7 @@ def explain(
     on_unknown: Literal["error", "warn"] = "error",
     output: Callable[[Any], Tensor] | None = None,
     samples: Literal["rows", "whole"] = "rows",
+    model_kwargs: Mapping[str, Any] | None = None,
     accelerate: bool = True,
     **kwargs: Any,
 ) -> Array:
@@ -76,7 +76,8 @@ def explain(
     model
         Any PyTorch model in evaluation mode that maps (B, ...) inputs to (B, N) logits.
     inputs
-        (B, ...) floating-point array or tensor.
+        (B, ...) floating-point array or tensor; or several, as a tuple by position or a mapping by
+        keyword, integers among them.
     targets
         Class of each sample: (B,) integers, or one integer for all; or (B, K) integers for K
         maps of each sample, which share one forward pass.
@@ -114,6 +115,9 @@ def explain(
         on one another is refused. ``"whole"``: all rows are parts of one, such as the nodes of a
         graph, and the logits (M, N) may have any number of rows; ``targets`` are then (M,), and
         relevance is conserved over all rows together.
+    model_kwargs
+        More that the model is called with by keyword, such as masks: of no relevance. Tensors that
+        have a row for each sample are cut with the inputs.
     accelerate
         False: rule by rule, each call's totals restored at once. That is the definition; it is
         slower and agrees to rounding.
@@ -122,8 +126,9 @@ def explain(
     -------
     Maps of the same kind, shape, device and dtype as ``inputs``; (B, K, ...) if targets are
     (B, K); (M, B, ...), one map of all rows for each row of the logits, with ``samples="whole"``.
-    With ``"streams"`` the positive and the negative part of a map are shares: each stream
-    sums to 1 before the subtraction.
+    For several inputs a tuple or dict of maps, conserved together, with None for integers by
+    position. With ``"streams"`` the positive and the negative part of a map are shares: each
+    stream sums to 1 before the subtraction.
 
     Raises
     ------
@@ -170,20 +175,28 @@ def explain(
     settings = Settings(
         rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate
     )
-    x = as_input(model, inputs)
-    check_reduce(reduce, x)
+    batch = Batch.of(model, inputs, model_kwargs)
+    check_reduce(reduce, batch)
     begin: Start = own_contrast(rules) if contrast == "own" else contrast
+    given = {"signed": begin == "signed", "channels": reduce == "channels"}
+
+    def whole(logits: Tensor) -> list[Tensor]:
+        """Start at each row of the logits by itself."""
+        classes = as_targets(targets, len(logits)).to(logits.device)
+        check_targets(classes, logits)
+        every = starts(logits, classes, begin)
+        rows = torch.eye(len(logits), dtype=every.dtype, device=every.device)
+        return [every * row[:, None] for row in rows]
+
     if samples == "whole":
-        found: Array = like(_whole(model, x, targets, begin, reduce, settings), inputs)
-        return found
-    classes = _targets(model, x, targets, output)
-    step = step_of(batch_size, x)
+        maps = propagate(
+            model, batch, whole, lambda maps: combine(maps[:, None], begin)[0], settings, **given
+        )
+        return cast(Array, batch.like(maps, inputs))
+    classes = _targets(model, batch, targets, output)
+    step = step_of(batch_size, batch)
 
-    def merge(maps: Tensor) -> Tensor:
-        merged = combine(maps, begin)
-        return merged.sum(1, keepdim=True) if reduce == "channels" else merged
-
-    def chunk(rows: slice) -> Tensor:
+    def chunk(rows: slice) -> list[Tensor]:
         chosen = classes[rows]
         columns = chosen[:, None] if chosen.ndim == 1 else chosen
 
@@ -194,43 +207,24 @@ def explain(
                 for one in columns.unbind(1)
             ]
 
-        maps = propagate(model, x[rows], start, merge, settings, signed=begin == "signed")
-        return maps[0] if chosen.ndim == 1 else maps.transpose(0, 1)
+        part = batch.rows(rows)
+        maps = propagate(model, part, start, lambda maps: combine(maps, begin), settings, **given)
+        return [one[0] if chosen.ndim == 1 else one.transpose(0, 1) for one in maps]
 
-    maps = [chunk(slice(i, i + step)) for i in range(0, len(x), step)]
-    result: Array = like(torch.cat(maps), inputs)
-    return result
+    chunks = [chunk(slice(i, i + step)) for i in range(0, len(batch), step)]
+    return cast(Array, batch.like([torch.cat(one) for one in zip(*chunks, strict=True)], inputs))
 
 
 def _targets(
-    model: nn.Module, x: Tensor, targets: Any, output: Callable[[Any], Tensor] | None
+    model: nn.Module, batch: Batch, targets: Any, output: Callable[[Any], Tensor] | None
 ) -> Tensor:
-    """Targets of ``len(x)`` samples, unless ``x`` is a single sample without a batch axis."""
+    """Targets of the samples, unless the inputs are a single sample without a batch axis."""
     try:
-        return as_targets(targets, len(x))
+        return as_targets(targets, len(batch))
     except ValueError as error:
-        if lacks_batch_axis(model, x, output):
-            raise no_batch_axis(x) from error
+        if lacks_batch_axis(model, batch, output):
+            raise no_batch_axis(batch.tensors[0]) from error
         raise
-
-
-def _whole(
-    model: nn.Module, x: Tensor, targets: Any, begin: Start, reduce: Any, settings: Settings
-) -> Tensor:
-    """Explain each row of the logits by all rows of the inputs: (M, B, ...)."""
-
-    def start(logits: Tensor) -> list[Tensor]:
-        classes = as_targets(targets, len(logits)).to(logits.device)
-        check_targets(classes, logits)
-        every = starts(logits, classes, begin)
-        rows = torch.eye(len(logits), dtype=every.dtype, device=every.device)
-        return [every * row[:, None] for row in rows]
-
-    def merge(maps: Tensor) -> Tensor:
-        return combine(maps[:, None], begin)[0]
-
-    maps = propagate(model, x, start, merge, settings, signed=begin == "signed")
-    return maps.sum(2, keepdim=True) if reduce == "channels" else maps
 
 
 def relevance(
@@ -245,6 +239,7 @@ def relevance(
     on_unknown: Literal["error", "warn"] = "error",
     output: Callable[[Any], Tensor] | None = None,
     samples: Literal["rows", "whole"] = "rows",
+    model_kwargs: Mapping[str, Any] | None = None,
     accelerate: bool = True,
 ) -> Array:
     """Propagate a given relevance of the logits to the input.
@@ -252,7 +247,7 @@ def relevance(
     Parameters
     ----------
     model, inputs, conserve, rules, relevance_at, attention, on_unknown, output, samples,
-    accelerate
+    model_kwargs, accelerate
         As in :func:`explain`.
     start
         (B, N) relevance of the logits, of any sign, or (S, B, N) for S starts in one call.
@@ -281,7 +276,7 @@ def relevance(
     torch.Size([1, 2])
     """
     check_model(model)
-    x = as_input(model, inputs)
+    batch = Batch.of(model, inputs, model_kwargs)
     given = torch.as_tensor(start)
 
     settings = Settings(
@@ -298,11 +293,9 @@ def relevance(
         return [wanted if wanted.ndim == 3 else wanted[None]]
 
     signed = bool((given < 0).any())
-    maps = propagate(model, x, make, lambda maps: maps, settings, signed=signed)[0]
-    if given.ndim == 2:
-        maps = maps[0]
-    result: Array = like(maps, inputs)
-    return result
+    maps = propagate(model, batch, make, lambda maps: maps, settings, signed=signed)
+    found = [one[0, 0] if given.ndim == 2 else one[0] for one in maps]
+    return cast(Array, batch.like(found, inputs))
 
 
 OPTIONS = (
@@ -316,6 +309,7 @@ OPTIONS = (
     "on_unknown",
     "output",
     "samples",
+    "model_kwargs",
     "accelerate",
 )
 

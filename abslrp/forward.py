@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from abslrp.ablations import Attention, RelevanceAt, check
 from abslrp.arguments import lacks_batch_axis, no_batch_axis, select_logits
+from abslrp.batch import Batch
 from abslrp.plan.arrivals import Conserve, LostSamplesError, RangeError
 from abslrp.plan.propagation import Done, Propagation, forget
 from abslrp.plan.release import release
@@ -149,16 +150,22 @@ def constants(tape: Tape) -> str:
     )
 
 
-def logits_of(model: nn.Module, x: Tensor, run: Pass) -> tuple[Value, Value]:
-    """Run a model on the tape: its logits, and the input."""
+def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Value]]:
+    """Run a model on the tape: its logits, and the inputs that relevance is wanted of."""
+    settings = run.settings
+    whole = settings.samples == "whole"
     with torch.inference_mode(False):
         # A copy, so that a model that overwrites its input leaves it alone.
-        leaf = x.detach().clone()
-    whole = run.settings.samples == "whole"
-    value = run.tape.input(leaf, Place(1, leaf.numel()) if whole else Place.of(leaf))
+        copy = batch.copied()
+    values = [
+        run.tape.input(leaf, Place(1, leaf.numel()) if whole else Place.of(leaf))
+        for leaf in copy.tensors
+    ]
+    samples = None if whole else len(batch)
     try:
-        samples = None if whole else len(x)
-        result = run.tape.noting(lambda: select_logits(model(leaf), run.settings.output, samples))
+        result = run.tape.noting(
+            lambda: select_logits(copy.called(model), settings.output, samples)
+        )
     except (UnknownOperationError, LostSamplesError):
         raise
     except Exception as error:
@@ -167,10 +174,10 @@ def logits_of(model: nn.Module, x: Tensor, run: Pass) -> tuple[Value, Value]:
                 "model: it takes a gradient in its forward pass, through which no relevance can be "
                 "followed; explain the part before it, or write the gradient out"
             ) from error
-        if lacks_batch_axis(model, x, run.settings.output):
-            raise no_batch_axis(x) from error
+        if lacks_batch_axis(model, batch, settings.output):
+            raise no_batch_axis(batch.tensors[0]) from error
         raise
     logits = run.tape.value(result)
     if logits is None:
         raise ValueError(f"model: its logits do not depend on the inputs{constants(run.tape)}")
-    return logits, value
+    return logits, values

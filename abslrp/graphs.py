@@ -9,11 +9,13 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from abslrp.arguments import as_input, as_targets, check_model, check_targets, like
+from abslrp.arguments import as_targets, check_model, check_targets
+from abslrp.batch import as_input, like
 from abslrp.explain import explain
 
 __all__ = ["GraphExplainer"]
@@ -104,6 +106,8 @@ class GraphExplainer:
         """Explain as :func:`abslrp.explain` does, with its arguments."""
         options = {**self.options, **kwargs}
         check_model(model)
+        if not isinstance(inputs, (np.ndarray, Tensor)) or options.get("model_kwargs"):
+            return explain(model, inputs, targets, **options)
         x = as_input(model, inputs)
         if x.device.type != "cuda" or options.get("batch_size") is not None:
             return explain(model, inputs, targets, **options)

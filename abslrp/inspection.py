@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import torch.nn.functional as F
 from torch import nn
 
-from abslrp.arguments import as_input, check_model
+from abslrp.arguments import check_model
+from abslrp.batch import Batch
 from abslrp.forward import Pass, Settings, logits_of
 from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Routing, Split
 from abslrp.plan.factors import Factor, Line
@@ -20,15 +21,17 @@ __all__ = ["table"]
 
 
 @leaving_nothing
-def table(model: nn.Module, inputs: Any, **options: Any) -> pd.DataFrame:
+def table(
+    model: nn.Module, inputs: Any, model_kwargs: Mapping[str, Any] | None = None, **options: Any
+) -> pd.DataFrame:
     """Return what an explanation of a model computes, call by call, from the logits to the input.
 
     Parameters
     ----------
     model
         In evaluation mode.
-    inputs
-        (B, ...) floating-point array or tensor.
+    inputs, model_kwargs
+        As in :func:`abslrp.explain`.
     **options
         ``rules``, ``conserve``, ``output`` of :func:`abslrp.explain`.
 
@@ -56,11 +59,11 @@ def table(model: nn.Module, inputs: Any, **options: Any) -> pd.DataFrame:
     [24, 64, 0]
     """
     check_model(model)
-    x = as_input(model, inputs)
+    batch = Batch.of(model, inputs, model_kwargs)
     run = Pass(Settings(**options), signed=False)
     run.tape.trace = True
     try:
-        logits, leaf = logits_of(model, x, run)
+        logits, leaves = logits_of(model, batch, run)
         calls = list(run.tape.calls)
         names = {value: f"v{index}" for index, value in enumerate(_values(calls))}
         seen: set[int] = set()
@@ -71,7 +74,7 @@ def table(model: nn.Module, inputs: Any, **options: Any) -> pd.DataFrame:
             done[call].append(what if what == "totals" else _product(factors, names))
 
         start = F.one_hot(logits.tensor.argmax(1), logits.shape[1]).to(logits.dtype)
-        for _ in run.relevance(logits, [start[None]], [leaf], keep=True, done=note):
+        for _ in run.relevance(logits, [start[None]], leaves, keep=True, done=note):
             pass
     finally:
         run.forget()

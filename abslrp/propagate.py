@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from abslrp.ablations import ablate
 from abslrp.arguments import select_logits
+from abslrp.batch import Batch
 from abslrp.forward import Pass, Settings, logits_of
 from abslrp.plan.arrivals import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
@@ -24,70 +25,95 @@ Starts: TypeAlias = "Callable[[Tensor], list[Tensor]]"
 
 def propagate(
     model: nn.Module,
-    x: Tensor,
+    batch: Batch,
     starts: Starts,
     merge: Callable[[Tensor], Tensor],
     settings: Settings,
     *,
     signed: bool,
-) -> Tensor:
-    """Relevance of an input for every start.
+    channels: bool = False,
+) -> list[Tensor]:
+    """Relevance of the inputs for every start.
 
     Parameters
     ----------
     model
         In evaluation mode.
-    x
-        (B, ...), on the model's device.
+    batch
+        On the model's device.
     starts
         From the logits to K tensors (S, B, N) of relevance.
     merge
         From the maps of one of them, (S, B, ...), to what is kept of them, (..., B, ...): the
-        axis of the samples is the last before the input's own.
+        axis of the samples is the last before the input's own. Several inputs come as one, flat.
     settings
         Options.
     signed
         Whether a start may be negative.
+    channels
+        Whether an input's first axis after the samples' is added up in its map.
 
     Returns
     -------
-    (K, ..., B, ...).
+    (K, ..., B, ...) for each input.
     """
+    shapes = [one.shape[1:] for one in batch.tensors]
 
     def begun(logits: Tensor, rows: slice) -> list[Tensor]:
-        whole = settings.samples == "whole" or len(logits) == len(x)
-        every = logits if whole else logits.expand(len(x), *logits.shape[1:])
+        whole = settings.samples == "whole" or len(logits) == len(batch)
+        every = logits if whole else logits.expand(len(batch), *logits.shape[1:])
         return [one[:, rows] for one in starts(every)]
 
-    def maps(rows: slice, settings: Settings) -> Tensor:
+    def merged(found: list[Tensor | None], part: Batch, count: int) -> list[Tensor]:
+        if all(one is None for one in found):
+            raise ValueError("model: its logits do not depend on the inputs")
+        maps = [
+            leaf.new_zeros(count, *leaf.shape) if one is None else one.to(leaf.dtype)
+            for one, leaf in zip(found, part.tensors, strict=True)
+        ]
+        if len(maps) == 1:
+            done = [merge(maps[0])]
+        else:
+            flat = merge(torch.cat([one.flatten(2) for one in maps], 2))
+            pieces = torch.split(flat, [shape.numel() for shape in shapes], -1)
+            done = [
+                one.reshape(*one.shape[:-1], *shape)
+                for one, shape in zip(pieces, shapes, strict=True)
+            ]
+        if not channels:
+            return done
+        return [one.sum(-len(shape), keepdim=True) for one, shape in zip(done, shapes, strict=True)]
+
+    def maps(rows: slice, settings: Settings) -> list[Tensor]:
         run = Pass(settings, signed=signed)
+        part = batch.rows(rows)
         try:
-            logits, leaf = logits_of(model, x[rows], run)
-            ablate(run.tape, leaf, settings.attention, settings.relevance_at)
-            results = []
-            for (found,) in run.relevance(logits, begun(logits.tensor, rows), [leaf]):
-                if found is None:
-                    raise ValueError("model: its logits do not depend on the inputs")
-                results.append(merge(found.to(x.dtype)))
-            return torch.stack(results)
+            logits, leaves = logits_of(model, part, run)
+            ablate(run.tape, leaves[0], settings.attention, settings.relevance_at)
+            begin = begun(logits.tensor, rows)
+            found = [
+                merged(one, part, len(start))
+                for one, start in zip(run.relevance(logits, begin, leaves), begin, strict=True)
+            ]
+            return [torch.stack(each) for each in zip(*found, strict=True)]
         finally:
             run.forget()
 
     def evaluated(rows: slice) -> Tensor:
-        part = x[rows].clone()
-        return select_logits(model(part), settings.output, len(part))
+        part = batch.rows(rows).copied()
+        return select_logits(part.called(model), settings.output, len(part))
 
-    return by_rows(len(x), maps, evaluated, settings, -x.ndim)
+    return by_rows(len(batch), maps, evaluated, settings, [-1 - len(shape) for shape in shapes])
 
 
 @leaving_nothing
 def by_rows(
     samples: int,
-    maps: Callable[[slice, Settings], Tensor],
+    maps: Callable[[slice, Settings], list[Tensor]],
     evaluated: Callable[[slice], Tensor],
     settings: Settings,
-    axis: int,
-) -> Tensor:
+    axes: Sequence[int],
+) -> list[Tensor]:
     """Explain a batch: as it is, by the definition where numbers leave their range, or one by one.
 
     Parameters
@@ -95,16 +121,17 @@ def by_rows(
     samples
         B.
     maps
-        From rows of the batch to their maps; a single sample needs no axis to be followed.
+        From rows of the batch to their maps, one tensor for each input; a single sample needs no
+        axis to be followed.
     evaluated
         From rows of the batch to their logits, by the model alone.
     settings
         Options.
-    axis
-        The maps' axis that has the samples.
+    axes
+        The axis of the samples in each of the maps.
     """
 
-    def part(rows: slice) -> Tensor:
+    def part(rows: slice) -> list[Tensor]:
         try:
             return maps(rows, settings)
         except RangeError:
@@ -119,7 +146,8 @@ def by_rows(
         if samples == 1:
             raise
         _check_apart(samples, evaluated, error)
-    return torch.cat([part(slice(i, i + 1)) for i in range(samples)], axis)
+    alone = [part(slice(i, i + 1)) for i in range(samples)]
+    return [torch.cat(one, axis) for one, axis in zip(zip(*alone, strict=True), axes, strict=True)]
 
 
 def _check_apart(

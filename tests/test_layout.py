@@ -80,7 +80,8 @@ BENCHMARKS: Table = {
 
 ABSLRP: Table = {
     "tape": Room(0, "the calls of one forward pass; no rule, no model class"),
-    "arguments": Room(0, "what users pass, checked"),
+    "batch": Room(0, "what a model is called with"),
+    "arguments": Room(1, "what users pass, checked", "batch"),
     "plan": Room(1, "factors and the forms of an account; no operator, no equation", "tape"),
     "registry": Room(2, "which rule an operator has", "plan tape"),
     "contrast": Room(2, "where relevance starts, and what becomes of two maps", "plan"),
@@ -91,23 +92,24 @@ ABSLRP: Table = {
         4, "absLRP's siblings: differences from the rules", "contrast plan registry rules tape"
     ),
     "forward": Room(
-        5, "one forward pass and its options", "ablations arguments plan refusals registry tape"
+        5, "one forward pass and its options",
+        "ablations arguments batch plan refusals registry tape",
     ),
     "propagate": Room(
-        6, "relevance of an input", "ablations arguments forward plan refusals registry tape"
+        6, "relevance of an input", "ablations arguments batch forward plan refusals registry tape"
     ),
     "explain": Room(
         7, "what users call",
-        "ablations arguments contrast forward plan propagate registry rule_sets",
+        "ablations arguments batch contrast forward plan propagate registry rule_sets",
     ),
     "context": Room(7, "what users call", "forward plan registry tape"),
-    "inspection": Room(7, "what users call", "arguments forward plan tape"),
+    "inspection": Room(7, "what users call", "arguments batch forward plan tape"),
     "zennit": Room(7, "what users call", "contrast forward plan propagate registry rule_sets"),
     "text": Room(
         7, "what users call",
         "arguments contrast forward plan propagate registry rule_sets tape",
     ),
-    "graphs": Room(8, "what users call", "arguments explain"),
+    "graphs": Room(8, "what users call", "arguments batch explain"),
     "__init__": Room(
         9, "names for users",
         "context explain graphs inspection plan refusals registry rule_sets rules tape",

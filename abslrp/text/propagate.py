@@ -139,12 +139,12 @@ def token_relevance(
         given_rows = {key: _rows(one, rows, len(kept)) for key, one in inputs.items()}
         return select_logits(model(**given_rows), output, len(kept[rows]))
 
-    def maps(rows: slice, settings: Settings) -> Tensor:
+    def maps(rows: slice, settings: Settings) -> list[Tensor]:
         run = Pass(settings, signed=begin == "signed")
         try:
             leaves = _looked_up(run.tape, table)
             logits = run.tape.noting(lambda: evaluated(rows))
-            return through(run, leaves, logits, rows)
+            return [through(run, leaves, logits, rows)]
         finally:
             run.forget()
 
@@ -169,7 +169,7 @@ def token_relevance(
         seen.append((classes, logits.detach()))
         return found.sum(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
-    both = by_rows(len(kept), maps, evaluated, settings, 1)
+    (both,) = by_rows(len(kept), maps, evaluated, settings, [1])
     # Before the streams are scaled, so that a model that pools padding cannot thin the shares.
     both = both.masked_fill(~kept, 0)
     classes, logits = (torch.cat(parts) for parts in zip(*seen, strict=True))

@@ -1,0 +1,130 @@
+"""What a model is called with: one tensor or several, by position or keyword, cut to rows alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of B samples.
+
+    Attributes
+    ----------
+    given
+        What the model is called with, by position (int) or keyword (str).
+    explained
+        Which of them relevance is wanted of: the floating-point ones.
+    """
+
+    given: Mapping[int | str, Any]
+    explained: tuple[int | str, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module, inputs: Any, model_kwargs: Mapping[str, Any] | None) -> Batch:
+        """Take what a user gives, to the model's device and floating-point type."""
+        if isinstance(inputs, Mapping):
+            items: dict[int | str, Any] = dict(inputs)
+        else:
+            items = dict(enumerate(inputs if isinstance(inputs, tuple) else [inputs]))
+        given = {key: as_input(model, one, name_of(key, len(items))) for key, one in items.items()}
+        explained = tuple(key for key, one in given.items() if one.is_floating_point())
+        if not explained:
+            kinds = ", ".join(str(one.dtype) for one in given.values())
+            raise ValueError(
+                f"inputs: expected floating-point values, got {kinds or 'none'}; for token ids, "
+                "explain the embeddings (see abslrp.text)"
+            )
+        sizes = {key: len(one) for key, one in given.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"inputs: expected the same number of samples in each, got {sizes}")
+        for key, one in (model_kwargs or {}).items():
+            if key in given:
+                raise ValueError(f"model_kwargs: {key} is one of the inputs already")
+            array = isinstance(one, (Tensor, np.ndarray))
+            given[key] = as_input(model, one, f"model_kwargs: {key}") if array else one
+        return cls(given, explained)
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The inputs that relevance is wanted of."""
+        return [self.given[key] for key in self.explained]
+
+    def rows(self, rows: slice) -> Batch:
+        """Return some samples: rows of every tensor that has one for each sample."""
+        if rows == slice(None):
+            return self
+        return replace(self, given={key: self._cut(one, rows) for key, one in self.given.items()})
+
+    def _cut(self, one: Any, rows: slice) -> Any:
+        alike = isinstance(one, Tensor) and one.ndim > 0 and len(one) == len(self)
+        return one[rows] if alike else one
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Batch:
+        """Put others in place of the tensors that relevance is wanted of."""
+        given = {**self.given, **dict(zip(self.explained, tensors, strict=True))}
+        return replace(self, given=given)
+
+    def copied(self) -> Batch:
+        """Return one that a model may write to."""
+        return self.with_tensors([one.detach().clone() for one in self.tensors])
+
+    def called(self, model: Callable[..., Any]) -> Any:
+        """Return what the model makes of it."""
+        positional = [one for key, one in self.given.items() if isinstance(key, int)]
+        named = {key: one for key, one in self.given.items() if isinstance(key, str)}
+        return model(*positional, **named)
+
+    def like(self, maps: Sequence[Tensor], inputs: Any) -> Any:
+        """Return maps in the structure of the inputs that a user gave; None for integers."""
+        found = dict(zip(self.explained, maps, strict=True))
+        if isinstance(inputs, Mapping):
+            return {key: like(found[key], inputs[key]) for key in inputs if key in found}
+        if isinstance(inputs, tuple):
+            return tuple(like(found[i], x) if i in found else None for i, x in enumerate(inputs))
+        return like(maps[0], inputs)
+
+
+def name_of(key: int | str, count: int) -> str:
+    """Return how messages call an input."""
+    return "inputs" if count == 1 and key == 0 else f"inputs[{key!r}]"
+
+
+def as_input(model: nn.Module, inputs: Any, name: str = "inputs") -> Tensor:
+    """Return an input as a plain tensor on the model's device, floats in the model's type."""
+    if not isinstance(inputs, (np.ndarray, Tensor)):
+        raise ValueError(f"{name}: expected an array or a tensor, got {type(inputs).__name__}")
+    if isinstance(inputs, np.ndarray):
+        # torch takes neither another byte order nor negative strides, nor memory it may not write.
+        inputs = np.require(inputs, inputs.dtype.newbyteorder("="), ["C", "W"])
+    x = torch.as_tensor(inputs).as_subclass(Tensor)
+    if x.is_complex():
+        raise ValueError(f"{name}: expected real values, got {x.dtype}")
+    if x.ndim < (2 if x.is_floating_point() and name.startswith("inputs") else 1) or len(x) == 0:
+        raise ValueError(
+            f"{name}: expected a batch axis and at least one sample, got {tuple(x.shape)}"
+        )
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if parameter is None:
+        return x
+    if parameter.device.type != "meta":  # weights that are loaded layer by layer
+        x = x.to(parameter.device)
+    # Of 8 bits or fewer are weights only: torchao and the like compute in another type.
+    wide = x.is_floating_point() and parameter.dtype.itemsize > 1
+    return x.to(parameter.dtype) if wide else x
+
+
+def like(maps: Tensor, inputs: Any) -> Any:
+    """Return maps as an input was: array or tensor, dtype, device."""
+    if isinstance(inputs, Tensor):
+        return maps.detach().to(device=inputs.device, dtype=inputs.dtype)
+    return maps.detach().cpu().numpy().astype(inputs.dtype, copy=False)

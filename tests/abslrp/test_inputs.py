@@ -1,0 +1,209 @@
+"""Several inputs, keywords, and arrays of any kind: the same maps however they are given."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import abslrp
+
+
+class Both(nn.Module):
+    """Images and what is known of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.pixels, self.facts = nn.Linear(12, 5), nn.Linear(2, 5)
+        self.kinds, self.head = nn.Embedding(4, 5), nn.Linear(5, 3)
+
+    def forward(
+        self, image: Tensor, facts: Tensor, kind: Tensor | None = None, *, scale: float = 1.0,
+        keep: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        image = image if keep is None else image * keep[:, None, None]
+        found = self.pixels(image.flatten(1)) + self.facts(facts)
+        if kind is not None:
+            found = found + self.kinds(kind)
+        logits: Tensor = self.head(torch.relu(found * scale))
+        return logits
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return Both().double().eval()
+
+
+IMAGES = torch.rand(6, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+FACTS = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+KINDS = torch.tensor([0, 1, 2, 3, 0, 1])
+TARGETS = [0, 1, 2, 0, 1, 2]
+
+
+class Flat(nn.Module):
+    """The same model, of one input."""
+
+    def __init__(self, model: nn.Module, kind: Tensor | None = None) -> None:
+        super().__init__()
+        self.model, self.kind = model, kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        kind = None if self.kind is None else self.kind[: len(x)]
+        logits: Tensor = self.model(x[:, :12].reshape(-1, 3, 4), x[:, 12:], kind)
+        return logits
+
+
+@pytest.mark.parametrize("contrast", ["streams", "signed", None])
+@pytest.mark.parametrize("batch_size", [None, 2, 6])
+def test_several_inputs_share_one_total(model: nn.Module, contrast: Any, batch_size: Any) -> None:
+    """They are as one input that the model takes apart."""
+    joined = torch.cat([IMAGES.flatten(1), FACTS], 1)
+    wanted = abslrp.explain(Flat(model, KINDS).eval(), joined, TARGETS, contrast=contrast)
+    options = {"contrast": contrast, "batch_size": batch_size}
+    found = abslrp.explain(model, (IMAGES, FACTS, KINDS), TARGETS, **options)
+    assert found[2] is None
+    torch.testing.assert_close(found[0].flatten(1), wanted[:, :12])
+    torch.testing.assert_close(found[1], wanted[:, 12:])
+    named = {"image": IMAGES, "facts": FACTS, "kind": KINDS}
+    by_name = abslrp.explain(model, named, TARGETS, **options)
+    assert list(by_name) == ["image", "facts"]
+    torch.testing.assert_close(by_name["facts"], found[1])
+
+
+def test_keywords_are_cut_with_the_inputs(model: nn.Module) -> None:
+    keep = torch.tensor([1.0, 0.5, 1.0, 0.0, 1.0, 0.5], dtype=torch.float64)
+    more = {"facts": FACTS, "scale": 2.0, "keep": keep}
+    whole = abslrp.explain(model, IMAGES, TARGETS, model_kwargs=more, batch_size=6)
+    parts = abslrp.explain(model, IMAGES, TARGETS, model_kwargs=more, batch_size=1)
+    torch.testing.assert_close(parts, whole)
+    assert not whole[3].any()
+    assert whole[2].any()
+    arrays = {**more, "facts": FACTS.numpy()[:, ::-1].copy()[:, ::-1]}
+    again = abslrp.explain(model, IMAGES, TARGETS, model_kwargs=arrays)
+    torch.testing.assert_close(again, whole)
+
+
+def test_relevance_from_any_start_and_several_targets(model: nn.Module) -> None:
+    start = torch.eye(3, dtype=torch.float64)[TARGETS]
+    found = abslrp.relevance(model, (IMAGES, FACTS), start)
+    wanted = abslrp.explain(model, (IMAGES, FACTS), TARGETS, contrast=None)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+    both = abslrp.explain(model, (IMAGES, FACTS), [[0, 1]] * 6)
+    assert [tuple(one.shape) for one in both] == [(6, 2, 3, 4), (6, 2, 2)]
+    plan = abslrp.plan(model, (IMAGES, FACTS))
+    assert len(plan) > 4
+
+
+def test_an_input_that_is_not_used_has_zeros() -> None:
+    class First(nn.Module):
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return a * 2
+
+    a, b = abslrp.explain(First().eval(), (torch.rand(2, 3), torch.rand(2, 5)), [0, 1])
+    assert a.any()
+    assert b.shape == (2, 5)
+    assert not b.any()
+
+
+def test_channels_are_summed_for_each_input() -> None:
+    class Two(nn.Module):
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return a.mean((2, 3)) + b.mean(2)
+
+    inputs = (torch.rand(2, 3, 4, 4), torch.rand(2, 3, 5))
+    whole = abslrp.explain(Two().eval(), inputs, [0, 1])
+    found = abslrp.explain(Two().eval(), inputs, [0, 1], reduce="channels")
+    for one, other in zip(found, whole, strict=True):
+        torch.testing.assert_close(one, other.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "more", "message"),
+    [
+        ((IMAGES, FACTS[:4]), None, r"the same number of samples in each, got \{0: 6, 1: 4\}"),
+        ((KINDS,), None, "expected floating-point values"),
+        ({"image": IMAGES}, {"image": IMAGES}, "image is one of the inputs already"),
+        ((IMAGES, "facts"), None, r"inputs\[1\]: expected an array or a tensor, got str"),
+        ((), None, "expected floating-point values, got none"),
+    ],
+    ids=["sizes", "integers", "twice", "no array", "nothing"],
+)
+def test_inputs_that_do_not_fit_are_refused(
+    model: nn.Module, inputs: Any, more: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        abslrp.explain(model, inputs, TARGETS, model_kwargs=more)
+
+
+ARRAYS = np.random.default_rng(0).random((3, 1, 3, 4)).astype("f4")
+WAYS: dict[str, Any] = {
+    "reversed": lambda a: a[..., ::-1].copy()[..., ::-1],
+    "other byte order": lambda a: a.astype(">f4"),
+    "Fortran order": np.asfortranarray,
+    "read only": lambda a: np.frombuffer(a.tobytes(), "f4").reshape(a.shape),
+    "float64": lambda a: a.astype("f8"),
+    "subclass": lambda a: a.view(np.recarray),
+    "tensor": torch.from_numpy,
+    "tensor subclass": lambda a: nn.Parameter(torch.from_numpy(a)),
+}
+
+
+def flat() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("way", WAYS)
+def test_arrays_of_any_kind(way: str) -> None:
+    wanted = abslrp.explain(flat(), ARRAYS, [0, 1, 2])
+    given = WAYS[way](ARRAYS)
+    found = abslrp.explain(flat(), given, [0, 1, 2])
+    assert found.dtype == given.dtype
+    np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.DataFrame({"y": [0, 1, 2, 0]}, index=[7, 3, 9, 4])["y"].iloc[:3],
+        np.array([2, 1, 0])[::-1],
+        np.array([0, 1, 2], dtype=">i8"),
+        np.array([0, 1, 2], dtype=np.uint16),
+        [torch.tensor(0), torch.tensor(1), torch.tensor(2)],
+        (0, 1, 2),
+    ],
+    ids=["pandas", "reversed", "other byte order", "uint16", "tensors", "tuple"],
+)
+def test_labels_of_any_kind(labels: Any) -> None:
+    wanted = abslrp.explain(flat(), ARRAYS, [0, 1, 2])
+    np.testing.assert_array_equal(abslrp.explain(flat(), ARRAYS, labels), wanted)
+
+
+def test_an_exported_module_is_explained_as_what_it_was_exported_from() -> None:
+    model, x = flat(), torch.from_numpy(ARRAYS)
+    exported = torch.export.export(model, (x,)).module()
+    found = abslrp.explain(exported, x, [0, 1, 2])
+    torch.testing.assert_close(found, abslrp.explain(model, x, [0, 1, 2]))
+
+
+def test_weights_that_are_loaded_layer_by_layer() -> None:
+    """They are on the device "meta" in between; the inputs stay where they are."""
+
+    class Offloaded(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(4, 3)
+            self.kept = copy.deepcopy(self.state_dict())
+            self.to("meta")
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.linear(x, self.kept["weight"], self.kept["bias"])
+
+    assert abslrp.explain(Offloaded().eval(), torch.rand(2, 4), [0, 1]).shape == (2, 4)
