@@ -53,6 +53,9 @@ def faithfulness(net, x, y, **options):
     return metric(net, x, y, a_batch=maps)
 
 
+# Whenever something is used again, one gradient says whether the model is still the same.
+
+
 def test_evaluate_with_m_methods_costs_one_trajectory_and_m_times_2t_explanations(case):
     net, x, y = case
     methods = {f"method {i}": Counting(gradient_at_home) for i in range(3)}
@@ -64,18 +67,18 @@ def test_evaluate_with_m_methods_costs_one_trajectory_and_m_times_2t_explanation
         "C": Contrastiveness(disable_warnings=True),
     }
     quantus.evaluate({"GAE": metrics["GAE"]}, methods, net, x, y, explain_func_kwargs={})
-    assert net.rows == 6 * 14
-    # evaluate's own map of x_batch is the first of the 2T.
-    assert [method.samples for method in methods.values()] == [6 * 20] * 3
+    assert net.gradients == 6 * 14 + 2
+    # evaluate's own map of x_batch is the first of the 2T; two are made again, to see that it is.
+    assert [method.samples for method in methods.values()] == [6 * 20 + 2] * 3
     quantus.evaluate(metrics, methods, net, x, y, explain_func_kwargs={})
-    assert net.rows == 6 * 14
+    assert net.gradients == 6 * 14 + 2 + 4 * 3
 
 
 def test_uniform_trajectory_costs_2t_minus_1_once(case):
     net, x, y = case
     for _ in range(3):
         GAE(schedule="uniform", disable_warnings=True)(net, x, y, explain_func=gradient_at_home)
-    assert net.rows == 6 * 19
+    assert net.gradients == 6 * 19 + 2
 
 
 def gradient_at_home(model, inputs, targets, **kwargs):
@@ -85,9 +88,9 @@ def gradient_at_home(model, inputs, targets, **kwargs):
 def test_entries_are_of_samples_whatever_batch_they_come_in(case):
     net, x, y = case
     first = faithfulness(net, x[:4], y[:4])
-    assert net.rows == 4 * 14
+    assert net.gradients == 4 * 14
     found = faithfulness(net, x[[5, 2, 4, 0]], y[[5, 2, 4, 0]])
-    assert net.rows == 6 * 14
+    assert net.gradients == 6 * 14 + 1
     np.testing.assert_allclose([found[1], found[3]], [first[2], first[0]], rtol=0, atol=1e-12)
     info = gae_metric.cache_info()
     assert (info.entries, info.misses, info.hits) == (12, 6, 2)  # with the logits of each
@@ -120,21 +123,21 @@ def test_scores_from_the_cache_are_those_without(case):
 def test_other_settings_are_other_trajectories(case, other):
     net, x, y = case
     faithfulness(net, x, y)
-    rows = net.rows
+    rows = net.gradients
     faithfulness(net, x, y, **other)
-    assert net.rows > rows
-    rows = net.rows
+    assert net.gradients > rows
+    rows = net.gradients
     faithfulness(net, x, y, **copy.copy(other))
-    assert net.rows == rows
+    assert net.gradients == rows + 1
 
 
 def test_other_inputs_and_targets_are_other_trajectories(case):
     net, x, y = case
     faithfulness(net, x, y)
-    rows = net.rows
+    rows = net.gradients
     faithfulness(net, x, (y + 1) % 5)
     faithfulness(net, np.where(x == x[0, 0, 0, 0], x + 1e-12, x), y)
-    assert net.rows == rows + 6 * 14 + 1 * 14
+    assert net.gradients == rows + 6 * 14 + 1 * 14 + 1
 
 
 def set_data(net):
@@ -196,12 +199,12 @@ def method(net):
 def test_a_changed_model_is_noticed(case, change):
     net, x, y = case
     faithfulness(net, x, y)
-    rows = net.rows
+    rows = net.gradients
     faithfulness(net, x, y)
-    assert net.rows == rows
+    assert net.gradients == rows + 1
     change(net.model)
     faithfulness(net, x, y)
-    assert net.rows == 2 * rows
+    assert net.gradients == 2 * rows + 1
 
 
 @pytest.mark.parametrize("kind", ["hook", "pre-hook", "backward hook", "global hook", "forward"])
@@ -261,7 +264,7 @@ def test_another_model_of_the_same_weights_is_another(case):
     faithfulness(net, x, y)
     other = CountingModel(copy.deepcopy(net.model))
     faithfulness(other, x, y)
-    assert other.rows == net.rows
+    assert other.gradients == net.gradients
 
 
 def test_entries_go_with_their_model():
@@ -288,9 +291,9 @@ def test_clear_and_limit(case):
     size = gae_metric.cache_info().nbytes
     gae_metric.set_cache_limit(size // 2)
     assert 0 < gae_metric.cache_info().nbytes <= size // 2
-    rows = net.rows
+    rows = net.gradients
     faithfulness(net, x, y)
-    assert rows < net.rows < 2 * rows + 1
+    assert rows < net.gradients < 2 * rows + 2
     gae_metric.clear_cache()
     info = gae_metric.cache_info()
     assert (info.entries, info.nbytes, info.hits, info.misses) == (0, 0, 0, 0)
@@ -323,7 +326,7 @@ def test_what_cannot_be_compared_is_not_shared(case):
 
     for _ in range(2):
         faithfulness(net, x, y, output=Unhashable())
-    assert net.rows == 2 * 6 * 14
+    assert net.gradients == 2 * 6 * 14
     assert gae_metric.cache_info().entries == 0
 
 
