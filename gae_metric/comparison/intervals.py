@@ -82,10 +82,11 @@ def compare(
     -------
     pandas.DataFrame
         A row for each metric and method, with ``model`` first where the scores name models:
-        ``method``, ``metric``, ``better``, ``samples`` (which all methods have a score of, but
-        those without any; the next four are over them), ``missing`` (samples that this method has
-        no score of), ``mean``, ``standard_error`` (standard deviation / √n; NaN below two samples), ``ci_low`` and
-        ``ci_high`` (of the mean: bias-corrected and accelerated bootstrap; NaN below two samples),
+        ``method``, ``metric``, ``better``, ``samples`` (which all methods have a score of, methods
+        without any left aside; the next four are over them), ``missing`` (samples that this method
+        has no score of), ``mean``, ``standard_error`` (standard deviation / √n; NaN below two
+        samples), ``ci_low`` and ``ci_high`` (of the mean: bias-corrected and accelerated bootstrap;
+        NaN below two samples),
         ``best`` (the best mean), ``tie`` (the ``*`` of the paper's tables: there is more than one
         method that is not told apart from the best, and this is one of them; the best is marked
         too), ``pairs`` and ``dropped`` (samples with a score of both this method and the best, and
@@ -108,8 +109,9 @@ def compare(
     -----
     Means of different samples do not compare, so they are taken over the samples that all methods
     have: one that fails on most samples leaves few for all. The best has the best mean; of equal
-    means, the first one. Fewer than six samples cannot tell any two methods apart at 0.05, so all are ties. Without a correction,
-    one in twenty methods that are as good as the best is told apart from it by chance.
+    means, the first one. Fewer than six samples cannot tell any two methods apart at 0.05, so all
+    are ties. Without a correction, one in twenty methods that are as good as the best is told apart
+    from it by chance.
 
     The paper marks ties by plain Wilcoxon tests at p = 0.05 (tables 3, 4, 7-9 and 11-13).
 

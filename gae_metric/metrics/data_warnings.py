@@ -74,8 +74,8 @@ def reasons(study: Study, scorer: Scorer, scores: NDArray[Any]) -> str:
             parts.append(f"{what}: samples {named(study.samples[rows])}")
         if len(rows) and what.startswith("attributions"):
             found = scorer.first_bad(int(rows[0]))
-            parts[-1] += f" (the first of them from {found} on)"
-            if "state" in found:
+            parts[-1] += f" (the first from {found} on)" if found else ""
+            if found and "state" in found:
                 parts[-1] += (
                     ". Features are masked there: a map that is divided by its own range or sum is "
                     "0 / 0 on an empty input"

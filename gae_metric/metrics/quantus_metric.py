@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
+import quantus
 import torch
 from quantus.helpers.enums import DataType, ModelType
 from quantus.helpers.warn import check_kwargs
@@ -167,7 +168,12 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         reason = check_explain_func(self.name, explainer, given, enough=enough)
         alone = given is not None and reason is not None
         with at_work(model, data.device), guard:
-            if given is not None and not alone:
+            # Where quantus.explain has the name of another tool's method, of any use or not.
+            if (
+                given is not None
+                and not alone
+                and (self.needs_originals or explain_func is quantus.explain)
+            ):
                 given, alone = check_given_maps(
                     self.name,
                     explainer,

@@ -49,6 +49,8 @@ def as_tensor(values: Any, name: str, expected: str = "an array or a tensor of n
         tensor = values.detach() if isinstance(values, Tensor) else _from_array(values)
         if tensor.layout != torch.strided:
             tensor = tensor.to_dense()
+        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+            tensor = tensor.clone()  # or else it could not be kept for a gradient
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         kind = getattr(values, "dtype", type(values).__name__)
         raise ValueError(f"{name}: expected {expected}, got {kind}") from error

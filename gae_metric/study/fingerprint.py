@@ -75,9 +75,9 @@ def of_model(
         found["the hooks of all modules"] = tuple(_numbers(hooks) for hooks in of_all)
         if values:
             tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-            names = [f"{VALUES} {name!r}" for name in tensors]
-            places = [str(value.device) for value in tensors.values()]
-            found |= zip(names, zip(places, of_tensors([*tensors.values()]), strict=True))
+            digests = of_tensors([*tensors.values()])
+            for (name, value), digest in zip(tensors.items(), digests, strict=True):
+                found[f"{VALUES} {name!r}"] = (str(value.device), digest)
     except (RuntimeError, NotImplementedError, TypeError):
         return None
     return found

@@ -94,8 +94,8 @@ class ModelGuard:
                 raise
             raise ValueError(
                 "model: expected one that evaluates each sample of x_batch on its own, got one "
-                f"that takes all {len(finite)} rows or none: the nodes of a graph, or a program "
-                "that was exported for one batch size"
+                f"that takes all {len(finite)} rows or none: the nodes of a graph, statistics of "
+                "the batch, or a program that was exported for one batch size"
             ) from error
         if data.y is not None:
             # All classes at the first outputs, not each when its turn comes.

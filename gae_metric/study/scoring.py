@@ -79,11 +79,11 @@ class Scorer:
         self._settle()
         return self._bad_map
 
-    def first_bad(self, row: int) -> str:
-        """Say of which input of a sample the first map that is not finite is."""
+    def first_bad(self, row: int) -> str | None:
+        """Say of which state or mosaic the first map that is not finite is; None for the input."""
         self._settle()
         if self._seen[row] and np.isnan(self._faithfulness[row]):
-            return "the input itself"
+            return None
         states = np.argwhere(np.isnan(self._similarity[row]).T)
         if self._seen[row] and len(states):
             state, order = states[0]
