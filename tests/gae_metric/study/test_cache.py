@@ -377,6 +377,61 @@ def test_fingerprints_of_models_see_each_bit_of_large_parameters():
         assert fingerprint.of_model(copy.deepcopy(net).to(dtype), CPU) != before
 
 
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+@pytest.mark.parametrize("dtype", [*FLOATS, torch.int64, torch.int8, torch.complex64])
+@pytest.mark.parametrize("size", [1, 7, 64 * 64, 5000])
+def test_fingerprints_of_tensors_see_what_check_sums_do_not(size, dtype, reduced):
+    """Signs, pairs of signs and order, of which sums of words modulo 2^64 may know nothing."""
+    values = torch.arange(1, size + 1).remainder(97).add(1).to(dtype)
+    one = torch.ones((), dtype=dtype)
+    others = [-values, values.flip(0) if size > 1 else -values, values * (2 * one)]
+    for part in (slice(0, 2), slice(-1, None), slice(size // 2, None)):
+        others.append(values.clone())
+        others[-1][part] *= -1
+
+    def of(tensor):
+        if reduced:  # as on a GPU
+            return fingerprint.keyed_sums(tensor.view(torch.uint8)).numpy().tobytes()
+        return fingerprint.of_tensors([tensor])[0]
+
+    assert of(values.clone()) == of(values)
+    for other in others:
+        assert of(other) != of(values)
+
+
+def test_fingerprints_of_tensors_are_of_values_wherever_they_lie():
+    values = torch.randn(4100, 3)
+    wide = torch.zeros(4101, 7)
+    wide[1:, 2:5] = values
+    for same in (values.clone(), wide[1:, 2:5], values.mT.contiguous().mT):
+        assert fingerprint.of_tensors([same]) == fingerprint.of_tensors([values])
+    others = [values.half(), values.reshape(3, 4100), values.view(torch.int32), values[1:]]
+    assert len({*fingerprint.of_tensors([values, *others])}) == 5
+    shifted = torch.cat([torch.zeros(1), values.flatten()])[1:]  # words that are not aligned
+    bits = shifted.half().view(torch.uint8)[2:]
+    assert fingerprint.keyed_sums(bits).equal(fingerprint.keyed_sums(bits.clone()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("part", [slice(None), slice(16), slice(1)])
+def test_negated_weights_are_noticed(dtype, part):
+    """The highest bit of 64, of which sums in 64 bits lose every second one."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.ReLU(), nn.Linear(64, 32))
+    net = net.to(dtype).eval()
+    x = images(6, (3, 8, 8))
+    y = top_classes(net, x)
+    metric = GAE(disable_warnings=True)
+    metric(net, x, y, explain_func=gradient_at_home)
+    for layer in (net[1], net[3]):
+        layer.weight.data[part].neg_()
+        hits = gae_metric.cache_info().hits
+        metric(net, x, y, explain_func=gradient_at_home)
+        assert gae_metric.cache_info().hits == hits
+
+
 def test_fingerprints_of_settings():
     of = fingerprint.of_setting
     assert of({"a": [1, 2.0, "x"], "b": np.ones(3)}) == of({"a": [1, 2.0, "x"], "b": np.ones(3)})
