@@ -74,5 +74,7 @@ def rows(name: str, samples: int, batch: int, device: str) -> list[dict[str, Any
 
 def run(names: tuple[str, ...], samples: int, batch: int, device: str) -> pd.DataFrame:
     """Return the table of several models."""
-    table: pd.DataFrame = pd.DataFrame([row for name in names for row in rows(name, samples, batch, device)])
+    table: pd.DataFrame = pd.DataFrame(
+        [row for name in names for row in rows(name, samples, batch, device)]
+    )
     return table

@@ -54,8 +54,8 @@ def tensor_explainer(function: Function) -> Function:
     ...     return inputs.mean(1, keepdim=True)
     >>> brightness.accepts_tensors
     True
-    >>> brightness(torch.nn.Identity(), np.ones((1, 3, 2)), [0])
-    array([[[1., 1.]]])
+    >>> brightness(torch.nn.Identity(), [[[1.0], [2.0], [3.0]]], [0])
+    array([[[2.]]])
     """
 
     @functools.wraps(function)
