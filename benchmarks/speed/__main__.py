@@ -87,6 +87,7 @@ def gae(
 @app.command()
 def guards(
     model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="GAE, Contrastiveness.")] = None,
     samples: Annotated[int, typer.Option(min=4, help="Images to score.")] = 8,
     batch: Annotated[int, typer.Option(min=1, help="Images worked on at a time.")] = 8,
     threads: Threads = None,
@@ -98,8 +99,8 @@ def guards(
 
     _threads(threads)
     _check_device(device)
-    names = tuple(_models(model or ["ResNet50"]))
-    _show(guards_speed.run(names, samples, batch, device), device, out)
+    names, metrics = _models(model or ["ResNet50"]), metric or [*guards_speed.METRICS]
+    _show(guards_speed.table(names, metrics, samples, batch, device), device, out)
 
 
 def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:

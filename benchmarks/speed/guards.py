@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -16,13 +16,15 @@ from gae_metric.study import fingerprint
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.trajectories import Trajectories
 
+METRICS = {"GAE": GAE, "Contrastiveness": Contrastiveness}
+
 #: By what they do: the functions that are watched. Nested ones count for the outer one.
 _WATCHED: dict[str, tuple[Any, str]] = {
-    "start: parameters, three forward passes": (ModelGuard, "__enter__"),
+    "start: parameters, two forward passes": (ModelGuard, "__enter__"),
     "after explain_func": (ModelGuard, "explained"),
     "end: parameters, a forward pass": (ModelGuard, "__exit__"),
     "samples": (fingerprint, "of_tensors"),
-    "used again: a gradient": (Trajectories, "_as_now"),
+    "used again: a forward or gradient": (Trajectories, "_as_now"),
 }
 
 
@@ -51,30 +53,34 @@ def clocked() -> Iterator[dict[str, float]]:
         yield spent
 
 
-def rows(name: str, samples: int, batch: int, device: str) -> list[dict[str, Any]]:
+def rows(
+    name: str, metrics: Sequence[str], samples: int, batch: int, device: str
+) -> list[dict[str, Any]]:
     """Return a row for each metric: its seconds, and how many of them each guard took."""
     given = case(name, samples, batch, device)
-    table = []
-    for kind in (GAE, Contrastiveness):
+    found = []
+    for kind in metrics:
         for again in (False, True):
-            metric = kind(disable_warnings=True)
+            metric = METRICS[kind](disable_warnings=True)
             with clocked() as spent:
                 start = time.perf_counter()
                 given.metric(metric, fresh=not again)
                 seconds = time.perf_counter() - start
             whole = sum(spent.values())
-            table.append(
+            found.append(
                 {"model": name, "metric": f"{metric.name}{', used again' if again else ''}"}
                 | {"images": samples, "seconds": seconds, "guards": whole}
                 | {"% of all": 100 * whole / seconds}
                 | {what: round(value, 3) for what, value in spent.items()}
             )
-    return table
+    return found
 
 
-def run(names: tuple[str, ...], samples: int, batch: int, device: str) -> pd.DataFrame:
-    """Return the table of several models."""
-    table: pd.DataFrame = pd.DataFrame(
-        [row for name in names for row in rows(name, samples, batch, device)]
+def table(
+    names: Sequence[str], metrics: Sequence[str], samples: int, batch: int, device: str
+) -> pd.DataFrame:
+    """Return the rows of several models."""
+    found: pd.DataFrame = pd.DataFrame(
+        [row for name in names for row in rows(name, metrics, samples, batch, device)]
     )
-    return table
+    return found
