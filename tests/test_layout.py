@@ -43,7 +43,7 @@ GAE_METRIC: Table = {
     "probe": Room(
         4, "what metrics want explained elsewhere", "_names errors functional metrics study"
     ),
-    "explainers": Room(5, "methods that give maps, no metric but noise", "_names companions"),
+    "explainers": Room(5, "methods that give maps, no metric but noise", "_names companions study"),
     "comparison": Room(6, "statistics of scores that are there already", "explainers"),
     "commands": Room(
         7,

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from abslrp.explain import IGNORED
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
-from gae_metric.explainers.chunked_gradients import as_input, as_targets, like
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.explainers.gradients import ExplainFunc
+from gae_metric.study.conversion import as_input, as_targets, like
 
 __all__ = ["METHODS", "Family", "InapplicableError", "Method", "explain_chunks", "find", "method"]
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from gae_metric.companions.noise import content_generator
 from gae_metric.explainers.gradients import ExplainFunc
-from gae_metric.study.explaining import as_maps, tensor_explainer
+from gae_metric.study.conversion import as_maps
+from gae_metric.study.explaining import tensor_explainer
 
 __all__ = ["DEGRADATIONS", "Degradation", "Degraded", "OfNetwork", "Remembered", "brightness"]
 

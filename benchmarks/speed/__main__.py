@@ -1,4 +1,4 @@
-"""``python -m benchmarks.speed abslrp|gae``: tables of time and memory."""
+"""``python -m benchmarks.speed abslrp|gae|guards``: tables of time and memory."""
 
 from __future__ import annotations
 
@@ -82,6 +82,25 @@ def gae(
     wanted = _modes(mode, device)
     result = gae_speed.table(names, samples, batches, repeats, device, others, wanted)
     _show(result, device, out)
+
+
+@app.command()
+def guards(
+    model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="GAE, Contrastiveness.")] = None,
+    samples: Annotated[int, typer.Option(min=4, help="Images to score.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Images worked on at a time.")] = 8,
+    threads: Threads = None,
+    device: Device = "cpu",
+    out: Out = None,
+) -> None:
+    """Time what a call spends on making sure of the model and of the cache."""
+    from benchmarks.speed import guards as guards_speed
+
+    _threads(threads)
+    _check_device(device)
+    names, metrics = _models(model or ["ResNet50"]), metric or [*guards_speed.METRICS]
+    _show(guards_speed.table(names, metrics, samples, batch, device), device, out)
 
 
 def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:

@@ -38,9 +38,10 @@ class Case:
     mode: Mode = "plain"
     explain: Callable[..., Any] = abslrp.explain
 
-    def metric(self, metric: Any) -> None:
-        """Score absLRP with a Quantus metric, with nothing cached from before."""
-        clear_cache()
+    def metric(self, metric: Any, fresh: bool = True) -> None:
+        """Score absLRP with a Quantus metric, with nothing cached from before if ``fresh``."""
+        if fresh:
+            clear_cache()
         device = str(self.x.device)
         with warnings.catch_warnings(), modes.context(self.mode, device):
             warnings.simplefilter("ignore")  # random weights: some target logits are negative

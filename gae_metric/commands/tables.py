@@ -100,6 +100,8 @@ def _cell(row: Mapping[Any, Any] | None, wide: bool) -> str:
         return "-"
     mean = f"{row['mean']:.3f}{'*' if row['tie'] else ' '}"
     space = " " if wide else "\n"
+    if row["missing"]:  # means are over the samples that all methods have
+        mean += f"{space}({row['missing']} missing){space}"
     error = "" if np.isnan(row["standard_error"]) else f"{space}±{row['standard_error']:.3f}"
     if not wide and error:
         error += " "  # the digits stand below those of the mean

@@ -6,20 +6,19 @@ import warnings
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from quantus.helpers.enums import DataType
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gae_metric.functional.masking import check_classes
 from gae_metric.metrics.data_warnings import named
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.metrics.quantus_metric import QuantusMetric
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.explaining import Explainer
+from gae_metric.study.guard import ModelGuard
 
 __all__ = ["CompanionMetric"]
 
@@ -28,6 +27,7 @@ class CompanionMetric(QuantusMetric):
     """Base of ROAD and Focus; the first column of ``components`` is the score."""
 
     data_applicability: ClassVar[set[DataType]] = {DataType.IMAGE}
+    score_column: ClassVar[int] = 0
 
     def __init__(self, *, seed: int, **others: Any) -> None:
         if not is_integer(seed, 0):
@@ -35,19 +35,23 @@ class CompanionMetric(QuantusMetric):
         super().__init__(**others)
         self.seed = int(seed)
 
-    def _evaluate(self, data: Data, given: Tensor | None, alone: bool) -> list[float]:
-        finite = np.flatnonzero(data.finite)
-        if len(finite):  # See what the model returns, once, for one sample.
-            logits = self._logits(data, data.inputs(finite[:1]))
-            assert data.y is not None
-            check_classes(data.y, logits.shape[1], "y_batch")
+    def _evaluate(
+        self,
+        data: Data,
+        guard: ModelGuard,
+        explainer: Explainer,
+        given: Tensor | None,
+        alone: bool,
+    ) -> dict[str, Any]:
         hidden = not self.display_progressbar
         with tqdm(total=len(data), desc=self.name, unit="sample", disable=hidden) as progress:
-            self.components = self._score(data, given, progress).rename_axis("sample")
-        return self.components.iloc[:, 0].tolist()
+            results = self._score(data, explainer, given, progress)
+        return results | {"components": results["components"].rename_axis("sample")}
 
-    def _score(self, data: Data, given: Tensor | None, progress: Any) -> pd.DataFrame:
-        """Return ``components``."""
+    def _score(
+        self, data: Data, explainer: Explainer, given: Tensor | None, progress: Any
+    ) -> dict[str, Any]:
+        """Return ``components`` and other results."""
         raise NotImplementedError
 
     def _check_applicability(self, data: Data) -> None:
@@ -59,12 +63,6 @@ class CompanionMetric(QuantusMetric):
         with torch.no_grad():
             logits: NDArray[np.float64] = data.model(x).cpu().double().numpy()
         return logits
-
-    def _maps(self, data: Data, x: Tensor, targets: Tensor) -> Tensor:
-        """Attributions of inputs on the model's device, post-processed."""
-        assert self.explain_func is not None
-        model, kwargs = data.model.explained, self.explain_func_kwargs
-        return Explainer(self.explain_func, kwargs, model, self._post_process)(x, targets)
 
     def _chunks(self, data: Data) -> ChunkSize:
         """How many samples explain_func gets at a time."""

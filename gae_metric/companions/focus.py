@@ -20,6 +20,8 @@ from gae_metric.functional.mosaic import quadrants
 from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
 from gae_metric.study.arguments import Data
+from gae_metric.study.devices import sent
+from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
 
 __all__ = ["Focus", "focus_mosaics", "focus_scores"]
@@ -141,7 +143,9 @@ class Focus(CompanionMetric):
         self.mosaics = mosaics
         self.plan: FocusPlan | None = None
 
-    def _score(self, data: Data, given: Tensor | None, progress: Any) -> pd.DataFrame:
+    def _score(
+        self, data: Data, explainer: Explainer, given: Tensor | None, progress: Any
+    ) -> dict[str, Any]:
         del given
         assert data.y is not None
         targets = data.y
@@ -161,7 +165,7 @@ class Focus(CompanionMetric):
         def maps(count: int) -> Tensor:
             needed, places = np.unique(plan.indices[rows[:count]], return_inverse=True)
             x = focus_mosaics(data.inputs(needed), places.reshape(-1, 4), self.mosaic_size)
-            return self._maps(data, x, targets[torch.as_tensor(rows[:count])].to(data.device))
+            return explainer(x, sent(targets.numpy()[rows[:count]], data.device))
 
         while len(rows):
             done, a = size.run(len(rows), maps)
@@ -176,9 +180,7 @@ class Focus(CompanionMetric):
         if empty and not self._disable_warnings:
             text = f"Focus: {empty} maps have no positive value; their score is 0"
             warnings.warn(text, RuntimeWarning, stacklevel=4)
-        self.plan = plan
-        components: pd.DataFrame = pd.DataFrame({"focus": scores})
-        return components
+        return {"components": pd.DataFrame({"focus": scores}), "plan": plan}
 
 
 def focus_mosaics(x: Tensor, indices: ArrayLike, mosaic_size: MosaicSize = "input") -> Tensor:
@@ -207,7 +209,7 @@ def focus_mosaics(x: Tensor, indices: ArrayLike, mosaic_size: MosaicSize = "inpu
     """
     if mosaic_size == "input":
         return halved_mosaics(x, np.array(indices))
-    rows = torch.as_tensor(np.array(indices), device=x.device)
+    rows = sent(np.array(indices), x.device)
     four = [x[rows[:, k]] for k in range(4)]
     return torch.cat([torch.cat(four[:2], dim=3), torch.cat(four[2:], dim=3)], dim=2)
 
@@ -238,5 +240,5 @@ def focus_scores(a: Tensor, target: ArrayLike) -> Tensor:
     places = quadrants(a.shape[2:])
     parts = torch.stack([sum_per_sample(a[:, :, rows, cols]) for rows, cols in places], dim=1)
     total = parts.sum(1)
-    wanted = (parts * torch.as_tensor(np.array(target), device=a.device)).sum(1)
+    wanted = (parts * sent(np.array(target), a.device)).sum(1)
     return wanted / torch.where(total == 0, torch.ones_like(total), total)

@@ -18,6 +18,8 @@ from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
+from gae_metric.study.devices import sent
+from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
 
 __all__ = ["ROAD"]
@@ -166,7 +168,9 @@ class ROAD(CompanionMetric):
         self.curves: NDArray[np.float64] = np.empty((0, len(values)))
         self.accuracy: dict[float, float] = {}
 
-    def _score(self, data: Data, given: Tensor | None, progress: Any) -> pd.DataFrame:
+    def _score(
+        self, data: Data, explainer: Explainer, given: Tensor | None, progress: Any
+    ) -> dict[str, Any]:
         curves = np.full((len(data), len(self.percentages)), np.nan)
         explained = self._chunks(data)
         evaluated = ChunkSize(data.batch_size, "the model", self._disable_warnings)
@@ -175,36 +179,38 @@ class ROAD(CompanionMetric):
         with ThreadPoolExecutor(self.n_jobs) as pool:
             for start in range(0, len(finite), data.batch_size):
                 rows = finite[start : start + data.batch_size]
-                ranking = self._rankings(data, given, rows, explained)
+                ranking = self._rankings(data, explainer, given, rows, explained)
                 curves[rows] = self._correct(data, rows, ranking, pool, evaluated)
                 progress.update(len(rows))
         # A sample counts at all percentages or at none.
         curves[np.isnan(curves).any(axis=1)] = np.nan
         scored = ~np.isnan(curves[:, 0])
         self._warn("NaN where features, attributions or outputs are not finite", ~scored)
-        self.curves = curves
         means = curves[scored].mean(axis=0) if scored.any() else np.full(curves.shape[1], np.nan)
-        self.accuracy = dict(zip(self.percentages, means.tolist(), strict=True))
+        accuracy = dict(zip(self.percentages, means.tolist(), strict=True))
         columns = {f"correct@{p:g}": curves[:, k] for k, p in enumerate(self.percentages)}
-        components: pd.DataFrame = pd.DataFrame(
-            {f"road_{self.order}": curves.mean(axis=1)} | columns
-        )
-        return components
+        components = pd.DataFrame({f"road_{self.order}": curves.mean(axis=1)} | columns)
+        return {"components": components, "curves": curves, "accuracy": accuracy}
 
     def _rankings(
-        self, data: Data, given: Tensor | None, rows: NDArray[np.int64], size: ChunkSize
+        self,
+        data: Data,
+        explainer: Explainer,
+        given: Tensor | None,
+        rows: NDArray[np.int64],
+        size: ChunkSize,
     ) -> dict[int, NDArray[np.int64]]:
         """Rankings of those samples whose maps are finite, by sample."""
         rankings: dict[int, NDArray[np.int64]] = {}
         while len(rows):
 
             def maps(count: int, rows: NDArray[np.int64] = rows) -> Tensor:
-                chosen = torch.as_tensor(rows[:count])
                 if given is not None:
-                    return self._post_process(given[chosen.to(given.device)])
+                    chosen = torch.from_numpy(rows[:count]).to(given.device)
+                    return self._post_process(given[chosen])
                 assert data.y is not None
-                targets = data.y[chosen].to(data.device)
-                return self._maps(data, data.inputs(rows[:count]), targets)
+                targets = sent(data.y.numpy()[rows[:count]], data.device)
+                return explainer(data.inputs(rows[:count]), targets)
 
             done, a = size.run(len(rows), maps)
             relevance = a.cpu().numpy()
@@ -225,7 +231,7 @@ class ROAD(CompanionMetric):
     ) -> NDArray[np.float64]:
         """Correctness (n, P) of samples; NaN where it cannot be told."""
         assert data.y is not None
-        y = data.y[torch.as_tensor(rows)].numpy()
+        y = data.y.numpy()[rows]
         correct = np.full((len(rows), len(self.percentages)), np.nan)
         ranked = np.flatnonzero(np.isin(rows, list(rankings)))
         images = data.rows(rows).cpu().double().numpy()
@@ -241,7 +247,7 @@ class ROAD(CompanionMetric):
             left = ranked
             while len(left):
                 # Converted before it is moved: not every device has float64.
-                x = torch.as_tensor(np.stack(list(pool.map(imputed, left[: size.value]))))
+                x = torch.from_numpy(np.stack(list(pool.map(imputed, left[: size.value]))))
                 x = x.to(data.dtype)
 
                 def logits(count: int, x: Tensor = x) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ _COLUMNS = (
     "metric",
     "better",
     "samples",
+    "missing",
     "mean",
     "standard_error",
     "ci_low",
@@ -81,9 +82,11 @@ def compare(
     -------
     pandas.DataFrame
         A row for each metric and method, with ``model`` first where the scores name models:
-        ``method``, ``metric``, ``better``, ``samples`` (scores there are), ``mean``,
-        ``standard_error`` (standard deviation / √n; NaN below two samples), ``ci_low`` and
-        ``ci_high`` (of the mean: bias-corrected and accelerated bootstrap; NaN below two samples),
+        ``method``, ``metric``, ``better``, ``samples`` (which all methods have a score of, methods
+        without any left aside; the next four are over them), ``missing`` (samples that this method
+        has no score of), ``mean``, ``standard_error`` (standard deviation / √n; NaN below two
+        samples), ``ci_low`` and ``ci_high`` (of the mean: bias-corrected and accelerated bootstrap;
+        NaN below two samples),
         ``best`` (the best mean), ``tie`` (the ``*`` of the paper's tables: there is more than one
         method that is not told apart from the best, and this is one of them; the best is marked
         too), ``pairs`` and ``dropped`` (samples with a score of both this method and the best, and
@@ -104,9 +107,11 @@ def compare(
 
     Notes
     -----
-    The best is chosen by the mean over its own scores; of equal means, the first one's. Fewer than
-    six samples cannot tell any two methods apart at 0.05, so all are ties. Without a correction,
-    one in twenty methods that are as good as the best is told apart from it by chance.
+    Means of different samples do not compare, so they are taken over the samples that all methods
+    have: one that fails on most samples leaves few for all. The best has the best mean; of equal
+    means, the first one. Fewer than six samples cannot tell any two methods apart at 0.05, so all
+    are ties. Without a correction, one in twenty methods that are as good as the best is told apart
+    from it by chance.
 
     The paper marks ties by plain Wilcoxon tests at p = 0.05 (tables 3, 4, 7-9 and 11-13).
 
@@ -134,8 +139,12 @@ def compare(
     rows: list[dict[str, Any]] = []
     for block in blocks:
         model = {} if block.model is None else {"model": block.model}
+        common = block.scores.dropna(axis="columns", how="all").dropna()
         cells = {
-            method: _statistics(block.scores[method], confidence, resamples, seed)
+            method: _statistics(
+                common.get(method, pd.Series(dtype=float)), confidence, resamples, seed
+            )
+            | {"missing": int(block.scores[method].isna().sum())}
             for method in block.methods
         }
         means = {method: cell["mean"] for method, cell in cells.items() if cell["samples"]}
@@ -155,7 +164,10 @@ def compare(
                 "best": best is not None and method in means and means[method] == means[best],
                 "tie": method in ties,
             }
-            | against.get(method, {"pairs": cell["samples"], "dropped": 0})
+            | against.get(
+                method,
+                {"pairs": len(block.scores) - cell["missing"], "dropped": cell["missing"]},
+            )
             for method, cell in cells.items()
         )
     columns = ["model"] if blocks and blocks[0].model is not None else []

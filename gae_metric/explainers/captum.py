@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gae_metric._names import lookup
 from gae_metric.explainers.chunked_gradients import chunked
+from gae_metric.study.logits import LogitsModel
 
 #: Parameters of ``attribute`` that this adapter knows what to give for.
 _GIVEN = frozenset({"self", "inputs", "target", "baselines"})
@@ -69,7 +70,8 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
         def attribute(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
             if "baselines" in accepted:
                 options.setdefault("baselines", torch.zeros_like(x[:1]))
-            maps: Tensor = method(model).attribute(x.clone(), target=target, **options)
+            # Which returns the logits of a Hugging Face model, too.
+            maps: Tensor = method(LogitsModel(model)).attribute(x.clone(), target=target, **options)
             return maps.detach()
 
         with _seeded(seed), warnings.catch_warnings():

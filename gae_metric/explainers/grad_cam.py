@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gae_metric._names import nearest
+from gae_metric.study.logits import LogitsModel
 
 __all__ = ["FeatureMap", "NotApplicableError", "cam", "find_feature_map"]
 
@@ -33,8 +34,10 @@ _FLATTENS = frozenset({"flatten", "view", "reshape"})
 class NotApplicableError(ValueError):
     """A method that a model of this kind has nothing for."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}; give the layer that GradCAM is to use as layer=")
+    def __init__(
+        self, reason: str, remedy: str = "give the layer that GradCAM is to use as layer="
+    ) -> None:
+        super().__init__(f"{reason}; {remedy}")
         self.reason = reason
 
 
@@ -64,7 +67,7 @@ class _Watch(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "")
+        name = getattr(func, "__name__", "").partition(".")[0]  # mean.dim, in an exported program
         first = args[0] if args else (kwargs or {}).get("input")
         if not isinstance(first, Tensor):
             return result
@@ -143,6 +146,7 @@ def find_feature_map(model: nn.Module, x: Tensor) -> FeatureMap:
         output = model(x)
     watch.poolings = [pooling for pooling in watch.poolings if pooling.taken is not x]
     if not watch.poolings:
+        _check_watchable(model)
         raise NotApplicableError("no feature map of the model is pooled")
     if watch.tokens_since:
         raise NotApplicableError("the model works on tokens after its last feature map")
@@ -152,6 +156,14 @@ def find_feature_map(model: nn.Module, x: Tensor) -> FeatureMap:
         if found.taken is before.given:
             found = before
     return FeatureMap(output, found.taken, found.positions)
+
+
+def _check_watchable(model: nn.Module) -> None:
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise NotApplicableError(
+            "the model is TorchScript, whose calls and layers cannot be watched",
+            "give the model that it was made from",
+        )
 
 
 def cam(
@@ -201,7 +213,9 @@ def cam(
 
 def _output_of(model: nn.Module, layer: nn.Module | str, x: Tensor) -> FeatureMap:
     """Return the output of one of the model's modules as the feature map."""
-    named = dict(model.named_modules())
+    # A wrapper that selects the logits has the model's layers under their own names, too.
+    inner = model.model if isinstance(model, LogitsModel) else model
+    named = dict(inner.named_modules())
     if isinstance(layer, str):
         if layer not in named:
             raise ValueError(f"layer: the model has no module {layer!r}; {nearest(layer, named)}")
@@ -210,6 +224,8 @@ def _output_of(model: nn.Module, layer: nn.Module | str, x: Tensor) -> FeatureMa
         module = layer
         if all(module is not own for own in named.values()):
             raise ValueError(f"layer: {type(module).__name__} is not a module of the model")
+    if isinstance(module, torch.jit.ScriptModule):
+        _check_watchable(model)
     with _captured(module) as outputs:
         result = model(x)
     if not outputs or not isinstance(outputs[-1], Tensor) or outputs[-1].ndim != 4:

@@ -27,14 +27,8 @@ import abslrp
 from gae_metric._names import lookup
 from gae_metric.companions.noise import content_generator
 from gae_metric.explainers import grad_cam as _gradcam
-from gae_metric.explainers.chunked_gradients import (
-    Array,
-    as_input,
-    chunked,
-    gradient,
-    like,
-    selected,
-)
+from gae_metric.explainers.chunked_gradients import Array, chunked, gradient, selected
+from gae_metric.study.conversion import as_input, as_tensor, like
 
 __all__ = [
     "EXPLAINERS",
@@ -73,9 +67,10 @@ def saliency(
     Parameters
     ----------
     model
-        Classifier in evaluation mode: images (B, C, H, W), or inputs (B, ...), to logits (B, N).
+        Classifier in evaluation mode: images (B, C, H, W), or inputs (B, ...), to logits (B, N), or
+        to an output with ``logits``.
     inputs
-        Array or tensor (B, ...).
+        Array, tensor or sequence (B, ...) of real numbers.
     targets
         Class of each sample, (B,) integers, or one integer for all.
     batch_size
@@ -85,7 +80,8 @@ def saliency(
 
     Returns
     -------
-    Maps >= 0 of the kind, shape, device and dtype of ``inputs``.
+    Maps >= 0 of the kind, shape, device and dtype of ``inputs``, in the model's floating-point type
+    where those are integers.
 
     Raises
     ------
@@ -259,7 +255,9 @@ def random_map(
     >>> bool((random_map(None, x, 0)[2] == random_map(None, x[2:], 0)[0]).all())
     True
     """
-    x = inputs.detach().cpu().numpy() if isinstance(inputs, Tensor) else np.asarray(inputs)
+    # NumPy has no bfloat16.
+    values = as_tensor(inputs, "inputs").cpu()
+    x = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     draws = [content_generator(sample, seed).standard_normal(sample.shape) for sample in x]
     maps = np.stack(draws) if draws else np.empty(x.shape)
     result: Array = like(torch.from_numpy(maps), inputs)

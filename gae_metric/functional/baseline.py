@@ -62,7 +62,7 @@ def mask_baseline(x: Tensor, mask_value: MaskValue = 0.0) -> Tensor:
 
         sigma = min(x.shape[2:]) / 22.4
         blurred = gaussian_filter(at_least_single(x).cpu().numpy(), sigma, axes=positions)
-        return torch.as_tensor(blurred).to(x)
+        return torch.from_numpy(blurred).to(x.dtype).to(x.device)
     values = np.asarray(mask_value.cpu() if isinstance(mask_value, Tensor) else mask_value)
     if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
         raise ValueError(f"mask_value: expected finite numbers, got {mask_value!r}")
@@ -75,7 +75,8 @@ def mask_baseline(x: Tensor, mask_value: MaskValue = 0.0) -> Tensor:
         ) from None
     if values.ndim == 0:  # filled in there: a copy to a GPU would wait for it
         return torch.full((), values.item(), dtype=x.dtype, device=x.device)
-    return torch.as_tensor(values).to(x)
+    # In this order, as not every device has float64.
+    return torch.from_numpy(np.array(values)).to(x.dtype).to(x.device)
 
 
 def masked_inputs(

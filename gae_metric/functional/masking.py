@@ -51,6 +51,8 @@ class Trajectory:
     finite
         bool (B,): whether all outputs and impacts are finite. The other values of a sample for
         which they are not mean nothing.
+    first_impact
+        (B,): sum of the impacts at state 0, before they are scaled.
     impacts
         (2, B, ...): sum of the impact maps over all states, scaled to sum 1 (figure 3); their
         difference is I_c. None unless asked for.
@@ -75,6 +77,7 @@ class Trajectory:
     logits: Tensor
     targets: Tensor
     finite: Tensor
+    first_impact: Tensor
     impacts: Tensor | None = None
 
 
@@ -169,9 +172,10 @@ def _run(
 
     masked_from = torch.full((2, rows, features), steps, dtype=torch.uint8, device=x.device)
     outputs = torch.zeros((2, rows, steps), dtype=wide, device=x.device)
-    logits, output, impact = _evaluate(model, x, targets, value, check=True)
+    logits, output, impact = target_impact(model, x, targets, value, check=True)
     outputs[:, :, 0] = output
     finite = output.isfinite() & impact.isfinite().all(1)
+    first_impact = impact.sum(1)
     impact = impact.nan_to_num(nan=0.0, posinf=0.0).repeat(2, 1)
     sums = _to_sum_one(impact.to(wide))
     # One row per order and sample from here on: (2B, D).
@@ -190,7 +194,7 @@ def _run(
         sample = going % rows
         keep = ~masked[going].view(-1, *x.shape[1:])
         state_x = torch.where(keep, x[sample], value[sample])
-        _, output, impact_going = _evaluate(model, state_x, targets[sample], value[sample])
+        _, output, impact_going = target_impact(model, state_x, targets[sample], value[sample])
         # A fully masked input stays as it is: same output, no impact.
         outputs[:, :, state] = outputs[:, :, state - 1]
         outputs[going // rows, sample, state] = output.to(wide)
@@ -210,6 +214,7 @@ def _run(
         logits=logits,
         targets=targets,
         finite=finite,
+        first_impact=first_impact,
         impacts=impacts if keep_impacts else None,
     )
 
@@ -231,7 +236,7 @@ def _check(x: Tensor, targets: Tensor, steps: int, schedule: str) -> None:
         raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
 
 
-def _evaluate(
+def target_impact(
     model: Callable[[Tensor], Tensor],
     x: Tensor,
     targets: Tensor,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -9,9 +11,13 @@ from torch import Tensor
 EPSILON = 1e-9
 
 
+@lru_cache
 def wide_dtype(device: torch.device) -> torch.dtype:
     """Return float64, or float32 where the device has no float64 (Apple's mps)."""
-    return torch.float32 if device.type == "mps" else torch.float64
+    try:
+        return torch.zeros(1, device=device).to(torch.float64).dtype
+    except (TypeError, RuntimeError):
+        return torch.float32
 
 
 def at_least_single(values: Tensor) -> Tensor:

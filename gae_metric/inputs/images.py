@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gae_metric.errors import InputError
+from gae_metric.inputs.preprocessing import eight_bit
 
 __all__ = [
     "EXTENSIONS",
@@ -95,7 +96,7 @@ def list_images(folder: str | Path, recursive: bool = False, argument: str = "im
 
 
 def decoded(file: str | Path) -> Image.Image:
-    """Read an image, and turn it upright.
+    """Read an image, and turn it upright; more than 8 bits become 8 (:func:`eight_bit`).
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ def decoded(file: str | Path) -> Image.Image:
     Raises
     ------
     OSError
-        If it is none, or damaged; the message says so in a few words.
+        If it is none, damaged, or holds floats outside [0, 1]; the message says so in a few words.
     """
     try:
         str(file).encode()
@@ -114,7 +115,7 @@ def decoded(file: str | Path) -> Image.Image:
     try:
         with Image.open(file, formats=_FORMATS) as image:
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            upright = eight_bit(ImageOps.exif_transpose(image), getattr(image, "tag_v2", {}))
     except UnidentifiedImageError as error:
         raise OSError("not an image") from error
     except Exception as error:

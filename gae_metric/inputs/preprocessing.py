@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
 from gae_metric.errors import InputError
 
-__all__ = ["Crop", "Preprocessing", "square_crop", "timm_crop", "torchvision_crop"]
+__all__ = ["Crop", "Preprocessing", "eight_bit", "square_crop", "timm_crop", "torchvision_crop"]
 
 #: Pixels of a side; more than any model takes, and few enough for the memory there is.
 _LARGEST = 1 << 14
@@ -57,8 +58,8 @@ class Preprocessing:
     range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """Return the model's input (3, H, W) for an image of any mode."""
-        pixels = self.crop_to(self.size)(image.convert("RGB"))
+        """Return the model's input (3, H, W) for an image of any mode; see :func:`eight_bit`."""
+        pixels = self.crop_to(self.size)(eight_bit(image).convert("RGB"))
         values = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
         low, high = self.range
         scaled = values.numpy() * (high - low) + low
@@ -114,6 +115,50 @@ class Preprocessing:
         """Return mean and deviation, to be broadcast over positions."""
         mean, std = (np.asarray(v, dtype=np.float32)[:, None, None] for v in (self.mean, self.std))
         return mean, std
+
+
+def eight_bit(image: Image.Image, tags: Mapping[int, Any] | None = None) -> Image.Image:
+    """Return a gray image of more than 8 bits with 8, scaled by the range of its type.
+
+    Pillow clips such values at 255. Other images are returned as they are.
+
+    Parameters
+    ----------
+    image
+        16 or 32 bits, signed or not, 12 bits (TIFF), or floats in [0, 1].
+    tags
+        TIFF tags, which say the bits, the sign and whether 0 is white; by default the image's own.
+
+    Raises
+    ------
+    ValueError
+        If a float is outside [0, 1], as its scale is not known.
+
+    Examples
+    --------
+    >>> image = Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.uint16))
+    >>> np.asarray(eight_bit(image)).tolist()
+    [[0, 128, 255]]
+    """
+    if image.mode[0] not in "IF":
+        return image
+    tags = getattr(image, "tag_v2", {}) if tags is None else tags
+    values = np.asarray(image).astype(np.float64)
+    if image.mode == "F":
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError(
+                f"float pixels from {values.min():g} to {values.max():g}, of which it is not known "
+                "what is black and white; expected [0, 1]"
+            )
+    else:
+        bits = tags.get(BITSPERSAMPLE, (16,))[0]
+        signed = tags.get(SAMPLEFORMAT, (1,))[0] == 2
+        # Pillow reads 32 bits with a sign, whether they have one or not.
+        values = values + 2 ** (bits - 1) if signed else values % 2**bits
+        values /= 2**bits - 1
+    if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # white
+        values = 1 - values
+    return Image.fromarray((values * 255).round().astype(np.uint8))
 
 
 def _per_channel(name: str, values: Sequence[float]) -> tuple[float, ...]:

@@ -16,6 +16,8 @@ from gae_metric.metrics.data_warnings import oddities
 from gae_metric.metrics.quantus_metric import QuantusMetric
 from gae_metric.study.arguments import Data
 from gae_metric.study.explain_and_score import ExplainRequest, explain_and_score
+from gae_metric.study.explaining import Explainer
+from gae_metric.study.guard import ModelGuard
 from gae_metric.study.mosaicking import Mosaicking, as_plans
 from gae_metric.study.study import Study
 from gae_metric.study.supplied_maps import maps_of_classes
@@ -48,7 +50,9 @@ class AttributionMetric(QuantusMetric):
     mosaic_indices: NDArray[np.int64] | None
     mosaic_positive: NDArray[np.int64] | None
 
-    def __init__(self, *, options: Mapping[str, Any], targets: Targets, **others: Any) -> None:
+    def __init__(
+        self, *, options: Mapping[str, Any], targets: Targets, cache: bool = True, **others: Any
+    ) -> None:
         if targets not in get_args(Targets):
             raise ValueError(f'targets: expected "y_batch" or "predicted", got {targets!r}')
         super().__init__(**others)
@@ -58,37 +62,43 @@ class AttributionMetric(QuantusMetric):
         self._masking()
         self._mosaicking()
         self.targets = targets
+        self.cache = cache
 
-    def _evaluate(self, data: Data, given: Tensor | None, alone: bool) -> list[float]:
+    def _evaluate(
+        self,
+        data: Data,
+        guard: ModelGuard,
+        explainer: Explainer,
+        given: Tensor | None,
+        alone: bool,
+    ) -> dict[str, Any]:
         quiet = self._disable_warnings
-        study = Study(data, self._masking(), self._mosaicking(), self._predicted, quiet)
+        study = Study(data, guard, self._masking(), self._mosaicking(), self._predicted, quiet)
         if self.needs_originals:
             given = maps_of_classes(self.name, given, study, alone=alone, quiet=quiet)
         scorer = explain_and_score(
             study,
             ExplainRequest(
-                self.explain_func,
-                self.explain_func_kwargs,
+                explainer,
                 given if self.needs_originals else None,
                 originals=self.needs_originals,
                 states=self.makes_inputs,
                 chunk=self.explain_batch_size or data.batch_size,
-                post_process=self._post_process,
                 quiet=quiet,
                 progress=self.name if self.display_progressbar else None,
             ),
         )
-        self.components = scorer.components(self.columns)
-        self.curves = scorer.curves() if study.masking is not None else {}
+        results: dict[str, Any] = {"components": scorer.components(self.columns)}
+        if study.masking is not None:
+            results["curves"] = scorer.curves()
         if study.layout is not None:
-            self.mosaic_indices = study.layout.indices
-            self.mosaic_positive = study.layout.positive
-        scores = self.components[self.columns[-1]]
+            results["mosaic_indices"] = study.layout.indices
+            results["mosaic_positive"] = study.layout.positive
         if not quiet:
-            for oddity in oddities(self.name, study, scorer, self.components):
+            for oddity in oddities(self.name, study, scorer, results["components"]):
                 # Where the metric was called: above this and __call__.
                 warnings.warn(oddity, RuntimeWarning, stacklevel=3)
-        return scores.tolist()
+        return results
 
     @property
     def _predicted(self) -> bool:

@@ -50,6 +50,9 @@ class Contrastiveness(AttributionMetric):
         Selects the logits from what the model returns: a function, a key or attribute, or a
         position. By default a tensor is taken as it is, and ``logits`` of an object. explain_func
         then gets a model that returns the logits.
+    cache
+        Whether what the model does with a sample may be kept for, and taken from, other calls; see
+        :func:`gae_metric.clear_cache`.
     abs, normalise, normalise_func, normalise_func_kwargs
         As in Quantus, on each map on its own; only the positive part of the result counts.
     return_aggregate, aggregate_func
@@ -117,6 +120,7 @@ class Contrastiveness(AttributionMetric):
         protocol: Protocol = "paper",
         targets: Targets = "y_batch",
         output: Output | None = None,
+        cache: bool = True,
         abs: bool = False,
         normalise: bool = False,
         normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
@@ -139,6 +143,7 @@ class Contrastiveness(AttributionMetric):
             explain_batch_size=explain_batch_size,
             targets=targets,
             output=output,
+            cache=cache,
             abs=abs,
             normalise=normalise,
             normalise_func=normalise_func,

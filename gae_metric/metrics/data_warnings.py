@@ -68,8 +68,16 @@ def reasons(study: Study, scorer: Scorer, scores: NDArray[Any]) -> str:
         ("attributions are not finite", scorer.bad_map),
         ("no other sample is left for the mosaic", np.ones_like(left)),
     ):
-        samples = study.samples[left & where]
+        rows = np.flatnonzero(left & where)
         left &= ~where
-        if len(samples):
-            parts.append(f"{what}: samples {named(samples)}")
+        if len(rows):
+            parts.append(f"{what}: samples {named(study.samples[rows])}")
+        if len(rows) and what.startswith("attributions"):
+            found = scorer.first_bad(int(rows[0]))
+            parts[-1] += f" (the first from {found} on)" if found else ""
+            if found and "state" in found:
+                parts[-1] += (
+                    ". Features are masked there: a map that is divided by its own range or sum is "
+                    "0 / 0 on an empty input"
+                )
     return "; ".join(parts)

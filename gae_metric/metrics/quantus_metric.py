@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
+import quantus
 import torch
 from quantus.helpers.enums import DataType, ModelType
 from quantus.helpers.warn import check_kwargs
@@ -15,9 +16,16 @@ from torch import Tensor, nn
 
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.study.arguments import Data, check_data, check_maps, is_integer
-from gae_metric.study.devices import on_device
+from gae_metric.study.devices import at_work
+from gae_metric.study.explaining import Explainer
+from gae_metric.study.guard import ModelGuard
 from gae_metric.study.logits import Output
-from gae_metric.study.supplied_maps import check_given_maps, explain_options, normalised
+from gae_metric.study.supplied_maps import (
+    check_explain_func,
+    check_given_maps,
+    explain_options,
+    normalised,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -35,6 +43,10 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     makes_inputs: ClassVar[bool]
     #: Attributes that hold results, not parameters.
     results: ClassVar[frozenset[str]]
+    #: Which column of ``components`` is the score.
+    score_column: ClassVar[int] = -1
+    #: Whether trajectories may be shared with other calls.
+    cache: bool = False
 
     #: Scores of the last call, one row per sample, indexed by the sample's place in ``x_batch``.
     components: pd.DataFrame
@@ -93,7 +105,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         a_batch
             Maps of ``x_batch`` for ``y_batch``, if there are any; those of ``explain_func`` are
             computed otherwise, or where other classes are explained. Shaped like the results of
-            ``explain_func``. Contrastiveness and Focus have no use for them.
+            ``explain_func``, and the same but for the scale of each: those of the first and the
+            last sample are explained again. Contrastiveness and Focus have no use for them.
         s_batch
             Not used.
         channel_first
@@ -103,7 +116,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
             ``explain_func(model=, inputs=, targets=, **explain_func_kwargs)`` returns maps
             (n, C, ...), (n, 1, ...) or (n, ...) for inputs (n, C, ...), each sample's on its own.
             It gets and returns arrays, or tensors on the model's device if it is marked by
-            :func:`gae_metric.tensor_explainer`.
+            :func:`gae_metric.tensor_explainer`. It leaves the model as it found it: hooks, modes
+            and values that it leaves are warned of.
         model_predict_kwargs
             Keyword arguments of the model's own calls.
         softmax
@@ -147,34 +161,59 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         options = explain_options(explain_func, explain_func_kwargs, data, device)
         self._forget()
         self.explain_func, self.explain_func_kwargs = explain_func, options
-        with torch.inference_mode(False), on_device(model, data.device):
-            given, alone = check_given_maps(
-                self.name,
-                explain_func,
-                options,
-                data,
-                given,
-                enough=not self.makes_inputs,
-                quiet=self._disable_warnings or not self.needs_originals,
-            )
-            scores = self._evaluate(data, given, alone)
-        if softmax and not self._disable_warnings:
+        quiet = self._disable_warnings
+        guard = ModelGuard(data, self.cache, quiet)
+        explainer = Explainer(explain_func, options, data.model, self._post_process, guard)
+        enough = not self.makes_inputs
+        reason = check_explain_func(self.name, explainer, given, enough=enough)
+        alone = given is not None and reason is not None
+        with at_work(model, data.device), guard:
+            # Where quantus.explain has the name of another tool's method, of any use or not.
+            if (
+                given is not None
+                and not alone
+                and (self.needs_originals or explain_func is quantus.explain)
+            ):
+                given, alone = check_given_maps(
+                    self.name,
+                    explainer,
+                    data,
+                    given,
+                    enough=enough,
+                    quiet=quiet or not self.needs_originals,
+                )
+            results = self._evaluate(data, guard, explainer, given, alone)
+        scores: list[float] = results["components"].iloc[:, self.score_column].tolist()
+        if softmax and not quiet:
             warnings.warn(
                 f"softmax: True has no effect, as {self.name} is defined on logits",
                 RuntimeWarning,
                 stacklevel=2,
             )
-        self.evaluation_scores = [self.aggregate_func(scores)] if self.return_aggregate else scores
-        self.all_evaluation_scores.extend(self.evaluation_scores)
-        return list(self.evaluation_scores)
+        aggregated = [self.aggregate_func(scores)] if self.return_aggregate else scores
+        # At once, and read from here alone, for the object may be used by several threads.
+        self.__dict__.update(results, evaluation_scores=aggregated)
+        self.all_evaluation_scores.extend(aggregated)
+        return list(aggregated)
 
-    def _evaluate(self, data: Data, given: Tensor | None, alone: bool) -> list[float]:
-        """Fill in ``components`` and other results, and return the scores.
+    def _evaluate(
+        self,
+        data: Data,
+        guard: ModelGuard,
+        explainer: Explainer,
+        given: Tensor | None,
+        alone: bool,
+    ) -> dict[str, Any]:
+        """Return what becomes attributes of the metric: ``components`` and other results.
 
         Parameters
         ----------
         data
             The model and the samples.
+        guard
+            What is known of the model.
+        explainer
+            The explain_func.
         given
             Maps of the samples, if there are any of use.
         alone

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 from gae_metric.metrics.attribution_metric import AttributionMetric
 from gae_metric.probe.format import Manifest
 from gae_metric.probe.study_in_memory import Built
 from gae_metric.study.arguments import Data
-from gae_metric.study.devices import on_device
+from gae_metric.study.devices import at_work
+from gae_metric.study.guard import ModelGuard
 from gae_metric.study.study import Study
 
 __all__ = ["describe", "evaluated"]
@@ -39,8 +39,8 @@ def evaluated(
     """
     metric._check_applicability(data)
     predicted = metric.targets == "predicted"
-    with torch.inference_mode(False), on_device(data.model.model, data.device):
-        study = Study(data, metric._masking(), metric._mosaicking(), predicted=predicted)
+    with at_work(data.model.model, data.device), ModelGuard(data, metric.cache) as guard:
+        study = Study(data, guard, metric._masking(), metric._mosaicking(), predicted=predicted)
         rows = len(study.samples)
         with tqdm(total=rows, unit="sample", disable=not display_progressbar) as bar:
             for start in range(0, rows, data.batch_size):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.storage import ArrayFile, Container, open_container
+from gae_metric.study.conversion import as_tensor
 
 __all__ = ["MapBlock", "MapSet", "as_array", "blocks_of"]
 
@@ -188,10 +189,10 @@ def _lone(values: Any) -> Callable[[int], MapBlock]:
 
 def as_array(values: Any) -> NDArray[Any]:
     """Return maps, of which kind so ever, as an array."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
+    if isinstance(values, (Tensor, np.ma.MaskedArray)) or hasattr(values, "toarray"):
+        tensor = as_tensor(values, "maps").cpu()
         # NumPy has no bfloat16.
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     try:
         return np.asarray(values)
     except (TypeError, ValueError):

@@ -14,7 +14,7 @@ from torch import Tensor
 from gae_metric.metrics.data_warnings import named
 from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.map_files import MapBlock, MapSet, as_array, blocks_of
-from gae_metric.study.explaining import as_maps
+from gae_metric.study.conversion import as_maps
 from gae_metric.study.scoring import Evaluated, Scorer
 from gae_metric.study.study import Items
 
@@ -44,9 +44,7 @@ def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[in
         If maps are missing, left over, or of a wrong shape or type; before the first is read,
         unless they come as a stream.
     """
-    if isinstance(maps, Iterable) and not isinstance(
-        maps, (str, Path, np.ndarray, Tensor, Mapping, Sequence)
-    ):
+    if _is_stream(maps):
         yield from _stream(maps, expected)
         return
     blocks, extra = blocks_of(maps, expected)
@@ -65,6 +63,20 @@ def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[in
                 start, have, chunk = start + have, 0, []
     if chunk:
         yield start, _tensor(chunk, expected)
+
+
+def _is_stream(maps: Any) -> bool:
+    """Whether maps are chunks of (names, maps): from an iterator, or a list of them."""
+    if isinstance(maps, Sequence) and maps and isinstance(maps[0], (tuple, list)):
+        first = maps[0]
+        return (
+            len(first) == 2
+            and isinstance(first[0], (Sequence, np.ndarray))
+            and all(isinstance(name, str) for name in first[0])
+        )
+    return isinstance(maps, Iterable) and not isinstance(
+        maps, (str, Path, np.ndarray, Tensor, Mapping, Sequence)
+    )
 
 
 def _check(blocks: Sequence[MapBlock], extra: list[str], expected: MapSet) -> None:

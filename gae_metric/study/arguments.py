@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gae_metric.study.conversion import as_maps, as_tensor
 from gae_metric.study.devices import sent
-from gae_metric.study.explaining import as_maps
 from gae_metric.study.logits import LogitsModel, Output
+from gae_metric.study.modes import check_model
 
 #: Samples that are looked at together where all of them are.
 _BLOCK = 256
@@ -40,7 +41,7 @@ class Data:
 
     def rows(self, samples: NDArray[np.int64]) -> Tensor:
         """Return samples in the model's type, where they lie."""
-        return self.x[torch.as_tensor(samples, device=self.x.device)].to(self.dtype)
+        return self.x[torch.from_numpy(samples).to(self.x.device)].to(self.dtype)
 
     def inputs(self, samples: NDArray[np.int64]) -> Tensor:
         """Return samples as the model takes them, on its device."""
@@ -109,28 +110,6 @@ def is_integer(value: Any, least: int) -> bool:
     return whole and bool(value >= least)
 
 
-def check_model(model: Any) -> None:
-    """Refuse what is not a PyTorch model in evaluation mode."""
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    # A new activation in an evaluated model does no harm; what depends on the mode does.
-    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
-    training = next(
-        (
-            name
-            for name, module in model.named_modules()
-            if getattr(module, "training", False)  # which a frozen TorchScript has not
-            and (module is model or isinstance(module, kinds))
-        ),
-        None,
-    )
-    if training is not None:
-        layer = f" in its layer {training!r}" if training else ""
-        raise ValueError(
-            f"model: expected evaluation mode, got training mode{layer}; call model.eval()"
-        )
-
-
 def _dtype(model: nn.Module, x: Tensor) -> torch.dtype:
     """Return the parameters' floating-point type, or that of the inputs."""
     values = [*model.parameters(), *model.buffers()]
@@ -138,24 +117,6 @@ def _dtype(model: nn.Module, x: Tensor) -> torch.dtype:
         if value.is_floating_point():
             return value.dtype
     return x.dtype if x.is_floating_point() else torch.get_default_dtype()
-
-
-def as_tensor(values: Any, name: str) -> Tensor:
-    """Return arrays, tensors and sequences alike as a tensor, without a copy where possible."""
-    if isinstance(values, Tensor):
-        return values.detach()
-    try:
-        array = np.asarray(values)
-        if (
-            not array.flags.writeable
-            or not array.dtype.isnative
-            or min(array.strides, default=0) < 0
-        ):
-            array = array.astype(array.dtype.newbyteorder("="))
-        return torch.as_tensor(array)
-    except (TypeError, ValueError) as error:
-        kind = getattr(values, "dtype", type(values).__name__)
-        raise ValueError(f"{name}: expected an array or a tensor of numbers, got {kind}") from error
 
 
 def channels_first(values: Tensor, channel_first: bool | None, name: str) -> Tensor:

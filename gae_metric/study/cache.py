@@ -28,6 +28,8 @@ class SampleTrajectory:
     impact_sign: Tensor
     logits: Tensor
     finite: bool
+    first_impact: float
+    target: int
 
     @property
     def nbytes(self) -> int:
@@ -140,6 +142,11 @@ class TrajectoryCache:
         if entry is not None:
             self._nbytes -= entry.nbytes
 
+    def drop(self, model: nn.Module) -> None:
+        """Drop the entries of a model."""
+        with self._lock:
+            self._drop(self._models.get(model, 0))
+
     def _drop(self, number: int) -> None:
         with self._lock:
             for owned in [key for key in self._entries if key[0] == number]:
@@ -158,9 +165,9 @@ SHARED = TrajectoryCache()
 def clear_cache() -> None:
     """Forget all masking trajectories that metrics share.
 
-    Entries are found by the model's object, parameters, buffers, layers and hooks, so a changed
-    model is noticed without this, unless what changed is a plain attribute that its ``repr`` does
-    not show.
+    A changed model is noticed without this: entries are found by the model's object, parameters,
+    buffers, layers, modes and hooks, and what else changes its output by one forward and backward
+    pass of one sample, which each call of a metric compares with its entry.
 
     Examples
     --------

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["on_device", "sent"]
+__all__ = ["at_work", "sent"]
 
 
 def sent(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
@@ -25,7 +25,7 @@ def sent(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
     >>> sent(torch.arange(3), torch.device("cpu"))
     tensor([0, 1, 2])
     """
-    tensor = torch.as_tensor(values)
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     side, current = _queue(device), torch.cuda.current_stream(device)
@@ -43,14 +43,26 @@ def _queue(device: torch.device) -> torch.cuda.Stream:
 
 
 @contextmanager
-def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Move a model for a while, if it is not there."""
+def at_work(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
+    """Have a model where and as gradients can be taken of it, whatever the caller's modes.
+
+    For the time of the context it is on the device, inference mode is off, and so is cuDNN where
+    the model has recurrent layers: cuDNN refuses their gradients in evaluation mode.
+    """
     home = next((value.device for value in model.parameters()), device)
-    if home == device or (home.type == device.type and device.index is None):
-        yield
-        return
-    model.to(device)
-    try:
-        yield
-    finally:
-        model.to(home)
+    moved = device is not None and home is not None and home != device
+    moved = moved and (home.type, device.index) != (device.type, None)  # type: ignore[union-attr]
+    cudnn = torch.backends.cudnn.enabled
+    recurrent = cudnn and any(isinstance(each, nn.RNNBase) for each in model.modules())
+    with torch.inference_mode(False):
+        try:
+            if recurrent:
+                torch.backends.cudnn.enabled = False
+            if moved:
+                model.to(device)
+            yield
+        finally:
+            if moved:
+                model.to(home)
+            if recurrent:
+                torch.backends.cudnn.enabled = cudnn

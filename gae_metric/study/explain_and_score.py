@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from gae_metric.study.chunks import ChunkSize
+from gae_metric.study.conversion import as_maps
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.scoring import Scorer
 from gae_metric.study.study import NONE, Items, Study
@@ -23,9 +22,7 @@ from gae_metric.study.study import NONE, Items, Study
 class ExplainRequest:
     """Who explains what, and how."""
 
-    #: May be None if the given maps are all that is needed.
-    function: Callable[..., Any] | None
-    kwargs: Mapping[str, Any]
+    explainer: Explainer
     #: Maps of the data set's samples, in place of explaining them.
     given: Tensor | None
     #: Whether maps of the samples, and of their perturbed states, are needed.
@@ -33,8 +30,6 @@ class ExplainRequest:
     states: bool
     #: Inputs that are explained at a time.
     chunk: int
-    #: What Quantus's ``normalise`` and ``abs`` do to maps.
-    post_process: Callable[[Tensor], Tensor]
     quiet: bool
     #: Name on the progress bar; None for no bar.
     progress: str | None
@@ -75,11 +70,7 @@ def _explain(
     chunk = study.ready(items[start : start + count])
     _add_given(study, request, scorer, chunk.row)
     if len(chunk):
-        assert request.function is not None
-        # The model has been evaluated by now, so it is known what it returns.
-        model = study.data.model.explained
-        explainer = Explainer(request.function, request.kwargs, model, request.post_process)
-        scorer.add(chunk, explainer(*study.inputs(chunk)))
+        scorer.add(chunk, request.explainer(*study.inputs(chunk)))
 
 
 def _add_given(
@@ -91,6 +82,6 @@ def _add_given(
     none = np.full(len(rows), NONE)
     items = study.ready(Items(rows, none, np.zeros_like(rows), none))
     if len(items):
-        places = torch.as_tensor(study.samples[items.row], device=request.given.device)
-        maps = request.given[places].to(study.data.device)
-        scorer.add(items, request.post_process(maps))
+        maps = request.given[torch.from_numpy(study.samples[items.row]).to(request.given.device)]
+        maps = as_maps(maps, study.data.x[: len(maps)].shape, "a_batch", study.data.device)
+        scorer.add(items, request.explainer.post_process(maps))

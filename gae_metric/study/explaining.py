@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import numpy as np
 import quantus
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gae_metric.functional.precision import at_least_single, wide_dtype
+from gae_metric.study.conversion import as_input, as_maps, as_targets, as_tensor, like
+from gae_metric.study.devices import at_work
+from gae_metric.study.guard import ModelGuard
+from gae_metric.study.logits import LogitsModel
 
-__all__ = ["Explainer", "as_maps", "tensor_explainer"]
+__all__ = ["Explainer", "accepts_tensors", "tensor_explainer"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,16 +28,19 @@ def tensor_explainer(function: Function) -> Function:
     Metrics then pass inputs and targets as tensors on the model's device; maps never leave it.
     Other functions get NumPy arrays, as in Quantus.
 
+    Called with arrays, as ``quantus.evaluate`` itself calls it, the function gets tensors on the
+    model's device, in its floating-point type, and arrays come back.
+
     Parameters
     ----------
     function
-        ``function(model, inputs, targets, **kwargs)``: inputs (B, ...) and targets (B,) as tensors
-        or arrays, maps of the same kind.
+        ``function(model, inputs, targets, **kwargs)``: inputs (B, ...), targets (B,) and maps are
+        tensors.
 
     Returns
     -------
     callable
-        The function, with the attribute ``accepts_tensors``.
+        The same, with the attribute ``accepts_tensors``, for tensors and arrays.
 
     Notes
     -----
@@ -49,9 +54,22 @@ def tensor_explainer(function: Function) -> Function:
     ...     return inputs.mean(1, keepdim=True)
     >>> brightness.accepts_tensors
     True
+    >>> brightness(torch.nn.Identity(), [[[1.0], [2.0], [3.0]]], [0])
+    array([[[2.]]])
     """
-    function.accepts_tensors = True  # type: ignore[attr-defined]
-    return function
+
+    @functools.wraps(function)
+    def explain(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
+        if isinstance(inputs, Tensor):
+            return function(model=model, inputs=inputs, targets=targets, **kwargs)
+        with at_work(model):
+            x = as_input(model, inputs)
+            classes = as_targets(targets, len(x)).to(x.device)
+            maps = function(model=model, inputs=x, targets=classes, **kwargs)
+        return like(as_tensor(maps, "explain_func", "an array of maps"), inputs)
+
+    explain.accepts_tensors = True  # type: ignore[attr-defined]
+    return cast(Function, explain)
 
 
 def _as_arrays(function: Callable[..., Any], x: Tensor) -> bool:
@@ -75,14 +93,19 @@ def accepts_tensors(function: Callable[..., Any]) -> bool:
 class Explainer:
     """An explain_func with all that a call of it needs."""
 
-    function: Callable[..., Any]
+    #: None if the given maps are all there is.
+    function: Callable[..., Any] | None
     kwargs: Mapping[str, Any]
-    model: nn.Module
+    #: It gets the model itself where that returns the logits, as far as evaluations have shown.
+    model: LogitsModel
     #: What Quantus's ``normalise`` and ``abs`` do to the maps.
-    post_process: Callable[[Tensor], Tensor] = lambda a: a
+    post_process: Callable[[Tensor], Tensor]
+    #: Looks at the model after each call.
+    guard: ModelGuard
 
     def __call__(self, x: Tensor, targets: Tensor) -> Tensor:
         """Attributions (B, 1 or C, ...) of inputs (B, C, ...), on their device."""
+        assert self.function is not None
         inputs: Tensor | NDArray[Any] = x
         classes: Tensor | NDArray[Any] = targets
         if _as_arrays(self.function, x):
@@ -91,62 +114,8 @@ class Explainer:
             classes = targets.cpu().numpy()
         elif self.function is quantus.explain:
             inputs = x.requires_grad_()  # as it does with arrays
+        model = self.model.explained
         with torch.enable_grad():
-            maps = self.function(model=self.model, inputs=inputs, targets=classes, **self.kwargs)
+            maps = self.function(model=model, inputs=inputs, targets=classes, **self.kwargs)
+        self.guard.explained()
         return self.post_process(as_maps(maps, x.shape, "explain_func", x.device))
-
-
-def as_maps(
-    values: Any, shape: torch.Size, source: str, device: torch.device | None = None
-) -> Tensor:
-    """Check attributions of inputs of a shape and give them a channel axis.
-
-    Parameters
-    ----------
-    values
-        Array or tensor.
-    shape
-        (B, C, ...) or (B, F).
-    source
-        Whose result it is, for the error.
-    device
-        Where to put them; by default they stay.
-
-    Returns
-    -------
-    Tensor
-        (B, C, ...) or (B, 1, ...); (B, F) for tabular inputs. At least float32.
-
-    Raises
-    ------
-    ValueError
-        If it has another shape.
-    """
-    if not isinstance(values, Tensor):
-        try:
-            array = np.ascontiguousarray(values)
-            if array.dtype == np.longdouble:  # torch has no more than double precision
-                array = array.astype(np.float64)
-            values = torch.as_tensor(array)
-        except (TypeError, ValueError):
-            kind = getattr(values, "dtype", type(values).__name__)
-            raise ValueError(f"{source}: expected an array of maps, got {kind}") from None
-    maps: Tensor = values.detach()
-    if maps.is_complex():
-        raise ValueError(f"{source}: expected real maps, got {maps.dtype}")
-    if len(shape) > 2 and maps.shape == (shape[0], *shape[2:]):
-        maps = maps.unsqueeze(1)
-    single = torch.Size([shape[0], 1, *shape[2:]])
-    if maps.shape != shape and (len(shape) == 2 or maps.shape != single):
-        options = [tuple(shape)]
-        if len(shape) > 2:
-            options += [tuple(single), (shape[0], *shape[2:])]
-        raise ValueError(
-            f"{source}: expected maps of shape {' or '.join(map(str, options))}, got "
-            f"{tuple(maps.shape)}"
-        )
-    maps = at_least_single(maps)
-    if device is not None:
-        # float64 stays float64 where the device has it.
-        maps = maps.to(device, wide_dtype(device) if maps.dtype == torch.float64 else maps.dtype)
-    return maps

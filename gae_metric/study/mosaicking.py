@@ -133,7 +133,7 @@ class Mosaicking:
             rows = rows[usable[rows].any(axis=1)]
             if len(rows):
                 outputs = evaluate(self.inputs(data, indices[rows]))
-                of_classes = outputs.double().gather(1, predicted[torch.as_tensor(indices[rows])])
+                of_classes = outputs.double().gather(1, predicted[torch.from_numpy(indices[rows])])
                 weights[rows] += of_classes.nan_to_num(nan=-torch.inf).numpy()
         # Where nothing can be drawn the score is NaN anyway.
         weights[~np.isfinite(weights).any(axis=1)] = 0

@@ -79,6 +79,17 @@ class Scorer:
         self._settle()
         return self._bad_map
 
+    def first_bad(self, row: int) -> str | None:
+        """Say of which state or mosaic the first map that is not finite is; None for the input."""
+        self._settle()
+        if self._seen[row] and np.isnan(self._faithfulness[row]):
+            return None
+        states = np.argwhere(np.isnan(self._similarity[row]).T)
+        if self._seen[row] and len(states):
+            state, order = states[0]
+            return f"state {state} of {('LeRF', 'MoRF')[order]}"
+        return f"mosaic {int(np.isnan(self._contrastiveness[row]).argmax())}"
+
     @property
     def empty(self) -> int:
         """Originals and mosaics whose map has no positive value.
@@ -152,7 +163,7 @@ class Scorer:
     def curves(self) -> dict[str, NDArray[Any]]:
         """Curves along the trajectory, (R, T) each; see :attr:`GAE.curves`."""
         self._settle()
-        outputs = torch.as_tensor(self._study.outputs)
+        outputs = torch.from_numpy(self._study.outputs)
         difference = output_difference(outputs[:, LERF], outputs[:, MORF], outputs[:, LERF, 0])
         return {
             "output_lerf": outputs[:, LERF].numpy(),
@@ -169,15 +180,15 @@ class Scorer:
         values: dict[str, Tensor] = {}
         if self._study.masking is not None:
             curves = self.curves()
-            d_o = torch.as_tensor(curves["output_difference"][:, 1:])
-            d_a = torch.as_tensor(curves["similarity_difference"][:, 1:])
+            d_o = torch.from_numpy(curves["output_difference"][:, 1:])
+            d_a = torch.from_numpy(curves["similarity_difference"][:, 1:])
             values["lc_robustness"] = local_robustness(d_o, d_a)
-            values["lc_faithfulness"] = torch.as_tensor(self._faithfulness)
+            values["lc_faithfulness"] = torch.from_numpy(self._faithfulness)
             values["local_consistency"] = local_consistency(
                 values["lc_robustness"], values["lc_faithfulness"]
             )
         if self._study.mosaics:
-            values["contrastiveness"] = torch.as_tensor(self._contrastiveness.mean(axis=1))
+            values["contrastiveness"] = torch.from_numpy(self._contrastiveness.mean(axis=1))
         if len(values) == 4:
             values["gae"] = global_attribution(
                 values["local_consistency"], values["contrastiveness"]
@@ -197,4 +208,4 @@ def _fill(array: NDArray[Any], where: Any, values: Tensor) -> None:
     if values.dtype == torch.bool:
         np.logical_or.at(array, where, values.cpu().numpy())
     else:
-        array[where] = values.double().cpu().numpy()
+        array[where] = values.cpu().double().numpy()  # not every device has float64

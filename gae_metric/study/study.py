@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.functional.baseline import mask_baseline, masked_inputs
-from gae_metric.functional.masking import LERF, MORF, check_classes
+from gae_metric.functional.masking import LERF, MORF
 from gae_metric.functional.mosaic import quadrant_scores
 from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.devices import sent
+from gae_metric.study.guard import ModelGuard
 from gae_metric.study.mosaicking import Layout, Mosaicking
 from gae_metric.study.trajectories import Masking, Trajectories
 
@@ -59,6 +60,8 @@ class Study:
     ----------
     data
         The model and the samples.
+    guard
+        What is known of the model.
     masking
         How features are masked; None for Contrastiveness alone.
     mosaicking
@@ -87,13 +90,14 @@ class Study:
     def __init__(
         self,
         data: Data,
+        guard: ModelGuard,
         masking: Masking | None,
         mosaicking: Mosaicking | None,
         predicted: bool = False,
         quiet: bool = False,
     ) -> None:
         self.data, self.masking, self.mosaicking = data, masking, mosaicking
-        self._model = Trajectories(data, masking or Masking(), quiet)
+        self._model = Trajectories(data, masking or Masking(), guard, quiet)
         repository = mosaicking is not None and mosaicking.protocol == "repository"
         predictions = self._predictions() if predicted or repository else None
         targets = data.y if predictions is None else predictions
@@ -112,7 +116,7 @@ class Study:
         self.mosaics = 0 if self.layout is None else self.layout.indices.shape[1]
         rows = len(self.samples)
         self.outputs = np.full((rows, 2, masking.steps if masking else 0), np.nan)
-        self._quadrants = torch.zeros((rows, self.mosaics, 4), dtype=torch.float64)
+        self._quadrants = np.zeros((rows, self.mosaics, 4))
         self.bad_input = ~data.finite[self.samples]
         self.bad_output = np.zeros(rows, dtype=bool)
         self._loaded = np.zeros(rows, dtype=bool)
@@ -155,9 +159,6 @@ class Study:
             self.bad_output[rows] = ~self._masks[rows]
         else:
             logits = self._model.logits(self.samples[rows])
-        if self.data.y is not None:
-            # Also where no output of this call has shown the number of classes.
-            check_classes(self.data.y, logits.shape[1], "y_batch")
         if self.layout is not None:
             self._score_quadrants(rows, logits)
         self._loaded[rows] = True
@@ -166,9 +167,9 @@ class Study:
         assert self.layout is not None
         indices = self.layout.indices[rows]
         for k in range(self.mosaics):
-            classes = self._labels[torch.as_tensor(indices[:, k].clip(0))].numpy()
+            classes = self._labels.numpy()[indices[:, k].clip(0)]
             scores = quadrant_scores(logits, classes, self.layout.positive[rows, k])
-            self._quadrants[rows, k] = scores.double()
+            self._quadrants[rows, k] = scores.double().numpy()
             valid = scores.isfinite().all(1).numpy()
             self._shows[rows, k] = valid & (indices[:, k] >= 0).all(axis=1)
             self.bad_output[rows] |= ~valid
@@ -190,7 +191,7 @@ class Study:
             shown = items[~states]
             indices = self.layout.indices[shown.row, shown.mosaic]
             parts.append((np.flatnonzero(~states), self.mosaicking.inputs(self.data, indices)))
-        targets = sent(self.targets[self.samples[items.row]], self.data.device)
+        targets = sent(self.targets.numpy()[self.samples[items.row]], self.data.device)
         if len(parts) == 1:
             return parts[0][1], targets
         x = parts[0][1].new_empty((len(items), *self.data.x.shape[1:]))
@@ -219,7 +220,7 @@ class Study:
 
     def quadrants(self, items: Items) -> Tensor:
         """Values of S in the quadrants of loaded mosaics, float64 (n, 4), on the CPU."""
-        return self._quadrants[torch.as_tensor(items.row), torch.as_tensor(items.mosaic)]
+        return torch.from_numpy(self._quadrants[items.row, items.mosaic])
 
     def forget(self, before: int) -> None:
         """Let go of the trajectories of rows below one."""
@@ -233,7 +234,7 @@ class Study:
     def _predictions(self) -> Tensor:
         """Predicted classes (N,); 0 where the input is not finite."""
         finite = np.flatnonzero(self.data.finite)
-        classes = torch.zeros(len(self.data), dtype=torch.int64)
+        classes = np.zeros(len(self.data), dtype=np.int64)
         if len(finite):
-            classes[torch.as_tensor(finite)] = self._model.logits(finite).argmax(1)
-        return classes
+            classes[finite] = self._model.logits(finite).argmax(1).numpy()
+        return torch.from_numpy(classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +15,15 @@ from quantus.helpers import constants
 from torch import Tensor
 
 from gae_metric.study.arguments import Data
+from gae_metric.study.conversion import as_maps
+from gae_metric.study.devices import sent
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.study import Study
 
 #: How far two runs of one explainer may differ, relative to the map's maximum.
 _SAME = 1e-2
+#: What a map is scaled by at least.
+_TINY = torch.finfo(torch.float32).tiny
 
 
 def explain_options(
@@ -37,47 +42,70 @@ def explain_options(
     return options
 
 
-def check_given_maps(
-    metric: str,
-    explain_func: Callable[..., Any] | None,
-    options: Mapping[str, Any],
-    data: Data,
-    given: Tensor | None,
-    *,
-    enough: bool,
-    quiet: bool,
-) -> tuple[Tensor | None, bool]:
-    """Decide whether given maps may stand for those of an explainer.
-
-    ``quantus.evaluate`` passes ``quantus.explain`` for methods that were given as arrays, with the
-    method's name. That name tells it where quantus has no such method. Where it has, the map of one
-    sample is explained again: it must be the given one, unless the explainer is random.
+def check_explain_func(
+    metric: str, explainer: Explainer, given: Tensor | None, *, enough: bool
+) -> str | None:
+    """Refuse what cannot be computed, before any work.
 
     Parameters
     ----------
     metric
         Its name.
-    explain_func, options
-        The explainer and its keyword arguments.
-    data
-        The model and the samples.
+    explainer
+        With the function that was given.
     given
         Maps of the samples.
     enough
         Whether the metric needs no maps but those.
+
+    Returns
+    -------
+    str or None
+        Why the function cannot explain anything.
+
+    Raises
+    ------
+    ValueError
+        If a function is needed and missing, or it is not callable.
+    """
+    function = explainer.function
+    if function is not None and not callable(function):
+        raise ValueError(f"explain_func: expected a callable, got {type(function).__name__}")
+    reason = _unusable(function, explainer.kwargs)
+    if reason is not None and given is None:
+        raise ValueError(f"explain_func: {metric} needs a function that explains; {reason}")
+    if reason is not None and not enough:
+        raise _not_alone(metric, reason)
+    return reason
+
+
+def check_given_maps(
+    metric: str, explainer: Explainer, data: Data, given: Tensor, *, enough: bool, quiet: bool
+) -> tuple[Tensor | None, bool]:
+    """Decide whether given maps may stand for those of an explainer.
+
+    The maps of the first and the last sample are explained again: they must be the given ones, but
+    for their scale, unless the explainer is random.
+
+    Parameters
+    ----------
+    metric, explainer, given, enough
+        As in :func:`check_explain_func`, by which the explainer has been found to be of use.
+    data
+        The model and the samples.
     quiet
         Whether not to warn.
 
     Returns
     -------
     tuple
-        ``given``, or None where explain_func is to be asked instead; and whether explain_func
-        cannot be asked for others.
+        ``given``, or None where the explainer is to be asked instead; and whether it cannot be
+        asked for others.
 
     Raises
     ------
     ValueError
-        If ``explain_func`` is needed and missing, not callable, or not what made ``given``.
+        If the explainer is needed, and not what made ``given``.
 
     Warns
     -----
@@ -85,34 +113,29 @@ def check_given_maps(
         If ``given`` are plain gradients in the place of another method's maps, which is what
         ``quantus.evaluate`` (0.6.0) computes for a dictionary without ``method``.
     """
-    if explain_func is not None and not callable(explain_func):
-        raise ValueError(f"explain_func: expected a callable, got {type(explain_func).__name__}")
-    reason = _unusable(explain_func, options)
-    if given is None:
-        if reason is not None:
-            raise ValueError(f"explain_func: {metric} needs a function that explains; {reason}")
-        return None, False
-    if reason is None and explain_func is quantus.explain:
-        origin = _origin(options, data, given)
-        if origin == "gradient":
-            method = options["method"]
-            if not quiet:
-                warnings.warn(
-                    f"a_batch: {metric} explains x_batch again with method {method!r}: a_batch "
-                    "holds plain gradients, which quantus.evaluate computes if the method's "
-                    f"dictionary has no 'method': {method!r}",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
-            return None, False
-        if origin == "other":
-            reason = (
-                "they are not the maps that quantus.explain gives with method "
-                f"{options.get('method', 'Gradient')!r}"
+    origin = _origin(explainer, data, given)
+    if origin == "explainer" or (origin == "other" and enough):
+        return given, origin == "other"
+    if origin == "gradient":
+        method = explainer.kwargs["method"]
+        if not quiet:
+            warnings.warn(
+                f"a_batch: {metric} explains x_batch again with method {method!r}: a_batch "
+                "holds plain gradients, which quantus.evaluate computes if the method's "
+                f"dictionary has no 'method': {method!r}",
+                RuntimeWarning,
+                stacklevel=3,
             )
-    if reason is None or enough:
-        return given, reason is not None
-    raise ValueError(
+        return None, False
+    if explainer.function is quantus.explain:
+        maker = f"quantus.explain gives with method {explainer.kwargs.get('method', 'Gradient')!r}"
+    else:
+        maker = "explain_func gives, or not in the order of x_batch and for the classes of y_batch"
+    raise _not_alone(metric, f"they are not the maps that {maker}")
+
+
+def _not_alone(metric: str, reason: str) -> ValueError:
+    return ValueError(
         f"a_batch: {metric} cannot be computed from maps of x_batch alone, as it also needs maps "
         f"of inputs that are made from it, and {reason}. Pass the function that made the maps as "
         "explain_func (in quantus.evaluate, as the method's value; a dictionary must have the name "
@@ -155,8 +178,8 @@ def maps_of_classes(
     y = study.data.y
     if given is None or y is None:
         return given
-    scored = torch.as_tensor(study.samples[~study.bad_input])
-    others = int((study.targets[scored] != y[scored]).sum())
+    scored = study.samples[~study.bad_input]
+    others = int((study.targets.numpy()[scored] != y.numpy()[scored]).sum())
     if others and not alone:
         return None
     if others and not quiet:
@@ -181,30 +204,40 @@ def _unusable(explain_func: Callable[..., Any] | None, options: Mapping[str, Any
 
 
 def _origin(
-    options: Mapping[str, Any], data: Data, given: Tensor
+    explainer: Explainer, data: Data, given: Tensor
 ) -> Literal["explainer", "gradient", "other"]:
-    """Tell where maps come from that are said to be those of ``quantus.explain``."""
-    usable = np.flatnonzero(data.finite)
-    if len(usable) == 0 or data.y is None:
-        return "explainer"
-    first = usable[:1]
-    x, target = data.inputs(first), data.y[first].to(data.device)
-    theirs = given[torch.as_tensor(first, device=given.device)].to(data.device)
-    explainer = Explainer(quantus.explain, options, data.model.model)
-    ours = explainer(x, target)
-    if _same(ours, theirs) or not _same(ours, explainer(x, target)):
-        return "explainer"
-    if options.get("method", "Gradient") != "Gradient":
-        gradient = Explainer(quantus.explain, {**options, "method": "Gradient"}, data.model.model)
-        if _same(gradient(x, target), theirs):
-            return "gradient"
-    return "other"
+    """Tell where maps come from that are said to be those of an explainer."""
+    finite = np.flatnonzero(data.finite)
+    plain = replace(explainer, post_process=lambda maps: maps)
+    for end in np.unique(finite[[0, -1]] if len(finite) else finite):
+        sample = np.array([end])
+        x = data.inputs(sample)
+        if data.y is None:
+            with torch.no_grad():
+                target = data.model(x).argmax(1)
+        else:
+            target = sent(data.y.numpy()[sample], x.device)
+        theirs = given[torch.from_numpy(sample).to(given.device)]
+        theirs = as_maps(theirs, x.shape, "a_batch", data.device)
+        ours = plain(x, target)
+        if _same(ours, theirs):
+            continue
+        if not _same(ours, plain(x, target)):
+            return "explainer"  # a random one
+        if explainer.function is quantus.explain and "method" in explainer.kwargs:
+            gradient = replace(plain, kwargs={**plain.kwargs, "method": "Gradient"})
+            if _same(gradient(x, target), theirs):
+                return "gradient"
+        return "other"
+    return "explainer"
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether two maps are the same but for rounding and scale."""
     if a.shape != b.shape:
         return False
-    return bool((a - b).abs().max() <= _SAME * torch.maximum(a.abs().max(), b.abs().max()))
+    first, second = (maps / maps.abs().max().clamp(min=_TINY) for maps in (a, b))
+    return torch.allclose(first, second.to(first.dtype), rtol=0, atol=_SAME, equal_nan=True)
 
 
 def normalised(maps: Tensor, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Tensor:
@@ -217,4 +250,4 @@ def normalised(maps: Tensor, function: Callable[[NDArray[Any]], NDArray[Any]]) -
         function(arrays[i : i + 1]) if np.isfinite(arrays[i]).all() else arrays[i : i + 1]
         for i in range(len(arrays))
     ]
-    return torch.as_tensor(np.concatenate(result)).to(maps)
+    return torch.from_numpy(np.concatenate(result)).to(maps.dtype).to(maps.device)

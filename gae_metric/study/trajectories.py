@@ -16,14 +16,15 @@ from gae_metric.functional.masking import (
     MAX_STEPS,
     SCHEDULES,
     Schedule,
-    check_classes,
     masking_trajectory,
+    target_impact,
 )
 from gae_metric.study import cache, fingerprint
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.devices import sent
+from gae_metric.study.guard import ModelGuard
 
 
 @dataclass(frozen=True)
@@ -57,31 +58,34 @@ class Trajectories:
         The model and the samples.
     masking
         How features are masked.
+    guard
+        What is known of the model.
     quiet
         Whether not to warn of lack of memory.
     """
 
-    def __init__(self, data: Data, masking: Masking, quiet: bool = False) -> None:
+    def __init__(
+        self, data: Data, masking: Masking, guard: ModelGuard, quiet: bool = False
+    ) -> None:
         self.data = data
+        self._guard = guard
         self.masking = masking
         # Both orders of a sample run together, so that as many rows as asked for do.
         self._group = ChunkSize(max(1, data.batch_size // 2), "masking", quiet)
         self._batch = ChunkSize(data.batch_size, "the model", quiet)
         self._loaded: dict[int, SampleTrajectory] = {}
         self._digests: dict[int, bytes] = {}
-        self._base: Hashable | None = None
-        if cache.cache_info().limit:
-            self._base = _all_or_none(
-                fingerprint.of_model(data.model.model, data.device),
-                fingerprint.of_setting(data.model.output or "default"),
-                fingerprint.of_setting(data.model.predict_kwargs),
-            )
-        self._setting = _all_or_none(
-            self._base,
+        self._outputs_of = _all_or_none(
+            fingerprint.of_setting(data.model.output or "default"),
+            fingerprint.of_setting(data.model.predict_kwargs),
+        )
+        self._trajectories_of = _all_or_none(
+            self._outputs_of,
             fingerprint.of_setting(masking.steps),
             fingerprint.of_setting(masking.schedule),
             fingerprint.of_setting(masking.mask_value),
         )
+        self._compared = False
 
     def load(
         self, samples: NDArray[np.int64], targets: Tensor, ahead: NDArray[np.int64]
@@ -115,7 +119,7 @@ class Trajectories:
 
     def _load(self, missing: list[int], later: NDArray[np.int64], targets: Tensor) -> None:
         wanted = [*missing, *later.tolist()]
-        self._keys(wanted[: len(missing) + self._group.value], self._setting, targets)
+        self._keys(wanted[: len(missing) + self._group.value], self._trajectories_of, targets)
         last = missing[-1]
         group: list[int] = []
         for i in wanted:
@@ -123,7 +127,7 @@ class Trajectories:
                 return
             if i in self._loaded:
                 continue
-            entry = self._shared(self._keys([i], self._setting, targets)[0])
+            entry = self._shared(i, self._keys([i], self._trajectories_of, targets)[0])
             if isinstance(entry, SampleTrajectory):
                 self._loaded[i] = entry
             else:
@@ -138,11 +142,11 @@ class Trajectories:
         while samples:
             work = partial(self._trajectories, samples, targets)
             done, entries = self._group.run(len(samples), work)
-            keys = self._keys(samples[:done], self._setting, targets)
+            keys = self._keys(samples[:done], self._trajectories_of, targets)
             for i, key, entry in zip(samples[:done], keys, entries, strict=True):
                 self._loaded[i] = entry
                 self._share(key, entry)
-                self._share(self._keys([i], self._base)[0], entry.logits)
+                self._share(self._keys([i], self._outputs_of)[0], entry.logits)
             samples = samples[done:]
 
     def _trajectories(
@@ -151,15 +155,16 @@ class Trajectories:
         samples = samples[:size]
         x = self.data.inputs(np.asarray(samples))
         found = masking_trajectory(
-            self._outputs,
+            self.data.model,
             x,
-            sent(targets[samples], x.device),
+            sent(targets.numpy()[samples], x.device),
             steps=self.masking.steps,
             schedule=self.masking.schedule,
             baseline=mask_baseline(x, self.masking.mask_value),
         )
         masked_from, outputs = found.masked_from.cpu(), found.outputs.cpu()
         sign, logits, finite = found.impact_sign.cpu(), found.logits.cpu(), found.finite.tolist()
+        first = found.first_impact.tolist()
         # Copies, or else an entry would keep its whole group in memory.
         return [
             SampleTrajectory(
@@ -168,14 +173,16 @@ class Trajectories:
                 sign[i].clone(),
                 logits[i].clone(),
                 finite[i],
+                first[i],
+                int(targets[samples[i]]),
             )
             for i in range(len(samples))
         ]
 
     def logits(self, samples: NDArray[np.int64]) -> Tensor:
         """Return the model's outputs for samples, (n, K), on the CPU: one forward pass each."""
-        keys = self._keys(samples.tolist(), self._base)
-        shared = [self._shared(key) for key in keys]
+        keys = self._keys(samples.tolist(), self._outputs_of)
+        shared = [self._shared(*each) for each in zip(samples.tolist(), keys, strict=True)]
         found = [entry if isinstance(entry, Tensor) else None for entry in shared]
         missing = [i for i, entry in enumerate(found) if entry is None]
         while missing:
@@ -203,30 +210,49 @@ class Trajectories:
 
     def _evaluated(self, x: Tensor, size: int) -> Tensor:
         with torch.no_grad():
-            return self._outputs(x[:size]).cpu()
-
-    def _outputs(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.data.model(x)
-        if self.data.y is not None:
-            # All classes at the first outputs, not each when its turn comes.
-            check_classes(self.data.y, logits.shape[1], "y_batch")
-        return logits
+            logits: Tensor = self.data.model(x[:size])
+        return logits.cpu()
 
     def _keys(
-        self, samples: list[int], base: Hashable | None, targets: Tensor | None = None
+        self, samples: list[int], setting: Hashable | None, targets: Tensor | None = None
     ) -> list[Hashable | None]:
         """Return keys of the samples' entries; None for those that must not be shared."""
+        base = _all_or_none(self._guard.state, setting)
         if base is None:
             return [None] * len(samples)
         new = [i for i in samples if i not in self._digests]
         if new:
-            digests = fingerprint.of_samples([self.data.x[i].to(self.data.dtype) for i in new])
+            digests = fingerprint.of_tensors([self.data.x[i].to(self.data.dtype) for i in new])
             self._digests.update(zip(new, digests, strict=True))
-        classes = [None] * len(samples) if targets is None else targets[samples].tolist()
+        classes = [None] * len(samples) if targets is None else targets.numpy()[samples].tolist()
         return [(base, self._digests[i], c) for i, c in zip(samples, classes, strict=True)]
 
-    def _shared(self, key: Hashable | None) -> SampleTrajectory | Tensor | None:
-        return None if key is None else cache.SHARED.get(self.data.model.model, key)
+    def _shared(self, i: int, key: Hashable | None) -> SampleTrajectory | Tensor | None:
+        """Return a sample's entry; the first one only if the model still gives its outputs."""
+        entry = None if key is None else cache.SHARED.get(self.data.model.model, key)
+        if entry is not None and not self._compared:
+            self._compared = True
+            if not self._as_now(i, entry):
+                self._guard.distrust(
+                    "model: it has changed since the last call, by something that cannot be seen "
+                    "on it; trajectories are computed anew",
+                    shares=True,
+                )
+                return None
+        return entry
+
+    def _as_now(self, i: int, entry: SampleTrajectory | Tensor) -> bool:
+        """Whether the model's outputs for a sample, and their gradient, are those of an entry."""
+        x = self.data.inputs(np.array([i]))
+        if isinstance(entry, Tensor):
+            return self._guard.alike(entry[None], self._evaluated(x, 1))
+        baseline = mask_baseline(x, self.masking.mask_value).expand_as(x)
+        target = sent(np.array([entry.target]), x.device)
+        logits, _, impact = target_impact(self.data.model, x, target, baseline)
+        if not self._guard.alike(entry.logits[None], logits.cpu()):
+            return False
+        first = entry.logits.new_tensor([entry.first_impact])
+        return self._guard.alike(first, impact.sum(1).cpu().to(first.dtype))
 
     def _share(self, key: Hashable | None, entry: SampleTrajectory | Tensor) -> None:
         if key is not None:

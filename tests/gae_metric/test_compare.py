@@ -138,8 +138,25 @@ def test_samples_without_a_score_are_dropped_in_pairs():
     expected = stats.wilcoxon(scores["A"][kept], scores["B"][kept]).pvalue
     assert table.loc[("A", "B"), "p"] == pytest.approx(expected)
     means = compare(of_metric(scores)).set_index("method")
-    assert means["samples"].tolist() == [19, 18, 20, 20]
-    assert means.loc["B", "mean"] == pytest.approx(scores["B"][kept].mean())
+    assert means["samples"].tolist() == [18] * 4
+    assert means["missing"].tolist() == [1, 2, 0, 0]
+    for method, values in scores.items():
+        assert means.loc[method, "mean"] == pytest.approx(values[kept].mean())
+
+
+def test_the_best_is_so_on_the_samples_that_all_have():
+    """A method that fails on the hard samples is not better for it."""
+    nan = np.nan
+    scores = {"fails": [0.6] + [nan] * 7, "works": [0.7] + [0.5] * 7, "never": [nan] * 8}
+    table = compare(of_metric(scores)).set_index("method")
+    assert table["best"].tolist() == [False, True, False]
+    assert table["samples"].tolist() == [1, 1, 0]
+    assert table["missing"].tolist() == [7, 0, 8]
+    assert table.loc[["fails", "works"], "mean"].tolist() == [0.6, 0.7]
+    # Without a sample in common, nothing is said of means.
+    apart = compare(of_metric({"A": [0.6, nan], "B": [nan, 0.5]}))
+    assert not apart["best"].any()
+    assert apart["mean"].isna().all()
 
 
 def test_a_method_without_any_score_is_neither_best_nor_tied():

@@ -166,13 +166,42 @@ def test_precomputed_maps_save_one_explanation_and_count(case):
     assert sum(calls) == 5 * 20
     calls.clear()
     given = GAE(disable_warnings=True)(net, x, y, a_batch=maps, explain_func=counting)
-    assert sum(calls) == 5 * 19
+    assert sum(calls) == 5 * 19 + 2  # two are made again, to see that they are the same
     np.testing.assert_allclose(given, without, atol=1e-6)
-    other = LocalConsistency(disable_warnings=True)
-    other(net, x, y, a_batch=np.roll(maps, 3, axis=-1), explain_func=counting)
-    same = LocalConsistency(disable_warnings=True)
-    same(net, x, y, explain_func=counting)
-    assert np.abs(other.components - same.components).to_numpy().max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda maps: np.roll(maps, 3, axis=-1),
+        lambda maps: maps[::-1].copy(),  # another order
+        lambda maps: np.concatenate([maps[:-1], maps[:1]]),
+        np.sqrt,  # another method's
+        lambda maps: maps.repeat(3, axis=1),
+    ],
+)
+@pytest.mark.parametrize("cls", [GAE, LocalConsistency])
+def test_maps_of_another_method_or_order_are_refused(case, cls, wrong):
+    maps, function = explained(*case)
+    with pytest.raises(ValueError, match="they are not the maps that explain_func gives"):
+        cls(disable_warnings=True)(*case, a_batch=wrong(maps), explain_func=function)
+
+
+def test_given_maps_may_be_scaled_and_random(case):
+    net, x, y = case
+    maps, function = explained(*case)
+    metric = LocalConsistency(disable_warnings=True)
+    expected = metric(net, x, y, explain_func=function)
+    scaled = maps / np.abs(maps).max(axis=(1, 2, 3), keepdims=True)
+    for form in (scaled, scaled.astype(np.float32), torch.tensor(maps), maps.astype(">f8")):
+        found = metric(net, x, y, a_batch=form, explain_func=function)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    rng = np.random.default_rng(0)
+
+    def noise(model, inputs, targets, **kwargs):
+        return rng.normal(size=inputs.shape)
+
+    metric(net, x, y, a_batch=noise(net, x, y), explain_func=noise)
 
 
 def test_arguments_of_the_caller_are_left_alone(case):

@@ -17,6 +17,9 @@ from abslrp.registry import RULE_SETS, RuleSet
 from gae_metric import ProbeSet
 from gae_metric.demo import digits, networks
 from gae_metric.explainers.gradients import EXPLAINERS
+from gae_metric.functional.precision import wide_dtype
+from gae_metric.study import fingerprint
+from tests.hardening import another_device
 from tests.hardening.another_device import NAME, Away, Device, register, taken
 from tests.hardening.device import Crossings
 from tests.hardening.networks import NAMES, inputs, network
@@ -164,3 +167,88 @@ def test_a_probe_set_is_the_cpus():
         rtol=0,
         atol=EXACT,
     )
+
+
+@pytest.fixture
+def without_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As Apple's mps."""
+    run = another_device._run
+
+    def refuse(func, args, kwargs):
+        result = run(func, args, kwargs)
+        for one in another_device.tree_leaves(result):
+            if isinstance(one, Away) and one.dtype == torch.float64:
+                raise TypeError("Cannot convert a tensor to float64, which the device has not")
+        return result
+
+    monkeypatch.setattr(another_device, "_run", refuse)
+    wide_dtype.cache_clear()
+    yield
+    wide_dtype.cache_clear()
+
+
+@pytest.fixture
+def default_device() -> Iterator[None]:
+    """As notebooks have it with "cuda"."""
+    torch.set_default_device(NAME)
+    yield
+    torch.set_default_device(None)
+
+
+VARIANTS = {
+    **METRICS,
+    "blur": lambda: gae_metric.GAE(mask_value="blur", disable_warnings=True),
+    "array": lambda: gae_metric.GAE(mask_value=np.ones((3, 1, 1)), disable_warnings=True),
+    "repository": lambda: gae_metric.GAE(protocol="repository", disable_warnings=True),
+    "predicted": lambda: gae_metric.GAE(targets="predicted", disable_warnings=True),
+}
+
+
+@pytest.mark.parametrize("case", ["without_float64", "default_device"])
+@pytest.mark.parametrize("metric", VARIANTS)
+def test_scores_on_an_odd_device_are_the_cpus(metric, case, request):
+    """Of float64 images and given maps, whose type the device may lack."""
+    x, y = digits.load("test", n=4)
+    x = x.astype(np.float64)
+    model, function = networks.load("resnet"), EXPLAINERS["Saliency"]
+    maps = function(model, x, y)
+    wanted = VARIANTS[metric]()(model, x, y, explain_func=function, device="cpu")
+    there = taken(model)
+    request.getfixturevalue(case)
+    for given in (None, maps):
+        gae_metric.clear_cache()
+        found = VARIANTS[metric]()(there, x, y, given, explain_func=function, device=NAME)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["without_float64", "default_device"])
+def test_a_probe_set_on_an_odd_device(case, request):
+    x, y = digits.load("test", n=4)
+    model = networks.load("resnet")
+    maps = np.abs(np.concatenate([i for _, i, _ in ProbeSet.build(model, x, y).explain_items()]))
+    wanted = ProbeSet.build(model, x, y).score(maps, disable_warnings=True)
+    there = taken(model)
+    request.getfixturevalue(case)
+    found = ProbeSet.build(there, x, y).score(maps, disable_warnings=True)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_a_fingerprint_is_made_there_and_sees_what_changes(dtype):
+    model = taken(nn.Sequential(nn.Linear(70, 90), nn.Linear(90, 3)).to(dtype))
+    device = torch.device(NAME)
+
+    def seen() -> str:
+        return str(fingerprint.of_model(model, device))
+
+    with Crossings(NAME) as crossed:
+        before = seen()
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    assert crossed.nbytes[NAME, "cpu"] < size / 2  # a 256th of whole rows, and what is left of them
+    assert seen() == before
+    for parameter in model.parameters():
+        for change in (Tensor.neg_, lambda p: p.copy_(p.flip(0))):
+            change(parameter.data)
+            assert seen() != before
+            change(parameter.data)
+            assert seen() == before

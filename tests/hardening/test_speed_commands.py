@@ -16,6 +16,7 @@ from benchmarks.speed import gae as gae_speed
 from benchmarks.speed import measure, modes
 from benchmarks.speed.__main__ import app
 from benchmarks.speed.kernels import Shares, covered, of_events, shares
+from gae_metric.study.guard import ModelGuard
 from tests.hardening.networks import inputs, network
 from tests.hardening.state import Unchanged
 
@@ -174,3 +175,20 @@ def test_the_commands_on_a_real_network(command, mode):
     assert result.exit_code == 0, result.output
     explained = "absLRP, recorded" if mode == "recorded" else "gradient"
     assert {"abslrp": explained, "gae": "GAE's own work"}[command] in result.output
+
+
+def test_the_table_of_guards(small, tmp_path):
+    """What is watched is there, and is a part of the whole; it is not watched afterwards."""
+    out = tmp_path / "table.csv"
+    before = ModelGuard.__enter__
+    command = ["guards", "--samples", "4", "--batch", "4", "--out", str(out)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(out)
+    assert table["metric"].tolist() == [
+        *("GAE", "GAE, used again", "Contrastiveness", "Contrastiveness, used again"),
+    ]
+    assert (table["guards"] > 0).all()
+    assert (table["guards"] < table["seconds"]).all()
+    assert table["% of all"].between(0, 100, inclusive="neither").all()
+    assert ModelGuard.__enter__ is before

@@ -177,6 +177,34 @@ def test_one_model_scored_in_two_threads():
     assert gae_metric.cache_info().entries >= 8
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        GAE(steps=3, disable_warnings=True),
+        GAE(steps=3, return_aggregate=True, aggregate_func=np.mean, disable_warnings=True),
+        ROAD(percentages=[20, 60], disable_warnings=True),
+        Focus(disable_warnings=True),
+    ],
+    ids=["GAE", "aggregate", "ROAD", "Focus"],
+)
+def test_one_metric_in_several_threads(metric):
+    """Each call returns its own scores; attributes are of one of the calls."""
+    model, (images, _) = network("resnet"), inputs(16)
+    names = ("InputXGradient", "Saliency", "IntegratedGradients")
+    cases = [(images[4 * i : 4 * i + 4].numpy(), EXPLAINERS[name]) for i, name in enumerate(names)]
+
+    def score(i: int) -> list[float]:
+        x, function = cases[i]
+        scores: list[float] = metric(model, x, [0, 0, 1, 1], explain_func=function)
+        return scores
+
+    wanted = [score(i) for i in range(3)]
+    found = together([lambda i=i: [score(i) for _ in range(8)] for i in range(3)])
+    for scores, right in zip(found, wanted, strict=True):
+        assert scores == [right] * 8
+    assert len(metric.components) == 4
+
+
 def test_road_beside_an_explanation():
     x, y = (value.numpy() for value in inputs(6))
     models = [network("vgg"), network("vit")]

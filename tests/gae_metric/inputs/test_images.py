@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from gae_metric.errors import InputError
-from gae_metric.inputs.images import list_images, load_images
+from gae_metric.inputs.images import decoded, list_images, load_images
 from gae_metric.inputs.labels import read_labels
+from gae_metric.inputs.preprocessing import Preprocessing, eight_bit, square_crop
 
 
 def prepare(image):
@@ -193,3 +194,65 @@ def test_labels_of_folders(tmp_path):
         read_labels("folders", files, 3)
     with pytest.raises(InputError, match=r"'loose\.png' does not"):
         read_labels("folders", [*files, "loose.png"], 2)
+
+
+RAMP = np.tile(np.linspace(0, 255, 64).round(), (64, 1))
+DEEP = (RAMP * 257).astype(np.uint16)
+
+
+def _save(array, file, **options):
+    Image.fromarray(array).save(file, **options)
+
+
+WHITE_IS_ZERO = {"tiffinfo": {262: 0}}
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "options"),
+    [
+        ("a.png", DEEP, {}),
+        ("a.tif", DEEP, {}),
+        ("a.ppm", DEEP, {}),
+        ("compressed.tif", DEEP, {"compression": "tiff_lzw"}),
+        ("inverted.tif", 65535 - DEEP, WHITE_IS_ZERO),
+        ("big.tif", DEEP.astype(">u2"), {}),
+        ("int.tif", (RAMP / 255 * (2**32 - 1) - 2**31).astype(np.int32), {}),
+        ("float.tif", (RAMP / 255).astype(np.float32), {}),
+        ("inverted_float.tif", (1 - RAMP / 255).astype(np.float32), WHITE_IS_ZERO),
+        ("eight.png", RAMP.astype(np.uint8), {}),
+    ],
+)
+def test_deep_images_are_scaled_by_the_range_of_their_type(tmp_path, name, array, options):
+    _save(array, tmp_path / name, **options)
+    seen = decoded(tmp_path / name)
+    np.testing.assert_allclose(np.asarray(seen.convert("RGB"))[..., 1], RAMP, atol=1)
+    # Also where a preprocessing is given what Pillow opened, and where a camera was held upright.
+    prepare = Preprocessing(square_crop, 64)
+    with Image.open(tmp_path / name) as image:
+        np.testing.assert_allclose(prepare(image)[0] * 255, RAMP, atol=1)
+
+
+def test_deep_images_are_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    _save(DEEP[:, ::-1].copy(), tmp_path / "a.png", exif=exif)
+    np.testing.assert_allclose(np.asarray(decoded(tmp_path / "a.png")), RAMP, atol=1)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("sign", [1, 2])
+def test_the_range_is_that_of_the_bits_and_the_sign(bits, sign):
+    low = -(2 ** (bits - 1)) if sign == 2 else 0
+    values = (low + RAMP / 255 * (2**bits - 1)).astype(np.int32)
+    image = eight_bit(Image.fromarray(values), {258: (bits,), 339: (sign,)})
+    np.testing.assert_allclose(np.asarray(image), RAMP, atol=1)
+
+
+@pytest.mark.parametrize("scale", [255, -1, np.nan, np.inf])
+def test_floats_of_no_known_scale_are_left_out_with_the_reason(tmp_path, scale):
+    _save((RAMP / 255).astype(np.float32), tmp_path / "a.tif")
+    _save((RAMP / 255 * scale).astype(np.float32), tmp_path / "b.tif")
+    images = load_images(tmp_path, Preprocessing(square_crop, 64))
+    assert images.files == ("a.tif",)
+    assert "float pixels from" in images.skipped["b.tif"]
+    assert "expected [0, 1]" in images.skipped["b.tif"]

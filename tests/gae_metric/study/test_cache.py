@@ -53,6 +53,9 @@ def faithfulness(net, x, y, **options):
     return metric(net, x, y, a_batch=maps)
 
 
+# Whenever something is used again, one gradient says whether the model is still the same.
+
+
 def test_evaluate_with_m_methods_costs_one_trajectory_and_m_times_2t_explanations(case):
     net, x, y = case
     methods = {f"method {i}": Counting(gradient_at_home) for i in range(3)}
@@ -64,18 +67,18 @@ def test_evaluate_with_m_methods_costs_one_trajectory_and_m_times_2t_explanation
         "C": Contrastiveness(disable_warnings=True),
     }
     quantus.evaluate({"GAE": metrics["GAE"]}, methods, net, x, y, explain_func_kwargs={})
-    assert net.rows == 6 * 14
-    # evaluate's own map of x_batch is the first of the 2T.
-    assert [method.samples for method in methods.values()] == [6 * 20] * 3
+    assert net.gradients == 6 * 14 + 2
+    # evaluate's own map of x_batch is the first of the 2T; two are made again, to see that it is.
+    assert [method.samples for method in methods.values()] == [6 * 20 + 2] * 3
     quantus.evaluate(metrics, methods, net, x, y, explain_func_kwargs={})
-    assert net.rows == 6 * 14
+    assert net.gradients == 6 * 14 + 2 + 4 * 3
 
 
 def test_uniform_trajectory_costs_2t_minus_1_once(case):
     net, x, y = case
     for _ in range(3):
         GAE(schedule="uniform", disable_warnings=True)(net, x, y, explain_func=gradient_at_home)
-    assert net.rows == 6 * 19
+    assert net.gradients == 6 * 19 + 2
 
 
 def gradient_at_home(model, inputs, targets, **kwargs):
@@ -85,9 +88,9 @@ def gradient_at_home(model, inputs, targets, **kwargs):
 def test_entries_are_of_samples_whatever_batch_they_come_in(case):
     net, x, y = case
     first = faithfulness(net, x[:4], y[:4])
-    assert net.rows == 4 * 14
+    assert net.gradients == 4 * 14
     found = faithfulness(net, x[[5, 2, 4, 0]], y[[5, 2, 4, 0]])
-    assert net.rows == 6 * 14
+    assert net.gradients == 6 * 14 + 1
     np.testing.assert_allclose([found[1], found[3]], [first[2], first[0]], rtol=0, atol=1e-12)
     info = gae_metric.cache_info()
     assert (info.entries, info.misses, info.hits) == (12, 6, 2)  # with the logits of each
@@ -120,21 +123,21 @@ def test_scores_from_the_cache_are_those_without(case):
 def test_other_settings_are_other_trajectories(case, other):
     net, x, y = case
     faithfulness(net, x, y)
-    rows = net.rows
+    rows = net.gradients
     faithfulness(net, x, y, **other)
-    assert net.rows > rows
-    rows = net.rows
+    assert net.gradients > rows
+    rows = net.gradients
     faithfulness(net, x, y, **copy.copy(other))
-    assert net.rows == rows
+    assert net.gradients == rows + 1
 
 
 def test_other_inputs_and_targets_are_other_trajectories(case):
     net, x, y = case
     faithfulness(net, x, y)
-    rows = net.rows
+    rows = net.gradients
     faithfulness(net, x, (y + 1) % 5)
     faithfulness(net, np.where(x == x[0, 0, 0, 0], x + 1e-12, x), y)
-    assert net.rows == rows + 6 * 14 + 1 * 14
+    assert net.gradients == rows + 6 * 14 + 1 * 14 + 1
 
 
 def set_data(net):
@@ -196,12 +199,12 @@ def method(net):
 def test_a_changed_model_is_noticed(case, change):
     net, x, y = case
     faithfulness(net, x, y)
-    rows = net.rows
+    rows = net.gradients
     faithfulness(net, x, y)
-    assert net.rows == rows
+    assert net.gradients == rows + 1
     change(net.model)
     faithfulness(net, x, y)
-    assert net.rows == 2 * rows
+    assert net.gradients == 2 * rows + 1
 
 
 @pytest.mark.parametrize("kind", ["hook", "pre-hook", "backward hook", "global hook", "forward"])
@@ -225,14 +228,14 @@ def test_hooks_that_come_after_one_another_are_told_apart(kind):
                 "backward hook": net[2].register_full_backward_hook,
                 "global hook": nn.modules.module.register_module_forward_hook,
             }[kind](change)
-        seen.append(fingerprint.of_model(net, CPU))
+        seen.append(str(fingerprint.of_model(net, CPU)))
         if kind == "forward":
             del net[2].forward
         else:
             handle.remove()
             del handle
         del change, forward
-    assert None not in seen
+    assert "None" not in seen
     assert len(set(seen)) == 4
     assert fingerprint.of_model(net, CPU) == fingerprint.of_model(net, CPU)
 
@@ -261,7 +264,7 @@ def test_another_model_of_the_same_weights_is_another(case):
     faithfulness(net, x, y)
     other = CountingModel(copy.deepcopy(net.model))
     faithfulness(other, x, y)
-    assert other.rows == net.rows
+    assert other.gradients == net.gradients
 
 
 def test_entries_go_with_their_model():
@@ -288,9 +291,9 @@ def test_clear_and_limit(case):
     size = gae_metric.cache_info().nbytes
     gae_metric.set_cache_limit(size // 2)
     assert 0 < gae_metric.cache_info().nbytes <= size // 2
-    rows = net.rows
+    rows = net.gradients
     faithfulness(net, x, y)
-    assert rows < net.rows < 2 * rows + 1
+    assert rows < net.gradients < 2 * rows + 2
     gae_metric.clear_cache()
     info = gae_metric.cache_info()
     assert (info.entries, info.nbytes, info.hits, info.misses) == (0, 0, 0, 0)
@@ -323,7 +326,7 @@ def test_what_cannot_be_compared_is_not_shared(case):
 
     for _ in range(2):
         faithfulness(net, x, y, output=Unhashable())
-    assert net.rows == 2 * 6 * 14
+    assert net.gradients == 2 * 6 * 14
     assert gae_metric.cache_info().entries == 0
 
 
@@ -372,6 +375,61 @@ def test_fingerprints_of_models_see_each_bit_of_large_parameters():
         flat[[first, second]] = flat[[second, first]]
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         assert fingerprint.of_model(copy.deepcopy(net).to(dtype), CPU) != before
+
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+@pytest.mark.parametrize("dtype", [*FLOATS, torch.int64, torch.int8, torch.complex64])
+@pytest.mark.parametrize("size", [1, 7, 64 * 64, 5000])
+def test_fingerprints_of_tensors_see_what_check_sums_do_not(size, dtype, reduced):
+    """Signs, pairs of signs and order, of which sums of words modulo 2^64 may know nothing."""
+    values = torch.arange(1, size + 1).remainder(97).add(1).to(dtype)
+    one = torch.ones((), dtype=dtype)
+    others = [-values, values.flip(0) if size > 1 else -values, values * (2 * one)]
+    for part in (slice(0, 2), slice(-1, None), slice(size // 2, None)):
+        others.append(values.clone())
+        others[-1][part] *= -1
+
+    def of(tensor):
+        if reduced:  # as on a GPU
+            return fingerprint.keyed_sums(tensor.view(torch.uint8)).numpy().tobytes()
+        return fingerprint.of_tensors([tensor])[0]
+
+    assert of(values.clone()) == of(values)
+    for other in others:
+        assert of(other) != of(values)
+
+
+def test_fingerprints_of_tensors_are_of_values_wherever_they_lie():
+    values = torch.randn(4100, 3)
+    wide = torch.zeros(4101, 7)
+    wide[1:, 2:5] = values
+    for same in (values.clone(), wide[1:, 2:5], values.mT.contiguous().mT):
+        assert fingerprint.of_tensors([same]) == fingerprint.of_tensors([values])
+    others = [values.half(), values.reshape(3, 4100), values.view(torch.int32), values[1:]]
+    assert len({*fingerprint.of_tensors([values, *others])}) == 5
+    shifted = torch.cat([torch.zeros(1), values.flatten()])[1:]  # words that are not aligned
+    bits = shifted.half().view(torch.uint8)[2:]
+    assert fingerprint.keyed_sums(bits).equal(fingerprint.keyed_sums(bits.clone()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("part", [slice(None), slice(16), slice(1)])
+def test_negated_weights_are_noticed(dtype, part):
+    """The highest bit of 64, of which sums in 64 bits lose every second one."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.ReLU(), nn.Linear(64, 32))
+    net = net.to(dtype).eval()
+    x = images(6, (3, 8, 8))
+    y = top_classes(net, x)
+    metric = GAE(disable_warnings=True)
+    metric(net, x, y, explain_func=gradient_at_home)
+    for layer in (net[1], net[3]):
+        layer.weight.data[part].neg_()
+        hits = gae_metric.cache_info().hits
+        metric(net, x, y, explain_func=gradient_at_home)
+        assert gae_metric.cache_info().hits == hits
 
 
 def test_fingerprints_of_settings():

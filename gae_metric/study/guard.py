@@ -1,0 +1,182 @@
+"""What a call makes sure of: that a model's row is its own, and that explaining leaves it be."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Hashable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gae_metric.functional.masking import check_classes
+from gae_metric.study import cache, fingerprint
+from gae_metric.study.arguments import Data
+from gae_metric.study.chunks import out_of_memory
+
+__all__ = ["ModelGuard"]
+
+#: Features of all samples, up to which they are evaluated at once to see what an error means.
+_FEW = 2**24
+
+
+class ModelGuard:
+    """Watch over a model in the time of a call, as a context.
+
+    At the start the model is evaluated on a sample, alone and beside another one. At the first call
+    of explain_func and at the end, what can be seen of the model is compared with what it was; in
+    between, modes and hooks alone.
+
+    Parameters
+    ----------
+    data
+        The model and the samples.
+    shares
+        Whether trajectories may be shared with other calls.
+    quiet
+        Whether not to warn.
+
+    Attributes
+    ----------
+    state
+        What shared entries of the model, as it is, are found by; None where nothing is shared.
+
+    Raises
+    ------
+    ValueError
+        If the model takes no single sample, or has no output for a class of ``y_batch``.
+
+    Warns
+    -----
+    RuntimeWarning
+        If an output depends on the other rows of its batch or is random, or if explain_func left
+        the model changed. Nothing of the model is shared then.
+
+    Notes
+    -----
+    Cost: two passes over the parameters, three if explain_func is called more than once; three
+    forward passes, of four samples in all.
+    """
+
+    def __init__(self, data: Data, shares: bool = True, quiet: bool = False) -> None:
+        self.state: str | None = None
+        self._data, self._shares, self._quiet = data, shares, quiet
+        self._seen: dict[str, Hashable] | None = None
+        self._explained = 0
+        self._first: Tensor | None = None
+        self._alone: Tensor | None = None
+
+    def __enter__(self) -> ModelGuard:
+        trouble = self._ask()
+        # Now, as some models make buffers when they are evaluated first.
+        self._seen = fingerprint.of_model(self._data.model.model, self._data.device)
+        if trouble:
+            self.distrust(trouble)
+        elif self._shares and self._seen is not None and cache.cache_info().limit:
+            text = repr(list(self._seen.items())).encode()
+            self.state = hashlib.blake2b(text, digest_size=16).hexdigest()
+        return self
+
+    def _ask(self) -> str | None:
+        """Evaluate the model on a sample; returns what is wrong."""
+        data = self._data
+        finite = np.flatnonzero(data.finite)
+        if not len(finite):
+            return None
+        x = data.inputs(finite[:1])
+        other = data.inputs(finite[-1:]) if len(finite) > 1 else torch.zeros_like(x)
+        try:
+            alone = self._outputs(x)
+        except Exception as error:
+            if out_of_memory(error) or not self._takes_all(finite):
+                raise
+            raise ValueError(
+                "model: expected one that evaluates each sample of x_batch on its own, got one "
+                f"that takes all {len(finite)} rows or none: the nodes of a graph, statistics of "
+                "the batch, or a program that was exported for one batch size"
+            ) from error
+        if data.y is not None:
+            # All classes at the first outputs, not each when its turn comes.
+            check_classes(data.y, alone.shape[1], "y_batch")
+        if self.alike(alone, self._outputs(torch.cat([x, other]))[:1]):
+            self._first, self._alone = x, alone
+            return None
+        if self.alike(alone, self._outputs(x)):
+            return (
+                f"model: its output for sample {finite[0]} is another one beside other samples "
+                "than alone, so that scores depend on the batch; expected one that evaluates each "
+                "row on its own (no statistics of the batch, no attention across samples)"
+            )
+        return (
+            f"model: two forward passes of sample {finite[0]} differ, so that scores do; expected "
+            "one that is not random in evaluation mode (a dropout that ignores model.eval()?)"
+        )
+
+    def _takes_all(self, finite: NDArray[np.int64]) -> bool:
+        """Whether the model can be evaluated on all samples at once, where they are few."""
+        if len(finite) == 1 or self._data.x.numel() > _FEW:
+            return False
+        try:
+            self._outputs(self._data.inputs(finite))
+        except Exception:  # what it says of a single sample is what the caller is told
+            return False
+        return True
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = self._data.model(x)
+        return logits.cpu()
+
+    def alike(self, a: Tensor, b: Tensor) -> bool:
+        """Whether outputs of one sample, (1, K), are the same but for rounding.
+
+        That depends on the size of the batch. Outside the CPU, float32 may be TensorFloat-32.
+        """
+        rounding = torch.finfo(a.dtype).eps
+        if a.dtype == torch.float32 and self._data.device.type != "cpu":
+            rounding = 2.0**-11
+        a, b = a.double(), b.double()
+        largest = a.nan_to_num(0, 0, 0).abs().max()
+        return torch.allclose(a, b, rtol=0, atol=float(3 * rounding**0.5 * largest), equal_nan=True)
+
+    def distrust(self, message: str, *, shares: bool = False) -> None:
+        """Drop all that is shared of the model, and say why."""
+        cache.SHARED.drop(self._data.model.model)
+        if not shares:
+            self.state = None
+        if not self._quiet:
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+    def explained(self) -> None:
+        """See what a call of explain_func has left on the model."""
+        self._explained += 1
+        self._compare(values=self._explained == 1)
+
+    def _compare(self, values: bool) -> None:
+        if self._seen is None:
+            return
+        now = fingerprint.of_model(self._data.model.model, self._data.device, values) or {}
+        looked = [key for key in self._seen if values or not key.startswith(fingerprint.VALUES)]
+        changed = [key for key in looked if self._seen[key] != now.get(key)]
+        changed += [key for key in now if key not in self._seen]
+        if changed:
+            self._left(changed)
+
+    def _left(self, changed: list[str]) -> None:
+        self._seen = self._alone = None  # one warning is enough
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        self.distrust(
+            f"explain_func: it left the model changed ({', '.join(changed[:3])}{more}), so that "
+            "what is explained next is not the model that was given; have it undo what it does, or "
+            "work on a copy"
+        )
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._explained > 1:
+            self._compare(values=True)
+        if not self._explained or error is not None or self._first is None or self._alone is None:
+            return
+        if not self.alike(self._alone, self._outputs(self._first)):
+            self._left(["its output, by something that cannot be seen on it"])
