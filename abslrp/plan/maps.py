@@ -37,6 +37,22 @@ class LinearMap:
         raise NotImplementedError
 
 
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """``left @ right``, one of which has starts (S, ...) and the other may have batches.
+
+    Start by start: torch would repeat the batches for each.
+    """
+    starts, other = (left, right) if left.ndim > right.ndim else (right, left)
+    if other.ndim < 3:
+        return left @ right
+    shape = (*starts.shape[:-2], left.shape[-2], right.shape[-1])
+    result = starts.new_empty(shape)
+    for index, into in enumerate(result):
+        one, two = (left[index], right) if starts is left else (left, right[index])
+        torch.matmul(one, two, out=into)
+    return result
+
+
 @dataclass(frozen=True)
 class Adjoint(LinearMap):
     """A map without weights of its own, by its transpose."""
@@ -86,7 +102,7 @@ class Left(LinearMap):
             return relevance.unsqueeze(-2) * weight[:, None]
         if self.vector:
             return (weight.mT @ relevance[..., None])[..., 0]
-        return weight.mT @ relevance
+        return product(weight.mT, relevance)
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ class Right(LinearMap):
         """(S, *output's shape) to (S, *input's shape)."""
         if weight.ndim == 1:  # a dot product
             return relevance[..., None] * weight
-        return relevance @ weight.mT
+        return product(relevance, weight.mT)
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return result
         elif rule.decomposes:
             return under(self, rule.function, *args, **kwargs)
+        if func in _FOLDED and args[0].ndim > 2 and args[1].ndim == 2:
+            # Of permuted axes torch makes a product for each entry of the first, but for autograd.
+            args = (args[0].contiguous(), *args[1:])
         result = func(*args, **kwargs)
         self.note(func, rule, valued, named, found, result)
         return result
@@ -312,6 +315,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return call.output
 
 
+_FOLDED = (torch.ops.aten.linear.default, torch.ops.aten.matmul.default)
 _OUT_OF_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist)
 
 
