@@ -90,7 +90,8 @@ def register(
             return passing(other)
         account = scaled(input, other, opposes=opposes)
         if account.scale is not None:
-            account.scale = None if kwargs else 1 / account.scale
+            known = not kwargs and not (isinstance(other, (int, float)) and other == 0)
+            account.scale = 1 / account.scale if known else None
         return account
 
 

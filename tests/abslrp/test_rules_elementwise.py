@@ -156,7 +156,6 @@ def test_a_tensor_added_to_itself() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda x: x * -3.0,
         lambda x: 2 * x,
         lambda x: x * tensor(CONSTANT),
         lambda x: tensor(CONSTANT) * x,
@@ -164,10 +163,10 @@ def test_a_tensor_added_to_itself() -> None:
         lambda x: x.clone().mul_(tensor(CONSTANT)),
         lambda x: x / 7,
         lambda x: x / tensor(CONSTANT),
-        lambda x: torch.div(x, -2),
+        lambda x: torch.div(x, 2),
         lambda x: x.clone().div_(tensor(CONSTANT)),
-        lambda x: -x,
-        lambda x: x.neg(),
+        lambda x: --x,  # noqa: B002 - twice
+        lambda x: (x * -3.0).neg(),
         lambda x: F.dropout(x, 0.5, training=False),
         lambda x: F.dropout2d(x, 0.5, training=False),
         lambda x: x * torch.nn.Parameter(tensor(CONSTANT)),
@@ -178,6 +177,26 @@ def test_a_tensor_added_to_itself() -> None:
 )
 def test_scaling_by_constants_passes(call: Any) -> None:
     check(call, [draw(2, 3, 4)], lambda v, R: [rules.multiply_constant(v[0], R)])
+
+
+@pytest.mark.parametrize(
+    "call", [lambda x: x * -3.0, lambda x: torch.div(x, -2), lambda x: -x, lambda x: x.neg()]
+)
+def test_what_is_below_0_has_the_relevance_of_its_negative(call: Any) -> None:
+    """As by a linear layer whose weights are a diagonal of one number below 0."""
+    x, R = draw(2, 12), draw(2, 12, seed=1)
+    model = Single(call, [(12,)], rectify=False).eval()
+    found = abslrp.relevance(model, x, R, conserve=None)
+    np.testing.assert_allclose(found, rules.multiply_negative(x, R))
+    layer = Single(lambda x: x.view(-1, 1) @ tensor(np.array([[-3.0]])), [(4,)], rectify=False)
+    own = Single(lambda x: (x * -3.0).view(-1, 1), [(4,)], rectify=False)
+    x, start = draw(2, 4), np.ones((8, 1))
+    given = {"conserve": None, "samples": "whole"}
+    np.testing.assert_allclose(
+        abslrp.relevance(own.eval(), x, start, **given),
+        abslrp.relevance(layer.eval(), x, start, **given),
+        rtol=1e-6,
+    )
 
 
 def test_what_passes_is_never_scaled() -> None:

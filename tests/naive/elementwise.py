@@ -49,6 +49,11 @@ def multiply_constant(x: Array, R: Array) -> Array:
     return unbroadcast(R.copy(), x.shape)
 
 
+def multiply_negative(x: Array, R: Array) -> Array:
+    """By a constant below 0: eq. 12 of one weight, which passes where the product is positive."""
+    return np.where(x < 0.0, R, 0.0)
+
+
 def gate(x: Array, g: Array, R: Array) -> tuple[Array, Array]:
     """Elementwise product of two activations: R to each operand where x g > 0, else 0."""
     message = np.where(x * g > 0.0, R, 0.0)
