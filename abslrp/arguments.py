@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -10,21 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-
-def select_logits(result: Any, output: Callable[[Any], Tensor] | None, samples: int) -> Tensor:
-    """Take the logits from what a model returned, and check their shape."""
-    logits = output(result) if output is not None else getattr(result, "logits", result)
-    if not isinstance(logits, Tensor):
-        raise ValueError(
-            f"model: expected it to return a tensor of logits, got {type(logits).__name__}; "
-            "pass output= to select the logits"
-        )
-    if logits.ndim != 2 or len(logits) != samples:
-        raise ValueError(
-            f"model: expected logits of shape ({samples}, classes), got {tuple(logits.shape)}"
-        )
-    return logits
-
+from abslrp.outputs import ONE_OUTPUT, Output, select_logits
 
 AT_A_TIME = 5 * 2**17
 """Input features that a CPU explains at a time: more cost memory and save no time."""
@@ -79,9 +64,7 @@ def as_input(model: nn.Module, inputs: Any) -> Tensor:
     return x if parameter is None else x.to(device=parameter.device, dtype=parameter.dtype)
 
 
-def lacks_batch_axis(
-    model: nn.Module, inputs: Tensor, output: Callable[[Any], Tensor] | None
-) -> bool:
+def lacks_batch_axis(model: nn.Module, inputs: Tensor, output: Output) -> bool:
     """Whether the model maps inputs to logits only once they have a batch axis; two evaluations."""
 
     def works(x: Tensor) -> bool:
@@ -130,6 +113,8 @@ def check_targets(targets: Tensor, logits: Tensor) -> None:
         return  # where nothing can be awaited
     classes = logits.shape[1]
     wrong = (targets < 0) | (targets >= classes)
+    if classes == 1 and wrong.any():
+        raise ValueError(ONE_OUTPUT)
     if wrong.any():
         place = wrong.nonzero()[0].tolist()
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -22,6 +21,7 @@ from abslrp.arguments import (
     step_of,
 )
 from abslrp.contrast import OWN, Start, combine, starts
+from abslrp.outputs import Output
 from abslrp.plan.propagation import Conserve
 from abslrp.propagate import Settings, propagate
 from abslrp.registry import RuleSet
@@ -60,7 +60,7 @@ def explain(
     attention: Attention = None,
     batch_size: int | None = None,
     on_unknown: Literal["error", "warn"] = "error",
-    output: Callable[[Any], Tensor] | None = None,
+    output: Output = None,
     accelerate: bool = True,
     **kwargs: Any,
 ) -> Array:
@@ -105,8 +105,10 @@ def explain(
     on_unknown
         ``"error"``, or ``"warn"`` to use the gradient of functions that have no rule.
     output
-        Selects the logits from what the model returns. By default a tensor is taken as it is,
-        and an output object by its ``logits``.
+        Selects the logits from what the model returns: a function, a key or attribute, or a
+        position. ``"log"``: the model returns probabilities. ``"binary"``: it returns one logit z,
+        and the classes 0 and 1 have -z and z. By default a tensor is taken as it is, and ``logits``
+        of an object.
     accelerate
         False: rule by rule, each call's totals restored at once. That is the definition; it is
         slower and agrees to rounding.
@@ -180,9 +182,7 @@ def explain(
     return result
 
 
-def _targets(
-    model: nn.Module, x: Tensor, targets: Any, output: Callable[[Any], Tensor] | None
-) -> Tensor:
+def _targets(model: nn.Module, x: Tensor, targets: Any, output: Output) -> Tensor:
     """Targets of ``len(x)`` samples, unless ``x`` is a single sample without a batch axis."""
     try:
         return as_targets(targets, len(x))
@@ -202,7 +202,7 @@ def relevance(
     relevance_at: RelevanceAt = "input",
     attention: Attention = None,
     on_unknown: Literal["error", "warn"] = "error",
-    output: Callable[[Any], Tensor] | None = None,
+    output: Output = None,
     accelerate: bool = True,
 ) -> Array:
     """Propagate a given relevance of the logits to the input.

@@ -6,13 +6,14 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from abslrp.ablations import Attention, RelevanceAt, ablate, check
-from abslrp.arguments import lacks_batch_axis, no_batch_axis, select_logits
+from abslrp.arguments import lacks_batch_axis, no_batch_axis
+from abslrp.outputs import Output, check_output, select_logits
 from abslrp.plan.propagation import Conserve, LostSamplesError, Propagation, RangeError, forget
 from abslrp.plan.routes import by_gradient
 from abslrp.refusals import UnknownOperationError, no_rule
@@ -30,7 +31,7 @@ class Settings:
     rules: str | RuleSet = "absLRP"
     conserve: Conserve = "operation"
     on_unknown: Literal["error", "warn"] = "error"
-    output: Callable[[Any], Tensor] | None = None
+    output: Output = None
     attention: Attention = None
     relevance_at: RelevanceAt = "input"
     accelerate: bool = True
@@ -39,6 +40,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check(self.attention, self.relevance_at)
+        check_output(self.output)
         if self.conserve not in ("operation", "argument", None):
             raise ValueError(
                 f"conserve: expected 'operation', 'argument' or None, got {self.conserve!r}"

@@ -44,7 +44,7 @@ GAE_METRIC: Table = {
         4, "what metrics want explained elsewhere", "_names errors functional metrics study"
     ),
     "explainers": Room(5, "methods that give maps, no metric but noise", "_names companions"),
-    "comparison": Room(6, "statistics of scores that are there already", "explainers"),
+    "comparison": Room(6, "statistics of scores that are there already", "_names explainers"),
     "commands": Room(
         7,
         "the command line, on top of all rooms",
@@ -80,10 +80,13 @@ BENCHMARKS: Table = {
 
 ABSLRP: Table = {
     "tape": Room(0, "the calls of one forward pass; no rule, no model class"),
-    "arguments": Room(0, "what users pass, checked"),
+    "outputs": Room(0, "what models return, and which part of it is logits"),
+    "arguments": Room(1, "what users pass, checked", "outputs"),
     "plan": Room(1, "factors and the forms of an account; no operator, no equation", "tape"),
     "registry": Room(2, "which rule an operator has", "plan tape"),
-    "contrast": Room(2, "where relevance starts, and what becomes of two maps", "plan"),
+    "contrast": Room(
+        2, "where relevance starts, and what becomes of two maps", "outputs plan"
+    ),
     "ablations": Room(2, "what is left out of a tape's accounts", "plan tape"),
     "rules": Room(3, "equations; no memory, no kernel, not who comes next", "plan registry tape"),
     "refusals": Room(3, "what users are told", "plan registry tape"),
@@ -91,7 +94,8 @@ ABSLRP: Table = {
         4, "absLRP's siblings: differences from the rules", "contrast plan registry rules tape"
     ),
     "propagate": Room(
-        5, "one forward pass and the way back", "ablations arguments plan refusals registry tape"
+        5, "one forward pass and the way back",
+        "ablations arguments outputs plan refusals registry tape",
     ),
     "explain": Room(
         6, "what users call",

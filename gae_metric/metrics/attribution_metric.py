@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quantus.helpers.enums import DataType, EvaluationCategory, ScoreDirection
 from torch import Tensor
 
-from gae_metric.metrics.data_warnings import oddities
+from gae_metric.metrics.data_warnings import data_oddities, oddities
 from gae_metric.metrics.quantus_metric import QuantusMetric
 from gae_metric.study.arguments import Data
 from gae_metric.study.explain_and_score import ExplainRequest, explain_and_score
@@ -33,7 +33,7 @@ class AttributionMetric(QuantusMetric):
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     results: ClassVar[frozenset[str]] = frozenset({"curves", "mosaic_indices", "mosaic_positive"})
 
-    #: Columns of ``components``; the last one is the score.
+    #: Scores in ``components``; the last one is that of the metric.
     columns: ClassVar[tuple[str, ...]]
     #: Whether features are masked, and whether mosaics are made.
     masks: ClassVar[bool]
@@ -79,13 +79,19 @@ class AttributionMetric(QuantusMetric):
             ),
         )
         self.components = scorer.components(self.columns)
+        self.components.insert(0, "predicted", study.predicted)
+        self.components.insert(1, "probability", study.probability)
         self.curves = scorer.curves() if study.masking is not None else {}
         if study.layout is not None:
             self.mosaic_indices = study.layout.indices
             self.mosaic_positive = study.layout.positive
         scores = self.components[self.columns[-1]]
         if not quiet:
-            for oddity in oddities(self.name, study, scorer, self.components):
+            odd = (
+                *data_oddities(self.name, study),
+                *oddities(self.name, study, scorer, self.components),
+            )
+            for oddity in odd:
                 # Where the metric was called: above this and __call__.
                 warnings.warn(oddity, RuntimeWarning, stacklevel=3)
         return scores.tolist()
@@ -109,12 +115,15 @@ class AttributionMetric(QuantusMetric):
     def _check_applicability(self, data: Data) -> None:
         """Refuse data that the metric, or its mosaics, cannot be computed on."""
         super()._check_applicability(data)
+        # One output has a trajectory, but no other class.
+        data.model.single = not self.shows and (data.y is None or not data.y.any())
         self._masking()
         if mosaicking := self._mosaicking():
             mosaicking.check(data)
 
     def _forget(self) -> None:
-        self.components = pd.DataFrame(columns=list(self.columns), dtype=float)
+        columns = ["predicted", "probability", *self.columns]
+        self.components = pd.DataFrame(columns=columns, dtype=float)
         self.curves = {}
         self.mosaic_indices = self.mosaic_positive = None
 

@@ -18,6 +18,9 @@ from gae_metric.study.devices import sent
 from gae_metric.study.mosaicking import Layout, Mosaicking
 from gae_metric.study.trajectories import Masking, Trajectories
 
+#: What a sum of probabilities may be off by, in half precision.
+_ROUNDING = 1e-2
+
 #: Entry of :class:`Items` for what does not apply.
 NONE = -1
 
@@ -82,6 +85,15 @@ class Study:
         float64 (R, 2, T): target's outputs along the trajectories, NaN where there are none.
     bad_input, bad_output
         (R,) samples whose features, or model outputs (as far as known), are not all finite.
+    one_class
+        (R,) samples one of whose mosaics shows no other class, so that they have no score.
+    predicted, probability
+        (R,) of loaded samples the predicted class (-1: none, as an output is NaN) and the softmax
+        of the explained one.
+    blank
+        (R,) loaded samples that have one value in each channel.
+    outputs_inside, outputs_sum_to_1
+        Whether all outputs of loaded samples are in [0, 1], and whether each sample's sum to 1.
     """
 
     def __init__(
@@ -106,7 +118,7 @@ class Study:
             self.layout = (
                 mosaicking.draw_as_repository(data, self.targets, self._model.evaluate)
                 if repository
-                else mosaicking.draw(data)
+                else mosaicking.draw(data, self._labels.numpy())
             )
         self.samples = np.arange(len(data)) if self.layout is None else self.layout.samples
         self.mosaics = 0 if self.layout is None else self.layout.indices.shape[1]
@@ -115,6 +127,18 @@ class Study:
         self._quadrants = torch.zeros((rows, self.mosaics, 4), dtype=torch.float64)
         self.bad_input = ~data.finite[self.samples]
         self.bad_output = np.zeros(rows, dtype=bool)
+        self.one_class = self._one_class()
+        if self.one_class.any() and (self.one_class | self.bad_input).all():
+            self._model.logits(self.samples[self.one_class][:1])  # has its say on one output
+            raise ValueError(
+                f"{'targets' if predicted else 'y_batch'}: Contrastiveness and GAE need samples of "
+                "at least two classes, as a mosaic must show another class than its positive's; "
+                f"in those of all {int(self.one_class.sum())} samples the four are of one class"
+            )
+        self.predicted = np.full(rows, NONE)
+        self.probability = np.full(rows, np.nan)
+        self.blank = np.zeros(rows, dtype=bool)
+        self.outputs_inside = self.outputs_sum_to_1 = True
         self._loaded = np.zeros(rows, dtype=bool)
         self._masks = ~self.bad_input if masking else np.zeros(rows, dtype=bool)
         self._shows = np.zeros((rows, self.mosaics), dtype=bool)
@@ -160,7 +184,30 @@ class Study:
             check_classes(self.data.y, logits.shape[1], "y_batch")
         if self.layout is not None:
             self._score_quadrants(rows, logits)
+        self._look_at(rows, logits.double())
         self._loaded[rows] = True
+
+    def _look_at(self, rows: NDArray[np.int64], logits: Tensor) -> None:
+        """Note what warnings, and readers of scores, want to know of samples."""
+        samples = self.samples[rows]
+        classes = self.targets[torch.as_tensor(samples)]
+        known = ~logits.isnan().any(1)
+        self.predicted[rows] = torch.where(known, logits.argmax(1), NONE).numpy()
+        shares = logits.softmax(1)
+        self.probability[rows] = shares.gather(1, classes[:, None])[:, 0].numpy()
+        self.outputs_inside &= bool(((logits >= 0) & (logits <= 1)).all())
+        self.outputs_sum_to_1 &= bool(((logits.sum(1) - 1).abs() < _ROUNDING).all())
+        if self.data.x.ndim > 2:
+            x = self.data.rows(samples).flatten(2)
+            self.blank[rows] = (x == x[:, :, :1]).flatten(1).all(1).cpu().numpy()
+
+    def _one_class(self) -> NDArray[np.bool_]:
+        if self.layout is None:
+            return np.zeros(len(self.samples), dtype=bool)
+        indices = self.layout.indices
+        classes = self._labels.numpy()[indices]
+        same: NDArray[np.bool_] = (classes == classes[..., :1]).all(-1) & (indices >= 0).all(-1)
+        return same.any(1)
 
     def _score_quadrants(self, rows: NDArray[np.int64], logits: Tensor) -> None:
         assert self.layout is not None
@@ -170,7 +217,8 @@ class Study:
             scores = quadrant_scores(logits, classes, self.layout.positive[rows, k])
             self._quadrants[rows, k] = scores.double()
             valid = scores.isfinite().all(1).numpy()
-            self._shows[rows, k] = valid & (indices[:, k] >= 0).all(axis=1)
+            drawn = (indices[:, k] >= 0).all(axis=1)
+            self._shows[rows, k] = valid & drawn & ~self.one_class[rows]
             self.bad_output[rows] |= ~valid
 
     def ready(self, items: Items) -> Items:

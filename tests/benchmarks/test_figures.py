@@ -105,7 +105,7 @@ def test_mosaic_of_the_run_and_two_methods(drawings, collected, x):
     figures = drawings[4]
     assert list(figures) == ["digits-vgg", "digits-vit", COARSE]
     i, y = middle(column(collected, "C")), targets(collected)
-    plan = MosaicPlan.draw(SAMPLES, seed=1)
+    plan = MosaicPlan.draw(np.arange(SAMPLES), seed=1)
     mosaic = mosaics(torch.tensor(x), plan.indices[i : i + 1]).numpy()
     axes = figures["digits-vgg"].axes
     np.testing.assert_array_equal(shown(axes[0]), picture(mosaic[0]))

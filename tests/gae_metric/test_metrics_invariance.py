@@ -65,7 +65,7 @@ def test_chunk_size(dtype, chunk):
 
 def test_permuted_samples_with_the_plan_permuted_alike():
     net, x = conv_net(), images(7)
-    y, plan = top_classes(net, x), MosaicPlan.draw(7, seed=5)
+    y, plan = top_classes(net, x), MosaicPlan.draw(np.arange(7), seed=5)
     order = np.random.default_rng(1).permutation(7)
     expected = evaluate(net, x, y, metric=GAE(mosaics=plan, disable_warnings=True))
     metric = GAE(mosaics=plan.permute(order), disable_warnings=True)

@@ -74,7 +74,7 @@ def test_maps_alone_are_taken_for_those_of_the_predicted_classes():
 
 def test_several_mosaics_are_averaged():
     net, x, y = case(n=6)
-    plans = [MosaicPlan.draw(6, 0, repeat) for repeat in range(3)]
+    plans = [MosaicPlan.draw(np.arange(6), seed=0, repeat=repeat) for repeat in range(3)]
     each = [
         scores(Contrastiveness(mosaics=p), net, x, y, explain_func=gradient_tensor) for p in plans
     ]

@@ -32,7 +32,7 @@ def study():
 @pytest.mark.parametrize("metrics", [["Contrastiveness"], ["GAE"]])
 def test_mosaic_of_the_typical_sample(study, metrics):
     made = study(*metrics)
-    plan = MosaicPlan.draw(6, seed=3)
+    plan = MosaicPlan.draw(np.arange(6), seed=3)
     indices, positive = made.results.mosaics
     np.testing.assert_array_equal(indices, plan.indices)
     np.testing.assert_array_equal(positive, plan.positive)
