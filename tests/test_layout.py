@@ -99,15 +99,15 @@ ABSLRP: Table = {
     ),
     "explain": Room(
         6, "what users call",
-        "ablations arguments contrast plan propagate registry rule_sets",
+        "ablations arguments contrast outputs plan propagate registry rule_sets",
     ),
     "context": Room(6, "what users call", "plan propagate registry tape"),
     "inspection": Room(6, "what users call", "arguments plan propagate tape"),
     "zennit": Room(6, "what users call", "contrast plan propagate registry rule_sets"),
     "text": Room(
-        6, "what users call", "arguments contrast plan propagate registry rule_sets tape"
+        6, "what users call", "arguments contrast outputs plan propagate registry rule_sets tape"
     ),
-    "graphs": Room(7, "what users call", "arguments explain"),
+    "graphs": Room(7, "what users call", "arguments explain outputs"),
     "__init__": Room(
         8, "names for users",
         "context explain graphs inspection plan refusals registry rule_sets rules tape",

@@ -56,9 +56,9 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
                 "that is explained; C is unreliable there. They are marked in components; "
                 'targets="predicted" explains predictions'
             )
-        if study.layout.identical.any():
+        if (same := study.layout.identical & scored).any():
             yield (
-                f"{metric}: {int(study.layout.identical.sum())} samples have a mosaic that shows "
+                f"{metric}: {int(same.sum())} samples have a mosaic that shows "
                 "the same image twice: relevance of one image is scored as that of another"
             )
     if study.blank.any():

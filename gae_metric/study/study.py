@@ -88,7 +88,7 @@ class Study:
     one_class
         (R,) samples one of whose mosaics shows no other class, so that they have no score.
     predicted, probability
-        (R,) of loaded samples the predicted class (-1: none, as an output is NaN) and the softmax
+        (R,) of loaded samples the predicted class (-1: none, as an output is NaN or infinite) and the softmax
         of the explained one.
     blank
         (R,) loaded samples that have one value in each channel.
@@ -191,7 +191,7 @@ class Study:
         """Note what warnings, and readers of scores, want to know of samples."""
         samples = self.samples[rows]
         classes = self.targets[torch.as_tensor(samples)]
-        known = ~logits.isnan().any(1)
+        known = (logits < torch.inf).all(1)
         self.predicted[rows] = torch.where(known, logits.argmax(1), NONE).numpy()
         shares = logits.softmax(1)
         self.probability[rows] = shares.gather(1, classes[:, None])[:, 0].numpy()

@@ -72,7 +72,7 @@ def explained(probe, model, explain_func, size=7):
 def live(kind, options, model, x, y, explain_func, **kwargs):
     metric = kind(**options, disable_warnings=True)
     metric(model, x, y, explain_func=explain_func, **kwargs)
-    return metric.components
+    return metric.components[list(metric.columns)]
 
 
 def same(given, expected):
