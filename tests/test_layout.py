@@ -49,7 +49,7 @@ GAE_METRIC: Table = {
         7,
         "the command line, on top of all rooms",
         "_names companions comparison demo errors explainers functional inputs metrics plotting "
-        "probe",
+        "probe study",
     ),
     "__main__": Room(8, "the command line's other name", "commands"),
     # It exports lazily, and those imports do not count.

@@ -1,6 +1,6 @@
 """A block of samples with all that its scores need of the rest of the data set.
 
-Mosaics are drawn from the contents of the whole data set; a block holds its own samples and those that share a
+Mosaics are drawn for the whole data set; a block holds its own samples and those that share a
 mosaic with them, so that a score is the same whichever block its sample is in.
 """
 

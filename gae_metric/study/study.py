@@ -88,8 +88,8 @@ class Study:
     one_class
         (R,) samples one of whose mosaics shows no other class, so that they have no score.
     predicted, probability
-        (R,) of loaded samples the predicted class (-1: none, as an output is NaN or infinite) and the softmax
-        of the explained one.
+        (R,) of loaded samples the predicted class (-1: none, as an output is NaN or infinite) and
+        the softmax of the explained one.
     blank
         (R,) loaded samples that have one value in each channel.
     outputs_inside, outputs_sum_to_1

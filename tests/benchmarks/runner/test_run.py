@@ -253,10 +253,10 @@ def test_a_corrupt_image_is_named_and_left_out(tmp_path, photographs):
 
 def test_an_image_that_is_damaged_later_stops_the_run(tmp_path, photographs):
     data = f"imagefolder:{photographs}"
-    run(tmp_path / "out", data=data, samples=8)
+    run(tmp_path / "out", data=data, samples=8, metrics="LC")
     (photographs / "class0" / "2.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"class0/2\.png' could be read when"):
-        run(tmp_path / "out", data=data, samples=8, methods=["Quick", "Constant"])
+        run(tmp_path / "out", data=data, samples=8, metrics="LC", methods=["Quick", "Constant"])
     assert set(collect(tmp_path / "out").scores["method"]) == {"Quick"}
 
 
