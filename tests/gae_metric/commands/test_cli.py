@@ -164,7 +164,7 @@ def test_scores_do_not_depend_on_batches_or_on_the_run(evaluate, tmp_path):
 
 
 def test_without_labels_predictions_are_explained(evaluate, tmp_path):
-    result = evaluate(labels=None, samples=4, seed=2)
+    result = evaluate(labels=None, samples=4, seed=2, metrics="LocalConsistency")
     assert "4 images; the model's own predictions are explained" in result.stderr
     long = scores(tmp_path / "out")
     assert long["file"].nunique() == 4
@@ -286,13 +286,13 @@ def test_a_model_on_the_wrong_kind_of_input_is_noted(evaluate, tmp_path):
     predicted = scores_of_predictions(evaluate, tmp_path)
     wrong = [(c + 1) % 4 for c in predicted]
     labels.write_text("file,class_index\n" + "".join(f"{i}.png,{c}\n" for i, c in enumerate(wrong)))
-    result = evaluate(labels=labels, methods="Random")
+    result = evaluate(labels=labels, methods="Random", metrics="LocalConsistency")
     assert "5 images, 0 of them classified as labelled" in result.stderr
     assert "do the class indices and the preprocessing" in result.stderr
 
 
 def scores_of_predictions(evaluate, tmp_path):
-    evaluate(labels=None, methods="Random")
+    evaluate(labels=None, methods="Random", metrics="LocalConsistency")
     return scores(tmp_path / "out")["target"].tolist()
 
 
