@@ -25,10 +25,11 @@ class _Log(torch.autograd.Function):
         """Take them in a way that relevance passes unchanged: a constant factor and a logarithm."""
         p = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny)
         ctx.save_for_backward(p)
-        return (p * (-p.detach().log().mean(1, keepdim=True)).exp()).log()
+        logits: Tensor = (p * (-p.detach().log().mean(1, keepdim=True)).exp()).log()
+        return logits
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """Differentiate the mean, too."""
         (p,) = ctx.saved_tensors
         return (gradient - gradient.mean(1, keepdim=True)) / p

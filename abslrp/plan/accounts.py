@@ -62,6 +62,8 @@ class Account:
     """Whether it is a linear map with parameters, which a batch norm may be merged into."""
     merges: bool = False
     """Whether it is such a batch norm."""
+    given: Any = None
+    """Input, weights and bias of a linear map."""
     statement: Any = None
     """What its rule says of it to the rule of the map."""
 

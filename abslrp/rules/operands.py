@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Axes, UncoveredError
+from abslrp.plan.accounts import Account, Axes, UncoveredError, passing
 from abslrp.plan.maps import Convolution, Left, LinearMap, Right, Rows
 from abslrp.registry import RuleSet
 from abslrp.tape import Call, Value
@@ -50,8 +51,31 @@ def but(*mixed: int) -> Axes:
     return axes
 
 
+def _keeping(rule: LinearRule) -> LinearRule:
+    """Let accounts keep what a rule was given."""
+
+    def kept(call: Call, given: Linear) -> Account:
+        account = rule(call, given)
+        account.given = given
+        return account
+
+    return kept
+
+
 def register_linear(rules: RuleSet, rule: LinearRule) -> None:
-    """Give all linear layers and convolutions a rule."""
+    """Give all linear layers and convolutions a rule, and what changes the sign of one."""
+    rule = _keeping(rule)
+
+    @rules.rule("neg negative")
+    def opposite(call: Call, input: Value) -> Account:
+        """Take the linear map of opposite weights; for any other value relevance is unchanged."""
+        given = None if input.maker is None else getattr(input.maker.account, "given", None)
+        if given is None or not isinstance(given.map.weight, Tensor):
+            return passing(input)
+        call.inputs[:] = [given.input]
+        turned = replace(given.map, weight=-given.map.weight)
+        bias = None if given.bias is None else -given.bias
+        return rule(call, given._replace(map=turned, bias=bias))
 
     @rules.rule(aten.linear)
     def linear(call: Call, input: Any, weight: Any, bias: Any = None) -> Account:
@@ -118,6 +142,7 @@ def _nothing(call: Call, value: Value) -> list[int | None]:
 
 def register_products(rules: RuleSet, linear: LinearRule, pair: PairRule) -> None:
     """Give all matrix products a rule: with constants, and of two values."""
+    linear = _keeping(linear)
 
     @rules.rule("matmul mm bmm mv dot")
     def matmul(call: Call, left: Any, right: Any, *args: Any) -> Account:

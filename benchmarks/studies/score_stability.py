@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from gae_metric import GAE, Contrastiveness
 from gae_metric.demo import digits, networks
-from gae_metric.explainers.gradients import EXPLAINERS, ExplainFunc
+from gae_metric.explainers.gradients import EXPLAINERS, ExplainFunc, not_applicable
 
 __all__ = ["constants", "draws", "main", "wrong_classes"]
 
@@ -36,7 +37,7 @@ def draws(
     seeds: int = 16,
     mosaics: Sequence[int] = (1, 2, 4, 8),
 ) -> pd.DataFrame:
-    """Standard deviation of C over seeds, by the number K of mosaics.
+    """Measure the standard deviation of C over seeds, by the number K of mosaics.
 
     Returns
     -------
@@ -46,10 +47,8 @@ def draws(
     """
     rows = []
     for k in mosaics:
-        metric = [
-            Contrastiveness(seed=seed, n_mosaics=k, disable_warnings=True) for seed in range(seeds)
-        ]
-        scores = np.array([one(model, x, y, explain_func=explain) for one in metric])
+        each = (Contrastiveness(s, n_mosaics=k, disable_warnings=True) for s in range(seeds))
+        scores = np.array([metric(model, x, y, explain_func=explain) for metric in each])
         rows.append(
             {
                 "K": k,
@@ -59,7 +58,8 @@ def draws(
                 "between": scores.std(axis=1, ddof=1).mean(),
             }
         )
-    return pd.DataFrame(rows)
+    found: pd.DataFrame = pd.DataFrame(rows)
+    return found
 
 
 def constants(
@@ -69,13 +69,14 @@ def constants(
     y: NDArray[Any],
     added: Sequence[float] = (-5, 0, 5, 20),
 ) -> pd.DataFrame:
-    """Mean scores when a constant is added to all logits, which changes no prediction."""
+    """Score when a constant is added to all logits, which changes no prediction."""
     rows = []
     for constant in added:
         metric = GAE(output=_plus(constant), disable_warnings=True)
         metric(model, x, y, explain_func=explain)
         rows.append({"added": constant, **metric.components[list(metric.columns)].mean()})
-    return pd.DataFrame(rows)
+    found: pd.DataFrame = pd.DataFrame(rows)
+    return found
 
 
 def _plus(constant: float) -> Callable[[Any], Any]:
@@ -85,7 +86,7 @@ def _plus(constant: float) -> Callable[[Any], Any]:
 def wrong_classes(
     model: nn.Module, explain: ExplainFunc, x: NDArray[Any], y: NDArray[Any]
 ) -> pd.DataFrame:
-    """Mean scores of true classes, of others, and of blank images in place of half the samples."""
+    """Score true classes, others, and blank images in place of half the samples."""
     blank = x.copy()
     blank[::2] = np.linspace(0.1, 1, len(blank[::2]), dtype=x.dtype)[:, None, None, None]
     rows = []
@@ -97,7 +98,8 @@ def wrong_classes(
         metric = GAE(disable_warnings=True)
         metric(model, inputs, classes, explain_func=explain)
         rows.append({"classes": what, **metric.components[list(metric.columns)][counted].mean()})
-    return pd.DataFrame(rows)
+    found: pd.DataFrame = pd.DataFrame(rows)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -116,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for network in NETWORKS:
             model = networks.load(network)
             for method in METHODS:
+                if not_applicable(method, model, torch.as_tensor(x[:1])):
+                    continue
                 found = study(model, EXPLAINERS[method], x, y, **options)
                 found.insert(0, "network", network)
                 found.insert(1, "method", method)

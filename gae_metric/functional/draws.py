@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def content_hashes(x: ArrayLike | Tensor) -> NDArray[np.uint64]:
 
     def digest(row: Tensor) -> bytes:
         number = (row.to(torch.float32) + 0.0).cpu().numpy()  # -0 is 0
-        content = np.ascontiguousarray(number, dtype="<f4")
+        content: Any = np.ascontiguousarray(number, dtype="<f4")
         return hashlib.blake2b(content, digest_size=8).digest()
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:  # hashlib lets others run
@@ -120,7 +121,9 @@ class Candidates:
 
     def places(self) -> NDArray[np.int64]:
         """For each sample a permutation of the four quadrants, (N, 4)."""
-        return _PLACES[(_mixed(self._own + _GOLDEN) % np.uint64(24)).astype(np.int64)]
+        which = (_mixed(self._own + _GOLDEN) % np.uint64(24)).astype(np.int64)
+        places: NDArray[np.int64] = _PLACES[which]
+        return places
 
 
 def take(keys: NDArray[np.uint64], count: int) -> list[int]:

@@ -126,8 +126,7 @@ class Study:
         self.outputs = np.full((rows, 2, masking.steps if masking else 0), np.nan)
         self._quadrants = torch.zeros((rows, self.mosaics, 4), dtype=torch.float64)
         self.bad_input = ~data.finite[self.samples]
-        self.bad_output = np.zeros(rows, dtype=bool)
-        self.one_class = self._one_class()
+        self.one_class = self._one_class() & ~self.bad_input
         if self.one_class.any() and (self.one_class | self.bad_input).all():
             self._model.logits(self.samples[self.one_class][:1])  # has its say on one output
             raise ValueError(
@@ -135,6 +134,7 @@ class Study:
                 "at least two classes, as a mosaic must show another class than its positive's; "
                 f"in those of all {int(self.one_class.sum())} samples the four are of one class"
             )
+        self.bad_output = np.zeros(rows, dtype=bool)
         self.predicted = np.full(rows, NONE)
         self.probability = np.full(rows, np.nan)
         self.blank = np.zeros(rows, dtype=bool)
@@ -207,7 +207,8 @@ class Study:
         indices = self.layout.indices
         classes = self._labels.numpy()[indices]
         same: NDArray[np.bool_] = (classes == classes[..., :1]).all(-1) & (indices >= 0).all(-1)
-        return same.any(1)
+        any_of_them: NDArray[np.bool_] = same.any(axis=1)
+        return any_of_them
 
     def _score_quadrants(self, rows: NDArray[np.int64], logits: Tensor) -> None:
         assert self.layout is not None
