@@ -32,7 +32,8 @@ class _Log(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """Differentiate the mean, too."""
         (p,) = ctx.saved_tensors
-        return (gradient - gradient.mean(1, keepdim=True)) / p
+        back: Tensor = (gradient - gradient.mean(1, keepdim=True)) / p
+        return back
 
 
 def two_classes(logits: Tensor) -> Tensor:

@@ -206,9 +206,8 @@ class Study:
             return np.zeros(len(self.samples), dtype=bool)
         indices = self.layout.indices
         classes = self._labels.numpy()[indices]
-        same: NDArray[np.bool_] = (classes == classes[..., :1]).all(-1) & (indices >= 0).all(-1)
-        any_of_them: NDArray[np.bool_] = same.any(axis=1)
-        return any_of_them
+        same = (classes == classes[..., :1]).all(-1) & (indices >= 0).all(-1)
+        return np.asarray(same.any(axis=1))
 
     def _score_quadrants(self, rows: NDArray[np.int64], logits: Tensor) -> None:
         assert self.layout is not None
