@@ -228,7 +228,8 @@ def draw_mosaics(
     y = np.asarray(classes)
     if len(y) < 4:
         raise ValueError(
-            f"x_batch: a mosaic needs at least 4 samples (a positive and three others), got {len(y)}"
+            "x_batch: a mosaic needs at least 4 samples (a positive and three others), got "
+            f"{len(y)}"
         )
     candidates = Candidates(contents, y, seed, "mosaic", repeat, usable=usable)
     drawn = np.full((len(y), 4), -1)

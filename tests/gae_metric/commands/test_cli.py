@@ -296,6 +296,28 @@ def scores_of_predictions(evaluate, tmp_path):
     return scores(tmp_path / "out")["target"].tolist()
 
 
+def test_one_output_is_told_and_explained_as_two_classes(evaluate, tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_file(
+            torchvision.models.resnet18(num_classes=1).state_dict(), tmp_path / "one.safetensors"
+        )
+    model = {
+        "model": "torchvision:resnet18",
+        "weights": tmp_path / "one.safetensors",
+        "model_arg": "num_classes=1",
+        "methods": "absLRP",
+        "metrics": "LocalConsistency",
+        "labels": None,
+    }
+    result = evaluate(**model, status=2)
+    assert "it has one output" in result.stderr
+    assert 'output="binary"' in " ".join(result.stderr.split())
+    evaluate(**model, output="binary")
+    assert np.isfinite(scores(tmp_path / "out")["score"]).all()
+    assert set(scores(tmp_path / "out")["target"]) <= {0, 1}
+
+
 def test_version_and_help():
     assert invoke("--version").stdout.startswith("gae-metric 0.")
     text = invoke("--help").stdout
