@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -11,25 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from abslrp.batch import Batch
-
-
-def select_logits(
-    result: Any, output: Callable[[Any], Tensor] | None, samples: int | None
-) -> Tensor:
-    """Take the logits from what a model returned, and check their shape, (samples, classes)."""
-    logits = output(result) if output is not None else getattr(result, "logits", result)
-    if not isinstance(logits, Tensor):
-        raise ValueError(
-            f"model: expected it to return a tensor of logits, got {type(logits).__name__}; "
-            "pass output= to select the logits"
-        )
-    if logits.ndim != 2 or samples not in (None, len(logits)):
-        rows = "rows" if samples is None else samples
-        raise ValueError(
-            f"model: expected logits of shape ({rows}, classes), got {tuple(logits.shape)}"
-        )
-    return logits
-
+from abslrp.outputs import ONE_OUTPUT, Output, select_logits
 
 AT_A_TIME = 5 * 2**17
 """Input features that a CPU explains at a time: more cost memory and save no time."""
@@ -68,9 +49,7 @@ def check_model(model: Any) -> None:
         raise ValueError("model: expected evaluation mode, got training mode; call model.eval()")
 
 
-def lacks_batch_axis(
-    model: nn.Module, batch: Batch, output: Callable[[Any], Tensor] | None
-) -> bool:
+def lacks_batch_axis(model: nn.Module, batch: Batch, output: Output) -> bool:
     """Whether the model maps inputs to logits only once they have a batch axis; two evaluations."""
 
     def works(batch: Batch) -> bool:
@@ -125,6 +104,8 @@ def check_targets(targets: Tensor, logits: Tensor) -> None:
         return  # where nothing can be awaited
     classes = logits.shape[1]
     wrong = (targets < 0) | (targets >= classes)
+    if classes == 1 and wrong.any():
+        raise ValueError(ONE_OUTPUT)
     if wrong.any():
         place = wrong.nonzero()[0].tolist()
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from abslrp.outputs import ONE_OUTPUT
 from abslrp.plan.arrivals import ratio
 
 Start: TypeAlias = 'Literal["streams", "signed", "difference"] | None'
@@ -49,7 +50,7 @@ def starts(logits: Tensor, targets: Tensor, contrast: Start) -> Tensor:
             f"contrast: expected 'streams', 'signed', 'difference', None or 'own', got {contrast!r}"
         )
     if classes < 2:
-        raise ValueError(f"contrast: {contrast!r} needs at least two classes, the logits have one")
+        raise ValueError(ONE_OUTPUT)
     return torch.stack([hot, (1 - hot) / (classes - 1)])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -22,6 +22,7 @@ from abslrp.arguments import (
 from abslrp.batch import Batch
 from abslrp.contrast import OWN, Start, combine, starts
 from abslrp.forward import Settings
+from abslrp.outputs import Output
 from abslrp.plan.arrivals import Conserve
 from abslrp.propagate import propagate
 from abslrp.registry import RuleSet
@@ -60,7 +61,7 @@ def explain(
     attention: Attention = None,
     batch_size: int | None = None,
     on_unknown: Literal["error", "warn"] = "error",
-    output: Callable[[Any], Tensor] | None = None,
+    output: Output = None,
     samples: Literal["rows", "whole"] = "rows",
     model_kwargs: Mapping[str, Any] | None = None,
     accelerate: bool = True,
@@ -108,8 +109,10 @@ def explain(
     on_unknown
         ``"error"``, or ``"warn"`` to use the gradient of functions that have no rule.
     output
-        Selects the logits from what the model returns. By default a tensor is taken as it is,
-        and an output object by its ``logits``.
+        Selects the logits from what the model returns: a function, a key or attribute, or a
+        position. ``"log"``: the model returns probabilities. ``"binary"``: it returns one logit z,
+        and the classes 0 and 1 have -z and z. By default a tensor is taken as it is, and ``logits``
+        of an object.
     samples
         ``"rows"`` (default): each row of the inputs is a sample, and a model whose samples depend
         on one another is refused. ``"whole"``: all rows are parts of one, such as the nodes of a
@@ -215,9 +218,7 @@ def explain(
     return cast(Array, batch.like([torch.cat(one) for one in zip(*chunks, strict=True)], inputs))
 
 
-def _targets(
-    model: nn.Module, batch: Batch, targets: Any, output: Callable[[Any], Tensor] | None
-) -> Tensor:
+def _targets(model: nn.Module, batch: Batch, targets: Any, output: Output) -> Tensor:
     """Targets of the samples, unless the inputs are a single sample without a batch axis."""
     try:
         return as_targets(targets, len(batch))
@@ -237,7 +238,7 @@ def relevance(
     relevance_at: RelevanceAt = "input",
     attention: Attention = None,
     on_unknown: Literal["error", "warn"] = "error",
-    output: Callable[[Any], Tensor] | None = None,
+    output: Output = None,
     samples: Literal["rows", "whole"] = "rows",
     model_kwargs: Mapping[str, Any] | None = None,
     accelerate: bool = True,

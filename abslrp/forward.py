@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from abslrp.ablations import Attention, RelevanceAt, check
-from abslrp.arguments import lacks_batch_axis, no_batch_axis, select_logits
+from abslrp.arguments import lacks_batch_axis, no_batch_axis
 from abslrp.batch import Batch
+from abslrp.outputs import Output, check_output, select_logits
 from abslrp.plan.arrivals import Conserve, LostSamplesError, RangeError
 from abslrp.plan.propagation import Done, Propagation, forget
 from abslrp.plan.release import release
@@ -29,7 +30,7 @@ class Settings:
     rules: str | RuleSet = "absLRP"
     conserve: Conserve = "operation"
     on_unknown: Literal["error", "warn"] = "error"
-    output: Callable[[Any], Tensor] | None = None
+    output: Output = None
     attention: Attention = None
     relevance_at: RelevanceAt = "input"
     samples: Literal["rows", "whole"] = "rows"
@@ -41,6 +42,7 @@ class Settings:
         if self.samples not in ("rows", "whole"):
             raise ValueError(f"samples: expected 'rows' or 'whole', got {self.samples!r}")
         check(self.attention, self.relevance_at)
+        check_output(self.output)
         if self.conserve not in ("operation", "argument", None):
             raise ValueError(
                 f"conserve: expected 'operation', 'argument' or None, got {self.conserve!r}"

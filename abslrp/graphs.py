@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from abslrp.arguments import as_targets, check_model, check_targets
 from abslrp.batch import as_input, like
 from abslrp.explain import explain
+from abslrp.outputs import select_logits
 
 __all__ = ["GraphExplainer"]
 
@@ -36,7 +37,7 @@ class _Graph:
         select = options.pop("output", None)
 
         def noted(result: Any) -> Tensor:
-            logits: Tensor = getattr(result, "logits", result) if select is None else select(result)
+            logits = select_logits(result, select, len(self.x))
             self.classes = logits.shape[-1]
             return logits
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from abslrp.ablations import ablate
-from abslrp.arguments import select_logits
 from abslrp.batch import Batch
 from abslrp.forward import Pass, Settings, logits_of
+from abslrp.outputs import select_logits
 from abslrp.plan.arrivals import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
 from abslrp.registry import public_name

@@ -12,6 +12,9 @@ T = TypeVar("T")
 
 _FEW = 40
 
+NO_SCORES = ("predicted", "probability")
+"""Columns of a metric's ``components`` that tell of samples and are no scores."""
+
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return what follows "unknown name": the nearest choice and, where they are few, all of them.

@@ -44,12 +44,12 @@ GAE_METRIC: Table = {
         4, "what metrics want explained elsewhere", "_names errors functional metrics study"
     ),
     "explainers": Room(5, "methods that give maps, no metric but noise", "_names companions study"),
-    "comparison": Room(6, "statistics of scores that are there already", "explainers"),
+    "comparison": Room(6, "statistics of scores that are there already", "_names explainers"),
     "commands": Room(
         7,
         "the command line, on top of all rooms",
         "_names companions comparison demo errors explainers functional inputs metrics plotting "
-        "probe",
+        "probe study",
     ),
     "__main__": Room(8, "the command line's other name", "commands"),
     # It exports lazily, and those imports do not count.
@@ -80,11 +80,14 @@ BENCHMARKS: Table = {
 
 ABSLRP: Table = {
     "tape": Room(0, "the calls of one forward pass; no rule, no model class"),
+    "outputs": Room(0, "what models return, and which part of it is logits"),
     "batch": Room(0, "what a model is called with"),
-    "arguments": Room(1, "what users pass, checked", "batch"),
+    "arguments": Room(1, "what users pass, checked", "batch outputs"),
     "plan": Room(1, "factors and the forms of an account; no operator, no equation", "tape"),
     "registry": Room(2, "which rule an operator has", "plan tape"),
-    "contrast": Room(2, "where relevance starts, and what becomes of two maps", "plan"),
+    "contrast": Room(
+        2, "where relevance starts, and what becomes of two maps", "outputs plan"
+    ),
     "ablations": Room(2, "what is left out of a tape's accounts", "plan tape"),
     "rules": Room(3, "equations; no memory, no kernel, not who comes next", "plan registry tape"),
     "refusals": Room(3, "what users are told", "plan registry tape"),
@@ -93,23 +96,24 @@ ABSLRP: Table = {
     ),
     "forward": Room(
         5, "one forward pass and its options",
-        "ablations arguments batch plan refusals registry tape",
+        "ablations arguments batch outputs plan refusals registry tape",
     ),
     "propagate": Room(
-        6, "relevance of an input", "ablations arguments batch forward plan refusals registry tape"
+        6, "relevance of an input",
+        "ablations batch forward outputs plan refusals registry tape",
     ),
     "explain": Room(
         7, "what users call",
-        "ablations arguments batch contrast forward plan propagate registry rule_sets",
+        "ablations arguments batch contrast forward outputs plan propagate registry rule_sets",
     ),
     "context": Room(7, "what users call", "forward plan registry tape"),
     "inspection": Room(7, "what users call", "arguments batch forward plan tape"),
     "zennit": Room(7, "what users call", "contrast forward plan propagate registry rule_sets"),
     "text": Room(
         7, "what users call",
-        "arguments contrast forward plan propagate registry rule_sets tape",
+        "arguments contrast forward outputs plan propagate registry rule_sets tape",
     ),
-    "graphs": Room(8, "what users call", "arguments batch explain"),
+    "graphs": Room(8, "what users call", "arguments batch explain outputs"),
     "__init__": Room(
         9, "names for users",
         "context explain graphs inspection plan refusals registry rule_sets rules tape",

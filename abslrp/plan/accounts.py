@@ -53,6 +53,8 @@ class Account:
     contrary: Account | None = None
     """What becomes of relevance of the output's negative; None: of its entries below 0, as of the
     output."""
+    given: Any = None
+    """Of a linear map: its rule, and what that was given."""
     statement: Any = None
     """Of such a batch norm: what its rule says to the rule of the map; None for all else."""
 

@@ -12,6 +12,7 @@ from abslrp.plan.accounts import Account, Custom, Diagonal, Split, UncoveredErro
 from abslrp.plan.factors import Factor, above
 from abslrp.registry import ABSLRP, RuleSet
 from abslrp.rules.absolute import EPSILON
+from abslrp.rules.operands import opposite
 from abslrp.tape import Call, Value
 
 
@@ -82,7 +83,8 @@ def register(
 
     @rules.rule("neg negative")
     def neg(call: Call, input: Value) -> Account:
-        return scaled(input, -1, opposes=opposes)
+        turned = None if opposes else opposite(call, input)
+        return scaled(input, -1, opposes=opposes) if turned is None else turned
 
     @rules.rule("div divide true_divide")
     def div(call: Call, input: Any, other: Any, **kwargs: Any) -> Account:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from abslrp.contrast import OWN, Start
+from abslrp.outputs import Output
 from abslrp.plan.arrivals import Conserve
 from abslrp.registry import RuleSet
 from abslrp.text.propagate import TokenRelevance, one_each, token_relevance
@@ -34,7 +35,7 @@ def explain(
     contrast: Start | Literal["own"] = OWN,
     rules: str | RuleSet = "absLRP",
     on_unknown: Literal["error", "warn"] = "error",
-    output: Callable[[Any], Tensor] | None = None,
+    output: Output = None,
     embedding: nn.Module | None = None,
     labels: Sequence[str] | None = None,
 ) -> list[TextRelevance]:

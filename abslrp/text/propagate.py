@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from abslrp.arguments import as_targets, check_model, check_targets, select_logits
+from abslrp.arguments import as_targets, check_model, check_targets
 from abslrp.contrast import OWN, Start, combine, starts
 from abslrp.forward import Pass, Settings, constants
+from abslrp.outputs import Output, select_logits
 from abslrp.plan.arrivals import Conserve
 from abslrp.propagate import by_rows
 from abslrp.registry import RuleSet
@@ -68,7 +69,7 @@ def token_relevance(
     contrast: Start | Literal["own"] = OWN,
     rules: str | RuleSet = "absLRP",
     on_unknown: Literal["error", "warn"] = "error",
-    output: Callable[[Any], Tensor] | None = None,
+    output: Output = None,
     embedding: nn.Module | None = None,
 ) -> TokenRelevance:
     """Relevance at the word embeddings, summed per token.

@@ -83,7 +83,12 @@ def _mosaic(subject: Subject) -> Figure:
     targets = subject.targets["target"].to_numpy(dtype="int64")
     if subject.targets.index.tolist() != list(range(len(targets))):
         raise LackingError("predictions are missing; `python -m benchmarks run` goes on with it")
-    plan = Plans.draw(targets, subject.run.seed, focus=False).mosaics
+    contents = subject.targets.get("content")
+    if contents is None or contents.isna().any():
+        raise LackingError("the run is older than the draw of mosaics by content; run it anew")
+    plan = Plans.draw(
+        contents.to_numpy(dtype="uint64"), targets, subject.run.seed, focus=False
+    ).mosaics
     assert plan is not None  # as asked
     indices, positive = plan.indices[sample], int(plan.positive[sample])
     x = mosaics(

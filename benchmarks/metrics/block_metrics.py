@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.metrics.sample_blocks import Block
 from gae_metric import GAE, Contrastiveness
 from gae_metric.companions import ROAD
@@ -23,9 +26,9 @@ class BlockMosaicking(Mosaicking):
     def check(self, data: Data) -> None:
         """Take the mosaics as they are."""
 
-    def draw(self, data: Data) -> Layout:
+    def draw(self, data: Data, classes: NDArray[np.int64]) -> Layout:
         """Return them."""
-        del data
+        del data, classes
         return self.layout
 
 
@@ -66,4 +69,5 @@ def layout_of(block: Block) -> Layout:
     """Lay out the mosaics of a block."""
     assert block.mosaics is not None
     assert block.positive is not None
-    return Layout(block.own, block.mosaics[:, None], block.positive[:, None])
+    unknown = np.zeros(len(block.own), dtype=bool)  # nobody is warned of identical images
+    return Layout(block.own, block.mosaics[:, None], block.positive[:, None], unknown)

@@ -67,7 +67,7 @@ _PARTS = {
 
 
 def _parts(metric: Any) -> Columns:
-    return {_PARTS[str(name)]: part.to_numpy() for name, part in metric.components.items()}
+    return {_PARTS[name]: metric.components[name].to_numpy() for name in metric.columns}
 
 
 def _gae(call: Call, **options: Any) -> Columns:

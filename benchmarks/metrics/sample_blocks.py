@@ -65,15 +65,22 @@ class Plans:
 
     @classmethod
     def draw(
-        cls, targets: NDArray[np.int64], seed: int, *, mosaics: bool = True, focus: bool = True
+        cls,
+        contents: NDArray[np.uint64],
+        targets: NDArray[np.int64],
+        seed: int,
+        *,
+        mosaics: bool = True,
+        focus: bool = True,
     ) -> Plans:
-        """Draw the mosaics that are wanted.
+        """Draw the mosaics that are wanted, as the metrics do.
 
-        Where all targets are one class, there are none for Focus.
+        ``contents`` are :func:`gae_metric.functional.content_hashes` of the images as the model
+        takes them. Where all targets are one class, there are none for Focus.
 
         Examples
         --------
-        >>> plans = Plans.draw(np.arange(10) % 3, seed=0)
+        >>> plans = Plans.draw(np.arange(10, dtype=np.uint64), np.arange(10) % 3, seed=0)
         >>> block = plans.block(2, 5)
         >>> bool((block.indices[block.own] == block.samples).all())
         True
@@ -83,8 +90,8 @@ class Plans:
         several = len(np.unique(targets)) > 1
         return cls(
             targets,
-            MosaicPlan.draw(len(targets), seed) if mosaics else None,
-            FocusPlan.draw(targets, seed) if focus and several else None,
+            MosaicPlan.draw(contents, targets, seed) if mosaics else None,
+            FocusPlan.draw(contents, targets, seed) if focus and several else None,
         )
 
     def block(self, start: int, stop: int) -> Block:

@@ -22,7 +22,10 @@ PLAN = "plan.json"
 _TABLES = ("scores", "targets", "failures", "seconds")
 _COLUMNS = {
     "scores": ["model", "method", "metric", "sample", "score"],
-    "targets": ["model", "sample", "file", "label", "predicted", "target", "logit", "probability"],
+    "targets": [
+        *("model", "sample", "file", "content", "label", "predicted", "target", "logit"),
+        "probability",
+    ],
     "failures": ["model", "method", "start", "stop", "metric", "error", "applies"],
     "seconds": ["model", "method", "start", "stop", "metric", "seconds", "device"],
 }
@@ -169,7 +172,10 @@ def _from_shards(run: Run, store: Store, shards: list[dict[str, Any]]) -> Collec
 
 def _joined(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     empty: pd.DataFrame = pd.DataFrame(columns=columns)
-    joined: pd.DataFrame = pd.concat(frames, ignore_index=True)[columns] if frames else empty
+    joined: pd.DataFrame = (
+        # A run of an older version lacks contents.
+        pd.concat(frames, ignore_index=True).reindex(columns=columns) if frames else empty
+    )
     return joined
 
 

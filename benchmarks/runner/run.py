@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from benchmarks.config.entries import ModelEntry
@@ -162,11 +163,12 @@ class _Driver:
 
     def _plans(self, model: ModelEntry) -> Plans:
         """Draw the mosaics of a model's whole data set."""
-        tables = [self.store.read(s.key)[0] for s in target_shards(self.run, model, self.data)]
-        classes = np.concatenate([table["target"].to_numpy(dtype=np.int64) for table in tables])
+        shards = target_shards(self.run, model, self.data)
+        table = pd.concat([self.store.read(shard.key)[0] for shard in shards])
         wanted = [needs(metric.name) for metric in self.run.metrics]
         return Plans.draw(
-            classes,
+            table["content"].to_numpy(dtype=np.uint64),
+            table["target"].to_numpy(dtype=np.int64),
             self.run.seed,
             mosaics=any(one for one, _ in wanted),
             focus=any(one for _, one in wanted),

@@ -19,7 +19,7 @@ from benchmarks.metrics.sample_blocks import spans
 __all__ = ["Shard", "data_digest", "score_shards", "target_shards"]
 
 #: Raised when scores of the same settings are no longer the same numbers.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Shard:
         Examples
         --------
         >>> Shard("digits:vgg", "GradCAM++", 0, 32, {}).key
-        'digits-vgg/gradcam++/000000-000032-bd71e98797c0a32e'
+        'digits-vgg/gradcam++/000000-000032-251511968c06ce56'
         """
         identity = {"format": FORMAT, "span": [self.start, self.stop], **self.settings}
         folder = f"{_slug(self.model)}/{_slug(self.method) or 'targets'}"

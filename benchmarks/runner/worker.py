@@ -27,6 +27,7 @@ from benchmarks.models import load
 from benchmarks.runner.shards import Shard
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError
+from gae_metric.functional import content_hashes
 from gae_metric.inputs.models import LoadedModel
 
 __all__ = ["Outcome", "Task", "Worker", "failure", "rows"]
@@ -187,6 +188,7 @@ class Worker:
                 "predicted": predicted,
                 "target": target,
                 "logit": logits.numpy()[rows, target].astype(np.float64),
+                "content": content_hashes(x),
                 "probability": logits.double().softmax(1).numpy()[rows, target],
             }
         )

@@ -8,36 +8,6 @@ from typing import Any
 
 from extract import Module, Part, class_value, parameter_defaults, parameter_docs, summary
 
-_DRAW = """
-    Draw which samples stand in which quadrants of every sample's mosaic.
-
-    Parameters
-    ----------
-    n: int
-        Number of samples, at least 4.
-    seed: int
-        Non-negative seed: the mosaics depend on ``n`` and ``seed`` only.
-
-    Returns
-    -------
-    indices: np.ndarray
-        int64 (n, 4): the samples of mosaic i in row-major quadrant order (top left, top right,
-        bottom left, bottom right): sample i with three others, drawn without replacement.
-    positive: np.ndarray
-        int64 (n,): the quadrant of sample i in mosaic i.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 4 samples or the seed is negative.
-
-    Examples
-    --------
-    >>> indices, positive = draw_mosaics(5, seed=0)
-    >>> bool((indices[np.arange(5), positive] == np.arange(5)).all())
-    True
-"""
-
 #: The parts of ``quantus/functions/gae_func.py``, by our module, in order.
 FUNCTIONS: dict[str, list[Part]] = {
     "gae_metric.functional.precision": [
@@ -75,21 +45,17 @@ FUNCTIONS: dict[str, list[Part]] = {
         Part("global_attribution"),
         Part("_broadcast"),
     ],
-    "gae_metric.functional.mosaic_plan": [
-        Part(
-            "MosaicPlan.draw",
-            rename="draw_mosaics",
-            docstring=_DRAW,
-            replace={
-                ", repeat: int = 0) -> MosaicPlan:": ") -> Tuple[np.ndarray, np.ndarray]:",
-                "seed < 0 or repeat < 0": "seed < 0",
-                "{min(seed, repeat)}": "{seed}",
-                "[seed, repeat]": "[seed, 0]",
-                "return cls(indices, positive)": "return indices, positive",
-            },
-        ),
-        Part("substitute"),
+    "gae_metric.functional.draws": [
+        Part("NEVER"),
+        Part("_TIER"),
+        Part("_GOLDEN"),
+        Part("_PLACES"),
+        Part("content_hashes"),
+        Part("Candidates"),
+        Part("take"),
+        Part("_mixed"),
     ],
+    "gae_metric.functional.mosaic_plan": [Part("draw_mosaics")],
     "gae_metric.functional.mosaic": [
         Part("Interpolation"),
         Part("INTERPOLATIONS"),

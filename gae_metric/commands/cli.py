@@ -67,6 +67,15 @@ ModelArg = Annotated[
 ]
 
 
+Output = Annotated[
+    str | None,
+    typer.Option(
+        help="Which part of the model's result is its logits: a key, an attribute or a position; "
+        "'log' where it returns probabilities, 'binary' where it returns one logit of two classes."
+    ),
+]
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -122,6 +131,7 @@ def evaluate(
     std: Std = None,
     range_: Range = None,
     model_arg: ModelArg = None,
+    output: Output = None,
     lipschitz_samples: Annotated[
         int, typer.Option(help="Perturbations of each image in LocalLipschitz.")
     ] = 10,
@@ -149,6 +159,7 @@ def evaluate(
             std=_numbers("std", std),
             range=_numbers("range", range_),
             model_args=_arguments(model_arg or []),
+            output=int(output) if output and output.isdecimal() else output,
             lipschitz_samples=lipschitz_samples,
             figures=figures,
         )
@@ -186,6 +197,7 @@ def probe(
     std: Std = None,
     range_: Range = None,
     model_arg: ModelArg = None,
+    output: Output = None,
 ) -> None:
     """Write all that must be explained, for a tool that makes its maps elsewhere."""
     from gae_metric.commands.probe import ProbeRequest, write_probe
@@ -216,6 +228,7 @@ def probe(
             std=_numbers("std", std),
             range=_numbers("range", range_),
             model_args=_arguments(model_arg or []),
+            output=int(output) if output and output.isdecimal() else output,
         )
         write_probe(request, terminal)
 

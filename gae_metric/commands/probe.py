@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> Prob
     _check_target(request.out)
     model, _, images, targets = read_inputs(request, terminal)
     try:
-        with terminal.progress(request.model) as progress:
+        with terminal.progress(request.model) as progress, _noted(terminal):
             probe = ProbeSet.build(
                 model,
                 images.x,
@@ -119,12 +120,8 @@ def score(
     """
     terminal = terminal or Terminal()
     read = ProbeSet.load(probe)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with _noted(terminal):
         scores = read.score(maps)
-    for warning in caught:
-        if issubclass(warning.category, RuntimeWarning):
-            terminal.say(f"note: {warning.message}")
     table: pd.DataFrame = scores.reset_index()
     table.insert(1, "target", read.sample_targets)
     if read.names is not None:
@@ -139,6 +136,17 @@ def score(
     if out is not None:
         terminal.out.print(f"Scores are in {out}", markup=False, soft_wrap=True)
     return table
+
+
+@contextmanager
+def _noted(terminal: Terminal) -> Iterator[None]:
+    """Say on the terminal what is warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if issubclass(warning.category, RuntimeWarning):
+            terminal.say(f"note: {warning.message}")
 
 
 def _check_target(out: Path) -> None:

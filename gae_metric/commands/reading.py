@@ -19,6 +19,7 @@ from gae_metric.inputs.images import ImageSet, list_images, load_images
 from gae_metric.inputs.labels import read_labels
 from gae_metric.inputs.models import load_model
 from gae_metric.inputs.preprocessing import Preprocessing
+from gae_metric.study.logits import LogitsModel
 
 __all__ = ["Inputs", "InputsRequest", "check_least", "read_inputs"]
 
@@ -46,6 +47,8 @@ class InputsRequest:
     std: Sequence[float] | None = None
     range: Sequence[float] | None = None
     model_args: Mapping[str, Any] = field(default_factory=dict)
+    #: What selects the logits from the model's result, as in the metrics.
+    output: str | int | None = None
 
     @property
     def folder(self) -> Path:
@@ -90,9 +93,9 @@ def read_inputs(request: InputsRequest, terminal: Terminal) -> Inputs:
     preprocessing = loaded.preprocessing.changed(
         size=request.size, mean=request.mean, std=request.std, range=request.range
     )
-    model = loaded.model.to(device)
+    logits = LogitsModel(loaded.model.to(device), request.output)
     side = preprocessing.size
-    classes = count_classes(model, np.zeros((1, 3, side, side), dtype=np.float32))
+    classes = count_classes(logits, np.zeros((1, 3, side, side), dtype=np.float32))
     labels = None if request.labels is None else read_labels(request.labels, files, classes)
     with terminal.progress(request.model) as progress:
         images = load_images(
@@ -104,6 +107,7 @@ def read_inputs(request: InputsRequest, terminal: Terminal) -> Inputs:
             seed=request.seed,
             progress=lambda read, wanted: progress("reading images", read, wanted),
         )
+    model = logits.explained
     targets = explained_targets(model, images, request.batch_size, terminal)
     return Inputs(model, preprocessing, images, targets)
 
@@ -127,12 +131,12 @@ def count_classes(model: torch.nn.Module, x: NDArray[np.float32]) -> int:
         logits = predictions(model, x)
     except Exception as error:  # a model's own, at an image that it was not made for
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if reason.startswith(("model:", "output:")):
+            raise InputError(reason) from error
         raise InputError(
             f"model: it does not take images of shape {x.shape[1:]}: {reason}; another size is "
             "given with --size"
         ) from error
-    if logits.ndim != 2 or len(logits) != 1:
-        raise InputError(f"model: expected logits of shape (1, classes), got {logits.shape}")
     return int(logits.shape[1])
 
 

@@ -23,6 +23,7 @@ from gae_metric.study.arguments import Data
 from gae_metric.study.devices import sent
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
+from gae_metric.study.mosaicking import contents_of
 
 __all__ = ["Focus", "focus_mosaics", "focus_scores"]
 
@@ -45,7 +46,8 @@ class Focus(CompanionMetric):
     Parameters
     ----------
     seed
-        Non-negative seed of the mosaics, which are drawn over the whole data set before batching.
+        Non-negative seed of the mosaics. Which samples a sample's mosaic shows depends on the seed
+        and their contents, not on their order.
     mosaic_size
         ``"input"`` (default): each image is halved with nearest sampling, so that the mosaic has
         the input's size and every model can take it. ``"double"``: images keep their size, as in
@@ -108,7 +110,7 @@ class Focus(CompanionMetric):
         mosaic_size: MosaicSize = "input",
         mosaics: FocusPlan | None = None,
         explain_batch_size: int | None = None,
-        output: Output | None = None,
+        output: Output = None,
         abs: bool = False,
         normalise: bool = False,
         normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
@@ -149,7 +151,9 @@ class Focus(CompanionMetric):
         del given
         assert data.y is not None
         targets = data.y
-        plan = self.mosaics or FocusPlan.draw(targets.numpy(), self.seed, usable=data.finite)
+        plan = self.mosaics or FocusPlan.draw(
+            contents_of(data), targets.numpy(), self.seed, data.finite
+        )
         if len(plan) != len(data):
             raise ValueError(
                 f"mosaics: expected a plan for the {len(data)} samples of x_batch, got one for "

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gae_metric.functional.draws import NEVER, Candidates, take
+
 __all__ = ["FocusPlan"]
 
 
@@ -29,7 +31,7 @@ class FocusPlan:
 
     Examples
     --------
-    >>> plan = FocusPlan.draw([0, 0, 1, 1, 2, 2], seed=0)
+    >>> plan = FocusPlan.draw(np.arange(6), [0, 0, 1, 1, 2, 2])
     >>> plan.indices.shape, plan.target.sum(axis=1).tolist()
     ((6, 4), [2, 2, 2, 2, 2, 2])
     """
@@ -67,22 +69,31 @@ class FocusPlan:
         return len(self.indices)
 
     @classmethod
-    def draw(cls, targets: ArrayLike, seed: int = 0, usable: ArrayLike | None = None) -> FocusPlan:
+    def draw(
+        cls,
+        contents: ArrayLike,
+        targets: ArrayLike,
+        seed: int = 0,
+        usable: ArrayLike | None = None,
+    ) -> FocusPlan:
         """Draw one mosaic for every sample.
 
         Sample i's mosaic holds i, another sample of i's class and two different samples of other
-        classes (twice the same one where there is no second), each drawn uniformly, in random
-        quadrants. The draw depends on ``targets``, ``seed`` and i only.
+        classes (twice the same one where there is no second): the first in i's order of candidates
+        (:class:`gae_metric.functional.draws.Candidates`). So a mosaic does not depend on the order
+        of the samples, and another sample changes only the mosaics that it enters.
 
         Parameters
         ----------
+        contents
+            (N,) integers: :func:`gae_metric.functional.content_hashes` of the samples, or anything
+            that tells them apart.
         targets
             (N,) classes.
         seed
             Non-negative seed.
         usable
-            (N,) booleans, default all True: which samples may stand in others' mosaics. A mosaic
-            that would hold one that may not is drawn again; the others are as without this.
+            (N,) booleans, default all True: which samples may stand in others' mosaics.
 
         Returns
         -------
@@ -96,28 +107,26 @@ class FocusPlan:
 
         Examples
         --------
-        >>> FocusPlan.draw([0, 0, 1], seed=0).indices[2]
+        >>> FocusPlan.draw([7, 8, 9], [0, 0, 1], seed=0).indices[2]
         array([-1, -1, -1, -1])
         """
         y = np.asarray(targets)
-        allowed = np.ones(len(y), dtype=bool) if usable is None else np.asarray(usable, dtype=bool)
         if len(np.unique(y)) < 2:
             raise ValueError(
                 "y_batch: Focus needs samples of at least two classes, as half of a mosaic shows "
                 f"other classes, got {len(y)} samples of one"
             )
-        everyone, others = _Pool(y, np.ones(len(y), dtype=bool)), _Pool(y, allowed)
+        candidates = Candidates(contents, y, seed, "focus", usable=usable)
+        places = candidates.places()
         indices = np.full((len(y), 4), -1, dtype=np.int64)
         target = np.zeros((len(y), 4), dtype=bool)
         for i in range(len(y)):
-            rng = np.random.default_rng([seed, i])
-            quadrants = rng.permutation(4)
-            row = everyone.draw(i, rng)
-            if row is not None and not allowed[row[1:]].all():
-                row = others.draw(i, rng)
-            if row is not None:
-                indices[i, quadrants] = row
-                target[i, quadrants[:2]] = True
+            keys = candidates.keys(i)
+            mates = take(np.where(y == y[i], keys, NEVER), 1)
+            others = take(np.where(y == y[i], NEVER, keys), 2)
+            if mates and others:
+                indices[i, places[i]] = [i, *mates, others[0], others[-1]]
+                target[i, places[i, :2]] = True
         return cls(indices, target)
 
     def permute(self, order: ArrayLike) -> FocusPlan:
@@ -140,7 +149,7 @@ class FocusPlan:
 
         Examples
         --------
-        >>> plan = FocusPlan.draw([0, 0, 1, 1], seed=0)
+        >>> plan = FocusPlan.draw(np.arange(4), [0, 0, 1, 1])
         >>> bool((plan.permute([3, 2, 1, 0]).target == plan.target[::-1]).all())
         True
         """
@@ -149,31 +158,3 @@ class FocusPlan:
             raise ValueError(f"order: expected a permutation of {len(self)} samples")
         indices = self.indices[new]
         return FocusPlan(np.where(indices < 0, -1, np.argsort(new)[indices]), self.target[new])
-
-
-class _Pool:
-    """The samples to draw from, sorted by class so that a class is one contiguous block."""
-
-    def __init__(self, y: NDArray[np.int64], allowed: NDArray[np.bool_]) -> None:
-        order = np.argsort(y, kind="stable")
-        self.order = order[allowed[order]]
-        self.start = np.searchsorted(y[self.order], y, side="left")
-        self.stop = np.searchsorted(y[self.order], y, side="right")
-        #: Place of each sample in the order; of no use for one that is not in it.
-        self.place = np.full(len(y), -1)
-        self.place[self.order] = np.arange(len(self.order))
-
-    def draw(self, i: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
-        """Sample i, a mate and two others; None where there is no mate or no other."""
-        start, stop, own = int(self.start[i]), int(self.stop[i]), int(self.place[i])
-        mates = stop - start - (own >= 0)
-        others = len(self.order) - (stop - start)
-        if mates == 0 or others == 0:
-            return None
-        mate = start + int(rng.integers(mates))
-        mate += own >= 0 and mate >= own  # past i itself
-        first = int(rng.integers(others))
-        second = int(rng.integers(max(1, others - 1)))
-        second += second >= first and others > 1  # past the first, where there is a second
-        drawn = [k if k < start else k + stop - start for k in (first, second)]  # past i's class
-        return np.array([i, *self.order[[mate, *drawn]]])

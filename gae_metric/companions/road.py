@@ -124,7 +124,7 @@ class ROAD(CompanionMetric):
         seed: int = 0,
         explain_batch_size: int | None = None,
         n_jobs: int = 1,
-        output: Output | None = None,
+        output: Output = None,
         abs: bool = False,
         normalise: bool = False,
         normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from gae_metric._names import NO_SCORES
 from gae_metric.comparison.results import Results
 
 __all__ = ["ScoreTable", "Scores", "read_score_tables"]
@@ -122,7 +123,8 @@ def _from_mapping(results: Mapping[str, Any]) -> list[ScoreTable]:
     for method, given in results.items():
         if isinstance(given, pd.DataFrame):  # a metric's components
             numbered = False
-            cells: Iterable[tuple[Any, Any]] = given.items()
+            scores = given.drop(columns=list(NO_SCORES), errors="ignore")
+            cells: Iterable[tuple[Any, Any]] = scores.items()
         elif isinstance(given, Mapping):
             cells = given.items()
         else:

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from abslrp.outputs import taken
 from gae_metric.study.conversion import as_input, as_targets, like
 from gae_metric.study.devices import at_work
-from gae_metric.study.logits import select
 from gae_metric.study.modes import check_model
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
@@ -55,7 +55,7 @@ def gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 def selected(output: Any, target: Tensor) -> Tensor:
     """Return the logit of each sample's target, (B,), from what the model returned."""
-    logits = select(output, None)
+    logits = taken(output, None)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(target):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"model: expected logits of shape ({len(target)}, classes), got {got}")

@@ -12,6 +12,7 @@ torch.Size([2, 2, 4])
 """
 
 from gae_metric.functional.baseline import MaskValue, mask_baseline, masked_inputs
+from gae_metric.functional.draws import content_hashes
 from gae_metric.functional.masking import LERF, MORF, Schedule, Trajectory, masking_trajectory
 from gae_metric.functional.mosaic import (
     Interpolation,
@@ -39,6 +40,7 @@ __all__ = [
     "MosaicPlan",
     "Schedule",
     "Trajectory",
+    "content_hashes",
     "contrastiveness",
     "global_attribution",
     "local_consistency",

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as nnf
 
 from gae_metric.functional.mosaic_plan import MosaicPlan
-from gae_metric.functional.precision import EPSILON, wide_dtype
+from gae_metric.functional.precision import wide_dtype
 
 __all__ = ["Interpolation", "MosaicPlan", "mosaics", "quadrant_scores", "score_map"]
 
@@ -145,22 +145,22 @@ def quadrant_scores(logits: Tensor, classes: ArrayLike, positive: ArrayLike) -> 
     -------
     Tensor
         (M, 4), in [-1, 1]: 1 for the positive, ``min(1, 2 s[c_n] / s[c_p] - 1)`` for a negative,
-        s the softmax of ``logits``. Computed in the wide type of the device, so that the
-        probabilities of unlikely classes survive.
+        s the softmax of ``logits``, whose ratios are ``exp(logit_n - logit_p)``. NaN where a logit
+        that counts is NaN or infinite; one of a negative may be -infinite.
 
     Examples
     --------
-    >>> quadrant_scores(torch.zeros(1, 3), [[0, 0, 1, 2]], [0]).round(decimals=6)
+    >>> quadrant_scores(torch.zeros(1, 3), [[0, 0, 1, 2]], [0])
     tensor([[1., 1., 1., 1.]], dtype=torch.float64)
     >>> quadrant_scores(torch.tensor([[50.0, 0.0]]), [[0, 0, 1, 1]], [0]).round(decimals=6)
     tensor([[ 1.,  1., -1., -1.]], dtype=torch.float64)
     """
-    s = logits.to(wide_dtype(logits.device)).softmax(dim=1)
-    of_classes = s.gather(1, _integers(classes, logits.device))
+    of_classes = logits.to(wide_dtype(logits.device)).gather(1, _integers(classes, logits.device))
     chosen = _integers(positive, logits.device)[:, None]
     of_positive = of_classes.gather(1, chosen)
-    scores = (2 * of_classes / (of_positive + EPSILON) - 1).clamp(max=1)
-    return scores.scatter(1, chosen, 1.0)
+    # s[c_n] / s[c_p], however unlikely the classes are.
+    scores = (2 * (of_classes - of_positive).exp() - 1).clamp(max=1).scatter(1, chosen, 1.0)
+    return torch.where(of_positive.isfinite() & (of_classes < torch.inf), scores, torch.nan)
 
 
 def score_map(scores: Tensor, shape: Sequence[int], centre_block: bool = False) -> Tensor:

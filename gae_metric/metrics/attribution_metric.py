@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quantus.helpers.enums import DataType, EvaluationCategory, ScoreDirection
 from torch import Tensor
 
-from gae_metric.metrics.data_warnings import oddities
+from gae_metric.metrics.data_warnings import data_oddities, oddities
 from gae_metric.metrics.quantus_metric import QuantusMetric
 from gae_metric.study.arguments import Data
 from gae_metric.study.explain_and_score import ExplainRequest, explain_and_score
@@ -35,7 +35,7 @@ class AttributionMetric(QuantusMetric):
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     results: ClassVar[frozenset[str]] = frozenset({"curves", "mosaic_indices", "mosaic_positive"})
 
-    #: Columns of ``components``; the last one is the score.
+    #: Scores in ``components``; the last one is that of the metric.
     columns: ClassVar[tuple[str, ...]]
     #: Whether features are masked, and whether mosaics are made.
     masks: ClassVar[bool]
@@ -88,14 +88,21 @@ class AttributionMetric(QuantusMetric):
                 progress=self.name if self.display_progressbar else None,
             ),
         )
-        results: dict[str, Any] = {"components": scorer.components(self.columns)}
+        components = scorer.components(self.columns)
+        components.insert(0, "predicted", study.predicted)
+        components.insert(1, "probability", study.probability)
+        results: dict[str, Any] = {"components": components}
         if study.masking is not None:
             results["curves"] = scorer.curves()
         if study.layout is not None:
             results["mosaic_indices"] = study.layout.indices
             results["mosaic_positive"] = study.layout.positive
         if not quiet:
-            for oddity in oddities(self.name, study, scorer, results["components"]):
+            odd = (
+                *data_oddities(self.name, study),
+                *oddities(self.name, study, scorer, components),
+            )
+            for oddity in odd:
                 # Where the metric was called: above this and __call__.
                 warnings.warn(oddity, RuntimeWarning, stacklevel=3)
         return results
@@ -119,12 +126,15 @@ class AttributionMetric(QuantusMetric):
     def _check_applicability(self, data: Data) -> None:
         """Refuse data that the metric, or its mosaics, cannot be computed on."""
         super()._check_applicability(data)
+        # One output has a trajectory, but no other class.
+        data.model.single = not self.shows and (data.y is None or not data.y.any())
         self._masking()
         if mosaicking := self._mosaicking():
             mosaicking.check(data)
 
     def _forget(self) -> None:
-        self.components = pd.DataFrame(columns=list(self.columns), dtype=float)
+        columns = ["predicted", "probability", *self.columns]
+        self.components = pd.DataFrame(columns=columns, dtype=float)
         self.curves = {}
         self.mosaic_indices = self.mosaic_positive = None
 

@@ -28,7 +28,8 @@ class Contrastiveness(AttributionMetric):
     Parameters
     ----------
     seed
-        Non-negative seed of the mosaics, which are drawn for all samples before any batching.
+        Non-negative seed of the mosaics. Which samples a sample's mosaic shows depends on the seed
+        and their contents, not on their order.
     mosaics
         A :class:`gae_metric.MosaicPlan` to use instead of drawing one, or several.
     explain_batch_size
@@ -48,8 +49,9 @@ class Contrastiveness(AttributionMetric):
         model's predictions, ``"predicted"``, which is the paper's protocol.
     output
         Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. By default a tensor is taken as it is, and ``logits`` of an object. explain_func
-        then gets a model that returns the logits.
+        position. ``"log"``: the model returns probabilities. ``"binary"``: it returns one logit z,
+        and the classes 0 and 1 have -z and z. By default a tensor is taken as it is, and ``logits``
+        of an object. explain_func gets a model that returns the logits.
     cache
         Whether what the model does with a sample may be kept for, and taken from, other calls; see
         :func:`gae_metric.clear_cache`.
@@ -65,7 +67,8 @@ class Contrastiveness(AttributionMetric):
     Attributes
     ----------
     components : pandas.DataFrame
-        ``contrastiveness`` of the last call, one row per sample.
+        ``contrastiveness`` of the last call, one row per sample. Before them ``predicted``, the
+        class that the model predicts (-1: none), and ``probability``, that of the explained class.
     mosaic_indices, mosaic_positive : ndarray
         Mosaics of the last call: data-set indices in their quadrants, (N, n_mosaics, 4), and
         quadrants of the positives, (N, n_mosaics).
@@ -119,7 +122,7 @@ class Contrastiveness(AttributionMetric):
         interpolation: Interpolation = "nearest",
         protocol: Protocol = "paper",
         targets: Targets = "y_batch",
-        output: Output | None = None,
+        output: Output = None,
         cache: bool = True,
         abs: bool = False,
         normalise: bool = False,

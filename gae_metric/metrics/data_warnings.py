@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gae_metric.study.scoring import Scorer
-from gae_metric.study.study import Study
+from gae_metric.study.study import NONE, Study
 
 
 def named(names: Iterable[Any], most: int = 20) -> str:
@@ -24,6 +24,49 @@ def named(names: Iterable[Any], most: int = 20) -> str:
     listed = list(map(str, names))
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
+
+
+def data_oddities(metric: str, study: Study) -> Iterator[str]:
+    """Tell of a study what makes scores of any map unreliable.
+
+    Parameters
+    ----------
+    metric
+        Its name.
+    study
+        All of its samples have been loaded.
+    """
+    scored = study.predicted != NONE
+    count = int(scored.sum())
+    if not count:
+        return
+    if study.outputs_inside:
+        what, remedy = "are in [0, 1], as after a sigmoid", "output=torch.logit"
+        if study.outputs_sum_to_1:
+            what, remedy = "are probabilities, as after a softmax", 'output="log"'
+        yield (
+            f"{metric}: the model's outputs {what}; scores are defined on logits. Pass {remedy}, "
+            "or the model without its last layer"
+        )
+    if study.layout is not None:
+        others = scored & (study.predicted != study.targets[study.samples].numpy())
+        if others.any():
+            yield (
+                f"{metric}: {int(others.sum())} of {count} samples are not predicted as the class "
+                "that is explained; C is unreliable there. They are marked in components; "
+                'targets="predicted" explains predictions'
+            )
+        if (same := study.layout.identical & scored).any():
+            yield (
+                f"{metric}: {int(same.sum())} samples have a mosaic that shows "
+                "the same image twice: relevance of one image is scored as that of another"
+            )
+    if study.blank.any():
+        yield (
+            f"{metric}: {int(study.blank.sum())} of {count} samples are blank, with one value in "
+            "each channel; there is nothing in them to explain: samples "
+            f"{named(study.samples[study.blank])}"
+        )
 
 
 def oddities(metric: str, study: Study, scorer: Scorer, components: pd.DataFrame) -> Iterator[str]:
@@ -66,6 +109,7 @@ def reasons(study: Study, scorer: Scorer, scores: NDArray[Any]) -> str:
         ("features are not finite", study.bad_input),
         ("model outputs or gradients are not finite", study.bad_output),
         ("attributions are not finite", scorer.bad_map),
+        ("no sample of another class is in the mosaic", study.one_class),
         ("no other sample is left for the mosaic", np.ones_like(left)),
     ):
         rows = np.flatnonzero(left & where)

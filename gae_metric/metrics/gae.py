@@ -33,7 +33,8 @@ class GAE(AttributionMetric):
     schedule
         ``"reranked"`` (default) or ``"uniform"``, see :class:`LocalConsistency`.
     seed
-        Non-negative seed of the mosaics, which are drawn for all samples before any batching.
+        Non-negative seed of the mosaics. Which samples a sample's mosaic shows depends on the seed
+        and their contents, not on their order.
     mosaics
         A :class:`gae_metric.MosaicPlan` to use instead of drawing one, or several.
     explain_batch_size
@@ -55,8 +56,9 @@ class GAE(AttributionMetric):
         ``"predicted"``, which is the paper's protocol.
     output
         Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. By default a tensor is taken as it is, and ``logits`` of an object. explain_func
-        then gets a model that returns the logits.
+        position. ``"log"``: the model returns probabilities. ``"binary"``: it returns one logit z,
+        and the classes 0 and 1 have -z and z. By default a tensor is taken as it is, and ``logits``
+        of an object. explain_func gets a model that returns the logits.
     cache
         Whether what the model does with a sample may be kept for, and taken from, other calls; see
         :func:`gae_metric.clear_cache`.
@@ -73,7 +75,9 @@ class GAE(AttributionMetric):
     ----------
     components : pandas.DataFrame
         ``lc_robustness``, ``lc_faithfulness`` (in [-1, 1]), ``local_consistency``,
-        ``contrastiveness`` and ``gae`` ([0, 1]) of the last call, one row per sample.
+        ``contrastiveness`` and ``gae`` ([0, 1]) of the last call, one row per sample. Before them
+        ``predicted``, the class that the model predicts (-1: none), and ``probability``, that of
+        the explained class.
     curves : dict of ndarray
         Curves of the last call along the trajectory, (N, T) each: ``output_lerf``,
         ``output_morf``, ``output_difference``, ``similarity_lerf``, ``similarity_morf``,
@@ -145,7 +149,7 @@ class GAE(AttributionMetric):
         interpolation: Interpolation = "nearest",
         protocol: Protocol = "paper",
         targets: Targets = "y_batch",
-        output: Output | None = None,
+        output: Output = None,
         cache: bool = True,
         abs: bool = False,
         normalise: bool = False,

@@ -32,7 +32,7 @@ class _Local(AttributionMetric):
         explain_batch_size: int | None = None,
         mask_value: MaskValue = 0.0,
         targets: Targets = "y_batch",
-        output: Output | None = None,
+        output: Output = None,
         cache: bool = True,
         abs: bool = False,
         normalise: bool = False,
@@ -96,8 +96,9 @@ class LocalConsistency(_Local):
         ``"predicted"``, which is the paper's protocol.
     output
         Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. By default a tensor is taken as it is, and ``logits`` of an object. explain_func
-        then gets a model that returns the logits.
+        position. ``"log"``: the model returns probabilities. ``"binary"``: it returns one logit z,
+        and the classes 0 and 1 have -z and z. By default a tensor is taken as it is, and ``logits``
+        of an object. explain_func gets a model that returns the logits.
     cache
         Whether what the model does with a sample may be kept for, and taken from, other calls; see
         :func:`gae_metric.clear_cache`.
@@ -114,7 +115,8 @@ class LocalConsistency(_Local):
     ----------
     components : pandas.DataFrame
         ``lc_robustness`` (in [-1, 1]), ``lc_faithfulness`` ([-1, 1]) and ``local_consistency``
-        ([0, 1]) of the last call, one row per sample.
+        ([0, 1]) of the last call, one row per sample. Before them ``predicted``, the
+        class that the model predicts (-1: none), and ``probability``, that of the explained class.
     curves : dict of ndarray
         Curves of the last call along the trajectory, (N, T) each: ``output_lerf``,
         ``output_morf``, ``output_difference``, ``similarity_lerf``, ``similarity_morf``,

@@ -78,8 +78,9 @@ def plot_curves(
     row = int(np.flatnonzero(components.index == sample)[0])
     if title is None:
         names = {"lc_robustness": "LC_R", "lc_faithfulness": "LC_F", "local_consistency": "LC"}
-        scores = components.iloc[row].rename(names)
-        title = f"sample {sample}: " + ", ".join(f"{n} {v:.3f}" for n, v in scores.items())
+        scores = components.iloc[row]
+        parts = [f"{names[n]} {scores[n]:.3f}" for n in names if n in scores]
+        title = f"sample {sample}: " + ", ".join(parts)
     return draw(curves, row, title, figure=_current())
 
 

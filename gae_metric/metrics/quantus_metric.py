@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,7 +21,7 @@ from gae_metric.study.arguments import Data, check_data, check_maps, is_integer
 from gae_metric.study.devices import at_work
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
-from gae_metric.study.logits import Output
+from gae_metric.study.logits import Output, check_output
 from gae_metric.study.supplied_maps import (
     check_explain_func,
     check_given_maps,
@@ -55,7 +57,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         self,
         *,
         explain_batch_size: int | None,
-        output: Output | None,
+        output: Output,
         default_plot_func: Callable[..., Any] | None,
         **quantus_options: Any,
     ) -> None:
@@ -64,11 +66,11 @@ class QuantusMetric(Metric):  # type: ignore[misc]
                 "explain_batch_size: expected a positive integer or None, got "
                 f"{explain_batch_size!r}"
             )
-        if output is not None and not (callable(output) or isinstance(output, (str, int))):
-            raise ValueError(
-                "output: expected a function, a key, a position or None, got "
-                f"{type(output).__name__}"
-            )
+        check_output(output)
+        known = inspect.signature(type(self)).parameters
+        for name in set(quantus_options) - set(known):
+            if close := difflib.get_close_matches(name, known, 1, 0.8):
+                raise ValueError(f"{name}: no such parameter; did you mean {close[0]}?")
         super().__init__(default_plot_func=default_plot_func or self._plot, **quantus_options)
         self.explain_batch_size = explain_batch_size
         self.output = output

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gae_metric._names import two_lines
+from gae_metric._names import NO_SCORES, two_lines
 from gae_metric.plotting import _style
 
 __all__ = ["distribution"]
@@ -58,7 +58,8 @@ def distribution(
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['Saliency', 'absLRP']
     """
-    scores = {str(name): np.asarray(values, dtype=float) for name, values in results.items()}
+    wanted = {str(name): values for name, values in results.items() if name not in NO_SCORES}
+    scores = {name: np.asarray(values, dtype=float) for name, values in wanted.items()}
     scores = {name: values[np.isfinite(values)] for name, values in scores.items()}
     if not any(map(len, scores.values())):
         raise ValueError("results: expected scores by name, got none; call the metric first")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from gae_metric.metrics.attribution_metric import AttributionMetric
+from gae_metric.metrics.data_warnings import data_oddities
 from gae_metric.probe.format import Manifest
 from gae_metric.probe.study_in_memory import Built
 from gae_metric.study.arguments import Data
@@ -49,6 +51,8 @@ def evaluated(
                 bar.update(stop - start)
                 if progress is not None:
                     progress(stop, rows)
+    for oddity in data_oddities(metric.name, study):
+        warnings.warn(oddity, RuntimeWarning, stacklevel=3)
     items = study.ready(study.items(metric.needs_originals, metric.makes_inputs))
     return Built(study, items)
 

@@ -35,7 +35,8 @@ Each shard holds whole samples, in ascending order from shard to shard, in these
 ``samples``         int64      (r,)             indices of the scored samples, ascending
 ``sample_targets``  int64      (r,)             their classes
 ``problems``        uint8      (r,)             1: features are not finite; 2: the model's outputs
-                                                are not finite; else 0. Such samples score NaN
+                                                are not finite; 3: no sample of another class is in
+                                                the mosaic; else 0. Such samples score NaN
 ``outputs``         float64    (r, 2, T)        target's outputs along LeRF and MoRF; with ``steps``
 ``impact_sign``     int8       (r, *shape)      sign of the impact map I_c; with ``steps``
 ``quadrants``       float64    (r, K, 4)        S in the mosaics' quadrants; with ``n_mosaics``

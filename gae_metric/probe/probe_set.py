@@ -138,7 +138,7 @@ class ProbeSet:
         interpolation: Interpolation = "nearest",
         protocol: Protocol = "paper",
         targets: Targets = "y_batch",
-        output: Output | None = None,
+        output: Output = None,
         channel_first: bool | None = None,
         model_predict_kwargs: Mapping[str, Any] | None = None,
         batch_size: int = 64,
@@ -282,8 +282,8 @@ class ProbeSet:
         Returns
         -------
         pandas.DataFrame
-            The metric's ``components``: one row per scored sample, indexed by its place in the data
-            set.
+            The scores of the metric's ``components``: one row per scored sample, indexed by its
+            place in the data set.
 
         Raises
         ------

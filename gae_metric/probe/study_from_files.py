@@ -22,7 +22,7 @@ from gae_metric.study.trajectories import Masking
 __all__ = ["Recorded"]
 
 #: Values of ``problems``.
-FINE, BAD_INPUT, BAD_OUTPUT = 0, 1, 2
+FINE, BAD_INPUT, BAD_OUTPUT, ONE_CLASS = 0, 1, 2, 3
 
 
 class Recorded:
@@ -59,6 +59,7 @@ class Recorded:
         problems = _joined(parts, "problems", (0,), np.uint8)
         self.bad_input: NDArray[np.bool_] = problems == BAD_INPUT
         self.bad_output: NDArray[np.bool_] = problems == BAD_OUTPUT
+        self.one_class: NDArray[np.bool_] = problems == ONE_CLASS
         self.outputs: NDArray[np.float64] = np.full((len(samples), 2, 0), np.nan)
         self.masking: Masking | None = None
         self.mosaicking: Mosaicking | None = None

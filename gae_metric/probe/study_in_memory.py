@@ -31,6 +31,7 @@ class Built:
         self.masking, self.mosaicking = study.masking, study.mosaicking
         self.mosaics, self.samples, self.outputs = study.mosaics, study.samples, study.outputs
         self.bad_input, self.bad_output = study.bad_input, study.bad_output
+        self.one_class = study.one_class
         self.sample_targets: NDArray[np.int64] = study.targets[study.samples].numpy()
         self.targets: NDArray[np.int64] = self.sample_targets[items.row]
 

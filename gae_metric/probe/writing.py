@@ -15,7 +15,7 @@ from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.format import Manifest, Shard
 from gae_metric.probe.ids import item_table
 from gae_metric.probe.storage import Container, Folder, Npz
-from gae_metric.probe.study_from_files import BAD_INPUT, BAD_OUTPUT, Recorded
+from gae_metric.probe.study_from_files import BAD_INPUT, BAD_OUTPUT, ONE_CLASS, Recorded
 from gae_metric.probe.study_in_memory import Built
 
 __all__ = ["write"]
@@ -74,7 +74,9 @@ def _write(
     name: str,
 ) -> Manifest:
     table = item_table(source.items, source.samples)
-    problems = np.where(source.bad_input, BAD_INPUT, np.where(source.bad_output, BAD_OUTPUT, 0))
+    problems = np.select(
+        [source.bad_input, source.bad_output, source.one_class], [BAD_INPUT, BAD_OUTPUT, ONE_CLASS]
+    )
     shards = []
     for number, (start, stop) in enumerate(groups):
         first, end = np.searchsorted(source.items.row, (start, stop)).tolist()

@@ -56,7 +56,7 @@ def check_data(
     channel_first: bool | None = None,
     device: str | torch.device | None = None,
     batch_size: int = 64,
-    output: Output | None = None,
+    output: Output = None,
     model_predict_kwargs: Mapping[str, Any] | None = None,
     predicted: bool = False,
 ) -> Data:
@@ -131,7 +131,10 @@ def channels_first(values: Tensor, channel_first: bool | None, name: str) -> Ten
 def as_classes(values: Any, count: int) -> Tensor:
     """Check classes (N,) and return them as int64 on the CPU."""
     if values is None:
-        raise ValueError(f"y_batch: expected {count} integer classes, got None")
+        raise ValueError(
+            f"y_batch: expected {count} integer classes, got None; metrics that have "
+            'targets="predicted" explain the model\'s own predictions'
+        )
     y = as_tensor(values, "y_batch").cpu()
     whole = not y.is_complex() and (not y.is_floating_point() or bool((y == y.round()).all()))
     if y.shape != (count,) or y.dtype == torch.bool or not whole:

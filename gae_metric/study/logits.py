@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-#: Selects the logits from what a model returns: a function, a key or attribute, or a position.
-Output = Callable[[Any], Tensor] | str | int
+from abslrp.outputs import ONE_OUTPUT, Output, check_output, select_logits
+
+__all__ = ["LogitsModel", "Output", "check_output"]
 
 #: Which models return a tensor. Kept, as a call may need no evaluation of the model.
 _PLAIN: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
@@ -26,8 +27,8 @@ class LogitsModel(nn.Module):
     model
         Any model.
     output
-        What selects the logits from its result; by default a tensor, or ``logits`` of an object or
-        mapping, or the only member of a tuple.
+        What selects the logits from its result, see :func:`abslrp.explain`; by default a tensor, or
+        ``logits`` of an object or mapping, or the only member of a tuple.
     predict_kwargs
         Keyword arguments of every call.
 
@@ -49,13 +50,15 @@ class LogitsModel(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        output: Output | None = None,
+        output: Output = None,
         predict_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.output = output
         self.predict_kwargs = dict(predict_kwargs or {})
+        #: Whether one output will do.
+        self.single = False
         # Not eval(), which would set the flag of every layer of the wrapped model.
         self.training = getattr(model, "training", False)  # a frozen TorchScript has none
 
@@ -63,17 +66,9 @@ class LogitsModel(nn.Module):
         """Return the logits, (B, K)."""
         result = self.model(x, *args, **{**self.predict_kwargs, **kwargs})
         _PLAIN[self.model] = isinstance(result, Tensor)
-        logits = select(result, self.output)
-        if not isinstance(logits, Tensor):
-            raise ValueError(
-                f"model: expected it to return a tensor of logits, got {type(logits).__name__}; "
-                "output= selects the logits from what it returns"
-            )
-        if logits.ndim != 2 or len(logits) != len(x) or not logits.is_floating_point():
-            raise ValueError(
-                f"model: expected floating-point logits of shape ({len(x)}, classes), got "
-                f"{logits.dtype} {tuple(logits.shape)}; output= selects the logits"
-            )
+        logits = select_logits(result, self.output, len(x))
+        if logits.shape[1] == 1 and not self.single:
+            raise ValueError(ONE_OUTPUT)
         return logits
 
     @property
@@ -91,24 +86,3 @@ class LogitsModel(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("model"), name)
-
-
-def select(result: Any, output: Output | None) -> Any:
-    """Select the logits from what a model returned."""
-    if callable(output):
-        return output(result)
-    if output is None:
-        if isinstance(result, Mapping) and "logits" in result:
-            return result["logits"]
-        if isinstance(result, (tuple, list)) and len(result) == 1:
-            return result[0]
-        return getattr(result, "logits", result)
-    try:
-        if isinstance(output, str) and hasattr(result, output):
-            return getattr(result, output)
-        return result[output]
-    except (KeyError, IndexError, TypeError):
-        names = f" with {', '.join(map(str, result))}" if isinstance(result, Mapping) else ""
-        raise ValueError(
-            f"output: the model returned a {type(result).__name__}{names}, which has no {output!r}"
-        ) from None

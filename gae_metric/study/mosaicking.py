@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gae_metric.functional.draws import content_hashes
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
-from gae_metric.functional.mosaic_plan import MosaicPlan, substitute
+from gae_metric.functional.mosaic_plan import MosaicPlan, draw_mosaics, substitute
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.devices import sent
 
@@ -31,11 +32,14 @@ class Layout:
         (R, K, 4) data-set indices in the quadrants; -1 where no sample can be used.
     positive
         (R, K) quadrant of the positive.
+    identical
+        (R,) whether one of a sample's mosaics shows the same image twice.
     """
 
     samples: NDArray[np.int64]
     indices: NDArray[np.int64]
     positive: NDArray[np.int64]
+    identical: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -92,18 +96,29 @@ class Mosaicking:
                     f"{len(plan)}"
                 )
 
-    def draw(self, data: Data) -> Layout:
-        """Lay out every sample's mosaics as in the paper, around samples that are not finite."""
-        plans = self.plans or tuple(
-            MosaicPlan.draw(len(data), self.seed, repeat) for repeat in range(self.n_mosaics)
-        )
-        own = np.arange(len(data))
-        indices = np.stack([substitute(plan.indices, data.finite, own) for plan in plans], axis=1)
-        return Layout(
-            samples=own,
-            indices=indices,
-            positive=np.stack([plan.positive for plan in plans], axis=1),
-        )
+    def draw(self, data: Data, classes: NDArray[np.int64]) -> Layout:
+        """Lay out every sample's mosaics as in the paper, around samples that are not finite.
+
+        Parameters
+        ----------
+        data
+            The samples.
+        classes
+            (N,) their classes.
+        """
+        contents, own = contents_of(data), np.arange(len(data))
+        if self.plans is None:
+            draws = [
+                draw_mosaics(contents, classes, self.seed, repeat, data.finite)
+                for repeat in range(self.n_mosaics)
+            ]
+        else:
+            draws = [
+                (substitute(plan.indices, data.finite, own), plan.positive) for plan in self.plans
+            ]
+        indices = np.stack([indices for indices, _ in draws], axis=1)
+        positive = np.stack([positive for _, positive in draws], axis=1)
+        return Layout(own, indices, positive, _identical(contents, indices))
 
     def draw_as_repository(
         self, data: Data, predicted: Tensor, evaluate: Callable[[Tensor], Tensor]
@@ -146,6 +161,7 @@ class Mosaicking:
             samples=own[np.arange(groups), positive],
             indices=indices[:, None],
             positive=positive[:, None],
+            identical=_identical(contents_of(data), indices[:, None]),
         )
 
     def inputs(self, data: Data, indices: NDArray[np.int64]) -> Tensor:
@@ -153,6 +169,20 @@ class Mosaicking:
         needed, places = np.unique(indices, return_inverse=True)
         rows = sent(places.reshape(indices.shape), data.device)
         return mosaics(data.inputs(needed), rows, self.interpolation)
+
+
+def contents_of(data: Data) -> NDArray[np.uint64]:
+    """Hash the samples, (N,); see :func:`gae_metric.functional.content_hashes`."""
+    step = data.batch_size
+    parts = [content_hashes(data.x[i : i + step]) for i in range(0, len(data), step)]
+    return np.concatenate(parts)
+
+
+def _identical(contents: NDArray[np.uint64], indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the mosaics (R, K, 4) of a sample show an image twice, (R,)."""
+    same = np.diff(np.sort(contents[indices], axis=-1), axis=-1) == 0
+    result: NDArray[np.bool_] = (same.any(axis=-1) & (indices >= 0).all(axis=-1)).any(axis=-1)
+    return result
 
 
 def as_plans(

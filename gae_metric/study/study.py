@@ -19,6 +19,9 @@ from gae_metric.study.guard import ModelGuard
 from gae_metric.study.mosaicking import Layout, Mosaicking
 from gae_metric.study.trajectories import Masking, Trajectories
 
+#: What a sum of probabilities may be off by, in half precision.
+_ROUNDING = 1e-2
+
 #: Entry of :class:`Items` for what does not apply.
 NONE = -1
 
@@ -85,6 +88,15 @@ class Study:
         float64 (R, 2, T): target's outputs along the trajectories, NaN where there are none.
     bad_input, bad_output
         (R,) samples whose features, or model outputs (as far as known), are not all finite.
+    one_class
+        (R,) samples one of whose mosaics shows no other class, so that they have no score.
+    predicted, probability
+        (R,) of loaded samples the predicted class (-1: none, as an output is NaN or infinite) and
+        the softmax of the explained one.
+    blank
+        (R,) loaded samples that have one value in each channel.
+    outputs_inside, outputs_sum_to_1
+        Whether all outputs of loaded samples are in [0, 1], and whether each sample's sum to 1.
     """
 
     def __init__(
@@ -110,7 +122,7 @@ class Study:
             self.layout = (
                 mosaicking.draw_as_repository(data, self.targets, self._model.evaluate)
                 if repository
-                else mosaicking.draw(data)
+                else mosaicking.draw(data, self._labels.numpy())
             )
         self.samples = np.arange(len(data)) if self.layout is None else self.layout.samples
         self.mosaics = 0 if self.layout is None else self.layout.indices.shape[1]
@@ -118,7 +130,19 @@ class Study:
         self.outputs = np.full((rows, 2, masking.steps if masking else 0), np.nan)
         self._quadrants = np.zeros((rows, self.mosaics, 4))
         self.bad_input = ~data.finite[self.samples]
+        self.one_class = self._one_class() & ~self.bad_input
+        if self.one_class.any() and (self.one_class | self.bad_input).all():
+            self._model.logits(self.samples[self.one_class][:1])  # has its say on one output
+            raise ValueError(
+                f"{'targets' if predicted else 'y_batch'}: Contrastiveness and GAE need samples of "
+                "at least two classes, as a mosaic must show another class than its positive's; "
+                f"in those of all {int(self.one_class.sum())} samples the four are of one class"
+            )
         self.bad_output = np.zeros(rows, dtype=bool)
+        self.predicted = np.full(rows, NONE)
+        self.probability = np.full(rows, np.nan)
+        self.blank = np.zeros(rows, dtype=bool)
+        self.outputs_inside = self.outputs_sum_to_1 = True
         self._loaded = np.zeros(rows, dtype=bool)
         self._masks = ~self.bad_input if masking else np.zeros(rows, dtype=bool)
         self._shows = np.zeros((rows, self.mosaics), dtype=bool)
@@ -161,7 +185,30 @@ class Study:
             logits = self._model.logits(self.samples[rows])
         if self.layout is not None:
             self._score_quadrants(rows, logits)
+        self._look_at(rows, logits.double())
         self._loaded[rows] = True
+
+    def _look_at(self, rows: NDArray[np.int64], logits: Tensor) -> None:
+        """Note what warnings, and readers of scores, want to know of samples."""
+        samples = self.samples[rows]
+        classes = self.targets[torch.as_tensor(samples)]
+        known = (logits < torch.inf).all(1)
+        self.predicted[rows] = torch.where(known, logits.argmax(1), NONE).numpy()
+        shares = logits.softmax(1)
+        self.probability[rows] = shares.gather(1, classes[:, None])[:, 0].numpy()
+        self.outputs_inside &= bool(((logits >= 0) & (logits <= 1)).all())
+        self.outputs_sum_to_1 &= bool(((logits.sum(1) - 1).abs() < _ROUNDING).all())
+        if self.data.x.ndim > 2:
+            x = self.data.rows(samples).flatten(2)
+            self.blank[rows] = (x == x[:, :, :1]).flatten(1).all(1).cpu().numpy()
+
+    def _one_class(self) -> NDArray[np.bool_]:
+        if self.layout is None:
+            return np.zeros(len(self.samples), dtype=bool)
+        indices = self.layout.indices
+        classes = self._labels.numpy()[indices]
+        same = (classes == classes[..., :1]).all(-1) & (indices >= 0).all(-1)
+        return np.asarray(same.any(axis=1))
 
     def _score_quadrants(self, rows: NDArray[np.int64], logits: Tensor) -> None:
         assert self.layout is not None
@@ -171,7 +218,8 @@ class Study:
             scores = quadrant_scores(logits, classes, self.layout.positive[rows, k])
             self._quadrants[rows, k] = scores.double().numpy()
             valid = scores.isfinite().all(1).numpy()
-            self._shows[rows, k] = valid & (indices[:, k] >= 0).all(axis=1)
+            drawn = (indices[:, k] >= 0).all(axis=1)
+            self._shows[rows, k] = valid & drawn & ~self.one_class[rows]
             self.bad_output[rows] |= ~valid
 
     def ready(self, items: Items) -> Items:

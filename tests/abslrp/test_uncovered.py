@@ -105,9 +105,7 @@ def test_spreads_are_constants(spread: Callable[[Tensor], Tensor]) -> None:
     more = np.concatenate([R, np.ones((3, 1))], 1)
     np.testing.assert_allclose(abslrp.relevance(joined, x, more), R)
     alone = Single(lambda h: spread(h) * torch.ones(2), [(4,)], rectify=False).eval()
-    with pytest.raises(
-        ValueError, match=r"returns counts as constant, as the denominators"
-    ):
+    with pytest.raises(ValueError, match=r"returns counts as constant, as the denominators"):
         abslrp.explain(alone, x, [0, 1, 0])
 
 

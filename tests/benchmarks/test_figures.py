@@ -11,7 +11,7 @@ from benchmarks.methods import METHODS
 from benchmarks.runner.collected import collect
 from gae_metric import LocalConsistency, MosaicPlan
 from gae_metric.demo import networks
-from gae_metric.functional import LERF, MORF, masking_trajectory, mosaics
+from gae_metric.functional import LERF, MORF, content_hashes, masking_trajectory, mosaics
 from tests.benchmarks.drawing import SAMPLES, STEPS, Drawings, picture, shown, small_run
 
 COARSE = "timm-vit_tiny_patch16_224"
@@ -105,7 +105,7 @@ def test_mosaic_of_the_run_and_two_methods(drawings, collected, x):
     figures = drawings[4]
     assert list(figures) == ["digits-vgg", "digits-vit", COARSE]
     i, y = middle(column(collected, "C")), targets(collected)
-    plan = MosaicPlan.draw(SAMPLES, seed=1)
+    plan = MosaicPlan.draw(content_hashes(x), y, seed=1)
     mosaic = mosaics(torch.tensor(x), plan.indices[i : i + 1]).numpy()
     axes = figures["digits-vgg"].axes
     np.testing.assert_array_equal(shown(axes[0]), picture(mosaic[0]))

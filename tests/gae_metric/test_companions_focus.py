@@ -10,7 +10,7 @@ from torch import nn
 
 from gae_metric.companions import Focus, FocusPlan
 from gae_metric.companions.focus import focus_mosaics, focus_scores
-from gae_metric.functional import positive_map
+from gae_metric.functional import content_hashes, positive_map
 from gae_metric.study.explaining import tensor_explainer
 
 
@@ -50,7 +50,7 @@ def test_equals_quantus_on_the_same_mosaics(data, mosaic_size, one_channel):
 
     focus = Focus(seed=4, mosaic_size=mosaic_size)
     scores = focus(model, x, y, explain_func=explain)
-    plan = FocusPlan.draw(y, 4)
+    plan = FocusPlan.draw(content_hashes(x), y, 4)
     mosaics = focus_mosaics(torch.as_tensor(x), plan.indices, mosaic_size).numpy()
     theirs = quantus.Focus(disable_warnings=True)(
         model=model,
@@ -140,7 +140,7 @@ def test_batches_chunks_and_scale_do_not_matter(data):
 
 def test_permuted_samples_with_the_plan_permuted_alike(data):
     model, x, y = data
-    plan = FocusPlan.draw(y, 0)
+    plan = FocusPlan.draw(content_hashes(x), y, 0)
     scores = Focus(mosaics=plan)(model, x, y, explain_func=gradient)
     assert scores == Focus()(model, x, y, explain_func=gradient)
     order = np.random.default_rng(0).permutation(len(x))
@@ -185,7 +185,7 @@ def test_single_class(data):
 def test_bad_samples_stay_alone(data):
     model, x, y = data
     expected = np.array(Focus()(model, x, y, explain_func=gradient))
-    plan = FocusPlan.draw(y, 0)
+    plan = FocusPlan.draw(content_hashes(x), y, 0)
     assert (plan.indices == 4).sum() > 1  # others meet sample 4
     x[4, 0, 0, 0] = np.nan
     with pytest.warns(RuntimeWarning, match=r"not finite: 1 samples \(4\)") as caught:
@@ -270,7 +270,7 @@ def test_refuses_arguments(data):
     with pytest.raises(ValueError, match="explain_func: expected maps of shape"):
         Focus()(model, x, y, explain_func=lambda **_: np.zeros((11, 3, 4, 4)))
     with pytest.raises(ValueError, match="for the 11 samples of x_batch, got one for 6"):
-        Focus(mosaics=FocusPlan.draw(y[:6], 0))(model, x, y, explain_func=gradient)
+        Focus(mosaics=FocusPlan.draw(np.arange(6), y[:6]))(model, x, y, explain_func=gradient)
     with pytest.raises(ValueError, match="x_batch: mosaics need"):
         Focus()(model, x[:, :, :1], y, explain_func=gradient)
     with pytest.raises(ValueError, match=r"quantus\.explain has no method 'Mine'"):

@@ -17,7 +17,7 @@ from gae_metric.companions.focus import focus_mosaics
 )
 def test_every_mosaic_is_as_the_paper_has_it(targets, seed):
     y = np.array(targets)
-    plan = FocusPlan.draw(y, seed)
+    plan = FocusPlan.draw(np.arange(len(y)), y, seed)
     for i in range(len(y)):
         row, target = plan.indices[i], plan.target[i]
         if (y == y[i]).sum() == 1:
@@ -36,13 +36,13 @@ def test_every_mosaic_is_as_the_paper_has_it(targets, seed):
 def test_draw_depends_on_the_seed_alone():
     y = np.arange(60) % 3
     np.random.seed(0)  # noqa: NPY002 - the state that must not matter
-    plan = FocusPlan.draw(y, 1)
+    plan = FocusPlan.draw(np.arange(len(y)), y, 1)
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    again = FocusPlan.draw(y, 1)
+    again = FocusPlan.draw(np.arange(len(y)), y, 1)
     np.testing.assert_array_equal(plan.indices, again.indices)
     np.testing.assert_array_equal(plan.target, again.target)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
-    assert (plan.indices != FocusPlan.draw(y, 2).indices).any()
+    assert (plan.indices != FocusPlan.draw(np.arange(len(y)), y, 2).indices).any()
 
 
 def test_draws_are_uniform():
@@ -50,7 +50,7 @@ def test_draws_are_uniform():
     y = np.array([0, 0, 0, 1, 1, 2, 2, 2])
     mates, others, quadrants = np.zeros(8), np.zeros(8), np.zeros(4)
     for seed in range(800):
-        plan = FocusPlan.draw(y, seed)
+        plan = FocusPlan.draw(np.arange(len(y)), y, seed)
         row, target = plan.indices[0], plan.target[0]
         mates[row[target]] += 1
         others[row[~target]] += 1
@@ -64,7 +64,8 @@ def test_unusable_samples_are_in_no_other_mosaic():
     y = np.arange(40) % 2
     usable = np.ones(40, dtype=bool)
     usable[[3, 8]] = False
-    plain, careful = FocusPlan.draw(y, 0), FocusPlan.draw(y, 0, usable=usable)
+    plain = FocusPlan.draw(np.arange(40), y)
+    careful = FocusPlan.draw(np.arange(40), y, usable=usable)
     met = 0
     for i in np.flatnonzero(usable):
         if np.isin(plain.indices[i], [3, 8]).any():
@@ -74,14 +75,14 @@ def test_unusable_samples_are_in_no_other_mosaic():
         else:
             np.testing.assert_array_equal(careful.indices[i], plain.indices[i])
     assert met > 0
-    lonely = FocusPlan.draw([0, 0, 1, 1], 0, usable=[True, False, True, True])
+    lonely = FocusPlan.draw(np.arange(4), [0, 0, 1, 1], 0, [True, False, True, True])
     assert (lonely.indices[0] == -1).all()
     assert 1 not in lonely.indices[2:]
 
 
 def test_one_class_is_an_error():
     with pytest.raises(ValueError, match="at least two classes"):
-        FocusPlan.draw([1, 1, 1, 1], 0)
+        FocusPlan.draw(np.arange(4), [1, 1, 1, 1])
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_refuses_what_is_no_plan(indices, target):
 
 def test_permuted_plan_gives_the_same_mosaics():
     y = np.array([0, 0, 1, 1, 2, 2, 2, 3])
-    plan = FocusPlan.draw(y, 0)
+    plan = FocusPlan.draw(np.arange(len(y)), y, 0)
     order = np.random.default_rng(0).permutation(8)
     permuted = plan.permute(order)
     for j in range(8):

@@ -16,7 +16,7 @@ from gae_metric.functional.mosaic_plan import substitute
 
 @given(n=st.integers(4, 30), seed=st.integers(0, 50), repeat=st.integers(0, 3))
 def test_plans_hold_the_sample_and_three_different_others(n, seed, repeat):
-    plan = MosaicPlan.draw(n, seed, repeat)
+    plan = MosaicPlan.draw(np.arange(n), seed=seed, repeat=repeat)
     assert plan.indices.shape == (n, 4)
     assert plan.indices.dtype == plan.positive.dtype == np.int64
     assert (plan.indices[np.arange(n), plan.positive] == np.arange(n)).all()
@@ -28,7 +28,7 @@ def test_draws_are_uniform():
     others = np.zeros((n, n))
     quadrant = np.zeros((4, 4))
     for seed in range(draws // n):
-        plan = MosaicPlan.draw(n, seed)
+        plan = MosaicPlan.draw(np.arange(n), seed=seed)
         for i in range(n):
             others[i, plan.indices[i]] += 1
             quadrant[plan.positive[i]] += 1
@@ -39,16 +39,17 @@ def test_draws_are_uniform():
 
 def test_draws_depend_on_seed_and_repeat_only():
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    one, two = MosaicPlan.draw(50, 3), MosaicPlan.draw(50, 3)
+    one, two = MosaicPlan.draw(np.arange(50), seed=3), MosaicPlan.draw(np.arange(50), seed=3)
     assert (one.indices == two.indices).all()
     assert (one.positive == two.positive).all()
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
-    for other in (MosaicPlan.draw(50, 4), MosaicPlan.draw(50, 3, repeat=1)):
+    for seed, repeat in ((4, 0), (3, 1)):
+        other = MosaicPlan.draw(np.arange(50), None, seed, repeat)
         assert (one.indices != other.indices).any()
 
 
 def test_plans_are_frozen():
-    plan = MosaicPlan.draw(4)
+    plan = MosaicPlan.draw(np.arange(4))
     with pytest.raises(AttributeError):
         plan.positive = np.zeros(4, dtype=int)  # type: ignore[misc]
     with pytest.raises(ValueError, match="read-only"):
@@ -56,7 +57,7 @@ def test_plans_are_frozen():
 
 
 def test_permuted_plan_gives_the_same_mosaics():
-    plan, order = MosaicPlan.draw(9, seed=2), np.random.default_rng(0).permutation(9)
+    plan, order = MosaicPlan.draw(np.arange(9), seed=2), np.random.default_rng(0).permutation(9)
     x = torch.rand(9, 2, 4, 4)
     expected = mosaics(x, plan.indices)[torch.tensor(order)]
     permuted = plan.permute(order)
@@ -87,9 +88,9 @@ def test_wrong_plans_are_refused(indices, positive, message):
 
 def test_plan_needs_four_samples():
     with pytest.raises(ValueError, match=r"at least 4 samples .* got 3"):
-        MosaicPlan.draw(3)
+        MosaicPlan.draw(np.arange(3))
     with pytest.raises(ValueError, match="non-negative"):
-        MosaicPlan.draw(4, seed=-1)
+        MosaicPlan.draw(np.arange(4), seed=-1)
 
 
 def test_samples_that_cannot_be_used_are_replaced():

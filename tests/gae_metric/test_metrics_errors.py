@@ -121,7 +121,10 @@ def test_maps_alone_are_refused_before_any_work(case, cls):
         ({"seed": 0.5}, "seed"),
         ({"mosaics": [[0, 1, 2, 3]]}, "mosaics: expected a MosaicPlan"),
         ({"mosaics": 3}, "mosaics: expected a MosaicPlan, several of them or None, got int"),
-        ({"mosaics": MosaicPlan.draw(4), "n_mosaics": 2}, "n_mosaics: .* given mosaics, 1, or"),
+        (
+            {"mosaics": MosaicPlan.draw(np.arange(4)), "n_mosaics": 2},
+            "n_mosaics: .* given mosaics, 1, or",
+        ),
         ({"explain_batch_size": 0}, "explain_batch_size"),
         ({"explain_batch_size": True}, "explain_batch_size"),
         ({"mask_value": "black"}, "mask_value"),
@@ -141,6 +144,6 @@ def test_wrong_options_are_refused_at_once(option, message):
 
 def test_plan_of_another_size_is_refused(case):
     net, x, y = case
-    plan = MosaicPlan.draw(9)
+    plan = MosaicPlan.draw(np.arange(9))
     with pytest.raises(ValueError, match=r"mosaics: expected a plan for the 8 samples.* for 9"):
         GAE(mosaics=plan)(net, x, y, explain_func=abslrp.explain)

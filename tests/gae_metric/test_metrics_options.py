@@ -10,7 +10,7 @@ import quantus
 import torch
 
 from gae_metric import GAE, Contrastiveness, LocalConsistency, LocalFaithfulness, MosaicPlan
-from gae_metric.functional import positive_map
+from gae_metric.functional import content_hashes, positive_map
 from tests.gae_metric.nets import (
     Counting,
     conv_net,
@@ -23,7 +23,7 @@ from tests.gae_metric.nets import (
 
 def scores(metric, *args, **kwargs):
     metric(*args, **kwargs)
-    return metric.components.to_numpy()
+    return metric.components[list(metric.columns)].to_numpy()
 
 
 def case(shape=(3, 12, 12), n=5):
@@ -74,7 +74,7 @@ def test_maps_alone_are_taken_for_those_of_the_predicted_classes():
 
 def test_several_mosaics_are_averaged():
     net, x, y = case(n=6)
-    plans = [MosaicPlan.draw(6, 0, repeat) for repeat in range(3)]
+    plans = [MosaicPlan.draw(content_hashes(x), y, repeat=repeat) for repeat in range(3)]
     each = [
         scores(Contrastiveness(mosaics=p), net, x, y, explain_func=gradient_tensor) for p in plans
     ]

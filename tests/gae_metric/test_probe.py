@@ -72,7 +72,7 @@ def explained(probe, model, explain_func, size=7):
 def live(kind, options, model, x, y, explain_func, **kwargs):
     metric = kind(**options, disable_warnings=True)
     metric(model, x, y, explain_func=explain_func, **kwargs)
-    return metric.components
+    return metric.components[list(metric.columns)]
 
 
 def same(given, expected):
@@ -96,7 +96,7 @@ IMAGE_CASES = {
     "array": (LocalConsistency, {"mask_value": np.array([[[0.5]], [[0.25]], [[-1.0]]])}),
     "predicted": (GAE, {"targets": "predicted", "steps": 3}),
     "bilinear": (Contrastiveness, {"interpolation": "bilinear"}),
-    "plan": (GAE, {"mosaics": MosaicPlan.draw(9, 4), "steps": 3}),
+    "plan": (GAE, {"mosaics": MosaicPlan.draw(np.arange(9), seed=4), "steps": 3}),
     "robustness": (LocalRobustness, {"steps": 5}),
     "faithfulness": (LocalFaithfulness, {"steps": 5}),
 }
@@ -376,7 +376,7 @@ def test_arguments_are_checked(small):
         ({"steps": 1}, "steps: expected"),
         ({"targets": "labels"}, "targets: expected"),
         ({"names": ["a"]}, "names: expected 5, one of each sample, got 1"),
-        ({"mosaics": MosaicPlan.draw(4, 0)}, "mosaics: expected a plan for the 5"),
+        ({"mosaics": MosaicPlan.draw(np.arange(4), seed=0)}, "mosaics: expected a plan for the 5"),
     ):
         with pytest.raises(ValueError, match=message):
             ProbeSet.build(net, x, y, **options)

@@ -138,7 +138,7 @@ def test_masked_from_is_what_the_items_show(probe):
         assert (~kept).sum() <= 30
         assert (state[~kept] == 0).all()
     assert (found["0-lerf-1"] != found["0-morf-1"]).any()
-    plan = MosaicPlan.draw(5, 0)
+    plan = MosaicPlan.draw(np.arange(5), seed=0)
     k = int(plan.positive[0])
     rows, columns = (slice(0, 3), slice(3, 6))[k // 2], (slice(0, 3), slice(3, 5))[k % 2]
     half = found["0-original"][:, ::2][:, :, [0, 1, 3] if k % 2 == 0 else [0, 2]]

@@ -149,11 +149,10 @@ def softmax(logits: Array) -> Array:
     return e / float(e.sum())
 
 
-def score_map(
-    size: tuple[int, int], probabilities: Array, classes: Sequence[int], positive: int
-) -> Array:
+def score_map(size: tuple[int, int], logits: Array, classes: Sequence[int], positive: int) -> Array:
     """S (H, W): 1 in the positive quadrant, min(1, 2 s[c_n] / s[c_p] - 1) in a negative's.
 
+    s is the softmax of the logits, whose ratio is exact: the sum over classes cancels.
     ``classes``: the four quadrants' classes; ``positive``: the positive's quadrant, 0 .. 3.
     """
     H, W = size
@@ -165,10 +164,8 @@ def score_map(
             if quadrant == positive:
                 S[i, j] = 1.0
             else:
-                ratio = probabilities[classes[quadrant]] / (
-                    probabilities[classes[positive]] + EPSILON
-                )
-                S[i, j] = min(1.0, 2.0 * ratio - 1.0)
+                difference = float(logits[classes[quadrant]] - logits[classes[positive]])
+                S[i, j] = 1.0 if difference >= 0 else 2.0 * math.exp(difference) - 1.0
     return S
 
 
@@ -237,12 +234,12 @@ def contrastiveness_of(
     positive: int,
 ) -> float:
     """C of one mosaic of four images, whose quadrant ``positive`` is explained (NaN: SPEC 2.5)."""
-    probabilities = softmax(torch_logits(model, images[positive]))
-    if not np.isfinite(probabilities).all() or not all(np.isfinite(x).all() for x in images):
+    logits = torch_logits(model, images[positive])
+    if not np.isfinite(logits).all() or not all(np.isfinite(x).all() for x in images):
         return math.nan
     picture = mosaic(images)
     a = scaled_map(explain_one(model, explain, picture, classes[positive]), picture.shape)
-    S = score_map((picture.shape[1], picture.shape[2]), probabilities, classes, positive)
+    S = score_map((picture.shape[1], picture.shape[2]), logits, classes, positive)
     return contrastiveness(a, S)
 
 

@@ -122,7 +122,7 @@ def test_halving_is_pytorchs_nearest(size: tuple[int, int]) -> None:
 
 
 def test_contrastiveness_by_hand() -> None:
-    s = np.array([0.4, 0.1, 0.5])
+    s = np.log([0.4, 0.1, 0.5])
     S = naive.score_map((3, 3), s, (1, 0, 2, 0), 1)
     np.testing.assert_allclose(
         S, np.array([[-0.5, -0.5, 1], [-0.5, -0.5, 1], [1, 1, 1]]), rtol=1e-7

@@ -164,7 +164,7 @@ def test_scores_do_not_depend_on_batches_or_on_the_run(evaluate, tmp_path):
 
 
 def test_without_labels_predictions_are_explained(evaluate, tmp_path):
-    result = evaluate(labels=None, samples=4, seed=2)
+    result = evaluate(labels=None, samples=4, seed=2, metrics="LocalConsistency")
     assert "4 images; the model's own predictions are explained" in result.stderr
     long = scores(tmp_path / "out")
     assert long["file"].nunique() == 4
@@ -286,14 +286,36 @@ def test_a_model_on_the_wrong_kind_of_input_is_noted(evaluate, tmp_path):
     predicted = scores_of_predictions(evaluate, tmp_path)
     wrong = [(c + 1) % 4 for c in predicted]
     labels.write_text("file,class_index\n" + "".join(f"{i}.png,{c}\n" for i, c in enumerate(wrong)))
-    result = evaluate(labels=labels, methods="Random")
+    result = evaluate(labels=labels, methods="Random", metrics="LocalConsistency")
     assert "5 images, 0 of them classified as labelled" in result.stderr
     assert "do the class indices and the preprocessing" in result.stderr
 
 
 def scores_of_predictions(evaluate, tmp_path):
-    evaluate(labels=None, methods="Random")
+    evaluate(labels=None, methods="Random", metrics="LocalConsistency")
     return scores(tmp_path / "out")["target"].tolist()
+
+
+def test_one_output_is_told_and_explained_as_two_classes(evaluate, tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_file(
+            torchvision.models.resnet18(num_classes=1).state_dict(), tmp_path / "one.safetensors"
+        )
+    model = {
+        "model": "torchvision:resnet18",
+        "weights": tmp_path / "one.safetensors",
+        "model_arg": "num_classes=1",
+        "methods": "absLRP",
+        "metrics": "LocalConsistency",
+        "labels": None,
+    }
+    result = evaluate(**model, status=2)
+    assert "it has one output" in result.stderr
+    assert 'output="binary"' in " ".join(result.stderr.split())
+    evaluate(**model, output="binary")
+    assert np.isfinite(scores(tmp_path / "out")["score"]).all()
+    assert set(scores(tmp_path / "out")["target"]) <= {0, 1}
 
 
 def test_version_and_help():

@@ -8,7 +8,7 @@ from gae_metric.commands.figures import figures
 from gae_metric.commands.quantus_evaluation import Settings, evaluate
 from gae_metric.commands.tables import Evaluation
 from gae_metric.demo import digits, networks
-from gae_metric.functional import MosaicPlan, mosaics
+from gae_metric.functional import MosaicPlan, content_hashes, mosaics
 from tests.gae_metric.rendering import drawn, render
 
 
@@ -32,7 +32,7 @@ def study():
 @pytest.mark.parametrize("metrics", [["Contrastiveness"], ["GAE"]])
 def test_mosaic_of_the_typical_sample(study, metrics):
     made = study(*metrics)
-    plan = MosaicPlan.draw(6, seed=3)
+    plan = MosaicPlan.draw(content_hashes(made.x), made.results.targets, seed=3)
     indices, positive = made.results.mosaics
     np.testing.assert_array_equal(indices, plan.indices)
     np.testing.assert_array_equal(positive, plan.positive)
