@@ -1,4 +1,4 @@
-"""LRP-alpha-beta: positive and negative contributions by their own sums, and cLRP on top of it.
+"""LRP-alpha-beta: positive and negative contributions by their own sums.
 
 ``R_i = sum_j (alpha z+_ij / sum_k z+_kj - beta z-_ij / sum_k z-_kj) R_j`` with
 ``z_ij = x_i w_ij`` (Bach et al., PLOS ONE 2015). Conventions, which are those of Zennit's
@@ -37,7 +37,12 @@ from abslrp.tape import Call
 
 
 def build(
-    alpha: float = 2.0, beta: float = 1.0, epsilon: float = EPSILON, name: str | None = None
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    epsilon: float = EPSILON,
+    name: str | None = None,
+    *,
+    biased: bool = True,
 ) -> RuleSet:
     """Build an LRP-alpha-beta rule set.
 
@@ -49,6 +54,8 @@ def build(
         Stabiliser of both sums, >= 0.
     name
         Name of the set; by default one that tells its parameters.
+    biased
+        Whether a bias counts in the sum of its own sign.
 
     Returns
     -------
@@ -88,7 +95,7 @@ def build(
             if not known:  # once for all starts
                 norm = merged_into(output)
                 known.append(
-                    _coefficients(signs.sums(given), given.bias, norm, alpha, beta, epsilon)
+                    _coefficients(signs.sums(given), given.bias, norm, alpha, beta, epsilon, biased)
                 )
             return known[0]
 
@@ -125,11 +132,12 @@ def _coefficients(
     alpha: float,
     beta: float,
     epsilon: float,
+    biased: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the factors of ``(x_i w_ij)+`` and ``|(x_i w_ij)-|`` per unit of relevance."""
     high, low = sums
     if norm is None:
-        if bias is not None:
+        if biased and bias is not None:
             high, low = high + bias.clamp(min=0), low + bias.clamp(max=0)
         for_low = ratio(beta, low - epsilon) if beta else None
         return ratio(alpha, high + epsilon), for_low
@@ -142,6 +150,7 @@ def _coefficients(
     # A negative scale makes positive contributions of negative ones.
     swapped = scale < 0
     bias = shift if bias is None else bias * scale + shift
+    bias = bias * biased
     positive = torch.where(swapped, low, high) * scale + bias.clamp(min=0)
     negative = torch.where(swapped, high, low) * scale + bias.clamp(max=0)
     for_positive = ratio(alpha, positive + epsilon) * scale
@@ -157,6 +166,3 @@ ALPHA1BETA0 = publish(build(1, 0, name="alpha1beta0"))
 
 ALPHA2BETA1 = publish(build(2, 1, name="alpha2beta1"))
 """LRP-alpha2-beta1."""
-
-CLRP = publish(RuleSet("cLRP", ALPHA1BETA0, conserves=False), contrast="difference")
-"""Contrastive LRP (Gu et al., ACCV 2018): alpha1-beta0 of the target less that of the others."""

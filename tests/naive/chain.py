@@ -85,15 +85,18 @@ def bias_of(layer: nn.Module, y: Tensor) -> Tensor:
     return bias.detach().repeat_interleave(per_channel)
 
 
-def batch_norm(layer: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Scale and shift of a batch norm's two layers, flat: x / s - m / s, then x gamma + beta."""
-    assert layer.running_mean is not None
-    assert layer.running_var is not None
-    pixels = x.shape[2] * x.shape[3]
-    deviation = (layer.running_var + layer.eps).sqrt()
-    parts = (1 / deviation, -layer.running_mean / deviation, layer.weight, layer.bias)
-    scale, shift, gamma, beta = (part.detach().repeat_interleave(pixels) for part in parts)
-    return scale, shift, gamma, beta
+def merged(layers: nn.Sequential) -> nn.Sequential:
+    """The same function with each convolution and the batch norm behind it as one convolution."""
+    made: list[nn.Module] = []
+    for layer in layers:
+        before = made[-1] if made else None
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
+            made[-1] = nn.utils.fuse_conv_bn_eval(before, layer)
+        elif isinstance(layer, Residual):
+            made.append(Residual(merged(layer.branch), merged(layer.shortcut)))
+        else:
+            made.append(layer)
+    return nn.Sequential(*made).eval()
 
 
 def plain_network() -> nn.Sequential:
@@ -109,7 +112,7 @@ def plain_network() -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(7, 4),
     )
-    return _filled(layers, seed=3)
+    return filled(layers, seed=3)
 
 
 def residual_network() -> nn.Sequential:
@@ -130,7 +133,7 @@ def residual_network() -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(6, 4),
     )
-    return _filled(layers, seed=2)
+    return filled(layers, seed=2)
 
 
 def _branch(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -143,7 +146,7 @@ def _branch(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     )
 
 
-def _filled(network: nn.Sequential, seed: int) -> nn.Sequential:
+def filled(network: nn.Sequential, seed: int) -> nn.Sequential:
     """Seeded float64 parameters and statistics, none of them 0 or 1; eval mode."""
     draw = torch.Generator().manual_seed(seed)
     network = network.double().eval()

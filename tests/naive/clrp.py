@@ -6,9 +6,9 @@ Linear layers and convolutions share R by the positive contributions, without th
 the denominator; the convolution that sees the image by the z-box between -2.1179 and 2.64, the
 ends of ImageNet's normalised range. Max pooling splits evenly between equal winners.
 
-The code is for VGG16. What it does not have is extended: average pooling and a residual sum are
-linear layers with positive weights; batch norm, one input to one output without a bias in the
-denominator, leaves relevance unchanged.
+The code is for VGG16. What it does not have is extended: average pooling is a linear layer, a
+residual sum in proportion to its (signed) parts, a convolution and the batch norm behind it are one
+layer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tests.naive.chain import LINEAR, Record, Residual, matrix, record
+from tests.naive.chain import LINEAR, Record, Residual, matrix, merged, record
+from tests.naive.epsilon import stabilized
 
 EPSILON = 1e-9
 LOW, HIGH = -2.1179, 2.64
@@ -24,7 +25,7 @@ LOW, HIGH = -2.1179, 2.64
 
 def clrp(network: nn.Sequential, x: Tensor, target: int) -> Tensor:
     """Contrastive relevance of one sample x (1, C, H, W) for class `target`."""
-    records = record(network, x)
+    records = record(merged(network), x)
     logits = records[-1].y
     maps = []
     for classes in ([target], [k for k in range(logits.numel()) if k != target]):
@@ -47,9 +48,8 @@ def _step(entry: Record, relevance: Tensor) -> Tensor:
     if isinstance(layer, Residual):
         a = entry.branch[-1].y
         b = entry.shortcut[-1].y if entry.shortcut else entry.x
-        a_plus, b_plus = a.clamp(min=0), b.clamp(min=0)
-        share = relevance.reshape(a.shape) / (a_plus + b_plus + EPSILON)
-        return propagate(entry.branch, a_plus * share) + propagate(entry.shortcut, b_plus * share)
+        share = relevance.reshape(a.shape) / stabilized(a + b, EPSILON)
+        return propagate(entry.branch, a * share) + propagate(entry.shortcut, b * share)
     if isinstance(layer, nn.Conv2d) and entry.first:
         return _box(x, matrix(layer, entry.x), r)
     if isinstance(layer, LINEAR):
@@ -78,16 +78,17 @@ def _box(x: Tensor, weights: Tensor, r: Tensor) -> Tensor:
 
 
 def _max_pool(layer: nn.MaxPool2d, x: Tensor, r: Tensor) -> Tensor:
-    size, stride = layer.kernel_size, layer.stride
+    size, stride, padding = layer.kernel_size, layer.stride, layer.padding
     assert isinstance(size, int)
     assert isinstance(stride, int)
+    assert isinstance(padding, int)
     total = torch.zeros_like(x)
     for channel in range(r.shape[1]):
         for row in range(r.shape[2]):
             for column in range(r.shape[3]):
-                top, left = row * stride, column * stride
-                window = x[0, channel, top : top + size, left : left + size]
+                top, left = row * stride - padding, column * stride - padding
+                rows, columns = slice(max(top, 0), top + size), slice(max(left, 0), left + size)
+                window = x[0, channel, rows, columns]
                 equal = (window == window.max()).to(x.dtype)
-                share = equal / equal.sum() * r[0, channel, row, column]
-                total[0, channel, top : top + size, left : left + size] += share
+                total[0, channel, rows, columns] += equal / equal.sum() * r[0, channel, row, column]
     return total

@@ -2,8 +2,9 @@
 
 R_i = sum_j z_ij / (h_j + epsilon) R_j with epsilon's sign that of h_j, so that it keeps |h_j| away
 from 0, as TorchLRP (github.com/fhvilshoj/TorchLRP, epsilon 0.1) does; the paper prints plus
-epsilon. A batch norm is two layers; a sum has two contributions; a max pooling gives all to the
-winner, an activation function passes relevance on.
+epsilon. Of what these do not say, the convention is Zennit's: a convolution and the batch norm
+behind it are one layer; a sum has two contributions; a max pooling gives all to the winner, an
+activation function passes relevance on.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tests.naive.chain import LINEAR, Record, Residual, batch_norm, bias_of, matrix, record
+from tests.naive.chain import LINEAR, Record, Residual, bias_of, matrix, merged, record
 
 
 def lrp_epsilon(network: nn.Sequential, x: Tensor, target: int, epsilon: float) -> Tensor:
     """Relevance of one sample x (1, C, H, W) for class `target`, from 1 at that class."""
-    records = record(network, x)
+    records = record(merged(network), x)
     start = torch.zeros_like(records[-1].y)
     start[0, target] = 1
     return propagate(records, start, epsilon)
@@ -43,11 +44,6 @@ def _step(entry: Record, relevance: Tensor, epsilon: float) -> Tensor:
         return propagate(entry.branch, a * share, epsilon) + propagate(
             entry.shortcut, b * share, epsilon
         )
-    if isinstance(layer, nn.BatchNorm2d):
-        scale, shift, gamma, beta = batch_norm(layer, entry.x)
-        middle = x * scale + shift
-        r = middle * gamma / stabilized(middle * gamma + beta, epsilon) * r
-        return x * scale / stabilized(middle, epsilon) * r
     if isinstance(layer, LINEAR):
         weights, bias = matrix(layer, entry.x), bias_of(layer, entry.y)
         total = torch.zeros_like(x)

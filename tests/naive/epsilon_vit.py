@@ -1,10 +1,10 @@
 """LRP-epsilon (eq. 3) on a vision transformer, and TIBAV (eq. 7) with it, as the paper words it.
 
-Every layer that is linear, or linear when its statistics are held constant, follows eq. 3 with its
-bias among the contributions: linear layers, the patches' convolution, layer norm (two layers),
-sums (a constant's share is lost), the products of two activations (eq. 3 for each operand, the
-other as its weights, half of R each, so that a product sends on what it received). Softmax and
-GELU pass relevance on, as activation functions.
+Every linear layer follows eq. 3 with its bias among the contributions: linear layers, the patches'
+convolution, sums (a constant's share is lost), the products of two activations (eq. 3 for each
+operand, the other as its weights, half of R each, so that a product sends on what it received).
+The paper says no more; the convention for what is not linear is AttnLRP's (Achtibat et al. 2024):
+softmax by its first-order expansion, x (R - p sum R); layer norm and GELU pass relevance on.
 """
 
 from __future__ import annotations
@@ -45,11 +45,10 @@ def _to_tokens(
 ) -> tuple[Tensor, list[Tensor]]:
     start = torch.zeros_like(passed.logits)
     start[target] = 1
-    head, norm = model.head, model.norm
+    head = model.head
     of_class = _linear(passed.normed[:1], head.weight, head.bias, start[None], epsilon)
     r = torch.zeros_like(passed.normed)
     r[0] = of_class[0]
-    r = _norm(passed.blocks[-1].out, norm, r, epsilon)
     relevances: list[Tensor] = []
     for block in reversed(passed.blocks):
         r, of_attention = _block(block, r, epsilon)
@@ -66,14 +65,8 @@ def _linear(x: Tensor, weights: Tensor, bias: Tensor, r: Tensor, epsilon: float)
     return total.detach()
 
 
-def _norm(x: Tensor, layer: Any, r: Tensor, epsilon: float) -> Tensor:
-    mean = x.mean(-1, keepdim=True)
-    deviation = (x.var(-1, unbiased=False, keepdim=True) + layer.eps).sqrt()
-    middle = (x - mean) / deviation
-    scaled = middle * layer.weight
-    r = scaled / stabilized(scaled + layer.bias, epsilon) * r
-    total: Tensor = x / deviation / stabilized(middle, epsilon) * r
-    return total.detach()
+def _softmax(x: Tensor, p: Tensor, r: Tensor) -> Tensor:
+    return (x * (r - p * r.sum(-1, keepdim=True))).detach()
 
 
 def _sum(a: Tensor, b: Tensor, r: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -93,15 +86,17 @@ def _block(block: Block, r: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     kept, through = _sum(block.middle, block.expanded, r, epsilon)
     through = _linear(block.active, mlp.fc2.weight, mlp.fc2.bias, through, epsilon)
     through = _linear(block.normed2, mlp.fc1.weight, mlp.fc1.bias, through, epsilon)
-    r = kept + _norm(block.middle, m.norm2, through, epsilon)
+    r = kept + through
 
     kept, through = _sum(block.x, block.attended, r, epsilon)
     through = _linear(block.joined, attn.proj.weight, attn.proj.bias, through, epsilon)
     heads, length, width = block.v.shape
     through = through.reshape(length, heads, width).transpose(0, 1)
     of_attention, of_v = _product(block.attention, block.v, through, epsilon)
-    of_q, of_k = _product(block.q, block.k.transpose(1, 2), of_attention, epsilon)
+    of_dots = _softmax(block.dots * width**-0.5, block.attention, of_attention)
+    scaled = block.q * width**-0.5  # as timm does
+    of_q, of_k = _product(scaled, block.k.transpose(1, 2), of_dots, epsilon)
     parts = torch.stack((of_q, of_k.transpose(1, 2), of_v))
     of_qkv = parts.permute(2, 0, 1, 3).reshape(length, 3 * heads * width)
     through = _linear(block.normed, attn.qkv.weight, attn.qkv.bias, of_qkv, epsilon)
-    return kept + _norm(block.x, m.norm1, through, epsilon), of_attention
+    return kept + through, of_attention
