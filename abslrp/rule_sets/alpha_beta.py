@@ -18,19 +18,17 @@ convolutions alone and epsilon for linear layers; here one rule serves both.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
 
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Product, Split, Term, passing
-from abslrp.plan.factors import computed, magnitude
+from abslrp.plan.accounts import Account, Custom, passing
 from abslrp.plan.propagation import ratio
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional, signs
 from abslrp.rule_sets.proportional import EPSILON, merged_into
 from abslrp.rule_sets.starts import publish
-from abslrp.rules.absolute import minus, plus
 from abslrp.rules.normalization import Norm
 from abslrp.rules.operands import Linear
 from abslrp.tape import Call
@@ -88,35 +86,20 @@ def build(
 
     def linear_map(call: Call, given: Linear) -> Account:
         """Positive contributions and negative ones, each with a coefficient of its own."""
-        output, x = call.output, given.input
-        known: list[tuple[Tensor, Tensor | None]] = []
 
+        @functools.cache  # once for all starts
         def coefficients() -> tuple[Tensor, Tensor | None]:
-            if not known:  # once for all starts
-                norm = merged_into(output)
-                known.append(
-                    _coefficients(signs.sums(given), given.bias, norm, alpha, beta, epsilon, biased)
-                )
-            return known[0]
+            norm, bias = merged_into(call.output), given.bias
+            if not biased:
+                norm, bias = norm and norm._replace(mean=None, bias=None), None
+            return _coefficients(signs.sums(given), bias, norm, alpha, beta, epsilon)
 
-        def negative() -> Tensor:
-            found = coefficients()[1]
-            assert found is not None
-            return found
+        def propagate(relevance: Tensor) -> list[Tensor | None]:
+            positive, negative = coefficients()
+            rest = None if negative is None else relevance * negative
+            return [signs.gather(given, relevance * positive, rest)]
 
-        def part(first: Any, second: Any, coefficient: Any) -> Product:
-            both = [Term(first, sign=1), Term(second, sign=-1)]
-            every = both[:1] if x.nonnegative else both
-            return Product(x, given.map, [coefficient], every, [magnitude(x)])
-
-        def parts() -> list[Product]:
-            found = [part(plus, minus, computed(lambda: coefficients()[0]))]
-            # A norm of negative slope makes negative contributions positive.
-            if beta or merged_into(output) is not None:
-                found.append(part(minus, plus, computed(negative)))
-            return found
-
-        return Split(parts=parts, axes=given.axes, linear=True)
+        return Custom(propagate, axes=given.axes, linear=True)
 
     def norm(call: Call, norm: Norm) -> Account:
         """One layer with the linear map before it, which looks for it; any other passes."""
@@ -132,14 +115,13 @@ def _coefficients(
     alpha: float,
     beta: float,
     epsilon: float,
-    biased: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the factors of ``(x_i w_ij)+`` and ``|(x_i w_ij)-|`` per unit of relevance."""
+    """Return the factors of ``(x_i w_ij)+`` and ``(x_i w_ij)-`` per unit of relevance."""
     high, low = sums
     if norm is None:
-        if biased and bias is not None:
+        if bias is not None:
             high, low = high + bias.clamp(min=0), low + bias.clamp(max=0)
-        for_low = ratio(beta, low - epsilon) if beta else None
+        for_low = ratio(-beta, low - epsilon) if beta else None
         return ratio(alpha, high + epsilon), for_low
     scale = norm.deviation.reciprocal()
     if norm.weight is not None:
@@ -150,14 +132,13 @@ def _coefficients(
     # A negative scale makes positive contributions of negative ones.
     swapped = scale < 0
     bias = shift if bias is None else bias * scale + shift
-    bias = bias * biased
     positive = torch.where(swapped, low, high) * scale + bias.clamp(min=0)
     negative = torch.where(swapped, high, low) * scale + bias.clamp(max=0)
     for_positive = ratio(alpha, positive + epsilon) * scale
     for_negative = ratio(-beta, negative - epsilon) * scale
     return (
         torch.where(swapped, for_negative, for_positive),
-        torch.where(swapped, for_positive, for_negative).neg(),
+        torch.where(swapped, for_positive, for_negative),
     )
 
 

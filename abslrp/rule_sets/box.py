@@ -37,27 +37,21 @@ def boxed(name: str, base: RuleSet, limits: Limits, epsilon: float = 0.0) -> Rul
 
     def linear_map(call: Call, given: Linear) -> Account:
         map, x = given.map, given.input
-        if not isinstance(map, Convolution) or map.backwards or map_on_the_way(x, back=True):
-            rule = base.find(call.operator)
-            assert rule is not None
-            account: Account = rule(call)
-            return account
+        if not isinstance(map, Convolution) or map.backwards or not sees_image(x):
+            return base.find(call.operator)(call)  # type: ignore[misc,no-any-return]
 
         def propagate(relevance: Tensor) -> list[Tensor | None]:
             weights, norm = map.weights, merged_into(call.output)
             if norm is not None:
                 scale = norm.deviation.reciprocal() * (1 if norm.weight is None else norm.weight)
                 weights = weights * scale.reshape(-1, *[1] * (weights.ndim - 1))
-            image = x.tensor
-            low, high = (one.expand_as(image) for one in limits(image))
-            parts = (
-                (image, weights),
-                (-low, weights.clamp(min=0)),
-                (-high, weights.clamp(max=0)),
-            )
-            h: Any = sum(map.forward(one, weight) for one, weight in parts)
+            low, high = (one.expand_as(x.tensor) for one in limits(x.tensor))
+            signs = weights.clamp(min=0), weights.clamp(max=0)
+            parts = (x.tensor, weights), (-low, signs[0]), (-high, signs[1])
+            h: Any = sum(map.forward(*part) for part in parts)
             s = ratio(relevance, h + epsilon)
-            return [sum(one * map.transposed(s, weight) for one, weight in parts)]  # type: ignore[list-item]
+            sent: Any = sum(one * map.transposed(s, weight) for one, weight in parts)
+            return [sent]
 
         return Custom(propagate, axes=given.axes, linear=True)
 
@@ -65,17 +59,14 @@ def boxed(name: str, base: RuleSet, limits: Limits, epsilon: float = 0.0) -> Rul
     return rules
 
 
-def map_on_the_way(value: Value, *, back: bool) -> bool:
-    """Whether a linear map lies between the input and a value, or between it and the logits."""
+def sees_image(value: Value) -> bool:
+    """Whether no linear map with parameters lies between the input and a value."""
     waiting, seen = [value], {value}
     while waiting:
-        one = waiting.pop()
-        for call in [one.maker] if back else one.uses:
-            if call is None:
-                continue
+        call = waiting.pop().maker
+        if call is not None:
             if getattr(call.account, "linear", False):
-                return True
-            found = {v for v in (call.inputs if back else call.outputs) if v is not None} - seen
-            seen |= found
-            waiting += found
-    return False
+                return False
+            waiting += set(call.inputs) - seen
+            seen |= set(call.inputs)
+    return True

@@ -16,52 +16,42 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from abslrp.plan.accounts import Account, Custom, UncoveredError
 from abslrp.rule_sets import alpha_beta, box
 from abslrp.rule_sets.starts import publish
-from abslrp.rules.pooling import axes_of
-from abslrp.tape import Call, Value
 
 EPSILON = 1e-9
 LOW, HIGH = -2.1179, 2.64
 
 
-def imagenet(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the ends of ImageNet's normalised range."""
-    return x.new_tensor(LOW), x.new_tensor(HIGH)
-
-
 CLRP = publish(
-    box.boxed("cLRP", alpha_beta.build(1, 0, EPSILON, biased=False), imagenet, EPSILON),
+    box.boxed(
+        "cLRP",
+        alpha_beta.build(1, 0, EPSILON, biased=False),
+        lambda x: (x.new_tensor(LOW), x.new_tensor(HIGH)),
+        EPSILON,
+    ),
     contrast="logits",
 )
 """Contrastive LRP, by its authors' code."""
 
+_max_pool2d = torch.ops.aten.max_pool2d_with_indices
 
-@CLRP.rule(torch.ops.aten.max_pool2d_with_indices)
+
+@CLRP.decomposition(_max_pool2d)
 def max_pool2d(
-    call: Call, input: Value, size: Any, stride: Any = (), padding: Any = (0,), dilation: Any = 1,
-    ceil_mode: bool = False,
-) -> Account:  # fmt: skip
-    """Evenly to equal winners, as the gradient of a window's maximum does."""
-    size, stride, padding = ([*one] * (2 // len(one)) for one in (size, stride or size, padding))
-    if set([dilation] if isinstance(dilation, int) else dilation) != {1}:
-        raise UncoveredError("windows with gaps")
-
-    def propagate(relevance: Tensor) -> list[Tensor | None]:
-        with torch.enable_grad():
-            x = input.tensor.detach().requires_grad_()
-            more: list[int] = []
-            for axis in (1, 0):  # as far as windows reach, with ceil_mode, too
-                end = (call.output.shape[axis - 2] - 1) * stride[axis] + size[axis] - padding[axis]
-                more += [padding[axis], max(0, end - x.shape[axis - 2])]
-            windows = F.pad(x, more, value=-torch.inf)
-            for axis in (0, 1):
-                windows = windows.unfold(-2, size[axis], stride[axis])
-            greatest = windows.amax((-1, -2))
-        sent = [torch.autograd.grad(greatest, x, one, retain_graph=True)[0] for one in relevance]
-        return [torch.stack(sent)]
-
-    return Custom(propagate, axes=axes_of, nonnegative=input.nonnegative)
+    x: Any, size: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), *rest: Any
+) -> Any:
+    """Write windows out: the gradient of their maximum is shared evenly by equal winners."""
+    greatest, places = _max_pool2d(x.detach(), size, stride, padding, dilation, *rest)
+    given = (size, stride or size, padding, dilation)
+    size, stride, padding, dilation = ([*one] * (2 // len(one)) for one in given)
+    span = [gap * (width - 1) + 1 for gap, width in zip(dilation, size, strict=True)]
+    more: list[int] = []
+    for axis in (-1, -2):  # as far as windows reach, with ceil_mode, too
+        end = (greatest.shape[axis] - 1) * stride[axis] + span[axis] - padding[axis]
+        more += [padding[axis], max(0, end - x.shape[axis])]
+    x = F.pad(x, more, value=-torch.inf)
+    for axis in (0, 1):
+        x = x.unfold(-2, span[axis], stride[axis])[..., :: dilation[axis]]
+    return x.amax((-1, -2)), places

@@ -8,10 +8,10 @@ and through negative weights:
   ``|z| / (P + N)``; in a convolution a negative ``R_j`` goes to the latter alone, by
   ``|z| / N + |z| / (P + N)``. The excess over the sum received is taken evenly from all relevance
   that is not 0, per sample in a convolution and per row in a linear layer. Positive and negative
-  inputs do all this apart. A linear layer that makes the logits, and starts from 1 at most, shares
-  the logit by ``|z|``. The convolution that sees the image has the z-box of the image's least and
-  greatest value. A bias takes no relevance, a batch norm passes it on, pooling and residual
-  additions are in proportion to signed contributions.
+  inputs do all this apart. A linear layer whose greatest relevance is 1, which makes the logits,
+  shares the logit by ``|z|``. The convolution that sees the image has the z-box of the image's
+  least and greatest value. A bias takes no relevance, a batch norm passes it on, pooling and
+  residual additions are in proportion to signed contributions.
 - `cRAP` has these rules, and the two starts of cLRP.
 - `RAP-eq5`: ``R_i = sum_j |z_ij| / (P_j + N_j) R_j``, the bias among the contributions (eq. 2),
   then the mean correction, which spreads what the bias took. The beta of the equation is negative
@@ -55,10 +55,10 @@ def relative(call: Call, given: Linear) -> Account:
                 to_other = to_other + ratio(relevance - positive, other)
             raw = size * (map.transposed(to_lead, plus) + map.transposed(to_other, minus))
             total = total + _corrected(raw, received, axes)
-        if not given.convolves and not box.map_on_the_way(call.output, back=False):
-            whole = relevance.amax(axes, keepdim=True) == 1
-            total = torch.where(whole, _by_magnitude(given, relevance, axes), total)
-        return [total]
+        if given.convolves:
+            return [total]
+        logits = relevance.amax(axes, keepdim=True) == 1
+        return [torch.where(logits, _by_magnitude(given, relevance, axes), total)]
 
     return Custom(propagate, axes=given.axes, linear=True)
 

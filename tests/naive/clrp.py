@@ -78,17 +78,23 @@ def _box(x: Tensor, weights: Tensor, r: Tensor) -> Tensor:
 
 
 def _max_pool(layer: nn.MaxPool2d, x: Tensor, r: Tensor) -> Tensor:
-    size, stride, padding = layer.kernel_size, layer.stride, layer.padding
+    size, stride, padding, gap = layer.kernel_size, layer.stride, layer.padding, layer.dilation
     assert isinstance(size, int)
     assert isinstance(stride, int)
     assert isinstance(padding, int)
+    assert isinstance(gap, int)
     total = torch.zeros_like(x)
     for channel in range(r.shape[1]):
         for row in range(r.shape[2]):
             for column in range(r.shape[3]):
-                top, left = row * stride - padding, column * stride - padding
-                rows, columns = slice(max(top, 0), top + size), slice(max(left, 0), left + size)
-                window = x[0, channel, rows, columns]
-                equal = (window == window.max()).to(x.dtype)
-                total[0, channel, rows, columns] += equal / equal.sum() * r[0, channel, row, column]
+                window = [
+                    (i, j)
+                    for i in range(row * stride - padding, x.shape[2], gap)[:size]
+                    for j in range(column * stride - padding, x.shape[3], gap)[:size]
+                    if i >= 0 and j >= 0
+                ]
+                greatest = max(float(x[0, channel, i, j]) for i, j in window)
+                equal = [(i, j) for i, j in window if x[0, channel, i, j] == greatest]
+                for i, j in equal:
+                    total[0, channel, i, j] += r[0, channel, row, column] / len(equal)
     return total
