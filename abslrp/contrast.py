@@ -10,8 +10,8 @@ from torch import Tensor
 from abslrp.outputs import ONE_OUTPUT
 from abslrp.plan.arrivals import ratio
 
-Start: TypeAlias = 'Literal["streams", "signed", "difference"] | None'
-"""The contrasts of SPEC 1.4 and Gu et al.'s: the plain difference of two maps."""
+Start: TypeAlias = 'Literal["streams", "signed", "logits"] | None'
+"""The contrasts of SPEC 1.4, and that of Gu et al.'s code: two streams that start at the logits."""
 
 OWN: Literal["own"] = "own"
 """Value of ``contrast`` that asks for the rule set's own."""
@@ -28,11 +28,12 @@ def starts(logits: Tensor, targets: Tensor, contrast: Start) -> Tensor:
         (B,) int64.
     contrast
         ``"streams"``: one-hot and ``(1 - one-hot) / (N - 1)``; ``"signed"``: one pass from +1 at
-        the target and ``-1/N`` elsewhere; None: one-hot; ``"difference"`` as ``"streams"``.
+        the target and ``-1/N`` elsewhere; None: one-hot; ``"logits"``: the absolute logit of the
+        target, and those of all other classes.
 
     Returns
     -------
-    (S, B, N): two starts for ``"streams"``, else one.
+    (S, B, N): two starts for ``"streams"`` and ``"logits"``, else one.
 
     Examples
     --------
@@ -45,24 +46,22 @@ def starts(logits: Tensor, targets: Tensor, contrast: Start) -> Tensor:
         return hot[None]
     if contrast == "signed":
         return (hot - (1 - hot) / classes)[None]
-    if contrast not in ("streams", "difference"):
+    if contrast not in ("streams", "logits"):
         raise ValueError(
-            f"contrast: expected 'streams', 'signed', 'difference', None or 'own', got {contrast!r}"
+            f"contrast: expected 'streams', 'signed', 'logits', None or 'own', got {contrast!r}"
         )
     if classes < 2:
         raise ValueError(ONE_OUTPUT)
-    return torch.stack([hot, (1 - hot) / (classes - 1)])
+    weight = logits.detach().abs() if contrast == "logits" else 1
+    return torch.stack([hot, (1 - hot) / (classes - 1)]) * weight
 
 
 def combine(maps: Tensor, contrast: Start) -> Tensor:
     """One map per sample from those of the starts: (S, B, ...) to (B, ...).
 
-    The two maps of ``"streams"`` are each scaled to sum 1 and subtracted; those of
-    ``"difference"`` are subtracted as they are.
+    Of two maps each is scaled to sum 1, and they are subtracted.
     """
-    if contrast == "difference":
-        return maps[0] - maps[1]
-    if contrast != "streams":
+    if contrast not in ("streams", "logits"):
         return maps[0]
     sums = maps.flatten(2).sum(2, dtype=torch.promote_types(maps.dtype, torch.float32))
     scale = ratio(1, sums)

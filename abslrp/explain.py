@@ -85,12 +85,13 @@ def explain(
     conserve
         ``"operation"`` (default), ``"argument"`` or None (SPEC 1.3).
     contrast
-        ``"streams"``, ``"signed"`` or None (SPEC 1.4), or ``"difference"``: the map of the target
-        less that of the other classes, unscaled. By default what the rule set goes with:
-        ``"streams"`` for absLRP, ``"difference"`` for cLRP and cRAP, None for the others.
+        ``"streams"``, ``"signed"`` or None (SPEC 1.4), or ``"logits"``: as ``"streams"``, from the
+        absolute logits. By default what the rule set goes with: ``"streams"`` for absLRP,
+        ``"logits"`` for cLRP and cRAP, None for the others.
     rules
         Rule set, or its name: ``"absLRP"``, ``"epsilon"``, ``"alpha1beta0"``, ``"alpha2beta1"``,
-        ``"cLRP"``, ``"RAP"`` or ``"cRAP"`` (see :mod:`abslrp.rule_sets`).
+        ``"cLRP"``, ``"RAP"``, ``"cRAP"``, ``"RAP-eq5"`` or ``"Chefer"`` (see
+        :mod:`abslrp.rule_sets`).
     reduce
         ``"channels"``: sum over axis 1, so that images give (B, 1, H, W) and time series
         (B, 1, L). None: maps shaped as the inputs.

@@ -151,7 +151,8 @@ class AbsLRP(Composite):  # type: ignore[misc]
     Raises
     ------
     ValueError
-        If there is no such rule set, or ``conserve`` is not as described.
+        If there is no such rule set, it has rules that depend on a module's place in the network
+        (cLRP, RAP, cRAP, Chefer), or ``conserve`` is not as described.
 
     Notes
     -----
@@ -167,6 +168,11 @@ class AbsLRP(Composite):  # type: ignore[misc]
         rules: str | RuleSet = "absLRP",
     ) -> None:
         self.rules = Settings(rules, conserve).table  # which checks both
+        if not self.rules.by_module:
+            raise ValueError(
+                f"rules: {self.rules.name} has a rule of its own for the first layer, which a "
+                "hook, that sees one module at a time, cannot tell; use abslrp.explain"
+            )
         self.conserve = conserve
         given = list(canonizers or ())
         super().__init__(module_map=self.mapping, canonizers=[*given, _Residuals()])
@@ -206,7 +212,7 @@ class Contrastive(Gradient):  # type: ignore[misc]
     model, composite, attr_output
         As for ``zennit.attribution.Gradient``.
     contrast
-        ``"streams"``, ``"signed"``, ``"difference"`` or None; by default that of the
+        ``"streams"``, ``"signed"``, ``"logits"`` or None; by default that of the
         composite's rule set.
     """
 
@@ -218,10 +224,9 @@ class Contrastive(Gradient):  # type: ignore[misc]
         contrast: Start | str = "own",
     ) -> None:
         super().__init__(model, composite, attr_output)
-        if contrast not in ("own", "streams", "signed", "difference", None):
+        if contrast not in ("own", "streams", "signed", "logits", None):
             raise ValueError(
-                "contrast: expected 'own', 'streams', 'signed', 'difference' or None, "
-                f"got {contrast!r}"
+                f"contrast: expected 'own', 'streams', 'signed', 'logits' or None, got {contrast!r}"
             )
         self.contrast: Any = (
             own_contrast(getattr(composite, "rules", "absLRP")) if contrast == "own" else contrast

@@ -8,9 +8,11 @@ that a new one takes: every module of this package is imported.
 | `epsilon` | LRP-epsilon, :mod:`abslrp.rule_sets.epsilon` | target |
 | `alpha1beta0` | LRP-alpha-beta, :mod:`abslrp.rule_sets.alpha_beta` | target |
 | `alpha2beta1` | LRP-alpha-beta | target |
-| `cLRP` | that of `alpha1beta0` | target less others |
-| `RAP` | RAP, :mod:`abslrp.rule_sets.rap` | target |
-| `cRAP` | that of `RAP` | target less others |
+| `cLRP` | Gu et al.'s code, :mod:`abslrp.rule_sets.clrp` | target less others, from logits |
+| `RAP` | Nam et al.'s code, :mod:`abslrp.rule_sets.rap` | target |
+| `cRAP` | that of `RAP` | target less others, from logits |
+| `RAP-eq5` | equation 5 of the paper | target |
+| `Chefer` | Chefer et al.'s code, :mod:`abslrp.rule_sets.chefer` | target |
 
 Their relevance has both signs and is not renormalised: ``conserve`` has no effect on them. The
 start is 1 at the target; times the logit, it is the start that much of the literature uses.

@@ -1,4 +1,4 @@
-"""LRP-alpha-beta: positive and negative contributions by their own sums, and cLRP on top of it.
+"""LRP-alpha-beta: positive and negative contributions by their own sums.
 
 ``R_i = sum_j (alpha z+_ij / sum_k z+_kj - beta z-_ij / sum_k z-_kj) R_j`` with
 ``z_ij = x_i w_ij`` (Bach et al., PLOS ONE 2015). Conventions, which are those of Zennit's
@@ -19,26 +19,28 @@ convolutions alone and epsilon for linear layers; here one rule serves both.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Product, Split, Term, passing
+from abslrp.plan.accounts import Account, Custom, passing
 from abslrp.plan.arrivals import ratio
-from abslrp.plan.factors import computed, magnitude
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional, signs
 from abslrp.rule_sets.proportional import EPSILON, merged_into
 from abslrp.rule_sets.starts import publish
-from abslrp.rules.absolute import minus, plus
 from abslrp.rules.normalization import Norm
 from abslrp.rules.operands import Linear
 from abslrp.tape import Call
 
 
 def build(
-    alpha: float = 2.0, beta: float = 1.0, epsilon: float = EPSILON, name: str | None = None
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    epsilon: float = EPSILON,
+    name: str | None = None,
+    *,
+    biased: bool = True,
 ) -> RuleSet:
     """Build an LRP-alpha-beta rule set.
 
@@ -50,6 +52,8 @@ def build(
         Stabiliser of both sums, >= 0.
     name
         Name of the set; by default one that tells its parameters.
+    biased
+        Whether a bias counts in the sum of its own sign.
 
     Returns
     -------
@@ -82,31 +86,20 @@ def build(
 
     def linear_map(call: Call, given: Linear) -> Account:
         """Positive contributions and negative ones, each with a coefficient of its own."""
-        output, x = call.output, given.input
 
         @functools.cache  # once for all starts
         def coefficients() -> tuple[Tensor, Tensor | None]:
-            norm = merged_into(output)
-            return _coefficients(signs.sums(given), given.bias, norm, alpha, beta, epsilon)
+            norm, bias = merged_into(call.output), given.bias
+            if not biased:
+                norm, bias = norm and norm._replace(mean=None, bias=None), None
+            return _coefficients(signs.sums(given), bias, norm, alpha, beta, epsilon)
 
-        def negative() -> Tensor:
-            found = coefficients()[1]
-            assert found is not None
-            return found
+        def propagate(relevance: Tensor) -> list[Tensor | None]:
+            positive, negative = coefficients()
+            rest = None if negative is None else relevance * negative
+            return [signs.gather(given, relevance * positive, rest)]
 
-        def part(first: Any, second: Any, coefficient: Any) -> Product:
-            both = [Term(first, sign=1), Term(second, sign=-1)]
-            every = both[:1] if x.nonnegative else both
-            return Product(x, given.map, [coefficient], every, [magnitude(x)])
-
-        def parts() -> list[Product]:
-            found = [part(plus, minus, computed(lambda: coefficients()[0]))]
-            # A norm of negative slope makes negative contributions positive.
-            if beta or merged_into(output) is not None:
-                found.append(part(minus, plus, computed(negative)))
-            return found
-
-        return Split(parts=parts, axes=given.axes, linear=True)
+        return Custom(propagate, axes=given.axes, linear=True)
 
     def norm(call: Call, norm: Norm) -> Account:
         """One layer with the linear map before it, which looks for it; any other passes."""
@@ -123,12 +116,12 @@ def _coefficients(
     beta: float,
     epsilon: float,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the factors of ``(x_i w_ij)+`` and ``|(x_i w_ij)-|`` per unit of relevance."""
+    """Return the factors of ``(x_i w_ij)+`` and ``(x_i w_ij)-`` per unit of relevance."""
     high, low = sums
     if norm is None:
         if bias is not None:
             high, low = high + bias.clamp(min=0), low + bias.clamp(max=0)
-        for_low = ratio(beta, low - epsilon) if beta else None
+        for_low = ratio(-beta, low - epsilon) if beta else None
         return ratio(alpha, high + epsilon), for_low
     scale = norm.deviation.reciprocal()
     if norm.weight is not None:
@@ -145,7 +138,7 @@ def _coefficients(
     for_negative = ratio(-beta, negative - epsilon) * scale
     return (
         torch.where(swapped, for_negative, for_positive),
-        torch.where(swapped, for_positive, for_negative).neg(),
+        torch.where(swapped, for_positive, for_negative),
     )
 
 
@@ -154,6 +147,3 @@ ALPHA1BETA0 = publish(build(1, 0, name="alpha1beta0"))
 
 ALPHA2BETA1 = publish(build(2, 1, name="alpha2beta1"))
 """LRP-alpha2-beta1."""
-
-CLRP = publish(RuleSet("cLRP", ALPHA1BETA0, conserves=False), contrast="difference")
-"""Contrastive LRP (Gu et al., ACCV 2018): alpha1-beta0 of the target less that of the others."""

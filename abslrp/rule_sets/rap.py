@@ -1,65 +1,105 @@
-"""Relative Attributing Propagation (Nam et al., AAAI 2020) and its contrastive start, cRAP.
+"""Relative Attributing Propagation (Nam et al., AAAI 2020), cRAP, and equation 5 of the paper.
 
-With ``z_ij = x_i w_ij``, ``P_j = sum_i z+_ij`` and ``N_j = sum_i |z-_ij|``, a layer sends
+With ``z_ij = x_i w_ij``, ``P_j`` and ``N_j`` the sums of absolute contributions through positive
+and through negative weights:
 
-    R_i = sum_j ( z+_ij / P_j + |z-_ij| / N_j * N_j / (P_j + N_j) ) R_j,
+- `RAP` is what its authors' code does (``wjNam/Relative_Attributing_Propagation``). ``R_j`` goes to
+  the contributions through positive weights by ``|z| / P`` and to those through negative weights by
+  ``|z| / (P + N)``; in a convolution a negative ``R_j`` goes to the latter alone, by
+  ``|z| / N + |z| / (P + N)``. The excess over the sum received is taken evenly from all relevance
+  that is not 0, per sample in a convolution and per row in a linear layer. Positive and negative
+  inputs do all this apart. A linear layer whose greatest relevance is 1, which makes the logits,
+  shares the logit by ``|z|``. The convolution that sees the image has the z-box of the image's
+  least and greatest value. A bias takes no relevance, a batch norm passes it on, pooling and
+  residual additions are in proportion to signed contributions.
+- `cRAP` has these rules, and the two starts of cLRP.
+- `RAP-eq5`: ``R_i = sum_j |z_ij| / (P_j + N_j) R_j``, the bias among the contributions (eq. 2),
+  then the mean correction, which spreads what the bias took. The beta of the equation is negative
+  as printed; here it is |beta|. All else is as in RAP, without the z-box.
 
-negative contributions weighted by their share of the absolute sum. That is ``N_j / (P_j + N_j)``
-too much for every ``R_j``, so the mean correction follows: the excess of the layer's sum over the
-sum it received, divided by the number of inputs with relevance, is subtracted from each of them.
-What lies under the mean becomes negative. The layer that makes the logits starts with absolute
-influence, ``R_i = sum_j |z_ij| / (P_j + N_j) R_j``, which needs no correction.
-
-Decisions, where the paper and its authors' code (``wjNam/Relative_Attributing_Propagation``)
-differ or are silent:
-
-- the correction is per sample for convolutions and per row for linear layers, as in the code;
-- a bias takes no relevance, a batch norm passes it, pooling and residual additions are in
-  proportion to signed contributions, as in the code;
-- negative relevance follows the formula above; the code sends it to other inputs in a
-  convolution (to those of negative contribution) than in a linear layer (to the positive ones);
-- the start is one at the target, not the logit, which only scales the map; the first layer
-  follows the formula, where the code uses the z-box rule on images of three channels.
+The code takes a convolution of three channels for the one that sees the image; here it is one with
+no other linear map before it.
 """
 
 from __future__ import annotations
 
-import functools
-
+import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Custom
+from abslrp.plan.accounts import Account, Custom, Diagonal
 from abslrp.plan.arrivals import ratio
+from abslrp.plan.factors import computed
 from abslrp.plan.maps import Left
 from abslrp.registry import RuleSet
-from abslrp.rule_sets import proportional, signs
+from abslrp.rule_sets import box, proportional, signs
 from abslrp.rule_sets.starts import publish
+from abslrp.rules.normalization import Norm
 from abslrp.rules.operands import Linear
 from abslrp.tape import Call
 
-EPSILON = 1e-9
-"""Stabiliser of sums and poolings."""
 
-
-def linear_map(call: Call, given: Linear) -> Account:
-    """RAP's rule for a linear layer or a convolution, with its mean correction."""
-    axes = _axes(given)
-    output = call.output
-    sums = functools.cache(lambda: signs.sums(given))  # once for all starts
+def relative(call: Call, given: Linear) -> Account:
+    """Share relevance of a linear layer or a convolution as the authors' code does."""
+    x, map, axes = given.input, given.map, _axes(given)
 
     def propagate(relevance: Tensor) -> list[Tensor | None]:
-        high, low = sums()
-        influence = ratio(relevance, high - low)
-        last = not output.uses  # nothing consumes the logits inside the model
-        positive = influence if last else ratio(relevance, high)
-        raw = signs.gather(given, positive, -influence)
-        if last:
-            return [raw]
-        vector = not isinstance(given.map, Left) and given.map.weights.ndim == 1
-        received = relevance.unsqueeze(axes[0]) if vector else relevance
-        return [_corrected(raw, received.sum(axes, keepdim=True), axes)]
+        plus, minus = map.weights.clamp(min=0), map.weights.clamp(max=0).neg()
+        positive = relevance.clamp(min=0) if given.convolves else relevance
+        received = _received(relevance, given, axes)
+        total = torch.zeros_like(x.tensor)
+        for half in [x.tensor] if x.nonnegative else [x.tensor.clamp(min=0), x.tensor.clamp(max=0)]:
+            size = half.abs()
+            lead, other = map.forward(size, plus), map.forward(size, minus)
+            to_lead, to_other = ratio(positive, lead), ratio(relevance, lead + other)
+            if given.convolves:
+                to_other = to_other + ratio(relevance - positive, other)
+            raw = size * (map.transposed(to_lead, plus) + map.transposed(to_other, minus))
+            total = total + _corrected(raw, received, axes)
+        if given.convolves:
+            return [total]
+        logits = relevance.amax(axes, keepdim=True) == 1
+        return [torch.where(logits, _by_magnitude(given, relevance, axes), total)]
 
-    return Custom(propagate, axes=given.axes)
+    return Custom(propagate, axes=given.axes, linear=True)
+
+
+def _by_magnitude(given: Linear, relevance: Tensor, axes: list[int]) -> Tensor:
+    """Share the logits by the size of contributions, the bias among those of positive inputs."""
+    x, map = given.input.tensor, given.map
+    raw = x * map.transposed(relevance, map.weights)
+    if given.bias is not None:
+        high, low = signs.sums(given)
+        for sign, whole in ((1, high), (-1, low)):
+            weight = (map.weights * sign).clamp(min=0) * sign
+            part = ratio(given.bias * ratio(whole, high + low), map.forward(x.clamp(min=0), weight))
+            raw = raw + x.clamp(min=0) * map.transposed(relevance * part, weight)
+    size = raw.abs()
+    return size * ratio(raw.sum(axes, keepdim=True), size.sum(axes, keepdim=True))
+
+
+def equation_5(call: Call, given: Linear) -> Account:
+    """Equation 5 for a linear layer or a convolution."""
+    axes = _axes(given)
+
+    def propagate(relevance: Tensor) -> list[Tensor | None]:
+        high, low = signs.sums(given)
+        whole = high - low if given.bias is None else high - low + given.bias.abs()
+        share = ratio(relevance, whole)
+        raw = signs.gather(given, share, -share)
+        return [_corrected(raw, _received(relevance, given, axes), axes)]
+
+    return Custom(propagate, axes=given.axes, linear=True)
+
+
+def norm(call: Call, norm: Norm) -> Account:
+    """Unchanged where the input is not 0."""
+    x = norm.input
+    return Diagonal(x, [computed(lambda: x.tensor.ne(0).to(x.dtype))], conserves=False)
+
+
+def _received(relevance: Tensor, given: Linear, axes: list[int]) -> Tensor:
+    vector = not isinstance(given.map, Left) and given.map.weights.ndim == 1
+    return (relevance.unsqueeze(axes[0]) if vector else relevance).sum(axes, keepdim=True)
 
 
 def _corrected(raw: Tensor, total: Tensor, axes: list[int]) -> Tensor:
@@ -77,8 +117,11 @@ def _axes(given: Linear) -> list[int]:
     return [-2] if from_left else [-1]
 
 
-RAP = publish(proportional.make("RAP", linear_map, epsilon=EPSILON))
-"""Relative Attributing Propagation."""
+RAP = publish(box.boxed("RAP", proportional.make("", relative, norm, 0.0), box.of_the_image))
+"""Relative Attributing Propagation, by its authors' code."""
 
-CRAP = publish(RuleSet("cRAP", RAP, conserves=False), contrast="difference")
-"""RAP with cLRP's start: the map of the target less that of the other classes."""
+CRAP = publish(RuleSet("cRAP", RAP, conserves=False), contrast="logits")
+"""RAP from cLRP's two starts."""
+
+RAP_EQ5 = publish(proportional.make("RAP-eq5", equation_5, norm, 0.0))
+"""Equation 5 of the paper."""

@@ -35,12 +35,16 @@ def sums(given: Linear) -> Sums:
     )
 
 
-def gather(given: Linear, positive: Tensor, negative: Tensor) -> Tensor:
+def gather(given: Linear, positive: Tensor, negative: Tensor | None = None) -> Tensor:
     """``R_i = sum_j (x_i w_ij)+ positive_j + (x_i w_ij)- negative_j``, for each start."""
     x, map = given.input.tensor, given.map
-    plus, minus = map.weights.clamp(min=0), map.weights.clamp(max=0)
-    result = map.transposed(positive, plus) + map.transposed(negative, minus)
+    weights = map.weights.to(positive.dtype)
+    plus, minus = weights.clamp(min=0), weights.clamp(max=0)
+
+    def sent(first: Tensor, second: Tensor) -> Tensor:
+        result = map.transposed(positive, first)
+        return result if negative is None else result + map.transposed(negative, second)
+
     if given.input.nonnegative:
-        return result * x
-    other = map.transposed(positive, minus) + map.transposed(negative, plus)
-    return result * x.clamp(min=0) + other * x.clamp(max=0)
+        return sent(plus, minus) * x
+    return sent(plus, minus) * x.clamp(min=0) + sent(minus, plus) * x.clamp(max=0)

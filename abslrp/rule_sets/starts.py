@@ -19,7 +19,7 @@ def publish(rules: RuleSet, contrast: Start = None) -> RuleSet:
         The rule set.
     contrast
         Where its relevance starts unless the caller says otherwise: None at the target alone,
-        ``"difference"`` for the map of the target less that of the other classes.
+        ``"logits"`` for the map of the target less that of the other classes, from their logits.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def own_contrast(rules: str | RuleSet) -> Start:
     --------
     >>> import abslrp
     >>> own_contrast("absLRP"), own_contrast("epsilon"), own_contrast("cRAP")
-    ('streams', None, 'difference')
+    ('streams', None, 'logits')
     """
     given = rule_set(rules) if isinstance(rules, str) else rules
     if not isinstance(given, RuleSet):

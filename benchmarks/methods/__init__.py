@@ -1,4 +1,4 @@
-"""Every attribution method of the paper, and four more, each with its row in one registry.
+"""Every attribution method of the paper, and others, each with its row in one registry.
 
 A method is an explanation function ``f(model, inputs, targets, **kwargs)``: arrays or tensors
 (B, C, H, W) in, maps of the same kind out, (B, C, H, W) or (B, 1, H, W). Nothing is left on the
@@ -9,7 +9,7 @@ decorates a function with :func:`method` is all that a new one takes.
 >>> find("saliency").source
 'Captum'
 >>> [name for name, row in METHODS.items() if row.family == "vit" and not row.paper]
-['AttnLRP']
+['TIBAV-epsilon', 'AttnLRP']
 """
 
 import importlib
@@ -23,10 +23,27 @@ for _module in pkgutil.iter_modules(__path__):
 
 _ORDER = (
     *("Constant", "Random", "Saliency", "InputXGradient", "Deconvolution", "LRP-epsilon"),
-    *("DeepLIFT", "LRP-alpha1beta0", "LRP-alpha2beta1", "IntegratedGradients", "SmoothGrad"),
+    *(
+        "LRP-epsilon-0.1",
+        "DeepLIFT",
+        "LRP-alpha1beta0",
+        "LRP-alpha2beta1",
+        "IntegratedGradients",
+        "SmoothGrad",
+    ),
     *("GradCAM", "GradCAM++", "HiResCAM", "LayerCAM", "GuidedGradCAM"),
-    *("LLAttention", "Rollout", "TIBAV"),
-    *("cLRP", "RAP", "cRAP", "absLRP", "absLRP-patches", "absLRP-values", "absLRP-queries-keys"),
+    *("LLAttention", "Rollout", "TIBAV", "TIBAV-epsilon", "LRP-alpha1beta0-contrastive"),
+    *(
+        "cLRP",
+        "RAP",
+        "RAP-eq5",
+        "cRAP",
+        "absLRP",
+        "absLRP-signed",
+        "absLRP-patches",
+        "absLRP-values",
+        "absLRP-queries-keys",
+    ),
 )
 for _name in (*_ORDER, *(name for name in list(METHODS) if name not in _ORDER)):
     METHODS[_name] = METHODS.pop(_name)

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from abslrp import propagation
+from abslrp.registry import RuleSet
+from abslrp.rule_sets import epsilon
 from benchmarks.methods.attention_maps import Attentions, attend, by_heads, tokens_of
 from benchmarks.methods.copies import working_copy
 from benchmarks.methods.registry import explain_chunks, method
@@ -80,42 +82,47 @@ def rollout(
     return _token_maps(model, inputs, targets, batch_size, grid, product)
 
 
-@method(
-    "TIBAV",
-    family="vit",
-    source=SOURCE,
-    citation="Chefer et al., CVPR 2021, eq. 7 (relevance of attention by LRP-alpha1beta0)",
-    paper=("vit",),
+def _tibav(
+    name: str, rules: str | RuleSet, citation: str, *, paper: tuple[str, ...] = ()
+) -> Callable[..., Any]:
+    """Register TIBAV with a rule set for the relevance of attention, from 1 at the target."""
+
+    @method(name, family="vit", source=SOURCE, citation=citation, paper=paper)
+    def explain(
+        model: nn.Module,
+        inputs: Any,
+        targets: Any,
+        *,
+        grid: tuple[int, int] | None = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Product over blocks of I + E_h (grad A * R^A)^+ (eq. 7)."""
+
+        def product(
+            model: nn.Module, x: Tensor, target: Tensor, maps: list[Tensor], gradients: list[Tensor]
+        ) -> Tensor:
+            relevances = attention_relevance(model, x, target, rules)
+            return _product(
+                [(g * r).clamp(min=0).mean(1) for g, r in zip(gradients, relevances, strict=True)]
+            )
+
+        return _token_maps(model, inputs, targets, batch_size, grid, product)
+
+    return explain
+
+
+tibav = _tibav(
+    "TIBAV", "Chefer", "Chefer et al., CVPR 2021 (eq. 7), by its authors' code", paper=("vit",)
 )
-def tibav(
-    model: nn.Module,
-    inputs: Any,
-    targets: Any,
-    *,
-    rules: str = "alpha1beta0",
-    grid: tuple[int, int] | None = None,
-    batch_size: int | None = None,
-    **kwargs: Any,
-) -> Any:
-    """Product over blocks of I + E_h (grad A * R^A)^+ (eq. 7).
-
-    R^A is the relevance that :mod:`abslrp`'s rule set ``rules`` gives the attention matrices,
-    from 1 at the target: with ``alpha1beta0``, that of Chefer et al.'s eq. 5 to 11 with
-    relevance of a product of activations split in halves, and of a sum in proportion.
-    """
-
-    def product(
-        model: nn.Module, x: Tensor, target: Tensor, maps: list[Tensor], gradients: list[Tensor]
-    ) -> Tensor:
-        relevances = attention_relevance(model, x, target, rules)
-        return _product(
-            [(g * r).clamp(min=0).mean(1) for g, r in zip(gradients, relevances, strict=True)]
-        )
-
-    return _token_maps(model, inputs, targets, batch_size, grid, product)
+tibav_epsilon = _tibav(
+    "TIBAV-epsilon", epsilon.build(1e-9), "Chefer et al., CVPR 2021 (eq. 7), R by LRP-epsilon, 1e-9"
+)
 
 
-def attention_relevance(model: nn.Module, x: Tensor, target: Tensor, rules: str) -> list[Tensor]:
+def attention_relevance(
+    model: nn.Module, x: Tensor, target: Tensor, rules: str | RuleSet
+) -> list[Tensor]:
     """Return the relevance of the attention matrices, block by block: (B, h, T, T)."""
     leaf = x.detach().clone()
     with propagation(rules, None, inputs=[leaf]) as context, Attentions() as found:

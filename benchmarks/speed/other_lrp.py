@@ -14,7 +14,7 @@ from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 
 import abslrp
 
-RULE_SETS = ("epsilon", "alpha1beta0", "alpha2beta1", "cLRP", "RAP", "cRAP")
+RULE_SETS = ("epsilon", "alpha1beta0", "alpha2beta1", "cLRP", "RAP", "RAP-eq5", "cRAP")
 CANONIZERS = {"VGG16": VGGCanonizer, "ResNet50": ResNetCanonizer}
 
 

@@ -38,7 +38,7 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize("conserve", ["operation", "argument", None])
-@pytest.mark.parametrize("contrast", ["streams", "signed", "difference", None])
+@pytest.mark.parametrize("contrast", ["streams", "signed", "logits", None])
 def test_each_map_is_that_of_a_separate_call(conserve: Any, contrast: Any) -> None:
     options = {"conserve": conserve, "contrast": contrast}
     model = Counting()
@@ -51,7 +51,9 @@ def test_each_map_is_that_of_a_separate_call(conserve: Any, contrast: Any) -> No
     assert np.abs(maps[0, 0] - maps[0, 1]).max() > 1e-3 * np.abs(maps[0]).max()
 
 
-@pytest.mark.parametrize("rules", ["epsilon", "alpha1beta0", "cLRP", "RAP", "cRAP"])
+@pytest.mark.parametrize(
+    "rules", ["epsilon", "alpha1beta0", "cLRP", "RAP", "RAP-eq5", "cRAP", "Chefer"]
+)
 def test_other_rule_sets(rules: str) -> None:
     maps = abslrp.explain(Counting(), X, TARGETS, rules=rules)
     for column in range(2):

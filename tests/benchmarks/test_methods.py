@@ -77,7 +77,9 @@ def test_the_paper_s_methods_are_all_there():
     assert sorted(cnn) == sorted(PAPER_CNN)
     assert sorted(vit) == sorted(PAPER_VIT)
     beyond = {row.name for row in METHODS.values() if not row.paper}
-    assert beyond == {"AttnLRP", "EpsilonPlusFlat", "GradientSHAP", "RISE"}
+    variants = {"LRP-epsilon-0.1", "LRP-alpha1beta0-contrastive", "RAP-eq5", "TIBAV-epsilon"}
+    variants |= {"absLRP-signed"}
+    assert beyond == {"AttnLRP", "EpsilonPlusFlat", "GradientSHAP", "RISE"} | variants
     assert all(row.citation and row.source for row in METHODS.values())
 
 

@@ -16,32 +16,34 @@ from abslrp.rule_sets import own_contrast, proportional, publish
 from abslrp.rule_sets.starts import withdraw
 from tests.abslrp.rule_sets import networks
 
-NAMES = ("epsilon", "alpha1beta0", "alpha2beta1", "cLRP", "RAP", "cRAP")
+NAMES = ("epsilon", "alpha1beta0", "alpha2beta1", "cLRP", "RAP", "RAP-eq5", "cRAP", "Chefer")
 
 
-@pytest.mark.parametrize(("contrastive", "underlying"), [("cLRP", "alpha1beta0"), ("cRAP", "RAP")])
-def test_contrastive_sets_are_the_difference_of_two_maps(contrastive, underlying):
+@pytest.mark.parametrize("rules", ["cLRP", "cRAP"])
+def test_contrastive_sets_are_the_difference_of_two_maps_from_the_logits(rules):
     model = networks.make("vgg")
     x, y, start = networks.images()
-    others = (1 - start) / (networks.CLASSES - 1)
-    expected = abslrp.relevance(model, x, start, rules=underlying) - abslrp.relevance(
-        model, x, others, rules=underlying
-    )
-    given = abslrp.explain(model, x, y, rules=contrastive)
-    torch.testing.assert_close(given, expected, rtol=1e-10, atol=1e-14)
-    asked = abslrp.explain(model, x, y, rules=underlying, contrast="difference")
-    assert torch.equal(given, asked)
+    logits = model(x).detach().abs()
+    maps = [abslrp.relevance(model, x, hot * logits, rules=rules) for hot in (start, 1 - start)]
+    target, others = (one / one.sum((1, 2, 3), keepdim=True) for one in maps)
+    given = abslrp.explain(model, x, y, rules=rules)
+    torch.testing.assert_close(given, target - others, rtol=1e-10, atol=1e-14)
+    assert torch.equal(given, abslrp.explain(model, x, y, rules=rules, contrast="logits"))
 
 
 def test_clrp_by_hand():
     layer = nn.Linear(2, 3, bias=False).double().eval()
-    layer.weight.data = torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 3.0]]).double()
-    # Target (1/2, 1/2); the others (1, 0) and (1/4, 3/4), half of each: (5/8, 3/8).
+    layer.weight.data = torch.tensor([[1.0, 1.0], [1.0, 0.0], [-1.0, -3.0]]).double()
+    # Logits 2, 1, -4. Target (1/2, 1/2); the others 1 (1, 0) and 4 (0, 0).
     given = abslrp.explain(layer, np.ones((1, 2)), 0, rules="cLRP")
-    np.testing.assert_allclose(given, [[-0.125, 0.125]], rtol=1e-5)
+    np.testing.assert_allclose(given, [[-0.5, 0.5]], rtol=1e-5)
+    layer.weight.data[2].neg_()
+    # The others 1 (1, 0) and 4 (1/4, 3/4), of 5.
+    given = abslrp.explain(layer, np.ones((1, 2)), 0, rules="cLRP")
+    np.testing.assert_allclose(given, [[0.1, -0.1]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("rules", ["epsilon", "alpha1beta0", "alpha2beta1", "RAP"])
+@pytest.mark.parametrize("rules", ["epsilon", "alpha1beta0", "alpha2beta1", "RAP", "RAP-eq5"])
 def test_the_others_start_at_the_target(rules):
     model = networks.make("vgg")
     x, y, start = networks.images()
@@ -61,7 +63,7 @@ def test_abslrp_still_starts_two_streams():
 
 def test_own_contrast_of_derived_sets():
     assert own_contrast(RuleSet("mine", RULE_SETS["absLRP"])) == "streams"
-    assert own_contrast(RuleSet("mine", RULE_SETS["cRAP"], conserves=False)) == "difference"
+    assert own_contrast(RuleSet("mine", RULE_SETS["cRAP"], conserves=False)) == "logits"
     assert own_contrast(RuleSet("mine")) == "streams"
     assert own_contrast(RuleSet("mine", conserves=False)) is None
     with pytest.raises(ValueError, match="rules: expected a name or a RuleSet, got NoneType"):
@@ -73,10 +75,10 @@ def test_own_contrast_of_derived_sets():
 def test_wrong_contrast():
     model = networks.make("vgg")
     x, y, _ = networks.images()
-    with pytest.raises(ValueError, match=r"contrast: expected .*'difference'.* got 'plain'"):
+    with pytest.raises(ValueError, match=r"contrast: expected .*'logits'.* got 'plain'"):
         abslrp.explain(model, x, y, rules="epsilon", contrast="plain")
     single = nn.Linear(3, 1).eval()
-    with pytest.raises(ValueError, match="'difference' needs at least two classes"):
+    with pytest.raises(ValueError, match="'logits' needs at least two classes"):
         abslrp.explain(single, torch.ones(1, 3), 0, rules="cLRP")
 
 

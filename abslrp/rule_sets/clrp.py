@@ -1,0 +1,57 @@
+"""Contrastive LRP (Gu et al., ACCV 2018), as its authors' code has it.
+
+``JindongGu/Contrastive-LRP``: linear layers and convolutions share relevance by their positive
+contributions, ``(x_i w_ij)+ / (sum_k (x_k w_kj)+ + 1e-9)``, without the bias; the convolution that
+sees the image has the z-box from -2.1179 to 2.64, the ends of ImageNet's normalised range; max
+pooling splits evenly between equal winners. The target's map starts at its absolute logit, the
+other one at those of all other classes; each is scaled to sum 1, and they are subtracted.
+
+The code is for VGG16. For other networks: a batch norm behind a linear map is one layer with it;
+average pooling and residual additions are in proportion to signed contributions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from abslrp.rule_sets import alpha_beta, box
+from abslrp.rule_sets.starts import publish
+
+EPSILON = 1e-9
+LOW, HIGH = -2.1179, 2.64
+
+
+CLRP = publish(
+    box.boxed(
+        "cLRP",
+        alpha_beta.build(1, 0, EPSILON, biased=False),
+        lambda x: (x.new_tensor(LOW), x.new_tensor(HIGH)),
+        EPSILON,
+    ),
+    contrast="logits",
+)
+"""Contrastive LRP, by its authors' code."""
+
+_max_pool2d = torch.ops.aten.max_pool2d_with_indices
+
+
+@CLRP.decomposition(_max_pool2d)
+def max_pool2d(
+    x: Any, size: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), *rest: Any
+) -> Any:
+    """Write windows out: the gradient of their maximum is shared evenly by equal winners."""
+    greatest, places = _max_pool2d(x.detach(), size, stride, padding, dilation, *rest)
+    given = (size, stride or size, padding, dilation)
+    size, stride, padding, dilation = ([*one] * (2 // len(one)) for one in given)
+    span = [gap * (width - 1) + 1 for gap, width in zip(dilation, size, strict=True)]
+    more: list[int] = []
+    for axis in (-1, -2):  # as far as windows reach, with ceil_mode, too
+        end = (greatest.shape[axis] - 1) * stride[axis] + span[axis] - padding[axis]
+        more += [padding[axis], max(0, end - x.shape[axis])]
+    x = F.pad(x, more, value=-torch.inf)
+    for axis in (0, 1):
+        x = x.unfold(-2, span[axis], stride[axis])[..., :: dilation[axis]]
+    return x.amax((-1, -2)), places

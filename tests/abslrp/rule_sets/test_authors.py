@@ -1,0 +1,146 @@
+"""Each method by its name's own definition: authors' code and equations, written out in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import abslrp
+from abslrp.rule_sets import epsilon
+from abslrp.zennit import AbsLRP
+from tests.naive import chain, clrp, epsilon_vit, rap, rap_eq5, vit
+from tests.naive.epsilon import lrp_epsilon
+
+Reference = Callable[[nn.Sequential, Tensor, int], Tensor]
+METHODS: dict[str, tuple[Any, Reference]] = {
+    "RAP": ("RAP", rap.rap),
+    "cRAP": ("cRAP", rap.crap),
+    "RAP-eq5": ("RAP-eq5", rap_eq5.rap_eq5),
+    "cLRP": ("cLRP", clrp.clrp),
+    "LRP-epsilon": ("epsilon", lambda n, x, t: lrp_epsilon(n, x, t, 1e-6)),
+    "LRP-epsilon-0.1": (epsilon.build(0.1), lambda n, x, t: lrp_epsilon(n, x, t, 0.1)),
+}
+
+
+def signed_network() -> nn.Sequential:
+    """No rectifier, so that every layer sees both signs; a convolution with more than one pixel."""
+    layers = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2),
+        nn.Conv2d(4, 4, 2),
+        nn.Flatten(),
+        nn.Linear(16, 6),
+        nn.Linear(6, 4),
+    )
+    return chain.filled(layers, seed=7)
+
+
+NETWORKS = {
+    "plain": chain.plain_network,
+    "residual": chain.residual_network,
+    "signed": signed_network,
+}
+
+
+def images(count: int = 3, size: int = 8) -> Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(11)).double()
+
+
+def assert_equal(given: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
+    assert expected.abs().max() > 1e-6
+    assert (given - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_is_its_authors_definition(method: str, network: str) -> None:
+    model, x = NETWORKS[network](), images()
+    rules, reference = METHODS[method]
+    for target in range(4):
+        expected = torch.cat([reference(model, one[None], target) for one in x])
+        assert_equal(abslrp.explain(model, x, target, rules=rules), expected)
+
+
+def test_the_methods_are_not_one_another() -> None:
+    model, x = chain.plain_network(), images(1)
+    maps = [abslrp.explain(model, x, 0, rules=rules) for rules, _ in METHODS.values()]
+    maps = [one / one.abs().sum() for one in maps]
+    for index, one in enumerate(maps):
+        assert all((one - other).abs().max() > 1e-3 * one.abs().max() for other in maps[:index])
+
+
+@pytest.mark.parametrize("value", [1e-6, 0.1])
+def test_epsilon_on_a_vision_transformer(value: float) -> None:
+    model, x = vit.small_vit(), images(2, 12)
+    for target in (0, 3):
+        expected = [epsilon_vit.lrp_epsilon_vit(model, one[None], target, value) for one in x]
+        given = abslrp.explain(model, x, target, rules=epsilon.build(value))
+        assert_equal(given, torch.cat(expected))
+
+
+def test_equation_5_on_the_toy() -> None:
+    """Weights (3, -1), inputs (1, 1): 3/4 and 1/4; RAP's code shares the logit, 2, alike."""
+    layer = nn.Linear(2, 1, bias=False).double().eval()
+    layer.weight.data = torch.tensor([[3.0, -1.0]]).double()
+    x = torch.ones(1, 2).double()
+    assert abslrp.explain(layer, x, 0, rules="RAP-eq5").tolist() == [[0.75, 0.25]]
+    assert abslrp.explain(layer, x, 0, rules="RAP").tolist() == [[1.5, 0.5]]
+
+
+def test_rap_from_another_start_has_no_rule_of_its_own_for_the_logits() -> None:
+    model, x = chain.plain_network(), images(1)
+    start = torch.tensor([[0.0, 2.0, 0.0, -1.0]]).double()
+    expected = rap.propagate(chain.record(model, x), start)
+    assert_equal(abslrp.relevance(model, x, start, rules="RAP"), expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 2},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
+        {"kernel_size": 2, "stride": 1, "dilation": 2},
+    ],
+    ids=str,
+)
+def test_clrp_splits_between_equal_winners(options: dict[str, Any]) -> None:
+    """Few values, so many ties; overlapping windows, padding, a last window that hangs over."""
+    x = torch.randint(0, 3, (2, 2, 8, 8), generator=torch.Generator().manual_seed(0)).double()
+    layer = nn.MaxPool2d(**options)
+    leaf = x.clone().requires_grad_()
+    with abslrp.propagation("cLRP"):
+        output = layer(leaf)
+    assert torch.equal(output, layer(x))
+    start = torch.rand(output.shape, generator=torch.Generator().manual_seed(1)).double()
+    (given,) = torch.autograd.grad(output, leaf, start)
+    for one, received, sent in zip(x, start, given, strict=True):
+        records = chain.record([layer], one[None], first=False)
+        assert_equal(sent, clrp.propagate(records, received[None])[0])
+
+
+class Scaled(nn.Module):
+    """Half of the input, then a network: the convolution is still the first linear map."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled: Tensor = self.network(x * 0.5)
+        return scaled
+
+
+@pytest.mark.parametrize("rules", ["RAP", "cLRP", "Chefer"])
+def test_the_image_may_be_normalised_in_the_model(rules: str) -> None:
+    network, x = chain.plain_network(), images(1)
+    given = abslrp.explain(Scaled(network).eval(), x * 2, 1, rules=rules)
+    assert_equal(given, abslrp.explain(network, x, 1, rules=rules))
+
+
+@pytest.mark.parametrize("rules", ["RAP", "cRAP", "cLRP", "Chefer"])
+def test_hooks_that_see_one_module_cannot_tell_the_first(rules: str) -> None:
+    with pytest.raises(ValueError, match=f"rules: {rules} has a rule of its own for the first"):
+        AbsLRP(rules=rules)
