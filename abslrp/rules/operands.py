@@ -37,7 +37,8 @@ def _keeping(rule: LinearRule) -> LinearRule:
 
     def kept(call: Call, given: Linear) -> Account:
         account = rule(call, given)
-        account.given = rule, given
+        if account.given is None:  # else a rule of another set was asked, and kept its own
+            account.given = rule, given
         return account
 
     return kept
