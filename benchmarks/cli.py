@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmarks.commands import run, tables
+from benchmarks.commands import run, status, tables
 from benchmarks.figures.command import figures
 from benchmarks.report.command import report
 from benchmarks.tables.cost import cost
@@ -129,6 +129,7 @@ def _write(path: Path, matrix: dict[str, dict[str, Cell]]) -> None:
 
 
 app.command()(run)
+app.command()(status)
 app.command()(tables)
 app.command()(figures)
 app.command()(report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,9 +98,7 @@ def _check(path: Path, samples: int) -> None:
         raise InputError(f"output: expected a file, got the folder {str(path)!r}")
     try:  # before minutes of work
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.parent / f".{path.name}.tmp"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise InputError(f"output: cannot write {str(path)!r}: {error.strerror}") from error
 
