@@ -129,7 +129,8 @@ def collect(root: str | Path) -> Collected:
         if finished is None:
             return _from_shards(run, Store(folder), plan["shards"], skipped)
         frames: Any = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
-        facts = tuple(json.loads(read_bytes(folder / "facts.json", "results", _LARGEST)))
+        noted = json.loads(read_bytes(folder / "facts.json", "results", _LARGEST))
+        facts = tuple({**one, "versions": {**one.get("versions", {})}} for one in noted)
         return Collected(run, **frames, missing=0, facts=facts, skipped=skipped)
     except InputError:
         raise

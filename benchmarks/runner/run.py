@@ -314,7 +314,7 @@ def _plan(run: Run, data: Data, skipped: dict[str, str], shards: Sequence[Shard]
 def _summary(store: Store, driver: _Driver, skipped: dict[str, str]) -> Summary:
     summary = Summary(driver.computed, driver.found, skipped)
     for row in collect(store.root).failures.to_dict("records"):
-        metric = f", {row['metric']}" if row["metric"] else ""
+        metric = f", {row['metric']}" if isinstance(row["metric"], str) else ""
         text = f"{row['model']}: {row['method']}{metric}: {row['error']}"
         kind = summary.failed if row["applies"] else summary.inapplicable
         kind[text] = kind.get(text, 0) + 1

@@ -31,25 +31,27 @@ def status(root: str | Path) -> tuple[list[str], bool]:
     plan = latest_plan(folder)
     if plan is None:
         raise InputError(f"results: there is no run in {str(root)!r}")
-    lines: list[str] = []
+    lines, whole, under_way = [], True, newer(folder)
     try:
         finished = finished_plan(folder) is not None
-        if finished:
-            lines += ["finished results:", *_made(collect(folder).facts)]
+        lines += ["finished results:", *_made(collect(folder).facts)] if finished else []
     except InputError as error:
-        finished, lines = False, [str(error)]
-    if finished and not newer(folder) and not (folder / "shards").is_dir():
+        finished, whole, lines = False, False, [str(error)]
+    if finished and not under_way and not (folder / "shards").is_dir():
         return lines, True
     states, facts, damaged = _shards(Store(folder), plan)
     counts = Counter(state for _, state in states)
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    lines.append(f"{'a newer run' if newer(folder) else 'shards'}: {told}")
+    lines.append(f"{'a newer run' if under_way else 'shards'}: {_listed(counts)}")
     for place in dict.fromkeys(place for place, state in states if state != "there"):
         own = Counter(state for where, state in states if where == place)
-        lines.append(f"  {place}: {', '.join(f'{n} {state}' for state, n in own.items())}")
+        lines.append(f"  {place}: {_listed(own)}")
     lines += [f"  damaged: {path}" for path in damaged]
-    lines += _made(facts)
-    return lines, not damaged and (set(counts) == {"there"} or (finished and not newer(folder)))
+    whole &= not damaged and (set(counts) == {"there"} or (finished and not under_way))
+    return [*lines, *_made(facts)], whole
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
 def _shards(

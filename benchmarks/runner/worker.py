@@ -112,7 +112,7 @@ class Worker:
             torch.backends.cudnn.deterministic = True
         for name in modules:
             importlib.import_module(name)
-        self._modules = module_digest(modules) if modules else ""
+        self._modules = module_digest(modules)
         self._model: tuple[ModelEntry, LoadedModel] | None = None
         self._weights = ""
         self._images: tuple[tuple[ModelEntry, Block], MaskedImages] | None = None
