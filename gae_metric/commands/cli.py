@@ -225,12 +225,15 @@ def score(
     probe: Annotated[Path, typer.Option(help="What `gae-metric probe` wrote.")],
     maps: Annotated[Path, typer.Option(help="FILE.npz or folder with a map for each item.")],
     out: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Maps at a time, or fewer where they take more than 256 MB.")
+    ] = 64,
 ) -> None:
     """Score the maps that a tool made for a probe set."""
     from gae_metric.commands.probe import score as score_maps
 
     with _terminal() as terminal:
-        score_maps(probe, maps, out, terminal)
+        score_maps(probe, maps, out, terminal, batch_size=batch_size)
 
 
 @contextmanager

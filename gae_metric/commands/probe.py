@@ -93,7 +93,12 @@ def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> Prob
 
 
 def score(
-    probe: Path, maps: Path, out: Path | None = None, terminal: Terminal | None = None
+    probe: Path,
+    maps: Path,
+    out: Path | None = None,
+    terminal: Terminal | None = None,
+    *,
+    batch_size: int = 64,
 ) -> pd.DataFrame:
     """Score maps that a tool made for a probe set.
 
@@ -106,6 +111,8 @@ def score(
         the scores, one row per sample.
     terminal
         Where the table goes.
+    batch_size
+        Maps at a time.
 
     Returns
     -------
@@ -118,10 +125,11 @@ def score(
         If the probe set is not one, or the maps do not fit it.
     """
     terminal = terminal or Terminal()
+    check_least(("batch-size", batch_size, 1))
     read = ProbeSet.load(probe)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        scores = read.score(maps)
+        scores = read.score(maps, batch_size=batch_size)
     for warning in caught:
         if issubclass(warning.category, RuntimeWarning):
             terminal.say(f"note: {warning.message}")
