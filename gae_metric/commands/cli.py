@@ -258,9 +258,12 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}") from None
+        numbers = ()
+    if len(numbers) < 2:  # a channel that was forgotten, or all but one
+        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}")
+    return numbers
 
 
 def _mask_value(text: str) -> float | str:

@@ -72,7 +72,7 @@ def check_least(*numbers: tuple[str, int | None, int]) -> None:
     """
     for name, number, least in numbers:
         if number is not None and (type(number) is not int or number < least):
-            raise InputError(f"{name}: expected an integer of at least {least}, got {number!r}")
+            raise InputError(f"{name}: expected at least {least}, a whole number, got {number!r}")
 
 
 def read_inputs(request: InputsRequest, terminal: Terminal) -> Inputs:

@@ -39,7 +39,7 @@ def check_file(path: str | Path, argument: str, limit: int | None = None) -> int
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{argument}: cannot read {str(path)!r}: {reason}") from error
     if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, device or socket"
+        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "a pipe, device or socket"
         raise InputError(f"{argument}: cannot read {str(path)!r}: expected a file, found {kind}")
     if limit is not None and found.st_size > limit:
         raise InputError(

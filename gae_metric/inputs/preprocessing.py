@@ -117,10 +117,10 @@ class Preprocessing:
 
 
 def _per_channel(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    """Return three values."""
-    if len(values) != 3 or not np.isfinite(values).all():
-        raise InputError(f"{name}: expected a number for each of 3 channels, got {list(values)}")
-    return tuple(float(value) for value in values)
+    """Return three values, from three or from one."""
+    if len(values) not in (1, 3) or not np.isfinite(values).all():
+        raise InputError(f"{name}: expected one number or one per channel (3), got {list(values)}")
+    return tuple(float(value) for value in values) * (3 // len(values))
 
 
 def timm_crop(config: dict[str, Any], size: int) -> Crop:

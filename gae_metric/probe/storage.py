@@ -269,7 +269,7 @@ def open_container(path: str | Path, what: str) -> Container:
     if not path.is_file():
         found = "a pipe or device" if path.exists() else "nothing"
     elif not zipfile.is_zipfile(path):
-        found = "a file that is no .npz"
+        found = "a file that cannot be read as one"
     else:
         return Npz(path)
     raise ProbeError(f"{what}: expected a folder or an .npz file, found {found} at {str(path)!r}")

@@ -75,6 +75,10 @@ class Recorded:
             [part["items"] for part in parts],
             [(part["targets"], part["sample_targets"]) for part in parts],
         )
+        # Last, as the checks before say more of what is wrong.
+        for shard, part in enumerate(parts):
+            for name in part:
+                self._verify(shard, name)
         self._signs: tuple[int, ArrayFile] | None = None
         self._inputs: tuple[int, ArrayFile] | None = None
 
@@ -86,6 +90,7 @@ class Recorded:
             where = np.flatnonzero(shards == shard)
             if self._signs is None or self._signs[0] != shard:
                 self._signs = (shard, self._open(shard, "impact_sign"))
+                self._verify(shard, "impact_sign")
             places = rows[where] - self._row_starts[shard]
             # Rows are read one by one: a shard's do not all fit the memory.
             for i, place in zip(where.tolist(), places.tolist(), strict=True):
@@ -108,6 +113,7 @@ class Recorded:
             # Left open, as reading goes on in the same file of a zip.
             if self._inputs is None or self._inputs[0] != shard:
                 self._inputs = (shard, self._open(shard, "inputs"))
+                self._verify(shard, "inputs")
             values = self._inputs[1].rows(low - first, high - first)
             self._refuse(~np.isfinite(values), shard, "inputs", "finite numbers")
             parts.append(values)
@@ -124,12 +130,17 @@ class Recorded:
                 f"{self._container.path}: {file} ({name} of shard {shard}): expected "
                 f"{np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}"
             )
+        return array
+
+    def _verify(self, shard: int, name: str) -> None:
+        """Refuse a file that does not hold what was written."""
+        entry = self._manifest.shards[shard]
+        file = entry.arrays[name]
         if self._container.digest(file) != entry.sha256[name]:
             raise ProbeError(
                 f"{self._container.path}: {file} ({name} of shard {shard}) is damaged: its SHA-256 "
                 "is not that of the manifest"
             )
-        return array
 
     def _refuse(self, wrong: NDArray[np.bool_], shard: int, name: str, expected: str) -> None:
         if wrong.any():
