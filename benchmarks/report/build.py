@@ -62,8 +62,9 @@ def write_report(
     path = Path(output)
     _check(path, samples)
     page, problems = build_page(results, samples=samples, maps=maps, progress=progress)
-    replace_file(path, page.encode())
-    return Written(len(page.encode()), tuple(problems))
+    content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
+    replace_file(path, content)
+    return Written(len(content), tuple(problems))
 
 
 def build_page(

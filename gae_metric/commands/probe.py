@@ -12,6 +12,7 @@ import pandas as pd
 from rich.table import Table
 
 from gae_metric._names import lookup
+from gae_metric.commands.escaping import csv_text
 from gae_metric.commands.reading import InputsRequest, check_least, read_inputs
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
@@ -140,7 +141,7 @@ def score(
     if out is not None:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(out, index=False)
+            out.write_text(csv_text(table, index=False), encoding="utf-8", newline="")
         except OSError as error:
             raise InputError(f"out: cannot write to {str(out)!r}: {error}") from error
     terminal.out.print(_summary(scores, read.metric))

@@ -20,6 +20,7 @@ from rich.table import Table
 from torch import nn
 
 from gae_metric._names import two_lines
+from gae_metric.commands.escaping import csv_text
 from gae_metric.comparison.results import Results
 from gae_metric.comparison.summary import summary
 from gae_metric.errors import InputError
@@ -162,10 +163,10 @@ def write_tables(
             frame = parts.rename_axis("sample").reset_index()
             frame.insert(0, "method", method)
             components.append(_of_model(evaluation.name, frame))
-    pd.concat(scores).to_csv(folder / "scores.csv", index=False)
-    pd.concat(summaries).to_csv(folder / "summary.csv", index=False)
-    if components:
-        pd.concat(components).to_csv(folder / "components.csv", index=False)
+    for name, frames in (("scores", scores), ("summary", summaries), ("components", components)):
+        if frames:
+            text = csv_text(pd.concat(frames), index=False)
+            (folder / f"{name}.csv").write_text(text, encoding="utf-8", newline="")
     run = {
         "settings": dict(settings),
         "messages": {evaluation.name: messages(evaluation.results) for evaluation in evaluations},
