@@ -1,4 +1,4 @@
-# All that is needed is make and Python 3.10 to 3.13; everything is installed into .venv.
+# All that is needed is make and Python 3.10 to 3.14; everything is installed into .venv.
 #
 #   make demo      install, then compare six methods by six metrics on three networks (minutes)
 #   make test      install with the development tools, then lint, types, tests and doctests
@@ -77,8 +77,8 @@ lint: $(DEV)
 	$(BIN)/mypy
 
 $(BIN)/pip:
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit( \
-		"Python 3.10 to 3.13 is needed, this is %d.%d; name another: make PYTHON=python3.13" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 14) or sys.exit( \
+		"Python 3.10 to 3.14 is needed, this is %d.%d; name another: make PYTHON=python3.14" % v)'
 	$(PYTHON) -m venv $(VENV)
 
 # The stamps are renewed when the dependencies may have changed.

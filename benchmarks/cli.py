@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmarks.commands import run, tables
+from benchmarks.commands import run, status, tables
 from benchmarks.figures.command import figures
 from benchmarks.report.command import report
 from benchmarks.tables.cost import cost
@@ -109,6 +109,7 @@ def _write(path: Path, matrix: dict[str, dict[str, Cell]]) -> None:
     import pandas as pd
 
     from benchmarks.methods import METHODS
+    from gae_metric.commands.escaping import csv_text
 
     rows = []
     for name, row in matrix.items():
@@ -125,10 +126,11 @@ def _write(path: Path, matrix: dict[str, dict[str, Cell]]) -> None:
             {**common, "model": spec, "applies": cell.applies, "reason": cell.reason}
             for spec, cell in row.items()
         ]
-    pd.DataFrame(rows).to_csv(path, index=False)
+    path.write_text(csv_text(pd.DataFrame(rows), index=False), encoding="utf-8", newline="")
 
 
 app.command()(run)
+app.command()(status)
 app.command()(tables)
 app.command()(figures)
 app.command()(report)

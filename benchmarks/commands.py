@@ -1,7 +1,10 @@
-"""The commands ``run`` and ``tables``."""
+"""The commands ``run``, ``status`` and ``tables``."""
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.runner.run import Summary
     from gae_metric.commands.terminal import Terminal
 
-__all__ = ["run", "tables"]
+__all__ = ["run", "status", "tables"]
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -46,6 +49,13 @@ def run(
     output: Annotated[str | None, typer.Option(help="Folder of the results.")] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Compute what failed before again.")
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace/--resume",
+            help="Replace finished results that are not part of this run, or only go on.",
+        ),
     ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Check the configuration, and do no work.")
@@ -85,10 +95,35 @@ def run(
             return
         from benchmarks.runner.run import execute
 
-        summary = execute(settings, address=address, retry_failed=retry_failed, quiet=quiet)
+        with _ended_by_sigterm(terminal):
+            summary = execute(
+                settings,
+                address=address,
+                retry_failed=retry_failed,
+                replace=replace,
+                quiet=quiet,
+                say=terminal.say,
+            )
         _tell(terminal, summary, settings.output)
         if summary.failed:
             raise typer.Exit(1)
+
+
+@contextmanager
+def _ended_by_sigterm(terminal: Terminal) -> Iterator[None]:
+    """Stop in an orderly way, with status 143, at what batch systems end a job by."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except SystemExit:
+        terminal.say("stopped; finished shards are kept: the same command goes on from there")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _config(given: Path | None) -> Path:
@@ -125,6 +160,24 @@ def _tell(terminal: Terminal, summary: Summary, output: str) -> None:
         terminal.say("--retry-failed computes them again")
 
 
+def status(
+    results: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+) -> None:
+    """Say what is there, missing or damaged, by whom and with which versions.
+
+    Ends with status 1 unless all is there and whole.
+    """
+    from benchmarks.runner.status import status as described
+    from gae_metric.commands.terminal import Terminal, report_errors
+
+    terminal = Terminal()
+    with report_errors(terminal):
+        lines, whole = described(results)
+        terminal.out.print("\n".join(lines), markup=False, soft_wrap=True)
+        if not whole:
+            raise typer.Exit(1)
+
+
 def tables(
     results: Annotated[
         list[Path] | None,
@@ -134,24 +187,23 @@ def tables(
         Path | None, typer.Option(help="Folder of the tables; by default that of the results.")
     ] = None,
 ) -> None:
-    """Write tables 1 to 13 beside the paper's numbers: Markdown, CSV and LaTeX."""
+    """Write tables 1 to 13 beside the paper's numbers: Markdown, CSV and LaTeX.
+
+    Those of a run that is not finished go to tables-incomplete.md and so on.
+    """
+    from benchmarks.runner.collected import folders_of, newer
     from benchmarks.tables.against_paper import write_tables
     from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()
     with report_errors(terminal):
-        folders = results or sorted(
-            path.parent for path in (CONFIGS.parent / "results").glob("*/plan.json")
-        )
-        if not folders:
-            from gae_metric.errors import InputError
-
-            raise InputError(
-                "results: there are none in benchmarks/results; `python -m benchmarks run` makes "
-                "some"
-            )
-        for folder in folders:
+        for folder in folders_of(results):
             written = write_tables(folder, output or folder)
             terminal.out.print(written.markdown, markup=False, soft_wrap=True)
             for path in written.files:
                 terminal.say(f"wrote {path}")
+            if newer(folder):
+                terminal.say(
+                    f"{folder}: a newer run is not finished, and the tables are of the finished "
+                    f"one; `python -m benchmarks status {folder}` says what is missing"
+                )

@@ -3,8 +3,8 @@
 ``make compat``, or ``python scripts/compat.py [--part benchmarks] [--only 3.10:oldest] [--tests
 PATH ...]``. Needs nothing but Python and pip, and a package index.
 
-The oldest versions are the lower bounds of ``pyproject.toml`` (``torch>=2.11`` becomes
-``torch==2.11.*``), also of optional packages, on the oldest Python; the newest are what pip
+The oldest versions are the lower bounds of ``pyproject.toml`` (``torch>=2.4`` becomes
+``torch==2.4.*``), also of optional packages, on the oldest Python; the newest are what pip
 chooses, on each Python that is found (as ``python3.X`` on the path, or by pyenv or uv). The
 benchmarks are tried apart from the package (``--part``), as they need more. An environment takes
 several gigabytes and is removed once its tests have run, unless ``--keep``. What was run, on which
@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 TOOLS = ("pytest", "pytest-xdist", "hypothesis")
 
 
@@ -78,8 +78,8 @@ class Trial:
 def pinned(requirement: str) -> str:
     """Return the oldest version of a requirement.
 
-    >>> pinned("torch>=2.11"), pinned("timm>=1.0.20"), pinned("onnx")
-    ('torch==2.11.*', 'timm==1.0.20.*', 'onnx')
+    >>> pinned("torch>=2.4"), pinned("timm>=1.0.20"), pinned("onnx")
+    ('torch==2.4.*', 'timm==1.0.20.*', 'onnx')
     """
     return re.sub(r">=\s*([0-9.]+)", r"==\1.*", requirement)
 

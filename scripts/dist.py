@@ -1,9 +1,7 @@
 """Build the source distribution and the wheel, check them, and try the wheel where nothing else is.
 
-``make dist``, or ``python scripts/dist.py``. The version comes from the git tag (``v1.2.3``) by
-setuptools-scm: a commit after a tag is a development version of the next one, a source distribution
-keeps the version that it was built with, and a folder without git has the ``fallback_version`` of
-``pyproject.toml``. A tagged commit must have an entry in ``CHANGELOG.md``.
+``make dist``, or ``python scripts/dist.py``. The version is that of ``pyproject.toml``. A tag
+(``v1.2.3``) must be of the same version, and have an entry in ``CHANGELOG.md``.
 
 Steps: build both (the wheel from the source distribution); ``twine check --strict``; names in the
 archives; the wheel in a new environment with its dependencies from the index (``--dependencies

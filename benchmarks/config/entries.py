@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
 from benchmarks.config.naming import check_model, expand
 from benchmarks.data.names import check_data
@@ -87,7 +87,7 @@ class ModelEntry(Entry):
     name: str
     weights: str | None = None
     args: dict[str, Any] = {}
-    size: int | None = Field(None, ge=1)
+    size: StrictInt | None = Field(None, ge=1)
     #: Tables of the paper that its results stand beside.
     paper: tuple[Annotated[int, Field(ge=1, le=13)], ...] = ()
 

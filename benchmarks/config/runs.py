@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from benchmarks.config.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, listed
@@ -29,12 +36,13 @@ from benchmarks.metrics.registry import needs_masks
 from gae_metric._names import nearest
 from gae_metric.errors import InputError
 from gae_metric.functional.masking import MAX_STEPS, Schedule
+from gae_metric.inputs.files import read_bytes
 
 __all__ = ["Run", "import_modules", "parse", "read"]
 
 _T = TypeVar("_T")
-#: Values that a file may hold.
-_MOST = 10_000
+#: Bytes that a file may have, and numbers.
+_LARGEST, _MOST = 1 << 20, 1 << 53
 _DEFAULT_METRICS = ("GAE", "ROAD_MoRF", "ROAD_LeRF", "LocalLipschitz", "Focus")
 
 
@@ -56,9 +64,9 @@ class Run(Entry):
     ] = Field(min_length=1)
     data: Annotated[DataEntry, BeforeValidator(_named)] = DataEntry()
     #: Images drawn; None for all.
-    samples: int | None = Field(None, ge=1)
+    samples: StrictInt | None = Field(None, ge=1)
     #: Of the draw of images, the mosaics, and every noise.
-    seed: int = Field(0, ge=0)
+    seed: StrictInt = Field(0, ge=0)
     #: Classes that are explained: the model's own predictions (the paper's protocol) or the labels.
     targets: Literal["predicted", "labels"] = "predicted"
     methods: Annotated[
@@ -68,21 +76,21 @@ class Run(Entry):
         tuple[Annotated[MetricEntry, BeforeValidator(_named)], ...], BeforeValidator(_several)
     ] = Field(default=_DEFAULT_METRICS, min_length=1, validate_default=True)
     #: States T of the masking trajectories, and their schedule.
-    steps: int = Field(10, ge=2, le=MAX_STEPS)
+    steps: StrictInt = Field(10, ge=2, le=MAX_STEPS)
     schedule: Schedule = "reranked"
     #: Samples of a shard.
-    block: int = Field(32, ge=1)
+    block: StrictInt = Field(32, ge=1)
     #: Inputs that the model evaluates at a time.
-    batch_size: int = Field(32, ge=1)
+    batch_size: StrictInt = Field(32, ge=1)
     engine: Literal["local", "ray"] = "local"
     #: One worker for each, by Ray where there are several; ``cpu`` may be repeated.
     devices: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(("cpu",), min_length=1)
     #: Threads of each worker; by default torch's own number in the process that starts the run.
-    threads: int | None = Field(None, ge=1)
+    threads: StrictInt | None = Field(None, ge=1)
     #: Processes that read images.
-    readers: int = Field(0, ge=0)
+    readers: StrictInt = Field(0, ge=0)
     #: Times that a shard whose worker died is tried again.
-    retries: int = Field(2, ge=0)
+    retries: StrictInt = Field(2, ge=0)
     #: Python modules that register more methods.
     modules: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     #: Folder of the results.
@@ -172,13 +180,9 @@ def read(path: str | Path, **changes: Any) -> Run:
         If it cannot be read, or a key, name or value in it is not one (the message says where,
         and gives the nearest).
     """
+    text = read_bytes(path, "config", _LARGEST)
     try:
-        text = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: no file name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"config: cannot read {str(path)!r}: {reason}") from error
-    try:
-        given = _loaded(text.decode())
+        given = yaml.load(text.decode(), _Plain)  # a safe loader that takes less
     # Not UTF-8, not YAML, or a date or number that there is not, at which PyYAML ends in any error.
     except Exception as error:
         raise InputError(f"config: {str(path)!r} is not YAML that can be read: {error}") from error
@@ -190,31 +194,21 @@ def read(path: str | Path, **changes: Any) -> Run:
         raise InputError(f"{path}: {error}") from error
 
 
-def _loaded(text: str) -> Any:
-    """Read YAML of plain values, of a size that people write.
+class _Plain(yaml.SafeLoader):
+    """Reads values alone: references may multiply, and of two equal keys one would be lost."""
 
-    References may multiply (a list of ten times a list of ten times ...), or lead to themselves;
-    they are counted as often as they are followed, before anything is made of them.
-    """
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if _size(node, {}) > _MOST:
-            raise ValueError(f"it holds more than {_MOST} values")
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse references."""
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError(f"line {self.line + 1}: a reference (*name)")
+        return super().compose_node(parent, index)
 
-
-def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    if id(node) not in sizes:
-        sizes[id(node)] = _MOST + 1  # until it is known: what leads to itself has no end
-        parts = node.value if isinstance(node, yaml.CollectionNode) else []
-        inner = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
-        sizes[id(node)] = 1 + sum(_size(one, sizes) for one in inner)
-    return sizes[id(node)]
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that is there twice."""
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            raise ValueError(f"line {node.start_mark.line + 1}: a key is there twice")
+        return mapping
 
 
 def parse(given: Mapping[str, Any]) -> Run:
@@ -225,6 +219,7 @@ def parse(given: Mapping[str, Any]) -> Run:
     InputError
         If a key, name or value is not one; the message says which, and gives the nearest.
     """
+    _refuse_odd(given)
     import_modules(_modules(given.get("modules")))
     try:
         return Run.model_validate(dict(given))
@@ -233,6 +228,24 @@ def parse(given: Mapping[str, Any]) -> Run:
         # A list whose entries are wrong counts as too short, too.
         first = [one for one in found if one["type"] != "too_short"] or found
         raise InputError("; ".join(_problem(one) for one in first)) from error
+
+
+def _refuse_odd(value: Any, where: str = "run") -> None:
+    """Refuse what no setting is: numbers of absurd size, texts that no file can hold."""
+    if isinstance(value, (int, float)) and not -_MOST <= value <= _MOST:
+        raise InputError(f"{where}: expected a number of at most {_MOST} in size")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{where}: expected text of UTF-8, got {value!a}") from None
+    if isinstance(value, (list, tuple)):
+        for number, one in enumerate(value):
+            _refuse_odd(one, f"{where}[{number}]")
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            _refuse_odd(key, where)
+            _refuse_odd(one, str(key) if where == "run" else f"{where}.{key}")
 
 
 def _modules(given: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from benchmarks.data.reading import Reading, read_image, read_mask
+from benchmarks.data.reading import Reading, file_digest, read_image, read_mask
 from gae_metric.errors import InputError
 from gae_metric.inputs.images import ImageSet
 from gae_metric.inputs.preprocessing import Preprocessing
@@ -53,6 +54,8 @@ class Data:
         Files that were left out, and why.
     arrays
         Images of ``digits``, which have no files.
+    digests
+        SHA-256 of each image and its mask, where :meth:`digested` has read them.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Data:
     masks: tuple[str, ...] | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     arrays: NDArray[np.float32] | None = None
+    digests: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -77,7 +81,23 @@ class Data:
             classes=None if self.classes is None else tuple(self.classes[i] for i in some),
             masks=None if self.masks is None else tuple(self.masks[i] for i in some),
             arrays=None if self.arrays is None else self.arrays[some],
+            digests=tuple(self.digests[i] for i in some) if self.digests else (),
         )
+
+    def digested(self) -> Data:
+        """Return the same with digests of what the files hold now; :meth:`load` refuses others.
+
+        Raises
+        ------
+        InputError
+            If a file is not there any more.
+        """
+        if self.arrays is not None:
+            found = [hashlib.sha256(np.ascontiguousarray(one).data) for one in self.arrays]
+            return replace(self, digests=tuple(one.hexdigest() for one in found))
+        pairs = zip(self.files, self.masks, strict=True) if self.masks else zip(self.files)
+        files = [[self.root / name for name in names] for names in pairs]
+        return replace(self, digests=tuple(map(file_digest, files)))
 
     def sample(
         self,
@@ -181,7 +201,8 @@ class Data:
         if workers < 0:
             raise InputError(f"workers: expected a number >= 0, got {workers}")
         masks = None if self.masks is None else [self.root / self.masks[i] for i in indices]
-        files = _Files([self.root / self.files[i] for i in indices], masks, prepare)
+        digests = [self.digests[i] for i in indices] if self.digests else None
+        files = _Files([self.root / self.files[i] for i in indices], masks, prepare, digests)
         return iter(
             DataLoader(
                 files,
@@ -205,20 +226,29 @@ class _Files(torch.utils.data.Dataset[Reading]):
     """Images and masks for workers to read; a problem is a value, not an error."""
 
     def __init__(
-        self, files: list[Path], masks: list[Path] | None, prepare: Preprocessing | None
+        self,
+        files: list[Path],
+        masks: list[Path] | None,
+        prepare: Preprocessing | None,
+        digests: list[str] | None,
     ) -> None:
         self.files = files
         self.masks = masks
         self.prepare = prepare
+        self.digests = digests
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Reading:
         reading = read_image(self.files[index], self.prepare)
-        if self.masks is None or reading.problem is not None:
-            return reading
-        return read_mask(self.masks[index], self.prepare, reading)
+        if self.masks is not None and reading.problem is None:
+            reading = read_mask(self.masks[index], self.prepare, reading)
+        if self.digests is not None and reading.problem is None:
+            files = [self.files[index], *([self.masks[index]] if self.masks else [])]
+            if file_digest(files) != self.digests[index]:
+                return Reading(problem="its content has changed since the run began")
+        return reading
 
 
 def _as_it_is(reading: Any) -> Any:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gae_metric.errors import InputError
+from gae_metric.inputs.files import check_file, read_bytes
 from gae_metric.inputs.labels import class_index, read_labels, read_table
 
 __all__ = ["LABEL_FILES", "VOC_CLASSES", "imagenet_labels", "voc_areas"]
@@ -99,8 +100,8 @@ def _of_lines(path: Path, files: Sequence[str]) -> dict[str, int]:
     by_name = {Path(file).name: file for file in files}
     labels: dict[str, int] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
+        lines = read_bytes(path, "labels", 1 << 28).decode().splitlines()
+    except UnicodeDecodeError as error:
         raise InputError(f"labels: cannot read {str(path)!r}: {error}") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -153,6 +154,7 @@ def voc_areas(annotation: Path) -> NDArray[np.int64]:
         If the file is not a VOC annotation.
     """
     areas = np.zeros(len(VOC_CLASSES), dtype=np.int64)
+    check_file(annotation, "data", 1 << 24)
     try:
         for item in ElementTree.parse(annotation).getroot().iter("object"):
             box = item.find("bndbox")

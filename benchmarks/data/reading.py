@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gae_metric.errors import InputError
 from gae_metric.inputs.images import decoded
 from gae_metric.inputs.preprocessing import Preprocessing
 
-__all__ = ["Reading", "read_image", "read_mask"]
+__all__ = ["Reading", "file_digest", "read_image", "read_mask"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,14 @@ class Reading:
     #: (H, W), class of each pixel.
     mask: NDArray[np.uint8] | None = None
     problem: str | None = None
+
+
+def file_digest(files: Sequence[Path]) -> str:
+    """Return the SHA-256 of what files hold, one after another; InputError: one is not there."""
+    try:
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    except OSError as error:
+        raise InputError(f"data: cannot read {str(error.filename)!r}: {error.strerror}") from error
 
 
 def read_image(file: Path, prepare: Preprocessing | None) -> Reading:

@@ -9,8 +9,6 @@ import typer
 
 __all__ = ["figures"]
 
-RESULTS = Path(__file__).parent.parent / "results"
-
 
 def figures(
     results: Annotated[
@@ -33,18 +31,14 @@ def figures(
     """
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.figures.write import check_numbers, write_figures
+    from benchmarks.runner.collected import folders_of
     from gae_metric.commands.terminal import Terminal, report_errors
     from gae_metric.errors import InputError
 
     terminal = Terminal()
     with report_errors(terminal):
         numbers = check_numbers(figure or [])
-        folders = results or sorted(path.parent for path in RESULTS.glob("*/plan.json"))
-        if not folders:
-            raise InputError(
-                "results: there are none in benchmarks/results; `python -m benchmarks run` makes "
-                "some"
-            )
+        folders = folders_of(results)
         names = [folder.resolve().name for folder in folders]
         if output is not None and len(set(names)) < len(names):
             raise InputError(

@@ -11,7 +11,6 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.config.runs import import_modules
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
 from benchmarks.figures.outcome import Drawn, LackingError, Outcome, Skipped
@@ -50,7 +49,6 @@ class Material:
                 f"results: the run in {str(folder)!r} holds no scores yet; `python -m benchmarks "
                 "run` with the same configuration goes on with it"
             )
-        import_modules(self.run.modules)
         #: Methods that could not explain again, and why.
         self.problems: list[str] = []
 

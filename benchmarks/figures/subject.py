@@ -141,6 +141,11 @@ class Subject(Scored):
     def explainer(self, label: str) -> ExplainFunc:
         """Return a method with the options that the run gives it."""
         entry = next(method for method in self.run.methods if method.label == label)
+        if self.run.modules and entry.name not in METHODS:
+            raise LackingError(
+                f"{entry.name} is of the run's modules ({', '.join(self.run.modules)}); results "
+                "are data, and none of their code is run"
+            )
         return lookup("methods", entry.name, METHODS)[1].bind(**entry.options)
 
     def _explain(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,9 @@ def write_report(
     path = Path(output)
     _check(path, samples)
     page, problems = build_page(results, samples=samples, maps=maps, progress=progress)
-    replace_file(path, page.encode())
-    return Written(len(page.encode()), tuple(problems))
+    content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
+    replace_file(path, content)
+    return Written(len(content), tuple(problems))
 
 
 def build_page(
@@ -97,9 +99,7 @@ def _check(path: Path, samples: int) -> None:
         raise InputError(f"output: expected a file, got the folder {str(path)!r}")
     try:  # before minutes of work
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.parent / f".{path.name}.tmp"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise InputError(f"output: cannot write {str(path)!r}: {error.strerror}") from error
 

@@ -37,17 +37,12 @@ def report(
     """
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.report.build import write_report
+    from benchmarks.runner.collected import folders_of
     from gae_metric.commands.terminal import Terminal, report_errors
-    from gae_metric.errors import InputError
 
     terminal = Terminal()
     with report_errors(terminal):
-        folders = results or sorted(path.parent for path in RESULTS.glob("*/plan.json"))
-        if not folders:
-            raise InputError(
-                "results: there are none in benchmarks/results; `python -m benchmarks run` makes "
-                "some"
-            )
+        folders = folders_of(results)
         with terminal.err.status("") as status:
             written = write_report(
                 folders,

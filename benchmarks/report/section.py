@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ class Section:
         self.devices = sorted(set(self.collected.seconds["device"].dropna()) - {""})
         self.times = {name: facts.seconds(self.collected, name) for name in self.models}
         self.failures = facts.failures(self.collected)
-        self.skipped = _skipped(folder)
+        self.skipped = self.collected.skipped
         self.settings = self.collected.run.model_dump(mode="json", warnings=False)
         self.versions = facts.versions(self.collected)
 
@@ -146,12 +145,3 @@ def _browsed(shown: int, total: int, size: int) -> str:
         "it, blue against it, each map on a scale of its own, at most "
         f"{MAP_SIDE} pixels wide. They take {size / 1e6:.1f} MB."
     )
-
-
-def _skipped(folder: Path) -> dict[str, str]:
-    """Return the images that were left out, where the run still says so."""
-    try:
-        drawn = json.loads((folder / "data.json").read_text(encoding="utf-8"))
-        return {str(file): str(reason) for file, reason in drawn["skipped"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}

@@ -1,9 +1,12 @@
-"""The results of a run, from its shards or from the tables that a finished one leaves."""
+"""The results of a run: the tables that a finished one leaves, or the shards of one under way."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +18,29 @@ from benchmarks.config.runs import Run
 from benchmarks.metrics.registry import find_metric
 from benchmarks.runner.store import Store, replace_file
 from gae_metric.errors import InputError
+from gae_metric.inputs.files import read_bytes
 
-__all__ = ["PLAN", "Collected", "collect", "consolidate"]
+__all__ = [
+    "PLAN",
+    "RESULTS",
+    "Collected",
+    "collect",
+    "consolidate",
+    "finished_plan",
+    "folders_of",
+    "latest_plan",
+    "newer",
+    "write_plan",
+]
 
+RESULTS = Path(__file__).parent.parent / "results"
 PLAN = "plan.json"
+#: The plan of a run that is under way where another one has finished.
+_NEXT = "plan.next.json"
+#: Digests of a finished run's files, as ``sha256sum --check`` reads them; written last.
+_SUMS = "SHA256SUMS"
 _TABLES = ("scores", "targets", "failures", "seconds")
+_FILES = (PLAN, "facts.json", *(f"{name}.parquet" for name in _TABLES))
 _COLUMNS = {
     "scores": ["model", "method", "metric", "sample", "score"],
     "targets": [
@@ -29,6 +50,8 @@ _COLUMNS = {
     "failures": ["model", "method", "start", "stop", "metric", "error", "applies"],
     "seconds": ["model", "method", "start", "stop", "metric", "seconds", "device"],
 }
+#: Bytes of a plan that are read: more than a run of a million shards has.
+_LARGEST = 1 << 29
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +74,13 @@ class Collected:
     seconds
         Wall time of each shard and metric.
     missing
-        Shards that have not been computed.
+        Shards that have not been computed, or are damaged.
     facts
-        Versions, git revision and dates of the shards, each different one once.
+        Versions, git revision and host of the shards, each different one once.
+    skipped
+        Images that were left out, and why.
+    lacking
+        Missing shards by model and method (empty: the model's predictions).
     """
 
     run: Run
@@ -63,23 +90,51 @@ class Collected:
     seconds: pd.DataFrame
     missing: int
     facts: tuple[dict[str, Any], ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    lacking: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
-def collect(root: str | Path) -> Collected:
-    """Read a run's results.
+def folders_of(given: Sequence[Path] | None) -> Sequence[Path]:
+    """Return the folders of results that a command was given, or else all of ours.
 
     Raises
     ------
     InputError
-        If the folder holds none.
+        If there are none.
+    """
+    folders = given or sorted(path.parent for path in RESULTS.glob(f"*/{PLAN}"))
+    if not folders:
+        raise InputError(
+            "results: there are none in benchmarks/results; `python -m benchmarks run` makes some"
+        )
+    return folders
+
+
+def collect(root: str | Path) -> Collected:
+    """Read a run's results: those that are finished, or else what there is so far.
+
+    Where a run has finished and another is under way, it is the finished one's. Files are data:
+    nothing that they name is imported.
+
+    Raises
+    ------
+    InputError
+        If the folder holds none, or a finished run's files are damaged.
     """
     folder = Path(root)
     try:
-        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"results: there is no run in {str(root)!r}: {error}") from error
-    try:
-        return _collected(folder, plan)
+        finished = finished_plan(folder)
+        plan = latest_plan(folder) if finished is None else finished
+        if plan is None:
+            raise InputError(f"results: there is no run in {str(root)!r}")
+        # Not parsed: weights and data need not be there any more.
+        run, skipped = _stored(plan["run"]), {str(k): str(v) for k, v in plan["skipped"].items()}
+        if finished is None:
+            return _from_shards(run, Store(folder), plan["shards"], skipped)
+        frames: Any = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
+        noted = json.loads(read_bytes(folder / "facts.json", "results", _LARGEST))
+        facts = tuple({**one, "versions": {**one.get("versions", {})}} for one in noted)
+        return Collected(run, **frames, missing=0, facts=facts, skipped=skipped)
     except InputError:
         raise
     # The files may be cut off or another program's, and end in nearly any error.
@@ -90,25 +145,72 @@ def collect(root: str | Path) -> Collected:
         ) from error
 
 
-def _collected(folder: Path, plan: dict[str, Any]) -> Collected:
-    # Not parsed: weights and data need not be there any more.
-    run = _stored(plan["run"])
-    if not (folder / "shards").is_dir() and (folder / "scores.parquet").is_file():
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
-        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-        return Collected(run=run, missing=0, facts=tuple(facts), **tables)
-    return _from_shards(run, Store(folder), plan["shards"])
+def latest_plan(folder: Path) -> dict[str, Any] | None:
+    """Return the plan of the latest run in a folder, finished or not; None if there is none."""
+    name = _NEXT if (folder / _NEXT).exists() else PLAN
+    return _plan(folder, name) if (folder / name).exists() else None
+
+
+def finished_plan(folder: Path) -> dict[str, Any] | None:
+    """Return the plan of a finished run whose files are all there; None if there is none.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged, and no run is under way that makes it anew.
+    """
+    if not (folder / _SUMS).exists():
+        return None
+    lines = read_bytes(folder / _SUMS, "results", 1 << 16).decode("ascii", "replace").splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name in _FILES:
+        path = folder / name
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sums.get(name):
+            continue
+        if (folder / _NEXT).exists():  # stopped while it replaced them
+            return None
+        raise InputError(
+            f"results: {str(path)!r} is missing or damaged: {_SUMS} has another digest of it; "
+            "`python -m benchmarks run` with the same configuration makes it anew"
+        )
+    return _plan(folder, PLAN)
+
+
+def newer(folder: Path) -> bool:
+    """Whether a run is under way, or was stopped, in a folder that holds finished results."""
+    return (folder / _SUMS).exists() and (folder / _NEXT).exists()
+
+
+def _plan(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        plan = json.loads(read_bytes(folder / name, "results", _LARGEST))
+        return {"skipped": {}, **plan}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"results: {str(folder / name)!r} is not a run's: {error}") from error
+
+
+def write_plan(store: Store, plan: dict[str, Any]) -> None:
+    """Write what is going to be computed, beside what is finished already."""
+    finished = (store.root / _SUMS).exists()
+    content = json.dumps(plan, indent=1).encode()
+    replace_file(store.root / (_NEXT if finished else PLAN), content)
 
 
 def consolidate(store: Store) -> None:
-    """Write a finished run's tables, which can be kept without its shards."""
-    collected = collect(store.root)
-    for name in _TABLES:
+    """Write the tables of a run all of whose shards are there; they need no shards any more."""
+    name = _NEXT if (store.root / _NEXT).exists() else PLAN
+    plan = _plan(store.root, name)
+    collected = _from_shards(_stored(plan["run"]), store, plan["shards"], plan["skipped"])
+    files = {PLAN: (store.root / name).read_bytes()}
+    for table in _TABLES:
         buffer = pa.BufferOutputStream()
-        getattr(collected, name).to_parquet(buffer, index=False)
-        replace_file(store.root / f"{name}.parquet", buffer.getvalue().to_pybytes())
-    facts = json.dumps(collected.facts, indent=1).encode()
-    replace_file(store.root / "facts.json", facts)
+        getattr(collected, table).to_parquet(buffer, index=False)
+        files[f"{table}.parquet"] = buffer.getvalue().to_pybytes()
+    files["facts.json"] = json.dumps(collected.facts, indent=1).encode()
+    sums = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in _FILES]
+    for file, content in {**files, _SUMS: "".join(sums).encode()}.items():
+        replace_file(store.root / file, content)
+    (store.root / _NEXT).unlink(missing_ok=True)
 
 
 class _Named(BaseModel):
@@ -142,16 +244,18 @@ def _stored(values: dict[str, Any]) -> Run:
     return Run.model_construct(**(values | entries))
 
 
-def _from_shards(run: Run, store: Store, shards: list[dict[str, Any]]) -> Collected:
+def _from_shards(
+    run: Run, store: Store, shards: list[dict[str, Any]], skipped: dict[str, str]
+) -> Collected:
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in _TABLES}
     facts: dict[str, dict[str, Any]] = {}
-    missing = 0
+    lacking: Counter[tuple[str, str]] = Counter()
     for shard in shards:
+        model, method, (start, stop) = shard["model"], shard["method"], shard["span"]
         if not store.has(shard["key"]):
-            missing += 1
+            lacking[model, method] += 1
             continue
         table, told = store.read(shard["key"])
-        model, method, (start, stop) = shard["model"], shard["method"], shard["span"]
         where = {"model": model, "method": method, "start": start, "stop": stop}
         if method:
             found["scores"].append(table.assign(model=model, method=method))
@@ -164,10 +268,18 @@ def _from_shards(run: Run, store: Store, shards: list[dict[str, Any]]) -> Collec
             for metric, seconds in told["seconds"].items()
         ]
         same = {key: told[key] for key in ("versions", "revision", "changed")}
+        same["host"] = told["where"].get("host", "")
         facts.setdefault(json.dumps(same, sort_keys=True), same)
     tables = {name: _joined(frames, _COLUMNS[name]) for name, frames in found.items()}
     tables["scores"] = _ordered(tables["scores"], run)
-    return Collected(run=run, missing=missing, facts=tuple(facts.values()), **tables)
+    return Collected(
+        run=run,
+        missing=lacking.total(),
+        facts=tuple(facts.values()),
+        skipped=skipped,
+        lacking=lacking,
+        **tables,
+    )
 
 
 def _joined(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,6 +65,7 @@ def connected(address: str | None) -> Iterator[None]:
     if address == "local":
         # Its actors ask for no CPUs, and none are made beforehand.
         options = {"include_dashboard": False, "num_cpus": 0}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address,
@@ -73,6 +76,9 @@ def connected(address: str | None) -> Iterator[None]:
         )
     except ConnectionError as error:
         raise InputError(f"address: no Ray cluster at {address!r}: {error}") from error
+    if threading.current_thread() is threading.main_thread() and callable(handler):
+        # Ray's own would abort a run that stops in an orderly way.
+        signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:

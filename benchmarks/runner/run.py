@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
-import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +16,24 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from benchmarks.config.entries import ModelEntry
 from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
 from benchmarks.metrics.registry import needs
 from benchmarks.metrics.sample_blocks import Block, Plans
-from benchmarks.runner.collected import PLAN, collect, consolidate
+from benchmarks.runner.collected import collect, consolidate, finished_plan, write_plan
 from benchmarks.runner.engines import compute
-from benchmarks.runner.shards import Shard, digest, score_shards, target_shards
+from benchmarks.runner.identity import differences, model_digest, versions
+from benchmarks.runner.shards import Shard, digest, shards_of
 from benchmarks.runner.store import Store, replace_file
 from benchmarks.runner.worker import Outcome, Task
 from gae_metric.errors import InputError
+from gae_metric.inputs.files import read_bytes
 
-__all__ = ["Summary", "execute", "versions"]
+__all__ = ["Summary", "execute"]
 
-_PACKAGES = (
-    *("gae-metric", "torch", "torchvision", "timm", "quantus", "captum", "zennit", "grad-cam"),
-    *("lxt", "numpy", "scipy", "pandas", "pyarrow", "pillow", "ray"),
-)
+#: What a run says before it computes.
+Say = Callable[[str], None]
 
 
 @dataclass
@@ -52,41 +49,107 @@ class Summary:
 
 
 def execute(
-    run: Run, *, address: str | None = None, retry_failed: bool = False, quiet: bool = False
+    run: Run,
+    *,
+    address: str | None = None,
+    retry_failed: bool = False,
+    replace: bool = False,
+    quiet: bool = False,
+    say: Say = lambda line: None,
 ) -> Summary:
     """Compute what is missing of a run.
 
     Parameters
     ----------
     run
-        The run. Shards in its output folder that have the same settings are taken as they are,
-        whichever run made them, and whatever stopped it.
+        The run. Shards in its output folder of the same settings, weights, images, code and
+        versions are taken as they are, whichever run made them, and whatever stopped it.
     address
         Of a Ray cluster.
     retry_failed
         Whether shards with an error are computed again.
+    replace
+        Whether finished results that are not part of this run may be replaced.
     quiet
         Whether to show no progress.
+    say
+        Takes a line on each damaged shard, and on shards of other settings, before the work.
 
     Raises
     ------
     InputError
-        If the folder cannot be written, the data or a model is not there, or there are too few
-        images.
+        If the folder cannot be written, the data or a model is not there, there are too few
+        images, or finished results would be replaced.
     OSError
         If the disk is full; what was finished is kept.
     """
     store = Store(run.output)
     with store.writing():
-        data = _draw(run, store)
-        targets = [s for model in run.models for s in target_shards(run, model, data)]
-        scores = [s for model in run.models for s in score_shards(run, model, data)]
-        _write_plan(run, store, data, [*targets, *scores])
-        driver = _Driver(run, store, data, address, retry_failed, quiet)
-        driver.compute(targets, "predictions")
-        driver.compute(scores, "shards")
-        consolidate(store)
-        return _summary(store, driver, data)
+        data, drawn = _draw(run, store)
+        targets, scores = shards_of(run, data, {m.name: model_digest(m) for m in run.models})
+        shards = [*targets, *scores]
+        if not replace:
+            _refuse_to_replace(store, shards)
+        replace_file(store.root / "data.json", json.dumps(drawn, indent=1).encode())
+        driver = _Driver(run, store, data, targets, address, retry_failed, quiet)
+        if not driver.finished(shards):
+            _look_through(store, shards, say)
+            write_plan(store, _plan(run, data, drawn["skipped"], shards))
+            driver.compute(targets, "predictions")
+            driver.compute(scores, "shards")
+            consolidate(store)
+        return _summary(store, driver, drawn["skipped"])
+
+
+def _refuse_to_replace(store: Store, shards: Sequence[Shard]) -> None:
+    """Refuse to replace finished results but by more of the same."""
+    try:
+        plan = finished_plan(store.root)
+    except InputError:  # damaged: nothing that could be lost
+        return
+    keys = {shard.key for shard in shards}
+    lost = [one for one in plan["shards"] if one["key"] not in keys] if plan else []
+    if not plan or not lost:
+        return
+    now = {(shard.model, shard.method): shard.settings for shard in shards}
+    reasons: dict[str, None] = {}
+    for one in lost:
+        model, method = one["model"], one["method"]
+        if (model, method) not in now:
+            reasons[f"this run has no {method or 'predictions'} of {model}"] = None
+        else:
+            before = plan.get("settings", {}).get(model, {}).get(method, {})
+            reasons |= dict.fromkeys(differences(before, now[model, method]) or ["block"])
+    raise InputError(
+        f"output: {str(store.root)!r} holds finished results, {len(lost)} of whose "
+        f"{len(plan['shards'])} shards this run would not have: {_short(reasons)}. --replace "
+        "replaces them once the run is finished; --output names another folder"
+    )
+
+
+def _look_through(store: Store, shards: Sequence[Shard], say: Say) -> None:
+    """Put damaged shards aside, and say how many are of other settings, and of which."""
+    keys = {shard.key for shard in shards}
+    now = {(shard.model, shard.method): shard.settings for shard in shards}
+    others: dict[str, int] = {}
+    for key in store.shards():
+        if store.damaged(key):
+            say(f"damaged, put aside and computed anew where it is needed: {store.put_aside(key)}")
+            continue
+        if key in keys:
+            continue
+        told = store.facts(key)
+        place = told["shard"]["model"], told["shard"]["method"]
+        if (settings := now.get(place)) is not None:
+            reason = _short(differences(told["settings"], settings)) or "block"
+            others[reason] = others.get(reason, 0) + 1
+    for what, count in others.items():
+        say(f"shards of other settings, which are left alone: {count}: {what}")
+
+
+def _short(reasons: Iterable[str]) -> str:
+    listed = list(reasons)
+    return ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
 
 
 class _Driver:
@@ -97,14 +160,30 @@ class _Driver:
         run: Run,
         store: Store,
         data: Data,
+        targets: Sequence[Shard],
         address: str | None,
         retry_failed: bool,
         quiet: bool,
     ) -> None:
-        self.run, self.store, self.data = run, store, data
+        self.run, self.store, self.data, self.targets = run, store, data, targets
         self.address, self.retry_failed, self.quiet = address, retry_failed, quiet
         self.computed = self.found = 0
         self.facts = {"run": run.model_dump(mode="json"), "versions": versions(), **_revision()}
+
+    def finished(self, shards: Sequence[Shard]) -> bool:
+        """Whether exactly this has been finished already, and its shards have been removed."""
+        try:
+            plan = finished_plan(self.store.root)
+        except InputError:
+            return False
+        if not plan or {one["key"] for one in plan["shards"]} != {s.key for s in shards}:
+            return False
+        if any(self.store.path(shard.key).is_file() for shard in shards):
+            return False
+        if self.retry_failed and collect(self.store.root).failures["applies"].any():
+            return False
+        self.found = len(shards)
+        return True
 
     def compute(self, shards: Sequence[Shard], unit: str) -> None:
         """Compute those of some shards that are missing."""
@@ -154,17 +233,16 @@ class _Driver:
                 block = Block(start, stop, rows, rows - start, nothing)
             else:
                 if name not in plans:
-                    plans[name] = self._plans(models[name])
+                    plans[name] = self._plans(name)
                 block = plans[name].block(start, stop)
             part = self.data.part(block.indices)
             yield [
                 Task(s, self.run, models[name], methods.get(s.method), block, part) for s in shards
             ]
 
-    def _plans(self, model: ModelEntry) -> Plans:
+    def _plans(self, model: str) -> Plans:
         """Draw the mosaics of a model's whole data set."""
-        shards = target_shards(self.run, model, self.data)
-        table = pd.concat([self.store.read(shard.key)[0] for shard in shards])
+        table = pd.concat([self.store.read(s.key)[0] for s in self.targets if s.model == model])
         wanted = [needs(metric.name) for metric in self.run.metrics]
         return Plans.draw(
             table["content"].to_numpy(dtype=np.uint64),
@@ -187,8 +265,8 @@ class _Driver:
         self.store.write(task.shard.key, outcome.table, facts)
 
 
-def _draw(run: Run, store: Store) -> Data:
-    """Draw the images; those of a run before this one are taken without reading them again."""
+def _draw(run: Run, store: Store) -> tuple[Data, dict[str, Any]]:
+    """Draw the images; those of a run before this one are taken without decoding them again."""
     source = open_data(run.data.name, labels=run.data.labels, split=run.data.split, masks=run.masks)
     asked = {
         "data": run.data.model_dump(mode="json"),
@@ -196,9 +274,8 @@ def _draw(run: Run, store: Store) -> Data:
         "samples": run.samples,
         "seed": run.seed,
     }
-    path = store.root / "data.json"
     try:
-        drawn = json.loads(path.read_text(encoding="utf-8"))
+        drawn = json.loads(read_bytes(store.root / "data.json", "data", 1 << 29))
         places = {file: place for place, file in enumerate(source.files)}
         known = drawn["asked"] == asked
         chosen = [places[file] for file in drawn["drawn"]] if known else []
@@ -216,43 +293,33 @@ def _draw(run: Run, store: Store) -> Data:
             f"samples: mosaics need at least 4 images, and there are {len(data)}"
             + (f"; {len(skipped)} were left out" if skipped else "")
         )
-    content = {"asked": asked, "drawn": list(data.files), "skipped": skipped}
-    replace_file(path, json.dumps(content, indent=1).encode())
-    return data
+    return data.digested(), {"asked": asked, "drawn": list(data.files), "skipped": skipped}
 
 
-def _write_plan(run: Run, store: Store, data: Data, shards: Sequence[Shard]) -> None:
-    plan = {
+def _plan(run: Run, data: Data, skipped: dict[str, str], shards: Sequence[Shard]) -> dict[str, Any]:
+    settings: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for shard in shards:
+        settings.setdefault(shard.model, {})[shard.method] = shard.settings
+    return {
         "run": run.model_dump(mode="json"),
         "samples": len(data),
+        "skipped": skipped,
         "shards": [
             {"key": s.key, "model": s.model, "method": s.method, "span": [s.start, s.stop]}
             for s in shards
         ],
+        "settings": settings,
     }
-    replace_file(store.root / PLAN, json.dumps(plan, indent=1).encode())
 
 
-def _summary(store: Store, driver: _Driver, data: Data) -> Summary:
-    skipped = json.loads((store.root / "data.json").read_text(encoding="utf-8"))["skipped"]
+def _summary(store: Store, driver: _Driver, skipped: dict[str, str]) -> Summary:
     summary = Summary(driver.computed, driver.found, skipped)
     for row in collect(store.root).failures.to_dict("records"):
-        metric = f", {row['metric']}" if row["metric"] else ""
+        metric = f", {row['metric']}" if isinstance(row["metric"], str) else ""
         text = f"{row['model']}: {row['method']}{metric}: {row['error']}"
         kind = summary.failed if row["applies"] else summary.inapplicable
         kind[text] = kind.get(text, 0) + 1
     return summary
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of all that scores come from."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # noqa: PERF203 - a handful
-            continue
-    return found
 
 
 def _revision() -> dict[str, Any]:

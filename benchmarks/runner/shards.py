@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.config.entries import MethodEntry, MetricEntry, ModelEntry
+import torch
+
+from benchmarks.config.entries import MethodEntry, MetricEntry
 from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.methods import METHODS
 from benchmarks.metrics.registry import defaults_of
 from benchmarks.metrics.sample_blocks import spans
+from benchmarks.runner.identity import code_digest, matter, module_digest
 
-__all__ = ["Shard", "data_digest", "score_shards", "target_shards"]
+__all__ = ["Shard", "digest", "shards_of"]
 
 #: Raised when scores of the same settings are no longer the same numbers.
 FORMAT = 2
@@ -54,52 +57,75 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _plain(value: Any) -> Any:
+    """Return settings as they are read again from JSON."""
+    return json.loads(json.dumps(value, default=_stable))
+
+
 def _stable(value: Any) -> str:
     """Write what JSON has no words for: a function by its name, not by its place in memory."""
     name = getattr(value, "__qualname__", None)
     return str(value) if name is None else f"{value.__module__}.{name}"
 
 
-def data_digest(data: Data) -> str:
-    """Return a fingerprint of the images that were drawn: names and labels, in order."""
-    return digest([list(data.files), data.labels.tolist()])
+def shards_of(run: Run, data: Data, weights: Mapping[str, str]) -> tuple[list[Shard], list[Shard]]:
+    """List the shards of predictions and those of scores, methods of a block after one another.
 
-
-def target_shards(run: Run, model: ModelEntry, data: Data) -> list[Shard]:
-    """List the shards that hold a model's predictions."""
-    settings = _of_model(run, model, data)
-    return [Shard(model.name, "", *span, settings) for span in spans(len(data), run.block)]
-
-
-def score_shards(run: Run, model: ModelEntry, data: Data) -> list[Shard]:
-    """List the shards that hold scores, block by block, so that methods of a block follow."""
+    Parameters
+    ----------
+    run
+        The run.
+    data
+        The images that were drawn, with their digests.
+    weights
+        Digest of each model's weights, by its name.
+    """
+    kinds = sorted({device.partition(":")[0] for device in run.devices})
     common = {
-        **_of_model(run, model, data),
+        "data": run.data.name.partition(":")[0],
+        "images": digest([list(data.files), list(data.digests)]),
+        "labels": digest(data.labels.tolist()),
+        "targets": run.targets,
+        "code": code_digest(),
+        # Sums of another number at a time, or on another kind of device, round differently.
+        "batch_size": run.batch_size,
+        "device": "+".join(kinds),
+        **({"threads": run.threads or torch.get_num_threads()} if "cpu" in kinds else {}),
+    }
+    scoring = {
         "seed": run.seed,
         "samples": len(data),
-        "targets": run.targets,
         "steps": run.steps,
         "schedule": run.schedule,
-        "metrics": [_metric(metric) for metric in run.metrics],
+        "metrics": {metric.name: _metric(metric) for metric in run.metrics},
     }
-    return [
-        Shard(model.name, method.label, *span, {**common, "method": _method(method)})
-        for span in spans(len(data), run.block)
-        for method in run.methods
-    ]
+    targets, scores = [], []
+    for model in run.models:
+        named = model.model_dump(exclude={"paper", "weights"})
+        ours = {**common, "model": named, "weights": weights[model.name]}
+        settings = {"": _plain({**ours, "versions": matter()})}
+        for method in run.methods:
+            settings[method.label] = _plain({**ours, **scoring, **_method(method, run)})
+        for span in spans(len(data), run.block):
+            listed = [Shard(model.name, label, *span, own) for label, own in settings.items()]
+            targets.append(listed[0])
+            scores += listed[1:]
+    return targets, scores
 
 
-def _of_model(run: Run, model: ModelEntry, data: Data) -> dict[str, Any]:
-    kind = run.data.name.partition(":")[0]
-    return {"model": model.model_dump(exclude={"paper"}), "data": [kind, data_digest(data)]}
-
-
-def _method(method: MethodEntry) -> dict[str, Any]:
-    return {"name": method.name, **METHODS[method.name].defaults, **method.options}
+def _method(method: MethodEntry, run: Run) -> dict[str, Any]:
+    row = METHODS[method.name]
+    settings: dict[str, Any] = {
+        "method": {"name": method.name, **row.defaults, **method.options},
+        "versions": matter(method.name),
+    }
+    if not getattr(row.function, "__module__", "").startswith("benchmarks."):
+        settings["modules"] = module_digest(run.modules)
+    return settings
 
 
 def _metric(metric: MetricEntry) -> dict[str, Any]:
-    return {"name": metric.name, **defaults_of(metric.name), **metric.options}
+    return {**defaults_of(metric.name), **metric.options}
 
 
 def _slug(name: str) -> str:

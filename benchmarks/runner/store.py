@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,8 +24,13 @@ from gae_metric.errors import InputError
 __all__ = ["Store", "replace_file"]
 
 _KEY = b"benchmarks"
+#: Stands in a shard's metadata, before 64 digits that are the SHA-256 of its name and of all bytes
+#: of the file but these.
+_SEAL = b"benchmarks.sha256="
 #: Folders and a name, none of which is hidden or leads up; what :attr:`Shard.key` makes of a name.
 _KEYS = re.compile(r"(?:[A-Za-z0-9_+][A-Za-z0-9_.+-]*/)*[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
+#: What :func:`replace_file` writes to first.
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 
 class Store:
@@ -36,7 +43,6 @@ class Store:
 
     Examples
     --------
-    >>> import tempfile
     >>> store = Store(tempfile.mkdtemp())
     >>> store.write("model/a", pd.DataFrame({"score": [0.5]}), {"seed": 0})
     >>> store.has("model/a"), store.has("model/b")
@@ -60,9 +66,7 @@ class Store:
         """
         try:
             (self.root / "shards").mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".{uuid.uuid4().hex}.tmp"
-            probe.touch()
-            probe.unlink()
+            tempfile.TemporaryFile(dir=self.root).close()
         except OSError as error:
             raise InputError(
                 f"output: cannot write the folder {str(self.root)!r}: {error.strerror}"
@@ -76,8 +80,9 @@ class Store:
                 "folder with --output"
             ) from None
         try:
-            for left in self.root.rglob(".*.tmp"):
-                left.unlink(missing_ok=True)
+            for left in (*self.root.glob(".*.tmp"), *(self.root / "shards").rglob(".*.tmp")):
+                if _PARTIAL.fullmatch(left.name):
+                    left.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
@@ -94,16 +99,26 @@ class Store:
             raise InputError(f"results: no shard in {str(self.root)!r} is named {key!r}")
         return self.root / "shards" / f"{key}.parquet"
 
+    def shards(self) -> list[str]:
+        """Return the names of all shards that there are, whole or not."""
+        root = self.root / "shards"
+        found = (path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
+        return sorted(key for file in found if _KEYS.fullmatch(key := file[: -len(".parquet")]))
+
     def has(self, key: str) -> bool:
-        """Whether a shard is there, whole."""
-        path = self.path(key)
-        if not path.is_file():
-            return False
-        try:
-            pq.read_metadata(path)
-        except (pa.ArrowException, OSError):
-            return False
-        return True
+        """Whether a shard is there, as it was written."""
+        return self.path(key).is_file() and self._content(key) is not None
+
+    def damaged(self, key: str) -> bool:
+        """Whether a shard is there, and is not as it was written, or is another one."""
+        return self.path(key).is_file() and self._content(key) is None
+
+    def put_aside(self, key: str) -> Path:
+        """Move a shard to the folder ``damaged``, and return where it is now."""
+        place = self.root / "damaged" / f"{key}.parquet"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self.path(key), place)
+        return place
 
     def write(self, key: str, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
         """Write a shard, in one step as any reader sees it.
@@ -114,27 +129,53 @@ class Store:
             If it cannot be written; the shards that were there are as before.
         """
         arrow = pa.Table.from_pandas(table, preserve_index=False)
-        metadata = {**(arrow.schema.metadata or {}), _KEY: json.dumps(facts, default=str).encode()}
+        own = {_KEY: json.dumps(facts, default=str), "seal": _SEAL + b"0" * 64}
         buffer = io.BytesIO()
         pq.write_table(
-            arrow.replace_schema_metadata(metadata),
+            arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **own}),
             buffer,
             compression="zstd",
-            write_page_checksum=True,
         )
-        replace_file(self.path(key), buffer.getvalue())
+        before, seal, after = buffer.getvalue().rpartition(_SEAL)
+        digest = _digest(key, before, after[64:])
+        replace_file(self.path(key), before + seal + digest + after[64:])
 
     def facts(self, key: str) -> dict[str, Any]:
         """Return the facts that a shard was written with."""
-        facts: dict[str, Any] = json.loads((pq.read_schema(self.path(key)).metadata or {})[_KEY])
+        facts: dict[str, Any] = json.loads(pq.read_schema(self._whole(key)).metadata[_KEY])
         return facts
 
     def read(self, key: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """Return a shard's table, and the facts that it was written with."""
-        table = pq.read_table(self.path(key), page_checksum_verification=True, partitioning=None)
-        facts: dict[str, Any] = json.loads((table.schema.metadata or {})[_KEY])
+        """Return a shard's table, and the facts that it was written with.
+
+        Raises
+        ------
+        InputError
+            If it is damaged.
+        """
+        table = pq.read_table(self._whole(key))
+        facts: dict[str, Any] = json.loads(table.schema.metadata[_KEY])
         frame: pd.DataFrame = table.to_pandas()
         return frame, facts
+
+    def _whole(self, key: str) -> pa.BufferReader:
+        if (content := self._content(key)) is None:
+            raise InputError(f"results: {str(self.path(key))!r} is damaged")
+        return pa.BufferReader(content)
+
+    def _content(self, key: str) -> bytes | None:
+        """Return a shard's bytes, or None if they are not those that were written."""
+        content = self.path(key).read_bytes()
+        before, _, after = content.rpartition(_SEAL)
+        return content if after[:64] == _digest(key, before, after[64:]) else None
+
+
+def _digest(key: str, *parts: bytes) -> bytes:
+    # Lengths first, so that no byte can go from one part to the next.
+    digest = hashlib.sha256(repr((key, *map(len, parts))).encode())
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest().encode()
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -24,6 +24,13 @@ from benchmarks.metrics.metric_call import Call
 from benchmarks.metrics.registry import score
 from benchmarks.metrics.sample_blocks import Block
 from benchmarks.models import load
+from benchmarks.runner.identity import (
+    code_digest,
+    differences,
+    matter,
+    model_digest,
+    module_digest,
+)
 from benchmarks.runner.shards import Shard
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError
@@ -70,6 +77,15 @@ def failure(error: BaseException, metric: str | None = None) -> dict[str, Any]:
     }
 
 
+def _stop_if_stopped(error: BaseException | None) -> None:
+    """Raise the interrupt that an error came from: it is no failure of a method."""
+    while error is not None:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
+        _stop_if_stopped(error.__cause__)
+        error = error.__context__
+
+
 class Worker:
     """Computes shards one after the other on one device.
 
@@ -97,7 +113,9 @@ class Worker:
             torch.backends.cudnn.deterministic = True
         for name in modules:
             importlib.import_module(name)
+        self._modules = module_digest(modules)
         self._model: tuple[ModelEntry, LoadedModel] | None = None
+        self._weights = ""
         self._images: tuple[tuple[ModelEntry, Block], MaskedImages] | None = None
 
     def run(self, task: Task) -> Outcome:
@@ -106,9 +124,11 @@ class Worker:
         Raises
         ------
         InputError
-            If the model or an image is not there; an error of the method is part of the outcome.
+            If the model or an image is not there, or this machine has not what the run was
+            started with; an error of the method is part of the outcome.
         """
         model = self._load(task.model)
+        self._check_same(task)
         images = self._read(task, model)
         with torch.inference_mode(False):
             outcome = (
@@ -130,7 +150,23 @@ class Worker:
             loaded = load(entry.name, entry.weights, entry.args, entry.size)
             loaded.model.to(self.device)
             self._model = (entry, loaded)
+            self._weights = model_digest(loaded)
         return self._model[1]
+
+    def _check_same(self, task: Task) -> None:
+        """Refuse what is not what the shard is named by, as it may be on another machine."""
+        here = {
+            "weights": self._weights,
+            "code": code_digest(),
+            "modules": self._modules,
+            "versions": matter(task.method.name if task.method else ""),
+        }
+        wanted = {key: value for key, value in task.shard.settings.items() if key in here}
+        if other := differences(wanted, {key: here[key] for key in wanted}):
+            raise InputError(
+                f"engine: {socket.gethostname()} has not what the run was started with: "
+                f"{', '.join(other)}"
+            )
 
     def _read(self, task: Task, model: LoadedModel) -> MaskedImages:
         block = task.block
@@ -214,6 +250,7 @@ class Worker:
             # On one image, so that what cannot work is known before trajectories are computed.
             call.explain(model=call.model, inputs=call.own[:1], targets=call.classes[:1])
         except Exception as error:
+            _stop_if_stopped(error)
             outcome.failures.append(failure(error))
             return outcome
         columns: dict[str, NDArray[np.float64]] = {}
@@ -222,6 +259,7 @@ class Worker:
             try:
                 columns.update(score(metric.name, call, metric.options))
             except Exception as error:
+                _stop_if_stopped(error)
                 outcome.failures.append(failure(error, metric.name))
             outcome.seconds[metric.name] = time.perf_counter() - begin
         outcome.table = rows(columns, task.block)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,8 @@ def columns_of_run(run: Run) -> list[str]:
 def write_tables(results: str | Path, output: str | Path) -> Written:
     """Write a run's tables: ``tables.md``, ``tables.csv``, ``tables.tex`` and ``kendall.csv``.
 
+    Those of a run that is not finished are ``tables-incomplete.md`` and so on.
+
     Parameters
     ----------
     results
@@ -58,19 +61,18 @@ def write_tables(results: str | Path, output: str | Path) -> Written:
     OSError
         If the tables cannot be written.
     """
-    tables = build_tables(collect(results))
+    collected = collect(results)
+    tables = build_tables(collected)
     text = markdown(tables)
     cells, agreement = csv(tables)
-    files = {
-        "tables.md": text,
-        "tables.tex": latex(tables),
-        "tables.csv": cells,
-        "kendall.csv": agreement,
-    }
-    folder = Path(output)
-    for name, content in files.items():
-        replace_file(folder / name, content.encode())
-    return Written(text, tuple(folder / name for name in files))
+    contents = {".md": text, ".tex": latex(tables), ".csv": cells, "kendall": agreement}
+    ending = "-incomplete" if collected.missing else ""
+    files = []
+    for kind, content in contents.items():
+        name = f"kendall{ending}.csv" if kind == "kendall" else f"tables{ending}{kind}"
+        files.append(Path(output) / name)
+        replace_file(files[-1], content.encode())
+    return Written(text, tuple(files))
 
 
 def build_tables(collected: Collected) -> list[Table]:
@@ -179,11 +181,31 @@ def _agreement(cells: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
     return table
 
 
+def _differ(facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say what is not the same for all shards, of what is noted of them."""
+    noted = [
+        {"git": one.get("revision"), "host": one.get("host"), **one.get("versions", {})}
+        for one in facts
+    ]
+    lines = []
+    for name in dict.fromkeys(name for one in noted for name in one):
+        values = list(dict.fromkeys(str(one.get(name)) for one in noted))
+        if len(values) > 1:
+            lines.append(f"Not all shards are of the same {name}: {', '.join(values)}.")
+    return lines
+
+
 def _notes(collected: Collected, model: str) -> tuple[str, ...]:
     """Say what is missing, and why."""
     notes = []
     if collected.missing:
-        notes.append(f"The run is not finished: {collected.missing} of its shards are missing.")
+        lacking = {m: n for (name, m), n in collected.lacking.items() if name == model}
+        parts = ", ".join(f"{method or 'predictions'} ({n})" for method, n in lacking.items())
+        notes.append(
+            f"The run is not finished: {collected.missing} of its shards are missing"
+            + (f"; of this model: {parts}." if parts else ".")
+        )
+    notes += _differ(collected.facts)
     failures = collected.failures[collected.failures["model"] == model]
     for applies, words in ((False, "does not apply"), (True, "failed")):
         some = failures[failures["applies"].eq(applies)]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.tables.model_table import Table
+from gae_metric.commands.escaping import csv_text, markdown_text, visible
 
 __all__ = ["csv", "latex", "markdown"]
 
@@ -29,16 +30,17 @@ def markdown(tables: Sequence[Table]) -> str:
     parts = [_LEGEND]
     for table in tables:
         head, rows = _grid(table, _markdown_ours)
-        head, *rows = ([cell.replace("|", r"\|") for cell in row] for row in (head, *rows))
+        head = list(map(markdown_text, head))
+        rows = [[markdown_text(row[0]), *row[1:]] for row in rows]
         widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
         lines = [
             "| " + " | ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)) + " |"
             for row in (head, *rows)
         ]
         lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-        text = f"## {_caption(table)}\n\n" + "\n".join(lines)
+        text = f"## {markdown_text(_caption(table))}\n\n" + "\n".join(lines)
         if table.notes:
-            text += "\n\n" + "\n".join(f"- {note}" for note in table.notes)
+            text += "\n\n" + "\n".join(f"- {markdown_text(note)}" for note in table.notes)
         parts.append(text)
     return "\n\n".join(parts) + "\n"
 
@@ -53,7 +55,7 @@ def latex(tables: Sequence[Table]) -> str:
         lines = [" & ".join(row) + r" \\" for row in body]
         if agreement:
             lines.insert(len(lines) - 1, r"\midrule")
-        notes = "".join(f"% {note}\n" for note in table.notes)
+        notes = "".join(f"% {visible(' '.join(note.split()))}\n" for note in table.notes)
         parts.append(
             f"{notes}\\begin{{table}}\n\\centering\n\\caption{{{_escaped(_caption(table))}}}\n"
             f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n\\toprule\n"
@@ -73,10 +75,7 @@ def csv(tables: Sequence[Table]) -> tuple[str, str]:
     both = pd.concat([t for t in agreement if len(t)] or [pd.DataFrame(columns=columns)])
     joined = pd.concat(cells, ignore_index=True)
     joined["table"] = joined["table"].astype("Int64")
-    return (
-        joined.to_csv(index=False, lineterminator="\n"),
-        both[columns].to_csv(index=False, lineterminator="\n"),
-    )
+    return csv_text(joined, index=False), csv_text(both[columns], index=False)
 
 
 def _caption(table: Table) -> str:
@@ -156,5 +155,7 @@ def _latex_symbols(text: str) -> str:
 def _escaped(text: str) -> str:
     words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
     words |= {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}
-    escaped = re.sub(r"[&%$#_{}\\^~|<>]", lambda found: words.get(found[0], "\\" + found[0]), text)
+    words |= {"[": "{[}", "]": "{]}"}  # after a row's end, a bracket would be its argument
+    line = visible(" ".join(text.split()))
+    escaped = re.sub(r"[][&%$#_{}\\^~|<>]", lambda one: words.get(one[0], "\\" + one[0]), line)
     return escaped.replace("τ", r"$\tau$").replace("*", r"$^{*}$")

@@ -238,12 +238,15 @@ def score(
     probe: Annotated[Path, typer.Option(help="What `gae-metric probe` wrote.")],
     maps: Annotated[Path, typer.Option(help="FILE.npz or folder with a map for each item.")],
     out: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Maps at a time, or fewer where they take more than 256 MB.")
+    ] = 64,
 ) -> None:
     """Score the maps that a tool made for a probe set."""
     from gae_metric.commands.probe import score as score_maps
 
     with _terminal() as terminal:
-        score_maps(probe, maps, out, terminal)
+        score_maps(probe, maps, out, terminal, batch_size=batch_size)
 
 
 @contextmanager
@@ -268,9 +271,12 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}") from None
+        numbers = ()
+    if len(numbers) < 2:  # a channel that was forgotten, or all but one
+        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}")
+    return numbers
 
 
 def _mask_value(text: str) -> float | str:

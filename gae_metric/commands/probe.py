@@ -13,6 +13,7 @@ import pandas as pd
 from rich.table import Table
 
 from gae_metric._names import lookup
+from gae_metric.commands.escaping import csv_text
 from gae_metric.commands.reading import InputsRequest, check_least, read_inputs
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
@@ -94,7 +95,12 @@ def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> Prob
 
 
 def score(
-    probe: Path, maps: Path, out: Path | None = None, terminal: Terminal | None = None
+    probe: Path,
+    maps: Path,
+    out: Path | None = None,
+    terminal: Terminal | None = None,
+    *,
+    batch_size: int = 64,
 ) -> pd.DataFrame:
     """Score maps that a tool made for a probe set.
 
@@ -107,6 +113,8 @@ def score(
         the scores, one row per sample.
     terminal
         Where the table goes.
+    batch_size
+        Maps at a time.
 
     Returns
     -------
@@ -119,9 +127,10 @@ def score(
         If the probe set is not one, or the maps do not fit it.
     """
     terminal = terminal or Terminal()
+    check_least(("batch-size", batch_size, 1))
     read = ProbeSet.load(probe)
     with _noted(terminal):
-        scores = read.score(maps)
+        scores = read.score(maps, batch_size=batch_size)
     table: pd.DataFrame = scores.reset_index()
     table.insert(1, "target", read.sample_targets)
     if read.names is not None:
@@ -129,7 +138,7 @@ def score(
     if out is not None:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(out, index=False)
+            out.write_text(csv_text(table, index=False), encoding="utf-8", newline="")
         except OSError as error:
             raise InputError(f"out: cannot write to {str(out)!r}: {error}") from error
     terminal.out.print(_summary(scores, read.metric))

@@ -66,7 +66,7 @@ class Inputs(NamedTuple):
 
 
 def check_least(*numbers: tuple[str, int | None, int]) -> None:
-    """Refuse numbers, given by name, that are below what they must be at least.
+    """Refuse what is no integer, given by name, or below what it must be at least.
 
     Raises
     ------
@@ -74,8 +74,8 @@ def check_least(*numbers: tuple[str, int | None, int]) -> None:
         If one is.
     """
     for name, number, least in numbers:
-        if number is not None and number < least:
-            raise InputError(f"{name}: expected at least {least}, got {number}")
+        if number is not None and (type(number) is not int or number < least):
+            raise InputError(f"{name}: expected at least {least}, a whole number, got {number!r}")
 
 
 def read_inputs(request: InputsRequest, terminal: Terminal) -> Inputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from rich.table import Table
 from torch import nn
 
 from gae_metric._names import two_lines
+from gae_metric.commands.escaping import csv_text
 from gae_metric.comparison.results import Results
 from gae_metric.comparison.summary import summary
 from gae_metric.errors import InputError
@@ -131,9 +133,7 @@ def new_folder(path: str | Path) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".gae-metric"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"out: cannot write to {str(folder)!r}: {reason}") from error
@@ -165,10 +165,10 @@ def write_tables(
             frame = parts.rename_axis("sample").reset_index()
             frame.insert(0, "method", method)
             components.append(_of_model(evaluation.name, frame))
-    pd.concat(scores).to_csv(folder / "scores.csv", index=False)
-    pd.concat(summaries).to_csv(folder / "summary.csv", index=False)
-    if components:
-        pd.concat(components).to_csv(folder / "components.csv", index=False)
+    for name, frames in (("scores", scores), ("summary", summaries), ("components", components)):
+        if frames:
+            text = csv_text(pd.concat(frames), index=False)
+            (folder / f"{name}.csv").write_text(text, encoding="utf-8", newline="")
     run = {
         "settings": dict(settings),
         "messages": {evaluation.name: messages(evaluation.results) for evaluation in evaluations},

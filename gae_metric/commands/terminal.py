@@ -8,16 +8,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.text import Text
 
+from gae_metric.commands.escaping import visible
 from gae_metric.commands.tables import Evaluation, messages, table
 from gae_metric.errors import EvaluationError, InputError
 
 __all__ = ["Terminal", "report_errors"]
+
+
+class _Console(Console):
+    """A terminal to which texts do nothing but to be read."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Render, with what would be hidden or obeyed made visible."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
 class Terminal:
@@ -25,8 +38,8 @@ class Terminal:
 
     def __init__(self) -> None:
         # Made anew for each command, as tests and notebooks redirect the streams.
-        self.out = Console(highlight=False)
-        self.err = Console(stderr=True, highlight=False)
+        self.out = _Console(highlight=False)
+        self.err = _Console(stderr=True, highlight=False)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Callable[[str, int, int], None]]:

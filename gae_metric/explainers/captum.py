@@ -19,6 +19,15 @@ from gae_metric.study.logits import LogitsModel
 #: Parameters of ``attribute`` that this adapter knows what to give for.
 _GIVEN = frozenset({"self", "inputs", "target", "baselines"})
 
+#: Methods that cannot work with their defaults, and why.
+_REFUSED = {
+    "DeepLiftShap": "it needs a set of baselines; captum:DeepLift takes one, of zeros",
+    "FeaturePermutation": "its maps depend on the other images of a batch",
+    "LRP": "it has rules for a few modules only, not for nn.Flatten or nn.Identity; absLRP and "
+    "abslrp's rule sets take any model",
+    "ShapleyValues": "it tries all orders of the features; captum:KernelShap samples them",
+}
+
 
 def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]:
     """Wrap a method of ``captum.attr`` that needs nothing but a model.
@@ -41,7 +50,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
     ------
     ValueError
         If Captum is not installed, has no such method, or the method needs more than a model (a
-        layer, a window, another method).
+        layer, a window, another method) or cannot work with its defaults; the message says why.
 
     Examples
     --------
@@ -57,6 +66,9 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
             "methods: captum:NAME needs Captum, which is not installed; "
             "install it with: pip install 'gae-metric[captum]'"
         ) from error
+    for refused, reason in _REFUSED.items():
+        if name.strip().lower() == refused.lower():
+            raise ValueError(f"methods: captum:{refused} is not offered: {reason}")
     found, method = lookup("methods (captum)", name, _methods(captum.attr))
     accepted = inspect.signature(method.attribute).parameters
 
@@ -90,7 +102,8 @@ def _methods(module: Any) -> dict[str, Any]:
     methods = {}
     for name in module.__all__:
         method = getattr(module, name)
-        if not inspect.isclass(method) or not issubclass(method, module.Attribution):
+        attribution = inspect.isclass(method) and issubclass(method, module.Attribution)
+        if not attribution or name in _REFUSED:
             continue
         built = list(inspect.signature(method).parameters.values())
         needed = [p for p in built if p.default is p.empty and p.kind is not p.VAR_KEYWORD]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from gae_metric.errors import InputError
+from gae_metric.inputs.files import read_bytes
 
 __all__ = ["class_index", "read_labels", "read_table"]
+
+#: Bytes of a file: more than labels of a million images take.
+_LARGEST = 1 << 28
 
 
 def read_labels(source: str | Path, files: Sequence[str], classes: int) -> dict[str, int]:
@@ -81,16 +86,22 @@ def read_table(source: str | Path) -> pd.DataFrame:
     InputError
         If it cannot be read, or is not such a file.
     """
+    content = read_bytes(source, "labels", _LARGEST)
     try:
-        # Opened here: pandas would fetch an address, and unpack what is named like an archive.
-        with open(source, encoding="utf-8-sig", newline="") as file, warnings.catch_warnings():
+        text = content.decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it holds NUL characters")
+        header = next(csv.reader(io.StringIO(text, newline="")), [])
+        if twice := [name for name in header if header.count(name) > 1]:
+            raise ValueError(f"the column {twice[0]!r} is there twice")
+        with warnings.catch_warnings():
             # A line that is longer than the header would lose its end, or move its columns.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table: pd.DataFrame = pd.read_csv(
-                file, dtype=str, keep_default_na=False, index_col=False
+                io.StringIO(text, newline=""), dtype=str, keep_default_na=False, index_col=False
             )
-    except (OSError, ValueError, OverflowError, csv.Error, pd.errors.ParserWarning) as error:
-        # ValueError: not CSV, not text, empty, no file name
+    except (ValueError, OverflowError, csv.Error, pd.errors.ParserWarning) as error:
+        # ValueError: not CSV, not text, empty
         raise InputError(f"labels: cannot read {str(source)!r}: {error}") from error
     return table
 

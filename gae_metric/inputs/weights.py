@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gae_metric.errors import InputError
+from gae_metric.inputs.files import check_file
 
 __all__ = ["load_weights", "read_weights"]
 
@@ -37,12 +38,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         If there is no such file, it is a pickle, or it is not a complete safetensors file.
     """
     file = Path(path)
+    check_file(file, "weights")
     try:
         with file.open("rb") as stream:
             start = stream.read(4)
-    except (OSError, ValueError) as error:  # ValueError: no file name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"weights: cannot read {str(file)!r}: {reason}") from error
+    except OSError as error:
+        raise InputError(f"weights: cannot read {str(file)!r}: {error.strerror}") from error
     pickled = (
         f"weights: {file.name} is a pickle (a .pth or .pt checkpoint), which can run any code when "
         "it is loaded, so it is refused; convert it where you trust it:\n"

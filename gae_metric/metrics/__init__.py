@@ -12,5 +12,8 @@ from gae_metric.metrics.local_consistency import (
     LocalFaithfulness,
     LocalRobustness,
 )
+from gae_metric.metrics.newer_numpy import mend
+
+mend()
 
 __all__ = ["GAE", "Contrastiveness", "LocalConsistency", "LocalFaithfulness", "LocalRobustness"]

@@ -19,7 +19,8 @@ little-endian, in C order, and hold no Python objects.
 ``names``          N names of the samples, such as their files, or null
 ``settings``       object: how the probe set was made; for people, not read
 ``shards``         list of objects: ``samples`` (r) and ``items`` (n), their numbers, and
-                   ``arrays``, from the names of arrays to the names of files
+                   ``arrays`` and ``sha256``, from the names of arrays to the names of files and to
+                   the SHA-256 of what these hold, which readers compare
 =================  ================================================================================
 
 Each shard holds whole samples, in ascending order from shard to shard, in these arrays:
@@ -60,6 +61,7 @@ scored in float64, all others in float32.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
@@ -101,8 +103,9 @@ class Shard:
 
     samples: int
     items: int
-    #: From the names of arrays to the names of files.
+    #: From the names of arrays to the names of files, and to their SHA-256.
     arrays: Mapping[str, str]
+    sha256: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -225,7 +228,11 @@ class Manifest:
                 "the plain name of an .npy file in this folder",
                 lambda value: isinstance(value, str) and FILE_NAME.fullmatch(value) is not None,
             )
-        return Shard(samples, items, arrays)
+        digests = read("sha256", "an object", lambda value: isinstance(value, dict))
+        sums = _Fields(read.source, f"{read.where}.sha256", digests)
+        for name in self.arrays(samples, items):
+            sums(name, "64 digits", lambda value: isinstance(value, str) and len(value) == 64)
+        return Shard(samples, items, arrays, digests)
 
 
 class _Fields:
@@ -258,7 +265,11 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[Any], bool]:
 
 
 def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    # A lone surrogate is no character, and no file of scores could name it.
+    surrogates = re.compile("[\ud800-\udfff]")
+    return isinstance(value, list) and all(
+        isinstance(text, str) and not surrogates.search(text) for text in value
+    )
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from gae_metric.study.study import Study
 
 __all__ = ["ProbeSet"]
+
+#: Bytes of maps that are scored at a time, or one map.
+_CHUNK = 1 << 28
 
 
 class ProbeSet:
@@ -275,7 +279,8 @@ class ProbeSet:
               a generator, so that no more than a chunk is in memory;
             - the path of an ``.npz`` file or of a folder, see :mod:`gae_metric.probe.format`.
         batch_size
-            Maps at a time. Does not change scores.
+            Maps at a time; fewer where inputs are so large that they take more than 256 MB. Does
+            not change scores.
         disable_warnings
             Whether not to warn.
 
@@ -310,7 +315,8 @@ class ProbeSet:
         ['contrastiveness']
         """
         _check_size("batch_size", batch_size)
-        chunks = read_maps(maps, self._expected(), batch_size)
+        most = max(1, _CHUNK // (4 * math.prod(self.input_shape)))
+        chunks = read_maps(maps, self._expected(), min(batch_size, most))
         scorer, odd = score_chunks(self._source, self.ids, self._source.items, chunks)
         frame = scorer.components(self._manifest.columns)
         if not disable_warnings:

@@ -113,7 +113,7 @@ def _is_real(dtype: np.dtype[Any]) -> bool:
 
 def _tensor(parts: list[NDArray[Any]], expected: MapSet) -> Tensor:
     """Return maps (n, 1 or C, ...) of at least single precision."""
-    values = np.concatenate(parts)
+    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
     # float16 is half a float32's digits; integers are what a metric would make of them too.
     if values.dtype != np.float64:
         values = values.astype(np.float32, copy=False)

@@ -5,6 +5,8 @@ Nothing here unpickles, extracts a zip, or opens a file outside the folder that 
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import os
 import re
@@ -25,8 +27,10 @@ __all__ = ["FILE_NAME", "ArrayFile", "Container", "Folder", "Npz", "open_contain
 #: What a file of a probe set may be called: no separators, no parents, no hidden files.
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.npy")
 
-#: Bytes of text that are read as a manifest at most.
-_MANIFEST_LIMIT = 1 << 28
+#: Bytes of a manifest at most: names of 100,000 samples, and as JSON no more than 200 MB of memory.
+MANIFEST_LIMIT = 1 << 23
+#: Bytes that are read at a time, and of an array in Fortran's order, whose rows lie apart.
+_PART, _WHOLE = 1 << 22, 1 << 30
 
 
 class ArrayFile:
@@ -73,6 +77,11 @@ class ArrayFile:
         """Read rows, (stop - start, ...), in the native byte order."""
         if self._fortran and len(self.shape) > 1:
             if self._whole is None:
+                if math.prod(self.shape) * self.dtype.itemsize > _WHOLE:
+                    raise ProbeError(
+                        f"{self._source}: {self.shape} in Fortran's order does not fit the memory; "
+                        "save it in C's (numpy.ascontiguousarray)"
+                    )
                 flat = self._read(0, math.prod(self.shape))
                 self._whole = flat.reshape(self.shape, order="F")
             return self._whole[start:stop]
@@ -83,15 +92,20 @@ class ArrayFile:
     def _read(self, first: int, count: int) -> NDArray[Any]:
         wanted = count * self.dtype.itemsize
 
-        def read() -> bytes:
-            self._file.seek(self._offset + first * self.dtype.itemsize)
-            return self._file.read(wanted)
-
-        data = _guarded(self._source, read)
-        if len(data) != wanted:
-            raise ProbeError(f"{self._source}: cut off: {len(data)} bytes, expected {wanted}")
         # A bytearray, as torch warns of arrays that cannot be written to.
-        values: NDArray[Any] = np.frombuffer(bytearray(data), dtype=self.dtype)
+        data = bytearray(wanted)
+
+        def read() -> int:
+            self._file.seek(self._offset + first * self.dtype.itemsize)
+            at = 0
+            while at < wanted and (part := self._file.read(min(_PART, wanted - at))):
+                data[at : at + len(part)] = part
+                at += len(part)
+            return at
+
+        if (found := _guarded(self._source, read)) != wanted:
+            raise ProbeError(f"{self._source}: cut off: {found} bytes, expected {wanted}")
+        values: NDArray[Any] = np.frombuffer(data, dtype=self.dtype)
         return values.astype(self.dtype.newbyteorder("="), copy=False)
 
     def __del__(self) -> None:
@@ -136,21 +150,36 @@ class Container:
 
     def manifest(self) -> bytes:
         """Return what ``manifest.json`` holds."""
-        file, _, source = self._open("manifest.json")
+        file, size, source = self._open("manifest.json")
         with file:
-            data: bytes = _guarded(source, lambda: file.read(_MANIFEST_LIMIT))
+            if size > MANIFEST_LIMIT:
+                raise ProbeError(f"{source}: expected at most {MANIFEST_LIMIT} bytes, got {size}")
+            data: bytes = _guarded(source, lambda: file.read(size))
         return data
+
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of a file."""
+        file, _, source = self._open(name)
+        found = hashlib.sha256()
+        with file:
+            while part := _guarded(source, lambda: file.read(_PART)):
+                found.update(part)
+        return found.hexdigest()
 
     def write(
         self, name: str, dtype: str, shape: tuple[int, ...], parts: Iterable[NDArray[Any]]
-    ) -> None:
-        """Write an array that comes in parts along its first axis."""
+    ) -> str:
+        """Write an array that comes in parts along its first axis; return its SHA-256."""
+        head = io.BytesIO()
+        npy.write_array_header_1_0(head, {"descr": dtype, "fortran_order": False, "shape": shape})
+        digest = hashlib.sha256(head.getvalue())
         with self._create(name) as file:
-            npy.write_array_header_1_0(
-                file, {"descr": dtype, "fortran_order": False, "shape": shape}
-            )
+            file.write(head.getvalue())
             for part in parts:
-                file.write(np.ascontiguousarray(part, dtype=dtype).data)
+                values = np.ascontiguousarray(part, dtype=dtype).data
+                digest.update(values)
+                file.write(values)
+        return digest.hexdigest()
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file."""
@@ -237,6 +266,10 @@ def open_container(path: str | Path, what: str) -> Container:
     path = Path(path)
     if path.is_dir():
         return Folder(path)
-    if path.is_file():
+    if not path.is_file():
+        found = "a pipe or device" if path.exists() else "nothing"
+    elif not zipfile.is_zipfile(path):
+        found = "a file that cannot be read as one"
+    else:
         return Npz(path)
-    raise ProbeError(f"{what}: expected a folder or an .npz file, found nothing at {str(path)!r}")
+    raise ProbeError(f"{what}: expected a folder or an .npz file, found {found} at {str(path)!r}")

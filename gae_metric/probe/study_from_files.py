@@ -72,8 +72,15 @@ class Recorded:
             self._quadrants = _joined(parts, "quadrants", (0, self.mosaics, 4), np.float64)
         self.item_starts = np.cumsum([0, *(shard.items for shard in manifest.shards)])
         self._row_starts = np.cumsum([0, *(shard.samples for shard in manifest.shards)])
-        self.items = self._items([part["items"] for part in parts])
-        self._signs: tuple[int, Tensor] | None = None
+        self.items = self._items(
+            [part["items"] for part in parts],
+            [(part["targets"], part["sample_targets"]) for part in parts],
+        )
+        # Last, as the checks before say more of what is wrong.
+        for shard, part in enumerate(parts):
+            for name in part:
+                self._verify(shard, name)
+        self._signs: tuple[int, ArrayFile] | None = None
         self._inputs: tuple[int, ArrayFile] | None = None
 
     def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
@@ -83,10 +90,14 @@ class Recorded:
         for shard in np.unique(shards).tolist():
             where = np.flatnonzero(shards == shard)
             if self._signs is None or self._signs[0] != shard:
-                file = self._open(shard, "impact_sign")
-                self._signs = (shard, torch.as_tensor(file.rows(0, len(file))))
-            places = torch.as_tensor(rows[where] - self._row_starts[shard])
-            result[torch.as_tensor(where)] = self._signs[1][places]
+                self._signs = (shard, self._open(shard, "impact_sign"))
+                self._verify(shard, "impact_sign")
+            places = rows[where] - self._row_starts[shard]
+            # Rows are read one by one: a shard's do not all fit the memory.
+            for i, place in zip(where.tolist(), places.tolist(), strict=True):
+                signs = self._signs[1].rows(place, place + 1)
+                self._refuse(np.abs(signs.astype(np.int16)) > 1, shard, "impact_sign", "-1, 0 or 1")
+                result[i] = torch.as_tensor(signs[0])
         return result
 
     def quadrants(self, items: Items) -> Tensor:
@@ -103,7 +114,10 @@ class Recorded:
             # Left open, as reading goes on in the same file of a zip.
             if self._inputs is None or self._inputs[0] != shard:
                 self._inputs = (shard, self._open(shard, "inputs"))
-            parts.append(self._inputs[1].rows(low - first, high - first))
+                self._verify(shard, "inputs")
+            values = self._inputs[1].rows(low - first, high - first)
+            self._refuse(~np.isfinite(values), shard, "inputs", "finite numbers")
+            parts.append(values)
         result: NDArray[np.float32] = np.concatenate(parts)
         return result
 
@@ -119,14 +133,41 @@ class Recorded:
             )
         return array
 
+    def _verify(self, shard: int, name: str) -> None:
+        """Refuse a file that does not hold what was written."""
+        entry = self._manifest.shards[shard]
+        file = entry.arrays[name]
+        if self._container.digest(file) != entry.sha256[name]:
+            raise ProbeError(
+                f"{self._container.path}: {file} ({name} of shard {shard}) is damaged: its SHA-256 "
+                "is not that of the manifest"
+            )
+
+    def _refuse(self, wrong: NDArray[np.bool_], shard: int, name: str, expected: str) -> None:
+        if wrong.any():
+            row = int(np.argwhere(wrong)[0, 0])
+            raise ProbeError(
+                f"{self._container.path}: {name} of shard {shard}, row {row}: expected {expected}"
+            )
+
     def _small(self, shard: int) -> dict[str, NDArray[Any]]:
         names = ["samples", "sample_targets", "targets", "problems", "items"]
         names += ["outputs"] * (self._manifest.steps is not None)
         names += ["quadrants"] * (self._manifest.n_mosaics > 0)
         files = {name: self._open(shard, name) for name in names}
-        return {name: file.rows(0, len(file)) for name, file in files.items()}
+        values = {name: file.rows(0, len(file)) for name, file in files.items()}
+        fine = values["problems"] == FINE
+        self._refuse(values["problems"] > BAD_OUTPUT, shard, "problems", "0, 1 or 2")
+        for name in ("sample_targets", "targets"):
+            self._refuse(values[name] < 0, shard, name, "class indices, 0 or more")
+        for name in set(names) & {"outputs", "quadrants"}:
+            odd = ~np.isfinite(values[name]) & fine.reshape(-1, 1, 1)
+            self._refuse(odd, shard, name, "finite numbers but for samples with problems")
+        return values
 
-    def _items(self, tables: list[NDArray[np.int64]]) -> Items:
+    def _items(
+        self, tables: list[NDArray[np.int64]], tables_targets: list[tuple[NDArray[Any], ...]]
+    ) -> Items:
         """Check the tables of items: everything scores look up must be there."""
         steps, path = self._manifest.steps or 1, self._container.path
         for shard, table in enumerate(tables):
@@ -145,6 +186,9 @@ class Recorded:
                     f"{path}: items of shard {shard}, row {row}: no item of this probe set is "
                     f"(sample, order, state, mosaic) = {tuple(table[row].tolist())}"
                 )
+            own_target = tables_targets[shard][1][np.searchsorted(own, sample)]
+            other = tables_targets[shard][0] != own_target
+            self._refuse(other, shard, "targets", "the class of the item's sample")
             started = np.where(original, np.arange(len(table)), len(table))
             first = np.full(len(own), len(table))
             np.minimum.at(first, np.searchsorted(own, sample), started)

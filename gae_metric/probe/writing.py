@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.format import Manifest, Shard
 from gae_metric.probe.ids import item_table
-from gae_metric.probe.storage import Container, Folder, Npz
+from gae_metric.probe.storage import MANIFEST_LIMIT, Container, Folder, Npz
 from gae_metric.probe.study_from_files import BAD_INPUT, BAD_OUTPUT, ONE_CLASS, Recorded
 from gae_metric.probe.study_in_memory import Built
 
@@ -93,6 +93,7 @@ def _write(
             small["quadrants"] = _quadrants(source, rows)
         arrays = manifest.arrays(len(rows), end - first)
         files = {array: name.format(array, number) for array in arrays}
+        digests = {}
         for array, (dtype, shape) in arrays.items():
             if array == "inputs":
                 parts = _inputs(source, first, end, shape)
@@ -100,10 +101,16 @@ def _write(
                 parts = _signs(source, rows, shape)
             else:
                 parts = iter([small[array]])
-            target.write(files[array], dtype, shape, parts)
-        shards.append(Shard(len(rows), end - first, files))
+            digests[array] = target.write(files[array], dtype, shape, parts)
+        shards.append(Shard(len(rows), end - first, files, digests))
     written = replace(manifest, shards=tuple(shards))
-    target.write_text("manifest.json", written.to_json())
+    text = written.to_json()
+    if len(text) > MANIFEST_LIMIT:
+        raise ProbeError(
+            f"path: a manifest of {len(text)} characters is more than readers take "
+            f"({MANIFEST_LIMIT}): give shorter names, or larger shards (shard_bytes)"
+        )
+    target.write_text("manifest.json", text)
     return written
 
 

@@ -3,6 +3,7 @@
 import ast
 import builtins
 import copy
+import hashlib
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -334,6 +336,80 @@ def test_tables_that_name_other_items_are_refused(folder):
     np.save(folder / "samples-00002.npy", np.array([0]))
     with pytest.raises(ProbeError, match="samples: expected ascending indices below 5"):
         ProbeSet.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "expected"),
+    [
+        ("targets", 0, -1, "targets of shard 0, row 0: expected class indices"),
+        ("sample_targets", 0, -5, "sample_targets of shard 0, row 0: expected class indices"),
+        ("targets", 1, 3, "row 1: expected the class of the item's sample|is damaged"),
+        ("problems", 0, 7, "problems of shard 0, row 0: expected 0, 1 or 2"),
+        ("outputs", (0, 1, 2), np.inf, "outputs of shard 0, row 0: expected finite numbers"),
+        ("quadrants", (0, 0, 1), np.nan, "quadrants of shard 0, row 0: expected finite numbers"),
+        ("outputs", (0, 1, 2), 0.5, "outputs-00000.npy .* is damaged"),
+        ("impact_sign", (0, 0, 1, 1), 2, "impact_sign of shard 0, row 0: expected -1, 0 or 1"),
+        ("inputs", (0, 0, 1, 1), np.nan, "inputs of shard 0, row 0: expected finite numbers"),
+    ],
+)
+@pytest.mark.parametrize("sealed", [True, False])
+def test_values_are_checked_and_digested(folder, name, place, value, expected, sealed):
+    path = folder / f"{name}-00000.npy"
+    values = np.load(path)
+    values[place] = value if values[place] != value else value + 1
+    np.save(path, values)
+
+    def seal(fields):
+        fields["shards"][0]["sha256"][name] = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    if sealed:
+        if "is damaged" in expected and "|" not in expected:
+            return
+        change(folder, seal)
+    with pytest.raises(ProbeError, match=expected if sealed else f"{expected}|is damaged"):
+        use(folder)
+
+
+def test_a_manifest_that_would_take_the_memory(folder, tmp_path):
+    text = (folder / "manifest.json").read_text().rstrip()[:-1]
+    (folder / "manifest.json").write_text(text + ', "more": [' + "{}," * 5_000_000 + "{}]}")
+    with pytest.raises(ProbeError, match="expected at most 8388608 bytes"):
+        ProbeSet.load(folder)
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.write(folder / "manifest.json", "manifest.json")
+    assert (tmp_path / "bomb.npz").stat().st_size < 1 << 16
+    with pytest.raises(ProbeError, match="expected at most 8388608 bytes"):
+        ProbeSet.load(tmp_path / "bomb.npz")
+
+
+def test_names_that_no_file_of_scores_can_hold(folder):
+    change(folder, lambda fields: fields["names"].__setitem__(0, "\ud800"))
+    with pytest.raises(ProbeError, match="names: expected 5 texts or null"):
+        ProbeSet.load(folder)
+
+
+def test_one_npy_file_is_not_what_maps_come_in(folder, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((5, 3, 6, 5)))
+    with pytest.raises(
+        ProbeError, match=r"^maps: expected a folder or an \.npz file, found a file"
+    ):
+        ProbeSet.load(folder).score(tmp_path / "x.npy")
+
+
+def test_maps_are_taken_one_by_one_where_they_are_large(probe, monkeypatch):
+    from gae_metric.probe import probe_set, returned_maps
+
+    sizes = []
+    real = returned_maps._tensor
+    monkeypatch.setattr(
+        returned_maps, "_tensor", lambda parts, e: sizes.append(len(parts)) or real(parts, e)
+    )
+    maps = np.ones((len(probe), 6, 5), dtype=np.float32)
+    whole = probe.score(maps, disable_warnings=True)
+    monkeypatch.setattr(probe_set, "_CHUNK", 4 * 3 * 6 * 5 * 2)
+    sizes.clear()
+    pd.testing.assert_frame_equal(probe.score(maps, disable_warnings=True), whole)
+    assert len(sizes) == -(-len(probe) // 2)
 
 
 def test_what_is_no_probe_set(tmp_path, saved):

@@ -212,3 +212,17 @@ def test_lists_of_images_stay_in_their_folder(tmp_path, name, masks):
         (voc / "ImageSets" / kind / "val.txt").write_text("")
     with pytest.raises(InputError, match="names no image"):
         open_data(f"voc:{tmp_path}", masks=masks)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("file,class_index,file\na.png,1,b.png\n", "the column 'file' is there twice"),
+        ("file,class_index\na.png,1\0\n", "NUL"),
+        ("file,class_index\na.png,\0\n", "NUL"),
+    ],
+)
+def test_columns_twice_and_nuls(tmp_path, text, expected):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(InputError, match=expected):
+        read_labels(tmp_path / "labels.csv", ["a.png"], 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -46,10 +47,21 @@ def tables(folder):
 
 
 def copied(finished, factory, shards=True):
+    """Copy it, as if it had not been finished, or as if its shards had been removed."""
     folder = Path(shutil.copytree(finished, factory.mktemp("copy") / "run"))
-    if not shards:
+    if shards:
+        (folder / "SHA256SUMS").unlink()
+    else:
         shutil.rmtree(folder / "shards")
     return folder
+
+
+def sealed(folder, name):
+    """Have the sums of a finished run fit what has been made of a file."""
+    digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    sums = (folder / "SHA256SUMS").read_text().splitlines()
+    lines = [f"{digest}  {name}" if line.endswith(f"  {name}") else line for line in sums]
+    (folder / "SHA256SUMS").write_text("\n".join(lines))
 
 
 @settings(fuzzing, max_examples=40)
@@ -59,6 +71,8 @@ def test_any_damage(finished, tmp_path_factory, data, shards):
     every = [p for p in folder.rglob("*") if p.is_file() and p.suffix in (".json", ".parquet")]
     file = data.draw(st.sampled_from(sorted(every)))
     file.write_bytes(data.draw(damaged(file.read_bytes())))
+    if not shards and file.name != "data.json" and data.draw(st.booleans()):
+        sealed(folder, file.name)
     with refusable(InputError) as outcome:
         tables(folder)
     assert outcome.message != ""
@@ -81,6 +95,8 @@ def test_any_value_in_a_plan(finished, tmp_path_factory, name, data):
     except (TypeError, ValueError):
         parent[path[-1]] = None
     (folder / name).write_text(json.dumps(fields))
+    if name != PLAN:
+        sealed(folder, name)
     with refusable(InputError) as outcome:
         tables(folder)
     assert outcome.message != ""

@@ -46,8 +46,8 @@ def settings(output, **changes):
     return parse({**given, **changes})
 
 
-def run(output, **changes):
-    summary = execute(settings(output, **changes), quiet=True)
+def run(output, replace=False, say=lambda line: None, **changes):
+    summary = execute(settings(output, **changes), quiet=True, replace=replace, say=say)
     return summary, collect(output)
 
 
@@ -188,7 +188,8 @@ def test_other_settings_are_other_shards(tmp_path):
     run(tmp_path)
     for change, computed in (
         ({}, 0),
-        ({"batch_size": 7}, 0),
+        ({"batch_size": 7}, 4),  # sums round differently
+        ({"targets": "labels"}, 4),
         ({"methods": ["Quick", "Constant"]}, 2),
         ({"methods": {"name": "Quick", "options": {"factor": 2.0}}}, 2),
         ({"steps": 5}, 2),
@@ -196,7 +197,7 @@ def test_other_settings_are_other_shards(tmp_path):
         ({"block": 6}, 2),  # predictions, too
         ({"seed": 1}, 4),
     ):
-        assert run(tmp_path, **change)[0].computed == computed, change
+        assert run(tmp_path, replace=True, **change)[0].computed == computed, change
 
 
 def test_a_function_is_known_by_its_name(tmp_path):
@@ -221,8 +222,6 @@ def test_finished_results_are_read_without_their_shards(tmp_path):
 
 def test_shards_know_how_they_were_made(tmp_path):
     run(tmp_path)
-    from benchmarks.runner.store import Store
-
     plan = json.loads((tmp_path / "plan.json").read_text())
     facts = Store(tmp_path).facts(plan["shards"][-1]["key"])
     assert facts["run"]["seed"] == 0
@@ -255,8 +254,11 @@ def test_an_image_that_is_damaged_later_stops_the_run(tmp_path, photographs):
     data = f"imagefolder:{photographs}"
     run(tmp_path / "out", data=data, samples=8, metrics="LC")
     (photographs / "class0" / "2.png").write_bytes(b"no image")
+    both = ["Quick", "Constant"]
+    with pytest.raises(InputError, match=r"4 of whose 4 shards .*: images\. --replace"):
+        run(tmp_path / "out", data=data, samples=8, metrics="LC", methods=both)
     with pytest.raises(InputError, match=r"class0/2\.png' could be read when"):
-        run(tmp_path / "out", data=data, samples=8, metrics="LC", methods=["Quick", "Constant"])
+        run(tmp_path / "out", data=data, samples=8, metrics="LC", methods=both, replace=True)
     assert set(collect(tmp_path / "out").scores["method"]) == {"Quick"}
 
 

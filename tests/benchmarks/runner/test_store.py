@@ -2,6 +2,7 @@
 
 import errno
 import os
+import uuid
 
 import pandas as pd
 import pytest
@@ -77,12 +78,47 @@ def test_one_run_at_a_time(tmp_path):
         pass
 
 
-def test_what_was_not_finished_is_cleared_away(tmp_path):
-    left = tmp_path / "shards" / "m" / ".x.parquet.0.tmp"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
+def test_what_was_not_finished_is_cleared_away_and_nothing_else(tmp_path):
+    part = f"{uuid.uuid4().hex}.tmp"
+    ours = [tmp_path / "shards" / "m" / f".x.parquet.{part}", tmp_path / f".plan.json.{part}"]
+    others = [
+        *(tmp_path / ".notes.tmp", tmp_path / "shards" / ".x.parquet.0.tmp", tmp_path / part),
+        tmp_path / "figures" / f".x.parquet.{part}",
+    ]
+    for path in (*ours, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
     with Store(tmp_path).writing():
-        assert not left.exists()
+        assert not any(path.exists() for path in ours)
+    assert all(path.read_bytes() == b"half" for path in others)
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_any_flipped_bit_is_seen(tmp_path, part):
+    """Every 8th bit of a shard; `part` is the first."""
+    store = Store(tmp_path)
+    store.write("m/a", TABLE, {"seed": 1})
+    content = store.path("m/a").read_bytes()
+    unseen = []
+    for bit in range(part, 8 * len(content), 64):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        store.path("m/a").write_bytes(flipped)
+        if store.has("m/a") or not store.damaged("m/a"):
+            unseen.append(bit)
+    assert not unseen
+    with pytest.raises(InputError, match=r"m/a\.parquet' is damaged"):
+        store.read("m/a")
+
+
+def test_a_shard_in_anothers_place_is_seen(tmp_path):
+    store = Store(tmp_path)
+    for key in ("m/a", "m/b"):
+        store.write(key, TABLE, {"seed": 1})
+    store.path("m/a").write_bytes(store.path("m/b").read_bytes())
+    assert not store.has("m/a")
+    assert store.put_aside("m/a").is_file()
+    assert store.shards() == ["m/b"]
 
 
 def test_a_folder_that_is_none(tmp_path):

@@ -1,0 +1,146 @@
+"""Digests of all that scores come from: weights, images, code, and the versions that matter."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import platform
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from modulefinder import ModuleFinder
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import abslrp
+import benchmarks
+import gae_metric
+from benchmarks.config.entries import ModelEntry
+from benchmarks.methods import METHODS
+from benchmarks.models import load
+from gae_metric.inputs.models import LoadedModel
+
+__all__ = ["code_digest", "differences", "matter", "model_digest", "module_digest", "versions"]
+
+#: Packages that any score may come from, and those of the methods' sources.
+_MATTER = ("torch", "torchvision", "timm", "quantus", "numpy", "scipy", "pillow")
+_SOURCES = {"Captum": "captum", "pytorch-grad-cam": "grad-cam", "Zennit": "zennit", "LXT": "lxt"}
+#: Packages that are noted, too, and shown where they differ.
+_NOTED = ("gae-metric", "pandas", "pyarrow", "ray")
+#: Folders of our own code that no score comes from.
+_NO_SCORES = {
+    gae_metric: ("comparison", "plotting", "probe"),
+    benchmarks: (
+        *("compatibility", "figures", "notebooks", "paper", "report", "sanity", "speed"),
+        *("studies", "tables", "cli.py", "commands.py", "__main__.py"),
+    ),
+}
+
+
+def versions(names: Iterable[str] = (*_MATTER, *_SOURCES.values(), *_NOTED)) -> dict[str, str]:
+    """Return the versions of packages, as far as they are installed, of Python and the system."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    return found | _installed(tuple(names))
+
+
+def matter(method: str = "") -> dict[str, str]:
+    """Return the versions of what a method's scores depend on; or of what predictions do."""
+    source = _SOURCES.get(METHODS[method].source) if method else None
+    return _installed((*_MATTER, *([source] if source else ())))
+
+
+@functools.cache
+def _installed(names: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # noqa: PERF203 - a handful
+            continue
+    return found
+
+
+def model_digest(model: ModelEntry | LoadedModel) -> str:
+    """Return a digest of a model's weights, wherever they come from."""
+    loaded = (
+        load(model.name, model.weights, model.args, model.size)
+        if isinstance(model, ModelEntry)
+        else model
+    )
+    digest = hashlib.sha256()
+    for name, value in loaded.model.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return a digest of this project's own code that scores come from."""
+    files = []
+    for package in (abslrp, gae_metric, benchmarks):
+        folder = Path(str(package.__file__)).parent
+        without = _NO_SCORES.get(package, ())
+        some = [p for p in folder.rglob("*.py") if p.relative_to(folder).parts[0] not in without]
+        files += [(p.relative_to(folder.parent).as_posix(), p) for p in some]
+    return _of_files(files)
+
+
+def module_digest(names: tuple[str, ...]) -> str:
+    """Return a digest of modules, and of all that they import but installed packages.
+
+    What a module reads or imports by a name that is made when it runs is not seen.
+    """
+    stdlib, packages = sysconfig.get_paths()["stdlib"], {"site-packages", "dist-packages"}
+    places = [p for p in sys.path if not p.startswith(stdlib) and not packages & {*Path(p).parts}]
+    finder = ModuleFinder(path=places, excludes=["abslrp", "benchmarks", "gae_metric"])
+    files: list[tuple[str, Path]] = []
+    for name in names:
+        try:
+            finder.import_hook(name, fromlist=["*"])
+        # Installed; or it names something that is never imported.
+        except (ImportError, SyntaxError):  # noqa: PERF203 - a handful
+            own = Path(str(getattr(importlib.import_module(name), "__file__", "")))
+            inner = own.parent.rglob("*.py") if own.name == "__init__.py" else [own]
+            files += [(f"{name}/{path.relative_to(own.parent).as_posix()}", path) for path in inner]
+    for name, found in finder.modules.items():
+        if file := getattr(found, "__file__", None):
+            files.append((name, Path(file)))
+    return _of_files(files)
+
+
+def _of_files(files: Iterable[tuple[str, Path]]) -> str:
+    digest = hashlib.sha256()
+    for name, path in sorted(files):
+        content = path.read_bytes()
+        digest.update(f"{name} {len(content)};".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Say in what settings differ, with values that can be read.
+
+    Examples
+    --------
+    >>> old = {"weights": "f" * 64, "seed": 0, "versions": {"torch": "2.13.0"}}
+    >>> differences(old, {"weights": "e" * 64, "seed": 0, "versions": {"torch": "2.14.0"}})
+    ['weights', 'torch 2.13.0 (now 2.14.0)']
+    """
+    found = []
+    for key in dict.fromkeys((*old, *new)):
+        before, now = old.get(key), new.get(key)
+        if before == now:
+            continue
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            # The options of a method by their own names, too.
+            found += differences(before, now)
+        elif all(v is not None and len(str(v)) <= 32 for v in (before, now)):
+            found.append(f"{key} {before} (now {now})")
+        else:
+            found.append(key)
+    return found

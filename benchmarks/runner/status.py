@@ -1,0 +1,82 @@
+"""What a folder of results holds: what is there, missing or damaged, by whom, by which versions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.runner.collected import collect, finished_plan, latest_plan, newer
+from benchmarks.runner.store import Store
+from gae_metric.errors import InputError
+
+__all__ = ["status"]
+
+
+def status(root: str | Path) -> tuple[list[str], bool]:
+    """Describe a folder of results; nothing that it names is read or imported.
+
+    Returns
+    -------
+    tuple
+        Lines, and whether all is there and whole.
+
+    Raises
+    ------
+    InputError
+        If there is no run in it.
+    """
+    folder = Path(root)
+    plan = latest_plan(folder)
+    if plan is None:
+        raise InputError(f"results: there is no run in {str(root)!r}")
+    lines, whole, under_way = [], True, newer(folder)
+    try:
+        finished = finished_plan(folder) is not None
+        lines += ["finished results:", *_made(collect(folder).facts)] if finished else []
+    except InputError as error:
+        finished, whole, lines = False, False, [str(error)]
+    if finished and not under_way and not (folder / "shards").is_dir():
+        return lines, True
+    states, facts, damaged = _shards(Store(folder), plan)
+    counts = Counter(state for _, state in states)
+    lines.append(f"{'a newer run' if under_way else 'shards'}: {_listed(counts)}")
+    for place in dict.fromkeys(place for place, state in states if state != "there"):
+        own = Counter(state for where, state in states if where == place)
+        lines.append(f"  {place}: {_listed(own)}")
+    lines += [f"  damaged: {path}" for path in damaged]
+    whole &= not damaged and (set(counts) == {"there"} or (finished and not under_way))
+    return [*lines, *_made(facts)], whole
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+
+def _shards(
+    store: Store, plan: dict[str, Any]
+) -> tuple[list[tuple[str, str]], list[dict[str, Any]], list[Path]]:
+    """Return each shard's model and method with its state; what whole ones say; damaged ones."""
+    states, facts, damaged = [], [], []
+    for shard in plan["shards"]:
+        key, state = shard["key"], "missing"
+        if store.has(key):
+            state, told = "there", store.facts(key)
+            facts.append(told | {"host": told["where"].get("host", "")})
+        elif store.damaged(key):
+            state = "damaged"
+            damaged.append(store.path(key))
+        states.append((f"{shard['model']}, {shard['method'] or 'predictions'}", state))
+    return states, facts, damaged
+
+
+def _made(facts: Any) -> Iterator[str]:
+    """Say by whom and with which versions."""
+    made = Counter(
+        f"on {one.get('host') or 'an unnamed host'}, git {str(one.get('revision'))[:12]}"
+        f"{' with changes' if one.get('changed') else ''}: "
+        + ", ".join(f"{name} {version}" for name, version in one.get("versions", {}).items())
+        for one in facts
+    )
+    yield from (f"  made {how}" for how in made)

@@ -1,0 +1,71 @@
+"""A run that is ended by a signal: its status, what it says, and that no process is left of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from benchmarks.runner.collected import collect
+
+PROC = Path("/proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PROC.is_dir(), reason="processes are looked for in /proc"),
+]
+WAYS = {
+    "here": ["--devices", "cpu"],
+    "readers": ["--devices", "cpu", "--readers", "2"],
+    "ray": ["--devices", "cpu,cpu"],
+}
+
+
+def left(mark):
+    """Processes that have a mark in their environment."""
+    found = []
+    for entry in PROC.iterdir():
+        try:
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes()[:80])
+        except OSError:  # noqa: PERF203 - gone, or another user's
+            continue
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_that_is_ended(tmp_path, way, number):
+    if way == "ray":
+        pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    mark = f"GAE_TEST_MARK={uuid.uuid4().hex}"
+    name, _, value = mark.partition("=")
+    command = [sys.executable, "-m", "benchmarks", "run", "--model", "digits:vgg", "--quiet"]
+    command += ["--samples", "200", "--block", "4", "--method", "absLRP"]
+    command += ["--metric", "C", "--threads", "1", "--output", str(tmp_path), *WAYS[way]]
+    run = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, name: value}
+    )
+    deadline = time.monotonic() + 300
+    while len(list(tmp_path.glob("shards/*/abslrp/*.parquet"))) < 2:
+        assert run.poll() is None, run.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert left(mark.encode())
+    run.send_signal(number)
+    # Ends once nothing holds the pipe any more.
+    _, said = run.communicate(timeout=30)
+    while left(mark.encode()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    stopped = number == signal.SIGTERM
+    assert run.returncode == (143 if stopped else -number)
+    assert ("stopped; finished shards are kept" in said) is stopped
+    assert "Traceback" not in said
+    found = collect(tmp_path)
+    assert found.failures.empty
+    assert found.missing > 0
+    assert not stopped or not list(tmp_path.rglob("*.tmp"))
