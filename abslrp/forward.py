@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from abslrp.ablations import Attention, RelevanceAt, check
 from abslrp.arguments import lacks_batch_axis, no_batch_axis
 from abslrp.batch import Batch
-from abslrp.outputs import Output, check_output, select_logits
+from abslrp.outputs import OneOutputError, Output, check_output, select_logits
 from abslrp.plan.arrivals import Conserve, LostSamplesError, RangeError
 from abslrp.plan.propagation import Done, Propagation, forget
 from abslrp.plan.release import release
@@ -168,7 +168,7 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
         result = run.tape.noting(
             lambda: select_logits(copy.called(model), settings.output, samples)
         )
-    except (UnknownOperationError, LostSamplesError):
+    except (UnknownOperationError, LostSamplesError, OneOutputError):
         raise
     except Exception as error:
         if "does not require grad" in str(error):

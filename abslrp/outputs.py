@@ -17,6 +17,10 @@ ONE_OUTPUT = (
 )
 
 
+class OneOutputError(ValueError):
+    """A model has one output, as one number for each sample."""
+
+
 class _Log(torch.autograd.Function):
     """Log-probabilities less their mean, as logits are where their mean is 0."""
 
@@ -110,6 +114,8 @@ def select_logits(result: Any, output: Output, samples: int | None) -> Tensor:
             f"model: expected it to return a tensor of logits, got {type(logits).__name__}; "
             "output= selects the logits from what it returns"
         )
+    if samples is not None and logits.shape == (samples,):
+        raise OneOutputError(ONE_OUTPUT)
     alike = logits.ndim == 2 and samples in (None, len(logits))
     if not alike or not logits.is_floating_point():
         rows = "rows" if samples is None else samples

@@ -31,22 +31,47 @@ class TokenRelevance(NamedTuple):
     """(B, N)."""
 
 
-def _looked_up(tape: Tape, weight: Tensor) -> list[Value]:
+class LookedUp(NamedTuple):
+    """Embeddings that a table returned."""
+
+    value: Value
+    """(B, T', E) with T' >= T where the model pads its tokens, or (T, B, E)."""
+    tokens_first: bool | None
+    """None if they are those of other ids."""
+
+
+def _looked_up(tape: Tape, weight: Tensor, ids: Tensor) -> list[LookedUp]:
     """Let what one embedding table returns be inputs, and return the list that they will be in.
 
     The model is called with its token ids, as its user calls it, and not with ``inputs_embeds``:
     some models derive position ids or the token to pool from the ids, and would otherwise
     compute something else for padded batches.
     """
+    aten = torch.ops.aten
+    found: list[LookedUp] = []
 
     def watch(operator: Any, args: Any, result: Any) -> None:
-        if operator is torch.ops.aten.embedding.default and (
-            args[0].data_ptr() == weight.data_ptr()
-        ):
-            tape.input(result, Place.of(result))
+        if operator not in (aten.embedding.default, aten.index.Tensor):
+            return
+        if args[0].data_ptr() != weight.data_ptr():
+            return
+        looked = args[1] if operator is aten.embedding.default else args[1][0]
+        first = _tokens_first(looked, ids)
+        batch, inner = len(ids), result.shape[-1]
+        place = Place(batch, inner) if first else Place.of(result)
+        found.append(LookedUp(tape.input(result, place), first))
 
     tape.watch = watch
-    return tape.inputs
+    return found
+
+
+def _tokens_first(looked: Tensor, ids: Tensor) -> bool | None:
+    """Whether the tokens that are looked up are the given ones, transposed; None: other ones."""
+    if looked.ndim == 2 and torch.equal(looked[:, : ids.shape[1]], ids):
+        return False
+    if torch.equal(looked, ids.T):
+        return True
+    return False if looked.shape == ids.shape else None  # ids that the model changed
 
 
 def one_each(targets: Any, samples: int) -> Tensor:
@@ -143,18 +168,19 @@ def token_relevance(
     def maps(rows: slice, settings: Settings) -> list[Tensor]:
         run = Pass(settings, signed=begin == "signed")
         try:
-            leaves = _looked_up(run.tape, table)
+            leaves = _looked_up(run.tape, table, inputs["input_ids"][rows])
             logits = run.tape.noting(lambda: evaluated(rows))
             return [through(run, leaves, logits, rows)]
         finally:
             run.forget()
 
-    def through(run: Pass, leaves: list[Value], logits: Tensor, rows: slice) -> Tensor:
-        if len(leaves) != 1 or leaves[0].shape[:2] != kept[rows].shape:
+    def through(run: Pass, leaves: list[LookedUp], logits: Tensor, rows: slice) -> Tensor:
+        if len(leaves) != 1 or leaves[0].tokens_first is None:
             raise ValueError(
-                "model: expected its forward pass to look up the tokens' embeddings once, got "
-                f"{[tuple(one.shape) for one in leaves]} for ids {tuple(kept[rows].shape)}; "
-                "pass embedding= to name the module (encoder-decoder models are not covered)"
+                "model: expected its forward pass to look up the tokens' embeddings once, one for "
+                f"each token, got {[tuple(one.value.shape) for one in leaves]} for ids "
+                f"{tuple(kept[rows].shape)}; pass embedding= to name the module (a bag of "
+                "embeddings that one call adds up is not covered, nor are encoder-decoder models)"
             )
         reason = constants(run.tape)
         nowhere = ValueError(f"model: its logits do not depend on the embeddings{reason}")
@@ -164,11 +190,13 @@ def token_relevance(
         classes = logits.detach().argmax(1) if given is None else given[rows].to(logits.device)
         check_targets(classes, logits)
         begun = starts(logits.detach(), classes, begin)
-        ((found,),) = run.relevance(value, [begun], leaves)
+        ((found,),) = run.relevance(value, [begun], [leaves[0].value])
         if found is None:
             raise nowhere
         seen.append((classes, logits.detach()))
-        return found.sum(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+        tokens = found.sum(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+        tokens = tokens.mT if leaves[0].tokens_first else tokens
+        return tokens[:, :, : kept.shape[1]]
 
     (both,) = by_rows(len(kept), maps, evaluated, settings, [1])
     # Before the streams are scaled, so that a model that pools padding cannot thin the shares.

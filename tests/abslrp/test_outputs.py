@@ -124,3 +124,12 @@ def test_wrong_outputs_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             abslrp.explain(two, x, 0, output=output)
+
+
+def test_one_number_for_each_sample_is_one_output() -> None:
+    class Squeezed(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).squeeze(-1)
+
+    with pytest.raises(ValueError, match="it has one output"):
+        abslrp.explain(Squeezed(4, 1).eval(), torch.rand(2, 4), [0, 1])
