@@ -69,11 +69,15 @@ def constants(
     y: NDArray[Any],
     added: Sequence[float] = (-5, 0, 5, 20),
 ) -> pd.DataFrame:
-    """Score when a constant is added to all logits, which changes no prediction."""
+    """Score when a constant is added to all logits, which changes no prediction and no map."""
+
+    def unchanged(inputs: Any, targets: Any, **_: Any) -> Any:
+        return explain(model=model, inputs=inputs, targets=targets)
+
     rows = []
     for constant in added:
         metric = GAE(output=_plus(constant), disable_warnings=True)
-        metric(model, x, y, explain_func=explain)
+        metric(model, x, y, explain_func=unchanged)
         rows.append({"added": constant, **metric.components[list(metric.columns)].mean()})
     found: pd.DataFrame = pd.DataFrame(rows)
     return found

@@ -78,7 +78,7 @@ def test_wrong_contrast():
     with pytest.raises(ValueError, match=r"contrast: expected .*'logits'.* got 'plain'"):
         abslrp.explain(model, x, y, rules="epsilon", contrast="plain")
     single = nn.Linear(3, 1).eval()
-    with pytest.raises(ValueError, match="it has one output"):
+    with pytest.raises(ValueError, match="model: it has one output"):
         abslrp.explain(single, torch.ones(1, 3), 0, rules="cLRP")
 
 
