@@ -44,7 +44,7 @@ class Shard:
         Examples
         --------
         >>> Shard("digits:vgg", "GradCAM++", 0, 32, {}).key
-        'digits-vgg/gradcam++/000000-000032-bd71e98797c0a32e'
+        'digits-vgg/gradcam++/000000-000032-251511968c06ce56'
         """
         identity = {"format": FORMAT, "span": [self.start, self.stop], **self.settings}
         folder = f"{_slug(self.model)}/{_slug(self.method) or 'targets'}"
