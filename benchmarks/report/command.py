@@ -42,7 +42,7 @@ def report(
 
     terminal = Terminal()
     with report_errors(terminal):
-        folders = folders_of(results)
+        folders = folders_of(results, RESULTS)
         with terminal.err.status("") as status:
             written = write_report(
                 folders,

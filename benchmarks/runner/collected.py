@@ -94,15 +94,15 @@ class Collected:
     lacking: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
-def folders_of(given: Sequence[Path] | None) -> Sequence[Path]:
-    """Return the folders of results that a command was given, or else all of ours.
+def folders_of(given: Sequence[Path] | None, root: Path = RESULTS) -> Sequence[Path]:
+    """Return the folders of results that a command was given, or else all below a folder.
 
     Raises
     ------
     InputError
         If there are none.
     """
-    folders = given or sorted(path.parent for path in RESULTS.glob(f"*/{PLAN}"))
+    folders = given or sorted(path.parent for path in root.glob(f"*/{PLAN}"))
     if not folders:
         raise InputError(
             "results: there are none in benchmarks/results; `python -m benchmarks run` makes some"

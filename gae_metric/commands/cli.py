@@ -273,9 +273,9 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        numbers = ()
-    if len(numbers) < 2:  # a channel that was forgotten, or all but one
-        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}")
+        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}") from None
+    if option == "std" and len(numbers) == 1:
+        raise InputError(f"std: expected positive numbers, one for each channel, got {text!r}")
     return numbers
 
 

@@ -107,6 +107,7 @@ def test_scores_that_the_run_has_not(tmp_path):
 
 def test_a_run_that_is_not_finished(tmp_path):
     folder = computed(tmp_path / "run", methods=["Random", "InputXGradient"], samples=4)
+    (folder / "SHA256SUMS").unlink()  # as if it had not been finished
     shutil.rmtree(folder / "shards" / "digits-vgg" / "random")
     (subject,) = Material(folder).subjects
     assert subject.methods == ["InputXGradient"]

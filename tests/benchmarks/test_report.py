@@ -248,6 +248,7 @@ def test_data_that_are_gone(report_runs, tmp_path, fake_methods):
     shutil.copytree(report_runs.evil, moved)
     plan = moved / "plan.json"
     plan.write_text(plan.read_text().replace("imagefolder:", "imagefolder:/nowhere"))
+    (moved / "SHA256SUMS").unlink()
     result = report(moved, "--output", tmp_path / "page.html")
     assert result.exit_code == 2, result.output
     assert "--no-maps makes the page without" in result.output

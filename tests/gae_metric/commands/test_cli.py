@@ -180,6 +180,11 @@ def test_preprocessing_can_be_changed(evaluate, tmp_path):
     np.testing.assert_allclose(scores(tmp_path / "out")["score"], symmetric, atol=1e-6)
 
 
+def test_one_deviation_is_not_three(evaluate):
+    result = evaluate(methods="Saliency", mean="0.5", std="0.5", status=2)
+    assert "std: expected positive numbers, one for each channel, got '0.5'" in result.stderr
+
+
 def test_methods_that_do_not_apply_are_left_out(evaluate, tmp_path):
     result = evaluate(
         model="digits:vit",
