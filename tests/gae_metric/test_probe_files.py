@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gae_metric import MosaicPlan, ProbeSet
+from gae_metric.functional import content_hashes
 from gae_metric.probe import ProbeError
 from gae_metric.probe.format import Manifest
 from gae_metric.probe.storage import open_container
@@ -140,7 +141,8 @@ def test_masked_from_is_what_the_items_show(probe):
         assert (~kept).sum() <= 30
         assert (state[~kept] == 0).all()
     assert (found["0-lerf-1"] != found["0-morf-1"]).any()
-    plan = MosaicPlan.draw(np.arange(5), seed=0)
+    originals = [found[f"{i}-original"] for i in range(5)]
+    plan = MosaicPlan.draw(content_hashes(np.stack(originals)), probe.sample_targets)
     k = int(plan.positive[0])
     rows, columns = (slice(0, 3), slice(3, 6))[k // 2], (slice(0, 3), slice(3, 5))[k % 2]
     half = found["0-original"][:, ::2][:, :, [0, 1, 3] if k % 2 == 0 else [0, 2]]
