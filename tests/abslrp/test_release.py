@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import abslrp
 from abslrp import forward
+from abslrp.batch import Batch
 from abslrp.forward import Pass, Settings, logits_of
 
 
@@ -95,7 +96,7 @@ def held(model: nn.Module, x: Tensor, *, release: bool) -> int:
     run = Pass(Settings(on_unknown="warn"), signed=False)
     if not release:
         run.tape.released = None
-    logits_of(model, x, run)
+    logits_of(model, Batch.of(model, x, None), run)
     values = [value for call in run.tape.calls for value in call.outputs if value is not None]
     count = len({value.tensor.untyped_storage().data_ptr() for value in values})
     run.forget()
