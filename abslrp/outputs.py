@@ -61,8 +61,8 @@ def centred_logarithm(probabilities: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> centred_logarithm(torch.tensor([[1.0, 0.0, -1.0]]).softmax(1)).round(decimals=4)
-    tensor([[ 1.0000,  0.0000, -1.0000]])
+    >>> centred_logarithm(torch.tensor([[2.0, 0.0, -1.0]]).softmax(1)).round(decimals=4)
+    tensor([[ 1.6667, -0.3333, -1.3333]])
     """
     if probabilities.ndim != 2:
         raise ValueError(

@@ -73,6 +73,7 @@ def _evil(folder):
             "models": "digits:vgg",
             "data": f"imagefolder:{images}",
             "methods": [*methods, "Constant"],
+            "targets": "labels",  # the network sees one class in noise
             "metrics": "C",
             "modules": "tests.benchmarks.fakes",
             "output": str(folder / "evil"),
