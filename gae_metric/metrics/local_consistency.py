@@ -147,7 +147,7 @@ class LocalConsistency(_Local):
     ...     return inputs * model.weight
     >>> metric = LocalConsistency(steps=4)
     >>> scores = metric(model, torch.ones(1, 4), [0], explain_func=contribution)
-    >>> metric.components.round(3).to_dict("records")
+    >>> metric.components[list(metric.columns)].round(3).to_dict("records")
     [{'lc_robustness': 0.808, 'lc_faithfulness': -0.2, 'local_consistency': 0.304}]
     """
 

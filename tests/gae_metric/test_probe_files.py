@@ -141,8 +141,8 @@ def test_masked_from_is_what_the_items_show(probe):
         assert (~kept).sum() <= 30
         assert (state[~kept] == 0).all()
     assert (found["0-lerf-1"] != found["0-morf-1"]).any()
-    originals = [found[f"{i}-original"] for i in range(5)]
-    plan = MosaicPlan.draw(content_hashes(np.stack(originals)), probe.sample_targets)
+    originals = [found[f"{i}-original"] for i in (0, 2, 3, 4)]  # sample 1 is not finite
+    plan = MosaicPlan.draw(content_hashes(np.stack(originals)))
     k = int(plan.positive[0])
     rows, columns = (slice(0, 3), slice(3, 6))[k // 2], (slice(0, 3), slice(3, 5))[k % 2]
     half = found["0-original"][:, ::2][:, :, [0, 1, 3] if k % 2 == 0 else [0, 2]]
