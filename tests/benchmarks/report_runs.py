@@ -74,7 +74,6 @@ def _evil(folder):
             "data": f"imagefolder:{images}",
             "targets": "labels",  # all are predicted to be of one class, which leaves no mosaics
             "methods": [*methods, "Constant"],
-            "targets": "labels",  # the network sees one class in noise
             "metrics": "C",
             "modules": "tests.benchmarks.fakes",
             "output": str(folder / "evil"),
