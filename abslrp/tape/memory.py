@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import weakref
 from collections.abc import Callable
@@ -54,27 +53,38 @@ class Memory:
     def __init__(self) -> None:
         self._entries: dict[int, tuple[weakref.ref[Tensor], Value | None, int, Any]] = {}
         self._storages: dict[int, Storage] = {}
-        self.left: list[Value] = []
-        """Values that no tensor object stands for any more."""
+        self._gone: list[weakref.KeyedRef[int, Tensor]] = []
+        self._left: list[Value] = []
 
     def bind(self, tensor: Tensor, value: Value | None) -> None:
         """Let a tensor object stand for a value, or for a constant though its memory has one."""
         storage = self._storage(tensor, make=True)
         key = id(tensor)
         self._leave(key)
-        ref = weakref.ref(tensor, functools.partial(_gone, weakref.ref(self), key))
+        # No Python runs when a tensor goes: an interrupt would be lost in it.
+        ref = weakref.KeyedRef(tensor, self._gone.append, key)
         self._entries[key] = (ref, value, 0 if storage is None else storage.epoch, storage)
         if value is not None:
             value.bound += 1
             if storage is not None:
                 storage.seen.append((weakref.ref(value), geometry(tensor)))
 
+    def let_go(self) -> list[Value]:
+        """Return the values that no tensor object stands for any more."""
+        while self._gone:
+            ref = self._gone.pop()
+            entry = self._entries.get(ref.key)
+            if entry is not None and entry[0] is ref:
+                self._leave(ref.key)
+        left, self._left = self._left, []
+        return [value for value in left if not value.bound]
+
     def _leave(self, key: int) -> None:
         _, value, *_ = self._entries.pop(key, (None, None))
         if value is not None:
             value.bound -= 1
             if not value.bound:
-                self.left.append(value)
+                self._left.append(value)
 
     def find(self, tensor: Tensor, note: Note) -> Value | None:
         """Return the value that a tensor stands for now, None for a constant."""
@@ -210,14 +220,6 @@ class Memory:
         )
         self.bind(tensor, value)
         return value
-
-
-def _gone(memory: weakref.ref[Memory], key: int, ref: weakref.ref[Tensor]) -> None:
-    """Forget a tensor object that is no more."""
-    found = memory()
-    entry = None if found is None else found._entries.get(key)
-    if found is not None and entry is not None and entry[0] is ref:
-        found._leave(key)
 
 
 def _users(tensor: Tensor, storage: Storage) -> int:

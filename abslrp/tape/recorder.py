@@ -272,8 +272,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def release(self) -> None:
         """Say which values have no more uses than are known."""
-        while self.memory.left:
-            value = self.memory.left.pop()
+        for value in self.memory.let_go():
             if self.released is not None and not value.bound:
                 self.released(value, self.memory)
 
