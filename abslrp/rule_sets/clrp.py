@@ -28,7 +28,7 @@ CLRP = publish(
     box.boxed(
         "cLRP",
         alpha_beta.build(1, 0, EPSILON, biased=False),
-        lambda x: (x.new_tensor(LOW), x.new_tensor(HIGH)),
+        lambda x: (x.new_full((), LOW), x.new_full((), HIGH)),
         EPSILON,
     ),
     contrast="logits",

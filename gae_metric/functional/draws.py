@@ -104,6 +104,7 @@ class Candidates:
         self._own = _mixed(self._contents ^ salt.astype(np.uint64))
         self._others = _mixed(self._contents + copies * _GOLDEN)
         self._copies = np.where(copies > 0, _TIER, np.uint64(0))
+        self._number = copies
         self._several = bool(copies.any())
         self._barred = None if usable is None else ~np.asarray(usable, dtype=bool)
 
@@ -113,7 +114,11 @@ class Candidates:
         keys >>= np.uint64(1)
         if self._several:
             keys |= self._copies
-            keys[self._contents == self._contents[i]] |= _TIER
+            # The sample itself is not counted, so that its copies have no order.
+            same = self._contents == self._contents[i]
+            number = self._number[same] - (self._number[same] > self._number[i])
+            others = _mixed(self._contents[i] + number * _GOLDEN)
+            keys[same] = (_mixed(self._own[i] ^ others) >> np.uint64(1)) | _TIER
         if self._barred is not None:
             keys[self._barred] = NEVER
         keys[i] = NEVER

@@ -157,7 +157,7 @@ class Recorded:
         files = {name: self._open(shard, name) for name in names}
         values = {name: file.rows(0, len(file)) for name, file in files.items()}
         fine = values["problems"] == FINE
-        self._refuse(values["problems"] > BAD_OUTPUT, shard, "problems", "0, 1 or 2")
+        self._refuse(values["problems"] > ONE_CLASS, shard, "problems", f"0 to {ONE_CLASS}")
         for name in ("sample_targets", "targets"):
             self._refuse(values[name] < 0, shard, name, "class indices, 0 or more")
         for name in set(names) & {"outputs", "quadrants"}:

@@ -191,7 +191,7 @@ class Study:
     def _look_at(self, rows: NDArray[np.int64], logits: Tensor) -> None:
         """Note what warnings, and readers of scores, want to know of samples."""
         samples = self.samples[rows]
-        classes = self.targets[torch.as_tensor(samples)]
+        classes = self.targets[torch.from_numpy(samples)]  # of the host, whatever the default
         known = (logits < torch.inf).all(1)
         self.predicted[rows] = torch.where(known, logits.argmax(1), NONE).numpy()
         shares = logits.softmax(1)

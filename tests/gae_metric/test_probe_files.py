@@ -346,7 +346,7 @@ def test_tables_that_name_other_items_are_refused(folder):
         ("targets", 0, -1, "targets of shard 0, row 0: expected class indices"),
         ("sample_targets", 0, -5, "sample_targets of shard 0, row 0: expected class indices"),
         ("targets", 1, 3, "row 1: expected the class of the item's sample|is damaged"),
-        ("problems", 0, 7, "problems of shard 0, row 0: expected 0, 1 or 2"),
+        ("problems", 0, 7, "problems of shard 0, row 0: expected 0 to 3"),
         ("outputs", (0, 1, 2), np.inf, "outputs of shard 0, row 0: expected finite numbers"),
         ("quadrants", (0, 0, 1), np.nan, "quadrants of shard 0, row 0: expected finite numbers"),
         ("outputs", (0, 1, 2), 0.5, "outputs-00000.npy .* is damaged"),

@@ -47,6 +47,7 @@ def order(i: int, contents: Sequence[int], classes: Sequence[int], text: str) ->
         before = sum(
             contents[k] == contents[j] and (classes[k], k) < (classes[j], j)
             for k in range(len(contents))
+            if k != i
         )
         again = before > 0 or contents[j] == contents[i]
         other = mix((contents[j] + before * GOLDEN) & WORD)
