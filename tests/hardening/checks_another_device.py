@@ -141,7 +141,8 @@ def test_scores_are_the_cpus(metric, name):
     wanted = METRICS[metric]()(model, x, y, explain_func=abslrp.explain, device="cpu")
     gae_metric.clear_cache()
     found = METRICS[metric]()(taken(model), x, y, explain_func=abslrp.explain, device=NAME)
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=EXACT)
+    # float32: another device takes sums in another order.
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=10 * EXACT)
 
 
 def test_maps_of_a_metric_stay_there():

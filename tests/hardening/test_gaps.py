@@ -75,11 +75,7 @@ def test_settings_as_json_has_them():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"inputs": [[1.0]]}, "inputs: expected an array or a tensor, got list"),
-        (
-            {"inputs": torch.ones(2, 3, 16, 16, dtype=torch.int64)},
-            "inputs: expected floating-point",
-        ),
+        ({"inputs": "images"}, "inputs: "),
         ({"targets": 7}, "targets: expected classes from 0 to 4, got 7"),
         ({"targets": [0.5] * 5}, "targets: expected integers of shape"),
         ({"model": network("vgg")[:3].eval()}, "model: expected logits of shape"),
