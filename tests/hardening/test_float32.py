@@ -14,7 +14,8 @@ from gae_metric.demo import digits, networks
 
 #: Largest distance of a single score of GAE, of their mean, and of a map from its largest value.
 #: On the machine of the documents: VGG 0.030, 0.0030, 0.026; the ViT and the residual network 2e-5,
-#: 2e-6, 3e-5, but for one digit's map by the ViT, 2.8e-4, rule by rule as well. What is rounded how depends on the machine, so that bounds are twice that or more.
+#: 2e-6, 3e-5, but for one digit's map by the ViT, 2.8e-4, rule by rule as well. What is rounded
+#: how depends on the machine, so that bounds are twice that or more.
 BOUNDS = {"vgg": (0.06, 0.006, 0.06), "resnet": (1e-4,) * 3, "vit": (1e-4, 1e-4, 6e-4)}
 
 
