@@ -29,7 +29,7 @@ FUNCTIONS: dict[str, list[Part]] = {
         Part("masking_trajectory", replace={", see :func:`mask_baseline`": ""}),
         Part("_run"),
         Part("_check"),
-        Part("_evaluate"),
+        Part("target_impact"),
         Part("check_classes"),
         Part("_key"),
         Part("_to_sum_one"),

@@ -102,7 +102,8 @@ def test_an_explanation_stays_there(name, options):
     seen = same(abslrp.explain, network(name), x, options.pop("targets", y), **options)
     assert (NAME, "cpu") not in seen.copies, seen.copies
     assert seen.nbytes["cpu", NAME] <= 4096  # targets
-    assert not seen.waits, seen.waits
+    # cLRP writes windows of its max pools out, in which samples are found by a probe.
+    assert not seen.waits or options.get("rules") == "cLRP", seen.waits
 
 
 SLOW = ("vgg11", "densenet121", "efficientnet_b0", "swin_t", "maxvit_t")
