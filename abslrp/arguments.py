@@ -5,10 +5,10 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from abslrp.arrays import as_tensor
 from abslrp.batch import Batch
 from abslrp.outputs import ONE_OUTPUT, Output, select_logits
 
@@ -74,7 +74,7 @@ def no_batch_axis(inputs: Tensor) -> ValueError:
 def as_targets(targets: Any, samples: int) -> Tensor:
     """Return targets as (B, K) int64, or as (B,) if there is one for each sample."""
     try:
-        chosen = targets if isinstance(targets, Tensor) else _tensor(targets)
+        chosen = as_tensor(targets, "targets")
     except (RuntimeError, TypeError, ValueError) as error:
         given = repr(targets) if targets is None else f"{type(targets).__name__} ({error})"
         raise ValueError(
@@ -90,12 +90,6 @@ def as_targets(targets: Any, samples: int) -> Tensor:
             f"{tuple(chosen.shape)}"
         )
     return chosen.long()
-
-
-def _tensor(values: Any) -> Tensor:
-    """Return a copy of what NumPy makes an array of: pandas' labels, views, other byte orders."""
-    array = np.array(values, order="C")
-    return torch.as_tensor(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
 def check_targets(targets: Tensor, logits: Tensor) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
+
+from abslrp.arrays import as_tensor
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,7 @@ def as_input(model: nn.Module, inputs: Any, name: str = "inputs") -> Tensor:
     """Return an input as a plain tensor on the model's device, floats in the model's type."""
     if not isinstance(inputs, (np.ndarray, Tensor)):
         raise ValueError(f"{name}: expected an array or a tensor, got {type(inputs).__name__}")
-    if isinstance(inputs, np.ndarray):
-        # torch takes neither another byte order nor negative strides, nor memory it may not write.
-        inputs = np.require(inputs, inputs.dtype.newbyteorder("="), ["C", "W"])
-    x = torch.as_tensor(inputs).as_subclass(Tensor)
+    x = as_tensor(inputs, name).as_subclass(Tensor)
     if x.is_complex():
         raise ValueError(f"{name}: expected real values, got {x.dtype}")
     if x.ndim < (2 if x.is_floating_point() and name.startswith("inputs") else 1) or len(x) == 0:

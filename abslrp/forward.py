@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from abslrp.ablations import Attention, RelevanceAt, check
 from abslrp.arguments import lacks_batch_axis, no_batch_axis
 from abslrp.batch import Batch
+from abslrp.names import public_name
 from abslrp.outputs import OneOutputError, Output, check_output, select_logits
 from abslrp.plan.arrivals import Conserve, LostSamplesError, RangeError
 from abslrp.plan.propagation import Done, Propagation, forget
 from abslrp.plan.release import release
 from abslrp.plan.routes import by_gradient
 from abslrp.refusals import UnknownOperationError, no_rule
-from abslrp.registry import RuleSet, public_name, rule_set
+from abslrp.registry import RuleSet, rule_set
 from abslrp.tape import Call, Place, Tape, Value
 
 
@@ -119,6 +120,7 @@ class Pass:
             signed=self.signed,
             accelerate=accelerate,
             keep=keep,
+            magnitude=self.settings.table.conserves,
             unknown=self._unknown,
             done=done,
         )

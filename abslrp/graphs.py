@@ -116,13 +116,11 @@ class GraphExplainer:
             chosen = as_targets(targets, len(x))
         except ValueError:  # which is told better there
             return explain(model, inputs, targets, **options)
-        with self._lock:
-            graph = self._graph(model, x, chosen, options)
-            if graph is None:
-                return explain(model, inputs, targets, **options)
-            if not chosen.is_cuda:
-                check_targets(chosen, x.new_empty(0, graph.classes))
-            result: Array = like(graph.replay(x, chosen), inputs)
+        # On one line: an interrupt between the body and its end would leave the lock held.
+        with self._lock: maps = self._replayed(model, x, chosen, options)  # fmt: skip  # noqa: E701
+        if maps is None:
+            return explain(model, inputs, targets, **options)
+        result: Array = like(maps, inputs)
         return result
 
     def clear(self) -> None:
@@ -130,6 +128,16 @@ class GraphExplainer:
         self._graphs.clear()
         self._met.clear()
         self._pool = None
+
+    def _replayed(
+        self, model: nn.Module, x: Tensor, targets: Tensor, options: dict[str, Any]
+    ) -> Tensor | None:
+        graph = self._graph(model, x, targets, options)
+        if graph is None:
+            return None
+        if not targets.is_cuda:
+            check_targets(targets, x.new_empty(0, graph.classes))
+        return graph.replay(x, targets)
 
     def _graph(
         self, model: nn.Module, x: Tensor, targets: Tensor, options: dict[str, Any]
@@ -161,7 +169,7 @@ class GraphExplainer:
                 f"model: its kernels cannot be recorded, so that they are launched one by one "
                 f"({str(error).partition(chr(10))[0]})",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
             return None
         self._graphs[key] = graph

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from abslrp.ablations import ablate
 from abslrp.batch import Batch
 from abslrp.forward import Pass, Settings, logits_of
+from abslrp.names import public_name
 from abslrp.outputs import select_logits
 from abslrp.plan.arrivals import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
-from abslrp.registry import public_name
 from abslrp.tape import Place
 from abslrp.tape.modes import leaving_nothing
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abslrp.names import public_name
 from abslrp.plan.accounts import UncoveredError
-from abslrp.registry import RuleSet, public_name
+from abslrp.registry import RuleSet
 from abslrp.tape import Call
 
 

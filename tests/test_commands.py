@@ -177,12 +177,15 @@ def check_script(path: str, words: list[str], complete: bool) -> None:
 
 def check(command: str, complete: bool) -> None:
     words = shlex.split(command, comments=True)
+    words = words[: words.index("|")] if "|" in words else words
     while re.match(r"[A-Z_]+=", words[0]):
         words.pop(0)
     check_paths(words)
     match words:
         case ["gae-metric", *rest]:
             check_module("gae_metric", rest, complete)
+        case ["python", "-m", "cProfile", "-s", _, "-m", module, *rest]:
+            check_module(module, rest, complete)
         case ["python", "-m", module, *rest]:
             check_module(module, rest, complete)
         case ["python", script, *_] if script in READERS_OWN:

@@ -81,26 +81,28 @@ BENCHMARKS: Table = {
 ABSLRP: Table = {
     "tape": Room(0, "the calls of one forward pass; no rule, no model class"),
     "outputs": Room(0, "what models return, and which part of it is logits"),
-    "batch": Room(0, "what a model is called with"),
-    "arguments": Room(1, "what users pass, checked", "batch outputs"),
+    "names": Room(0, "operators by the names that users know"),
+    "arrays": Room(0, "numbers of any kind as tensors"),
+    "batch": Room(1, "what a model is called with", "arrays"),
+    "arguments": Room(2, "what users pass, checked", "arrays batch outputs"),
     "plan": Room(1, "factors and the forms of an account; no operator, no equation", "tape"),
-    "registry": Room(2, "which rule an operator has", "plan tape"),
+    "registry": Room(2, "which rule an operator has", "names plan tape"),
     "contrast": Room(
         2, "where relevance starts, and what becomes of two maps", "outputs plan"
     ),
     "ablations": Room(2, "what is left out of a tape's accounts", "plan tape"),
     "rules": Room(3, "equations; no memory, no kernel, not who comes next", "plan registry tape"),
-    "refusals": Room(3, "what users are told", "plan registry tape"),
+    "refusals": Room(3, "what users are told", "names plan registry tape"),
     "rule_sets": Room(
         4, "absLRP's siblings: differences from the rules", "contrast plan registry rules tape"
     ),
     "forward": Room(
         5, "one forward pass and its options",
-        "ablations arguments batch outputs plan refusals registry tape",
+        "ablations arguments batch names outputs plan refusals registry tape",
     ),
     "propagate": Room(
         6, "relevance of an input",
-        "ablations batch forward outputs plan refusals registry tape",
+        "ablations batch forward names outputs plan refusals tape",
     ),
     "explain": Room(
         7, "what users call",

@@ -50,11 +50,8 @@ class Account:
     """Whether a constant is made of the input's entries, not of its shape or type alone."""
     linear: bool = False
     """Whether it is a linear map with parameters, which a batch norm may be merged into."""
-    contrary: Account | None = None
-    """What becomes of relevance of the output's negative; None: of its entries below 0, as of the
-    output."""
-    given: Any = None
-    """Of a linear map: its rule, and what that was given."""
+    contrary: Callable[[], Account] | None = None
+    """What becomes of relevance of the output's negative, where it is another thing."""
     statement: Any = None
     """Of such a batch norm: what its rule says to the rule of the map; None for all else."""
 
@@ -128,7 +125,7 @@ def passing(input: Value, **said: Any) -> Diagonal:
 def same(input: Value, sign: int = 1, **said: Any) -> Diagonal:
     """Relevance unchanged by a call that returns its input, or a multiple of it of some sign."""
     account = passing(input, negates=sign < 0, **said)
-    account.contrary = passing(input, negates=sign > 0)
+    account.contrary = lambda: passing(input, negates=sign > 0)
     return account
 
 

@@ -68,11 +68,14 @@ class Arrivals:
         What is restored (SPEC 1.3).
     waits
         Whether factors and totals may wait.
+    magnitude
+        Whether relevance of a value's negative is that of the value only where it is below 0.
     """
 
-    def __init__(self, conserve: Conserve, *, waits: bool) -> None:
+    def __init__(self, conserve: Conserve, *, waits: bool, magnitude: bool) -> None:
         self.conserve = conserve
         self.waits = waits
+        self.magnitude = magnitude
         self.done: Callable[[str, Sequence[Factor]], None] | None = None
         """Told what is computed: ``"times"`` factors, ``"totals"`` restored."""
         self._arrived: dict[Value, list[Arrival]] = {}
@@ -110,9 +113,11 @@ class Arrivals:
         return Arrival(whole, total, negated=settled[0].negated)
 
     def of(self, arrival: Arrival, value: Value) -> Arrival:
-        """Relevance of a value, of that of its negative: where the negative is above 0."""
+        """Relevance of a value, of that of its negative."""
         if not arrival.negated:
             return arrival
+        if not self.magnitude:
+            return replace(arrival, negated=False)
         minus = torch.full((), -1.0, dtype=value.dtype, device=value.device)
         factors = [*arrival.factors, above(Line(value, None, minus))]
         masked = replace(arrival, factors=factors, owned=False, settled=False, negated=False)

@@ -42,6 +42,9 @@ class Propagation:
         Whether factors and totals may wait.
     keep
         Whether the tape is needed again.
+    magnitude
+        Whether a value above 0 and its negative do not share relevance, as by eq. 12; where shares
+        have signs, both are the same quotient.
     unknown
         Makes of relevance what a call without a rule does, or refuses.
     done
@@ -55,13 +58,14 @@ class Propagation:
         signed: bool,
         accelerate: bool,
         keep: bool,
+        magnitude: bool,
         unknown: Callable[[Call, Sequence[Tensor | None]], Sequence[Tensor | None]],
         done: Done | None = None,
     ) -> None:
         self.conserve = conserve
         self.split = signed and conserve == "operation"
         waits = accelerate and not (signed and conserve is not None)
-        self.arrivals = Arrivals(conserve, waits=waits)
+        self.arrivals = Arrivals(conserve, waits=waits, magnitude=magnitude)
         self.keep = keep
         self.unknown = unknown
         self.done = done
@@ -121,7 +125,7 @@ class Propagation:
             return
         for arrival in self.arrivals.merged(call.output):
             if arrival.negated and account.contrary is not None:
-                self._through(call, account.contrary, replace(arrival, negated=False))
+                self._through(call, account.contrary(), replace(arrival, negated=False))
             else:
                 self._through(call, account, self.arrivals.of(arrival, call.output))
 

@@ -17,8 +17,7 @@ from abslrp.tape.memory import Memory
 
 def release(value: Value, memory: Memory) -> None:
     """Let go of what need not be kept, now that a value has no more uses than are known."""
-    for output in _rectified(value):
-        input = output.maker.inputs[0]  # type: ignore[union-attr]
+    for input, output in _rectified(value):
         if input.maker is None or input.bound or len(input.uses) != 1 or input.held is None:
             continue
         if input.held is output.held or not _only_multiplies(input.maker, input):
@@ -27,13 +26,15 @@ def release(value: Value, memory: Memory) -> None:
             input.keep(output.tensor)
 
 
-def _rectified(value: Value) -> Iterator[Value]:
-    """Yield the results of rectifiers that a value's entries are."""
-    account = None if value.maker is None else value.maker.account
-    if account is not None and account.rectifies:
-        yield value
-    elif isinstance(account, Routing):
-        for one in value.maker.inputs:  # type: ignore[union-attr]
+def _rectified(value: Value) -> Iterator[tuple[Value, Value]]:
+    """Yield what rectifiers took, and the results that a value's entries are."""
+    call = value.maker
+    if call is None or call.account is None:
+        return
+    if call.account.rectifies:
+        yield call.inputs[0], value
+    elif isinstance(call.account, Routing):
+        for one in call.inputs:
             yield from _rectified(one)
 
 

@@ -99,7 +99,7 @@ def build(
             rest = None if negative is None else relevance * negative
             return [signs.gather(given, relevance * positive, rest)]
 
-        return Custom(propagate, axes=given.axes, linear=True)
+        return Custom(propagate, axes=given.axes)
 
     def norm(call: Call, norm: Norm) -> Account:
         """One layer with the linear map before it, which looks for it; any other passes."""

@@ -38,7 +38,7 @@ def boxed(name: str, base: RuleSet, limits: Limits, epsilon: float = 0.0) -> Rul
     def linear_map(call: Call, given: Linear) -> Account:
         map, x = given.map, given.input
         if not isinstance(map, Convolution) or map.backwards or not sees_image(x):
-            return base.find(call.operator)(call)  # type: ignore[misc,no-any-return]
+            return base.account(call)
 
         def propagate(relevance: Tensor) -> list[Tensor | None]:
             weights, norm = map.weights, merged_into(call.output)
@@ -53,7 +53,7 @@ def boxed(name: str, base: RuleSet, limits: Limits, epsilon: float = 0.0) -> Rul
             sent: Any = sum(one * map.transposed(s, weight) for one, weight in parts)
             return [sent]
 
-        return Custom(propagate, axes=given.axes, linear=True)
+        return Custom(propagate, axes=given.axes)
 
     operands.register_linear(rules, linear_map)
     return rules

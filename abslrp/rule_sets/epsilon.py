@@ -71,7 +71,7 @@ def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:
         every = [Term(whole)]
         x = given.input
         account = Product(x, given.map, before, every, [itself(x)], axes=given.axes)
-        account.linear = True
+        account.contrary = lambda: account  # -z / -h is z / h
         return account
 
     def norm(call: Call, norm: Norm) -> Account:

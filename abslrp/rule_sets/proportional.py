@@ -142,9 +142,7 @@ def make(
     operands.register_products(rules, linear_rule, pair)
     normalization.register(rules, norm_rule)
     addition.register(rules, terms)
-    multiplication.register(
-        rules, lambda call: constant(0.5), lambda z, h: z * inverse(h), opposes=False
-    )
+    multiplication.register(rules, lambda call: constant(0.5), lambda z, h: z * inverse(h))
     _linear_functions(rules, inverse)
     _softmax(rules, inverse)
     return rules

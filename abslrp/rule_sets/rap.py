@@ -60,7 +60,7 @@ def relative(call: Call, given: Linear) -> Account:
         logits = relevance.amax(axes, keepdim=True) == 1
         return [torch.where(logits, _by_magnitude(given, relevance, axes), total)]
 
-    return Custom(propagate, axes=given.axes, linear=True)
+    return Custom(propagate, axes=given.axes)
 
 
 def _by_magnitude(given: Linear, relevance: Tensor, axes: list[int]) -> Tensor:
@@ -88,7 +88,7 @@ def equation_5(call: Call, given: Linear) -> Account:
         raw = signs.gather(given, share, -share)
         return [_corrected(raw, _received(relevance, given, axes), axes)]
 
-    return Custom(propagate, axes=given.axes, linear=True)
+    return Custom(propagate, axes=given.axes)
 
 
 def norm(call: Call, norm: Norm) -> Account:

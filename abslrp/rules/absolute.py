@@ -42,20 +42,11 @@ def product(x: Value, map: LinearMap, nonnegative: bool = False) -> Product:
     return Product(x, map, terms=both, after=[magnitude(x)])
 
 
-def opposed(x: Value, map: LinearMap) -> Product:
-    """Take ``-W`` in place of ``W``."""
-    if x.nonnegative:
-        return Product(x, map, terms=[Term(minus)], after=[positive(x)])
-    both = [Term(minus, sign=1), Term(plus, sign=-1)]
-    return Product(x, map, terms=both, after=[magnitude(x)])
-
-
 def linear_map(call: Call, given: Linear) -> Account:
     """Eq. 12 for a linear layer or a convolution; the bias counts in h."""
-    account, contrary = product(given.input, given.map), opposed(given.input, given.map)
+    account = product(given.input, given.map)
     account.axes = given.axes
-    account.before = contrary.before = [inverse(call.output, EPSILON)]
-    account.contrary = contrary
+    account.before = [inverse(call.output, EPSILON)]
     return account
 
 

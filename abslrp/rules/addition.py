@@ -25,7 +25,7 @@ def shares(
 def absolute(call: Call, given: list[tuple[Any, float]]) -> Account:
     """``R_a = a+ s``, ``s = R / (|h| + epsilon)``; a constant counts in h only."""
     account = _sum(call, given)
-    account.contrary = _sum(call, [(a, -sign) for a, sign in given])
+    account.contrary = lambda: _sum(call, [(a, -sign) for a, sign in given])
     return account
 
 

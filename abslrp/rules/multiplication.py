@@ -10,19 +10,18 @@ from torch import Tensor
 
 from abslrp.plan.accounts import Account, Custom, Diagonal, Split, UncoveredError, passing, same
 from abslrp.plan.factors import Factor, above
-from abslrp.registry import ABSLRP, RuleSet
+from abslrp.registry import ABSLRP, COMMON, RuleSet
 from abslrp.rules.absolute import EPSILON
-from abslrp.rules.operands import opposite
 from abslrp.tape import Call, Value
 
 
-def scaled(value: Value, factor: Any, *, opposes: bool) -> Diagonal:
+def scaled(value: Value, factor: Any) -> Diagonal:
     """One-to-one: unchanged (SPEC 1.2); of a factor below 0, as relevance of the negative."""
     number = isinstance(factor, (int, float))
     known = number or (isinstance(factor, Tensor) and factor.is_floating_point())
     keeps = number and factor >= 0 and value.nonnegative
     said = {"nonnegative": keeps, "scale": factor if known else None}
-    if not opposes or not number or factor == 0:
+    if not number or factor == 0:
         return passing(value, **said)
     return same(value, 1 if factor > 0 else -1, **said)
 
@@ -47,10 +46,8 @@ def turned(call: Call, value: Value, factor: Tensor, share: Share) -> Account:
     return Custom(propagate)
 
 
-def register(
-    rules: RuleSet, gate: Callable[[Call], Factor], share: Share, *, opposes: bool
-) -> None:
-    """Give products and quotients entry by entry a rule.
+def register(rules: RuleSet, gate: Callable[[Call], Factor], share: Share) -> None:
+    """Give products entry by entry a rule.
 
     Parameters
     ----------
@@ -60,14 +57,12 @@ def register(
         What each operand of a product of two activations receives of R.
     share
         That of complex factors.
-    opposes
-        Whether a factor below 0 opposes what makes its operand larger.
     """
 
     def by_constant(call: Call, value: Value, factor: Any) -> Account:
         if isinstance(factor, Tensor) and factor.is_complex():
             return turned(call, value, factor, share)
-        return scaled(value, factor, opposes=opposes)
+        return scaled(value, factor)
 
     @rules.rule("mul multiply")
     def mul(call: Call, input: Any, other: Any) -> Account:
@@ -81,26 +76,28 @@ def register(
         each = [Diagonal(input), Diagonal(other)]
         return Split(before=[gate(call)], parts=each, nonnegative=sure)
 
-    @rules.rule("neg negative")
-    def neg(call: Call, input: Value) -> Account:
-        turned = None if opposes else opposite(call, input)
-        return scaled(input, -1, opposes=opposes) if turned is None else turned
-
-    @rules.rule("div divide true_divide")
-    def div(call: Call, input: Any, other: Any, **kwargs: Any) -> Account:
-        if not isinstance(input, Value):  # the denominator counts as constant
-            return passing(other)
-        account = scaled(input, other, opposes=opposes)
-        if account.scale is not None:
-            known = not kwargs and not (isinstance(other, (int, float)) and other == 0)
-            account.scale = 1 / account.scale if known else None
-        return account
-
 
 # Eq. 12 for each operand with the other as its weight: R where the product is positive.
 register(
     ABSLRP,
     lambda call: above(call.output),
     lambda z, h: z.clamp(min=0) / (h.abs() + EPSILON),
-    opposes=True,
 )
+
+
+@COMMON.rule("neg negative")
+def neg(call: Call, input: Value) -> Account:
+    """One-to-one: what makes the negative of the input larger has its relevance."""
+    return scaled(input, -1)
+
+
+@COMMON.rule("div divide true_divide")
+def div(call: Call, input: Any, other: Any, **kwargs: Any) -> Account:
+    """Hold the denominator constant; the numerator is scaled."""
+    if not isinstance(input, Value):
+        return passing(other)
+    account = scaled(input, other)
+    if account.scale is not None:
+        known = not kwargs and not (isinstance(other, (int, float)) and other == 0)
+        account.scale = 1 / account.scale if known else None
+    return account

@@ -32,33 +32,27 @@ LinearRule = Callable[[Call, Linear], Account]
 PairRule = Callable[[Call, Value, Value, Axes], Account]
 
 
-def _keeping(rule: LinearRule) -> LinearRule:
-    """Let accounts keep what a rule was given."""
+def _with_contrary(rule: LinearRule) -> LinearRule:
+    """Let the negative of a linear map be the map of opposite weights."""
 
-    def kept(call: Call, given: Linear) -> Account:
-        account = rule(call, given)
-        if account.given is None:  # else a rule of another set was asked, and kept its own
-            account.given = rule, given
-        return account
+    def account(call: Call, given: Linear) -> Account:
+        found = rule(call, given)
+        found.linear = True
+        if found.contrary is None:
+            found.contrary = lambda: rule(call, _opposite(given))
+        return found
 
-    return kept
-
-
-def opposite(call: Call, value: Value) -> Account | None:
-    """Return the account of a linear map's negative, by opposite weights; None for other values."""
-    rule, given = getattr(getattr(value.maker, "account", None), "given", None) or (None, None)
-    if rule is None or given is None or not isinstance(given.map.weight, Tensor):
-        return None
-    call.inputs[:] = [given.input]
-    bias = None if given.bias is None else -given.bias
-    turned = given._replace(map=replace(given.map, weight=-given.map.weight), bias=bias)
-    account: Account = rule(call, turned)
     return account
+
+
+def _opposite(given: Linear) -> Linear:
+    bias = None if given.bias is None else -given.bias
+    return given._replace(map=replace(given.map, weight=-given.map.weights), bias=bias)
 
 
 def register_linear(rules: RuleSet, rule: LinearRule) -> None:
     """Give all linear layers and convolutions a rule."""
-    rule = _keeping(rule)
+    rule = _with_contrary(rule)
 
     @rules.rule(aten.linear)
     def linear(call: Call, input: Any, weight: Any, bias: Any = None) -> Account:
@@ -128,7 +122,7 @@ def dense(weight: Any) -> Any:
 
 def register_products(rules: RuleSet, linear: LinearRule, pair: PairRule) -> None:
     """Give all matrix products a rule: with constants, and of two values."""
-    linear = _keeping(linear)
+    linear = _with_contrary(linear)
 
     @rules.rule("matmul mm bmm mv dot", aten._sparse_mm.default)
     def matmul(call: Call, left: Any, right: Any, *args: Any) -> Account:

@@ -270,7 +270,7 @@ def flip(call: Call, input: Value, dims: Sequence[int]) -> Account:
 
 
 @COMMON.rule(
-    "index index_select gather take take_along_dim masked_select diagonal unfold as_strided tril "
+    "index index_select gather take take_along_dim masked_select diagonal as_strided tril "
     "triu pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col repeat "
     "rot90 view_as_real view_as_complex reflection_pad1d reflection_pad2d reflection_pad3d "
     "replication_pad1d replication_pad2d replication_pad3d _unsafe_index diag_embed movedim "
@@ -280,6 +280,12 @@ def flip(call: Call, input: Value, dims: Sequence[int]) -> Account:
 def moved(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Move some of the entries elsewhere."""
     return Routing(by_gradient(call), axes=probe, nonnegative=kept_sign(call))
+
+
+@COMMON.rule(aten.unfold)
+def windows(call: Call, input: Value, dimension: int, size: int, step: int) -> Account:
+    """Put windows of an axis along a new one."""
+    return Routing(by_gradient(call), axes=but(dimension), nonnegative=input.nonnegative)
 
 
 @COMMON.rule("as_strided_scatter")

@@ -77,7 +77,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Called with a value when no tensor object of the model's stands for it any more."""
         self._within: list[OpOverload] = []
         self._paused = False
-        self._gone: list[Value] = []
+        self._out: list[Value] = []
 
     supports_higher_order_operators = True
 
@@ -127,7 +127,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = func(*args, **kwargs)
             if self.watch is not None:
                 self.watch(func, args, result)
-            if func is torch.ops.aten.lift_fresh.default and self._gone:
+            if func is torch.ops.aten.lift_fresh.default and self._out:
                 self._back(result)
             return result
         if not isinstance(func, OpOverload):  # flex attention and its like
@@ -168,7 +168,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if value is None and self.adopts and _asks(one):
                 value = self.input(one, Place.of(one))
                 self.adopted.append(one)
-            if value is None and self._gone and not one.untyped_storage().resizable():
+            if value is None and self._out and not one.untyped_storage().resizable():
                 value = self._back(one)
             if value is None:
                 return one
@@ -183,13 +183,13 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Note that a tensor's entries are copied to where no call of torch is made."""
         value = self.memory.within(tensor)
         if value is not None and tensor.numel() > 1:
-            self._gone.append(value)
+            self._out.append(value)
 
     def _back(self, tensor: Tensor) -> Value | None:
         """Let a tensor made by NumPy, or of a list, depend on what left torch before."""
         if not tensor.is_floating_point():
             return None
-        call = self.note(torch.from_numpy, None, self._gone, {}, self._gone, tensor)
+        call = self.note(torch.from_numpy, None, self._out, {}, self._out, tensor)
         if call is None:
             return None
         call.trouble = self.table.uncovered("its entries left torch (numpy, tolist) and came back")
@@ -273,7 +273,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def release(self) -> None:
         """Say which values have no more uses than are known."""
         for value in self.memory.let_go():
-            if self.released is not None and not value.bound:
+            if self.released is not None:
                 self.released(value, self.memory)
 
     def _place(self, call: Call) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
 __all__ = ["CacheInfo", "TrajectoryCache", "cache_info", "clear_cache", "set_cache_limit"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Bytes that the cache of the process may hold: 2,000 photographs at 224 x 224.
 DEFAULT_LIMIT = 1 << 30
@@ -59,6 +64,22 @@ class CacheInfo:
     limit: int
 
 
+def _exclusive(
+    method: Callable[Concatenate[Any, P], T],
+) -> Callable[Concatenate[Any, P], T]:
+    """Let one thread in at a time.
+
+    On one line, since an interrupt that comes between the body of a ``with`` and its end, which a
+    debugger or a tracer can raise there, would leave the lock held for ever.
+    """
+
+    @functools.wraps(method)
+    def locked(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._lock: return method(self, *args, **kwargs)  # fmt: skip  # noqa: E701
+
+    return locked
+
+
 class TrajectoryCache:
     """Least-recently-used cache with a limit in bytes. Safe to use from several threads.
 
@@ -89,68 +110,66 @@ class TrajectoryCache:
         # Reentrant: a model may be collected, and its entries dropped, while the lock is held.
         self._lock = threading.RLock()
 
+    @_exclusive
     def get(self, model: nn.Module, key: Hashable) -> SampleTrajectory | Tensor | None:
         """Return the entry, or None."""
-        with self._lock:
-            owned = (self._models.get(model, 0), key)
-            entry = self._entries.get(owned)
-            if entry is None:
-                self._misses += 1
-            else:
-                self._hits += 1
-                self._entries.move_to_end(owned)
-            return entry
+        owned = (self._models.get(model, 0), key)
+        entry = self._entries.get(owned)
+        if entry is None:
+            self._misses += 1
+        else:
+            self._hits += 1
+            self._entries.move_to_end(owned)
+        return entry
 
+    @_exclusive
     def put(self, model: nn.Module, key: Hashable, entry: SampleTrajectory | Tensor) -> None:
         """Add an entry; the least recently used ones go if there is no room."""
-        with self._lock:
-            if entry.nbytes > self._limit:
-                return
-            number = self._models.get(model)
-            if number is None:
-                number = self._last = self._last + 1
-                self._models[model] = number
-                weakref.finalize(model, self._drop, number)
-            self._remove((number, key))
-            self._entries[number, key] = entry
-            self._nbytes += entry.nbytes
-            self._shrink()
+        if entry.nbytes > self._limit:
+            return
+        number = self._models.get(model)
+        if number is None:
+            number = self._last = self._last + 1
+            self._models[model] = number
+            weakref.finalize(model, self._drop, number)
+        self._remove((number, key))
+        self._entries[number, key] = entry
+        self._nbytes += entry.nbytes
+        self._shrink()
 
+    @_exclusive
     def clear(self) -> None:
         """Drop all entries and reset the counts."""
-        with self._lock:
-            self._entries.clear()
-            self._nbytes = self._hits = self._misses = 0
+        self._entries.clear()
+        self._nbytes = self._hits = self._misses = 0
 
+    @_exclusive
     def resize(self, limit: int) -> None:
         """Change the limit; entries go until it is kept."""
         if limit < 0:
             raise ValueError(f"limit: expected a non-negative number of bytes, got {limit}")
-        with self._lock:
-            self._limit = limit
-            self._shrink()
+        self._limit = limit
+        self._shrink()
 
+    @_exclusive
     def info(self) -> CacheInfo:
         """Return the state of the cache."""
-        with self._lock:
-            return CacheInfo(
-                self._hits, self._misses, len(self._entries), self._nbytes, self._limit
-            )
+        return CacheInfo(self._hits, self._misses, len(self._entries), self._nbytes, self._limit)
 
     def _remove(self, owned: tuple[int, Hashable]) -> None:
         entry = self._entries.pop(owned, None)
         if entry is not None:
             self._nbytes -= entry.nbytes
 
+    @_exclusive
     def drop(self, model: nn.Module) -> None:
         """Drop the entries of a model."""
-        with self._lock:
-            self._drop(self._models.get(model, 0))
+        self._drop(self._models.get(model, 0))
 
+    @_exclusive
     def _drop(self, number: int) -> None:
-        with self._lock:
-            for owned in [key for key in self._entries if key[0] == number]:
-                self._remove(owned)
+        for owned in [key for key in self._entries if key[0] == number]:
+            self._remove(owned)
 
     def _shrink(self) -> None:
         while self._nbytes > self._limit:

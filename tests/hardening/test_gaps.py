@@ -75,7 +75,8 @@ def test_settings_as_json_has_them():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"inputs": "images"}, "inputs: "),
+        ({"inputs": "images"}, "inputs: expected an array or a tensor of numbers, got str"),
+        ({"inputs": torch.ones(5)}, r"inputs: expected real values of shape \(B, ...\), got"),
         ({"targets": 7}, "targets: expected classes from 0 to 4, got 7"),
         ({"targets": [0.5] * 5}, "targets: expected integers of shape"),
         ({"model": network("vgg")[:3].eval()}, "model: expected logits of shape"),
@@ -85,3 +86,12 @@ def test_explainers_name_what_is_wrong(changes, message):
     x, y = inputs()
     with pytest.raises(ValueError, match=message):
         saliency(**({"model": network("vgg"), "inputs": x, "targets": y} | changes))
+
+
+def test_explainers_take_lists_and_integers_as_metrics_do():
+    x, y = inputs()
+    whole = (x * 10).round()
+    wanted = np.asarray(saliency(model=network("vgg"), inputs=whole, targets=y))
+    for given in (whole.tolist(), torch.as_tensor(whole).to(torch.int64)):
+        found = saliency(model=network("vgg"), inputs=given, targets=y)
+        np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-5, atol=1e-7)

@@ -30,7 +30,10 @@ FORMATS = {
 def picture(format: str, mode: str = "RGB", size: tuple[int, int] = (9, 7), **options) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(stream, format, **options)
+    image = Image.fromarray(pixels).convert(mode)
+    if mode == "F":  # floats are taken in [0, 1] alone
+        image = image.point(lambda value: value * (1 / 255))
+    image.save(stream, format, **options)
     return stream.getvalue()
 
 
@@ -140,9 +143,9 @@ def test_orientations_that_there_are_not(tmp_path, orientation):
     assert decoded(tmp_path / "a.jpg").size == wanted
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16", "LA"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16", "F", "LA"])
 def test_images_of_every_mode(tmp_path, mode):
-    format = "TIFF" if mode == "CMYK" else "PNG"
+    format = "TIFF" if mode in ("CMYK", "F") else "PNG"
     (tmp_path / "a.png").write_bytes(picture(format, mode))
     images = load_images(tmp_path, PREPARE)
     assert images.x.shape == (1, 3, 8, 8)

@@ -7,7 +7,7 @@ a rule is a loop over outputs whatever the layer is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -53,6 +53,36 @@ def record(layers: Iterable[nn.Module], x: Tensor, first: bool = True) -> list[R
         kept.append(entry)
         x, first = y, False
     return kept
+
+
+Step = Callable[[Record, Tensor], Tensor]
+"""From one layer and the relevance of its output to that of its input, flat."""
+
+
+def propagate(records: list[Record], relevance: Tensor, step: Step) -> Tensor:
+    """From the last record's output back to the first record's input."""
+    for entry in reversed(records):
+        relevance = step(entry, relevance).reshape(entry.x.shape)
+    return relevance
+
+
+def from_target(records: list[Record], target: int, step: Step) -> Tensor:
+    """Propagate from 1 at a class."""
+    start = torch.zeros_like(records[-1].y)
+    start[0, target] = 1
+    return propagate(records, start, step)
+
+
+def contrasted(records: list[Record], target: int, step: Step) -> Tensor:
+    """From the target's |logit| and from those of all others; each map scaled to sum 1."""
+    logits = records[-1].y
+    maps = []
+    for classes in ([target], [k for k in range(logits.numel()) if k != target]):
+        start = torch.zeros_like(logits)
+        start[0, classes] = logits[0, classes].abs()
+        relevance = propagate(records, start, step)
+        maps.append(relevance / relevance.sum())
+    return maps[0] - maps[1]
 
 
 def matrix(layer: nn.Module, x: Tensor) -> Tensor:

@@ -16,7 +16,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tests.naive.chain import LINEAR, Record, Residual, matrix, merged, record
+from tests.naive.chain import (
+    LINEAR,
+    Record,
+    Residual,
+    contrasted,
+    matrix,
+    merged,
+    propagate,
+    record,
+)
 from tests.naive.epsilon import stabilized
 
 EPSILON = 1e-9
@@ -25,31 +34,16 @@ LOW, HIGH = -2.1179, 2.64
 
 def clrp(network: nn.Sequential, x: Tensor, target: int) -> Tensor:
     """Contrastive relevance of one sample x (1, C, H, W) for class `target`."""
-    records = record(merged(network), x)
-    logits = records[-1].y
-    maps = []
-    for classes in ([target], [k for k in range(logits.numel()) if k != target]):
-        start = torch.zeros_like(logits)
-        start[0, classes] = logits[0, classes].abs()
-        relevance = propagate(records, start)
-        maps.append(relevance / relevance.sum())
-    return maps[0] - maps[1]
+    return contrasted(record(merged(network), x), target, step)
 
 
-def propagate(records: list[Record], relevance: Tensor) -> Tensor:
-    """From the last record's output back to the first record's input."""
-    for entry in reversed(records):
-        relevance = _step(entry, relevance).reshape(entry.x.shape)
-    return relevance
-
-
-def _step(entry: Record, relevance: Tensor) -> Tensor:
+def step(entry: Record, relevance: Tensor) -> Tensor:
     layer, x, r = entry.layer, entry.x.flatten(), relevance.flatten()
     if isinstance(layer, Residual):
         a = entry.branch[-1].y
         b = entry.shortcut[-1].y if entry.shortcut else entry.x
         share = relevance.reshape(a.shape) / stabilized(a + b, EPSILON)
-        return propagate(entry.branch, a * share) + propagate(entry.shortcut, b * share)
+        return propagate(entry.branch, a * share, step) + propagate(entry.shortcut, b * share, step)
     if isinstance(layer, nn.Conv2d) and entry.first:
         return _box(x, matrix(layer, entry.x), r)
     if isinstance(layer, LINEAR):

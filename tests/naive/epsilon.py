@@ -9,25 +9,27 @@ activation function passes relevance on.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-from tests.naive.chain import LINEAR, Record, Residual, bias_of, matrix, merged, record
+from tests.naive.chain import (
+    LINEAR,
+    Record,
+    Residual,
+    bias_of,
+    from_target,
+    matrix,
+    merged,
+    propagate,
+    record,
+)
 
 
 def lrp_epsilon(network: nn.Sequential, x: Tensor, target: int, epsilon: float) -> Tensor:
     """Relevance of one sample x (1, C, H, W) for class `target`, from 1 at that class."""
-    records = record(merged(network), x)
-    start = torch.zeros_like(records[-1].y)
-    start[0, target] = 1
-    return propagate(records, start, epsilon)
-
-
-def propagate(records: list[Record], relevance: Tensor, epsilon: float) -> Tensor:
-    """From the last record's output back to the first record's input."""
-    for entry in reversed(records):
-        relevance = _step(entry, relevance, epsilon).reshape(entry.x.shape)
-    return relevance
+    return from_target(record(merged(network), x), target, partial(_step, epsilon=epsilon))
 
 
 def stabilized(h: Tensor, epsilon: float) -> Tensor:
@@ -41,9 +43,8 @@ def _step(entry: Record, relevance: Tensor, epsilon: float) -> Tensor:
         a = entry.branch[-1].y
         b = entry.shortcut[-1].y if entry.shortcut else entry.x
         share = relevance.reshape(a.shape) / stabilized(a + b, epsilon)
-        return propagate(entry.branch, a * share, epsilon) + propagate(
-            entry.shortcut, b * share, epsilon
-        )
+        step = partial(_step, epsilon=epsilon)
+        return propagate(entry.branch, a * share, step) + propagate(entry.shortcut, b * share, step)
     if isinstance(layer, LINEAR):
         weights, bias = matrix(layer, entry.x), bias_of(layer, entry.y)
         total = torch.zeros_like(x)

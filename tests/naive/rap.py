@@ -20,44 +20,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tests.naive.chain import LINEAR, Record, Residual, bias_of, matrix, record
+from tests.naive.chain import (
+    LINEAR,
+    Record,
+    Residual,
+    bias_of,
+    contrasted,
+    from_target,
+    matrix,
+    propagate,
+    record,
+)
 
 
 def rap(network: nn.Sequential, x: Tensor, target: int) -> Tensor:
     """Relevance of one sample x (1, C, H, W) for class `target`."""
-    records = record(network, x)
-    start = torch.zeros_like(records[-1].y)
-    start[0, target] = 1
-    return propagate(records, start)
+    return from_target(record(network, x), target, step)
 
 
 def crap(network: nn.Sequential, x: Tensor, target: int) -> Tensor:
     """Nam et al.'s rules from the two starts of Gu et al.'s code; each map scaled to sum 1."""
-    records = record(network, x)
-    logits = records[-1].y
-    maps = []
-    for classes in ([target], [k for k in range(logits.numel()) if k != target]):
-        start = torch.zeros_like(logits)
-        start[0, classes] = logits[0, classes].abs()
-        relevance = propagate(records, start)
-        maps.append(relevance / relevance.sum())
-    return maps[0] - maps[1]
+    return contrasted(record(network, x), target, step)
 
 
-def propagate(records: list[Record], relevance: Tensor) -> Tensor:
-    """From the last record's output back to the first record's input."""
-    for entry in reversed(records):
-        relevance = _step(entry, relevance).reshape(entry.x.shape)
-    return relevance
-
-
-def _step(entry: Record, relevance: Tensor) -> Tensor:
+def step(entry: Record, relevance: Tensor) -> Tensor:
     layer, x, r = entry.layer, entry.x.flatten(), relevance.flatten()
     if isinstance(layer, Residual):
         a = entry.branch[-1].y
         b = entry.shortcut[-1].y if entry.shortcut else entry.x
         share = divide(relevance.reshape(a.shape), a + b)
-        return propagate(entry.branch, a * share) + propagate(entry.shortcut, b * share)
+        return propagate(entry.branch, a * share, step) + propagate(entry.shortcut, b * share, step)
     if isinstance(layer, nn.BatchNorm2d):
         gamma = layer.weight.repeat_interleave(x.numel() // layer.num_features)
         return torch.where(x * gamma != 0, r, torch.zeros_like(r))

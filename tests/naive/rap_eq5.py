@@ -13,23 +13,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tests.naive.chain import LINEAR, Record, Residual, bias_of, matrix, record
+from tests.naive.chain import (
+    LINEAR,
+    Record,
+    Residual,
+    bias_of,
+    from_target,
+    matrix,
+    propagate,
+    record,
+)
 from tests.naive.rap import divide
 
 
 def rap_eq5(network: nn.Sequential, x: Tensor, target: int) -> Tensor:
     """Relevance of one sample x (1, C, H, W) for class `target`, from 1 at that class."""
-    records = record(network, x)
-    start = torch.zeros_like(records[-1].y)
-    start[0, target] = 1
-    return propagate(records, start)
-
-
-def propagate(records: list[Record], relevance: Tensor) -> Tensor:
-    """From the last record's output back to the first record's input."""
-    for entry in reversed(records):
-        relevance = _step(entry, relevance).reshape(entry.x.shape)
-    return relevance
+    return from_target(record(network, x), target, _step)
 
 
 def _step(entry: Record, relevance: Tensor) -> Tensor:
@@ -38,7 +37,9 @@ def _step(entry: Record, relevance: Tensor) -> Tensor:
         a = entry.branch[-1].y
         b = entry.shortcut[-1].y if entry.shortcut else entry.x
         share = divide(relevance.reshape(a.shape), a + b)
-        return propagate(entry.branch, a * share) + propagate(entry.shortcut, b * share)
+        return propagate(entry.branch, a * share, _step) + propagate(
+            entry.shortcut, b * share, _step
+        )
     if isinstance(layer, nn.BatchNorm2d):
         return torch.where(x != 0, r, torch.zeros_like(r))
     if isinstance(layer, (nn.Linear, nn.Conv2d)):

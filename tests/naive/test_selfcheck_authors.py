@@ -59,7 +59,7 @@ def test_clrp_splits_between_equal_winners() -> None:
     layer = nn.MaxPool2d(2)
     x = torch.tensor([2.0, 2, 1, 0]).double().reshape(1, 1, 2, 2)
     records = chain.record([layer], x, first=False)
-    got = clrp.propagate(records, torch.full((1, 1, 1, 1), 6.0).double())
+    got = chain.propagate(records, torch.full((1, 1, 1, 1), 6.0).double(), clrp.step)
     assert got.flatten().tolist() == [3, 3, 0, 0]
 
 

@@ -93,7 +93,7 @@ def test_equation_5_on_the_toy() -> None:
 def test_rap_from_another_start_has_no_rule_of_its_own_for_the_logits() -> None:
     model, x = chain.plain_network(), images(1)
     start = torch.tensor([[0.0, 2.0, 0.0, -1.0]]).double()
-    expected = rap.propagate(chain.record(model, x), start)
+    expected = chain.propagate(chain.record(model, x), start, rap.step)
     assert_equal(abslrp.relevance(model, x, start, rules="RAP"), expected)
 
 
@@ -118,7 +118,7 @@ def test_clrp_splits_between_equal_winners(options: dict[str, Any]) -> None:
     (given,) = torch.autograd.grad(output, leaf, start)
     for one, received, sent in zip(x, start, given, strict=True):
         records = chain.record([layer], one[None], first=False)
-        assert_equal(sent, clrp.propagate(records, received[None])[0])
+        assert_equal(sent, chain.propagate(records, received[None], clrp.step)[0])
 
 
 class Scaled(nn.Module):

@@ -1,0 +1,69 @@
+"""Arrays, tensors and sequences of numbers, of any kind, as tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Integers that torch can hold but not compute with.
+_WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.float64}
+
+
+def as_tensor(values: Any, name: str, expected: str = "an array or a tensor of numbers") -> Tensor:
+    """Return arrays, tensors and sequences alike as a tensor, without a copy where possible.
+
+    Any byte order, strides and width of the numbers. Sparse values become dense ones, and what a
+    mask hides becomes NaN: it is not known.
+
+    Parameters
+    ----------
+    values
+        What was given.
+    name
+        The argument, for the error.
+    expected
+        What it should be, for the error.
+
+    Raises
+    ------
+    ValueError
+        If it holds no numbers.
+
+    Examples
+    --------
+    >>> as_tensor(np.arange(3, dtype=">i2")[::-1], "x")
+    tensor([2, 1, 0], dtype=torch.int16)
+    >>> as_tensor(np.ma.masked_equal([1, 2], 2), "x")
+    tensor([1., nan], dtype=torch.float64)
+    """
+    try:
+        if isinstance(values, (list, tuple)) and values and isinstance(values[0], Tensor):
+            values = torch.stack([value.detach() for value in values])
+        tensor = values.detach() if isinstance(values, Tensor) else _from_array(values)
+        if tensor.layout != torch.strided:
+            tensor = tensor.to_dense()
+        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+            tensor = tensor.clone()  # or else it could not be kept for a gradient
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise ValueError(f"{name}: expected {expected}, got {kind}") from error
+    return tensor.to(_WIDER.get(tensor.dtype, tensor.dtype))
+
+
+def _from_array(values: Any) -> Tensor:
+    """Return a tensor on the CPU, whatever torch's default device."""
+    masked = isinstance(values, np.ma.MaskedArray) or (
+        isinstance(values, (list, tuple)) and any(isinstance(v, np.ma.MaskedArray) for v in values)
+    )
+    if masked:
+        hidden: Any = np.ma.asarray(values)
+        array = hidden.astype(np.result_type(hidden.dtype, np.float32)).filled(np.nan)
+    else:  # scipy's sparse arrays say how they become dense
+        array = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+    kind = np.dtype(np.float64) if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
+    if array.dtype != kind or not array.flags.writeable or min(array.strides, default=0) < 0:
+        array = array.astype(kind)
+    return torch.from_numpy(array)
