@@ -184,4 +184,6 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
     logits = run.tape.value(result)
     if logits is None:
         raise ValueError(f"model: its logits do not depend on the inputs{constants(run.tape)}")
+    if logits.place is None:  # a rule set that takes no totals would go on with mixed samples
+        raise LostSamplesError(logits)
     return logits, values

@@ -153,6 +153,6 @@ def by_one_start(
     return all_starts
 
 
-def constant(*, held: bool = False) -> Account:
+def constant(*, held: bool = False, axes: Axes = aligned) -> Account:
     """No relevance; ``held`` where the result is made of entries, such as a norm's denominator."""
-    return Account(constant=True, held=held)
+    return Account(constant=True, held=held, axes=axes)

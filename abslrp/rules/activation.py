@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from abslrp.plan.accounts import Account, constant, passing, same
+from abslrp.plan.axes import aligned, reduced
 from abslrp.registry import COMMON
 from abslrp.tape import Call, Value
 
@@ -95,7 +96,11 @@ def dropout(call: Call, input: Value, p: float, train: bool | None) -> Account:
 @COMMON.rule(HELD)
 def held(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Denominators and spreads, as in norms that models write out by hand, are held constant."""
-    return constant(held=True)
+    operator: Any = call.operator
+    names = (one.name for one in operator._schema.arguments)
+    dims = {**dict(zip(names, call.args, strict=False)), **call.kwargs}.get("dim")
+    same = call.output.shape == call.inputs[0].shape
+    return constant(held=True, axes=aligned if same else reduced(dims))
 
 
 @COMMON.rule(MADE)

@@ -250,10 +250,13 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if account is not None and account.constant:
             if account.held:
                 self.held.append(operator)
-            for one in made:
-                if one is not None:
-                    self.memory.bind(one, None)
-            return None
+                self._place(call)
+            # What was made of several samples goes on, and its users are told so.
+            if not account.held or all(one is None or one.place for one in call.outputs):
+                for one in made:
+                    if one is not None:
+                        self.memory.bind(one, None)
+                return None
         if account is None or self.trace:
             call.module, call.site = sites.here()
             call.within = self._within[0] if self._within else None

@@ -266,13 +266,26 @@ class Crossing(nn.Module):
         lambda x: x + x[:1],
         lambda x: x + x.mean(1),  # (B,) put on the features, as there are as many
         lambda x: x / x.amax(0),
+        lambda x: nn.functional.normalize(x, dim=0),
+        lambda x: x - x.logsumexp(0),
+        lambda x: x / x.std(0, correction=0),
+        lambda x: x - x.mean(0).detach(),
     ],
-    ids=["mean", "attention over the batch", "a token of sample 0", "aligned", "extreme"],
+    ids=[
+        *("mean", "attention over the batch", "a token of sample 0", "aligned", "extreme"),
+        *("norm", "logarithm", "spread", "detached"),
+    ],
 )
-def test_samples_that_depend_on_one_another_are_refused(call: Any) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"conserve": None}, {"rules": "epsilon"}, {"rules": "alpha1beta0", "contrast": None}],
+    ids=["absLRP", "nothing conserved", "epsilon", "alpha-beta"],
+)
+def test_samples_that_depend_on_one_another_are_refused(call: Any, options: Any) -> None:
+    """Also where they do through what is held constant, or no total of a sample is taken."""
     model = Crossing(call).eval()
     with pytest.raises(ValueError, match=r"samples depend on one another"):
-        abslrp.explain(model, torch.rand(4, 4), [0, 1, 2, 0])
+        abslrp.explain(model, torch.rand(4, 4), [0, 1, 2, 0], **options)
     assert abslrp.explain(model, torch.rand(1, 4), 0, batch_size=1).shape == (1, 4)
 
 
@@ -284,8 +297,9 @@ def test_samples_that_depend_on_one_another_are_refused(call: Any) -> None:
         lambda x: x.prod(),
         lambda x: x.kthvalue(2, 1, keepdim=True)[0] < x,
         lambda x: torch.cdist(x, torch.eye(3)).argmin(1),
+        lambda x: x.std(),
     ],
-    ids=["without a rule", "of all entries", "product", "threshold", "nearest"],
+    ids=["without a rule", "of all entries", "product", "threshold", "nearest", "spread"],
 )
 def test_what_does_not_reach_the_logits_needs_no_rule(beside: Callable[[Tensor], Tensor]) -> None:
     class Beside(nn.Module):
