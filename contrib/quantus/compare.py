@@ -123,9 +123,10 @@ def _table(old: dict[str, Any], new: dict[str, Any], rows: list[dict[str, Any]])
     lines = [
         f"- {len(metrics)} existing metrics, {len(old['scores'])} runs on 8 MNIST images with the "
         "LeNet of the tests (maps given and explained): every result is equal to the last digit "
-        "before and after.",
+        "before and after, with the fixes merged as well.",
         f"- {len(old['names'])} public names and methods of `quantus`: none is gone, no default "
-        f"changed; `{'`, `'.join(sorted(EXTENDED))}` has a new optional argument. New: "
+        f"changed; `{'`, `'.join(sorted(EXTENDED))}` has a new optional argument by "
+        "its own fix. New: "
         f"`{'`, `'.join(classes)}`.",
     ]
     if broken:
