@@ -12,7 +12,7 @@
 #   make mutation  change rules and formulas place by place, and see that tests fail (half an hour)
 #   make compat    run the tests on the oldest and newest supported versions (hours, gigabytes)
 #   make dist      build the distributions for a release and check them
-#   make upstream  make the contribution to Quantus in its source distribution, and test it there
+#   make upstream  make the pull requests for Quantus in its source distribution, and test them there
 #                  (UPSTREAM="--source CHECKOUT --their-tests": in a checkout, with its own tests)
 
 PYTHON ?= python3

@@ -54,7 +54,7 @@ def test_their_tests_are_compared(tools: dict[str, ModuleType], tmp_path: Path) 
 
 def test_their_tests_need_a_checkout(tools: dict[str, ModuleType], tmp_path: Path) -> None:
     """The source distribution has no tests, so that none would be compared."""
-    (tmp_path / "before").mkdir()
+    (tmp_path / "base").mkdir()
     with pytest.raises(tools["upstream"].BuildError, match="expected a checkout of Quantus"):
         tools["theirs"].run(tmp_path)
 
@@ -64,9 +64,9 @@ def test_one_that_no_longer_passes_is_an_error(
 ) -> None:
     """What was found is written out all the same."""
     theirs = tools["theirs"]
-    (tmp_path / "before/tests").mkdir(parents=True)
+    (tmp_path / "base/tests").mkdir(parents=True)
     for name in ("conftest.py", "test_a.py"):
-        (tmp_path / "before/tests" / name).touch()
+        (tmp_path / "base/tests" / name).touch()
     asked = []
     results = {"before": {"a::one": ("passed", "")}, "after": {"a::one": ("failed", "why")}}
     monkeypatch.setattr(theirs.running, "pytest", lambda *given: asked.append(given))
@@ -74,10 +74,10 @@ def test_one_that_no_longer_passes_is_an_error(
     with pytest.raises(tools["upstream"].BuildError, match="a::one: failed why"):
         theirs.run(tmp_path)
     assert "- after: 0 passed, 1 failed, 0 skipped" in (tmp_path / "theirs.md").read_text("utf-8")
-    # The same tests in both trees: the tree after the change has ours beside them.
+    # The same tests in both trees: the tree with all changes has ours beside them.
     assert [(given[0].name, given[1]) for given in asked] == [
-        ("before", ["tests/test_a.py"]),
-        ("after", ["tests/test_a.py"]),
+        ("base", ["tests/test_a.py"]),
+        ("all", ["tests/test_a.py"]),
     ]
 
 

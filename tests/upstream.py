@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 CONTRIBUTION = Path(__file__).resolve().parents[1] / "contrib/quantus"
-MODULES = ("compare", "extract", "parts", "generate", "running", "theirs", "upstream")
+MODULES = ("compare", "running", "theirs", "topics", "upstream")
 MARKS = [
     pytest.mark.skipif(
         version("quantus") != "0.6.0", reason="the contribution is made for quantus 0.6.0"

@@ -1,4 +1,4 @@
-"""Scores of the generated metrics beside this package's, on MNIST, as JSON; run by ``compare.py``.
+"""Scores of the new metrics beside this package's, on MNIST, as JSON; run by ``compare.py``.
 
 ``python agreement.py ASSETS OUT COUNT [METHODS]`` with the changed Quantus first on PYTHONPATH.
 """
@@ -47,7 +47,7 @@ def main(assets: Path, out: Path, count: int, methods: int = len(METHODS)) -> No
                         "model": model_name,
                         "metric": name,
                         "method": method,
-                        "generated": theirs,
+                        "new": theirs,
                         "package": ours,
                     }
                 )

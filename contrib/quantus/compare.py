@@ -1,4 +1,4 @@
-"""Compare Quantus before and after the change, and the generated metrics with this package's."""
+"""Compare Quantus before and after the change, and the new metrics with this package's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PULL_REQUEST = HERE / "PULL_REQUEST.md"
-#: The generated metrics' scores may differ this much from this package's.
+#: The new metrics' scores may differ this much from this package's.
 TOLERANCE = 1e-6
 #: Public names whose signature the change extends, by an option whose default changes nothing.
 EXTENDED = {"normalise_by_max"}
@@ -26,7 +26,8 @@ class ComparisonError(RuntimeError):
 
 def run(script: str, tree: Path, out: Path, *arguments: str) -> Any:
     """Run one of our scripts with the Quantus of a tree and return the JSON that it writes."""
-    environment = {**os.environ, "PYTHONPATH": str(tree.resolve()), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(tree.resolve()), str(HERE.parents[1])])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     first, *others = arguments
     command = [sys.executable, str(HERE / script), first, str(out.resolve()), *others]
     done = subprocess.run(
@@ -70,40 +71,47 @@ def _plain(signature: str) -> str:
 def disagreement(row: dict[str, Any]) -> float:
     """Largest difference of the scores of a row of ``agreement.py``; NaN agrees with NaN."""
     largest = 0.0
-    for a, b in zip(row["generated"], row["package"], strict=True):
+    for a, b in zip(row["new"], row["package"], strict=True):
         if math.isnan(a) != math.isnan(b):
             return math.inf
         largest = max(largest, 0.0 if math.isnan(a) else abs(a - b))
     return largest
 
 
-def evidence(before: Path, after: Path, assets: Path, work: Path) -> None:
-    """Compare everything, write the figures into the pull request's text, and draw them.
+def evidence(work: Path, assets: Path, tests: str | None) -> None:
+    """Compare everything, and write the figures into the text of the metrics' pull request.
+
+    Parameters
+    ----------
+    work
+        Folder with the trees.
+    assets
+        Quantus's test assets.
+    tests
+        What is said of the metrics' tests, if they were run.
 
     Raises
     ------
     ComparisonError
-        If a score, name or default changed, or the generated metrics' scores are not ours.
+        If a score, name or default changed, or the new metrics' scores are not this package's.
     """
-    old = run("scores.py", before, work / "scores-before.json", str(assets))
-    new = run("scores.py", after, work / "scores-after.json", str(assets))
+    old = run("scores.py", work / "base", work / "scores-before.json", str(assets))
+    new = run("scores.py", work / "all", work / "scores-after.json", str(assets))
     found = changes(old, new)
     if found:
         raise ComparisonError("the change changes\n" + "\n".join(found))
-    rows = run("agreement.py", after, work / "agreement.json", str(assets), "124")
+    rows = run("agreement.py", work / "metrics", work / "agreement.json", str(assets), "124")
     wrong = [row for row in rows if not disagreement(row) <= TOLERANCE]
     if wrong:
         named = ", ".join(f"{row['metric']} of {row['method']}" for row in wrong)
         raise ComparisonError(
             f"scores differ by more than {TOLERANCE} from this package's: {named}"
         )
-    text = _table(old, new, rows)
+    text = (f"- {tests}\n" if tests else "") + _table(old, new, rows)
     written = PULL_REQUEST.read_text(encoding="utf-8")
     start, stop = written.index(_BEGIN) + len(_BEGIN), written.index(_END)
     PULL_REQUEST.write_text(f"{written[:start]}\n\n{text}\n{written[stop:]}", encoding="utf-8")
-    draw(rows, work / "mnist.png")
     print(text)
-    print(f"wrote {PULL_REQUEST} and {work / 'mnist.png'}")
 
 
 def _table(old: dict[str, Any], new: dict[str, Any], rows: list[dict[str, Any]]) -> str:
@@ -115,9 +123,10 @@ def _table(old: dict[str, Any], new: dict[str, Any], rows: list[dict[str, Any]])
     lines = [
         f"- {len(metrics)} existing metrics, {len(old['scores'])} runs on 8 MNIST images with the "
         "LeNet of the tests (maps given and explained): every result is equal to the last digit "
-        "before and after.",
+        "before and after, with the fixes merged as well.",
         f"- {len(old['names'])} public names and methods of `quantus`: none is gone, no default "
-        f"changed; `{'`, `'.join(sorted(EXTENDED))}` has a new optional argument. New: "
+        f"changed; `{'`, `'.join(sorted(EXTENDED))}` has a new optional argument by "
+        "its own fix. New: "
         f"`{'`, `'.join(classes)}`.",
     ]
     if broken:
@@ -134,29 +143,9 @@ def _table(old: dict[str, Any], new: dict[str, Any], rows: list[dict[str, Any]])
         "| --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        mean = sum(row["generated"]) / len(row["generated"])
+        mean = sum(row["new"]) / len(row["new"])
         lines.append(
             f"| {row['model']} | {row['metric']} | {row['method']} | {mean:.4f} | "
             f"{disagreement(row):.0e} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw the mean scores by metric and method, one panel a model."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-    import pandas as pd
-
-    frame = pd.DataFrame(rows)
-    frame["mean"] = [sum(scores) / len(scores) for scores in frame["generated"]]
-    models = list(dict.fromkeys(frame["model"]))
-    figure, axes = plt.subplots(1, len(models), figsize=(9, 3.2), sharey=True, layout="constrained")
-    for axis, model in zip(axes, models, strict=True):
-        table = frame[frame["model"] == model].pivot_table("mean", "metric", "method", sort=False)
-        table.plot.bar(ax=axis, rot=0, legend=axis is axes[-1], xlabel="", title=model)
-    axes[0].set_ylabel("mean score, 124 MNIST images")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)

@@ -40,7 +40,8 @@ def pytest(tree: Path, paths: Sequence[str], report: Path, assets: Path | None) 
         environment["QUANTUS_ASSETS"] = str(assets)
     settings = HERE / "fixtures/pytest.ini"
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(settings), "--rootdir", str(tree)]
-    command += ["-p", "no:cacheprovider", f"--junitxml={report.resolve()}"]
+    # In the order of the files, before and after alike.
+    command += ["-p", "no:cacheprovider", "-p", "no:randomly", f"--junitxml={report.resolve()}"]
     # Our fixtures need nothing stood in for; Quantus's do.
     command += [] if ours else ["-p", "standins"]
     done = subprocess.run(

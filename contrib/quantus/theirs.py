@@ -22,14 +22,14 @@ Outcomes = Mapping[str, tuple[str, str]]
 
 
 def run(work: Path) -> str:
-    """Run the tests that the tree before the change has in both trees, and report.
+    """Run the tests of the tree without a change, there and in that with all of them, and report.
 
     Raises
     ------
     BuildError
         If there are none, or one that passed before does not pass after.
     """
-    before, after = work / "before", work / "after"
+    before, after = work / "base", work / "all"
     paths = running.test_paths(before / "tests")
     if not paths or not (before / "tests/conftest.py").exists():
         raise BuildError(

@@ -1,39 +1,32 @@
-"""Make the change to Quantus, and test it: ``make upstream``.
+"""Make the changes to Quantus, and test them: ``make upstream``.
 
-Quantus's source distribution is downloaded and unpacked twice under ``build/upstream``: ``before``
-stays as it is, ``after`` becomes a git repository with one commit for each fix and one for the
-metrics, which are also written out as ``patches``.
+Quantus's source distribution is downloaded and unpacked under ``build/upstream``: ``base`` stays as
+it is, each topic becomes a branch of its own with a tree of its own beside it, and ``all`` merges
+them. Under ``patches`` lie each topic's commit and the text of its pull request.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tarfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import compare
-import generate
 import running
 import theirs
+import topics
 import typer
 from running import BuildError
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 VERSION = "0.6.0"
-#: In the order in which they are applied.
-FIXES = ("road", "assert_attributions", "evaluate", "normalise_by_max", "batched_metric")
-METRICS_MESSAGE = """\
-Add Local Consistency, Contrastiveness and GAE
-
-Global Attribution Evaluation (Vukadin et al., 2024, doi 10.1145/3649458) and its two parts, for
-PyTorch models: quantus.LocalConsistency, quantus.Contrastiveness and quantus.GAE. Mosaics can be
-built beforehand, by quantus.functions.gae_func.contrastive_mosaic_creation.
-"""
 
 
 def download(folder: Path) -> Path:
@@ -47,23 +40,11 @@ def download(folder: Path) -> Path:
     archive = folder / f"quantus-{VERSION}.tar.gz"
     if not archive.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--disable-pip-version-check",
-            "--quiet",
-        ]
-        command += [
-            "--no-deps",
-            "--no-binary",
-            "quantus",
-            "--dest",
-            str(folder),
-            f"quantus=={VERSION}",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        options = ["--disable-pip-version-check", "--quiet", "--no-deps", "--no-binary", "quantus"]
+        command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder)]
+        done = subprocess.run(
+            [*command, f"quantus=={VERSION}"], capture_output=True, text=True, check=False
+        )
         if done.returncode or not archive.exists():
             raise BuildError(
                 f"the source distribution of quantus {VERSION} could not be downloaded. Is the "
@@ -75,7 +56,6 @@ def download(folder: Path) -> Path:
 
 def unpack(archive: Path, tree: Path) -> None:
     """Unpack a source distribution into a new folder."""
-    shutil.rmtree(tree, ignore_errors=True)
     parts = tree.with_name(f"{tree.name}.unpacking")
     shutil.rmtree(parts, ignore_errors=True)
     with tarfile.open(archive) as opened:
@@ -89,7 +69,6 @@ def copy_source(source: Path, tree: Path) -> None:
     """Copy a checkout of Quantus, or a folder with the installed package, into a new folder."""
     if not (source / "quantus/__init__.py").exists():
         raise BuildError(f"--source: expected a folder that holds quantus/, got {source}")
-    shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     # The table is what Quantus's own tests read outside tests/.
     table = "tutorials/assets/titanic3.csv"
@@ -102,102 +81,65 @@ def copy_source(source: Path, tree: Path) -> None:
             shutil.copyfile(path, tree / name)
 
 
-def git(tree: Path, *arguments: str) -> str:
-    """Run git in a tree, whatever the user's settings and the repository around it."""
-    identity = ["-c", "user.name=gae-metric", "-c", "user.email=upstream@localhost"]
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
-        "GIT_CEILING_DIRECTORIES": str(tree.resolve().parent),
-        "GIT_CONFIG_GLOBAL": os.devnull,
-    }
-    done = subprocess.run(
-        ["git", *identity, *arguments],
-        cwd=tree,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise BuildError(f"git {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
-
-
-def apply(tree: Path) -> list[str]:
-    """Make the whole change in a tree, one commit for each part of it.
+def run_tests(work: Path, assets: Path | None) -> dict[str, str]:
+    """Run each topic's tests on its branch, those of fixes also without it, and all together.
 
     Returns
     -------
-    list of str
-        Lists of Quantus's that the tree lacks.
-    """
-    git(tree, "init", "--quiet")
-    (tree / ".git/info/exclude").write_text("__pycache__/\n*.pyc\n", encoding="utf-8")
-    git(tree, "add", "--all")
-    git(tree, "commit", "--quiet", "--message", f"Quantus {VERSION}")
-    for name in FIXES:
-        folder = HERE / "fixes" / name
-        git(tree, "apply", "--index", str(folder / "change.patch"))
-        generate.copy_tests(folder / "tests", tree)
-        git(tree, "add", "--all")
-        git(tree, "commit", "--quiet", "--file", str(folder / "message.txt"))
-    missing = generate.generate(tree)
-    generate.copy_tests(HERE / "tests", tree)
-    git(tree, "add", "--all")
-    git(tree, "commit", "--quiet", "--message", METRICS_MESSAGE)
-    return missing
-
-
-def write_patches(tree: Path, folder: Path) -> list[Path]:
-    """Write the commits out for a pull request."""
-    shutil.rmtree(folder, ignore_errors=True)
-    git(
-        tree,
-        "format-patch",
-        "--quiet",
-        "--root",
-        "HEAD",
-        "--output-directory",
-        str(folder.resolve()),
-    )
-    patches = sorted(folder.glob("*.patch"))
-    # The first one is Quantus itself.
-    patches[0].unlink()
-    return patches[1:]
-
-
-def run_tests(work: Path, assets: Path | None) -> dict[str, str]:
-    """Run all our tests with the change, and those of each fix without it.
+    dict of str to str
+        By topic, what was found, in a sentence.
 
     Raises
     ------
     BuildError
         If a test fails with the change, or all tests of a fix pass without it.
     """
-    before, after = work / "before", work / "after"
-    for tree in (before, after):
-        generate.copy_tests(HERE / "fixtures", tree)
-    ours = [path for name in FIXES for path in running.test_paths(HERE / "fixes" / name / "tests")]
-    metrics = running.test_paths(HERE / "tests")
-    doctests = ["--doctest-modules", "quantus/functions/gae_func.py"]
-    outcomes = running.pytest(after, [*ours, *metrics, *doctests], work / "after.xml", assets)
-    failed = [name for name, outcome in outcomes.items() if outcome == "failed"]
-    if failed:
-        raise BuildError(f"failed with the change (see {work / 'after.log'}): {', '.join(failed)}")
-    for name in FIXES:
-        generate.copy_tests(HERE / "fixes" / name / "tests", before)
-    without = running.pytest(before, ours, work / "before.xml", assets)
-    for name in FIXES:
-        modules = [
-            path.removesuffix(".py").replace("/", ".")
-            for path in running.test_paths(HERE / "fixes" / name / "tests")
-        ]
-        mine = {case: o for case, o in without.items() if case.rpartition("::")[0] in modules}
-        if "failed" not in mine.values():
-            raise BuildError(f"all tests of the fix {name!r} pass without it: {sorted(mine)}")
-    typer.echo(running.count("with the change", outcomes))
-    typer.echo(running.count("without it, the tests of the fixes", without))
-    return outcomes
+    base, merged = work / "base", work / "all"
+    for tree in (base, merged, *(work / topic for topic in topics.TOPICS)):
+        # A source distribution has no fixtures.
+        if not (tree / "tests/conftest.py").exists():
+            shutil.copytree(HERE / "fixtures", tree / "tests", dirs_exist_ok=True)
+    tests = {name: running.test_paths(topics.FOLDER / name / "new/tests") for name in topics.TOPICS}
+    every = [path for paths in tests.values() for path in paths]
+    together = passing(merged, every, work / "all.xml", assets)
+    alone = {
+        name: passing(work / name, paths, work / f"{name}.xml", assets)
+        for name, paths in tests.items()
+    }
+    if sorted(together) != sorted(case for cases in alone.values() for case in cases):
+        raise BuildError("the tests of the merged branches are not those of the branches")
+    for name in topics.FIXES:
+        shutil.copytree(topics.FOLDER / name / "new/tests", base / "tests", dirs_exist_ok=True)
+    fixes = [path for name in topics.FIXES for path in tests[name]]
+    without = running.pytest(base, fixes, work / "base.xml", assets)
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy"))
+    where = f"Python {platform.python_version()}, {packages}"
+    found = {
+        "metrics": f"The {len(alone['metrics'])} tests of the metrics pass, on their branch alone "
+        f"and merged with the five fixes ({where})."
+    }
+    for name in topics.FIXES:
+        failed = [case for case in alone[name] if without[case] == "failed"]
+        if not failed:
+            raise BuildError(f"all tests of the fix {name!r} pass without it")
+        names = "`, `".join(case.partition("::")[2] for case in failed)
+        found[name] = (
+            f"Of the {len(alone[name])} tests, {len(failed)} fail without the change "
+            f"(`{names}`); all pass with it, on this branch alone and merged with the others "
+            f"({where})."
+        )
+    return found
+
+
+def passing(tree: Path, paths: list[str], report: Path, assets: Path | None) -> list[str]:
+    """Run tests that must not fail, and return their names."""
+    outcomes = running.pytest(tree, paths, report, assets)
+    if failed := [name for name, outcome in outcomes.items() if outcome == "failed"]:
+        raise BuildError(
+            f"failed in {tree} (see {report.with_suffix('.log')}): {', '.join(failed)}"
+        )
+    typer.echo(running.count(tree.name, outcomes))
+    return list(outcomes)
 
 
 def find_assets() -> Path | None:
@@ -212,6 +154,10 @@ def main(
     source: Annotated[
         Path | None, typer.Option(help="A checkout of Quantus, in place of the download.")
     ] = None,
+    author: Annotated[
+        str | None,
+        typer.Option(help='Author of the commits, "Name <address>"; by default as git knows you.'),
+    ] = None,
     tests: Annotated[bool, typer.Option(help="Run the tests.")] = True,
     their_tests: Annotated[
         bool,
@@ -223,29 +169,32 @@ def main(
         bool, typer.Option(help="Compare scores, and write the figures of the pull request.")
     ] = True,
 ) -> None:
-    """Make the change to Quantus, test it and compare scores before and after."""
+    """Make the changes to Quantus, test them and compare scores before and after."""
     try:
-        build(work, source, tests=tests, their_tests=their_tests, evidence=evidence)
-    except (BuildError, compare.ComparisonError, generate.GenerationError) as error:
+        build(work, source, author, tests=tests, their_tests=their_tests, evidence=evidence)
+    except (BuildError, compare.ComparisonError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 
 
 def build(
-    work: Path, source: Path | None, *, tests: bool, evidence: bool, their_tests: bool = False
+    work: Path,
+    source: Path | None,
+    author: str | None,
+    *,
+    tests: bool,
+    evidence: bool,
+    their_tests: bool = False,
 ) -> None:
     """Do what the command does."""
+    author = topics.find_author(author)
     work.mkdir(parents=True, exist_ok=True)
-    before, after = work / "before", work / "after"
-    for tree in (before, after):
-        if source is None:
-            unpack(download(work), tree)
-        else:
-            copy_source(source, tree)
-    for name in apply(after):
-        typer.echo(f"not in this tree, so without an entry: {name}")
-    for patch in write_patches(after, work / "patches"):
-        typer.echo(f"wrote {patch}")
+    shutil.rmtree(work / "base", ignore_errors=True)
+    if source is None:
+        unpack(download(work), work / "base")
+    else:
+        copy_source(source, work / "base")
+    topics.branch(work, author)
     assets = find_assets()
     if assets is None:
         typer.echo(
@@ -254,10 +203,15 @@ def build(
     # Before ours: they get the fixtures that a tree has none of, also below.
     if their_tests:
         typer.echo(theirs.run(work))
-    if tests:
-        run_tests(work, assets)
+    found = run_tests(work, assets) if tests else {}
     if evidence and assets is not None:
-        compare.evidence(before, after, assets, work)
+        compare.evidence(work, assets, found.get("metrics"))
+    for topic in topics.TOPICS:
+        text = compare.PULL_REQUEST.read_text(encoding="utf-8")
+        if topic in topics.FIXES:
+            text = topics.describe(topic, found.get(topic, "The tests were not run."))
+        (work / "patches" / topic / "PULL_REQUEST.md").write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {work / 'patches' / topic}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ load), and Quantus 0.6.0 uses names that NumPy 2.4 no longer has. Whatever is in
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib.util
 import random
 import sys
@@ -62,36 +63,6 @@ class Lazy:
         self.name = name
 
 
-class Mocker:
-    """What Quantus's tests use of pytest-mock."""
-
-    MagicMock = mock.MagicMock
-
-    def __init__(self) -> None:
-        self.active: list[Any] = []
-
-    def patch(self, target: str, new: Any) -> None:
-        """Replace an attribute until the test ends, unless it is of TensorFlow's models."""
-        if "tensorflow" not in ABSENT or ".tf_model." not in target:
-            self._start(mock.patch(target, new))
-
-    def dict(self, target: str, values: Any) -> None:
-        """Update a dictionary until the test ends."""
-        self._start(mock.patch.dict(target, values))
-
-    def _start(self, patcher: Any) -> None:
-        patcher.start()
-        self.active.append(patcher)
-
-    def resetall(self, **kwargs: Any) -> None:
-        """Do nothing: all ends with the test."""
-
-    def stop(self) -> None:
-        """Put everything back."""
-        while self.active:
-            self.active.pop().stop()
-
-
 def _package(error: ModuleNotFoundError) -> str:
     return (error.name or "").partition(".")[0]
 
@@ -140,7 +111,7 @@ def _install() -> None:
             setattr(np, old, getattr(np, new))
     for module, names in (
         ("pytest_lazyfixture", {"lazy_fixture": Lazy}),
-        ("pytest_mock", {"MockerFixture": Mocker}),
+        ("pytest_mock", {"MockerFixture": Any}),
     ):
         if module in ABSENT:
             sys.modules[module] = ModuleType(module)
@@ -161,15 +132,19 @@ if "pytest_mock" in ABSENT:
 
     @pytest.fixture
     def mocker() -> Iterator[Any]:
-        """Give the fixture of pytest-mock; ``mocker.patch.dict`` is an attribute of its method."""
-        made = Mocker()
+        """Give what Quantus's tests use of pytest-mock's fixture, put back at the end."""
+        with contextlib.ExitStack() as active:
 
-        def patch(target: str, new: Any) -> None:
-            made.patch(target, new)
+            def patch(target: str, new: Any) -> None:
+                # Unless it is of TensorFlow's models.
+                if "tensorflow" not in ABSENT or ".tf_model." not in target:
+                    active.enter_context(mock.patch(target, new))
 
-        patch.dict = made.dict  # type: ignore[attr-defined]
-        yield SimpleNamespace(patch=patch, MagicMock=made.MagicMock, resetall=made.resetall)
-        made.stop()
+            def patch_dict(target: str, values: Any) -> None:
+                active.enter_context(mock.patch.dict(target, values))
+
+            vars(patch)["dict"] = patch_dict
+            yield SimpleNamespace(patch=patch, MagicMock=mock.MagicMock, resetall=mock.Mock())
 
 
 def pytest_make_parametrize_id(val: Any) -> str | None:
