@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from benchmarks.runner.run import Summary
     from gae_metric.commands.terminal import Terminal
 
-__all__ = ["run", "status", "tables"]
 
 CONFIGS = Path(__file__).parent / "configs"
 

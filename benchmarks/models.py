@@ -35,8 +35,6 @@ from gae_metric.inputs.models import LoadedModel, load_model
 from gae_metric.inputs.preprocessing import Preprocessing, torchvision_crop
 from gae_metric.inputs.weights import load_weights
 
-__all__ = ["PAPER", "SHARED", "load", "shared_folder"]
-
 PAPER: dict[str, str] = {
     "vgg16": "timm:vgg16.tv_in1k",
     "resnet50": "timm:resnet50.tv_in1k",

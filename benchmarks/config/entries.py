@@ -14,8 +14,6 @@ from benchmarks.methods import METHODS, find
 from benchmarks.metrics.registry import check_metric, find_metric
 from gae_metric.errors import InputError, UnknownNameError
 
-__all__ = ["DataEntry", "Entry", "MethodEntry", "MetricEntry", "ModelEntry", "group", "listed"]
-
 
 def group(name: str) -> tuple[str, ...] | None:
     """Return the methods that a word stands for, or None: a method's own name.

@@ -38,8 +38,6 @@ from gae_metric.errors import InputError
 from gae_metric.functional.masking import MAX_STEPS, Schedule
 from gae_metric.inputs.files import read_bytes
 
-__all__ = ["Run", "import_modules", "parse", "read"]
-
 _T = TypeVar("_T")
 #: Bytes that a file may have, and numbers.
 _LARGEST, _MOST = 1 << 20, 1 << 53

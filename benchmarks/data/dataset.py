@@ -19,8 +19,6 @@ from gae_metric.errors import InputError
 from gae_metric.inputs.images import ImageSet
 from gae_metric.inputs.preprocessing import Preprocessing
 
-__all__ = ["Data", "MaskedImages"]
-
 Progress = Callable[[int, int], None]
 
 

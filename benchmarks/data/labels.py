@@ -14,8 +14,6 @@ from gae_metric.errors import InputError
 from gae_metric.inputs.files import check_file, read_bytes
 from gae_metric.inputs.labels import class_index, read_labels, read_table
 
-__all__ = ["LABEL_FILES", "VOC_CLASSES", "imagenet_labels", "voc_areas"]
-
 CLASSES = 1000
 
 LABEL_FILES = ("labels.csv", "val.txt", "LOC_val_solution.csv")

@@ -14,8 +14,6 @@ from benchmarks.figures.subject import Subject
 from gae_metric import plotting
 from gae_metric.plotting import Strip
 
-__all__ = ["every_model", "resolution"]
-
 _SHOWN = 4
 #: Rows of maps of each model in figure 10.
 _METHODS = 2

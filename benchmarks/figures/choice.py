@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["spread"]
-
 
 def spread(samples: NDArray[np.int64], classes: NDArray[np.int64], count: int) -> list[int]:
     """Choose samples at even distances, of different classes as far as there are any.

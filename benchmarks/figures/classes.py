@@ -13,8 +13,6 @@ from benchmarks.figures.subject import Subject
 from benchmarks.figures.two_classes import LEAST, SeveralClasses
 from gae_metric import plotting
 
-__all__ = ["further", "two_classes_cnn", "two_classes_vit"]
-
 #: Images of a figure.
 _SHOWN = 3
 #: Methods of a figure one column wide, and side by side on a page.

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from benchmarks.data.labels import CLASSES, VOC_CLASSES
 
-__all__ = ["class_name", "classes_of_voc", "kinds"]
-
 #: ImageNet's class indices that are one kind of thing, as ranges; by VOC's name where it has one.
 _KINDS = {
     "fish": "0-6 389-397",

@@ -18,8 +18,6 @@ from benchmarks.figures.subject import Family, Subject
 from benchmarks.runner.collected import collect
 from gae_metric.errors import InputError
 
-__all__ = ["Material", "device_of"]
-
 #: What runs have a model of a family.
 _RUNS = {
     "cnn": "convolutional network; a run with --model digits:vgg or --config table1 has",

@@ -12,8 +12,6 @@ from benchmarks.figures.outcome import LackingError, Outcome
 from benchmarks.figures.subject import Subject
 from gae_metric import plotting
 
-__all__ = ["ranked_cnn", "ranked_vit"]
-
 _SHOWN = 5
 
 

@@ -14,8 +14,6 @@ from benchmarks.metrics.sample_blocks import Plans
 from gae_metric import LocalConsistency, plotting
 from gae_metric.functional import LERF, MORF, mask_baseline, masking_trajectory, mosaics
 
-__all__ = ["curves", "impact", "mosaic"]
-
 #: Methods that do not look at the model: beside them any other seems contrastive.
 _BASELINES = ("Constant", "Random")
 

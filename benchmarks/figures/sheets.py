@@ -14,8 +14,6 @@ from benchmarks.figures.subject import Subject
 from gae_metric import plotting
 from gae_metric.plotting import Strip
 
-__all__ = ["every_cnn", "every_vit", "main_cnn", "main_vit"]
-
 #: Images beside one another, and below one another.
 _WIDE, _HIGH = 5, 4
 #: Methods beside one another: with their images, the width of a page.

@@ -29,8 +29,6 @@ from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.inputs.models import LoadedModel
 
-__all__ = ["Family", "Subject"]
-
 Family: TypeAlias = Literal["cnn", "vit"]
 
 

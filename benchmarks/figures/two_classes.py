@@ -16,17 +16,6 @@ from benchmarks.data.dataset import Data
 from benchmarks.data.labels import CLASSES, VOC_CLASSES
 from benchmarks.figures.kinds import classes_of_voc, kinds
 
-__all__ = [
-    "LEAST",
-    "SeenImages",
-    "SeveralClasses",
-    "annotated_pair",
-    "halves",
-    "pair_of",
-    "several_classes",
-    "side_by_side",
-]
-
 LEAST = 0.01
 """Probability below which a class counts as not seen, though it is known to be there."""
 

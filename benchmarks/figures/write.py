@@ -17,8 +17,6 @@ from benchmarks.figures.outcome import Outcome, Skipped
 from benchmarks.runner.store import replace_file
 from gae_metric.errors import InputError
 
-__all__ = ["FIGURES", "Written", "check_numbers", "write_figures"]
-
 FIGURES: dict[int, Callable[[Material], Iterator[Outcome]]] = {
     2: sample.curves,
     3: sample.impact,

@@ -7,6 +7,7 @@ whose gradient (and, inside :class:`abslrp.propagation`, relevance) can be asked
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +19,28 @@ from torch.overrides import TorchFunctionMode
 
 from abslrp.rules.composites import attention
 from benchmarks.methods.registry import InapplicableError
-from benchmarks.methods.torch_functions import opened
-
-__all__ = ["Attentions", "Tokens", "attend", "by_heads", "tokens_of"]
 
 #: More tokens than these before the patches' are not a class token and registers.
 _MOST_PREFIX = 16
+
+
+def _opened(func: types.FunctionType) -> Callable[..., Any]:
+    """Return a function of torch that runs its body, whose calls a mode then sees.
+
+    It asks first whether it is overridden; a copy whose globals say no goes straight to its body.
+    """
+    scope = dict(func.__globals__)
+    scope.update(
+        dict.fromkeys(("has_torch_function", "has_torch_function_unary"), lambda *_: False)
+    )
+    return types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__)
+
+
+#: Attention functions, each as something that runs call by call.
+BODIES: dict[Any, Callable[..., Any]] = {
+    F.scaled_dot_product_attention: attention,
+    F.multi_head_attention_forward: _opened(F.multi_head_attention_forward),  # type: ignore[arg-type]
+}
 
 
 class Attentions(TorchFunctionMode):
@@ -56,14 +73,9 @@ class Attentions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
+        if func in BODIES:
             with self:
-                return attention(*args, **kwargs)
-        if func is F.multi_head_attention_forward:
-            body = opened(func)
-            assert body is not None  # a Python function of torch
-            with self:
-                return body(*args, **kwargs)
+                return BODIES[func](*args, **kwargs)
         result = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if not isinstance(result, Tensor):

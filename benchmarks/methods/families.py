@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from benchmarks.methods.attention_maps import Attentions, tokens_of
 from benchmarks.methods.registry import InapplicableError
 
-__all__ = ["family"]
-
 
 def family(model: nn.Module, x: Tensor) -> Literal["cnn", "vit"]:
     """Return ``"vit"`` for a model with attention over one sequence of tokens, else ``"cnn"``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,8 +15,6 @@ from benchmarks.methods.registry import InapplicableError
 from gae_metric._names import nearest
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError, find_feature_map
-
-__all__ = ["CamLayer", "cam_layer", "name_of_layer"]
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,13 @@ class _Run:
     before: int
 
 
-def name_of_layer(model: nn.Module, layer: nn.Module | str) -> str:
+def name_of_layer(model: nn.Module, layer: nn.Module | str | None) -> str | None:
     """Return the name of a module of the model; InputError if it is none of its."""
     named: dict[str, nn.Module] = dict(model.named_modules())
-    if isinstance(layer, str):
-        if layer not in named:
-            raise InputError(f"layer: the model has no module {layer!r}; {nearest(layer, named)}")
+    if layer is None or layer in named:
         return layer
+    if isinstance(layer, str):
+        raise InputError(f"layer: the model has no module {layer!r}; {nearest(layer, named)}")
     for name, module in named.items():
         if module is layer:
             return name
@@ -131,20 +130,17 @@ def _feature_layer(copied: OutOfPlace, x: Tensor) -> CamLayer | None:
     """Return the layer of a CNN, None if the model is none."""
     outputs: list[tuple[str, Tensor]] = []
     read: list[Tensor] = []  # by convolutions
-    handles = []
-    for name, module in copied.model.named_modules():
-        if name:
-            handles.append(module.register_forward_hook(_keep(name, outputs)))
-        if isinstance(module, nn.Conv2d):
-            handles.append(module.register_forward_pre_hook(lambda _, args: read.append(args[0])))
     try:
-        with torch.enable_grad():
+        with ExitStack() as hooks, torch.enable_grad():
+            for name, module in copied.model.named_modules():
+                if name:
+                    hooks.enter_context(module.register_forward_hook(_keep(name, outputs)))
+                if isinstance(module, nn.Conv2d):
+                    taken = module.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+                    hooks.enter_context(taken)
             found = find_feature_map(copied, x.detach().clone().requires_grad_())
     except NotApplicableError:
         return None
-    finally:
-        for handle in handles:
-            handle.remove()
     kind: Literal["map", "last"] = "map" if found.positions == (2, 3) else "last"
     values = found.values
     if kind == "map" and read and _is_class_map(values, found.output):
@@ -174,24 +170,16 @@ def _run(copied: OutOfPlace, x: Tensor) -> _Run:
     def push(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         stack.append(args[0] if args else next(iter(kwargs.values()), None))
 
-    def pop(module: nn.Module, args: Any, output: Any) -> None:
-        stack.pop()
-
     def attended() -> None:
         result.inputs, result.before = list(stack), len(outputs)
 
     result.attentions.called = attended
-    handles = []
-    for name, module in copied.model.named_modules():
-        handles.append(module.register_forward_pre_hook(push, with_kwargs=True))
-        handles.append(module.register_forward_hook(pop))
-        handles.append(module.register_forward_hook(_keep(name, outputs)))
-    try:
-        with torch.enable_grad(), result.attentions:
-            copied(x.detach().clone().requires_grad_())
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.enable_grad(), result.attentions:
+        for name, module in copied.model.named_modules():
+            hooks.enter_context(module.register_forward_pre_hook(push, with_kwargs=True))
+            hooks.enter_context(module.register_forward_hook(lambda *_: stack.__delitem__(-1)))
+            hooks.enter_context(module.register_forward_hook(_keep(name, outputs)))
+        copied(x.detach().clone().requires_grad_())
     return result
 
 
@@ -205,14 +193,15 @@ def _keep(name: str, outputs: list[tuple[str, Tensor]]) -> Any:
 
 def _read_by_attention(model: nn.Module, run: _Run, tokens: Tokens) -> str:
     """Return the module that made the tokens which the last attention read."""
-    before = run.outputs[: run.before]
+    made = [
+        (name, output)
+        for name, output in reversed(run.outputs[: run.before])
+        if name and output.ndim == 3 and output.shape[1] == tokens.count
+    ]
     for read in reversed(run.inputs):
-        if not (isinstance(read, Tensor) and read.ndim == 3 and read.shape[1] == tokens.count):
-            continue
-        for name, output in reversed(before):
-            if output is read and name:
+        for name, output in made:
+            if output is read:
                 return name
-    for name, output in reversed(before):
-        if output.ndim == 3 and output.shape[1] == tokens.count and name:
-            return name
+    if made:
+        return made[0][0]
     raise InapplicableError("no module makes the tokens that attention reads; give layer=")

@@ -14,8 +14,6 @@ from gae_metric.companions import ROAD
 from gae_metric.study.arguments import Data
 from gae_metric.study.mosaicking import Layout, Mosaicking
 
-__all__ = ["BlockContrastiveness", "BlockGAE", "BlockMosaicking", "BlockROAD", "layout_of"]
-
 
 @dataclass(frozen=True)
 class BlockMosaicking(Mosaicking):

@@ -14,8 +14,6 @@ from benchmarks.metrics.sample_blocks import Block
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 
-__all__ = ["Call", "Columns"]
-
 Columns = dict[str, NDArray[np.float64]]
 """Scores (R,) of a block's samples, by the name of the score."""
 

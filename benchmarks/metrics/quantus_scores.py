@@ -24,14 +24,6 @@ from benchmarks.metrics.metric_call import Call, Columns
 from benchmarks.metrics.seeding import seeded
 from gae_metric.errors import InputError
 
-__all__ = [
-    "LOCALISATION",
-    "quantus_metrics",
-    "quantus_options",
-    "quantus_refusal",
-    "score_by_quantus",
-]
-
 LOCALISATION = frozenset(
     {"PointingGame", "TopKIntersection", "RelevanceMassAccuracy", "RelevanceRankAccuracy"}
     | {"AttributionLocalisation", "AUC"}

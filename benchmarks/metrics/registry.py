@@ -44,30 +44,18 @@ from gae_metric.companions import Focus
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError, UnknownNameError
 
-__all__ = [
-    "METRICS",
-    "Kind",
-    "check_metric",
-    "columns_of",
-    "defaults_of",
-    "find_metric",
-    "needs",
-    "needs_masks",
-    "score",
-]
-
-
-_PARTS = {
+PARTS = {
     "lc_robustness": "LC_R",
     "lc_faithfulness": "LC_F",
     "local_consistency": "LC",
     "contrastiveness": "C",
     "gae": "GAE",
 }
+"""Columns of a metric's components, and what tables call them."""
 
 
 def _parts(metric: Any) -> Columns:
-    return {_PARTS[name]: metric.components[name].to_numpy() for name in metric.columns}
+    return {PARTS[name]: metric.components[name].to_numpy() for name in metric.columns}
 
 
 def _gae(call: Call, **options: Any) -> Columns:

@@ -14,8 +14,6 @@ from benchmarks.figures.subject import Subject
 from benchmarks.report.pictures import image_picture, map_picture
 from gae_metric.commands.quantus_evaluation import predictions
 
-__all__ = ["Explained", "chosen", "explain"]
-
 #: Difference of a logit from the run's, beside its size, that rounding does not explain.
 _TOLERANCE = 1e-2
 #: Pixels of a side of images that are shown pixel by pixel.

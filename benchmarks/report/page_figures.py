@@ -16,8 +16,6 @@ from benchmarks.runner.collected import Collected
 from benchmarks.tables.model_table import Table
 from gae_metric import plotting
 
-__all__ = ["Picture", "figures", "summary"]
-
 #: Methods in one scatter plot: as many as there are marks that can be told apart.
 _MARKS = 12
 _PARTS = {"LC": "local_consistency", "C": "contrastiveness"}

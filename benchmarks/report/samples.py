@@ -12,8 +12,6 @@ from benchmarks.report.explained import Explained
 from benchmarks.report.pictures import PREFIX
 from benchmarks.runner.collected import Collected
 
-__all__ = ["content"]
-
 _FACTS = ("sample", "file", "label", "predicted", "target", "logit", "probability")
 #: Significant digits.
 _DIGITS = 7

@@ -17,8 +17,6 @@ from benchmarks.runner.collected import collect
 from benchmarks.tables.against_paper import build_tables
 from gae_metric.errors import InputError
 
-__all__ = ["Progress", "Section"]
-
 Progress = Callable[[str], None]
 
 

@@ -12,8 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.tables.model_table import Table
 
-__all__ = ["PAGE", "TEMPLATES", "count_of", "number"]
-
 PAGE = Path(__file__).parent / "page"
 
 

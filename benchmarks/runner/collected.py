@@ -20,19 +20,6 @@ from benchmarks.runner.store import Store, replace_file
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 
-__all__ = [
-    "PLAN",
-    "RESULTS",
-    "Collected",
-    "collect",
-    "consolidate",
-    "finished_plan",
-    "folders_of",
-    "latest_plan",
-    "newer",
-    "write_plan",
-]
-
 RESULTS = Path(__file__).parent.parent / "results"
 PLAN = "plan.json"
 #: The plan of a run that is under way where another one has finished.

@@ -14,8 +14,6 @@ from benchmarks.config.runs import Run
 from benchmarks.runner.worker import Outcome, Task, Worker
 from gae_metric.errors import InputError
 
-__all__ = ["compute"]
-
 
 def compute(
     run: Run, jobs: Sequence[Sequence[Task]], address: str | None = None

@@ -24,8 +24,6 @@ from benchmarks.methods import METHODS
 from benchmarks.models import load
 from gae_metric.inputs.models import LoadedModel
 
-__all__ = ["code_digest", "differences", "matter", "model_digest", "module_digest", "versions"]
-
 #: Packages that any score may come from, and those of the methods' sources.
 _MATTER = ("torch", "torchvision", "timm", "quantus", "numpy", "scipy", "pillow")
 _SOURCES = {"Captum": "captum", "pytorch-grad-cam": "grad-cam", "Zennit": "zennit", "LXT": "lxt"}

@@ -22,8 +22,6 @@ from benchmarks.runner.addresses import check_address
 from benchmarks.runner.worker import Outcome, Task, Worker, failure, rows
 from gae_metric.errors import InputError
 
-__all__ = ["WorkerLostError", "actor_outcomes", "cluster_actors", "connected", "local_actors"]
-
 #: Errors that mean that the worker is no more, not that it failed.
 _LOST = (
     exceptions.RayActorError,

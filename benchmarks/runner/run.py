@@ -30,8 +30,6 @@ from benchmarks.runner.worker import Outcome, Task
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 
-__all__ = ["Summary", "execute"]
-
 #: What a run says before it computes.
 Say = Callable[[str], None]
 

@@ -19,8 +19,6 @@ from benchmarks.metrics.registry import defaults_of
 from benchmarks.metrics.sample_blocks import spans
 from benchmarks.runner.identity import code_digest, matter, module_digest
 
-__all__ = ["Shard", "digest", "shards_of"]
-
 #: Raised when scores of the same settings are no longer the same numbers.
 FORMAT = 2
 

@@ -37,8 +37,6 @@ from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.functional import content_hashes
 from gae_metric.inputs.models import LoadedModel
 
-__all__ = ["Outcome", "Task", "Worker", "failure", "rows"]
-
 
 @dataclass(frozen=True, eq=False)
 class Task:

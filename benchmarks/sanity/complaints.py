@@ -8,8 +8,6 @@ from benchmarks.sanity import meta
 from benchmarks.sanity.results import Found
 from benchmarks.sanity.trends import ALPHA
 
-__all__ = ["complaints"]
-
 #: A mean GAE that counts as 0.
 ZERO = 0.005
 #: A consistency below this is bad.

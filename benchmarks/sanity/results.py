@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,6 @@ from benchmarks.sanity import checks, meta
 from benchmarks.sanity.case import DIGITS, PHOTOGRAPHS, Case, Settings, open_case
 from gae_metric import clear_cache
 from gae_metric.errors import InputError
-
-__all__ = ["CHECKS", "Found", "read", "run"]
 
 CHECKS = ("baselines", "randomisation", "degradation", "seeds", "meta")
 """The checks, by the names of their files."""
@@ -115,6 +114,10 @@ def read(out: Path) -> list[Found]:
 
 
 def _facts(case: Case, command: str, seconds: dict[str, float]) -> dict[str, Any]:
+    versions = {"Python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     return {
         "network": case.network,
         "command": command,
@@ -122,13 +125,5 @@ def _facts(case: Case, command: str, seconds: dict[str, float]) -> dict[str, Any
         "accuracy": case.accuracy,
         "seconds": seconds,
         "threads": torch.get_num_threads(),
-        "versions": {"Python": platform.python_version()}
-        | {name: _version(name) for name in _PACKAGES},
+        "versions": versions,
     }
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

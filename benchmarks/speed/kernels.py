@@ -14,8 +14,6 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.speed.measure import synchronize
 
-__all__ = ["Shares", "covered", "of_events", "shares"]
-
 _LABEL = "benchmarks: model"
 
 

@@ -25,8 +25,6 @@ from gae_metric import GAE, Contrastiveness
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 
-__all__ = ["heads", "main", "rules_and_contrasts", "stabilisers"]
-
 #: Every module that stabilises by eq. 12's epsilon.
 STABILISED = (absolute, addition, normalization, pooling, softmax)
 EPSILONS = (1e-9, 1e-3, 1e-2, 1e-1, 1.0)

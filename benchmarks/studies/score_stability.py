@@ -22,8 +22,6 @@ from gae_metric import GAE, Contrastiveness
 from gae_metric.demo import digits, networks
 from gae_metric.explainers.gradients import EXPLAINERS, ExplainFunc, not_applicable
 
-__all__ = ["constants", "draws", "main", "wrong_classes"]
-
 NETWORKS = ("vgg", "resnet", "vit")
 METHODS = ("absLRP", "GradCAM", "InputXGradient", "Saliency")
 

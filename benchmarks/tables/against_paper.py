@@ -23,8 +23,6 @@ from gae_metric.comparison.direction import directions
 from gae_metric.comparison.results import Better
 from gae_metric.errors import InputError
 
-__all__ = ["ROW_NAMES", "Written", "build_tables", "columns_of_run", "write_tables"]
-
 ROW_NAMES = {"absLRP: ViT ablation full": "absLRP"}
 """Rows of the paper's tables that are a method of another row's name."""
 

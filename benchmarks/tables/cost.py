@@ -8,8 +8,6 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-__all__ = ["cost", "costs"]
-
 
 def costs(seconds: pd.DataFrame, images: int) -> pd.DataFrame:
     """Extrapolate wall time from the shards of a run to more images.

@@ -12,8 +12,6 @@ import pandas as pd
 from benchmarks.tables.model_table import Table
 from gae_metric.commands.escaping import csv_text, markdown_text, visible
 
-__all__ = ["csv", "latex", "markdown"]
-
 _LEGEND = (
     "Mean ± standard error; beside it the paper's number. **Bold**: best mean; *: not told apart "
     "from the best (Wilcoxon's signed-rank test, p = 0.05); ↑ higher, ↓ lower is better; τ: "
