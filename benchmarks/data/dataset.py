@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,6 @@ from benchmarks.data.reading import Reading, file_digest, read_image, read_mask
 from gae_metric.errors import InputError
 from gae_metric.inputs.images import ImageSet
 from gae_metric.inputs.preprocessing import Preprocessing
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +95,7 @@ class Data:
         files = [[self.root / name for name in names] for names in pairs]
         return replace(self, digests=tuple(map(file_digest, files)))
 
-    def sample(
-        self,
-        n: int | None = None,
-        seed: int = 0,
-        workers: int = 0,
-        progress: Progress | None = None,
-    ) -> Data:
+    def sample(self, n: int | None = None, seed: int = 0, workers: int = 0) -> Data:
         """Draw images that can be read.
 
         Parameters
@@ -116,8 +108,6 @@ class Data:
             gives its place to the next one drawn.
         workers
             Processes that read.
-        progress
-            Called with the number of images read and wanted.
 
         Returns
         -------
@@ -144,21 +134,17 @@ class Data:
                     good.append(index)
                 else:
                     skipped[self.files[index]] = reading.problem
-                if progress is not None:
-                    progress(len(good), wanted)
         self._refuse_none(len(good), skipped)
         return replace(self.part(sorted(good)), skipped=dict(sorted(skipped.items())))
 
-    def load(
-        self, prepare: Preprocessing, workers: int = 0, progress: Progress | None = None
-    ) -> MaskedImages:
+    def load(self, prepare: Preprocessing, workers: int = 0) -> MaskedImages:
         """Read and prepare all images; those that cannot be read are left out, by name.
 
         Parameters
         ----------
         prepare
             The model's preprocessing. Digits come as their networks take them.
-        workers, progress
+        workers
             As in :meth:`sample`.
 
         Raises
@@ -180,8 +166,6 @@ class Data:
                 images.append(reading.image)
                 if reading.mask is not None:
                     masks.append(reading.mask)
-            if progress is not None:
-                progress(index + 1, len(self))
         self._refuse_none(len(kept), skipped)
         part = self.part(kept)
         return MaskedImages(

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from benchmarks.figures.choice import spread
 from benchmarks.figures.material import Material
 from benchmarks.figures.outcome import Drawn, LackingError, Outcome, Skipped
+from benchmarks.figures.sheets import strip
 from benchmarks.figures.subject import Subject
 from gae_metric import plotting
-from gae_metric.plotting import Strip
 
 _SHOWN = 4
 #: Rows of maps of each model in figure 10.
@@ -72,22 +72,8 @@ def _draw(
     """Draw a strip for each model, with the names of its one row (else the methods) and its own."""
     samples = material.common_samples(subjects)
     shown = spread(samples, subjects[0].classes_of(samples), _SHOWN)
-    strips = []
-    for subject in subjects:
-        x = subject.images(shown)
-        maps = subject.maps(methods, x, subject.classes_of(shown))
-        scores = subject.scores_of(shown, maps)
-        row, name = names[subject.name]
-        strips.append(
-            Strip(
-                subject.display(x),
-                {row or method: values for method, values in maps.items()},
-                name,
-                subject.class_names(shown),
-                {row or method: values for method, values in scores.items()},
-            )
-        )
-    below = ", GAE below" if any(strip.scores for strip in strips) else ""
+    strips = [strip(s, shown, methods, *names[s.name]) for s in subjects]
+    below = ", GAE below" if any(one.scores for one in strips) else ""
     return plotting.strips(strips, f"{what}{below}")
 
 

@@ -16,7 +16,6 @@ from benchmarks.data.dataset import Data
 from benchmarks.figures.kinds import class_name
 from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.scored import Scored
-from benchmarks.figures.two_classes import SeveralClasses, several_classes
 from benchmarks.methods import METHODS
 from benchmarks.methods.attention_maps import Attentions, tokens_of
 from benchmarks.methods.registry import InapplicableError
@@ -213,8 +212,3 @@ class Subject(Scored):
         file = file.rpartition("/")[2]
         # Titles are not broken within a name.
         return ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in (file, name))
-
-    @functools.cached_property
-    def several(self) -> list[SeveralClasses]:
-        """Images that show two classes, the clearest first."""
-        return several_classes(self)

@@ -161,7 +161,8 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _kind(name: str) -> Kind:
+def kind_of(name: str) -> Kind:
+    """Return what there is to know of a metric."""
     if name in METRICS:
         return METRICS[name]
     own = name.partition(":")[2]
@@ -169,33 +170,12 @@ def _kind(name: str) -> Kind:
     return Kind(function, (name,), quantus_options(own), masks=own in LOCALISATION)
 
 
-def columns_of(name: str) -> tuple[str, ...]:
-    """Return the scores of a metric that tables show."""
-    return _kind(name).columns
-
-
-def defaults_of(name: str) -> dict[str, Any]:
-    """Return a metric's options and their defaults."""
-    return dict(_kind(name).options)
-
-
-def needs(name: str) -> tuple[bool, bool]:
-    """Return whether a metric needs mosaics, and whether it needs Focus's."""
-    kind = _kind(name)
-    return kind.mosaics, kind.focus
-
-
-def needs_masks(name: str) -> bool:
-    """Return whether a metric needs masks of the explained classes."""
-    return _kind(name).masks
-
-
 def check_metric(name: str, options: Mapping[str, Any]) -> None:
     """Refuse what cannot work: by its reason; an option that there is not: by the nearest."""
     own = name.partition(":")[2]
     if own and (reason := quantus_refusal(own)):
         raise InputError(f"{name} cannot be run: {reason}")
-    known = _kind(name).options
+    known = kind_of(name).options
     for option in options:
         if option not in known:
             near = nearest(option, known) if known else "it has none"
@@ -204,6 +184,6 @@ def check_metric(name: str, options: Mapping[str, Any]) -> None:
 
 def score(name: str, call: Call, options: Mapping[str, Any]) -> Columns:
     """Score a block of samples by a metric: values (R,) by the name of the score."""
-    kind = _kind(name)
+    kind = kind_of(name)
     with torch.inference_mode(False):
         return kind.score(call, **options)

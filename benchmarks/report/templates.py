@@ -42,7 +42,7 @@ def count_of(n: int, what: str) -> str:
 
 def _by_place(table: Table) -> tuple[dict[Any, dict[Hashable, Any]], dict[str, str | None]]:
     """Return cells by method and score, and which way each score is read."""
-    cells = {(row["method"], row["score"]): row for row in table.cells.to_dict("records")}
+    cells = table.by_place
     ways = {row["score"]: row["better"] for row in cells.values()}
     return cells, {score: ways.get(score) for score in table.scores}
 

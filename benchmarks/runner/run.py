@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
-from benchmarks.metrics.registry import needs
+from benchmarks.metrics.registry import kind_of
 from benchmarks.metrics.sample_blocks import Block, Plans
 from benchmarks.runner.collected import collect, consolidate, finished_plan, write_plan
 from benchmarks.runner.engines import compute
@@ -241,13 +241,13 @@ class _Driver:
     def _plans(self, model: str) -> Plans:
         """Draw the mosaics of a model's whole data set."""
         table = pd.concat([self.store.read(s.key)[0] for s in self.targets if s.model == model])
-        wanted = [needs(metric.name) for metric in self.run.metrics]
+        kinds = [kind_of(metric.name) for metric in self.run.metrics]
         return Plans.draw(
             table["content"].to_numpy(dtype=np.uint64),
             table["target"].to_numpy(dtype=np.int64),
             self.run.seed,
-            mosaics=any(one for one, _ in wanted),
-            focus=any(one for _, one in wanted),
+            mosaics=any(kind.mosaics for kind in kinds),
+            focus=any(kind.focus for kind in kinds),
         )
 
     def _keep(self, task: Task, outcome: Outcome) -> None:
@@ -286,7 +286,7 @@ def _draw(run: Run, store: Store) -> tuple[Data, dict[str, Any]]:
     else:
         data = source.sample(run.samples, run.seed, run.readers)
         skipped = dict(data.skipped)
-    if len(data) < 4 and any(needs(metric.name)[0] for metric in run.metrics):
+    if len(data) < 4 and any(kind_of(metric.name).mosaics for metric in run.metrics):
         raise InputError(
             f"samples: mosaics need at least 4 images, and there are {len(data)}"
             + (f"; {len(skipped)} were left out" if skipped else "")

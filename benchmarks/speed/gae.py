@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 import abslrp
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import measure, modes
-from benchmarks.speed.kernels import shares
 from benchmarks.speed.modes import Mode
 from gae_metric import GAE, clear_cache
 from gae_metric.companions import ROAD
@@ -57,8 +57,7 @@ class Case:
 
     def first(self, n: int) -> Case:
         """Return the case with its first samples only."""
-        first = self.x[:n], self.y[:n]
-        return Case(self.model, *first, min(n, self.batch), self.mode, self.explain)
+        return replace(self, x=self.x[:n], y=self.y[:n], batch=min(n, self.batch))
 
 
 def case(name: str, samples: int, batch: int, device: str, mode: Mode = "plain") -> Case:
@@ -85,25 +84,20 @@ def own_work(given: Case) -> dict[str, Callable[[], object]]:
     return {k: modes.within(work, given.mode, str(x.device)) for k, work in pieces.items()}
 
 
-def quantus_metrics(seed: int = 0) -> dict[str, Callable[[Case], None]]:
-    """Return what stands beside GAE, each for a case."""
+def quantus_metrics(seed: int = 0) -> dict[str, Any]:
+    """Return what stands beside GAE."""
 
-    def lipschitz(nr_samples: int) -> Callable[[Case], None]:
-        def run(given: Case) -> None:
-            given.metric(
-                quantus.LocalLipschitzEstimate(
-                    nr_samples=nr_samples,
-                    normalise_func_kwargs={"normalise_axes": (1, 2, 3)},
-                    perturb_func=SeededNoise(seed, nr_samples),
-                    disable_warnings=True,
-                )
-            )
-
-        return run
+    def lipschitz(samples: int) -> Any:
+        return quantus.LocalLipschitzEstimate(
+            nr_samples=samples,
+            normalise_func_kwargs={"normalise_axes": (1, 2, 3)},
+            perturb_func=SeededNoise(seed, samples),
+            disable_warnings=True,
+        )
 
     return {
-        "ROAD (gae_metric.companions)": lambda given: given.metric(ROAD(order="morf", seed=seed)),
-        "ROAD (Quantus)": lambda given: given.metric(quantus.ROAD(disable_warnings=True)),
+        "ROAD (gae_metric.companions)": ROAD(order="morf", seed=seed),
+        "ROAD (Quantus)": quantus.ROAD(disable_warnings=True),
         "LocalLipschitz, 10": lipschitz(10),
         "LocalLipschitz, 200": lipschitz(200),
     }
@@ -130,8 +124,7 @@ def rows(
     work = (2 * STEPS - 1) * one_gradient + 2 * STEPS * times["explanation"] / batch
     per_sample = times["GAE"] / samples
     options = ("--model", name, "--samples", str(samples), "--batch", str(batch), "--mode", mode)
-    memory = measure.peak(gae, device, "peak-gae", *options)
-    measured = shares(gae, given.model, device)
+    memory = measure.peak(gae, device, "peak", "GAE", *options)
     found = [
         _row(name, "one gradient", one_gradient, one_gradient),
         _row(name, "GAE's own work", work, one_gradient),
@@ -142,21 +135,18 @@ def rows(
             "gradients' limit": GRADIENT_LIMIT.get(name, np.nan),
             "images/s": 1 / per_sample,
             "peak MB": memory / 1e6,
-            "model share": measured.model,
-            "busy share": measured.busy,
         },
     ]
     found = [{"batch": batch, "mode": mode, **row} for row in found]
     if not others or mode != "plain":
         return found
-    for label, run in quantus_metrics().items():
+    for label, metric in quantus_metrics().items():
         part = given.first(1) if label.endswith("200") else given
         try:
-            taken = measure.seconds_once(lambda run=run, part=part: run(part), device)  # type: ignore[misc]
+            taken = measure.seconds_once(partial(part.metric, metric), device)
         except Exception as error:  # another library's failure is a result
-            found.append(
-                {"model": name, "what": label, "error": f"{type(error).__name__}: {error}"}
-            )
+            problem = f"{type(error).__name__}: {error}"
+            found.append({"model": name, "what": label, "error": problem})
         else:
             found.append(_row(name, label, taken / len(part.x), one_gradient))
     return found

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.config.runs import Run
-from benchmarks.metrics.registry import columns_of
+from benchmarks.metrics.registry import kind_of
 from benchmarks.paper import paper_table
 from benchmarks.runner.collected import Collected, collect
 from benchmarks.runner.store import replace_file
@@ -37,7 +37,7 @@ class Written:
 
 def columns_of_run(run: Run) -> list[str]:
     """Return the scores that a run's tables show."""
-    return [column for metric in run.metrics for column in columns_of(metric.name)]
+    return [column for metric in run.metrics for column in kind_of(metric.name).columns]
 
 
 def write_tables(results: str | Path, output: str | Path) -> Written:

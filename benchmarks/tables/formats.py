@@ -30,13 +30,9 @@ def markdown(tables: Sequence[Table]) -> str:
         head, rows = _grid(table, _markdown_ours)
         head = list(map(markdown_text, head))
         rows = [[markdown_text(row[0]), *row[1:]] for row in rows]
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        lines = [
-            "| " + " | ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)) + " |"
-            for row in (head, *rows)
-        ]
-        lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-        text = f"## {markdown_text(_caption(table))}\n\n" + "\n".join(lines)
+        grid = pd.DataFrame(rows, columns=head)
+        lines = grid.to_markdown(index=False, tablefmt="github", disable_numparse=True)
+        text = f"## {markdown_text(_caption(table))}\n\n{lines}"
         if table.notes:
             text += "\n\n" + "\n".join(f"- {markdown_text(note)}" for note in table.notes)
         parts.append(text)
@@ -85,7 +81,7 @@ def _caption(table: Table) -> str:
 
 def _grid(table: Table, ours: Any) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of a table."""
-    cells = {(row["method"], row["score"]): row for row in table.cells.to_dict("records")}
+    cells = table.by_place
     arrows = {row["score"]: "↑" if row["better"] == "higher" else "↓" for row in cells.values()}
     with_paper = table.number is not None
     head = ["method"]
@@ -138,16 +134,12 @@ def _latex_ours(cell: Mapping[Hashable, Any], samples: int) -> str:
     return (rf"\textbf{{{mean}}}" if cell["best"] else mean) + error + marks
 
 
+_SYMBOLS = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+_SYMBOLS |= {"*": r"$^{*}$", "τ": r"$\tau$"}
+
+
 def _latex_symbols(text: str) -> str:
-    for symbol, command in (
-        ("±", r"$\pm$"),
-        ("↑", r"$\uparrow$"),
-        ("↓", r"$\downarrow$"),
-        ("*", r"$^{*}$"),
-        ("τ", r"$\tau$"),
-    ):
-        text = text.replace(symbol, command)
-    return text
+    return "".join(_SYMBOLS.get(letter, letter) for letter in text)
 
 
 def _escaped(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -42,3 +44,8 @@ class Table:
     cells: pd.DataFrame
     agreement: pd.DataFrame
     notes: tuple[str, ...]
+
+    @property
+    def by_place(self) -> dict[tuple[Any, Any], dict[Hashable, Any]]:
+        """Its cells by method and score."""
+        return {(row["method"], row["score"]): row for row in self.cells.to_dict("records")}
