@@ -182,9 +182,7 @@ class Data:
         """Read images in worker processes, in order."""
         if workers < 0:
             raise InputError(f"workers: expected a number >= 0, got {workers}")
-        masks = None if self.masks is None else [self.root / self.masks[i] for i in indices]
-        digests = [self.digests[i] for i in indices] if self.digests else None
-        files = _Files([self.root / self.files[i] for i in indices], masks, prepare, digests)
+        files = _Files(self.part(indices), prepare)
         return iter(
             DataLoader(
                 files,
@@ -207,29 +205,21 @@ class Data:
 class _Files(torch.utils.data.Dataset[Reading]):
     """Images and masks for workers to read; a problem is a value, not an error."""
 
-    def __init__(
-        self,
-        files: list[Path],
-        masks: list[Path] | None,
-        prepare: Preprocessing | None,
-        digests: list[str] | None,
-    ) -> None:
-        self.files = files
-        self.masks = masks
+    def __init__(self, data: Data, prepare: Preprocessing | None) -> None:
+        self.data = data
         self.prepare = prepare
-        self.digests = digests
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.data)
 
     def __getitem__(self, index: int) -> Reading:
-        reading = read_image(self.files[index], self.prepare)
-        if self.masks is not None and reading.problem is None:
-            reading = read_mask(self.masks[index], self.prepare, reading)
-        if self.digests is not None and reading.problem is None:
-            files = [self.files[index], *([self.masks[index]] if self.masks else [])]
-            if file_digest(files) != self.digests[index]:
-                return Reading(problem="its content has changed since the run began")
+        data = self.data
+        files = [data.root / some[index] for some in (data.files, data.masks) if some]
+        reading = read_image(files[0], self.prepare)
+        if data.masks is not None and reading.problem is None:
+            reading = read_mask(files[1], self.prepare, reading)
+        if data.digests and reading.problem is None and file_digest(files) != data.digests[index]:
+            return Reading(problem="its content has changed since the run began")
         return reading
 
 

@@ -7,10 +7,9 @@ from itertools import combinations
 
 from matplotlib.figure import Figure
 
-from benchmarks.figures.choice import spread
 from benchmarks.figures.material import Material
 from benchmarks.figures.outcome import Drawn, LackingError, Outcome, Skipped
-from benchmarks.figures.sheets import strip
+from benchmarks.figures.sheets import spread, strip
 from benchmarks.figures.subject import Subject
 from gae_metric import plotting
 

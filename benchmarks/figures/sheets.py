@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from benchmarks.figures.choice import spread
 from benchmarks.figures.subject import Subject
 from gae_metric import plotting
 from gae_metric.plotting import Strip
@@ -60,3 +60,31 @@ def _samples(subject: Subject, count: int) -> list[int]:
     table = subject.scored_targets
     samples = table.index.to_numpy(dtype=np.int64)
     return spread(samples, table["target"].to_numpy(), count)
+
+
+def spread(samples: NDArray[np.int64], classes: NDArray[np.int64], count: int) -> list[int]:
+    """Choose samples at even distances, of different classes as far as there are any.
+
+    Parameters
+    ----------
+    samples, classes
+        The samples, in order, and the class of each.
+    count
+        How many; all where there are fewer.
+
+    Examples
+    --------
+    >>> spread(np.arange(10), np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2]), 3)
+    [0, 3, 6]
+    >>> spread(np.arange(4), np.zeros(4, dtype=int), 3)
+    [0, 1, 2]
+    """
+    n = len(samples)
+    chosen: list[int] = []
+    for start in range(min(count, n)):
+        first = start * n // min(count, n)
+        order = [(first + i) % n for i in range(n)]
+        left = [place for place in order if place not in chosen]
+        seen = {int(classes[place]) for place in chosen}
+        chosen.append(next((p for p in left if int(classes[p]) not in seen), left[0]))
+    return [int(samples[place]) for place in sorted(chosen)]

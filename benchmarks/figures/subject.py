@@ -19,6 +19,7 @@ from benchmarks.figures.scored import Scored
 from benchmarks.methods import METHODS
 from benchmarks.methods.attention_maps import Attentions, tokens_of
 from benchmarks.methods.registry import InapplicableError
+from benchmarks.metrics.metric_call import in_steps
 from benchmarks.models import load
 from benchmarks.runner.collected import Collected
 from gae_metric._names import lookup
@@ -124,7 +125,9 @@ class Subject(Scored):
         problem = "there are no methods"
         for label in methods:
             try:
-                found[label] = self._explain(label, x, classes)
+                explain, size = self.explainer(label), self.run.batch_size
+                with torch.inference_mode(False):
+                    found[label] = in_steps(explain, self.loaded.model, x, classes, size, size)
             # Of any kind: the run itself records a method's errors and goes on.
             except Exception as error:  # noqa: PERF203 - a handful
                 problem = f"{label}: {type(error).__name__}: {error}"
@@ -144,23 +147,6 @@ class Subject(Scored):
                 "are data, and none of their code is run"
             )
         return lookup("methods", entry.name, METHODS)[1].bind(**entry.options)
-
-    def _explain(
-        self, label: str, x: NDArray[np.float32], targets: NDArray[np.int64]
-    ) -> NDArray[Any]:
-        explain, step = self.explainer(label), self.run.batch_size
-        with torch.inference_mode(False):
-            return np.concatenate(
-                [
-                    explain(
-                        model=self.loaded.model,
-                        inputs=x[i : i + step],
-                        targets=targets[i : i + step],
-                        batch_size=step,
-                    )
-                    for i in range(0, len(x), step)
-                ]
-            )
 
     # Images
 

@@ -71,17 +71,7 @@ class Call:
         return self._explained(1)
 
     def _explained(self, step: int) -> NDArray[Any]:
-        return np.concatenate(
-            [
-                self.explain(
-                    model=self.model,
-                    inputs=self.own[i : i + step],
-                    targets=self.classes[i : i + step],
-                    batch_size=self.batch_size,
-                )
-                for i in range(0, len(self.classes), step)
-            ]
-        )
+        return in_steps(self.explain, self.model, self.own, self.classes, step, self.batch_size)
 
     def __call__(self, metric: Any, *, everything: bool = False, maps: bool = False) -> list[float]:
         """Call a metric, on all images or on those of the scored samples."""
@@ -95,3 +85,25 @@ class Call:
             batch_size=self.batch_size,
         )
         return scores
+
+
+def in_steps(
+    explain: ExplainFunc,
+    model: nn.Module,
+    x: NDArray[Any],
+    targets: NDArray[Any],
+    step: int,
+    batch_size: int,
+) -> NDArray[Any]:
+    """Explain some samples at a time."""
+    return np.concatenate(
+        [
+            explain(
+                model=model,
+                inputs=x[i : i + step],
+                targets=targets[i : i + step],
+                batch_size=batch_size,
+            )
+            for i in range(0, len(x), step)
+        ]
+    )

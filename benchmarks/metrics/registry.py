@@ -19,9 +19,9 @@ name                    scores
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,28 +54,15 @@ PARTS = {
 """Columns of a metric's components, and what tables call them."""
 
 
-def _parts(metric: Any) -> Columns:
-    return {PARTS[name]: metric.components[name].to_numpy() for name in metric.columns}
-
-
-def _gae(call: Call, **options: Any) -> Columns:
-    metric = BlockGAE(layout_of(call.block), steps=call.steps, schedule=call.schedule, **options)
-    call(metric, everything=True)
-    return _parts(metric)
-
-
-def _lc(call: Call, **options: Any) -> Columns:
-    metric = LocalConsistency(
-        steps=call.steps, schedule=call.schedule, disable_warnings=True, **options
-    )
-    call(metric)
-    return _parts(metric)
-
-
-def _c(call: Call, **options: Any) -> Columns:
-    metric = BlockContrastiveness(layout_of(call.block), **options)
-    call(metric, everything=True)
-    return _parts(metric)
+def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
+    """Score by GAE or one of its parts."""
+    if metric is not BlockContrastiveness:
+        options |= {"steps": call.steps, "schedule": call.schedule}
+    alone = metric is LocalConsistency
+    options |= {"disable_warnings": True} if alone else {"layout": layout_of(call.block)}
+    made = metric(**options)
+    call(made, everything=not alone)
+    return {PARTS[name]: made.components[name].to_numpy() for name in made.columns}
 
 
 def _road(order: Any, call: Call, **options: Any) -> Columns:
@@ -122,11 +109,16 @@ _SHOWING: dict[str, Any] = {"interpolation": "nearest"}
 _ROAD: dict[str, Any] = {"percentages": Settings().road_percentages, "noise": 0.01}
 
 METRICS: dict[str, Kind] = {
-    "GAE": Kind(_gae, ("LC_R", "LC_F", "LC", "C", "GAE"), _MASKING | _SHOWING, mosaics=True),
-    "LC": Kind(_lc, ("LC_R", "LC_F", "LC"), _MASKING),
-    "C": Kind(_c, ("C",), _SHOWING, mosaics=True),
-    "ROAD_MoRF": Kind(functools.partial(_road, "morf"), ("ROAD_MoRF",), _ROAD),
-    "ROAD_LeRF": Kind(functools.partial(_road, "lerf"), ("ROAD_LeRF",), _ROAD),
+    "GAE": Kind(
+        partial(_ours, BlockGAE),
+        ("LC_R", "LC_F", "LC", "C", "GAE"),
+        _MASKING | _SHOWING,
+        mosaics=True,
+    ),
+    "LC": Kind(partial(_ours, LocalConsistency), ("LC_R", "LC_F", "LC"), _MASKING),
+    "C": Kind(partial(_ours, BlockContrastiveness), ("C",), _SHOWING, mosaics=True),
+    "ROAD_MoRF": Kind(partial(_road, "morf"), ("ROAD_MoRF",), _ROAD),
+    "ROAD_LeRF": Kind(partial(_road, "lerf"), ("ROAD_LeRF",), _ROAD),
     "LocalLipschitz": Kind(
         _lipschitz, ("LocalLipschitz",), {"samples": Settings().lipschitz_samples}
     ),
@@ -134,9 +126,7 @@ METRICS: dict[str, Kind] = {
 }
 """Metrics of the paper, in the order of the tables."""
 
-_ALIASES = {"LocalConsistency": "LC", "Contrastiveness": "C", "ROADMoRF": "ROAD_MoRF"} | {
-    "ROADLeRF": "ROAD_LeRF"
-}
+_ALIASES = {"LocalConsistency": "LC", "Contrastiveness": "C"}
 
 
 def find_metric(name: str) -> str:
@@ -166,7 +156,7 @@ def kind_of(name: str) -> Kind:
     if name in METRICS:
         return METRICS[name]
     own = name.partition(":")[2]
-    function = functools.partial(score_by_quantus, own)
+    function = partial(score_by_quantus, own)
     return Kind(function, (name,), quantus_options(own), masks=own in LOCALISATION)
 
 

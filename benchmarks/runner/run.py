@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -42,8 +44,8 @@ class Summary:
     found: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     #: Methods that do not apply to a model, and errors: what, and in how many shards.
-    inapplicable: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, int] = field(default_factory=dict)
+    inapplicable: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
 
 
 def execute(
@@ -129,7 +131,7 @@ def _look_through(store: Store, shards: Sequence[Shard], say: Say) -> None:
     """Put damaged shards aside, and say how many are of other settings, and of which."""
     keys = {shard.key for shard in shards}
     now = {(shard.model, shard.method): shard.settings for shard in shards}
-    others: dict[str, int] = {}
+    others: Counter[str] = Counter()
     for key in store.shards():
         if store.damaged(key):
             say(f"damaged, put aside and computed anew where it is needed: {store.put_aside(key)}")
@@ -139,8 +141,7 @@ def _look_through(store: Store, shards: Sequence[Shard], say: Say) -> None:
         told = store.facts(key)
         place = told["shard"]["model"], told["shard"]["method"]
         if (settings := now.get(place)) is not None:
-            reason = _short(differences(told["settings"], settings)) or "block"
-            others[reason] = others.get(reason, 0) + 1
+            others[_short(differences(told["settings"], settings)) or "block"] += 1
     for what, count in others.items():
         say(f"shards of other settings, which are left alone: {count}: {what}")
 
@@ -150,23 +151,24 @@ def _short(reasons: Iterable[str]) -> str:
     return ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
 
 
+@dataclass
 class _Driver:
     """Gives out shards and puts away what comes back."""
 
-    def __init__(
-        self,
-        run: Run,
-        store: Store,
-        data: Data,
-        targets: Sequence[Shard],
-        address: str | None,
-        retry_failed: bool,
-        quiet: bool,
-    ) -> None:
-        self.run, self.store, self.data, self.targets = run, store, data, targets
-        self.address, self.retry_failed, self.quiet = address, retry_failed, quiet
-        self.computed = self.found = 0
-        self.facts = {"run": run.model_dump(mode="json"), "versions": versions(), **_revision()}
+    run: Run
+    store: Store
+    data: Data
+    targets: Sequence[Shard]
+    address: str | None
+    retry_failed: bool
+    quiet: bool
+    computed: int = 0
+    found: int = 0
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What each shard keeps of the run."""
+        return {"run": self.run.model_dump(mode="json"), "versions": versions(), **_revision()}
 
     def finished(self, shards: Sequence[Shard]) -> bool:
         """Whether exactly this has been finished already, and its shards have been removed."""
@@ -191,17 +193,9 @@ class _Driver:
             return
         jobs = list(self._jobs(missing))
         outcomes = compute(self.run, jobs, self.address)
-        with (
-            closing(outcomes),
-            tqdm(
-                total=len(shards),
-                initial=len(shards) - len(missing),
-                unit="shard",
-                desc=unit,
-                disable=self.quiet,
-                smoothing=0.05,
-            ) as progress,
-        ):
+        done = len(shards) - len(missing)
+        bar = tqdm(total=len(shards), initial=done, unit="shard", desc=unit, disable=self.quiet)
+        with closing(outcomes), bar as progress:
             for task, outcome in outcomes:
                 self._keep(task, outcome)
                 self.computed += 1
@@ -225,14 +219,12 @@ class _Driver:
         plans: dict[str, Plans] = {}
         for (name, start), shards in groups.items():
             stop = shards[0].stop
-            if not shards[0].method:
-                rows = np.arange(start, stop)
-                nothing = np.empty(0, dtype=np.int64)
-                block = Block(start, stop, rows, rows - start, nothing)
+            if shards[0].method:
+                plan = plans[name] if name in plans else plans.setdefault(name, self._plans(name))
+                block = plan.block(start, stop)
             else:
-                if name not in plans:
-                    plans[name] = self._plans(name)
-                block = plans[name].block(start, stop)
+                rows = np.arange(start, stop)
+                block = Block(start, stop, rows, rows - start, np.empty(0, dtype=np.int64))
             part = self.data.part(block.indices)
             yield [
                 Task(s, self.run, models[name], methods.get(s.method), block, part) for s in shards
@@ -315,8 +307,7 @@ def _summary(store: Store, driver: _Driver, skipped: dict[str, str]) -> Summary:
     for row in collect(store.root).failures.to_dict("records"):
         metric = f", {row['metric']}" if isinstance(row["metric"], str) else ""
         text = f"{row['model']}: {row['method']}{metric}: {row['error']}"
-        kind = summary.failed if row["applies"] else summary.inapplicable
-        kind[text] = kind.get(text, 0) + 1
+        (summary.failed if row["applies"] else summary.inapplicable)[text] += 1
     return summary
 
 

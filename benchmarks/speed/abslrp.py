@@ -22,7 +22,6 @@ MODELS = {
 #: The paper's models; SqueezeNet is for a quick look.
 DEFAULT = ("VGG16", "ResNet50", "ViT-B/16")
 _ONE = "absLRP, one stream"
-LIMITS = {"VGG16": 1.7, "ResNet50": 1.9, "ViT-B/16": 2.8}
 
 
 def build(name: str, device: str) -> nn.Module:
@@ -122,7 +121,6 @@ def table(
                     "seconds": taken,
                     "images/s": batch / taken,
                     "ratio": taken / times.get(reference, nan),
-                    "limit": LIMITS.get(name) if (task, mode) == ("absLRP", "plain") else nan,
                     "map error": _map_error(timed[task, mode], compared),
                     "peak MB": peak / 1e6,
                     "peak ratio": peak / memory.get(reference, nan),
