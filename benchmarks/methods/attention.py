@@ -8,6 +8,7 @@ their mean is taken.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -23,7 +24,7 @@ from benchmarks.methods.copies import working_copy
 from benchmarks.methods.registry import Explain, by_chunks, method
 from gae_metric.explainers.chunked_gradients import selected
 
-SOURCE = "benchmarks"
+for_vit = functools.partial(method, family="vit", source="benchmarks")
 VIT = ("vit",)
 
 Grid: TypeAlias = "tuple[int, int] | None"
@@ -33,11 +34,9 @@ Grid: TypeAlias = "tuple[int, int] | None"
 Combine = Callable[[nn.Module, Tensor, Tensor, list[Tensor], list[Tensor]], Tensor]
 
 
-@method(
+@for_vit(
     "LLAttention",
-    family="vit",
-    source=SOURCE,
-    citation="Chefer et al., CVPR 2021 (raw attention of the last block, mean over heads)",
+    "Chefer et al., CVPR 2021 (raw attention of the last block, mean over heads)",
     paper=VIT,
 )
 @by_chunks
@@ -46,12 +45,8 @@ def last_layer_attention(model: nn.Module, x: Tensor, *, grid: Grid = None) -> E
     return _token_maps(model, grid, lambda model, x, target, maps, slopes: maps[-1].mean(1))
 
 
-@method(
-    "Rollout",
-    family="vit",
-    source=SOURCE,
-    citation="Abnar and Zuidema, ACL 2020, as eq. 6 has it (rows not renormalised)",
-    paper=VIT,
+@for_vit(
+    "Rollout", "Abnar and Zuidema, ACL 2020, as eq. 6 has it (rows not renormalised)", paper=VIT
 )
 @by_chunks
 def rollout(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
@@ -74,7 +69,7 @@ def _tibav(
             [(g * r).clamp(min=0).mean(1) for g, r in zip(slopes, relevances, strict=True)]
         )
 
-    @method(name, family="vit", source=SOURCE, citation=citation, paper=paper)
+    @for_vit(name, citation, paper=paper)
     @by_chunks
     def explain(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
         """Product over blocks of I + E_h (grad A * R^A)^+ (eq. 7)."""

@@ -14,18 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.methods.copies import OutOfPlace
-from benchmarks.methods.gradients import attributing, with_relus
+from benchmarks.methods.gradients import attributing, by_captum, with_relus
 from benchmarks.methods.layers import cam_layer, name_of_layer
 from benchmarks.methods.registry import Explain, InapplicableError, by_chunks, method
-
-SOURCE = "pytorch-grad-cam"
-BOTH = ("cnn", "vit")
 
 
 def _register(name: str, library_name: str, citation: str) -> Callable[..., Any]:
     """Register a method of pytorch-grad-cam."""
 
-    @method(name, family="any", source=SOURCE, citation=citation, paper=BOTH)
+    @method(name, citation, "any", source="pytorch-grad-cam", paper=("cnn", "vit"))
     @by_chunks
     def explain(
         model: nn.Module,
@@ -67,13 +64,7 @@ layercam = _register("LayerCAM", "LayerCAM", "Jiang et al., IEEE TIP 30, 2021")
 gradcam_plus_plus = _register("GradCAM++", "GradCAMPlusPlus", "Chattopadhay et al., WACV 2018")
 
 
-@method(
-    "GuidedGradCAM",
-    family="cnn",
-    source="Captum",
-    citation="Selvaraju et al., ICCV 2017 (Captum's nearest upsampling)",
-    paper=("cnn",),
-)
+@by_captum("GuidedGradCAM", "Selvaraju et al., ICCV 2017 (Captum's nearest upsampling)", "cnn")
 @by_chunks
 def guided_gradcam(model: nn.Module, x: Tensor, *, layer: nn.Module | str | None = None) -> Explain:
     """GradCAM times guided backpropagation; ``layer`` as for GradCAM."""

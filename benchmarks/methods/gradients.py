@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,17 +17,10 @@ from benchmarks.methods.registry import Explain, InapplicableError, by_chunks, m
 from benchmarks.methods.unrolling import DEEPLIFT, RELUS, refuse_unlinear
 from gae_metric.companions.noise import content_generator
 
-SOURCE = "Captum"
-CNN = ("cnn",)
+by_captum = functools.partial(method, source="Captum", paper=("cnn",))
 
 
-@method(
-    "Saliency",
-    family="any",
-    source=SOURCE,
-    citation="Simonyan et al., ICLR workshop 2014",
-    paper=CNN,
-)
+@by_captum("Saliency", "Simonyan et al., ICLR workshop 2014", "any")
 @by_chunks
 def saliency(model: nn.Module, x: Tensor) -> Explain:
     """Absolute gradient of the target's logit."""
@@ -35,13 +29,8 @@ def saliency(model: nn.Module, x: Tensor) -> Explain:
     return attributing(Saliency(OutOfPlace(model, x)))
 
 
-@method(
-    "InputXGradient",
-    family="any",
-    source=SOURCE,
-    citation="Shrikumar et al., arXiv:1605.01713, 2016",
-    paper=CNN,
-    paper_name="Input*Gradient",
+@by_captum(
+    "InputXGradient", "Shrikumar et al., arXiv:1605.01713, 2016", "any", paper_name="Input*Gradient"
 )
 @by_chunks
 def input_x_gradient(model: nn.Module, x: Tensor) -> Explain:
@@ -51,13 +40,7 @@ def input_x_gradient(model: nn.Module, x: Tensor) -> Explain:
     return attributing(InputXGradient(OutOfPlace(model, x)))
 
 
-@method(
-    "Deconvolution",
-    family="cnn",
-    source=SOURCE,
-    citation="Zeiler and Fergus, ECCV 2014",
-    paper=CNN,
-)
+@by_captum("Deconvolution", "Zeiler and Fergus, ECCV 2014", "cnn")
 @by_chunks
 def deconvolution(model: nn.Module, x: Tensor) -> Explain:
     """Gradient in which a ReLU passes what is positive of the gradient it receives."""
@@ -66,12 +49,8 @@ def deconvolution(model: nn.Module, x: Tensor) -> Explain:
     return attributing(Deconvolution(with_relus(model, x)))
 
 
-@method(
-    "DeepLIFT",
-    family="cnn",
-    source=SOURCE,
-    citation="Shrikumar et al., ICML 2017 (rescale rule, baseline 0: Captum's defaults)",
-    paper=CNN,
+@by_captum(
+    "DeepLIFT", "Shrikumar et al., ICML 2017 (rescale rule, baseline 0: Captum's defaults)", "cnn"
 )
 @by_chunks
 def deeplift(model: nn.Module, x: Tensor) -> Explain:
@@ -87,12 +66,10 @@ def deeplift(model: nn.Module, x: Tensor) -> Explain:
     )
 
 
-@method(
+@by_captum(
     "IntegratedGradients",
-    family="any",
-    source=SOURCE,
-    citation="Sundararajan et al., ICML 2017 (20 to 300 steps; 50 is Captum's default)",
-    paper=CNN,
+    "Sundararajan et al., ICML 2017 (20 to 300 steps; 50 is Captum's default)",
+    "any",
     paper_name="Integrated Gradients",
 )
 @by_chunks
@@ -114,12 +91,10 @@ def integrated_gradients(
     )
 
 
-@method(
+@by_captum(
     "SmoothGrad",
-    family="any",
-    source=SOURCE,
-    citation="Smilkov et al., arXiv:1706.03825, 2017 (50 samples, noise 10 to 20 % of the range)",
-    paper=CNN,
+    "Smilkov et al., arXiv:1706.03825, 2017 (50 samples, noise 10 to 20 % of the range)",
+    "any",
 )
 @by_chunks
 def smoothgrad(
@@ -154,11 +129,11 @@ def smoothgrad(
     return one_by_one(explain, seed)
 
 
-@method(
+@by_captum(
     "GradientSHAP",
-    family="any",
-    source=SOURCE,
-    citation="Lundberg and Lee, NeurIPS 2017 (expected gradients; zero baseline, 50 samples)",
+    "Lundberg and Lee, NeurIPS 2017 (expected gradients; zero baseline, 50 samples)",
+    "any",
+    paper=(),
 )
 @by_chunks
 def gradient_shap(

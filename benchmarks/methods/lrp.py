@@ -8,6 +8,7 @@ handles the maps agree with Zennit's. No kept library has cLRP, RAP and cRAP.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -16,7 +17,6 @@ import abslrp
 from abslrp.rule_sets import epsilon
 from benchmarks.methods.registry import Family, InapplicableError, method
 
-SOURCE = "abslrp"
 #: Samples at a time where the caller does not say.
 BATCH = 16
 
@@ -42,9 +42,7 @@ def _register(
 ) -> Callable[..., Any]:
     """Register :func:`abslrp.explain` with some of its options."""
 
-    @method(
-        name, family=family, source=SOURCE, citation=citation, paper=paper, paper_name=paper_name
-    )
+    @method(name, citation, family, source="abslrp", paper=paper, paper_name=paper_name)
     def explain(
         model: nn.Module, inputs: Any, targets: Any, *, batch_size: int | None = None, **kwargs: Any
     ) -> Any:
@@ -87,33 +85,15 @@ crap = _register("cRAP", f"{NAM}, from the two starts of {GU}", rules="cRAP", pa
 abs_lrp_signed = _register(
     "absLRP-signed", f"{ABSLRP}, one pass from +1 and -1/N as its text", contrast="signed"
 )
-patches = _register(
-    "absLRP-patches",
-    ABLATIONS,
-    family="vit",
-    paper=VIT,
-    paper_name="absLRP: patch relevance",
-    relevance_at="patches",
-)
-values = _register(
-    "absLRP-values",
-    ABLATIONS,
-    family="vit",
-    paper=VIT,
-    paper_name="absLRP: value relevance",
-    attention="values",
-)
-queries_keys = _register(
-    "absLRP-queries-keys",
-    ABLATIONS,
-    family="vit",
-    paper=VIT,
-    paper_name="absLRP: query and key relevance",
-    attention="queries_keys",
+_ablation = partial(_register, citation=ABLATIONS, family="vit", paper=VIT)
+patches = _ablation("absLRP-patches", paper_name="absLRP: patch relevance", relevance_at="patches")
+values = _ablation("absLRP-values", paper_name="absLRP: value relevance", attention="values")
+queries_keys = _ablation(
+    "absLRP-queries-keys", paper_name="absLRP: query and key relevance", attention="queries_keys"
 )
 
 
-@method("absLRP", family="any", source=SOURCE, citation=ABSLRP, paper=("cnn", "vit"))
+@method("absLRP", ABSLRP, "any", source="abslrp", paper=("cnn", "vit"))
 def abs_lrp(
     model: nn.Module,
     inputs: Any,

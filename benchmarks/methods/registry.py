@@ -126,10 +126,10 @@ METHODS: dict[str, Method] = {}
 
 def method(
     name: str,
-    *,
-    family: Family,
-    source: str,
     citation: str,
+    family: Family,
+    *,
+    source: str,
     paper: tuple[str, ...] = (),
     paper_name: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -137,7 +137,7 @@ def method(
 
     Parameters
     ----------
-    name, family, source, citation, paper
+    name, citation, family, source, paper
         See :class:`Method`.
     paper_name
         By default the name.

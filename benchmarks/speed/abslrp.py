@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import torch
@@ -41,29 +42,35 @@ def data(batch: int, device: str) -> tuple[Tensor, Tensor]:
     return x, torch.arange(batch, device=device)
 
 
-def tasks(
-    model: nn.Module, batch: int, device: str, mode: Mode = "plain"
+def pieces(
+    model: nn.Module, x: Tensor, targets: Tensor, mode: Mode, explain: Callable[..., Any]
 ) -> dict[str, Callable[[], object]]:
     """Return what is timed: the reference, and absLRP with its options."""
-    x, targets = data(batch, device)
-    evaluated = modes.prepared(model, mode)
 
     def reference() -> Tensor:
         leaf = x.clone().requires_grad_()
-        chosen = evaluated(leaf).gather(1, targets[:, None]).sum()
+        chosen = model(leaf).gather(1, targets[:, None]).sum()
         return torch.autograd.grad(chosen, leaf)[0]
 
-    explain = modes.explainer(mode)
     timed: dict[str, Callable[[], object]] = {
         "gradient": reference,
         "absLRP": lambda: explain(model, x, targets),
         _ONE: lambda: explain(model, x, targets, contrast=None),
     }
+    return {name: modes.within(task, mode, str(x.device)) for name, task in timed.items()}
+
+
+def tasks(
+    model: nn.Module, batch: int, device: str, mode: Mode = "plain"
+) -> dict[str, Callable[[], object]]:
+    """Return the pieces that a mode makes a difference to."""
+    evaluated, explain = modes.prepared(model, mode), modes.explainer(mode)
+    timed = pieces(evaluated, *data(batch, device), mode, explain)
     if mode == "compiled":  # absLRP intercepts every call, so it has nothing of that
-        del timed["absLRP"], timed[_ONE]
+        return {"gradient": timed["gradient"]}
     if mode == "recorded":
         del timed["gradient"]
-    return {name: modes.within(task, mode, device) for name, task in timed.items()}
+    return timed
 
 
 def table(

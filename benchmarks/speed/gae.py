@@ -65,22 +65,6 @@ def case(name: str, samples: int, batch: int, device: str, mode: Mode = "plain")
     return Case(model, x, y, batch, mode, modes.explainer(mode))
 
 
-def own_work(given: Case) -> dict[str, Callable[[], object]]:
-    """Return one gradient and one explanation of a batch, the pieces of GAE's own work."""
-    x, y = given.x[: given.batch], given.y[: given.batch]
-    batch = given.batch
-
-    def gradient() -> Tensor:
-        leaf = x.clone().requires_grad_()
-        return torch.autograd.grad(given.model(leaf)[torch.arange(batch), y].sum(), leaf)[0]
-
-    pieces: dict[str, Callable[[], object]] = {
-        "gradient": gradient,
-        "explanation": lambda: given.explain(given.model, x, y),
-    }
-    return {k: modes.within(work, given.mode, str(x.device)) for k, work in pieces.items()}
-
-
 def quantus_metrics(seed: int = 0) -> dict[str, Any]:
     """Return what stands beside GAE."""
 
@@ -111,14 +95,16 @@ def rows(
 ) -> list[dict[str, Any]]:
     """Return the times of one model: GAE, its own work and, if wanted, the other metrics."""
     given = case(name, samples, batch, device, mode)
-    pieces = own_work(given)
+    part = given.first(batch)
+    pieces = abslrp_speed.pieces(part.model, part.x, part.y, mode, part.explain)
+    own = {name: pieces[name] for name in ("gradient", "absLRP")}
 
     def gae() -> None:
         given.metric(GAE(steps=STEPS, disable_warnings=True))
 
-    times = measure.interleaved({**pieces, "GAE": gae}, repeats, device)
+    times = measure.interleaved({**own, "GAE": gae}, repeats, device)
     one_gradient = times["gradient"] / batch
-    work = (2 * STEPS - 1) * one_gradient + 2 * STEPS * times["explanation"] / batch
+    work = (2 * STEPS - 1) * one_gradient + 2 * STEPS * times["absLRP"] / batch
     per_sample = times["GAE"] / samples
     options = ("--model", name, "--samples", str(samples), "--batch", str(batch), "--mode", mode)
     memory = measure.peak(gae, device, "peak", "GAE", *options)
