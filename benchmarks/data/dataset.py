@@ -154,27 +154,17 @@ class Data:
         """
         if self.arrays is not None:
             return MaskedImages(self.arrays, self.files, self.labels, self.skipped)
-        kept: list[int] = []
-        images: list[NDArray[np.float32]] = []
-        masks: list[NDArray[np.uint8]] = []
-        skipped = dict(self.skipped)
-        for index, reading in enumerate(self._readings(range(len(self)), prepare, workers)):
-            if reading.problem is not None or reading.image is None:
-                skipped[self.files[index]] = reading.problem or "not read"
-            else:
-                kept.append(index)
-                images.append(reading.image)
-                if reading.mask is not None:
-                    masks.append(reading.mask)
+        readings = list(self._readings(range(len(self)), prepare, workers))
+        named = zip(self.files, readings, strict=True)
+        problems = {file: one.problem for file, one in named if one.problem is not None}
+        skipped = dict(sorted({**self.skipped, **problems}.items()))
+        kept = [i for i, one in enumerate(readings) if one.problem is None]
         self._refuse_none(len(kept), skipped)
         part = self.part(kept)
-        return MaskedImages(
-            np.stack(images),
-            part.files,
-            part.labels,
-            dict(sorted(skipped.items())),
-            np.stack(masks) if masks else None,
-        )
+        images = np.stack([one.image for i in kept if (one := readings[i]).image is not None])
+        masks = [one.mask for i in kept if (one := readings[i]).mask is not None]
+        stacked = np.stack(masks) if masks else None
+        return MaskedImages(images, part.files, part.labels, skipped, stacked)
 
     def _readings(
         self, indices: Sequence[int], prepare: Preprocessing | None, workers: int

@@ -107,16 +107,14 @@ def figures(
 
 def _parts(mine: pd.DataFrame, ranked: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return LC and C of each image, for the first methods."""
-    some = mine[mine["metric"].isin(_PARTS)]
-    found = {}
-    for method in ranked[:_MARKS]:
-        mine_of = some[some["method"] == method].set_index("sample")
-        wide = pd.DataFrame(
-            {name: mine_of.loc[mine_of["metric"] == m, "score"] for m, name in _PARTS.items()}
-        )
-        if np.isfinite(wide.to_numpy(dtype=float)).all(axis=1).any():
-            found[method] = wide
-    return found
+    some = mine[mine["metric"].isin(_PARTS)].set_index(["method", "sample", "metric"])["score"]
+    wide = some.unstack("metric").reindex(columns=list(_PARTS)).rename(columns=_PARTS)  # noqa: PD010
+    parts = {m: wide.loc[m] for m in ranked[:_MARKS] if m in wide.index}
+    return {
+        method: part
+        for method, part in parts.items()
+        if np.isfinite(part.to_numpy(dtype=float)).all(axis=1).any()
+    }
 
 
 def _picture(

@@ -17,10 +17,17 @@ import torch
 
 from benchmarks.sanity import checks, meta
 from benchmarks.sanity.case import DIGITS, PHOTOGRAPHS, Case, Settings, open_case
+from benchmarks.sanity.maps import Remembered
 from gae_metric import clear_cache
 from gae_metric.errors import InputError
 
-CHECKS = ("baselines", "randomisation", "degradation", "seeds", "meta")
+CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
+    "baselines": checks.baselines,
+    "randomisation": lambda case, methods: checks.randomisation(case),
+    "degradation": checks.degradation,
+    "seeds": checks.seeds,
+    "meta": lambda case, methods: meta.evaluate(case),
+}
 """The checks, by the names of their files."""
 
 _PACKAGES = ("gae-metric", "quantus", "torch", "torchvision", "timm", "grad-cam", "scipy")
@@ -69,17 +76,10 @@ def run(
     clear_cache()
     case = open_case(network, settings)
     methods = checks.explainers(case)
-    tasks: dict[str, Callable[[], pd.DataFrame]] = {
-        "baselines": lambda: checks.baselines(case, methods),
-        "randomisation": lambda: checks.randomisation(case),
-        "degradation": lambda: checks.degradation(case, methods),
-        "seeds": lambda: checks.seeds(case, methods),
-        "meta": lambda: meta.evaluate(case),
-    }
     tables, seconds = {}, {}
-    for name in CHECKS:
+    for name, check in CHECKS.items():
         start = time.process_time()
-        tables[name] = tasks[name]()
+        tables[name] = check(case, methods)
         seconds[name] = round(time.process_time() - start, 1)
         say(f"{network}: {name} in {seconds[name]:.0f} s of CPU time")
     found = Found(network, _facts(case, command, seconds), tables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -84,17 +85,9 @@ def quantus_metrics(seed: int = 0) -> dict[str, Any]:
     }
 
 
-def rows(
-    name: str,
-    samples: int,
-    batch: int,
-    repeats: int,
-    device: str,
-    others: bool,
-    mode: Mode = "plain",
-) -> list[dict[str, Any]]:
+def rows(name: str, given: Case, repeats: int, others: bool) -> list[dict[str, Any]]:
     """Return the times of one model: GAE, its own work and, if wanted, the other metrics."""
-    given = case(name, samples, batch, device, mode)
+    samples, batch, mode, device = len(given.x), given.batch, given.mode, str(given.x.device)
     part = given.first(batch)
     pieces = abslrp_speed.pieces(part.model, part.x, part.y, mode, part.explain)
     own = {name: pieces[name] for name in ("gradient", "absLRP")}
@@ -108,17 +101,15 @@ def rows(
     per_sample = times["GAE"] / samples
     options = ("--model", name, "--samples", str(samples), "--batch", str(batch), "--mode", mode)
     memory = measure.peak(gae, device, "peak", "GAE", *options)
-    found = [
-        _row(name, "one gradient", one_gradient, one_gradient),
-        _row(name, "GAE's own work", work, one_gradient),
-        _row(name, "GAE", per_sample, one_gradient)
-        | {
-            "of own work": per_sample / work,
-            "images/s": 1 / per_sample,
-            "peak MB": memory / 1e6,
-        },
+    whole = {"of own work": per_sample / work, "images/s": 1 / per_sample, "peak MB": memory / 1e6}
+    found: list[dict[str, Any]] = [
+        {"batch": batch, "mode": mode, **_row(name, what, taken, one_gradient), **more}
+        for what, taken, more in (
+            ("one gradient", one_gradient, {}),
+            ("GAE's own work", work, {}),
+            ("GAE", per_sample, whole),
+        )
     ]
-    found = [{"batch": batch, "mode": mode, **row} for row in found]
     if not others or mode != "plain":
         return found
     for label, metric in quantus_metrics().items():
@@ -134,12 +125,8 @@ def rows(
 
 
 def _row(model: str, what: str, seconds: float, gradient: float) -> dict[str, Any]:
-    return {
-        "model": model,
-        "what": what,
-        "seconds per sample": seconds,
-        "gradients": seconds / gradient,
-    }
+    ratio = seconds / gradient
+    return {"model": model, "what": what, "seconds per sample": seconds, "gradients": ratio}
 
 
 def table(
@@ -155,12 +142,9 @@ def table(
 
     There are at least as many samples as a batch has.
     """
-    found = [
-        row
-        for name in names
-        for batch in batches
-        for mode in wanted
-        for row in rows(name, max(samples, batch), batch, repeats, device, others, mode)
-    ]
+    found: list[dict[str, Any]] = []
+    for name, batch, mode in itertools.product(names, batches, wanted):
+        given = case(name, max(samples, batch), batch, device, mode)
+        found += rows(name, given, repeats, others)
     result: pd.DataFrame = pd.DataFrame(found)
     return result

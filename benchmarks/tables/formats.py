@@ -82,11 +82,11 @@ def _caption(table: Table) -> str:
 def _grid(table: Table, ours: Any) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of a table."""
     cells = table.by_place
-    arrows = {row["score"]: "↑" if row["better"] == "higher" else "↓" for row in cells.values()}
+    arrows = {"higher": "↑", "lower": "↓"}
     with_paper = table.number is not None
     head = ["method"]
-    for score in table.scores:
-        head += [f"{score} {arrows.get(score, '')}".strip(), *(["paper"] if with_paper else [])]
+    for score, way in table.ways.items():
+        head += [f"{score} {arrows.get(way or '', '')}".strip(), *(["paper"] if with_paper else [])]
     rows = []
     for method in dict.fromkeys(table.cells["method"]):
         row = [str(method)]
