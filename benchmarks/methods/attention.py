@@ -123,7 +123,9 @@ def _token_maps(model: nn.Module, grid: Grid, combine: Combine) -> Explain:
         read = _rows_read(slopes[-1])
         rows = combine(copied, chunk, target, maps, slopes)
         row = (read[:, :, None] * rows).sum(1) / read.sum(1, keepdim=True)
-        return F.interpolate(tokens.to_map(row), size=size, mode="bilinear", align_corners=False)
+        return F.interpolate(
+            tokens.features(row[..., None]), size=size, mode="bilinear", align_corners=False
+        )
 
     return explain
 

@@ -103,10 +103,6 @@ class Tokens:
         """Number of all tokens."""
         return self.prefix + self.grid[0] * self.grid[1]
 
-    def to_map(self, values: Tensor) -> Tensor:
-        """Return the patches' values as a map: (B, tokens) to (B, 1, rows, columns)."""
-        return values[:, self.prefix :].reshape(len(values), 1, *self.grid)
-
     def features(self, values: Tensor) -> Tensor:
         """Return the patches' features as a map: (B, tokens, D) to (B, D, rows, columns)."""
         patches = values[:, self.prefix :]

@@ -12,6 +12,7 @@ import torch
 from benchmarks.methods import METHODS, Method
 from benchmarks.methods.families import family
 from benchmarks.models import load
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.inputs.models import LoadedModel
 
@@ -61,8 +62,7 @@ def tried(method: Method, loaded: LoadedModel) -> Cell:
     Cell(applies=False, reason='the model has no attention over tokens', failed=False)
     """
     x = _image(loaded)
-    with torch.no_grad():
-        target = loaded.model(torch.from_numpy(x)).argmax(1).numpy()
+    target = predictions(loaded.model, x).argmax(axis=1)
     try:
         maps = method(loaded.model, x, target, **_QUICK.get(method.name, {}))
     except NotApplicableError as error:

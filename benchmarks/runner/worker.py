@@ -26,6 +26,7 @@ from benchmarks.metrics.sample_blocks import Block
 from benchmarks.models import load
 from benchmarks.runner import identity
 from benchmarks.runner.shards import Shard
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.functional import content_hashes
@@ -175,16 +176,9 @@ class Worker:
 
     def _targets(self, task: Task, model: LoadedModel, x: NDArray[np.float32]) -> Outcome:
         begin = time.perf_counter()
-        size = task.run.batch_size
-        with torch.no_grad():
-            logits = torch.cat(
-                [
-                    model.model(torch.from_numpy(x[i : i + size]).to(self.device)).float().cpu()
-                    for i in range(0, len(x), size)
-                ]
-            )
+        logits = predictions(model.model, x, task.run.batch_size)
         labels = task.data.labels
-        predicted = logits.argmax(1).numpy()
+        predicted = logits.argmax(1)
         if task.run.targets == "labels" and (labels >= logits.shape[1]).any():
             raise InputError(
                 f"targets: labels go to {labels.max()}, and {task.model.name} has "
@@ -204,9 +198,9 @@ class Worker:
                 "label": labels,
                 "predicted": predicted,
                 "target": target,
-                "logit": logits.numpy()[rows, target].astype(np.float64),
+                "logit": logits[rows, target].astype(np.float64),
                 "content": content_hashes(x),
-                "probability": logits.double().softmax(1).numpy()[rows, target],
+                "probability": torch.from_numpy(logits).double().softmax(1).numpy()[rows, target],
             }
         )
         return Outcome(table, {"targets": time.perf_counter() - begin})
@@ -249,12 +243,8 @@ class Worker:
 
 def rows(columns: dict[str, NDArray[np.float64]], block: Block) -> pd.DataFrame:
     """Put scores below one another: metric, sample, score."""
-    n = len(block.samples)
-    table: pd.DataFrame = pd.DataFrame(
-        {
-            "metric": pd.Series([name for name in columns for _ in range(n)], dtype="str"),
-            "sample": np.tile(block.samples, len(columns)),
-            "score": np.concatenate([np.empty(0), *columns.values()]),
-        }
-    )
+    wide = pd.DataFrame({"sample": block.samples, **columns})
+    long = wide.melt("sample", var_name="metric", value_name="score")
+    kinds = {"metric": "str", "sample": "int64", "score": "float64"}
+    table: pd.DataFrame = long[list(kinds)].astype(kinds)
     return table

@@ -24,6 +24,7 @@ from abslrp.rules import absolute, addition, normalization, pooling, softmax
 from benchmarks.data.names import open_data
 from benchmarks.models import load, shared_folder
 from gae_metric import GAE, Contrastiveness
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 
@@ -63,8 +64,7 @@ def heads(samples: int) -> pd.DataFrame:
     loaded = load("shared:squeezenet")
     data = open_data(f"imagenet:{shared_folder()}/images/imagenet").sample(samples, 0)
     x = data.load(loaded.preprocessing, 0).x
-    with torch.no_grad():
-        predicted = loaded.model(torch.from_numpy(x)).argmax(1).numpy()
+    predicted = predictions(loaded.model, x).argmax(axis=1)
     rules = {
         "absLRP": ABSLRP,
         "absLRP, head alpha1beta0": _with_head(ABSLRP, ALPHA1BETA0),

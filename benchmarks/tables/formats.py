@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,27 +113,20 @@ def _theirs(cell: Mapping[Hashable, Any]) -> str:
     return _number(cell["paper"]) + ("*" if cell["paper_tie"] else "")
 
 
-def _parts(cell: Mapping[Hashable, Any], samples: int) -> tuple[str, str, str]:
+def _ours(cell: Mapping[Hashable, Any], samples: int, bold: str, star: str, nothing: str) -> str:
     """Return mean, deviation and marks."""
-    error = _number(cell["standard_error"])
+    mean, error = _number(cell["mean"]), _number(cell["standard_error"])
+    if not mean:
+        return nothing
     fewer = f" (n = {cell['samples']})" if cell["samples"] < samples else ""
-    return _number(cell["mean"]), f" ± {error}" if error else "", ("*" * cell["tie"]) + fewer
+    deviation = f" ± {error}" if error else ""
+    shown = bold.format(mean) if cell["best"] else mean
+    return f"{shown}{deviation}{star * cell['tie']}{fewer}"
 
 
-def _markdown_ours(cell: Mapping[Hashable, Any], samples: int) -> str:
-    mean, error, marks = _parts(cell, samples)
-    if not mean:
-        return "–"
-    # An asterisk that is one.
-    return (f"**{mean}**" if cell["best"] else mean) + error + marks.replace("*", r"\*")
-
-
-def _latex_ours(cell: Mapping[Hashable, Any], samples: int) -> str:
-    mean, error, marks = _parts(cell, samples)
-    if not mean:
-        return "--"
-    return (rf"\textbf{{{mean}}}" if cell["best"] else mean) + error + marks
-
+#: In Markdown an asterisk that is one.
+_markdown_ours = partial(_ours, bold="**{}**", star=r"\*", nothing="–")
+_latex_ours = partial(_ours, bold=r"\textbf{{{}}}", star="*", nothing="--")
 
 _SYMBOLS = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 _SYMBOLS |= {"*": r"$^{*}$", "τ": r"$\tau$"}
