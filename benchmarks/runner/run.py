@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +24,9 @@ from benchmarks.data.names import open_data
 from benchmarks.metrics.registry import kind_of
 from benchmarks.metrics.sample_blocks import Block, Plans
 from benchmarks.runner.collected import collect, consolidate, finished_plan, write_plan
+from benchmarks.runner.earlier import look_through, refuse_to_replace
 from benchmarks.runner.engines import compute
-from benchmarks.runner.identity import differences, model_digest, versions
+from benchmarks.runner.identity import model_digest, versions
 from benchmarks.runner.shards import Shard, digest, shards_of
 from benchmarks.runner.store import Store, replace_file
 from benchmarks.runner.worker import Outcome, Task
@@ -89,66 +90,16 @@ def execute(
         targets, scores = shards_of(run, data, {m.name: model_digest(m) for m in run.models})
         shards = [*targets, *scores]
         if not replace:
-            _refuse_to_replace(store, shards)
+            refuse_to_replace(store, shards)
         replace_file(store.root / "data.json", json.dumps(drawn, indent=1).encode())
         driver = _Driver(run, store, data, targets, address, retry_failed, quiet)
         if not driver.finished(shards):
-            _look_through(store, shards, say)
+            look_through(store, shards, say)
             write_plan(store, _plan(run, data, drawn["skipped"], shards))
             driver.compute(targets, "predictions")
             driver.compute(scores, "shards")
             consolidate(store)
         return _summary(store, driver, drawn["skipped"])
-
-
-def _refuse_to_replace(store: Store, shards: Sequence[Shard]) -> None:
-    """Refuse to replace finished results but by more of the same."""
-    try:
-        plan = finished_plan(store.root)
-    except InputError:  # damaged: nothing that could be lost
-        return
-    keys = {shard.key for shard in shards}
-    lost = [one for one in plan["shards"] if one["key"] not in keys] if plan else []
-    if not plan or not lost:
-        return
-    now = {(shard.model, shard.method): shard.settings for shard in shards}
-    reasons: dict[str, None] = {}
-    for one in lost:
-        model, method = one["model"], one["method"]
-        if (model, method) not in now:
-            reasons[f"this run has no {method or 'predictions'} of {model}"] = None
-        else:
-            before = plan.get("settings", {}).get(model, {}).get(method, {})
-            reasons |= dict.fromkeys(differences(before, now[model, method]) or ["block"])
-    raise InputError(
-        f"output: {str(store.root)!r} holds finished results, {len(lost)} of whose "
-        f"{len(plan['shards'])} shards this run would not have: {_short(reasons)}. --replace "
-        "replaces them once the run is finished; --output names another folder"
-    )
-
-
-def _look_through(store: Store, shards: Sequence[Shard], say: Say) -> None:
-    """Put damaged shards aside, and say how many are of other settings, and of which."""
-    keys = {shard.key for shard in shards}
-    now = {(shard.model, shard.method): shard.settings for shard in shards}
-    others: Counter[str] = Counter()
-    for key in store.shards():
-        if store.damaged(key):
-            say(f"damaged, put aside and computed anew where it is needed: {store.put_aside(key)}")
-            continue
-        if key in keys:
-            continue
-        told = store.facts(key)
-        place = told["shard"]["model"], told["shard"]["method"]
-        if (settings := now.get(place)) is not None:
-            others[_short(differences(told["settings"], settings)) or "block"] += 1
-    for what, count in others.items():
-        say(f"shards of other settings, which are left alone: {count}: {what}")
-
-
-def _short(reasons: Iterable[str]) -> str:
-    listed = list(reasons)
-    return ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
 
 
 @dataclass
