@@ -17,8 +17,7 @@ from benchmarks.figures.kinds import class_name
 from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.scored import Scored
 from benchmarks.methods import METHODS
-from benchmarks.methods.attention_maps import Attentions, tokens_of
-from benchmarks.methods.registry import InapplicableError
+from benchmarks.methods.attention_maps import token_grid
 from benchmarks.metrics.metric_call import in_steps
 from benchmarks.models import load
 from benchmarks.runner.collected import Collected
@@ -75,26 +74,15 @@ class Subject(Scored):
         return loaded
 
     @functools.cached_property
-    def _outline(self) -> tuple[int, tuple[int, int] | None]:
-        """Number of classes, and rows and columns of tokens."""
-        x = torch.as_tensor(self.images(self.targets.index[:1])).to(self.device)
-        with torch.no_grad(), Attentions() as found:
-            classes = int(self.loaded.model(x).shape[1])
-        try:
-            grid = tokens_of(found, (x.shape[2], x.shape[3]), len(x)).grid
-        except InapplicableError:
-            return classes, None
-        return classes, grid
-
-    @property
     def classes(self) -> int:
         """Number of classes."""
-        return self._outline[0]
+        return int(self.probabilities(self.images(self.targets.index[:1])).shape[1])
 
-    @property
+    @functools.cached_property
     def grid(self) -> tuple[int, int] | None:
         """Rows and columns of a vision transformer's tokens."""
-        return self._outline[1]
+        x = torch.as_tensor(self.images(self.targets.index[:1])).to(self.device)
+        return token_grid(self.loaded.model, x)
 
     @property
     def family(self) -> Family:

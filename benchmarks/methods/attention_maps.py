@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -188,3 +188,32 @@ def attend(model: nn.Module, x: Tensor) -> tuple[Tensor, Attentions]:
 def by_heads(values: Tensor, samples: int) -> Tensor:
     """Return a matrix of each head: (B, h, T, T), also from (B h, T, T)."""
     return values.reshape(samples, -1, *values.shape[-2:])
+
+
+def token_grid(model: nn.Module, x: Tensor) -> tuple[int, int] | None:
+    """Return rows and columns of the tokens; None where attention is not over one sequence."""
+    with torch.no_grad(), Attentions() as found:
+        model(x)
+    try:
+        return tokens_of(found, (x.shape[2], x.shape[3]), len(x)).grid
+    except InapplicableError:
+        return None
+
+
+def family(model: nn.Module, x: Tensor) -> Literal["cnn", "vit"]:
+    """Return ``"vit"`` for a model with attention over one sequence of tokens, else ``"cnn"``.
+
+    Parameters
+    ----------
+    model
+        Classifier in evaluation mode.
+    x
+        One image (1, C, H, W) of a size that it takes.
+
+    Examples
+    --------
+    >>> from benchmarks.models import load
+    >>> family(load("digits:vit").model, torch.zeros(1, 3, 48, 48))
+    'vit'
+    """
+    return "cnn" if token_grid(model, x) is None else "vit"

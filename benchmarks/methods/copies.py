@@ -102,41 +102,12 @@ def base_name(func: Callable[..., Any]) -> str:
 class Calls(TorchFunctionMode):
     """Lets ``handle(func, args, kwargs)`` stand for every call, none of which overwrites."""
 
-    def __init__(self, handle: Callable[..., Any] | None = None) -> None:
+    def __init__(self, handle: Callable[..., Any]) -> None:
         super().__init__()
         self.handle = handle
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        func, args, kwargs = out_of_place(func, args, kwargs or {})
-        return func(*args, **kwargs) if self.handle is None else self.handle(func, args, kwargs)
-
-
-class OutOfPlace(nn.Module):
-    """A working copy in which nothing overwrites an activation.
-
-    Parameters
-    ----------
-    model
-        The original.
-    x
-        One sample; the copy must give what the original gives.
-
-    Raises
-    ------
-    InapplicableError
-        If it does not: the model relies on something being overwritten.
-    """
-
-    def __init__(self, model: nn.Module, x: Tensor) -> None:
-        super().__init__()
-        self.model = working_copy(model)
-        self.eval()
-        check_same(model, self, x)
-
-    def forward(self, x: Tensor) -> Any:
-        """Run the copy."""
-        with Calls():
-            return self.model(x.clone())
+        return self.handle(*out_of_place(func, args, kwargs or {}))
 
 
 def check_same(model: nn.Module, copied: nn.Module, x: Tensor) -> None:
@@ -225,6 +196,27 @@ class Unrolled(nn.Module):
         self._position += 1
         module = self._made[self._position - 1]
         return func(*args, **kwargs) if module is None else module(*active)
+
+
+class OutOfPlace(Unrolled):
+    """A working copy, :attr:`model`, in which nothing overwrites an activation.
+
+    Parameters
+    ----------
+    model
+        The original.
+    x
+        One sample; the copy must give what the original gives.
+
+    Raises
+    ------
+    InapplicableError
+        If it does not: the model relies on something being overwritten.
+    """
+
+    def __init__(self, model: nn.Module, x: Tensor) -> None:
+        super().__init__(model, x, {})
+        self.model = self.inner
 
 
 def is_active(value: Any) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.methods import METHODS, Method
-from benchmarks.methods.families import family
+from benchmarks.methods.attention_maps import family
 from benchmarks.models import load
 from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.explainers.grad_cam import NotApplicableError
