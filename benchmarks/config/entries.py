@@ -158,10 +158,10 @@ class MethodEntry(_Optioned):
         method.bind(**options)
         return method.name
 
-    @field_validator("label")
+    @field_validator("label", mode="before")
     @classmethod
-    def _labelled(cls, value: str, info: ValidationInfo) -> str:
-        return value or str(info.data.get("name", ""))
+    def _labelled(cls, value: Any, info: ValidationInfo) -> Any:
+        return value or info.data.get("name", "")
 
 
 class MetricEntry(_Optioned):
