@@ -116,9 +116,5 @@ def _table(frame: pd.DataFrame, models: list[str], details: bool) -> object:
     return table
 
 
-app.command()(run)
-app.command()(status)
-app.command()(tables)
-app.command()(figures)
-app.command()(report)
-app.command()(cost)
+for _command in (run, status, tables, figures, report, cost):
+    app.command()(_command)

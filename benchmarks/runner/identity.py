@@ -39,10 +39,10 @@ _NO_SCORES = {
 }
 
 
-def versions(names: Iterable[str] = (*_MATTER, *_SOURCES.values(), *_NOTED)) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Return the versions of packages, as far as they are installed, of Python and the system."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    return found | _installed(tuple(names))
+    return found | _installed((*_MATTER, *_SOURCES.values(), *_NOTED))
 
 
 def matter(method: str = "") -> dict[str, str]:
