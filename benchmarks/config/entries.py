@@ -6,15 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictInt,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
 from benchmarks.config.naming import check_model, expand
 from benchmarks.data.names import check_data
@@ -160,7 +152,7 @@ class MethodEntry(_Optioned):
 
     @field_validator("label", mode="before")
     @classmethod
-    def _labelled(cls, value: Any, info: ValidationInfo) -> Any:
+    def _labelled(cls, value: Any, info: Any) -> Any:
         return value or info.data.get("name", "")
 
 
@@ -172,11 +164,3 @@ class MetricEntry(_Optioned):
         found = find_metric(name)
         check_metric(found, options)
         return found
-
-
-PARTS: dict[str, type[Entry]] = {
-    "models": ModelEntry,
-    "data": DataEntry,
-    "methods": MethodEntry,
-    "metrics": MetricEntry,
-}

@@ -30,15 +30,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from benchmarks.config.entries import (
-    PARTS,
-    DataEntry,
-    Entry,
-    MethodEntry,
-    MetricEntry,
-    ModelEntry,
-    listed,
-)
+from benchmarks.config.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, listed
 from benchmarks.config.naming import expand
 from benchmarks.metrics.registry import kind_of
 from gae_metric._names import nearest
@@ -156,6 +148,15 @@ class Run(Entry):
     def masks(self) -> bool:
         """Whether a metric needs the data set's masks."""
         return any(kind_of(metric.name).masks for metric in self.metrics)
+
+
+PARTS: dict[str, type[Entry]] = {
+    "models": ModelEntry,
+    "data": DataEntry,
+    "methods": MethodEntry,
+    "metrics": MetricEntry,
+}
+"""What the parts of a run are, by its keys."""
 
 
 def read(path: str | Path, **changes: Any) -> Run:

@@ -14,8 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from benchmarks.config.entries import PARTS
-from benchmarks.config.runs import Run
+from benchmarks.config.runs import PARTS, Run
 from benchmarks.metrics.registry import find_metric
 from benchmarks.runner.store import Store, replace_file
 from gae_metric.errors import InputError
