@@ -27,16 +27,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.metrics import quantus_scores
 from benchmarks.metrics.block_metrics import BlockContrastiveness, BlockGAE, BlockROAD, layout_of
 from benchmarks.metrics.lipschitz import LocalLipschitz
 from benchmarks.metrics.metric_call import Call, Columns
-from benchmarks.metrics.quantus_scores import (
-    LOCALISATION,
-    quantus_metrics,
-    quantus_options,
-    quantus_refusal,
-    score_by_quantus,
-)
 from gae_metric import LocalConsistency
 from gae_metric._names import lookup, nearest
 from gae_metric.commands.quantus_evaluation import Settings
@@ -109,12 +103,7 @@ _SHOWING: dict[str, Any] = {"interpolation": "nearest"}
 _ROAD: dict[str, Any] = {"percentages": Settings().road_percentages, "noise": 0.01}
 
 METRICS: dict[str, Kind] = {
-    "GAE": Kind(
-        partial(_ours, BlockGAE),
-        ("LC_R", "LC_F", "LC", "C", "GAE"),
-        _MASKING | _SHOWING,
-        mosaics=True,
-    ),
+    "GAE": Kind(partial(_ours, BlockGAE), tuple(PARTS.values()), _MASKING | _SHOWING, mosaics=True),
     "LC": Kind(partial(_ours, LocalConsistency), ("LC_R", "LC_F", "LC"), _MASKING),
     "C": Kind(partial(_ours, BlockContrastiveness), ("C",), _SHOWING, mosaics=True),
     "ROAD_MoRF": Kind(partial(_road, "morf"), ("ROAD_MoRF",), _ROAD),
@@ -140,7 +129,7 @@ def find_metric(name: str) -> str:
     source, colon, rest = name.strip().partition(":")
     if colon:
         lookup("metrics (source)", source, {"quantus": None})
-        return f"quantus:{lookup('metrics (quantus)', rest, quantus_metrics())[0]}"
+        return f"quantus:{lookup('metrics (quantus)', rest, quantus_scores.quantus_metrics())[0]}"
     known = {_plain(own): own for own in METRICS} | {_plain(a): m for a, m in _ALIASES.items()}
     if _plain(name) in known:
         return known[_plain(name)]
@@ -156,14 +145,19 @@ def kind_of(name: str) -> Kind:
     if name in METRICS:
         return METRICS[name]
     own = name.partition(":")[2]
-    function = partial(score_by_quantus, own)
-    return Kind(function, (name,), quantus_options(own), masks=own in LOCALISATION)
+    function = partial(quantus_scores.score_by_quantus, own)
+    return Kind(
+        function,
+        (name,),
+        quantus_scores.quantus_options(own),
+        masks=own in quantus_scores.LOCALISATION,
+    )
 
 
 def check_metric(name: str, options: Mapping[str, Any]) -> None:
     """Refuse what cannot work: by its reason; an option that there is not: by the nearest."""
     own = name.partition(":")[2]
-    if own and (reason := quantus_refusal(own)):
+    if own and (reason := quantus_scores.quantus_refusal(own)):
         raise InputError(f"{name} cannot be run: {reason}")
     known = kind_of(name).options
     for option in options:
