@@ -75,7 +75,7 @@ def run(
     from gae_metric.commands.terminal import Terminal, report_errors
 
     given = {_KEYS.get(name, name): value for name, value in context.params.items()}
-    changes = {key: given[key] for key in Run.model_fields if given.get(key) is not None}
+    changes = {key: given[key] for key in Run.model_fields if given.get(key) not in (None, ())}
     if devices is not None:
         changes["devices"] = devices.split(",")
     terminal = Terminal()
