@@ -13,6 +13,8 @@ from benchmarks.report.command import report
 from benchmarks.tables.cost import cost
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from benchmarks.methods.matrix import Cell
 
 app = typer.Typer(
@@ -47,6 +49,7 @@ def methods(
     """List the methods, and which of them explains which network."""
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.methods.matrix import DIGITS, compatibility
+    from gae_metric.commands.escaping import csv_text
     from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()
@@ -58,58 +61,26 @@ def methods(
                 trials=trials,
                 progress=lambda spec, name: status.update(f"{spec}: {name}"),
             )
+        frame = _frame(matrix)
         if csv is not None:
-            _write(csv, matrix)
-        terminal.out.print(_table(matrix, names, details))
-        for line in _reasons(matrix):
+            text = csv_text(frame.drop(columns=["cell", "failed"]), index=False)
+            csv.write_text(text, encoding="utf-8", newline="")
+        terminal.out.print(_table(frame, names, details))
+        for (spec, reason), part in frame[~frame["applies"]].groupby(
+            ["model", "reason"], sort=False
+        ):
+            what = f"failed, {reason}" if part["failed"].any() else reason
+            line = f"{spec}: {', '.join(part['method'])}: {what}"
             terminal.out.print(line, markup=False, soft_wrap=True)
-        if any(cell.failed for row in matrix.values() for cell in row.values()):
+        if frame["failed"].any():
             raise typer.Exit(1)
 
 
-def _table(matrix: dict[str, dict[str, Cell]], models: list[str], details: bool) -> object:
-    from rich import box
-    from rich.table import Table
-
-    from benchmarks.methods import METHODS
-
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("method", "models", "source"):
-        table.add_column(column, no_wrap=True)
-    for spec in models:
-        table.add_column(spec, overflow="fold")
-    if details:
-        table.add_column("defaults")
-        table.add_column("citation")
-    for name, row in matrix.items():
-        method = METHODS[name]
-        more = [_options(method.defaults), method.citation] if details else []
-        table.add_row(
-            name, method.family, method.source, *(str(row[spec]) for spec in models), *more
-        )
-    return table
-
-
-def _options(defaults: dict[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in defaults.items())
-
-
-def _reasons(matrix: dict[str, dict[str, Cell]]) -> list[str]:
-    """Say once for each reason which methods do not apply to which models."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for name, row in matrix.items():
-        for spec, cell in row.items():
-            if not cell.applies:
-                what = f"failed, {cell.reason}" if cell.failed else cell.reason
-                reasons.setdefault((spec, what), []).append(name)
-    return [f"{spec}: {', '.join(names)}: {what}" for (spec, what), names in reasons.items()]
-
-
-def _write(path: Path, matrix: dict[str, dict[str, Cell]]) -> None:
+def _frame(matrix: dict[str, dict[str, Cell]]) -> pd.DataFrame:
+    """Return a row for each method and model."""
     import pandas as pd
 
     from benchmarks.methods import METHODS
-    from gae_metric.commands.escaping import csv_text
 
     rows = []
     for name, row in matrix.items():
@@ -118,20 +89,32 @@ def _write(path: Path, matrix: dict[str, dict[str, Cell]]) -> None:
             "method": name,
             "models": method.family,
             "source": method.source,
-            "defaults": _options(method.defaults),
+            "defaults": ", ".join(f"{key}={value}" for key, value in method.defaults.items()),
             "citation": method.citation,
             "paper_name": method.paper_name if method.paper else "",
         }
         rows += [
-            {**common, "model": spec, "applies": cell.applies, "reason": cell.reason}
-            for spec, cell in row.items()
+            common | {"model": spec, "cell": str(cell), **vars(cell)} for spec, cell in row.items()
         ]
-    path.write_text(csv_text(pd.DataFrame(rows), index=False), encoding="utf-8", newline="")
+    frame: pd.DataFrame = pd.DataFrame(rows)
+    return frame
 
 
-app.command()(run)
-app.command()(status)
-app.command()(tables)
-app.command()(figures)
-app.command()(report)
-app.command()(cost)
+def _table(frame: pd.DataFrame, models: list[str], details: bool) -> object:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("method", "models", "source"):
+        table.add_column(column, no_wrap=True)
+    more = ["defaults", "citation"] if details else []
+    for column in (*models, *more):
+        table.add_column(column, overflow="fold")
+    for keys, part in frame.groupby(["method", "models", "source", *more], sort=False):
+        texts = [str(key) for key in keys]
+        table.add_row(*texts[:3], *part["cell"], *texts[3:])
+    return table
+
+
+for _command in (run, status, tables, figures, report, cost):
+    app.command()(_command)

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from benchmarks.runner.run import Summary
     from gae_metric.commands.terminal import Terminal
 
-__all__ = ["run", "status", "tables"]
 
 CONFIGS = Path(__file__).parent / "configs"
 
 
+#: Options that may be repeated, and the keys of a configuration that they replace.
+_KEYS = {"model": "models", "method": "methods", "metric": "metrics"}
+
+
 def run(
+    context: typer.Context,
     config: Annotated[
         Path | None,
         typer.Option(help="YAML file, or the name of one in benchmarks/configs."),
@@ -67,25 +71,13 @@ def run(
     Flags replace the configuration's keys. Without --config and --model it is digits.yaml.
     """
     # Imported here, so that --help and a mistyped option need no torch.
-    from benchmarks.config.runs import parse, read
+    from benchmarks.config.runs import Run, parse, read
     from gae_metric.commands.terminal import Terminal, report_errors
 
-    given: dict[str, Any] = {
-        "models": model,
-        "data": data,
-        "samples": samples,
-        "methods": method,
-        "metrics": metric,
-        "seed": seed,
-        "block": block,
-        "batch_size": batch_size,
-        "engine": engine,
-        "devices": None if devices is None else devices.split(","),
-        "threads": threads,
-        "readers": readers,
-        "output": output,
-    }
-    changes = {key: value for key, value in given.items() if value is not None}
+    given = {_KEYS.get(name, name): value for name, value in context.params.items()}
+    changes = {key: given[key] for key in Run.model_fields if given.get(key) not in (None, ())}
+    if devices is not None:
+        changes["devices"] = devices.split(",")
     terminal = Terminal()
     with report_errors(terminal):
         alone = config is None and model

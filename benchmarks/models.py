@@ -35,8 +35,6 @@ from gae_metric.inputs.models import LoadedModel, load_model
 from gae_metric.inputs.preprocessing import Preprocessing, torchvision_crop
 from gae_metric.inputs.weights import load_weights
 
-__all__ = ["PAPER", "SHARED", "load", "shared_folder"]
-
 PAPER: dict[str, str] = {
     "vgg16": "timm:vgg16.tv_in1k",
     "resnet50": "timm:resnet50.tv_in1k",
@@ -49,9 +47,6 @@ PAPER: dict[str, str] = {
 Its text does not say which weights: torchvision's first ImageNet weights for the CNNs and timm's
 defaults for the vision transformers are taken.
 """
-
-SHARED: dict[str, Callable[[Path], LoadedModel]] = {}
-"""Models of the shared folder, by name, from the folder of its weights."""
 
 
 def load(
@@ -108,17 +103,6 @@ def shared_folder() -> Path:
     return folder
 
 
-def _shared(name: str) -> Callable[[Callable[[Path], LoadedModel]], Callable[[Path], LoadedModel]]:
-    """Register a model of the shared folder."""
-
-    def register(build: Callable[[Path], LoadedModel]) -> Callable[[Path], LoadedModel]:
-        SHARED[name] = build
-        return build
-
-    return register
-
-
-@_shared("squeezenet")
 def _squeezenet(folder: Path) -> LoadedModel:
     """SqueezeNet 1.1 of torchvision, ImageNet."""
     return load_model(
@@ -126,17 +110,13 @@ def _squeezenet(folder: Path) -> LoadedModel:
     )
 
 
-@_shared("mobilenet")
 def _mobilenet(folder: Path) -> LoadedModel:
     """MobileNetV2 of torchvision, ImageNet, inputs in [-1, 1], stride-2 kernels of 4x4."""
     from torchvision.models import mobilenet_v2
     from torchvision.transforms._presets import ImageClassification
 
-    state = torch.random.get_rng_state()
-    try:  # initial weights are drawn from torch's global generator
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn from the global generator
         model = mobilenet_v2()
-    finally:
-        torch.random.set_rng_state(state)
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.kernel_size = (4, 4)
@@ -147,7 +127,6 @@ def _mobilenet(folder: Path) -> LoadedModel:
     return LoadedModel("shared:mobilenet", model.eval().requires_grad_(False), preprocessing)
 
 
-@_shared("vit_small_dinov2")
 def _vit(folder: Path) -> LoadedModel:
     """ViT-S/14 of timm (DINOv2), four groups of ImageNet classes."""
     loaded = load_model(
@@ -156,3 +135,11 @@ def _vit(folder: Path) -> LoadedModel:
         {"img_size": 224, "num_classes": 4},
     )
     return replace(loaded, preprocessing=loaded.preprocessing.changed(size=224))
+
+
+SHARED: dict[str, Callable[[Path], LoadedModel]] = {
+    "squeezenet": _squeezenet,
+    "mobilenet": _mobilenet,
+    "vit_small_dinov2": _vit,
+}
+"""Models of the shared folder, by name, from the folder of its weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -60,33 +60,17 @@ class Entry:
         return model, x
 
 
-def _torchvision(name: str, **options: Any) -> Callable[[], nn.Module]:
-    def build() -> nn.Module:
-        import torchvision
-
-        find = torchvision.models.video if name == "r3d_18" else torchvision.models
-        model: nn.Module = getattr(find, name)(weights=None, num_classes=CLASSES, **options)
-        return model
-
-    return build
-
-
-def _timm(name: str, **options: Any) -> Callable[[], nn.Module]:
+def _published(library: str, name: str, *shape: int, **options: Any) -> Entry:
     def build() -> nn.Module:
         import timm
+        from torchvision import models
 
-        model: nn.Module = timm.create_model(name, num_classes=CLASSES, **options)
+        create: Any = timm.create_model if library == "timm" else models.get_model
+        model: nn.Module = create(name, num_classes=CLASSES, **options)
         return model
 
-    return build
-
-
-def _note(options: dict[str, Any]) -> str:
-    return f"{options['depth']} blocks" if "depth" in options else ""
-
-
-def _images(size: int) -> tuple[int, int, int]:
-    return 3, size, size
+    note = f"{options['depth']} blocks" if "depth" in options else ""
+    return Entry(library, name, build, shape, note)
 
 
 # Name, image size, options. 128 pixels unless the model is made for one size or needs fewer.
@@ -170,12 +154,11 @@ TIMM: list[tuple[str, int, dict[str, Any]]] = [
 ENTRIES: dict[str, Entry] = {
     entry.key: entry
     for entry in [
-        *(Entry("torchvision", name, _torchvision(name, **options), _images(size))
-          for name, size, options in TORCHVISION),
-        Entry("torchvision", "video.r3d_18", _torchvision("r3d_18"), (3, 8, 64, 64)),
-        *(Entry("timm", name, _timm(name, **options), _images(size), _note(options))
-          for name, size, options in TIMM),
-        *(Entry(library, name, build, shape) for library, name, build, shape in others.MODELS),
+        *(_published("torchvision", name, 3, size, size, **more)
+          for name, size, more in TORCHVISION),
+        replace(_published("torchvision", "r3d_18", 3, 8, 64, 64), name="video.r3d_18"),
+        *(_published("timm", name, 3, size, size, **more) for name, size, more in TIMM),
+        *(Entry(*given) for given in others.MODELS),
     ]
 }  # fmt: skip
 """Every model of the table by its key."""

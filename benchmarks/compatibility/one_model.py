@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,10 +40,6 @@ class Result:
     arriving: float | None = None
     leaking: float | None = None
     deviation: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the row as plain data."""
-        return asdict(self)
 
 
 def measure(entry: Entry, repeats: int = REPEATS) -> Result:

@@ -36,40 +36,30 @@ class FromEmbeddings(nn.Module):
         return logits
 
 
-def _text(name: str, attention: str) -> Callable[[], nn.Module]:
+def _transformer(name: str, attention: str, **options: Any) -> Callable[[], nn.Module]:
+    """Build a classifier of transformers, of images or of a sequence's embeddings."""
+
     def build() -> nn.Module:
         import transformers
 
-        sizes: dict[str, Any] = (
-            {"dim": WIDTH, "n_layers": 4, "n_heads": 4, "hidden_dim": 4 * WIDTH}
-            if name == "DistilBert"
-            else {
-                "hidden_size": WIDTH,
-                "num_hidden_layers": 4,
-                "num_attention_heads": 4,
-                "intermediate_size": 4 * WIDTH,
-            }
-        )
-        config = getattr(transformers, f"{name}Config")(vocab_size=100, num_labels=CLASSES, **sizes)
+        config = getattr(transformers, f"{name}Config")(num_labels=CLASSES, **options)
         config._attn_implementation = attention
-        return FromEmbeddings(getattr(transformers, f"{name}ForSequenceClassification")(config))
+        what = "Image" if "image_size" in options else "Sequence"
+        model: nn.Module = getattr(transformers, f"{name}For{what}Classification")(config)
+        return model if what == "Image" else FromEmbeddings(model)
 
     return build
 
 
-def _vit(attention: str) -> Callable[[], nn.Module]:
-    def build() -> nn.Module:
-        import transformers
-
-        config = transformers.ViTConfig(
-            hidden_size=WIDTH, num_hidden_layers=4, num_attention_heads=4,
-            intermediate_size=4 * WIDTH, image_size=64, patch_size=8, num_labels=CLASSES,
-        )  # fmt: skip
-        config._attn_implementation = attention
-        model: nn.Module = transformers.ViTForImageClassification(config)
-        return model
-
-    return build
+_OWN = {"dim": WIDTH, "n_layers": 4, "n_heads": 4, "hidden_dim": 4 * WIDTH}
+_USUAL = {
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 4 * WIDTH,
+}
+_TEXT: dict[str, dict[str, int]] = {"Bert": _USUAL, "DistilBert": _OWN, "Roberta": _USUAL}
+_IMAGES = {"image_size": 64, "patch_size": 8, **_USUAL}
 
 
 class Encoder(nn.Module):
@@ -83,21 +73,18 @@ class Encoder(nn.Module):
         self.padded = padded
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor
-        if not self.padded:
-            logits = self.head(self.encoder(x).mean(1))
-            return logits
+        padding = PADDING if self.padded else 0
         mask = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-        mask[:, -PADDING:] = True
-        kept = self.encoder(x, src_key_padding_mask=mask)[:, :-PADDING]
-        logits = self.head(kept.mean(1))
+        mask[:, x.shape[1] - padding :] = True
+        encoded = self.encoder(x, src_key_padding_mask=mask if padding else None)
+        logits: Tensor = self.head(encoded[:, : x.shape[1] - padding].mean(1))
         return logits
 
 
 class _Block(nn.Module):
     def __init__(self, dims: int, width: int) -> None:
         super().__init__()
-        conv, norm = ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv3d, nn.BatchNorm3d))[dims == 3]
+        conv, norm = (getattr(nn, f"{kind}{dims}d") for kind in ("Conv", "BatchNorm"))
         self.body = nn.Sequential(
             conv(width, width, 3, padding=1), norm(width), nn.ReLU(),
             conv(width, width, 3, padding=1), norm(width),
@@ -109,10 +96,8 @@ class _Block(nn.Module):
 
 
 def _convolutions(dims: int) -> nn.Module:
-    conv, pool, mean = (
-        (nn.Conv1d, nn.MaxPool1d, nn.AdaptiveAvgPool1d),
-        (nn.Conv3d, nn.MaxPool3d, nn.AdaptiveAvgPool3d),
-    )[dims == 3]
+    kinds = ("Conv", "MaxPool", "AdaptiveAvgPool")
+    conv, pool, mean = (getattr(nn, f"{kind}{dims}d") for kind in kinds)
     return nn.Sequential(
         conv(2, 32, 5, stride=2, padding=2), nn.ReLU(), pool(2), _Block(dims, 32),
         conv(32, 64, 3, stride=2, padding=1), nn.ReLU(), _Block(dims, 64), mean(1),
@@ -166,10 +151,11 @@ SEQUENCE = (TOKENS, WIDTH)
 IMAGE = (3, 64, 64)
 
 MODELS: list[Given] = [
-    *(("transformers", f"{name.lower()}, {attention}", _text(name, attention), SEQUENCE)
-      for name in ("Bert", "DistilBert", "Roberta") for attention in ("eager", "sdpa")),
-    *(("transformers", f"vit, {attention}", _vit(attention), IMAGE)
-      for attention in ("eager", "sdpa")),
+    *(("transformers", f"{name.lower()}, {how}",
+       _transformer(name, how, vocab_size=100, **sizes), SEQUENCE)
+      for name, sizes in _TEXT.items() for how in ("eager", "sdpa")),
+    *(("transformers", f"vit, {how}", _transformer("ViT", how, **_IMAGES), IMAGE)
+      for how in ("eager", "sdpa")),
     ("torch", "nn.TransformerEncoder", lambda: Encoder(padded=False), SEQUENCE),
     ("torch", "nn.TransformerEncoder, padded", lambda: Encoder(padded=True), SEQUENCE),
     ("torch", "1-D convolutions", lambda: _convolutions(1), (2, 512)),

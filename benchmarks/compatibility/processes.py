@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import torch
 
@@ -17,21 +18,15 @@ CONTEXT.set_forkserver_preload(
 )
 
 
-def _child(key: str, answer: Connection) -> None:
+def _measured(key: str) -> Result:
     torch.set_num_threads(1)
-    answer.send(measure(ENTRIES[key]))
+    return measure(ENTRIES[key])
 
 
 def in_a_process_of_its_own(key: str) -> Result:
     """Measure one model, so that its memory is given back and its crash stays its own."""
-    receiver, sender = CONTEXT.Pipe(duplex=False)
-    child = CONTEXT.Process(target=_child, args=(key, sender))
-    child.start()
-    sender.close()
-    try:
-        result: Result = receiver.recv()
-    except EOFError:
-        child.join()
-        result = Result(error=f"the process ended with exit code {child.exitcode}")
-    child.join()
-    return result
+    with ProcessPoolExecutor(1, CONTEXT) as pool:
+        try:
+            return pool.submit(_measured, key).result()
+        except BrokenProcessPool as error:
+            return Result(error=str(error))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,7 +18,10 @@ PACKAGES = ("gae-metric", "torch", "torchvision", "timm", "transformers", "onnx"
 
 def markdown(results: Mapping[str, Result], command: str) -> str:
     """Return the whole document for results by model key."""
-    installed = [f"{name} {_version(name)}" for name in PACKAGES]
+    installed = []
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            installed.append(f"{name} {version(name)}")
     return _TEMPLATES.get_template("table.md").render(
         command=command,
         results=results,
@@ -31,13 +35,6 @@ def markdown(results: Mapping[str, Result], command: str) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{abs(round(value, 3)):.3f}"
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 _TEMPLATES = Environment(

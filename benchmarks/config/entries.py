@@ -14,8 +14,6 @@ from benchmarks.methods import METHODS, find
 from benchmarks.metrics.registry import check_metric, find_metric
 from gae_metric.errors import InputError, UnknownNameError
 
-__all__ = ["DataEntry", "Entry", "MethodEntry", "MetricEntry", "ModelEntry", "group", "listed"]
-
 
 def group(name: str) -> tuple[str, ...] | None:
     """Return the methods that a word stands for, or None: a method's own name.
@@ -70,11 +68,6 @@ def _method_name(entry: Mapping[Any, Any]) -> str | None:
         return None
 
 
-def _named(options: Any) -> bool:
-    """Whether options are of the right form; what is not, the field's own check refuses."""
-    return isinstance(options, Mapping) and all(isinstance(name, str) for name in options)
-
-
 class Entry(BaseModel):
     """A part of a configuration; unknown keys are refused."""
 
@@ -122,40 +115,52 @@ class DataEntry(Entry):
         return None if value is None else expand(value)
 
 
-class MethodEntry(Entry):
+class _Optioned(Entry):
+    """An entry with options of its own, checked as a whole."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "name" not in value:
+            return value
+        options = value.get("options") or {}
+        # What is not of the right form, the field's own check refuses.
+        named = isinstance(options, Mapping) and all(isinstance(name, str) for name in options)
+        name = cls._checked(str(value["name"]), options if named else {})
+        return {**value, "name": name, "options": options}
+
+    @classmethod
+    def _checked(cls, name: str, options: Mapping[str, Any]) -> str:
+        """Return the name as it is registered; refuse what there is not."""
+        raise NotImplementedError
+
+
+class MethodEntry(_Optioned):
     """A method of :data:`benchmarks.methods.METHODS`, with options of its own."""
 
-    name: str
-    options: dict[str, Any] = {}
     #: What the tables call it; by default its name. Two entries of one method need two labels.
-    label: str = ""
+    label: str = Field("", validate_default=True)
 
-    @model_validator(mode="before")
     @classmethod
-    def _known(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or "name" not in value:
-            return value
-        method = find(str(value["name"]))
-        options = value.get("options") or {}
-        if _named(options):
-            method.bind(**options)
-        label = value.get("label") or method.name
-        return {**value, "name": method.name, "options": options, "label": label}
+    def _checked(cls, name: str, options: Mapping[str, Any]) -> str:
+        method = find(name)
+        method.bind(**options)
+        return method.name
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _labelled(cls, value: Any, info: Any) -> Any:
+        return value or info.data.get("name", "")
 
 
-class MetricEntry(Entry):
+class MetricEntry(_Optioned):
     """A metric of :data:`benchmarks.metrics.METRICS`, or ``quantus:NAME``, with its options."""
 
-    name: str
-    options: dict[str, Any] = {}
-
-    @model_validator(mode="before")
     @classmethod
-    def _known(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or "name" not in value:
-            return value
-        name = find_metric(str(value["name"]))
-        options = value.get("options") or {}
-        if _named(options):
-            check_metric(name, options)
-        return {**value, "name": name, "options": options}
+    def _checked(cls, name: str, options: Mapping[str, Any]) -> str:
+        found = find_metric(name)
+        check_metric(found, options)
+        return found

@@ -9,8 +9,6 @@ from benchmarks.models import PAPER, SHARED, shared_folder
 from gae_metric._names import lookup, nearest
 from gae_metric.errors import InputError, UnknownNameError
 
-__all__ = ["check_model", "expand"]
-
 SOURCES = ("timm", "torchvision", "digits", "paper", "shared")
 
 

@@ -32,18 +32,16 @@ from pydantic_core import ErrorDetails
 
 from benchmarks.config.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, listed
 from benchmarks.config.naming import expand
-from benchmarks.metrics.registry import needs_masks
+from benchmarks.metrics.registry import kind_of
 from gae_metric._names import nearest
 from gae_metric.errors import InputError
 from gae_metric.functional.masking import MAX_STEPS, Schedule
 from gae_metric.inputs.files import read_bytes
 
-__all__ = ["Run", "import_modules", "parse", "read"]
-
 _T = TypeVar("_T")
 #: Bytes that a file may have, and numbers.
 _LARGEST, _MOST = 1 << 20, 1 << 53
-_DEFAULT_METRICS = ("GAE", "ROAD_MoRF", "ROAD_LeRF", "LocalLipschitz", "Focus")
+_METRICS = ("GAE", "ROAD_MoRF", "ROAD_LeRF", "LocalLipschitz", "Focus")
 
 
 def _named(value: Any) -> Any:
@@ -56,12 +54,13 @@ def _several(value: Any) -> Any:
     return [value] if isinstance(value, (str, Mapping)) else value
 
 
+_Several = Annotated[tuple[Annotated[_T, BeforeValidator(_named)], ...], BeforeValidator(_several)]
+
+
 class Run(Entry):
     """A whole run."""
 
-    models: Annotated[
-        tuple[Annotated[ModelEntry, BeforeValidator(_named)], ...], BeforeValidator(_several)
-    ] = Field(min_length=1)
+    models: _Several[ModelEntry] = Field(min_length=1)
     data: Annotated[DataEntry, BeforeValidator(_named)] = DataEntry()
     #: Images drawn; None for all.
     samples: StrictInt | None = Field(None, ge=1)
@@ -69,12 +68,8 @@ class Run(Entry):
     seed: StrictInt = Field(0, ge=0)
     #: Classes that are explained: the model's own predictions (the paper's protocol) or the labels.
     targets: Literal["predicted", "labels"] = "predicted"
-    methods: Annotated[
-        tuple[Annotated[MethodEntry, BeforeValidator(_named)], ...], BeforeValidator(_several)
-    ] = Field(default=("all",), min_length=1, validate_default=True)
-    metrics: Annotated[
-        tuple[Annotated[MetricEntry, BeforeValidator(_named)], ...], BeforeValidator(_several)
-    ] = Field(default=_DEFAULT_METRICS, min_length=1, validate_default=True)
+    methods: _Several[MethodEntry] = Field(default=("all",), min_length=1, validate_default=True)
+    metrics: _Several[MetricEntry] = Field(default=_METRICS, min_length=1, validate_default=True)
     #: States T of the masking trajectories, and their schedule.
     steps: StrictInt = Field(10, ge=2, le=MAX_STEPS)
     schedule: Schedule = "reranked"
@@ -104,23 +99,21 @@ class Run(Entry):
             return several
         return listed(several)
 
-    @field_validator("methods")
+    @field_validator("models", "methods", "metrics")
     @classmethod
-    def _different_labels(cls, value: tuple[MethodEntry, ...]) -> tuple[MethodEntry, ...]:
-        return _once(value, [method.label for method in value])
+    def _different(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [getattr(one, "label", "") or one.name for one in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{name!r} is listed twice")
+        return value
 
     @field_validator("metrics")
     @classmethod
-    def _different_metrics(cls, value: tuple[MetricEntry, ...]) -> tuple[MetricEntry, ...]:
-        _once(value, [metric.name for metric in value])
+    def _without_parts(cls, value: tuple[MetricEntry, ...]) -> tuple[MetricEntry, ...]:
         # Local Consistency and Contrastiveness are among GAE's scores.
         whole = any(metric.name == "GAE" for metric in value)
         return tuple(m for m in value if not (whole and m.name in ("LC", "C")))
-
-    @field_validator("models")
-    @classmethod
-    def _different_models(cls, value: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
-        return _once(value, [model.name for model in value])
 
     @field_validator("devices")
     @classmethod
@@ -144,7 +137,7 @@ class Run(Entry):
     @model_validator(mode="after")
     def _masks_of_data(self) -> Run:
         if self.masks and self.data.name.partition(":")[0] != "voc":
-            first = next(metric.name for metric in self.metrics if needs_masks(metric.name))
+            first = next(metric.name for metric in self.metrics if kind_of(metric.name).masks)
             raise InputError(
                 f"metrics: {first} needs masks of the explained classes, which only voc:DIR has, "
                 f"and data is {self.data.name!r}"
@@ -154,14 +147,16 @@ class Run(Entry):
     @property
     def masks(self) -> bool:
         """Whether a metric needs the data set's masks."""
-        return any(needs_masks(metric.name) for metric in self.metrics)
+        return any(kind_of(metric.name).masks for metric in self.metrics)
 
 
-def _once(value: Sequence[_T], names: Sequence[str]) -> tuple[_T, ...]:
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{name!r} is listed twice")
-    return tuple(value)
+PARTS: dict[str, type[Entry]] = {
+    "models": ModelEntry,
+    "data": DataEntry,
+    "methods": MethodEntry,
+    "metrics": MetricEntry,
+}
+"""What the parts of a run are, by its keys."""
 
 
 def read(path: str | Path, **changes: Any) -> Run:
@@ -277,14 +272,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-_PARTS: dict[str, type[Entry]] = {
-    "models": ModelEntry,
-    "data": DataEntry,
-    "methods": MethodEntry,
-    "metrics": MetricEntry,
-}
-
-
 def _problem(error: ErrorDetails) -> str:
     """Say in one line what is wrong where."""
     place = [part for part in error["loc"] if not str(part).startswith("function-")]
@@ -292,7 +279,7 @@ def _problem(error: ErrorDetails) -> str:
     for part in place[:-1] if error["type"] == "extra_forbidden" else place:
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
     if error["type"] == "extra_forbidden":
-        owner = _PARTS.get(str(place[0]), Run) if len(place) > 1 else Run
+        owner = PARTS.get(str(place[0]), Run) if len(place) > 1 else Run
         near = nearest(str(last), owner.model_fields)
         return f"{where or 'run'}: unknown key {last!r}; {near}"
     # What the place says already is not said again.

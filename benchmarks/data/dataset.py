@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,6 @@ from benchmarks.data.reading import Reading, file_digest, read_image, read_mask
 from gae_metric.errors import InputError
 from gae_metric.inputs.images import ImageSet
 from gae_metric.inputs.preprocessing import Preprocessing
-
-__all__ = ["Data", "MaskedImages"]
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +95,7 @@ class Data:
         files = [[self.root / name for name in names] for names in pairs]
         return replace(self, digests=tuple(map(file_digest, files)))
 
-    def sample(
-        self,
-        n: int | None = None,
-        seed: int = 0,
-        workers: int = 0,
-        progress: Progress | None = None,
-    ) -> Data:
+    def sample(self, n: int | None = None, seed: int = 0, workers: int = 0) -> Data:
         """Draw images that can be read.
 
         Parameters
@@ -118,8 +108,6 @@ class Data:
             gives its place to the next one drawn.
         workers
             Processes that read.
-        progress
-            Called with the number of images read and wanted.
 
         Returns
         -------
@@ -146,21 +134,17 @@ class Data:
                     good.append(index)
                 else:
                     skipped[self.files[index]] = reading.problem
-                if progress is not None:
-                    progress(len(good), wanted)
         self._refuse_none(len(good), skipped)
         return replace(self.part(sorted(good)), skipped=dict(sorted(skipped.items())))
 
-    def load(
-        self, prepare: Preprocessing, workers: int = 0, progress: Progress | None = None
-    ) -> MaskedImages:
+    def load(self, prepare: Preprocessing, workers: int = 0) -> MaskedImages:
         """Read and prepare all images; those that cannot be read are left out, by name.
 
         Parameters
         ----------
         prepare
             The model's preprocessing. Digits come as their networks take them.
-        workers, progress
+        workers
             As in :meth:`sample`.
 
         Raises
@@ -170,29 +154,17 @@ class Data:
         """
         if self.arrays is not None:
             return MaskedImages(self.arrays, self.files, self.labels, self.skipped)
-        kept: list[int] = []
-        images: list[NDArray[np.float32]] = []
-        masks: list[NDArray[np.uint8]] = []
-        skipped = dict(self.skipped)
-        for index, reading in enumerate(self._readings(range(len(self)), prepare, workers)):
-            if reading.problem is not None or reading.image is None:
-                skipped[self.files[index]] = reading.problem or "not read"
-            else:
-                kept.append(index)
-                images.append(reading.image)
-                if reading.mask is not None:
-                    masks.append(reading.mask)
-            if progress is not None:
-                progress(index + 1, len(self))
+        readings = list(self._readings(range(len(self)), prepare, workers))
+        named = zip(self.files, readings, strict=True)
+        problems = {file: one.problem for file, one in named if one.problem is not None}
+        skipped = dict(sorted({**self.skipped, **problems}.items()))
+        kept = [i for i, one in enumerate(readings) if one.problem is None]
         self._refuse_none(len(kept), skipped)
         part = self.part(kept)
-        return MaskedImages(
-            np.stack(images),
-            part.files,
-            part.labels,
-            dict(sorted(skipped.items())),
-            np.stack(masks) if masks else None,
-        )
+        images = np.stack([one.image for i in kept if (one := readings[i]).image is not None])
+        masks = [one.mask for i in kept if (one := readings[i]).mask is not None]
+        stacked = np.stack(masks) if masks else None
+        return MaskedImages(images, part.files, part.labels, skipped, stacked)
 
     def _readings(
         self, indices: Sequence[int], prepare: Preprocessing | None, workers: int
@@ -200,9 +172,7 @@ class Data:
         """Read images in worker processes, in order."""
         if workers < 0:
             raise InputError(f"workers: expected a number >= 0, got {workers}")
-        masks = None if self.masks is None else [self.root / self.masks[i] for i in indices]
-        digests = [self.digests[i] for i in indices] if self.digests else None
-        files = _Files([self.root / self.files[i] for i in indices], masks, prepare, digests)
+        files = _Files(self.part(indices), prepare)
         return iter(
             DataLoader(
                 files,
@@ -225,29 +195,21 @@ class Data:
 class _Files(torch.utils.data.Dataset[Reading]):
     """Images and masks for workers to read; a problem is a value, not an error."""
 
-    def __init__(
-        self,
-        files: list[Path],
-        masks: list[Path] | None,
-        prepare: Preprocessing | None,
-        digests: list[str] | None,
-    ) -> None:
-        self.files = files
-        self.masks = masks
+    def __init__(self, data: Data, prepare: Preprocessing | None) -> None:
+        self.data = data
         self.prepare = prepare
-        self.digests = digests
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.data)
 
     def __getitem__(self, index: int) -> Reading:
-        reading = read_image(self.files[index], self.prepare)
-        if self.masks is not None and reading.problem is None:
-            reading = read_mask(self.masks[index], self.prepare, reading)
-        if self.digests is not None and reading.problem is None:
-            files = [self.files[index], *([self.masks[index]] if self.masks else [])]
-            if file_digest(files) != self.digests[index]:
-                return Reading(problem="its content has changed since the run began")
+        data = self.data
+        files = [data.root / some[index] for some in (data.files, data.masks) if some]
+        reading = read_image(files[0], self.prepare)
+        if data.masks is not None and reading.problem is None:
+            reading = read_mask(files[1], self.prepare, reading)
+        if data.digests and reading.problem is None and file_digest(files) != data.digests[index]:
+            return Reading(problem="its content has changed since the run began")
         return reading
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import check_file, read_bytes
 from gae_metric.inputs.labels import class_index, read_labels, read_table
-
-__all__ = ["LABEL_FILES", "VOC_CLASSES", "imagenet_labels", "voc_areas"]
 
 CLASSES = 1000
 
@@ -70,11 +68,18 @@ def imagenet_labels(
             )
     path = Path(source)
     if path.suffix == ".txt":
-        return _of_lines(path, files)
-    table = read_table(path)
-    if {"ImageId", "PredictionString"} <= set(table.columns):
-        return _of_kaggle(table, path, files)
-    return read_labels(path, files, CLASSES)
+        by_name = {Path(file).name: file for file in files}
+        found = _of_lines(path)
+    else:
+        table = read_table(path)
+        if not {"ImageId", "PredictionString"} <= set(table.columns):
+            return read_labels(path, files, CLASSES)
+        by_name = {Path(file).stem: file for file in files}
+        found = _of_kaggle(table, path)
+    labels = {by_name[name]: index for name, index in found if name in by_name}
+    if not labels:
+        raise InputError(f"labels: {path.name} names none of the images, such as {files[0]!r}")
+    return labels
 
 
 def _wordnet_ids() -> dict[str, int]:
@@ -95,54 +100,35 @@ def _of_folders(folder: Path, files: Sequence[str]) -> dict[str, int]:
     return {file: index[file.split("/")[0]] for file in files}
 
 
-def _of_lines(path: Path, files: Sequence[str]) -> dict[str, int]:
+def _of_lines(path: Path) -> Iterator[tuple[str, int]]:
     """Read lines ``file class_index``."""
-    by_name = {Path(file).name: file for file in files}
-    labels: dict[str, int] = {}
     try:
         lines = read_bytes(path, "labels", 1 << 28).decode().splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"labels: cannot read {str(path)!r}: {error}") from error
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
         parts = line.split()
         index = class_index(parts[1], CLASSES) if len(parts) == 2 else None
-        if index is None:
+        if index is not None:
+            yield Path(parts[0]).name, index
+        elif parts:
+            truth = "; ILSVRC2012_validation_ground_truth.txt counts classes in another order"
             raise InputError(
                 f"labels: {path.name}, line {number}: expected a file and a class index from 0 to "
-                f"{CLASSES - 1}, got {line.strip()[:60]!r}"
-                + (
-                    "; ILSVRC2012_validation_ground_truth.txt counts classes in another order"
-                    if len(parts) == 1
-                    else ""
-                )
+                f"{CLASSES - 1}, got {line.strip()[:60]!r}{truth if len(parts) == 1 else ''}"
             )
-        if file := by_name.get(Path(parts[0]).name):
-            labels[file] = index
-    return _some(labels, path, files)
 
 
-def _of_kaggle(table: pd.DataFrame, path: Path, files: Sequence[str]) -> dict[str, int]:
+def _of_kaggle(table: pd.DataFrame, path: Path) -> Iterator[tuple[str, int]]:
     """Read ImageId and PredictionString, whose first word is a WordNet id."""
     index = _wordnet_ids()
-    by_stem = {Path(file).stem: file for file in files}
-    labels: dict[str, int] = {}
     for name, text in zip(table["ImageId"], table["PredictionString"], strict=True):
         wordnet_id = text.split(" ")[0]
         if wordnet_id not in index:
             raise InputError(
                 f"labels: {path.name}, {name}: expected a WordNet id of ImageNet, got {text!r}"
             )
-        if file := by_stem.get(name):
-            labels[file] = index[wordnet_id]
-    return _some(labels, path, files)
-
-
-def _some(labels: dict[str, int], path: Path, files: Sequence[str]) -> dict[str, int]:
-    if not labels:
-        raise InputError(f"labels: {path.name} names none of the images, such as {files[0]!r}")
-    return labels
+        yield name, index[wordnet_id]
 
 
 def voc_areas(annotation: Path) -> NDArray[np.int64]:

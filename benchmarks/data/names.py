@@ -25,14 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data.dataset import Data, MaskedImages
+from benchmarks.data.dataset import Data
 from benchmarks.data.labels import imagenet_labels, voc_areas
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
 from gae_metric.inputs.images import list_images
 from gae_metric.inputs.labels import read_labels
-
-__all__ = ["Data", "MaskedImages", "check_data", "open_data"]
 
 
 def check_data(spec: str) -> str:

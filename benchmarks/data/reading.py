@@ -15,8 +15,6 @@ from gae_metric.errors import InputError
 from gae_metric.inputs.images import decoded
 from gae_metric.inputs.preprocessing import Preprocessing
 
-__all__ = ["Reading", "file_digest", "read_image", "read_mask"]
-
 
 @dataclass(frozen=True)
 class Reading:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import combinations
 
 from matplotlib.figure import Figure
 
-from benchmarks.figures.choice import spread
-from benchmarks.figures.material import Material
-from benchmarks.figures.outcome import Drawn, LackingError, Outcome, Skipped
+from benchmarks.figures.material import Material, drawn
+from benchmarks.figures.outcome import Outcome, Skipped
+from benchmarks.figures.sheets import spread, strip
 from benchmarks.figures.subject import Subject
 from gae_metric import plotting
-from gae_metric.plotting import Strip
-
-__all__ = ["every_model", "resolution"]
 
 _SHOWN = 4
 #: Rows of maps of each model in figure 10.
@@ -37,11 +35,8 @@ def resolution(material: Material) -> Iterator[Outcome]:
     pair = sorted((one, other), key=_count, reverse=True)
     methods = [label for label in pair[0].best(len(pair[0].methods)) if label in pair[1].methods]
     names = {s.name: ("", f"{_short(s)}, {_tokens(s)} tokens") for s in pair}
-    try:
-        figure = _draw(material, pair, methods[:_METHODS], names, "two token grids")
-        yield Drawn("-vs-".join(s.slug for s in pair), figure)
-    except LackingError as error:
-        yield Skipped(str(error))
+    draw = partial(_draw, material, pair, methods[:_METHODS], names, "two token grids")
+    yield drawn("-vs-".join(s.slug for s in pair), draw)
 
 
 def every_model(material: Material) -> Iterator[Outcome]:
@@ -57,11 +52,8 @@ def every_model(material: Material) -> Iterator[Outcome]:
         return
     # One method's rows are named by the models.
     rows = {s.name: (_short(s), "") for s in subjects}
-    try:
-        figure = _draw(material, subjects, shared[:1], rows, f"{shared[0]} for every model")
-        yield Drawn("models", figure)
-    except LackingError as error:
-        yield Skipped(str(error))
+    what = f"{shared[0]} for every model"
+    yield drawn("models", partial(_draw, material, subjects, shared[:1], rows, what))
 
 
 def _draw(
@@ -74,22 +66,8 @@ def _draw(
     """Draw a strip for each model, with the names of its one row (else the methods) and its own."""
     samples = material.common_samples(subjects)
     shown = spread(samples, subjects[0].classes_of(samples), _SHOWN)
-    strips = []
-    for subject in subjects:
-        x = subject.images(shown)
-        maps = subject.maps(methods, x, subject.classes_of(shown))
-        scores = subject.scores_of(shown, maps)
-        row, name = names[subject.name]
-        strips.append(
-            Strip(
-                subject.display(x),
-                {row or method: values for method, values in maps.items()},
-                name,
-                subject.class_names(shown),
-                {row or method: values for method, values in scores.items()},
-            )
-        )
-    below = ", GAE below" if any(strip.scores for strip in strips) else ""
+    strips = [strip(s, shown, methods, *names[s.name]) for s in subjects]
+    below = ", GAE below" if any(one.scores for one in strips) else ""
     return plotting.strips(strips, f"{what}{below}")
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.figures.material import Material
-from benchmarks.figures.outcome import LackingError, Outcome
+from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.subject import Subject
-from benchmarks.figures.two_classes import LEAST, SeveralClasses
+from benchmarks.figures.two_classes import LEAST, SeveralClasses, several_classes
 from gae_metric import plotting
-
-__all__ = ["further", "two_classes_cnn", "two_classes_vit"]
 
 #: Images of a figure.
 _SHOWN = 3
@@ -21,42 +18,31 @@ _SHOWN = 3
 _FEW, _SIDE = 4, 9
 
 
-def two_classes_cnn(material: Material) -> Iterator[Outcome]:
-    """Draw figure 7: maps of two classes for convolutional networks."""
-    return material.each("cnn", _first)
-
-
-def two_classes_vit(material: Material) -> Iterator[Outcome]:
-    """Draw figure 8: maps of two classes for vision transformers."""
-    return material.each("vit", _first)
-
-
-def further(material: Material) -> Iterator[Outcome]:
-    """Draw figure 16: further images of two classes, and every method's maps."""
-    return material.each(None, _further)
-
-
-def _first(subject: Subject) -> Figure:
+def first(subject: Subject) -> Figure:
+    """Draw figures 7 and 8: maps of two classes."""
     return _draw(subject, _seen(subject)[:_SHOWN], subject.best(_FEW))
 
 
-def _further(subject: Subject) -> Figure:
-    images = _seen(subject)[_SHOWN : 2 * _SHOWN]
+def further(subject: Subject) -> Figure:
+    """Draw figure 16: further images of two classes, and every method's maps."""
+    seen = _seen(subject)
+    images = seen[_SHOWN : 2 * _SHOWN]
     if not images:
         raise LackingError(
-            f"figures 7 and 8 show all images of the run ({len(subject.several)}) in which it sees "
-            "two classes; a run with more --samples has further ones"
+            f"figures 7 and 8 show all images of the run ({len(seen)}) in which it sees two "
+            "classes; a run with more --samples has further ones"
         )
     return _draw(subject, images, subject.methods)
 
 
 def _seen(subject: Subject) -> list[SeveralClasses]:
-    if not subject.several:
+    found = several_classes(subject)
+    if not found:
         raise LackingError(
             "it sees two classes in no image of the run; a run with more --samples, or with --data "
             "digits or voc:DIR, has some"
         )
-    return subject.several
+    return found
 
 
 def _draw(subject: Subject, images: Sequence[SeveralClasses], methods: Sequence[str]) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,6 @@ from benchmarks.figures.outcome import Drawn, LackingError, Outcome, Skipped
 from benchmarks.figures.subject import Family, Subject
 from benchmarks.runner.collected import collect
 from gae_metric.errors import InputError
-
-__all__ = ["Material", "device_of"]
 
 #: What runs have a model of a family.
 _RUNS = {
@@ -80,10 +79,7 @@ class Material:
         if family is not None and not subjects:
             yield Skipped(f"there are no scores of a {_RUNS[family]}")
         for subject in subjects:
-            try:
-                yield Drawn(subject.slug, draw(subject))
-            except LackingError as error:  # noqa: PERF203 - a handful
-                yield Skipped(f"{subject.name}: {error}")
+            yield drawn(subject.slug, partial(draw, subject), f"{subject.name}: ")
 
     def common_samples(self, subjects: Sequence[Subject]) -> NDArray[np.int64]:
         """Return scored samples of several models; those of one class to all, if there are any."""
@@ -93,6 +89,14 @@ class Material:
         alike = samples[(classes == classes[0]).all(axis=0)]
         chosen: NDArray[np.int64] = (alike if len(alike) else samples).astype(np.int64)
         return chosen
+
+
+def drawn(name: str, draw: Callable[[], Figure], skipped: str = "") -> Outcome:
+    """Draw a figure, or say what the run lacks for it, after some words."""
+    try:
+        return Drawn(name, draw())
+    except LackingError as error:
+        return Skipped(f"{skipped}{error}")
 
 
 def device_of(wanted: str) -> str:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-__all__ = ["Drawn", "LackingError", "Outcome", "Skipped"]
-
 
 @dataclass(frozen=True, eq=False)
 class Drawn:

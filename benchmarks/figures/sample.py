@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.figures.material import Material
-from benchmarks.figures.outcome import LackingError, Outcome
+from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.subject import Subject
 from benchmarks.metrics.sample_blocks import Plans
 from gae_metric import LocalConsistency, plotting
 from gae_metric.functional import LERF, MORF, mask_baseline, masking_trajectory, mosaics
 
-__all__ = ["curves", "impact", "mosaic"]
-
 #: Methods that do not look at the model: beside them any other seems contrastive.
 _BASELINES = ("Constant", "Random")
 
 
-def curves(material: Material) -> Iterator[Outcome]:
+def curves(subject: Subject) -> Figure:
     """Draw figure 2: the curves that Local Robustness compares."""
-    return material.each(None, _curves)
-
-
-def impact(material: Material) -> Iterator[Outcome]:
-    """Draw figure 3: where masking changes the output."""
-    return material.each(None, _impact)
-
-
-def mosaic(material: Material) -> Iterator[Outcome]:
-    """Draw figure 4: a mosaic, and two methods' maps of it."""
-    return material.each(None, _mosaic)
-
-
-def _curves(subject: Subject) -> Figure:
     sample, main = subject.typical("LC"), subject.main
     x, targets = subject.images([sample]), subject.classes_of([sample])
     subject.maps([main], x, targets)  # says so where the method fails
@@ -57,7 +38,8 @@ def _curves(subject: Subject) -> Figure:
     return plotting.curves(metric.curves, 0, title)
 
 
-def _impact(subject: Subject) -> Figure:
+def impact(subject: Subject) -> Figure:
+    """Draw figure 3: where masking changes the output."""
     sample = subject.typical("LC")
     image = subject.images([sample])
     x = torch.from_numpy(image).to(subject.device)
@@ -78,7 +60,8 @@ def _impact(subject: Subject) -> Figure:
     return plotting.impact(subject.display(image)[0], impacts[LERF], impacts[MORF], title)
 
 
-def _mosaic(subject: Subject) -> Figure:
+def mosaic(subject: Subject) -> Figure:
+    """Draw figure 4: a mosaic, and two methods' maps of it."""
     sample = subject.typical("C")
     targets = subject.targets["target"].to_numpy(dtype="int64")
     if subject.targets.index.tolist() != list(range(len(targets))):

@@ -14,8 +14,6 @@ from benchmarks.figures.outcome import LackingError
 from benchmarks.runner.collected import Collected
 from gae_metric.metrics.plot import typical
 
-__all__ = ["Scored"]
-
 
 class Scored:
     """A model's scores in a run.

@@ -16,10 +16,9 @@ from benchmarks.data.dataset import Data
 from benchmarks.figures.kinds import class_name
 from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.scored import Scored
-from benchmarks.figures.two_classes import SeveralClasses, several_classes
 from benchmarks.methods import METHODS
-from benchmarks.methods.attention_maps import Attentions, tokens_of
-from benchmarks.methods.registry import InapplicableError
+from benchmarks.methods.attention_maps import token_grid
+from benchmarks.metrics.metric_call import in_steps
 from benchmarks.models import load
 from benchmarks.runner.collected import Collected
 from gae_metric._names import lookup
@@ -28,8 +27,6 @@ from gae_metric.demo import digits
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.inputs.models import LoadedModel
-
-__all__ = ["Family", "Subject"]
 
 Family: TypeAlias = Literal["cnn", "vit"]
 
@@ -77,26 +74,15 @@ class Subject(Scored):
         return loaded
 
     @functools.cached_property
-    def _outline(self) -> tuple[int, tuple[int, int] | None]:
-        """Number of classes, and rows and columns of tokens."""
-        x = torch.as_tensor(self.images(self.targets.index[:1])).to(self.device)
-        with torch.no_grad(), Attentions() as found:
-            classes = int(self.loaded.model(x).shape[1])
-        try:
-            grid = tokens_of(found, (x.shape[2], x.shape[3]), len(x)).grid
-        except InapplicableError:
-            return classes, None
-        return classes, grid
-
-    @property
     def classes(self) -> int:
         """Number of classes."""
-        return self._outline[0]
+        return int(self.probabilities(self.images(self.targets.index[:1])).shape[1])
 
-    @property
+    @functools.cached_property
     def grid(self) -> tuple[int, int] | None:
         """Rows and columns of a vision transformer's tokens."""
-        return self._outline[1]
+        x = torch.as_tensor(self.images(self.targets.index[:1])).to(self.device)
+        return token_grid(self.loaded.model, x)
 
     @property
     def family(self) -> Family:
@@ -127,7 +113,9 @@ class Subject(Scored):
         problem = "there are no methods"
         for label in methods:
             try:
-                found[label] = self._explain(label, x, classes)
+                explain, size = self.explainer(label), self.run.batch_size
+                with torch.inference_mode(False):
+                    found[label] = in_steps(explain, self.loaded.model, x, classes, size, size)
             # Of any kind: the run itself records a method's errors and goes on.
             except Exception as error:  # noqa: PERF203 - a handful
                 problem = f"{label}: {type(error).__name__}: {error}"
@@ -147,23 +135,6 @@ class Subject(Scored):
                 "are data, and none of their code is run"
             )
         return lookup("methods", entry.name, METHODS)[1].bind(**entry.options)
-
-    def _explain(
-        self, label: str, x: NDArray[np.float32], targets: NDArray[np.int64]
-    ) -> NDArray[Any]:
-        explain, step = self.explainer(label), self.run.batch_size
-        with torch.inference_mode(False):
-            return np.concatenate(
-                [
-                    explain(
-                        model=self.loaded.model,
-                        inputs=x[i : i + step],
-                        targets=targets[i : i + step],
-                        batch_size=step,
-                    )
-                    for i in range(0, len(x), step)
-                ]
-            )
 
     # Images
 
@@ -215,8 +186,3 @@ class Subject(Scored):
         file = file.rpartition("/")[2]
         # Titles are not broken within a name.
         return ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in (file, name))
-
-    @functools.cached_property
-    def several(self) -> list[SeveralClasses]:
-        """Images that show two classes, the clearest first."""
-        return several_classes(self)

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from benchmarks.data.dataset import Data
 from benchmarks.data.labels import CLASSES, VOC_CLASSES
 from benchmarks.figures.kinds import classes_of_voc, kinds
-
-__all__ = [
-    "LEAST",
-    "SeenImages",
-    "SeveralClasses",
-    "annotated_pair",
-    "halves",
-    "pair_of",
-    "several_classes",
-    "side_by_side",
-]
+from benchmarks.figures.subject import Subject
 
 LEAST = 0.01
 """Probability below which a class counts as not seen, though it is known to be there."""
@@ -59,29 +47,8 @@ class SeveralClasses:
     clarity: float
 
 
-class SeenImages(Protocol):
-    """Images of a run with what its model sees in them: what is needed of a subject here."""
-
-    @property
-    def targets(self) -> pd.DataFrame:
-        """A row for each sample: ``file``, ``target`` and ``probability``."""
-
-    @property
-    def part(self) -> Data:
-        """The images of the samples, in their order."""
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-
-    def images(self, samples: Iterable[int]) -> NDArray[np.float32]:
-        """Read samples as the model takes them, (N, C, H, W)."""
-
-    def probabilities(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the probabilities (N, classes) of inputs."""
-
-
-def several_classes(subject: SeenImages) -> list[SeveralClasses]:
+@functools.cache
+def several_classes(subject: Subject) -> list[SeveralClasses]:
     """Return images that show two classes, the clearest first.
 
     At most 64 images are looked at: of photographs, those whose explained class has a probability
@@ -91,7 +58,7 @@ def several_classes(subject: SeenImages) -> list[SeveralClasses]:
     return sorted(found, key=lambda one: -one.clarity)
 
 
-def _of_digits(subject: SeenImages) -> Iterable[SeveralClasses]:
+def _of_digits(subject: Subject) -> Iterable[SeveralClasses]:
     """Put two neighbours among the run's digits side by side, at half their size."""
     targets = subject.targets["target"].to_numpy()
     places = np.arange(len(targets) // 2 * 2).reshape(-1, 2)
@@ -130,7 +97,7 @@ def side_by_side(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArr
     return canvas
 
 
-def _of_photographs(subject: SeenImages) -> Iterable[SeveralClasses]:
+def _of_photographs(subject: Subject) -> Iterable[SeveralClasses]:
     """Look for two things in two halves, or for the classes that annotations name."""
     # Annotations name VOC's classes, which are found among VOC's own and among ImageNet's.
     known = subject.classes in (len(VOC_CLASSES), CLASSES)

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -14,26 +15,33 @@ from benchmarks.figures import across_models as models
 from benchmarks.figures import classes, ranked, sample, sheets
 from benchmarks.figures.material import Material
 from benchmarks.figures.outcome import Outcome, Skipped
+from benchmarks.figures.subject import Family, Subject
 from benchmarks.runner.store import replace_file
 from gae_metric.errors import InputError
 
-__all__ = ["FIGURES", "Written", "check_numbers", "write_figures"]
+Draw: TypeAlias = Callable[[Material], Iterator[Outcome]]
 
-FIGURES: dict[int, Callable[[Material], Iterator[Outcome]]] = {
-    2: sample.curves,
-    3: sample.impact,
-    4: sample.mosaic,
-    5: sheets.main_cnn,
-    6: sheets.main_vit,
-    7: classes.two_classes_cnn,
-    8: classes.two_classes_vit,
+
+def _each(family: Family | None, draw: Callable[[Subject], Figure]) -> Draw:
+    """Draw a figure for each model, or each of a family."""
+    return lambda material: material.each(family, draw)
+
+
+FIGURES: dict[int, Draw] = {
+    2: _each(None, sample.curves),
+    3: _each(None, sample.impact),
+    4: _each(None, sample.mosaic),
+    5: _each("cnn", sheets.main),
+    6: _each("vit", sheets.main),
+    7: _each("cnn", classes.first),
+    8: _each("vit", classes.first),
     10: models.resolution,
-    11: ranked.ranked_cnn,
-    12: sheets.every_cnn,
-    13: sheets.every_vit,
-    14: ranked.ranked_vit,
+    11: _each("cnn", ranked.ranked),
+    12: _each("cnn", sheets.every),
+    13: _each("vit", sheets.every),
+    14: _each("vit", ranked.ranked),
     15: models.every_model,
-    16: classes.further,
+    16: _each(None, classes.further),
 }
 """What draws each figure."""
 

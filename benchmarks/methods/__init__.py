@@ -23,27 +23,10 @@ for _module in pkgutil.iter_modules(__path__):
 
 _ORDER = (
     *("Constant", "Random", "Saliency", "InputXGradient", "Deconvolution", "LRP-epsilon"),
-    *(
-        "LRP-epsilon-0.1",
-        "DeepLIFT",
-        "LRP-alpha1beta0",
-        "LRP-alpha2beta1",
-        "IntegratedGradients",
-        "SmoothGrad",
-    ),
-    *("GradCAM", "GradCAM++", "HiResCAM", "LayerCAM", "GuidedGradCAM"),
-    *("LLAttention", "Rollout", "TIBAV", "TIBAV-epsilon", "LRP-alpha1beta0-contrastive"),
-    *(
-        "cLRP",
-        "RAP",
-        "RAP-eq5",
-        "cRAP",
-        "absLRP",
-        "absLRP-signed",
-        "absLRP-patches",
-        "absLRP-values",
-        "absLRP-queries-keys",
-    ),
+    *("LRP-epsilon-0.1", "DeepLIFT", "LRP-alpha1beta0", "LRP-alpha2beta1", "IntegratedGradients"),
+    *("SmoothGrad", "GradCAM", "GradCAM++", "HiResCAM", "LayerCAM", "GuidedGradCAM", "LLAttention"),
+    *("Rollout", "TIBAV", "TIBAV-epsilon", "LRP-alpha1beta0-contrastive", "cLRP", "RAP", "RAP-eq5"),
+    *("cRAP", "absLRP", "absLRP-signed", "absLRP-patches", "absLRP-values", "absLRP-queries-keys"),
 )
 for _name in (*_ORDER, *(name for name in list(METHODS) if name not in _ORDER)):
     METHODS[_name] = METHODS.pop(_name)

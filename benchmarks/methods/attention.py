@@ -8,8 +8,9 @@ their mean is taken.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -20,66 +21,39 @@ from abslrp.registry import RuleSet
 from abslrp.rule_sets import epsilon
 from benchmarks.methods.attention_maps import Attentions, attend, by_heads, tokens_of
 from benchmarks.methods.copies import working_copy
-from benchmarks.methods.registry import explain_chunks, method
+from benchmarks.methods.registry import Explain, by_chunks, method
 from gae_metric.explainers.chunked_gradients import selected
 
-SOURCE = "benchmarks"
+for_vit = functools.partial(method, family="vit", source="benchmarks")
+VIT = ("vit",)
+
+Grid: TypeAlias = "tuple[int, int] | None"
 
 #: From the model, a chunk, its targets, its attention matrices (B, h, T, T) block by block and
 #: their gradients, to values (B, T, T).
 Combine = Callable[[nn.Module, Tensor, Tensor, list[Tensor], list[Tensor]], Tensor]
 
 
-@method(
+@for_vit(
     "LLAttention",
-    family="vit",
-    source=SOURCE,
-    citation="Chefer et al., CVPR 2021 (raw attention of the last block, mean over heads)",
-    paper=("vit",),
+    "Chefer et al., CVPR 2021 (raw attention of the last block, mean over heads)",
+    paper=VIT,
 )
-def last_layer_attention(
-    model: nn.Module,
-    inputs: Any,
-    targets: Any,
-    *,
-    grid: tuple[int, int] | None = None,
-    batch_size: int | None = None,
-    **kwargs: Any,
-) -> Any:
+@by_chunks
+def last_layer_attention(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
     """Attention of the class token in the last block, the same for every target."""
-
-    def last(
-        model: nn.Module, x: Tensor, target: Tensor, maps: list[Tensor], gradients: list[Tensor]
-    ) -> Tensor:
-        return maps[-1].mean(1)
-
-    return _token_maps(model, inputs, targets, batch_size, grid, last)
+    return _token_maps(model, grid, lambda model, x, target, maps, slopes: maps[-1].mean(1))
 
 
-@method(
-    "Rollout",
-    family="vit",
-    source=SOURCE,
-    citation="Abnar and Zuidema, ACL 2020, as eq. 6 has it (rows not renormalised)",
-    paper=("vit",),
+@for_vit(
+    "Rollout", "Abnar and Zuidema, ACL 2020, as eq. 6 has it (rows not renormalised)", paper=VIT
 )
-def rollout(
-    model: nn.Module,
-    inputs: Any,
-    targets: Any,
-    *,
-    grid: tuple[int, int] | None = None,
-    batch_size: int | None = None,
-    **kwargs: Any,
-) -> Any:
+@by_chunks
+def rollout(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
     """Product over blocks of I + E_h A (eq. 6), the same for every target."""
-
-    def product(
-        model: nn.Module, x: Tensor, target: Tensor, maps: list[Tensor], gradients: list[Tensor]
-    ) -> Tensor:
-        return _product([one.mean(1) for one in maps])
-
-    return _token_maps(model, inputs, targets, batch_size, grid, product)
+    return _token_maps(
+        model, grid, lambda model, x, target, maps, slopes: _product([one.mean(1) for one in maps])
+    )
 
 
 def _tibav(
@@ -87,33 +61,25 @@ def _tibav(
 ) -> Callable[..., Any]:
     """Register TIBAV with a rule set for the relevance of attention, from 1 at the target."""
 
-    @method(name, family="vit", source=SOURCE, citation=citation, paper=paper)
-    def explain(
-        model: nn.Module,
-        inputs: Any,
-        targets: Any,
-        *,
-        grid: tuple[int, int] | None = None,
-        batch_size: int | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    def product(
+        model: nn.Module, x: Tensor, target: Tensor, maps: list[Tensor], slopes: list[Tensor]
+    ) -> Tensor:
+        relevances = attention_relevance(model, x, target, rules)
+        return _product(
+            [(g * r).clamp(min=0).mean(1) for g, r in zip(slopes, relevances, strict=True)]
+        )
+
+    @for_vit(name, citation, paper=paper)
+    @by_chunks
+    def explain(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
         """Product over blocks of I + E_h (grad A * R^A)^+ (eq. 7)."""
-
-        def product(
-            model: nn.Module, x: Tensor, target: Tensor, maps: list[Tensor], gradients: list[Tensor]
-        ) -> Tensor:
-            relevances = attention_relevance(model, x, target, rules)
-            return _product(
-                [(g * r).clamp(min=0).mean(1) for g, r in zip(gradients, relevances, strict=True)]
-            )
-
-        return _token_maps(model, inputs, targets, batch_size, grid, product)
+        return _token_maps(model, grid, product)
 
     return explain
 
 
 tibav = _tibav(
-    "TIBAV", "Chefer", "Chefer et al., CVPR 2021 (eq. 7), by its authors' code", paper=("vit",)
+    "TIBAV", "Chefer", "Chefer et al., CVPR 2021 (eq. 7), by its authors' code", paper=VIT
 )
 tibav_epsilon = _tibav(
     "TIBAV-epsilon", epsilon.build(1e-9), "Chefer et al., CVPR 2021 (eq. 7), R by LRP-epsilon, 1e-9"
@@ -143,37 +109,25 @@ def _product(blocks: list[Tensor]) -> Tensor:
     return result
 
 
-def _token_maps(
-    model: nn.Module,
-    inputs: Any,
-    targets: Any,
-    batch_size: int | None,
-    grid: tuple[int, int] | None,
-    combine: Combine,
-) -> Any:
+def _token_maps(model: nn.Module, grid: Grid, combine: Combine) -> Explain:
     """Return the row that the head reads, as a map (B, 1, H, W), upsampled bilinearly."""
+    copied = working_copy(model).eval()
 
-    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        copied = working_copy(model).eval()
+    def explain(chunk: Tensor, target: Tensor) -> Tensor:
+        logits, found = attend(copied, chunk)
+        size = (chunk.shape[2], chunk.shape[3])
+        tokens = tokens_of(found, size, len(chunk), grid)
+        gradients = torch.autograd.grad(selected(logits, target).sum(), found.maps)
+        maps = [by_heads(one.detach(), len(chunk)) for one in found.maps]
+        slopes = [by_heads(one, len(chunk)) for one in gradients]
+        read = _rows_read(slopes[-1])
+        rows = combine(copied, chunk, target, maps, slopes)
+        row = (read[:, :, None] * rows).sum(1) / read.sum(1, keepdim=True)
+        return F.interpolate(
+            tokens.features(row[..., None]), size=size, mode="bilinear", align_corners=False
+        )
 
-        def explain(chunk: Tensor, target: Tensor) -> Tensor:
-            logits, found = attend(copied, chunk)
-            size = (chunk.shape[2], chunk.shape[3])
-            tokens = tokens_of(found, size, len(chunk), grid)
-            score = selected(logits, target).sum()
-            gradients = torch.autograd.grad(score, found.maps)
-            maps = [by_heads(one.detach(), len(chunk)) for one in found.maps]
-            slopes = [by_heads(one, len(chunk)) for one in gradients]
-            read = _rows_read(slopes[-1])
-            rows = combine(copied, chunk, target, maps, slopes)
-            row = (read[:, :, None] * rows).sum(1) / read.sum(1, keepdim=True)
-            return F.interpolate(
-                tokens.to_map(row), size=size, mode="bilinear", align_corners=False
-            )
-
-        return explain
-
-    return explain_chunks(model, inputs, targets, batch_size, prepare)
+    return explain
 
 
 def _rows_read(gradient: Tensor) -> Tensor:

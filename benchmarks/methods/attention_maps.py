@@ -7,9 +7,10 @@ whose gradient (and, inside :class:`abslrp.propagation`, relevance) can be asked
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +19,28 @@ from torch.overrides import TorchFunctionMode
 
 from abslrp.rules.composites import attention
 from benchmarks.methods.registry import InapplicableError
-from benchmarks.methods.torch_functions import opened
-
-__all__ = ["Attentions", "Tokens", "attend", "by_heads", "tokens_of"]
 
 #: More tokens than these before the patches' are not a class token and registers.
 _MOST_PREFIX = 16
+
+
+def _opened(func: types.FunctionType) -> Callable[..., Any]:
+    """Return a function of torch that runs its body, whose calls a mode then sees.
+
+    It asks first whether it is overridden; a copy whose globals say no goes straight to its body.
+    """
+    scope = dict(func.__globals__)
+    scope.update(
+        dict.fromkeys(("has_torch_function", "has_torch_function_unary"), lambda *_: False)
+    )
+    return types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__)
+
+
+#: Attention functions, each as something that runs call by call.
+BODIES: dict[Any, Callable[..., Any]] = {
+    F.scaled_dot_product_attention: attention,
+    F.multi_head_attention_forward: _opened(F.multi_head_attention_forward),  # type: ignore[arg-type]
+}
 
 
 class Attentions(TorchFunctionMode):
@@ -56,14 +73,9 @@ class Attentions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
+        if func in BODIES:
             with self:
-                return attention(*args, **kwargs)
-        if func is F.multi_head_attention_forward:
-            body = opened(func)
-            assert body is not None  # a Python function of torch
-            with self:
-                return body(*args, **kwargs)
+                return BODIES[func](*args, **kwargs)
         result = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if not isinstance(result, Tensor):
@@ -90,10 +102,6 @@ class Tokens:
     def count(self) -> int:
         """Number of all tokens."""
         return self.prefix + self.grid[0] * self.grid[1]
-
-    def to_map(self, values: Tensor) -> Tensor:
-        """Return the patches' values as a map: (B, tokens) to (B, 1, rows, columns)."""
-        return values[:, self.prefix :].reshape(len(values), 1, *self.grid)
 
     def features(self, values: Tensor) -> Tensor:
         """Return the patches' features as a map: (B, tokens, D) to (B, D, rows, columns)."""
@@ -180,3 +188,32 @@ def attend(model: nn.Module, x: Tensor) -> tuple[Tensor, Attentions]:
 def by_heads(values: Tensor, samples: int) -> Tensor:
     """Return a matrix of each head: (B, h, T, T), also from (B h, T, T)."""
     return values.reshape(samples, -1, *values.shape[-2:])
+
+
+def token_grid(model: nn.Module, x: Tensor) -> tuple[int, int] | None:
+    """Return rows and columns of the tokens; None where attention is not over one sequence."""
+    with torch.no_grad(), Attentions() as found:
+        model(x)
+    try:
+        return tokens_of(found, (x.shape[2], x.shape[3]), len(x)).grid
+    except InapplicableError:
+        return None
+
+
+def family(model: nn.Module, x: Tensor) -> Literal["cnn", "vit"]:
+    """Return ``"vit"`` for a model with attention over one sequence of tokens, else ``"cnn"``.
+
+    Parameters
+    ----------
+    model
+        Classifier in evaluation mode.
+    x
+        One image (1, C, H, W) of a size that it takes.
+
+    Examples
+    --------
+    >>> from benchmarks.models import load
+    >>> family(load("digits:vit").model, torch.zeros(1, 3, 48, 48))
+    'vit'
+    """
+    return "cnn" if token_grid(model, x) is None else "vit"

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from abslrp.rules.composites import attention as written_out
-from benchmarks.methods.copies import base_name, out_of_place, working_copy
-from benchmarks.methods.registry import InapplicableError, explain_chunks, method
-from benchmarks.methods.torch_functions import opened
+from benchmarks.methods.attention_maps import BODIES
+from benchmarks.methods.copies import base_name, is_active, out_of_place, working_copy
+from benchmarks.methods.registry import Explain, InapplicableError, by_chunks, method
 from gae_metric.explainers.chunked_gradients import selected
 
 ACTIVATIONS = frozenset({"gelu", "relu", "silu", "tanh", "sigmoid", "mish", "hardswish", "elu"})
@@ -34,15 +32,10 @@ PRODUCTS = frozenset({"matmul", "bmm", "mm", "mul", "einsum"})
     source="LXT",
     citation="Achtibat et al., ICML 2024 (epsilon -> 0; LXT's example tunes Zennit's gamma, too)",
 )
+@by_chunks
 def attnlrp(
-    model: nn.Module,
-    inputs: Any,
-    targets: Any,
-    *,
-    attention: Literal["attnlrp", "cp"] = "attnlrp",
-    batch_size: int | None = None,
-    **kwargs: Any,
-) -> Any:
+    model: nn.Module, x: Tensor, *, attention: Literal["attnlrp", "cp"] = "attnlrp"
+) -> Explain:
     """Input times gradient, the gradient modified by LXT's rules.
 
     Activation functions have the identity rule, layer norm's deviation is a constant, products of
@@ -52,23 +45,19 @@ def attnlrp(
     if attention not in ("attnlrp", "cp"):
         raise ValueError(f"attention: expected 'attnlrp' or 'cp', got {attention!r}")
     rules = lxt_rules()
+    copied = working_copy(model).eval()
 
-    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        copied = working_copy(model).eval()
+    def explain(chunk: Tensor, target: Tensor) -> Tensor:
+        leaf = chunk.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            with _Rules(rules, attention) as applied:
+                logits = copied(leaf.clone())
+            if not applied.attends:
+                raise InapplicableError("the model has no attention")
+            (gradient,) = torch.autograd.grad(selected(logits, target).sum(), leaf)
+        return gradient * chunk
 
-        def explain(chunk: Tensor, target: Tensor) -> Tensor:
-            leaf = chunk.detach().clone().requires_grad_()
-            with torch.enable_grad():
-                with _Rules(rules, attention) as applied:
-                    logits = copied(leaf.clone())
-                if not applied.attends:
-                    raise InapplicableError("the model has no attention")
-                (gradient,) = torch.autograd.grad(selected(logits, target).sum(), leaf)
-            return gradient * chunk
-
-        return explain
-
-    return explain_chunks(model, inputs, targets, batch_size, prepare)
+    return explain
 
 
 class _Rules(TorchFunctionMode):
@@ -82,15 +71,10 @@ class _Rules(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         func, args, kwargs = out_of_place(func, args, kwargs or {})
-        active = [one for one in args if isinstance(one, Tensor) and one.requires_grad]
-        if func is F.scaled_dot_product_attention:
-            with self:  # written out, so that each product and the softmax have their rule
-                return written_out(*args, **kwargs)
-        if func is F.multi_head_attention_forward:
-            body = opened(func)
-            assert body is not None  # a Python function of torch
-            with self:
-                return body(*args, **kwargs)
+        active = [one for one in args if is_active(one)]
+        if func in BODIES:
+            with self:  # so that each product and the softmax have their rule
+                return BODIES[func](*args, **kwargs)
         name = base_name(func)
         if not active:
             return func(*args, **kwargs)

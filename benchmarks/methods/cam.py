@@ -6,7 +6,6 @@ upsampled; that is kept.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,28 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.methods.copies import OutOfPlace
-from benchmarks.methods.gradients import attribute, with_relus
+from benchmarks.methods.gradients import attributing, by_captum, with_relus
 from benchmarks.methods.layers import cam_layer, name_of_layer
-from benchmarks.methods.registry import InapplicableError, explain_chunks, method
-
-SOURCE = "pytorch-grad-cam"
-BOTH = ("cnn", "vit")
+from benchmarks.methods.registry import Explain, InapplicableError, by_chunks, method
 
 
 def _register(name: str, library_name: str, citation: str) -> Callable[..., Any]:
     """Register a method of pytorch-grad-cam."""
 
-    @method(name, family="any", source=SOURCE, citation=citation, paper=BOTH)
+    @method(name, citation, "any", source="pytorch-grad-cam", paper=("cnn", "vit"))
+    @by_chunks
     def explain(
         model: nn.Module,
-        inputs: Any,
-        targets: Any,
+        x: Tensor,
         *,
         layer: nn.Module | str | None = None,
         grid: tuple[int, int] | None = None,
-        batch_size: int | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    ) -> Explain:
         """Class activation map (B, 1, H, W) of one layer.
 
         ``layer`` is a module or its dotted name, ``grid`` the rows and columns of a vision
@@ -44,42 +38,24 @@ def _register(name: str, library_name: str, citation: str) -> Callable[..., Any]
         :func:`benchmarks.methods.layers.cam_layer`.
         """
         import pytorch_grad_cam
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-        given = None if layer is None else name_of_layer(model, layer)
-        kind = getattr(pytorch_grad_cam, library_name)
+        given = name_of_layer(model, layer)
+        copied = OutOfPlace(model, x)
+        found = cam_layer(copied, x, given, grid)
+        module = copied.model.get_submodule(found.name)
+        kind: Any = getattr(pytorch_grad_cam, library_name)
 
-        def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-            copied = OutOfPlace(model, x)
-            found = cam_layer(copied, x, given, grid)
-            module = copied.model.get_submodule(found.name)
+        def cam(chunk: Tensor, target: Tensor) -> Tensor:
+            with kind(copied, [module], found.features) as library, torch.enable_grad():
+                library.compute_input_gradient = True  # or a frozen model has no gradient at all
+                wanted = [ClassifierOutputTarget(int(label)) for label in target]
+                maps: np.ndarray[Any, Any] = library(chunk, wanted)
+            return torch.from_numpy(maps).to(chunk)[:, None]
 
-            def one(chunk: Tensor, target: Tensor) -> Tensor:
-                return _cam(kind, copied, module, found.features, chunk, target)
+        return cam
 
-            return one
-
-        return explain_chunks(model, inputs, targets, batch_size, prepare)
-
-    explain.__name__ = explain.__qualname__ = name.replace("+", "p").lower()
     return explain
-
-
-def _cam(
-    kind: Any,
-    model: nn.Module,
-    module: nn.Module,
-    features: Callable[[Tensor], Tensor],
-    x: Tensor,
-    target: Tensor,
-) -> Tensor:
-    """Run a class of pytorch-grad-cam."""
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
-    with kind(model, [module], features) as library, torch.enable_grad():
-        library.compute_input_gradient = True  # or a frozen model has no gradient at all
-        wanted = [ClassifierOutputTarget(int(label)) for label in target]
-        maps: np.ndarray[Any, Any] = library(x, wanted)
-    return torch.from_numpy(maps).to(x)[:, None]
 
 
 gradcam = _register("GradCAM", "GradCAM", "Selvaraju et al., ICCV 2017")
@@ -88,39 +64,15 @@ layercam = _register("LayerCAM", "LayerCAM", "Jiang et al., IEEE TIP 30, 2021")
 gradcam_plus_plus = _register("GradCAM++", "GradCAMPlusPlus", "Chattopadhay et al., WACV 2018")
 
 
-@method(
-    "GuidedGradCAM",
-    family="cnn",
-    source="Captum",
-    citation="Selvaraju et al., ICCV 2017 (Captum's nearest upsampling)",
-    paper=("cnn",),
-)
-def guided_gradcam(
-    model: nn.Module,
-    inputs: Any,
-    targets: Any,
-    *,
-    layer: nn.Module | str | None = None,
-    batch_size: int | None = None,
-    **kwargs: Any,
-) -> Any:
+@by_captum("GuidedGradCAM", "Selvaraju et al., ICCV 2017 (Captum's nearest upsampling)", "cnn")
+@by_chunks
+def guided_gradcam(model: nn.Module, x: Tensor, *, layer: nn.Module | str | None = None) -> Explain:
     """GradCAM times guided backpropagation; ``layer`` as for GradCAM."""
     from captum.attr import GuidedGradCam
 
-    given = None if layer is None else name_of_layer(model, layer)
-
-    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        unrolled = with_relus(model, x)
-        found = cam_layer(OutOfPlace(model, x), x, given)
-        if found.kind != "map":
-            raise InapplicableError("Captum's GradCAM needs a feature map with channels first")
-        library = GuidedGradCam(unrolled, unrolled.inner.get_submodule(found.name))
-
-        def explain(chunk: Tensor, target: Tensor) -> Tensor:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Required gradient not required", UserWarning)
-                return attribute(library, chunk, target)
-
-        return explain
-
-    return explain_chunks(model, inputs, targets, batch_size, prepare)
+    given = name_of_layer(model, layer)
+    unrolled = with_relus(model, x)
+    found = cam_layer(OutOfPlace(model, x), x, given)
+    if found.kind != "map":
+        raise InapplicableError("Captum's GradCAM needs a feature map with channels first")
+    return attributing(GuidedGradCam(unrolled, unrolled.inner.get_submodule(found.name)))

@@ -10,8 +10,10 @@ several times (:class:`Unrolled`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,19 +22,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from benchmarks.methods.registry import InapplicableError
-from benchmarks.methods.torch_functions import is_inplace, writes
-
-__all__ = [
-    "Calls",
-    "OutOfPlace",
-    "Unrolled",
-    "base_name",
-    "check_same",
-    "is_active",
-    "out_of_place",
-    "running_modules",
-    "working_copy",
-]
 
 
 def working_copy(model: nn.Module) -> nn.Module:
@@ -66,23 +55,38 @@ def out_of_place(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """Return a call that computes the same and leaves its input as it is, where torch has one."""
-    named = dict(kwargs)
-    first = args[0] if args else None
-    if not isinstance(first, Tensor) or not first.requires_grad or not writes(func, args, kwargs):
-        return func, args, named
-    if not is_inplace(func):  # F.relu(x, inplace=True)
-        if "inplace" in named:
-            named["inplace"] = False
-            return func, args, named
-        place = func.__code__.co_varnames.index("inplace")
-        return func, (*args[:place], False, *args[place + 1 :]), named
-    name = func.__name__
-    plain = f"__{name[3:]}" if name.startswith("__i") else name[:-1]
-    for owner in (torch.Tensor, torch, F):
-        counterpart = getattr(owner, plain, None)
+    if args and is_active(args[0]):
+        if (signature := _with_inplace(func)) is not None:  # F.relu(x, inplace=True)
+            given = signature.bind(*args, **kwargs)
+            given.arguments["inplace"] = False
+            return func, given.args, given.kwargs
+        func = _counterpart(func)
+    return func, args, dict(kwargs)
+
+
+@functools.cache
+def _with_inplace(func: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a Python function that has an argument ``inplace``."""
+    named = "inplace" in getattr(getattr(func, "__code__", None), "co_varnames", ())
+    return inspect.signature(func) if named else None
+
+
+@functools.cache
+def _counterpart(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what an overwriting function does without overwriting; else the function itself.
+
+    Examples
+    --------
+    >>> _counterpart(torch.Tensor.relu_).__name__, _counterpart(torch.Tensor.__iadd__).__name__
+    ('relu', '__add__')
+    """
+    name = getattr(func, "__name__", "")
+    plain = f"__{name[3:]}" if name.startswith("__i") else name.removesuffix("_")
+    for owner in (torch.Tensor, torch, F) if plain != name else ():
+        counterpart: Any = getattr(owner, plain, None)
         if callable(counterpart):
-            return counterpart, args, named
-    return func, args, named
+            return counterpart  # type: ignore[no-any-return]
+    return func
 
 
 def base_name(func: Callable[..., Any]) -> str:
@@ -98,41 +102,12 @@ def base_name(func: Callable[..., Any]) -> str:
 class Calls(TorchFunctionMode):
     """Lets ``handle(func, args, kwargs)`` stand for every call, none of which overwrites."""
 
-    def __init__(self, handle: Callable[..., Any] | None = None) -> None:
+    def __init__(self, handle: Callable[..., Any]) -> None:
         super().__init__()
         self.handle = handle
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        func, args, kwargs = out_of_place(func, args, kwargs or {})
-        return func(*args, **kwargs) if self.handle is None else self.handle(func, args, kwargs)
-
-
-class OutOfPlace(nn.Module):
-    """A working copy in which nothing overwrites an activation.
-
-    Parameters
-    ----------
-    model
-        The original.
-    x
-        One sample; the copy must give what the original gives.
-
-    Raises
-    ------
-    InapplicableError
-        If it does not: the model relies on something being overwritten.
-    """
-
-    def __init__(self, model: nn.Module, x: Tensor) -> None:
-        super().__init__()
-        self.model = working_copy(model)
-        self.eval()
-        check_same(model, self, x)
-
-    def forward(self, x: Tensor) -> Any:
-        """Run the copy."""
-        with Calls():
-            return self.model(x.clone())
+        return self.handle(*out_of_place(func, args, kwargs or {}))
 
 
 def check_same(model: nn.Module, copied: nn.Module, x: Tensor) -> None:
@@ -145,8 +120,8 @@ def check_same(model: nn.Module, copied: nn.Module, x: Tensor) -> None:
         raise InapplicableError("the model's output changes where nothing is overwritten in place")
 
 
-Build = Callable[[tuple[Any, ...], Mapping[str, Any]], nn.Module]
-"""From a call's arguments, the input left out, to the module that stands for the call."""
+Build = Callable[[tuple[Any, ...], Mapping[str, Any]], "nn.Module | None"]
+"""From a call's arguments to the module that stands for it and gets the active ones; or None."""
 
 
 class Unrolled(nn.Module):
@@ -169,7 +144,7 @@ class Unrolled(nn.Module):
     Raises
     ------
     InapplicableError
-        As :class:`OutOfPlace` does, or as ``watch`` does.
+        As :class:`OutOfPlace` does, or as ``watch`` or a builder does.
     """
 
     def __init__(
@@ -185,16 +160,21 @@ class Unrolled(nn.Module):
         self._inner = [working_copy(model).eval()]
         self._builders = builders
         self._watch = watch
+        self._made: list[nn.Module | None] = []
         self._learning = True
         self._position = 0
-        check_same(model, self, x)
+        with self.learning():
+            check_same(model, self, x)
         self._learning = False
-        self._watch = None
 
     @property
     def inner(self) -> nn.Module:
         """The working copy."""
         return self._inner[0]
+
+    def learning(self) -> AbstractContextManager[Any]:
+        """Return what the first run is within."""
+        return nullcontext()
 
     def forward(self, x: Tensor) -> Any:
         """Run the copy, its calls going to the modules."""
@@ -203,38 +183,41 @@ class Unrolled(nn.Module):
             return self.inner(x.clone())
 
     def _handle(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        name = base_name(func)
-        if name not in self._builders or not (args and is_active(args[0])):
-            if self._watch is not None and any(is_active(one) for one in args):
+        name, active = base_name(func), [one for one in args if is_active(one)]
+        if name not in self._builders or not active:
+            if active and self._learning and self._watch is not None:
                 self._watch(name, args)
             return func(*args, **kwargs)
         if self._learning:
-            self.calls.append(self._builders[name](args[1:], kwargs).eval())
+            made = self._builders[name](args, kwargs)
+            self._made.append(made)
+            if made is not None:
+                self.calls.append(made.eval())
         self._position += 1
-        return self.calls[self._position - 1](args[0])
+        module = self._made[self._position - 1]
+        return func(*args, **kwargs) if module is None else module(*active)
+
+
+class OutOfPlace(Unrolled):
+    """A working copy, :attr:`model`, in which nothing overwrites an activation.
+
+    Parameters
+    ----------
+    model
+        The original.
+    x
+        One sample; the copy must give what the original gives.
+
+    Raises
+    ------
+    InapplicableError
+        If it does not: the model relies on something being overwritten.
+    """
+
+    def __init__(self, model: nn.Module, x: Tensor) -> None:
+        super().__init__(model, x, {})
+        self.model = self.inner
 
 
 def is_active(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
-
-
-@contextmanager
-def running_modules(model: nn.Module) -> Iterator[list[nn.Module]]:
-    """Keep the stack of modules that are running, outermost first."""
-    stack: list[nn.Module] = []
-
-    def push(module: nn.Module, args: Any) -> None:
-        stack.append(module)
-
-    def pop(module: nn.Module, args: Any, output: Any) -> None:
-        stack.pop()
-
-    handles = []
-    for module in model.modules():
-        handles.append(module.register_forward_pre_hook(push))
-        handles.append(module.register_forward_hook(pop))
-    try:
-        yield stack
-    finally:
-        for handle in handles:
-            handle.remove()

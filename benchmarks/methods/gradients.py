@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,76 +13,47 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.methods.copies import OutOfPlace, Unrolled
-from benchmarks.methods.registry import InapplicableError, explain_chunks, method
+from benchmarks.methods.registry import Explain, InapplicableError, by_chunks, method
 from benchmarks.methods.unrolling import DEEPLIFT, RELUS, refuse_unlinear
 from gae_metric.companions.noise import content_generator
 
-SOURCE = "Captum"
+by_captum = functools.partial(method, source="Captum", paper=("cnn",))
 
 
-@method(
-    "Saliency",
-    family="any",
-    source=SOURCE,
-    citation="Simonyan et al., ICLR workshop 2014",
-    paper=("cnn",),
-)
-def saliency(
-    model: nn.Module, inputs: Any, targets: Any, *, batch_size: int | None = None, **kwargs: Any
-) -> Any:
+@by_captum("Saliency", "Simonyan et al., ICLR workshop 2014", "any")
+@by_chunks
+def saliency(model: nn.Module, x: Tensor) -> Explain:
     """Absolute gradient of the target's logit."""
     from captum.attr import Saliency
 
-    return _captum(model, inputs, targets, batch_size, Saliency)
+    return attributing(Saliency(OutOfPlace(model, x)))
 
 
-@method(
-    "InputXGradient",
-    family="any",
-    source=SOURCE,
-    citation="Shrikumar et al., arXiv:1605.01713, 2016",
-    paper=("cnn",),
-    paper_name="Input*Gradient",
+@by_captum(
+    "InputXGradient", "Shrikumar et al., arXiv:1605.01713, 2016", "any", paper_name="Input*Gradient"
 )
-def input_x_gradient(
-    model: nn.Module, inputs: Any, targets: Any, *, batch_size: int | None = None, **kwargs: Any
-) -> Any:
+@by_chunks
+def input_x_gradient(model: nn.Module, x: Tensor) -> Explain:
     """Input times gradient of the target's logit."""
     from captum.attr import InputXGradient
 
-    return _captum(model, inputs, targets, batch_size, InputXGradient)
+    return attributing(InputXGradient(OutOfPlace(model, x)))
 
 
-@method(
-    "Deconvolution",
-    family="cnn",
-    source=SOURCE,
-    citation="Zeiler and Fergus, ECCV 2014",
-    paper=("cnn",),
-)
-def deconvolution(
-    model: nn.Module, inputs: Any, targets: Any, *, batch_size: int | None = None, **kwargs: Any
-) -> Any:
+@by_captum("Deconvolution", "Zeiler and Fergus, ECCV 2014", "cnn")
+@by_chunks
+def deconvolution(model: nn.Module, x: Tensor) -> Explain:
     """Gradient in which a ReLU passes what is positive of the gradient it receives."""
     from captum.attr import Deconvolution
 
-    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        unrolled = with_relus(model, x)
-        return lambda chunk, target: attribute(Deconvolution(unrolled), chunk, target)
-
-    return explain_chunks(model, inputs, targets, batch_size, prepare)
+    return attributing(Deconvolution(with_relus(model, x)))
 
 
-@method(
-    "DeepLIFT",
-    family="cnn",
-    source=SOURCE,
-    citation="Shrikumar et al., ICML 2017 (rescale rule, baseline 0: Captum's defaults)",
-    paper=("cnn",),
+@by_captum(
+    "DeepLIFT", "Shrikumar et al., ICML 2017 (rescale rule, baseline 0: Captum's defaults)", "cnn"
 )
-def deeplift(
-    model: nn.Module, inputs: Any, targets: Any, *, batch_size: int | None = None, **kwargs: Any
-) -> Any:
+@by_chunks
+def deeplift(model: nn.Module, x: Tensor) -> Explain:
     """DeepLIFT's rescale rule from an all-zero baseline.
 
     ReLU6 and hardtanh, which Captum has no rule for, are written as differences of two ReLUs;
@@ -89,35 +61,21 @@ def deeplift(
     """
     from captum.attr import DeepLift
 
-    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        unrolled = Unrolled(model, x, DEEPLIFT, refuse_unlinear)
-
-        def explain(chunk: Tensor, target: Tensor) -> Tensor:
-            zero = torch.zeros_like(chunk)
-            return attribute(DeepLift(unrolled), chunk, target, baselines=zero)
-
-        return explain
-
-    return explain_chunks(model, inputs, targets, batch_size, prepare)
+    return attributing(
+        DeepLift(Unrolled(model, x, DEEPLIFT, refuse_unlinear)), baselines=torch.zeros_like(x)
+    )
 
 
-@method(
+@by_captum(
     "IntegratedGradients",
-    family="any",
-    source=SOURCE,
-    citation="Sundararajan et al., ICML 2017 (20 to 300 steps; 50 is Captum's default)",
-    paper=("cnn",),
+    "Sundararajan et al., ICML 2017 (20 to 300 steps; 50 is Captum's default)",
+    "any",
     paper_name="Integrated Gradients",
 )
+@by_chunks
 def integrated_gradients(
-    model: nn.Module,
-    inputs: Any,
-    targets: Any,
-    *,
-    n_steps: int = 50,
-    batch_size: int | None = None,
-    **kwargs: Any,
-) -> Any:
+    model: nn.Module, x: Tensor, *, n_steps: int = 50, batch_size: int | None = None
+) -> Explain:
     """Integrated gradients from an all-zero baseline.
 
     ``batch_size`` bounds the images that the model sees at a time, steps included.
@@ -125,43 +83,29 @@ def integrated_gradients(
     from captum.attr import IntegratedGradients
 
     _positive("n_steps", n_steps)
-
-    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        method = IntegratedGradients(OutOfPlace(model, x))
-
-        def explain(chunk: Tensor, target: Tensor) -> Tensor:
-            return attribute(
-                method,
-                chunk,
-                target,
-                baselines=torch.zeros_like(chunk[:1]),
-                n_steps=n_steps,
-                internal_batch_size=max(len(chunk), batch_size or 16),
-            )
-
-        return explain
-
-    return explain_chunks(model, inputs, targets, batch_size, prepare)
+    return attributing(
+        IntegratedGradients(OutOfPlace(model, x)),
+        baselines=torch.zeros_like(x),
+        n_steps=n_steps,
+        internal_batch_size=batch_size or 16,
+    )
 
 
-@method(
+@by_captum(
     "SmoothGrad",
-    family="any",
-    source=SOURCE,
-    citation="Smilkov et al., arXiv:1706.03825, 2017 (50 samples, noise 10 to 20 % of the range)",
-    paper=("cnn",),
+    "Smilkov et al., arXiv:1706.03825, 2017 (50 samples, noise 10 to 20 % of the range)",
+    "any",
 )
+@by_chunks
 def smoothgrad(
     model: nn.Module,
-    inputs: Any,
-    targets: Any,
+    x: Tensor,
     *,
     n_samples: int = 50,
     noise: float = 0.15,
     seed: int = 0,
     batch_size: int | None = None,
-    **kwargs: Any,
-) -> Any:
+) -> Explain:
     """Mean absolute gradient over noisy copies of the input.
 
     ``noise`` is the standard deviation as a share of the sample's range. A sample's noise depends
@@ -170,44 +114,31 @@ def smoothgrad(
     from captum.attr import NoiseTunnel, Saliency
 
     _positive("n_samples", n_samples)
+    library = NoiseTunnel(Saliency(OutOfPlace(model, x)))
+    options: dict[str, Any] = {
+        "nt_type": "smoothgrad",
+        "nt_samples": n_samples,
+        "nt_samples_batch_size": min(n_samples, batch_size or 16),
+        "abs": True,
+    }
 
-    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        method = NoiseTunnel(Saliency(OutOfPlace(model, x)))
+    def explain(one: Tensor, target: Tensor) -> Tensor:
+        deviation = noise * float(one.max() - one.min())
+        return attributing(library, stdevs=deviation, **options)(one, target)
 
-        def explain(one: Tensor, target: Tensor) -> Tensor:
-            return attribute(
-                method,
-                one,
-                target,
-                nt_type="smoothgrad",
-                nt_samples=n_samples,
-                nt_samples_batch_size=min(n_samples, batch_size or 16),
-                stdevs=noise * float(one.max() - one.min()),
-                abs=True,
-            )
-
-        return lambda chunk, target: one_by_one(explain, chunk, target, seed)
-
-    return explain_chunks(model, inputs, targets, batch_size, prepare)
+    return one_by_one(explain, seed)
 
 
-@method(
+@by_captum(
     "GradientSHAP",
-    family="any",
-    source=SOURCE,
-    citation="Lundberg and Lee, NeurIPS 2017 (expected gradients; zero baseline, 50 samples)",
+    "Lundberg and Lee, NeurIPS 2017 (expected gradients; zero baseline, 50 samples)",
+    "any",
+    paper=(),
 )
+@by_chunks
 def gradient_shap(
-    model: nn.Module,
-    inputs: Any,
-    targets: Any,
-    *,
-    n_samples: int = 50,
-    noise: float = 0.09,
-    seed: int = 0,
-    batch_size: int | None = None,
-    **kwargs: Any,
-) -> Any:
+    model: nn.Module, x: Tensor, *, n_samples: int = 50, noise: float = 0.09, seed: int = 0
+) -> Explain:
     """Mean gradient at random points between zero and noisy copies, times the input.
 
     ``noise`` is a standard deviation in the input's units; 0.09 is that of Captum's tutorial. A
@@ -217,23 +148,8 @@ def gradient_shap(
     from captum.attr import GradientShap
 
     _positive("n_samples", n_samples)
-
-    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        method = GradientShap(OutOfPlace(model, x))
-
-        def explain(one: Tensor, target: Tensor) -> Tensor:
-            return attribute(
-                method,
-                one,
-                target,
-                baselines=torch.zeros_like(one),
-                n_samples=n_samples,
-                stdevs=noise,
-            )
-
-        return lambda chunk, target: one_by_one(explain, chunk, target, seed)
-
-    return explain_chunks(model, inputs, targets, batch_size, prepare)
+    options = {"baselines": torch.zeros_like(x), "n_samples": n_samples, "stdevs": noise}
+    return one_by_one(attributing(GradientShap(OutOfPlace(model, x)), **options), seed)
 
 
 def with_relus(model: nn.Module, x: Tensor) -> Unrolled:
@@ -244,24 +160,30 @@ def with_relus(model: nn.Module, x: Tensor) -> Unrolled:
     return unrolled
 
 
-def attribute(method: Any, x: Tensor, target: Tensor, **options: Any) -> Tensor:
-    """Call a Captum method, silent about what it does and undoes."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Input Tensor|Setting (forward|backward)", UserWarning)
-        maps: Tensor = method.attribute(x.clone(), target=target, **options)
-    return maps.detach()
+def attributing(library: Any, **options: Any) -> Explain:
+    """Return what calls a Captum method, silent about what it does and undoes."""
+
+    def explain(chunk: Tensor, target: Tensor) -> Tensor:
+        with warnings.catch_warnings():
+            for line in ("Input Tensor", "Setting (forward|backward)", "Required gradient not req"):
+                warnings.filterwarnings("ignore", line, UserWarning)
+            maps: Tensor = library.attribute(chunk.clone(), target=target, **options)
+        return maps.detach()
+
+    return explain
 
 
-def one_by_one(
-    explain: Callable[[Tensor, Tensor], Tensor], chunk: Tensor, target: Tensor, seed: int
-) -> Tensor:
+def one_by_one(explain: Explain, seed: int) -> Explain:
     """Explain samples each with draws of its own, so that none depends on its batch."""
-    maps = []
-    for i in range(len(chunk)):
-        one, label = chunk[i : i + 1], target[i : i + 1]
-        with seeded(one, seed):
-            maps.append(explain(one, label))
-    return torch.cat(maps)
+
+    def each(chunk: Tensor, target: Tensor) -> Tensor:
+        maps = []
+        for one, label in zip(chunk, target, strict=True):
+            with seeded(one[None], seed):
+                maps.append(explain(one[None], label[None]))
+        return torch.cat(maps)
+
+    return each
 
 
 @contextmanager
@@ -277,18 +199,6 @@ def seeded(sample: Tensor, seed: int) -> Iterator[None]:
             yield
         finally:
             np.random.set_state(state)  # noqa: NPY002
-
-
-def _captum(
-    model: nn.Module, inputs: Any, targets: Any, batch_size: int | None, method: Any
-) -> Any:
-    """Explain with a Captum method that needs nothing but a model."""
-
-    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        made = method(OutOfPlace(model, x))
-        return lambda chunk, target: attribute(made, chunk, target)
-
-    return explain_chunks(model, inputs, targets, batch_size, prepare)
 
 
 def _positive(name: str, value: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,8 +17,6 @@ from benchmarks.methods.registry import InapplicableError
 from gae_metric._names import nearest
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError, find_feature_map
-
-__all__ = ["CamLayer", "cam_layer", "name_of_layer"]
 
 
 @dataclass(frozen=True)
@@ -40,21 +41,46 @@ class CamLayer:
 class _Run:
     """What one forward pass showed: modules in the order they ended, and the last attention."""
 
-    outputs: list[tuple[str, Tensor]]
-    attentions: Attentions
-    #: First inputs of the modules that ran when the last attention was computed, innermost last.
-    inputs: list[Any]
-    #: Number of outputs by then.
-    before: int
+    outputs: list[tuple[str, Tensor]] = field(default_factory=list)
+    #: First inputs of the modules that are running, innermost last, and of convolutions that ran.
+    running: list[Any] = field(default_factory=list)
+    convolved: list[Tensor] = field(default_factory=list)
+    attentions: Attentions = field(default_factory=Attentions)
+    #: What was running when the last attention was computed, and the number of outputs by then.
+    inputs: list[Any] = field(default_factory=list)
+    before: int = 0
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Note what the model does."""
+        self.attentions.called = self._attended
+        with ExitStack() as hooks, torch.enable_grad():
+            for name, module in model.named_modules():
+                hooks.enter_context(module.register_forward_pre_hook(self._begun, with_kwargs=True))
+                hooks.enter_context(module.register_forward_hook(partial(self._ended, name)))
+            yield
+
+    def _begun(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.running.append(args[0] if args else next(iter(kwargs.values()), None))
+
+    def _ended(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        given = self.running.pop()
+        if isinstance(module, nn.Conv2d):
+            self.convolved.append(given)
+        if name and isinstance(output, Tensor):
+            self.outputs.append((name, output))
+
+    def _attended(self) -> None:
+        self.inputs, self.before = list(self.running), len(self.outputs)
 
 
-def name_of_layer(model: nn.Module, layer: nn.Module | str) -> str:
+def name_of_layer(model: nn.Module, layer: nn.Module | str | None) -> str | None:
     """Return the name of a module of the model; InputError if it is none of its."""
     named: dict[str, nn.Module] = dict(model.named_modules())
-    if isinstance(layer, str):
-        if layer not in named:
-            raise InputError(f"layer: the model has no module {layer!r}; {nearest(layer, named)}")
+    if layer is None or layer in named:
         return layer
+    if isinstance(layer, str):
+        raise InputError(f"layer: the model has no module {layer!r}; {nearest(layer, named)}")
     for name, module in named.items():
         if module is layer:
             return name
@@ -101,7 +127,9 @@ def cam_layer(
         found = _feature_layer(copied, x)
         if found is not None:
             return found
-    run = _run(copied, x)
+    run = _Run()
+    with run.watching(model), run.attentions:
+        copied(x.detach().clone().requires_grad_())
     image = (x.shape[2], x.shape[3])
     if layer is not None:
         outputs = [output for name, output in run.outputs if name == layer]
@@ -129,30 +157,20 @@ def cam_layer(
 
 def _feature_layer(copied: OutOfPlace, x: Tensor) -> CamLayer | None:
     """Return the layer of a CNN, None if the model is none."""
-    outputs: list[tuple[str, Tensor]] = []
-    read: list[Tensor] = []  # by convolutions
-    handles = []
-    for name, module in copied.model.named_modules():
-        if name:
-            handles.append(module.register_forward_hook(_keep(name, outputs)))
-        if isinstance(module, nn.Conv2d):
-            handles.append(module.register_forward_pre_hook(lambda _, args: read.append(args[0])))
+    run = _Run()
     try:
-        with torch.enable_grad():
+        with run.watching(copied.model):
             found = find_feature_map(copied, x.detach().clone().requires_grad_())
     except NotApplicableError:
         return None
-    finally:
-        for handle in handles:
-            handle.remove()
     kind: Literal["map", "last"] = "map" if found.positions == (2, 3) else "last"
     values = found.values
-    if kind == "map" and read and _is_class_map(values, found.output):
-        values = read[-1]
-    same = [name for name, output in outputs if output is values]
+    if kind == "map" and run.convolved and _is_class_map(values, found.output):
+        values = run.convolved[-1]
+    same = [name for name, output in run.outputs if output is values]
     if same:
         return CamLayer(same[-1], kind)
-    shaped = [name for name, output in outputs if output.shape == values.shape]
+    shaped = [name for name, output in run.outputs if output.shape == values.shape]
     if not shaped:
         raise InapplicableError("no module makes the last feature map; give layer=")
     return CamLayer(shaped[-1], kind)
@@ -165,54 +183,17 @@ def _is_class_map(values: Tensor, logits: Tensor) -> bool:
     return torch.allclose(values.mean((2, 3)), logits, rtol=1e-4, atol=1e-5)
 
 
-def _run(copied: OutOfPlace, x: Tensor) -> _Run:
-    """Run the model, noting its modules' outputs and what ran at the last attention."""
-    outputs: list[tuple[str, Tensor]] = []
-    stack: list[Any] = []
-    result = _Run(outputs, Attentions(), [], 0)
-
-    def push(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        stack.append(args[0] if args else next(iter(kwargs.values()), None))
-
-    def pop(module: nn.Module, args: Any, output: Any) -> None:
-        stack.pop()
-
-    def attended() -> None:
-        result.inputs, result.before = list(stack), len(outputs)
-
-    result.attentions.called = attended
-    handles = []
-    for name, module in copied.model.named_modules():
-        handles.append(module.register_forward_pre_hook(push, with_kwargs=True))
-        handles.append(module.register_forward_hook(pop))
-        handles.append(module.register_forward_hook(_keep(name, outputs)))
-    try:
-        with torch.enable_grad(), result.attentions:
-            copied(x.detach().clone().requires_grad_())
-    finally:
-        for handle in handles:
-            handle.remove()
-    return result
-
-
-def _keep(name: str, outputs: list[tuple[str, Tensor]]) -> Any:
-    def hook(module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            outputs.append((name, output))
-
-    return hook
-
-
 def _read_by_attention(model: nn.Module, run: _Run, tokens: Tokens) -> str:
     """Return the module that made the tokens which the last attention read."""
-    before = run.outputs[: run.before]
+    made = [
+        (name, output)
+        for name, output in reversed(run.outputs[: run.before])
+        if output.ndim == 3 and output.shape[1] == tokens.count
+    ]
     for read in reversed(run.inputs):
-        if not (isinstance(read, Tensor) and read.ndim == 3 and read.shape[1] == tokens.count):
-            continue
-        for name, output in reversed(before):
-            if output is read and name:
+        for name, output in made:
+            if output is read:
                 return name
-    for name, output in reversed(before):
-        if output.ndim == 3 and output.shape[1] == tokens.count and name:
-            return name
+    if made:
+        return made[0][0]
     raise InapplicableError("no module makes the tokens that attention reads; give layer=")

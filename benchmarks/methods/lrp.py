@@ -1,4 +1,4 @@
-"""LRP with the rule sets of :mod:`abslrp`, for any model.
+"""LRP with the rule sets of :mod:`abslrp`, for any model, and absLRP's ablations (table 10).
 
 Zennit has LRP-epsilon and LRP-alpha-beta, but sees modules only: a model's additions, functions
 and attention would have to be rewritten, architecture by architecture. On networks that Zennit
@@ -8,40 +8,52 @@ handles the maps agree with Zennit's. No kept library has cLRP, RAP and cRAP.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 import abslrp
-from abslrp.registry import RuleSet
 from abslrp.rule_sets import epsilon
-from benchmarks.methods.registry import method
+from benchmarks.methods.registry import Family, InapplicableError, method
 
-SOURCE = "abslrp"
 #: Samples at a time where the caller does not say.
 BATCH = 16
 
-ABSLRP = "Vukadin et al., ACM TIST 15(3), 2024 (eq. 12; defaults: SPEC 1.3, 1.4)"
+VUKADIN = "Vukadin et al., ACM TIST 15(3), 2024"
+ABSLRP = f"{VUKADIN} (eq. 12; defaults: SPEC 1.3, 1.4)"
+ABLATIONS = f"{VUKADIN} (section on ablations, table 10; defaults: SPEC 1.3, 1.4)"
+
+#: What a model lacks that an option needs.
+_MISSING = {
+    "attention": "the model has no attention",
+    "relevance_at": "the model's first operation is no convolution of separate patches",
+}
 
 
 def _register(
     name: str,
-    rules: str | RuleSet,
     citation: str,
     *,
-    contrast: Any = "own",
+    family: Family = "any",
     paper: tuple[str, ...] = (),
+    paper_name: str | None = None,
+    **fixed: Any,
 ) -> Callable[..., Any]:
-    """Register a rule set."""
+    """Register :func:`abslrp.explain` with some of its options."""
 
-    @method(name, family="any", source=SOURCE, citation=citation, paper=paper)
+    @method(name, citation, family, source="abslrp", paper=paper, paper_name=paper_name)
     def explain(
         model: nn.Module, inputs: Any, targets: Any, *, batch_size: int | None = None, **kwargs: Any
     ) -> Any:
-        """Relevance of the input by one rule set, from where it starts."""
-        return abslrp.explain(
-            model, inputs, targets, rules=rules, contrast=contrast, batch_size=batch_size or BATCH
-        )
+        """Relevance of the input; see :func:`abslrp.explain`."""
+        try:
+            return abslrp.explain(model, inputs, targets, batch_size=batch_size or BATCH, **fixed)
+        except ValueError as error:
+            option, _, problem = str(error).partition(": ")
+            if option in _MISSING and " needs a model " in f" {problem}":
+                raise InapplicableError(_MISSING[option]) from error
+            raise
 
     return explain
 
@@ -50,29 +62,38 @@ BACH = "Bach et al., PLOS ONE 10(7), 2015"
 NAM = "Nam et al., AAAI 2020"
 GU = "Gu et al., ACCV 2018"
 CNN = ("cnn",)
+VIT = ("vit",)
 
-lrp_epsilon = _register("LRP-epsilon", "epsilon", f"{BACH} (epsilon 1e-6, as Zennit's)", paper=CNN)
-lrp_epsilon_large = _register(
-    "LRP-epsilon-0.1", epsilon.build(0.1), f"{BACH} (epsilon 0.1, as TorchLRP's)"
+lrp_epsilon = _register(
+    "LRP-epsilon", f"{BACH} (epsilon 1e-6, as Zennit's)", rules="epsilon", paper=CNN
 )
-lrp_alpha1beta0 = _register("LRP-alpha1beta0", "alpha1beta0", BACH, paper=CNN)
-lrp_alpha2beta1 = _register("LRP-alpha2beta1", "alpha2beta1", BACH, paper=CNN)
-clrp = _register("cLRP", "cLRP", f"{GU}, by its authors' code", paper=CNN)
+lrp_epsilon_large = _register(
+    "LRP-epsilon-0.1", f"{BACH} (epsilon 0.1, as TorchLRP's)", rules=epsilon.build(0.1)
+)
+lrp_alpha1beta0 = _register("LRP-alpha1beta0", BACH, rules="alpha1beta0", paper=CNN)
+lrp_alpha2beta1 = _register("LRP-alpha2beta1", BACH, rules="alpha2beta1", paper=CNN)
+clrp = _register("cLRP", f"{GU}, by its authors' code", rules="cLRP", paper=CNN)
 lrp_contrastive = _register(
     "LRP-alpha1beta0-contrastive",
-    "alpha1beta0",
     f"{BACH}, absLRP's two streams",
+    rules="alpha1beta0",
     contrast="streams",
 )
-rap = _register("RAP", "RAP", f"{NAM}, by its authors' code", paper=CNN)
-rap_eq5 = _register("RAP-eq5", "RAP-eq5", f"{NAM}, as eq. 5 of the paper has it")
-crap = _register("cRAP", "cRAP", f"{NAM}, from the two starts of {GU}", paper=CNN)
+rap = _register("RAP", f"{NAM}, by its authors' code", rules="RAP", paper=CNN)
+rap_eq5 = _register("RAP-eq5", f"{NAM}, as eq. 5 of the paper has it", rules="RAP-eq5")
+crap = _register("cRAP", f"{NAM}, from the two starts of {GU}", rules="cRAP", paper=CNN)
 abs_lrp_signed = _register(
-    "absLRP-signed", "absLRP", f"{ABSLRP}, one pass from +1 and -1/N as its text", contrast="signed"
+    "absLRP-signed", f"{ABSLRP}, one pass from +1 and -1/N as its text", contrast="signed"
+)
+_ablation = partial(_register, citation=ABLATIONS, family="vit", paper=VIT)
+patches = _ablation("absLRP-patches", paper_name="absLRP: patch relevance", relevance_at="patches")
+values = _ablation("absLRP-values", paper_name="absLRP: value relevance", attention="values")
+queries_keys = _ablation(
+    "absLRP-queries-keys", paper_name="absLRP: query and key relevance", attention="queries_keys"
 )
 
 
-@method("absLRP", family="any", source=SOURCE, citation=ABSLRP, paper=("cnn", "vit"))
+@method("absLRP", ABSLRP, "any", source="abslrp", paper=("cnn", "vit"))
 def abs_lrp(
     model: nn.Module,
     inputs: Any,
@@ -84,11 +105,5 @@ def abs_lrp(
     **kwargs: Any,
 ) -> Any:
     """Relative absolute magnitude LRP; options as in :func:`abslrp.explain`."""
-    return abslrp.explain(
-        model,
-        inputs,
-        targets,
-        conserve=conserve,
-        contrast=contrast,
-        batch_size=batch_size or BATCH,
-    )
+    options = {"conserve": conserve, "contrast": contrast}
+    return abslrp.explain(model, inputs, targets, batch_size=batch_size or BATCH, **options)

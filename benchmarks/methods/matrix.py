@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.methods import METHODS, InapplicableError, Method
-from benchmarks.methods.families import family
+from benchmarks.methods import METHODS, Method
+from benchmarks.methods.attention_maps import family
 from benchmarks.models import load
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.inputs.models import LoadedModel
-
-__all__ = ["DIGITS", "Cell", "compatibility", "stated", "tried"]
 
 DIGITS = ("digits:vgg", "digits:resnet", "digits:vit")
 """The networks that the matrix is of by default."""
@@ -63,14 +62,11 @@ def tried(method: Method, loaded: LoadedModel) -> Cell:
     Cell(applies=False, reason='the model has no attention over tokens', failed=False)
     """
     x = _image(loaded)
-    with torch.no_grad():
-        target = loaded.model(torch.from_numpy(x)).argmax(1).numpy()
+    target = predictions(loaded.model, x).argmax(axis=1)
     try:
         maps = method(loaded.model, x, target, **_QUICK.get(method.name, {}))
-    except InapplicableError as error:
-        return Cell(False, error.reason)
     except NotApplicableError as error:
-        return Cell(False, str(error))
+        return Cell(False, error.reason)
     except Exception as error:  # a matrix shows every failure, whatever it is
         return Cell(False, f"{type(error).__name__}: {error}", failed=True)
     shapes = (x.shape, (len(x), 1, *x.shape[2:]))

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from abslrp.explain import IGNORED
-from gae_metric._names import lookup
+from gae_metric._names import lookup, nearest
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.study.conversion import as_input, as_targets, like
 
-__all__ = ["METHODS", "Family", "InapplicableError", "Method", "explain_chunks", "find", "method"]
-
 Family: TypeAlias = Literal["cnn", "vit", "any"]
+Explain: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""From a chunk of inputs and their targets to maps."""
 
 #: What has to be installed for a source.
 _PACKAGES = {
@@ -31,8 +31,6 @@ _PACKAGES = {
     "Zennit": "zennit",
     "LXT": "lxt",
 }
-#: Keywords of every method, which are no options of it.
-_COMMON = frozenset({"model", "inputs", "targets", "batch_size", "kwargs"})
 
 
 class InapplicableError(NotApplicableError):
@@ -87,7 +85,7 @@ class Method:
         return {
             name: parameter.default
             for name, parameter in inspect.signature(self.function).parameters.items()
-            if name not in _COMMON
+            if parameter.default is not parameter.empty and name != "batch_size"
         }
 
     def __call__(self, model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
@@ -109,7 +107,7 @@ class Method:
         """
         known = set(self.defaults) | {"batch_size"}
         for name in sorted(set(options) - known):
-            raise InputError(f"{self.name}: no option {name!r}; {_nearest(name, known)}")
+            raise InputError(f"{self.name}: no option {name!r}; {nearest(name, sorted(known))}")
         bound: Any = functools.partial(self, **options)
         bound.accepts_tensors = True
         return bound  # type: ignore[no-any-return]
@@ -128,10 +126,10 @@ METHODS: dict[str, Method] = {}
 
 def method(
     name: str,
-    *,
-    family: Family,
-    source: str,
     citation: str,
+    family: Family,
+    *,
+    source: str,
     paper: tuple[str, ...] = (),
     paper_name: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -139,7 +137,7 @@ def method(
 
     Parameters
     ----------
-    name, family, source, citation, paper
+    name, citation, family, source, paper
         See :class:`Method`.
     paper_name
         By default the name.
@@ -189,47 +187,39 @@ def find(name: str) -> Method:
     return lookup("methods", name, METHODS)[1]
 
 
-def explain_chunks(
-    model: nn.Module,
-    inputs: Any,
-    targets: Any,
-    batch_size: int | None,
-    prepare: Callable[[Tensor], Callable[[Tensor, Tensor], Tensor]],
-    default: int = 16,
-) -> Any:
-    """Check arguments, explain chunk by chunk, and return what the caller gave.
+def by_chunks(prepare: Callable[..., Explain]) -> Callable[..., Any]:
+    """Make an explanation function that checks its arguments and explains chunk by chunk.
 
     Parameters
     ----------
-    model, inputs, targets
-        As every explanation function takes them.
-    batch_size
-        Samples per chunk; ``default`` if None.
     prepare
-        Called once with the first sample (1, C, H, W); returns the function from a chunk and its
-        targets to maps.
-    default
-        See ``batch_size``.
+        ``prepare(model, x, *, batch_size=None, **options)``, called once with the first sample
+        (1, C, H, W); returns what explains chunks of ``batch_size`` samples, by default 16.
     """
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    if model.training:
-        raise ValueError("model: expected evaluation mode, got training mode; call model.eval()")
-    step = default if batch_size is None else int(batch_size)
-    if step < 1:
-        raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
-    x = as_input(model, inputs)
-    target = as_targets(targets, len(x)).to(x.device)
-    with torch.inference_mode(False):
-        x = x.detach().clone()
-        explain = prepare(x[:1])
-        maps = [
-            explain(x[i : i + step], target[i : i + step]).detach() for i in range(0, len(x), step)
-        ]
-    return like(torch.cat(maps), inputs)
+    parameters = inspect.signature(prepare).parameters.values()
+    taken = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
 
+    @functools.wraps(prepare)
+    def explain(
+        model: nn.Module, inputs: Any, targets: Any, *, batch_size: int | None = None, **kwargs: Any
+    ) -> Any:
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+        if model.training:
+            raise ValueError("model: expected evaluation mode, got training mode")
+        step = 16 if batch_size is None else int(batch_size)
+        if step < 1:
+            raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
+        kwargs["batch_size"] = batch_size
+        options = {name: value for name, value in kwargs.items() if name in taken}
+        x = as_input(model, inputs)
+        target = as_targets(targets, len(x)).to(x.device)
+        with torch.inference_mode(False):
+            x = x.detach().clone()
+            one = prepare(model, x[:1], **options)
+            maps = [
+                one(x[i : i + step], target[i : i + step]).detach() for i in range(0, len(x), step)
+            ]
+        return like(torch.cat(maps), inputs)
 
-def _nearest(name: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    guess = f"did you mean {close[0]!r}? " if close else ""
-    return f"{guess}Options: {', '.join(sorted(known))}"
+    return explain

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.methods.registry import explain_chunks, method
+from benchmarks.methods.registry import Explain, by_chunks, method
 
 
 @method(
@@ -20,18 +19,17 @@ from benchmarks.methods.registry import explain_chunks, method
     source="benchmarks",
     citation="Petsiuk et al., BMVC 2018 (4000 masks of 7x7 cells, half of them kept)",
 )
+@by_chunks
 def rise(
     model: nn.Module,
-    inputs: Any,
-    targets: Any,
+    x: Tensor,
     *,
     n_masks: int = 4000,
     cells: int = 7,
     keep: float = 0.5,
     seed: int = 0,
     batch_size: int | None = None,
-    **kwargs: Any,
-) -> Any:
+) -> Explain:
     """Mean of random masks weighted by the target's probability on the masked input, (B, 1, H, W).
 
     The same masks serve every sample, so that maps depend on (sample, seed) alone. Cost:
@@ -43,24 +41,19 @@ def rise(
         )
     if not 0 < keep <= 1:
         raise ValueError(f"keep: expected a share in (0, 1], got {keep!r}")
-    step = 64 if batch_size is None else batch_size
 
-    def prepare(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        def explain(chunk: Tensor, target: Tensor) -> Tensor:
-            total = torch.zeros(len(chunk), 1, *chunk.shape[2:], dtype=torch.float64)
-            size = (chunk.shape[2], chunk.shape[3])
-            with torch.no_grad():
-                for some in _batches(random_masks(n_masks, size, cells, keep, seed), step):
-                    mask = some.to(chunk)
-                    for i, one in enumerate(chunk):
-                        scores = model(one * mask).softmax(1)[:, target[i]].double()
-                        total[i] += (scores[:, None, None, None] * mask.double()).sum(0).cpu()
-            return (total / (n_masks * keep)).to(chunk)
+    def explain(chunk: Tensor, target: Tensor) -> Tensor:
+        total = torch.zeros(len(chunk), 1, *chunk.shape[2:], dtype=torch.float64)
+        masks = random_masks(n_masks, (chunk.shape[2], chunk.shape[3]), cells, keep, seed)
+        with torch.no_grad():
+            while some := list(itertools.islice(masks, batch_size or 64)):
+                mask = torch.stack(some).to(chunk)
+                for i, one in enumerate(chunk):
+                    scores = model(one * mask).softmax(1)[:, target[i]].double()
+                    total[i] += (scores[:, None, None, None] * mask.double()).sum(0).cpu()
+        return (total / (n_masks * keep)).to(chunk)
 
-        return explain
-
-    # One chunk: every mask is drawn once, and no model call sees more than ``step`` images.
-    return explain_chunks(model, inputs, targets, None, prepare, default=1 << 30)
+    return explain
 
 
 def random_masks(
@@ -87,9 +80,3 @@ def random_masks(
         top = int(torch.randint(0, height, (), generator=generator))
         left = int(torch.randint(0, width, (), generator=generator))
         yield up[0, :, top : top + size[0], left : left + size[1]]
-
-
-def _batches(masks: Iterator[Tensor], step: int) -> Iterator[Tensor]:
-    """Stack masks, ``step`` at a time."""
-    while some := list(itertools.islice(masks, step)):
-        yield torch.stack(some)

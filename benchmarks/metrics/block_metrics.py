@@ -14,8 +14,6 @@ from gae_metric.companions import ROAD
 from gae_metric.study.arguments import Data
 from gae_metric.study.mosaicking import Layout, Mosaicking
 
-__all__ = ["BlockContrastiveness", "BlockGAE", "BlockMosaicking", "BlockROAD", "layout_of"]
-
 
 @dataclass(frozen=True)
 class BlockMosaicking(Mosaicking):
@@ -32,26 +30,25 @@ class BlockMosaicking(Mosaicking):
         return self.layout
 
 
-class BlockGAE(GAE):
+class _OfLayout:
+    """A metric of the samples of a layout."""
+
+    interpolation: Any
+
+    def __init__(self, layout: Layout, **options: Any) -> None:
+        self._layout = layout
+        super().__init__(disable_warnings=True, **options)  # type: ignore[call-arg]
+
+    def _mosaicking(self) -> Mosaicking:
+        return BlockMosaicking(interpolation=self.interpolation, layout=self._layout)
+
+
+class BlockGAE(_OfLayout, GAE):
     """GAE of the samples of a layout."""
 
-    def __init__(self, layout: Layout, **options: Any) -> None:
-        self._layout = layout
-        super().__init__(disable_warnings=True, **options)
 
-    def _mosaicking(self) -> Mosaicking:
-        return BlockMosaicking(interpolation=self.interpolation, layout=self._layout)
-
-
-class BlockContrastiveness(Contrastiveness):
+class BlockContrastiveness(_OfLayout, Contrastiveness):
     """Contrastiveness of the samples of a layout."""
-
-    def __init__(self, layout: Layout, **options: Any) -> None:
-        self._layout = layout
-        super().__init__(disable_warnings=True, **options)
-
-    def _mosaicking(self) -> Mosaicking:
-        return BlockMosaicking(interpolation=self.interpolation, layout=self._layout)
 
 
 class BlockROAD(ROAD):

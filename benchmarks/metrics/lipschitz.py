@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from gae_metric.companions.noise import SeededNoise
 
-__all__ = ["LocalLipschitz"]
-
 
 class LocalLipschitz(quantus.LocalLipschitzEstimate):  # type: ignore[misc]
     """Quantus's estimate of the local Lipschitz constant, for a sample whatever its batch.

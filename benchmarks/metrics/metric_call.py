@@ -14,8 +14,6 @@ from benchmarks.metrics.sample_blocks import Block
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 
-__all__ = ["Call", "Columns"]
-
 Columns = dict[str, NDArray[np.float64]]
 """Scores (R,) of a block's samples, by the name of the score."""
 
@@ -73,17 +71,7 @@ class Call:
         return self._explained(1)
 
     def _explained(self, step: int) -> NDArray[Any]:
-        return np.concatenate(
-            [
-                self.explain(
-                    model=self.model,
-                    inputs=self.own[i : i + step],
-                    targets=self.classes[i : i + step],
-                    batch_size=self.batch_size,
-                )
-                for i in range(0, len(self.classes), step)
-            ]
-        )
+        return in_steps(self.explain, self.model, self.own, self.classes, step, self.batch_size)
 
     def __call__(self, metric: Any, *, everything: bool = False, maps: bool = False) -> list[float]:
         """Call a metric, on all images or on those of the scored samples."""
@@ -97,3 +85,25 @@ class Call:
             batch_size=self.batch_size,
         )
         return scores
+
+
+def in_steps(
+    explain: ExplainFunc,
+    model: nn.Module,
+    x: NDArray[Any],
+    targets: NDArray[Any],
+    step: int,
+    batch_size: int,
+) -> NDArray[Any]:
+    """Explain some samples at a time."""
+    return np.concatenate(
+        [
+            explain(
+                model=model,
+                inputs=x[i : i + step],
+                targets=targets[i : i + step],
+                batch_size=batch_size,
+            )
+            for i in range(0, len(x), step)
+        ]
+    )

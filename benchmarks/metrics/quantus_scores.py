@@ -16,21 +16,13 @@ from typing import Any
 
 import numpy as np
 import quantus
-import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.metrics.metric_call import Call, Columns
 from benchmarks.metrics.seeding import seeded
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.errors import InputError
-
-__all__ = [
-    "LOCALISATION",
-    "quantus_metrics",
-    "quantus_options",
-    "quantus_refusal",
-    "score_by_quantus",
-]
 
 LOCALISATION = frozenset(
     {"PointingGame", "TopKIntersection", "RelevanceMassAccuracy", "RelevanceRankAccuracy"}
@@ -106,7 +98,7 @@ def score_by_quantus(name: str, call: Call, **options: Any) -> Columns:
     # The area is taken here: Quantus's own calls np.trapz, which NumPy 2.4 has no more.
     settings.pop("return_auc_per_sample", None)
     if settings.get("num_classes", 0) is None:
-        settings["num_classes"] = _classes(call)
+        settings["num_classes"] = predictions(call.model, call.own[:1]).shape[1]
     maps, masks = call.maps_alone, None
     if name in LOCALISATION:
         masks = call.class_masks
@@ -146,10 +138,3 @@ def _number(name: str, found: Any) -> float:
         raise InputError(
             f"quantus:{name}: expected one number for a sample, got a {kind}"
         ) from None
-
-
-def _classes(call: Call) -> int:
-    """Return the number of the model's classes."""
-    device = next(call.model.parameters()).device
-    with torch.no_grad():
-        return int(call.model(torch.from_numpy(call.own[:1]).to(device)).shape[1])

@@ -19,24 +19,18 @@ name                    scores
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.metrics import quantus_scores
 from benchmarks.metrics.block_metrics import BlockContrastiveness, BlockGAE, BlockROAD, layout_of
 from benchmarks.metrics.lipschitz import LocalLipschitz
 from benchmarks.metrics.metric_call import Call, Columns
-from benchmarks.metrics.quantus_scores import (
-    LOCALISATION,
-    quantus_metrics,
-    quantus_options,
-    quantus_refusal,
-    score_by_quantus,
-)
 from gae_metric import LocalConsistency
 from gae_metric._names import lookup, nearest
 from gae_metric.commands.quantus_evaluation import Settings
@@ -44,50 +38,25 @@ from gae_metric.companions import Focus
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError, UnknownNameError
 
-__all__ = [
-    "METRICS",
-    "Kind",
-    "check_metric",
-    "columns_of",
-    "defaults_of",
-    "find_metric",
-    "needs",
-    "needs_masks",
-    "score",
-]
-
-
-_PARTS = {
+PARTS = {
     "lc_robustness": "LC_R",
     "lc_faithfulness": "LC_F",
     "local_consistency": "LC",
     "contrastiveness": "C",
     "gae": "GAE",
 }
+"""Columns of a metric's components, and what tables call them."""
 
 
-def _parts(metric: Any) -> Columns:
-    return {_PARTS[name]: metric.components[name].to_numpy() for name in metric.columns}
-
-
-def _gae(call: Call, **options: Any) -> Columns:
-    metric = BlockGAE(layout_of(call.block), steps=call.steps, schedule=call.schedule, **options)
-    call(metric, everything=True)
-    return _parts(metric)
-
-
-def _lc(call: Call, **options: Any) -> Columns:
-    metric = LocalConsistency(
-        steps=call.steps, schedule=call.schedule, disable_warnings=True, **options
-    )
-    call(metric)
-    return _parts(metric)
-
-
-def _c(call: Call, **options: Any) -> Columns:
-    metric = BlockContrastiveness(layout_of(call.block), **options)
-    call(metric, everything=True)
-    return _parts(metric)
+def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
+    """Score by GAE or one of its parts."""
+    if metric is not BlockContrastiveness:
+        options |= {"steps": call.steps, "schedule": call.schedule}
+    alone = metric is LocalConsistency
+    options |= {"disable_warnings": True} if alone else {"layout": layout_of(call.block)}
+    made = metric(**options)
+    call(made, everything=not alone)
+    return {PARTS[name]: made.components[name].to_numpy() for name in made.columns}
 
 
 def _road(order: Any, call: Call, **options: Any) -> Columns:
@@ -134,11 +103,11 @@ _SHOWING: dict[str, Any] = {"interpolation": "nearest"}
 _ROAD: dict[str, Any] = {"percentages": Settings().road_percentages, "noise": 0.01}
 
 METRICS: dict[str, Kind] = {
-    "GAE": Kind(_gae, ("LC_R", "LC_F", "LC", "C", "GAE"), _MASKING | _SHOWING, mosaics=True),
-    "LC": Kind(_lc, ("LC_R", "LC_F", "LC"), _MASKING),
-    "C": Kind(_c, ("C",), _SHOWING, mosaics=True),
-    "ROAD_MoRF": Kind(functools.partial(_road, "morf"), ("ROAD_MoRF",), _ROAD),
-    "ROAD_LeRF": Kind(functools.partial(_road, "lerf"), ("ROAD_LeRF",), _ROAD),
+    "GAE": Kind(partial(_ours, BlockGAE), tuple(PARTS.values()), _MASKING | _SHOWING, mosaics=True),
+    "LC": Kind(partial(_ours, LocalConsistency), ("LC_R", "LC_F", "LC"), _MASKING),
+    "C": Kind(partial(_ours, BlockContrastiveness), ("C",), _SHOWING, mosaics=True),
+    "ROAD_MoRF": Kind(partial(_road, "morf"), ("ROAD_MoRF",), _ROAD),
+    "ROAD_LeRF": Kind(partial(_road, "lerf"), ("ROAD_LeRF",), _ROAD),
     "LocalLipschitz": Kind(
         _lipschitz, ("LocalLipschitz",), {"samples": Settings().lipschitz_samples}
     ),
@@ -146,9 +115,7 @@ METRICS: dict[str, Kind] = {
 }
 """Metrics of the paper, in the order of the tables."""
 
-_ALIASES = {"LocalConsistency": "LC", "Contrastiveness": "C", "ROADMoRF": "ROAD_MoRF"} | {
-    "ROADLeRF": "ROAD_LeRF"
-}
+_ALIASES = {"LocalConsistency": "LC", "Contrastiveness": "C"}
 
 
 def find_metric(name: str) -> str:
@@ -162,7 +129,7 @@ def find_metric(name: str) -> str:
     source, colon, rest = name.strip().partition(":")
     if colon:
         lookup("metrics (source)", source, {"quantus": None})
-        return f"quantus:{lookup('metrics (quantus)', rest, quantus_metrics())[0]}"
+        return f"quantus:{lookup('metrics (quantus)', rest, quantus_scores.quantus_metrics())[0]}"
     known = {_plain(own): own for own in METRICS} | {_plain(a): m for a, m in _ALIASES.items()}
     if _plain(name) in known:
         return known[_plain(name)]
@@ -173,41 +140,26 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _kind(name: str) -> Kind:
+def kind_of(name: str) -> Kind:
+    """Return what there is to know of a metric."""
     if name in METRICS:
         return METRICS[name]
     own = name.partition(":")[2]
-    function = functools.partial(score_by_quantus, own)
-    return Kind(function, (name,), quantus_options(own), masks=own in LOCALISATION)
-
-
-def columns_of(name: str) -> tuple[str, ...]:
-    """Return the scores of a metric that tables show."""
-    return _kind(name).columns
-
-
-def defaults_of(name: str) -> dict[str, Any]:
-    """Return a metric's options and their defaults."""
-    return dict(_kind(name).options)
-
-
-def needs(name: str) -> tuple[bool, bool]:
-    """Return whether a metric needs mosaics, and whether it needs Focus's."""
-    kind = _kind(name)
-    return kind.mosaics, kind.focus
-
-
-def needs_masks(name: str) -> bool:
-    """Return whether a metric needs masks of the explained classes."""
-    return _kind(name).masks
+    function = partial(quantus_scores.score_by_quantus, own)
+    return Kind(
+        function,
+        (name,),
+        quantus_scores.quantus_options(own),
+        masks=own in quantus_scores.LOCALISATION,
+    )
 
 
 def check_metric(name: str, options: Mapping[str, Any]) -> None:
     """Refuse what cannot work: by its reason; an option that there is not: by the nearest."""
     own = name.partition(":")[2]
-    if own and (reason := quantus_refusal(own)):
+    if own and (reason := quantus_scores.quantus_refusal(own)):
         raise InputError(f"{name} cannot be run: {reason}")
-    known = _kind(name).options
+    known = kind_of(name).options
     for option in options:
         if option not in known:
             near = nearest(option, known) if known else "it has none"
@@ -216,6 +168,6 @@ def check_metric(name: str, options: Mapping[str, Any]) -> None:
 
 def score(name: str, call: Call, options: Mapping[str, Any]) -> Columns:
     """Score a block of samples by a metric: values (R,) by the name of the score."""
-    kind = _kind(name)
+    kind = kind_of(name)
     with torch.inference_mode(False):
         return kind.score(call, **options)

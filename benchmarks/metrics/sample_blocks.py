@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from gae_metric import MosaicPlan
 from gae_metric.companions.focus_plan import FocusPlan
 
-__all__ = ["Block", "Plans", "spans"]
-
 
 @dataclass(frozen=True, eq=False)
 class Block:

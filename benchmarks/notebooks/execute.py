@@ -17,7 +17,6 @@ import typer
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["FOLDER", "NOTEBOOKS", "execute", "load"]
 
 FOLDER = Path(__file__).parent
 NOTEBOOKS = ("quantus_evaluation", "your_explainer_and_third_party_maps", "reading_a_score")

@@ -14,8 +14,6 @@ from benchmarks.report.templates import PAGE, TEMPLATES
 from benchmarks.runner.store import replace_file
 from gae_metric.errors import InputError
 
-__all__ = ["Written", "build_page", "write_report"]
-
 _STYLES = ("page.css", "samples.css")
 _SCRIPTS = ("dom.js", "tables.js", "samples.js")
 

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["report"]
-
 RESULTS = Path(__file__).parent.parent / "results"
 
 

@@ -14,8 +14,6 @@ from benchmarks.figures.subject import Subject
 from benchmarks.report.pictures import image_picture, map_picture
 from gae_metric.commands.quantus_evaluation import predictions
 
-__all__ = ["Explained", "chosen", "explain"]
-
 #: Difference of a logit from the run's, beside its size, that rounding does not explain.
 _TOLERANCE = 1e-2
 #: Pixels of a side of images that are shown pixel by pixel.
@@ -24,7 +22,7 @@ _SMALL = 64
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """Pictures of one model's samples.
+    """Pictures of one model's samples; by default there are none.
 
     Attributes
     ----------
@@ -44,12 +42,12 @@ class Explained:
         Samples whose logit is not the run's any more: another model or other images.
     """
 
-    images: list[str]
-    maps: dict[str, list[str | None]]
-    names: dict[int, str]
-    labels: dict[int, str]
     comparable: bool
-    smooth: bool
+    images: list[str] | None = None
+    maps: dict[str, list[str | None]] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    labels: dict[int, str] = field(default_factory=dict)
+    smooth: bool = False
     problems: dict[str, str] = field(default_factory=dict)
     changed: tuple[int, ...] = ()
 
@@ -117,7 +115,7 @@ def explain(
     differ = np.abs(now - then) > _TOLERANCE * (1 + np.abs(then))
     changed = tuple(int(s) for s, differs in zip(samples, differ, strict=True) if differs)
     smooth = max(x.shape[2:]) > _SMALL
-    return Explained(images, maps, names, labels, comparable, smooth, problems, changed)
+    return Explained(comparable, images, maps, names, labels, smooth, problems, changed)
 
 
 def _named(subject: Subject, index: int) -> str:

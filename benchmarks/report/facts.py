@@ -9,8 +9,6 @@ import pandas as pd
 from benchmarks.report.templates import count_of
 from benchmarks.runner.collected import Collected
 
-__all__ = ["failures", "outline", "seconds", "versions"]
-
 
 def outline(collected: Collected) -> str:
     """Say in a line what the run was."""

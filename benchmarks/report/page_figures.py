@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.figures.outcome import LackingError
+from benchmarks.figures.ranked import extremes
 from benchmarks.figures.subject import Subject
 from benchmarks.report.pictures import figure_picture
 from benchmarks.runner.collected import Collected
 from benchmarks.tables.model_table import Table
 from gae_metric import plotting
-
-__all__ = ["Picture", "figures", "summary"]
 
 #: Methods in one scatter plot: as many as there are marks that can be told apart.
 _MARKS = 12
@@ -88,9 +88,14 @@ def figures(
             "Scatter plot of LC against C for each image and method; the tables have the means.",
         )
     if subject is not None and len(ranked):
-        extremes = _extremes(subject, lead, ranked[0])
-        if extremes is not None:
-            yield extremes
+        with suppress(LackingError):  # the page says so where it shows samples
+            yield _picture(
+                extremes(subject, lead, ranked[0]),
+                f"The images of highest and lowest {lead} of {ranked[0]}, with their maps (red: "
+                "positive, blue: negative) and scores.",
+                f"Images and maps of highest and lowest {lead} of {ranked[0]}.",
+                photographs=True,
+            )
     leading = mine[mine["metric"] == lead]
     scores = {m: leading.loc[leading["method"] == m, "score"].to_numpy(float) for m in ranked}
     yield _picture(
@@ -102,41 +107,14 @@ def figures(
 
 def _parts(mine: pd.DataFrame, ranked: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return LC and C of each image, for the first methods."""
-    some = mine[mine["metric"].isin(_PARTS)]
-    found = {}
-    for method in ranked[:_MARKS]:
-        mine_of = some[some["method"] == method].set_index("sample")
-        wide = pd.DataFrame(
-            {name: mine_of.loc[mine_of["metric"] == m, "score"] for m, name in _PARTS.items()}
-        )
-        if np.isfinite(wide.to_numpy(dtype=float)).all(axis=1).any():
-            found[method] = wide
-    return found
-
-
-def _extremes(subject: Subject, lead: str, method: str) -> Picture | None:
-    """Draw the images that a method explains best and worst."""
-    scores = subject.scores(lead)[method].dropna()
-    if len(scores) < 2:
-        return None
-    top, bottom = plotting.top_and_bottom(scores, 5)
-    shown = scores.index.to_numpy()[np.concatenate([top, bottom])]
-    x = subject.images(shown)
-    try:
-        maps = subject.maps([method], x, subject.classes_of(shown))[method]
-    except LackingError:  # the page says so where it shows samples
-        return None
-    values = scores.loc[shown].to_numpy(dtype=float)
-    figure = plotting.extremes(
-        subject.display(x), maps, values, len(top), subject.class_names(shown)
-    )
-    return _picture(
-        figure,
-        f"The images of highest and lowest {lead} of {method}, with their maps (red: positive, "
-        "blue: negative) and scores.",
-        f"Images and maps of highest and lowest {lead} of {method}.",
-        photographs=True,
-    )
+    some = mine[mine["metric"].isin(_PARTS)].set_index(["method", "sample", "metric"])["score"]
+    wide = some.unstack("metric").reindex(columns=list(_PARTS)).rename(columns=_PARTS)  # noqa: PD010
+    parts = {m: wide.loc[m] for m in ranked[:_MARKS] if m in wide.index}
+    return {
+        method: part
+        for method, part in parts.items()
+        if np.isfinite(part.to_numpy(dtype=float)).all(axis=1).any()
+    }
 
 
 def _picture(

@@ -15,8 +15,6 @@ from PIL import Image
 
 from gae_metric.plotting import _style
 
-__all__ = ["IMAGE_SIDE", "MAP_SIDE", "PREFIX", "figure_picture", "image_picture", "map_picture"]
-
 #: Longest sides in pixels; what is smaller stays as it is.
 IMAGE_SIDE, MAP_SIDE = 224, 112
 #: What every picture begins with; maps go without it, as there are thousands.

@@ -12,8 +12,6 @@ from benchmarks.report.explained import Explained
 from benchmarks.report.pictures import PREFIX
 from benchmarks.runner.collected import Collected
 
-__all__ = ["content"]
-
 _FACTS = ("sample", "file", "label", "predicted", "target", "logit", "probability")
 #: Significant digits.
 _DIGITS = 7
@@ -24,7 +22,7 @@ def content(
     model: str,
     samples: Sequence[int],
     better: Mapping[str, str],
-    explained: Explained | None,
+    explained: Explained,
 ) -> dict[str, Any]:
     """Return a model's samples as JSON can hold them.
 
@@ -39,7 +37,7 @@ def content(
     better
         ``"higher"`` or ``"lower"`` by score, for the scores that tables show, in their order.
     explained
-        Their pictures, if there are to be any.
+        Their pictures.
     """
     mine = collected.scores[collected.scores["model"] == model]
     metrics = list(dict.fromkeys(mine["metric"]))
@@ -51,7 +49,6 @@ def content(
     values = scores.to_numpy(dtype=np.float64).reshape(shape)
     targets = collected.targets[collected.targets["model"] == model].set_index("sample")
     rows = targets.loc[list(samples)].reset_index()
-    maps = {} if explained is None else explained.maps
     return {
         "model": model,
         "prefix": PREFIX,
@@ -63,19 +60,14 @@ def content(
         "samples": [{key: _plain(row[key]) for key in _FACTS} for row in rows.to_dict("records")],
         # By metric, method and sample.
         "scores": [[[_plain(v) for v in row] for row in one] for one in values],
-        "images": None if explained is None else explained.images,
-        "maps": [maps.get(method) for method in methods],
-        "names": {} if explained is None else explained.names,
-        "labels": {} if explained is None else explained.labels,
-        "comparable": _comparable(collected) if explained is None else explained.comparable,
-        "smooth": explained is not None and explained.smooth,
-        "problems": {} if explained is None else explained.problems,
+        "images": explained.images,
+        "maps": [explained.maps.get(method) for method in methods],
+        "names": explained.names,
+        "labels": explained.labels,
+        "comparable": explained.comparable,
+        "smooth": explained.smooth,
+        "problems": explained.problems,
     }
-
-
-def _comparable(collected: Collected) -> bool:
-    """Whether labels are the models' classes, as far as results alone say."""
-    return collected.run.data.name.partition(":")[0] != "voc"
 
 
 def _plain(value: Any) -> Any:

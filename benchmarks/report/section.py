@@ -17,8 +17,6 @@ from benchmarks.runner.collected import collect
 from benchmarks.tables.against_paper import build_tables
 from gae_metric.errors import InputError
 
-__all__ = ["Progress", "Section"]
-
 Progress = Callable[[str], None]
 
 
@@ -96,23 +94,20 @@ class Section:
             known = sorted(int(s) for s in targets[targets["model"] == model]["sample"])
             shown = chosen(known, self.count)
             better = self._better(model)
-            explained = None if subject is None else self._explained(subject, shown)
+            # As far as results alone say, labels are the models' classes but for VOC's.
+            alike = self.collected.run.data.name.partition(":")[0] != "voc"
+            explained = self._explained(subject, shown) if subject else Explained(alike)
             counts.append((len(shown), len(known)))
             self.samples.append(content(self.collected, model, shown, better, explained))
-            if explained is not None and explained.changed:
+            if explained.changed:
                 self.changed.append(
                     f"{model}: the output for {len(explained.changed)} of {len(shown)} images is "
                     "not what it was in the run; maps are those of the model as it is now"
                 )
                 self.problems.append(self.changed[-1])
         self.comparable = all(one["comparable"] for one in self.samples)
-        size = sum(
-            len(one)
-            for block in self.samples
-            for maps in block["maps"]
-            for one in maps or ()
-            if one
-        )
+        maps = [one for block in self.samples for some in block["maps"] for one in some or ()]
+        size = sum(len(one or "") for one in maps)
         self.told = _browsed(*max(counts, key=lambda count: count[1]), size)
 
     def _better(self, model: str) -> dict[str, str]:

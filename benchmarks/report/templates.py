@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from benchmarks.tables.model_table import Table
-
-__all__ = ["PAGE", "TEMPLATES", "count_of", "number"]
 
 PAGE = Path(__file__).parent / "page"
 
@@ -42,13 +37,6 @@ def count_of(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def _by_place(table: Table) -> tuple[dict[Any, dict[Hashable, Any]], dict[str, str | None]]:
-    """Return cells by method and score, and which way each score is read."""
-    cells = {(row["method"], row["score"]): row for row in table.cells.to_dict("records")}
-    ways = {row["score"]: row["better"] for row in cells.values()}
-    return cells, {score: ways.get(score) for score in table.scores}
-
-
 def _json(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False)
 
@@ -64,7 +52,6 @@ TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan"
 TEMPLATES.tests["finite"] = lambda value: bool(np.isfinite(value))
 TEMPLATES.filters |= {
     "arrow": lambda better: {"higher": " ↑", "lower": " ↓"}.get(better or "", ""),
-    "by_place": _by_place,
     "count_of": count_of,
     "json": _json,
     "number": number,

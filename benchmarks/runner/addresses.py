@@ -8,8 +8,6 @@ import socket
 
 from gae_metric.errors import InputError
 
-__all__ = ["check_address"]
-
 #: Seconds that an answer may take.
 LIMIT = 5.0
 

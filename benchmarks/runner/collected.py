@@ -14,24 +14,11 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from benchmarks.config.runs import Run
+from benchmarks.config.runs import PARTS, Run
 from benchmarks.metrics.registry import find_metric
 from benchmarks.runner.store import Store, replace_file
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
-
-__all__ = [
-    "PLAN",
-    "RESULTS",
-    "Collected",
-    "collect",
-    "consolidate",
-    "finished_plan",
-    "folders_of",
-    "latest_plan",
-    "newer",
-    "write_plan",
-]
 
 RESULTS = Path(__file__).parent.parent / "results"
 PLAN = "plan.json"
@@ -233,21 +220,21 @@ def _stored(values: dict[str, Any]) -> Run:
     _Plan.model_validate(values)
     for metric in values["metrics"]:
         find_metric(metric["name"])
-    from benchmarks.config.entries import DataEntry, MethodEntry, MetricEntry, ModelEntry
-
-    entries = {
-        "models": tuple(ModelEntry.model_construct(**one) for one in values["models"]),
-        "data": DataEntry.model_construct(**values["data"]),
-        "methods": tuple(MethodEntry.model_construct(**one) for one in values["methods"]),
-        "metrics": tuple(MetricEntry.model_construct(**one) for one in values["metrics"]),
-    }
+    entries: dict[str, Any] = {}
+    for part, kind in PARTS.items():
+        given = values[part]
+        made = [kind.model_construct(**one) for one in ([given] if part == "data" else given)]
+        entries[part] = made[0] if part == "data" else tuple(made)
     return Run.model_construct(**(values | entries))
 
 
 def _from_shards(
     run: Run, store: Store, shards: list[dict[str, Any]], skipped: dict[str, str]
 ) -> Collected:
-    found: dict[str, list[pd.DataFrame]] = {name: [] for name in _TABLES}
+    scores: list[pd.DataFrame] = []
+    targets: list[pd.DataFrame] = []
+    failures: list[dict[str, Any]] = []
+    times: list[dict[str, Any]] = []
     facts: dict[str, dict[str, Any]] = {}
     lacking: Counter[tuple[str, str]] = Counter()
     for shard in shards:
@@ -258,37 +245,33 @@ def _from_shards(
         table, told = store.read(shard["key"])
         where = {"model": model, "method": method, "start": start, "stop": stop}
         if method:
-            found["scores"].append(table.assign(model=model, method=method))
+            scores.append(table.assign(model=model, method=method))
         else:
-            found["targets"].append(table.assign(model=model))
-        found["failures"] += [pd.DataFrame([where | one]) for one in told["failures"]]
-        device = told["where"].get("device", "")
-        found["seconds"] += [
-            pd.DataFrame([where | {"metric": metric, "seconds": seconds, "device": device}])
-            for metric, seconds in told["seconds"].items()
-        ]
+            targets.append(table.assign(model=model))
+        failures += [where | one for one in told["failures"]]
+        where["device"] = told["where"].get("device", "")
+        times += [where | {"metric": key, "seconds": s} for key, s in told["seconds"].items()]
         same = {key: told[key] for key in ("versions", "revision", "changed")}
         same["host"] = told["where"].get("host", "")
         facts.setdefault(json.dumps(same, sort_keys=True), same)
-    tables = {name: _joined(frames, _COLUMNS[name]) for name, frames in found.items()}
-    tables["scores"] = _ordered(tables["scores"], run)
     return Collected(
         run=run,
+        scores=_ordered(_joined(scores, "scores"), run),
+        targets=_joined(targets, "targets"),
+        failures=pd.DataFrame(failures, columns=_COLUMNS["failures"]),
+        seconds=pd.DataFrame(times, columns=_COLUMNS["seconds"]),
         missing=lacking.total(),
         facts=tuple(facts.values()),
         skipped=skipped,
         lacking=lacking,
-        **tables,
     )
 
 
-def _joined(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    empty: pd.DataFrame = pd.DataFrame(columns=columns)
-    joined: pd.DataFrame = (
-        # A run of an older version lacks contents.
-        pd.concat(frames, ignore_index=True).reindex(columns=columns) if frames else empty
-    )
-    return joined
+def _joined(frames: list[pd.DataFrame], kind: str) -> pd.DataFrame:
+    joined: pd.DataFrame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    # A run of an older version lacks contents.
+    full: pd.DataFrame = joined.reindex(columns=_COLUMNS[kind])
+    return full
 
 
 def _ordered(scores: pd.DataFrame, run: Run) -> pd.DataFrame:
@@ -298,8 +281,9 @@ def _ordered(scores: pd.DataFrame, run: Run) -> pd.DataFrame:
         "method": [method.label for method in run.methods],
         "metric": list(dict.fromkeys(scores["metric"])),
     }
-    keys = {name: scores[name].map(order.index) for name, order in orders.items()}
-    ranked = pd.DataFrame({**keys, "sample": scores["sample"]})
-    places = ranked.sort_values(list(ranked.columns), kind="stable").index
-    ordered: pd.DataFrame = scores.loc[places].reset_index(drop=True)
+
+    def place(column: pd.Series[Any]) -> pd.Series[Any]:
+        return column.map(orders[str(column.name)].index) if column.name in orders else column
+
+    ordered: pd.DataFrame = scores.sort_values([*orders, "sample"], key=place, ignore_index=True)
     return ordered

@@ -14,8 +14,6 @@ from benchmarks.config.runs import Run
 from benchmarks.runner.worker import Outcome, Task, Worker
 from gae_metric.errors import InputError
 
-__all__ = ["compute"]
-
 
 def compute(
     run: Run, jobs: Sequence[Sequence[Task]], address: str | None = None
@@ -48,22 +46,14 @@ def compute(
             yield from ((task, worker.run(task)) for job in jobs for task in job)
             return
     try:
-        from benchmarks.runner.ray_engine import (
-            actor_outcomes,
-            cluster_actors,
-            connected,
-            local_actors,
-        )
+        from benchmarks.runner.ray_engine import actor_outcomes, actors, connected
     except ImportError as error:
         what = "engine" if run.engine == "ray" else "devices: more than one worker needs Ray"
         raise InputError(f"{what}: ray is not installed: pip install 'gae-metric[ray]'") from error
     local = run.engine == "local"
     with connected("local" if local else address):
-        if local:
-            actors = local_actors(run.devices, threads, run.modules, run.retries)
-        else:
-            actors = cluster_actors(run.devices[0], threads, run.modules, run.retries)
-        yield from actor_outcomes(actors, jobs, run.retries)
+        workers = actors(run.devices, threads, run.modules, run.retries, local=local)
+        yield from actor_outcomes(workers, jobs, run.retries)
 
 
 def _check(devices: Sequence[str]) -> None:

@@ -24,8 +24,6 @@ from benchmarks.methods import METHODS
 from benchmarks.models import load
 from gae_metric.inputs.models import LoadedModel
 
-__all__ = ["code_digest", "differences", "matter", "model_digest", "module_digest", "versions"]
-
 #: Packages that any score may come from, and those of the methods' sources.
 _MATTER = ("torch", "torchvision", "timm", "quantus", "numpy", "scipy", "pillow")
 _SOURCES = {"Captum": "captum", "pytorch-grad-cam": "grad-cam", "Zennit": "zennit", "LXT": "lxt"}
@@ -41,10 +39,10 @@ _NO_SCORES = {
 }
 
 
-def versions(names: Iterable[str] = (*_MATTER, *_SOURCES.values(), *_NOTED)) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Return the versions of packages, as far as they are installed, of Python and the system."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    return found | _installed(tuple(names))
+    return found | _installed((*_MATTER, *_SOURCES.values(), *_NOTED))
 
 
 def matter(method: str = "") -> dict[str, str]:

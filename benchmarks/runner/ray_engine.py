@@ -22,8 +22,6 @@ from benchmarks.runner.addresses import check_address
 from benchmarks.runner.worker import Outcome, Task, Worker, failure, rows
 from gae_metric.errors import InputError
 
-__all__ = ["WorkerLostError", "actor_outcomes", "cluster_actors", "connected", "local_actors"]
-
 #: Errors that mean that the worker is no more, not that it failed.
 _LOST = (
     exceptions.RayActorError,
@@ -85,64 +83,48 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def local_actors(
-    devices: Sequence[str], threads: int, modules: tuple[str, ...], retries: int
+def actors(
+    devices: Sequence[str], threads: int, modules: tuple[str, ...], retries: int, *, local: bool
 ) -> list[Callable[[], Any]]:
-    """Return what starts a worker for each of some devices of this machine.
+    """Return what starts each worker.
 
     Parameters
     ----------
     devices
-        The devices; one may be there several times.
-    threads
-        Threads of a worker.
-    modules
-        Modules that register more methods.
-    retries
-        Times that a shard whose worker died is tried again.
-    """
-    # Whoever names the devices has shared out the machine: Ray neither counts nor hides any.
-    shown = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}
-    actor = _actor(retries, num_cpus=0, runtime_env=shown)
-    return [partial(actor.remote, device, threads, modules) for device in devices]
-
-
-def cluster_actors(
-    device: str, threads: int, modules: tuple[str, ...], retries: int
-) -> list[Callable[[], Any]]:
-    """Return what starts the workers of a cluster.
-
-    Parameters
-    ----------
-    device
-        ``"cuda"`` for a worker on every GPU, ``"cpu"`` for workers on CPUs.
+        Of this machine, a worker for each, one of which may be there several times; of a cluster
+        ``"cuda"`` for a worker on every GPU, or ``"cpu"`` for workers on CPUs.
     threads
         Threads of a worker, and so its CPUs.
     modules
         Modules that register more methods; every node must have them.
     retries
         Times that a shard whose worker died is tried again.
+    local
+        Whether the workers are of this machine.
 
     Raises
     ------
     InputError
-        If it has not one such device.
+        If a cluster has not one such device.
     """
-    cuda = device.startswith("cuda")
-    resources = ray.cluster_resources()
-    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    number = int(gpus) if cuda else int(cpus) // threads
-    if number < 1:
-        raise InputError(
-            f"engine: the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs, and a worker needs "
-            f"{'one GPU' if cuda else f'{threads} CPUs'}"
-        )
-    actor = _actor(retries, num_cpus=threads, num_gpus=int(cuda))
-    return [partial(actor.remote, "cuda" if cuda else device, threads, modules)] * number
-
-
-def _actor(retries: int, **options: Any) -> Any:
-    return ray.remote(Worker).options(max_restarts=-1, max_task_retries=retries, **options)
+    if local:
+        # Whoever names the devices has shared out the machine: Ray neither counts nor hides any.
+        shown = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}
+        options: dict[str, Any] = {"num_cpus": 0, "runtime_env": shown}
+    else:
+        cuda = devices[0].startswith("cuda")
+        resources = ray.cluster_resources()
+        cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+        number = int(gpus) if cuda else int(cpus) // threads
+        if number < 1:
+            raise InputError(
+                f"engine: the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs, and a worker needs "
+                f"{'one GPU' if cuda else f'{threads} CPUs'}"
+            )
+        devices = ["cuda" if cuda else devices[0]] * number
+        options = {"num_cpus": threads, "num_gpus": int(cuda)}
+    actor = ray.remote(Worker).options(max_restarts=-1, max_task_retries=retries, **options)
+    return [partial(actor.remote, device, threads, modules) for device in devices]
 
 
 def actor_outcomes(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,18 +21,17 @@ from tqdm.auto import tqdm
 from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
-from benchmarks.metrics.registry import needs
+from benchmarks.metrics.registry import kind_of
 from benchmarks.metrics.sample_blocks import Block, Plans
 from benchmarks.runner.collected import collect, consolidate, finished_plan, write_plan
+from benchmarks.runner.earlier import look_through, refuse_to_replace
 from benchmarks.runner.engines import compute
-from benchmarks.runner.identity import differences, model_digest, versions
+from benchmarks.runner.identity import model_digest, versions
 from benchmarks.runner.shards import Shard, digest, shards_of
 from benchmarks.runner.store import Store, replace_file
 from benchmarks.runner.worker import Outcome, Task
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
-
-__all__ = ["Summary", "execute"]
 
 #: What a run says before it computes.
 Say = Callable[[str], None]
@@ -44,8 +45,8 @@ class Summary:
     found: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     #: Methods that do not apply to a model, and errors: what, and in how many shards.
-    inapplicable: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, int] = field(default_factory=dict)
+    inapplicable: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
 
 
 def execute(
@@ -89,11 +90,11 @@ def execute(
         targets, scores = shards_of(run, data, {m.name: model_digest(m) for m in run.models})
         shards = [*targets, *scores]
         if not replace:
-            _refuse_to_replace(store, shards)
+            refuse_to_replace(store, shards)
         replace_file(store.root / "data.json", json.dumps(drawn, indent=1).encode())
         driver = _Driver(run, store, data, targets, address, retry_failed, quiet)
         if not driver.finished(shards):
-            _look_through(store, shards, say)
+            look_through(store, shards, say)
             write_plan(store, _plan(run, data, drawn["skipped"], shards))
             driver.compute(targets, "predictions")
             driver.compute(scores, "shards")
@@ -101,74 +102,24 @@ def execute(
         return _summary(store, driver, drawn["skipped"])
 
 
-def _refuse_to_replace(store: Store, shards: Sequence[Shard]) -> None:
-    """Refuse to replace finished results but by more of the same."""
-    try:
-        plan = finished_plan(store.root)
-    except InputError:  # damaged: nothing that could be lost
-        return
-    keys = {shard.key for shard in shards}
-    lost = [one for one in plan["shards"] if one["key"] not in keys] if plan else []
-    if not plan or not lost:
-        return
-    now = {(shard.model, shard.method): shard.settings for shard in shards}
-    reasons: dict[str, None] = {}
-    for one in lost:
-        model, method = one["model"], one["method"]
-        if (model, method) not in now:
-            reasons[f"this run has no {method or 'predictions'} of {model}"] = None
-        else:
-            before = plan.get("settings", {}).get(model, {}).get(method, {})
-            reasons |= dict.fromkeys(differences(before, now[model, method]) or ["block"])
-    raise InputError(
-        f"output: {str(store.root)!r} holds finished results, {len(lost)} of whose "
-        f"{len(plan['shards'])} shards this run would not have: {_short(reasons)}. --replace "
-        "replaces them once the run is finished; --output names another folder"
-    )
-
-
-def _look_through(store: Store, shards: Sequence[Shard], say: Say) -> None:
-    """Put damaged shards aside, and say how many are of other settings, and of which."""
-    keys = {shard.key for shard in shards}
-    now = {(shard.model, shard.method): shard.settings for shard in shards}
-    others: dict[str, int] = {}
-    for key in store.shards():
-        if store.damaged(key):
-            say(f"damaged, put aside and computed anew where it is needed: {store.put_aside(key)}")
-            continue
-        if key in keys:
-            continue
-        told = store.facts(key)
-        place = told["shard"]["model"], told["shard"]["method"]
-        if (settings := now.get(place)) is not None:
-            reason = _short(differences(told["settings"], settings)) or "block"
-            others[reason] = others.get(reason, 0) + 1
-    for what, count in others.items():
-        say(f"shards of other settings, which are left alone: {count}: {what}")
-
-
-def _short(reasons: Iterable[str]) -> str:
-    listed = list(reasons)
-    return ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
-
-
+@dataclass
 class _Driver:
     """Gives out shards and puts away what comes back."""
 
-    def __init__(
-        self,
-        run: Run,
-        store: Store,
-        data: Data,
-        targets: Sequence[Shard],
-        address: str | None,
-        retry_failed: bool,
-        quiet: bool,
-    ) -> None:
-        self.run, self.store, self.data, self.targets = run, store, data, targets
-        self.address, self.retry_failed, self.quiet = address, retry_failed, quiet
-        self.computed = self.found = 0
-        self.facts = {"run": run.model_dump(mode="json"), "versions": versions(), **_revision()}
+    run: Run
+    store: Store
+    data: Data
+    targets: Sequence[Shard]
+    address: str | None
+    retry_failed: bool
+    quiet: bool
+    computed: int = 0
+    found: int = 0
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What each shard keeps of the run."""
+        return {"run": self.run.model_dump(mode="json"), "versions": versions(), **_revision()}
 
     def finished(self, shards: Sequence[Shard]) -> bool:
         """Whether exactly this has been finished already, and its shards have been removed."""
@@ -193,17 +144,9 @@ class _Driver:
             return
         jobs = list(self._jobs(missing))
         outcomes = compute(self.run, jobs, self.address)
-        with (
-            closing(outcomes),
-            tqdm(
-                total=len(shards),
-                initial=len(shards) - len(missing),
-                unit="shard",
-                desc=unit,
-                disable=self.quiet,
-                smoothing=0.05,
-            ) as progress,
-        ):
+        done = len(shards) - len(missing)
+        bar = tqdm(total=len(shards), initial=done, unit="shard", desc=unit, disable=self.quiet)
+        with closing(outcomes), bar as progress:
             for task, outcome in outcomes:
                 self._keep(task, outcome)
                 self.computed += 1
@@ -227,14 +170,12 @@ class _Driver:
         plans: dict[str, Plans] = {}
         for (name, start), shards in groups.items():
             stop = shards[0].stop
-            if not shards[0].method:
-                rows = np.arange(start, stop)
-                nothing = np.empty(0, dtype=np.int64)
-                block = Block(start, stop, rows, rows - start, nothing)
+            if shards[0].method:
+                plan = plans[name] if name in plans else plans.setdefault(name, self._plans(name))
+                block = plan.block(start, stop)
             else:
-                if name not in plans:
-                    plans[name] = self._plans(name)
-                block = plans[name].block(start, stop)
+                rows = np.arange(start, stop)
+                block = Block(start, stop, rows, rows - start, np.empty(0, dtype=np.int64))
             part = self.data.part(block.indices)
             yield [
                 Task(s, self.run, models[name], methods.get(s.method), block, part) for s in shards
@@ -243,13 +184,13 @@ class _Driver:
     def _plans(self, model: str) -> Plans:
         """Draw the mosaics of a model's whole data set."""
         table = pd.concat([self.store.read(s.key)[0] for s in self.targets if s.model == model])
-        wanted = [needs(metric.name) for metric in self.run.metrics]
+        kinds = [kind_of(metric.name) for metric in self.run.metrics]
         return Plans.draw(
             table["content"].to_numpy(dtype=np.uint64),
             table["target"].to_numpy(dtype=np.int64),
             self.run.seed,
-            mosaics=any(one for one, _ in wanted),
-            focus=any(one for _, one in wanted),
+            mosaics=any(kind.mosaics for kind in kinds),
+            focus=any(kind.focus for kind in kinds),
         )
 
     def _keep(self, task: Task, outcome: Outcome) -> None:
@@ -288,7 +229,7 @@ def _draw(run: Run, store: Store) -> tuple[Data, dict[str, Any]]:
     else:
         data = source.sample(run.samples, run.seed, run.readers)
         skipped = dict(data.skipped)
-    if len(data) < 4 and any(needs(metric.name)[0] for metric in run.metrics):
+    if len(data) < 4 and any(kind_of(metric.name).mosaics for metric in run.metrics):
         raise InputError(
             f"samples: mosaics need at least 4 images, and there are {len(data)}"
             + (f"; {len(skipped)} were left out" if skipped else "")
@@ -317,8 +258,7 @@ def _summary(store: Store, driver: _Driver, skipped: dict[str, str]) -> Summary:
     for row in collect(store.root).failures.to_dict("records"):
         metric = f", {row['metric']}" if isinstance(row["metric"], str) else ""
         text = f"{row['model']}: {row['method']}{metric}: {row['error']}"
-        kind = summary.failed if row["applies"] else summary.inapplicable
-        kind[text] = kind.get(text, 0) + 1
+        (summary.failed if row["applies"] else summary.inapplicable)[text] += 1
     return summary
 
 

@@ -11,15 +11,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.config.entries import MethodEntry, MetricEntry
+from benchmarks.config.entries import MethodEntry
 from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.methods import METHODS
-from benchmarks.metrics.registry import defaults_of
+from benchmarks.metrics.registry import kind_of
 from benchmarks.metrics.sample_blocks import spans
 from benchmarks.runner.identity import code_digest, matter, module_digest
-
-__all__ = ["Shard", "digest", "shards_of"]
 
 #: Raised when scores of the same settings are no longer the same numbers.
 FORMAT = 2
@@ -97,7 +95,7 @@ def shards_of(run: Run, data: Data, weights: Mapping[str, str]) -> tuple[list[Sh
         "samples": len(data),
         "steps": run.steps,
         "schedule": run.schedule,
-        "metrics": {metric.name: _metric(metric) for metric in run.metrics},
+        "metrics": {m.name: {**kind_of(m.name).options, **m.options} for m in run.metrics},
     }
     targets, scores = [], []
     for model in run.models:
@@ -122,10 +120,6 @@ def _method(method: MethodEntry, run: Run) -> dict[str, Any]:
     if not getattr(row.function, "__module__", "").startswith("benchmarks."):
         settings["modules"] = module_digest(run.modules)
     return settings
-
-
-def _metric(metric: MetricEntry) -> dict[str, Any]:
-    return {**defaults_of(metric.name), **metric.options}
 
 
 def _slug(name: str) -> str:

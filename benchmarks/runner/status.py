@@ -11,8 +11,6 @@ from benchmarks.runner.collected import collect, finished_plan, latest_plan, new
 from benchmarks.runner.store import Store
 from gae_metric.errors import InputError
 
-__all__ = ["status"]
-
 
 def status(root: str | Path) -> tuple[list[str], bool]:
     """Describe a folder of results; nothing that it names is read or imported.

@@ -21,8 +21,6 @@ from filelock import FileLock, Timeout
 
 from gae_metric.errors import InputError
 
-__all__ = ["Store", "replace_file"]
-
 _KEY = b"benchmarks"
 #: Stands in a shard's metadata, before 64 digits that are the SHA-256 of its name and of all bytes
 #: of the file but these.

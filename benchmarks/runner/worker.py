@@ -24,20 +24,13 @@ from benchmarks.metrics.metric_call import Call
 from benchmarks.metrics.registry import score
 from benchmarks.metrics.sample_blocks import Block
 from benchmarks.models import load
-from benchmarks.runner.identity import (
-    code_digest,
-    differences,
-    matter,
-    model_digest,
-    module_digest,
-)
+from benchmarks.runner import identity
 from benchmarks.runner.shards import Shard
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.functional import content_hashes
 from gae_metric.inputs.models import LoadedModel
-
-__all__ = ["Outcome", "Task", "Worker", "failure", "rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +59,9 @@ class Outcome:
 
 def failure(error: BaseException, metric: str | None = None) -> dict[str, Any]:
     """Return what is recorded of an error."""
-    if isinstance(error, NotApplicableError):
-        text = str(getattr(error, "reason", error))
-    else:
-        text = f"{type(error).__name__}: {error}"
-    return {
-        "metric": metric,
-        "error": text,
-        "applies": not isinstance(error, NotApplicableError),
-    }
+    applies = not isinstance(error, NotApplicableError)
+    text = f"{type(error).__name__}: {error}" if applies else str(getattr(error, "reason", error))
+    return {"metric": metric, "error": text, "applies": applies}
 
 
 def _stop_if_stopped(error: BaseException | None) -> None:
@@ -113,10 +100,10 @@ class Worker:
             torch.backends.cudnn.deterministic = True
         for name in modules:
             importlib.import_module(name)
-        self._modules = module_digest(modules)
+        self._modules = identity.module_digest(modules)
         self._model: tuple[ModelEntry, LoadedModel] | None = None
         self._weights = ""
-        self._images: tuple[tuple[ModelEntry, Block], MaskedImages] | None = None
+        self._images: tuple[Any, MaskedImages] | None = None
 
     def run(self, task: Task) -> Outcome:
         """Compute a shard.
@@ -150,19 +137,19 @@ class Worker:
             loaded = load(entry.name, entry.weights, entry.args, entry.size)
             loaded.model.to(self.device)
             self._model = (entry, loaded)
-            self._weights = model_digest(loaded)
+            self._weights = identity.model_digest(loaded)
         return self._model[1]
 
     def _check_same(self, task: Task) -> None:
         """Refuse what is not what the shard is named by, as it may be on another machine."""
         here = {
             "weights": self._weights,
-            "code": code_digest(),
+            "code": identity.code_digest(),
             "modules": self._modules,
-            "versions": matter(task.method.name if task.method else ""),
+            "versions": identity.matter(task.method.name if task.method else ""),
         }
         wanted = {key: value for key, value in task.shard.settings.items() if key in here}
-        if other := differences(wanted, {key: here[key] for key in wanted}):
+        if other := identity.differences(wanted, {key: here[key] for key in wanted}):
             raise InputError(
                 f"engine: {socket.gethostname()} has not what the run was started with: "
                 f"{', '.join(other)}"
@@ -170,15 +157,10 @@ class Worker:
 
     def _read(self, task: Task, model: LoadedModel) -> MaskedImages:
         block = task.block
-        if self._images is not None:
-            (entry, kept), images = self._images
-            same = (kept.start, kept.stop, len(kept.targets)) == (
-                block.start,
-                block.stop,
-                len(block.targets),
-            )
-            if entry == task.model and same and (kept.indices == block.indices).all():
-                return images
+        span = block.start, block.stop, len(block.targets)
+        key = (task.model, span, block.indices.tobytes())
+        if self._images is not None and self._images[0] == key:
+            return self._images[1]
         self._images = None
         # Nothing that was computed before has a say in what comes now.
         gae_metric.clear_cache()
@@ -189,21 +171,14 @@ class Worker:
                 f"data: {lost!r} could be read when the images were drawn, and cannot be any more: "
                 f"{images.skipped.get(lost, 'it is not there')}"
             )
-        self._images = ((task.model, block), images)
+        self._images = (key, images)
         return images
 
     def _targets(self, task: Task, model: LoadedModel, x: NDArray[np.float32]) -> Outcome:
         begin = time.perf_counter()
-        size = task.run.batch_size
-        with torch.no_grad():
-            logits = torch.cat(
-                [
-                    model.model(torch.from_numpy(x[i : i + size]).to(self.device)).float().cpu()
-                    for i in range(0, len(x), size)
-                ]
-            )
+        logits = predictions(model.model, x, task.run.batch_size)
         labels = task.data.labels
-        predicted = logits.argmax(1).numpy()
+        predicted = logits.argmax(1)
         if task.run.targets == "labels" and (labels >= logits.shape[1]).any():
             raise InputError(
                 f"targets: labels go to {labels.max()}, and {task.model.name} has "
@@ -223,9 +198,9 @@ class Worker:
                 "label": labels,
                 "predicted": predicted,
                 "target": target,
-                "logit": logits.numpy()[rows, target].astype(np.float64),
+                "logit": logits[rows, target].astype(np.float64),
                 "content": content_hashes(x),
-                "probability": logits.double().softmax(1).numpy()[rows, target],
+                "probability": torch.from_numpy(logits).double().softmax(1).numpy()[rows, target],
             }
         )
         return Outcome(table, {"targets": time.perf_counter() - begin})
@@ -268,12 +243,8 @@ class Worker:
 
 def rows(columns: dict[str, NDArray[np.float64]], block: Block) -> pd.DataFrame:
     """Put scores below one another: metric, sample, score."""
-    n = len(block.samples)
-    table: pd.DataFrame = pd.DataFrame(
-        {
-            "metric": pd.Series([name for name in columns for _ in range(n)], dtype="str"),
-            "sample": np.tile(block.samples, len(columns)),
-            "score": np.concatenate([np.empty(0), *columns.values()]),
-        }
-    )
+    wide = pd.DataFrame({"sample": block.samples, **columns})
+    long = wide.melt("sample", var_name="metric", value_name="score")
+    kinds = {"metric": "str", "sample": "int64", "score": "float64"}
+    table: pd.DataFrame = long[list(kinds)].astype(kinds)
     return table

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -18,6 +18,7 @@ from gae_metric.errors import InputError
 
 
 def main(
+    context: typer.Context,
     network: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,20 +56,12 @@ def main(
     """
     torch.set_num_threads(threads)
     command = shlex.join(["python", "-m", "benchmarks.sanity", *sys.argv[1:]])
-    given: dict[str, Any] = {
-        "samples": samples,
-        "steps": steps,
-        "stages": stages,
-        "mosaic_seeds": mosaic_seeds,
-        "perturbations": perturbations,
-        "lipschitz_samples": lipschitz_samples,
-        "methods": tuple(method) if method else None,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
+    given = {**context.params, "methods": tuple(method or ()) or None}
+    keys = [key.name for key in fields(Settings) if given.get(key.name) is not None]
     try:
         if not report_only:
             for name in network or default_networks():
-                settings = replace(Settings.of(name), seed=seed, **changes)
+                settings = replace(Settings.of(name), **{key: given[key] for key in keys})
                 results.run(name, settings, out, command, lambda text: typer.echo(text, err=True))
         write(results.read(out), document)
     except InputError as error:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from scipy import stats
 from torch import nn
 
 from benchmarks.data.names import open_data
+from benchmarks.metrics.registry import PARTS
 from benchmarks.models import SHARED, load, shared_folder
 from gae_metric import GAE
 from gae_metric.commands.quantus_evaluation import predictions
@@ -19,33 +19,11 @@ from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 
-__all__ = [
-    "DIGITS",
-    "PARTS",
-    "PHOTOGRAPHS",
-    "Case",
-    "Settings",
-    "default_networks",
-    "gae",
-    "means",
-    "open_case",
-    "standard_error",
-]
-
 DIGITS = tuple(f"digits:{name}" for name in networks.NAMES)
 """Networks that ship with the package."""
 
 PHOTOGRAPHS = ("shared:squeezenet", "shared:mobilenet")
 """Networks of the shared folder, on its photographs."""
-
-PARTS = {
-    "lc_robustness": "LC_R",
-    "lc_faithfulness": "LC_F",
-    "local_consistency": "LC",
-    "contrastiveness": "C",
-    "gae": "GAE",
-}
-"""Columns of GAE's components, and what the tables call them."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +108,7 @@ class Case:
     def predicted(self) -> NDArray[np.int64]:
         """Return the classes that the network predicts, (N,)."""
         logits = predictions(self.model, self.x, self.settings.batch_size)
-        classes: NDArray[np.int64] = logits.argmax(axis=1)
-        return classes
-
-    def changed(
-        self, *, x: NDArray[np.float32] | None = None, model: nn.Module | None = None
-    ) -> Case:
-        """Return the case with other images or another network, and the same targets."""
-        return replace(self, x=self.x if x is None else x, model=model or self.model)
+        return np.asarray(logits.argmax(axis=1))
 
 
 def default_networks() -> list[str]:
@@ -200,11 +171,10 @@ def gae(case: Case, explain: ExplainFunc, seed: int | None = None) -> pd.DataFra
     return metric.components
 
 
-def means(scores: Sequence[pd.DataFrame] | pd.DataFrame) -> dict[str, float]:
+def means(scores: pd.DataFrame) -> dict[str, float]:
     """Mean of each part over the images, by its short name, and GAE's standard error."""
-    frame = scores if isinstance(scores, pd.DataFrame) else pd.concat(scores)
-    found = {short: float(frame[name].mean()) for name, short in PARTS.items()}
-    return found | {"standard_error": standard_error(frame["gae"].to_numpy())}
+    found = {short: float(scores[name].mean()) for name, short in PARTS.items()}
+    return found | {"standard_error": standard_error(scores["gae"].to_numpy())}
 
 
 def standard_error(scores: NDArray[np.float64]) -> float:

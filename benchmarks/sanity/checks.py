@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,6 @@ from benchmarks.sanity.maps import DEGRADATIONS, Degraded, OfNetwork, Remembered
 from benchmarks.sanity.trends import against, rank_correlation, verdict
 from gae_metric import Contrastiveness
 from gae_metric.explainers.gradients import ExplainFunc
-
-__all__ = ["baselines", "cascade", "degradation", "explainers", "randomisation", "seeds"]
 
 #: Baselines whose maps know nothing of the network.
 _BASELINES = ("Constant", "Random", "Brightness")
@@ -49,16 +47,9 @@ def baselines(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
     rows = []
     for name, explain in functions.items():
         scores = gae(case, explain)
-        rows.append(
-            {
-                "method": name,
-                "baseline": name in _BASELINES,
-                **means(scores),
-                "largest": float(scores["gae"].max()),
-            }
-        )
-    table: pd.DataFrame = pd.DataFrame(rows)
-    return table
+        row = {"method": name, "baseline": name in _BASELINES, **means(scores)}
+        rows.append({**row, "largest": float(scores["gae"].max())})
+    return _joined([pd.DataFrame(rows)])
 
 
 def cascade(model: nn.Module, stages: int, seed: int) -> Iterator[tuple[int, int, nn.Module]]:
@@ -100,26 +91,17 @@ def randomisation(case: Case) -> pd.DataFrame:
         trained network's maps with p of the signed-rank test, and in how the means go.
     """
     settings = case.settings
-    rows: list[dict[str, Any]] = []
+    tables = []
     for name in settings.methods:
         explain = METHODS[name].bind()
-        scores = [gae(case, explain)]
-        shares = [0.0]
-        found = [{"layers": 0, **means(scores[0]), "change": 0.0, "p": 1.0}]
+        scores, shares, layers = [gae(case, explain)], [0.0], [0]
         for count, total, network in cascade(case.model, settings.stages, settings.seed):
-            part = gae(case, OfNetwork(explain, network))
-            change, p = against(part["gae"], scores[0]["gae"])
-            scores.append(part)
+            scores.append(gae(case, OfNetwork(explain, network)))
             shares.append(count / total)
-            found.append({"layers": count, **means(part), "change": change, "p": p})
-        trend = verdict([part["gae"] for part in scores])
-        rho = rank_correlation(shares, [row["GAE"] for row in found])
-        rows += [
-            {"method": name, "share": share, **row, "rho": rho, "verdict": trend}
-            for share, row in zip(shares, found, strict=True)
-        ]
-    table: pd.DataFrame = pd.DataFrame(rows)
-    return table
+            layers.append(count)
+        columns = {"method": name, "share": shares, "layers": layers}
+        tables.append(_trend(columns, shares, scores))
+    return _joined(tables)
 
 
 def degradation(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
@@ -131,36 +113,40 @@ def degradation(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
         A row per method, kind and strength, as :func:`randomisation` gives them. Channels are
         shuffled where maps have several.
     """
-    rows: list[dict[str, Any]] = []
-    classes = case.classes
+    tables = []
     for name in list(methods)[:_SPOILT]:
         explain = methods[name]
         unspoilt = gae(case, explain)
         for kind, how in DEGRADATIONS.items():
             if how.channels and explain.channels == 1:
                 continue
-            scores, strengths = [unspoilt], [0.0, *how.strengths]
-            found = [{**means(unspoilt), "change": 0.0, "p": 1.0}]
+            scores = [unspoilt]
             for strength in how.strengths:
-                part = gae(case, Degraded(explain, how, strength, classes, case.settings.seed))
-                change, p = against(part["gae"], unspoilt["gae"])
-                scores.append(part)
-                found.append({**means(part), "change": change, "p": p})
-            trend = verdict([part["gae"] for part in scores])
-            rho = rank_correlation(strengths, [row["GAE"] for row in found])
-            rows += [
-                {
-                    "method": name,
-                    "kind": kind,
-                    "strength": strength,
-                    **row,
-                    "rho": rho,
-                    "verdict": trend,
-                }
-                for strength, row in zip(strengths, found, strict=True)
-            ]
-    table: pd.DataFrame = pd.DataFrame(rows)
-    return table
+                worse = Degraded(explain, how, strength, case.classes, case.settings.seed)
+                scores.append(gae(case, worse))
+            strengths = [0.0, *how.strengths]
+            columns = {"method": name, "kind": kind, "strength": strengths}
+            tables.append(_trend(columns, strengths, scores))
+    return _joined(tables)
+
+
+def _trend(
+    columns: dict[str, Any], strengths: Sequence[float], scores: Sequence[pd.DataFrame]
+) -> pd.DataFrame:
+    """Return a row for each of some scores, and how they go from the first, unspoilt ones."""
+    rows = []
+    for part in scores:
+        change, p = against(part["gae"], scores[0]["gae"])
+        rows.append({**means(part), "change": change, "p": p})
+    found: pd.DataFrame = pd.DataFrame(columns).join(pd.DataFrame(rows))
+    found["rho"] = rank_correlation(strengths, [row["GAE"] for row in rows])
+    found["verdict"] = verdict([part["gae"] for part in scores])
+    return found
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    joined: pd.DataFrame = pd.concat(tables, ignore_index=True)
+    return joined
 
 
 def seeds(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
@@ -178,21 +164,11 @@ def seeds(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
         consistency = gae(case, explain)["local_consistency"].to_numpy()
         for seed in range(case.settings.mosaic_seeds):
             scores = consistency * _contrastiveness(case, explain, seed)
-            rows.append(
-                {
-                    "method": name,
-                    "seed": seed,
-                    "GAE": float(np.nanmean(scores)),
-                    "standard_error": standard_error(scores),
-                }
-            )
-    table: pd.DataFrame = pd.DataFrame(rows)
-    return table
+            row = {"method": name, "seed": seed, "GAE": float(np.nanmean(scores))}
+            rows.append({**row, "standard_error": standard_error(scores)})
+    return _joined([pd.DataFrame(rows)])
 
 
 def _contrastiveness(case: Case, explain: ExplainFunc, seed: int) -> NDArray[np.float64]:
-    metric = Contrastiveness(seed=seed, disable_warnings=True)
-    scores = metric(
-        case.model, case.x, case.y, explain_func=explain, batch_size=case.settings.batch_size
-    )
-    return np.asarray(scores, dtype=np.float64)
+    metric, size = Contrastiveness(seed=seed, disable_warnings=True), case.settings.batch_size
+    return np.asarray(metric(case.model, case.x, case.y, explain_func=explain, batch_size=size))

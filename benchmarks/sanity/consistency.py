@@ -27,8 +27,6 @@ from scipy import stats
 
 from gae_metric.comparison.results import Better
 
-__all__ = ["Kind", "inter_consistency", "intra_consistency", "meta_consistency"]
-
 Kind = Literal["resilience", "reactivity"]
 
 

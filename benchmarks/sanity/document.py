@@ -14,8 +14,6 @@ from benchmarks.sanity.figure import draw
 from benchmarks.sanity.maps import DEGRADATIONS
 from benchmarks.sanity.results import Found
 
-__all__ = ["markdown", "write"]
-
 
 def write(found: Sequence[Found], path: Path) -> None:
     """Write the document and, in the folder ``figures`` beside it, its figure."""

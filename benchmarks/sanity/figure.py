@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,6 @@ from benchmarks.sanity import meta
 from benchmarks.sanity.maps import DEGRADATIONS
 from benchmarks.sanity.results import Found
 from gae_metric.plotting import _style
-
-__all__ = ["draw"]
 
 
 def draw(found: Sequence[Found], path: Path | None = None) -> Figure:
@@ -54,31 +53,22 @@ def draw(found: Sequence[Found], path: Path | None = None) -> Figure:
 
 
 def _errors(
-    panel: Axes, x: pd.Series[float], rows: pd.DataFrame, label: str, line: dict[str, object]
+    panel: Axes, x: pd.Series[float], rows: pd.DataFrame, label: str, line: dict[str, Any]
 ) -> None:
-    panel.errorbar(
-        x.to_numpy(),
-        rows["GAE"].to_numpy(),
-        yerr=rows["standard_error"].to_numpy(),
-        label=label,
-        elinewidth=0.6,
-        **line,  # type: ignore[arg-type]
-    )
+    panel.errorbar(x, rows["GAE"], rows["standard_error"], label=label, elinewidth=0.6, **line)
 
 
 def _bars(panel: Axes, found: Sequence[Found]) -> None:
     """Draw each metric's meta-consistency, a mean over networks, with the networks as points."""
-    tables = [meta.summary(one.tables["meta"]).assign(network=one.network) for one in found]
+    tables = [meta.summary(one.tables["meta"]) for one in found]
     table = pd.concat(tables)
     metrics = list(dict.fromkeys(table["metric"]))
     for offset, (place, colour) in enumerate((("input", _style.BLUE), ("model", _style.ORANGE))):
-        part = table[table["place"] == place]
+        part = table[table["place"] == place].set_index("metric")["MC"]
         places = np.arange(len(metrics)) + 0.4 * offset - 0.2
-        averages = [float(part.loc[part["metric"] == name, "MC"].mean()) for name in metrics]
-        panel.bar(places, averages, 0.36, color=colour, label=place)
-        for at, name in zip(places, metrics, strict=True):
-            values = part.loc[part["metric"] == name, "MC"].to_numpy()
-            panel.plot(np.full(len(values), at), values, ".", color=_style.BLACK, markersize=2)
+        panel.bar(places, part.groupby(level=0).mean()[metrics], 0.36, color=colour, label=place)
+        points = [places[metrics.index(name)] for name in part.index]
+        panel.plot(points, part, ".", color=_style.BLACK, markersize=2)
     _style.line_axes(panel, "(f) meta-consistency, perturbed:", "", "MC")
     panel.set_xticks(
         np.arange(len(metrics)), metrics, fontsize=_style.SMALL, rotation=35, ha="right"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ from gae_metric.companions.noise import content_generator
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.study.conversion import as_maps
 from gae_metric.study.explaining import tensor_explainer
-
-__all__ = ["DEGRADATIONS", "Degradation", "Degraded", "OfNetwork", "Remembered", "brightness"]
 
 
 @tensor_explainer
@@ -71,7 +69,9 @@ class Remembered:
         return torch.stack([self.maps[key] for key in keys]).to(inputs.device)
 
 
-Change = Callable[[NDArray[Any], NDArray[Any], float, np.random.Generator], NDArray[Any]]
+Array: TypeAlias = NDArray[Any]
+Rng: TypeAlias = np.random.Generator
+Change = Callable[[Array, Array, float, Rng], Array]
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,12 @@ class Degradation:
     channels: bool = False
 
 
-def add_noise(
-    a: NDArray[Any], wrong: NDArray[Any], strength: float, rng: np.random.Generator
-) -> NDArray[Any]:
+def add_noise(a: Array, wrong: Array, strength: float, rng: Rng) -> Array:
     """Add Gaussian noise of ``strength`` standard deviations of the map."""
-    noisy: NDArray[Any] = a + strength * a.std() * rng.standard_normal(a.shape)
-    return noisy
+    return np.asarray(a + strength * a.std() * rng.standard_normal(a.shape))
 
 
-def shift(
-    a: NDArray[Any], wrong: NDArray[Any], strength: float, rng: np.random.Generator
-) -> NDArray[Any]:
+def shift(a: Array, wrong: Array, strength: float, rng: Rng) -> Array:
     """Move the map right and down by a share of its sides, cyclically.
 
     Examples
@@ -122,22 +117,17 @@ def shift(
     return np.roll(a, moves, axis=(1, 2))
 
 
-def mix_classes(
-    a: NDArray[Any], wrong: NDArray[Any], strength: float, rng: np.random.Generator
-) -> NDArray[Any]:
+def mix_classes(a: Array, wrong: Array, strength: float, rng: Rng) -> Array:
     """Replace a share of the map by that of the wrong class, both scaled to maximum 1."""
     return (1 - strength) * _scaled(a) + strength * _scaled(wrong)
 
 
-def shuffle_channels(
-    a: NDArray[Any], wrong: NDArray[Any], strength: float, rng: np.random.Generator
-) -> NDArray[Any]:
+def shuffle_channels(a: Array, wrong: Array, strength: float, rng: Rng) -> Array:
     """Give each channel's relevance to the next one, at a share of the pixels.
 
     The pixels of a smaller share are among those of a larger one.
     """
-    moved: NDArray[Any] = np.where(rng.random(a.shape[1:]) < strength, np.roll(a, 1, axis=0), a)
-    return moved
+    return np.where(rng.random(a.shape[1:]) < strength, np.roll(a, 1, axis=0), a)
 
 
 def _scaled(a: NDArray[Any]) -> NDArray[Any]:
@@ -190,5 +180,4 @@ class Degraded:
 
     def _maps(self, model: nn.Module, x: Tensor, targets: Tensor, **kwargs: Any) -> NDArray[Any]:
         found = as_maps(self.explain(model, x, targets, **kwargs), x.shape, "explain")
-        maps: NDArray[Any] = found.detach().cpu().double().numpy()
-        return maps
+        return found.detach().cpu().double().numpy()

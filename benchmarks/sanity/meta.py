@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,12 @@ from numpy.typing import NDArray
 from benchmarks.methods import METHODS
 from benchmarks.metrics.lipschitz import LocalLipschitz
 from benchmarks.sanity.case import Case, gae
-from benchmarks.sanity.consistency import (
-    Kind,
-    inter_consistency,
-    intra_consistency,
-    meta_consistency,
-)
+from benchmarks.sanity.consistency import inter_consistency, intra_consistency, meta_consistency
 from benchmarks.sanity.perturbation import PERTURBATIONS, Perturbation
 from gae_metric.commands.quantus_evaluation import Settings as Defaults
 from gae_metric.companions import ROAD, Focus
 from gae_metric.comparison.results import Better
 from gae_metric.explainers.gradients import ExplainFunc
-
-__all__ = ["ESTIMATORS", "Estimator", "consistencies", "evaluate", "summary"]
 
 Columns = Mapping[str, NDArray[np.float64]]
 
@@ -84,15 +77,8 @@ def _focus(case: Case, explain: ExplainFunc) -> Columns:
 
     It needs two images of a class, which few photographs do not have.
     """
-    mirrored = np.ascontiguousarray(case.x[..., ::-1])
-    both = Case(
-        case.network,
-        case.model,
-        np.concatenate([case.x, mirrored]),
-        np.concatenate([case.y, case.y]),
-        case.accuracy,
-        case.settings,
-    )
+    mirrored = np.concatenate([case.x, case.x[..., ::-1]])
+    both = replace(case, x=mirrored, y=np.concatenate([case.y, case.y]))
     metric = Focus(seed=case.settings.seed, disable_warnings=True)
     return {"Focus": _call(metric, both, explain)[: len(case.x)]}
 
@@ -138,44 +124,23 @@ def evaluate(
     better = {name: way for each in estimators for name, way in each.better.items()}
     rows = []
     for perturbation in perturbations:
+        place, kind = perturbation.place, perturbation.kind
         for repeat in range(case.settings.perturbations):
             perturbed = perturbation(case, repeat)
             stays = perturbed.predicted() == case.y
-            usable = stays if perturbation.kind == "resilience" else ~stays
+            usable = stays if kind == "resilience" else ~stays
             after = _scores(perturbed, estimators, chosen)
             for name, way in better.items():
-                intra, inter = consistencies(
-                    before[name], after[name], usable, perturbation.kind, way
-                )
+                pairs = zip(before[name], after[name], strict=True)
+                intra = [intra_consistency(one, other, usable, kind) for one, other in pairs]
                 rows.append(
-                    {
-                        "metric": name,
-                        "place": perturbation.place,
-                        "kind": perturbation.kind,
-                        "repeat": repeat,
-                        "usable": int(usable.sum()),
-                        "intra": intra,
-                        "inter": inter,
-                        "change": _change(before[name], after[name], usable),
-                    }
+                    {"metric": name, "place": place, "kind": kind, "repeat": repeat}
+                    | {"usable": int(usable.sum()), "intra": float(np.mean(intra))}
+                    | {"inter": inter_consistency(before[name], after[name], usable, kind, way)}
+                    | {"change": _change(before[name], after[name], usable)}
                 )
     table: pd.DataFrame = pd.DataFrame(rows)
     return table
-
-
-def consistencies(
-    before: NDArray[np.float64],
-    after: NDArray[np.float64],
-    usable: NDArray[np.bool_],
-    kind: Kind,
-    better: Better,
-) -> tuple[float, float]:
-    """Return the intra-consistency, a mean over methods, and the inter-consistency of (L, N)."""
-    intra = [
-        intra_consistency(one, other, usable, kind)
-        for one, other in zip(before, after, strict=True)
-    ]
-    return float(np.mean(intra)), inter_consistency(before, after, usable, kind, better)
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -194,36 +159,28 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         ``MC_deviation`` (over the repeats; NaN for a single one), ``usable_NR`` and ``usable_AR``
         (mean number of samples that count).
     """
-    found = []
-    for (metric, place), part in rows.groupby(["metric", "place"], sort=False):
-        numbers = part.pivot_table(
-            index="repeat", columns="kind", values=["intra", "inter"], dropna=False
-        )
-        columns = {
-            "IAC_NR": numbers["intra", "resilience"],
-            "IAC_AR": numbers["intra", "reactivity"],
-            "IEC_NR": numbers["inter", "resilience"],
-            "IEC_AR": numbers["inter", "reactivity"],
-        }
-        each = [
-            meta_consistency([float(column.loc[k]) for column in columns.values()])
-            for k in numbers.index
-        ]
-        usable = part.groupby("kind")["usable"].mean()
-        found.append(
-            {
-                "metric": metric,
-                "place": place,
-                **{name: float(column.mean()) for name, column in columns.items()},
-                "change_NR": float(part.loc[part["kind"] == "resilience", "change"].mean()),
-                "MC": float(np.mean(each)),
-                "MC_deviation": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan,
-                "usable_NR": float(usable["resilience"]),
-                "usable_AR": float(usable["reactivity"]),
-            }
-        )
-    table: pd.DataFrame = pd.DataFrame(found)
-    return table
+    keys = ["metric", "place"]
+    wide = rows.set_index([*keys, "repeat", "kind"]).unstack("kind")  # noqa: PD010 - nothing to average
+    each: pd.DataFrame = pd.DataFrame({name: wide[column] for name, column in _SUMMARY.items()})
+    each["MC"] = [meta_consistency(list(row)) for row in each.iloc[:, :4].to_numpy()]
+    groups = each.groupby(keys, sort=False)
+    table = groups.mean().assign(
+        MC=groups["MC"].agg(lambda one: one.mean(skipna=False)), MC_deviation=groups["MC"].std()
+    )
+    ordered: pd.DataFrame = rows[keys].drop_duplicates().merge(table.reset_index(), on=keys)
+    return ordered
+
+
+#: Columns of a summary, and what they are means of.
+_SUMMARY = {
+    "IAC_NR": ("intra", "resilience"),
+    "IAC_AR": ("intra", "reactivity"),
+    "IEC_NR": ("inter", "resilience"),
+    "IEC_AR": ("inter", "reactivity"),
+    "change_NR": ("change", "resilience"),
+    "usable_NR": ("usable", "resilience"),
+    "usable_AR": ("usable", "reactivity"),
+}
 
 
 def _change(

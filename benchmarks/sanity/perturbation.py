@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,8 +11,6 @@ from quantus.helpers.model.pytorch_model import PyTorchModel
 from benchmarks.metrics.seeding import seeded
 from benchmarks.sanity.case import Case
 from benchmarks.sanity.consistency import Kind
-
-__all__ = ["PERTURBATIONS", "Perturbation"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,11 @@ class Perturbation:
             rng = np.random.default_rng([case.settings.seed, number])
             noise = rng.uniform(-self.strength, self.strength, case.x.shape)
             x = np.clip(case.x + noise, case.x.min(), case.x.max())
-            return case.changed(x=x.astype(case.x.dtype))
+            return replace(case, x=x.astype(case.x.dtype))
         wrapped = PyTorchModel(case.model, channel_first=True, softmax=False)
         with seeded(case.settings.seed, number):  # Quantus draws from the global generator
             model = wrapped.sample(mean=1.0, std=self.strength, noise_type="multiplicative")
-        return case.changed(model=model.eval())
+        return replace(case, model=model.eval())
 
 
 PERTURBATIONS = (

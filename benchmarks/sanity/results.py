@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ import torch
 
 from benchmarks.sanity import checks, meta
 from benchmarks.sanity.case import DIGITS, PHOTOGRAPHS, Case, Settings, open_case
+from benchmarks.sanity.maps import Remembered
 from gae_metric import clear_cache
 from gae_metric.errors import InputError
 
-__all__ = ["CHECKS", "Found", "read", "run"]
-
-CHECKS = ("baselines", "randomisation", "degradation", "seeds", "meta")
+CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
+    "baselines": checks.baselines,
+    "randomisation": lambda case, methods: checks.randomisation(case),
+    "degradation": checks.degradation,
+    "seeds": checks.seeds,
+    "meta": lambda case, methods: meta.evaluate(case),
+}
 """The checks, by the names of their files."""
 
 _PACKAGES = ("gae-metric", "quantus", "torch", "torchvision", "timm", "grad-cam", "scipy")
@@ -70,17 +76,10 @@ def run(
     clear_cache()
     case = open_case(network, settings)
     methods = checks.explainers(case)
-    tasks: dict[str, Callable[[], pd.DataFrame]] = {
-        "baselines": lambda: checks.baselines(case, methods),
-        "randomisation": lambda: checks.randomisation(case),
-        "degradation": lambda: checks.degradation(case, methods),
-        "seeds": lambda: checks.seeds(case, methods),
-        "meta": lambda: meta.evaluate(case),
-    }
     tables, seconds = {}, {}
-    for name in CHECKS:
+    for name, check in CHECKS.items():
         start = time.process_time()
-        tables[name] = tasks[name]()
+        tables[name] = check(case, methods)
         seconds[name] = round(time.process_time() - start, 1)
         say(f"{network}: {name} in {seconds[name]:.0f} s of CPU time")
     found = Found(network, _facts(case, command, seconds), tables)
@@ -115,6 +114,10 @@ def read(out: Path) -> list[Found]:
 
 
 def _facts(case: Case, command: str, seconds: dict[str, float]) -> dict[str, Any]:
+    versions = {"Python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     return {
         "network": case.network,
         "command": command,
@@ -122,13 +125,5 @@ def _facts(case: Case, command: str, seconds: dict[str, float]) -> dict[str, Any
         "accuracy": case.accuracy,
         "seconds": seconds,
         "threads": torch.get_num_threads(),
-        "versions": {"Python": platform.python_version()}
-        | {name: _version(name) for name in _PACKAGES},
+        "versions": versions,
     }
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -10,8 +10,6 @@ from scipy import stats
 
 from gae_metric.comparison.pairs import signed_rank
 
-__all__ = ["ALPHA", "against", "rank_correlation", "rises", "verdict"]
-
 ALPHA = 0.05
 """Level of the paired tests."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -50,10 +51,9 @@ def abslrp(
     out: Out = None,
 ) -> None:
     """Multiples of one forward pass and one input gradient of the plain model."""
-    _threads(threads)
-    _check_device(device)
-    names, wanted = _models(model or list(abslrp_speed.DEFAULT)), _modes(mode, device)
-    batches = batch or ([1, 16, 64] if device.startswith("cuda") else [8, 32])
+    cuda = _prepare(device, threads)
+    names, wanted = _models(model or list(abslrp_speed.DEFAULT)), _modes(mode, cuda)
+    batches = batch or ([1, 16, 64] if cuda else [8, 32])
     _show(abslrp_speed.table(batches, repeats, device, names, others, wanted), device, out)
 
 
@@ -74,12 +74,10 @@ def gae(
     """GAE with absLRP as a multiple of the gradients and explanations it consists of."""
     from benchmarks.speed import gae as gae_speed
 
-    _threads(threads)
-    _check_device(device)
-    cuda = device.startswith("cuda")
+    cuda = _prepare(device, threads)
     names = _models(model or (list(abslrp_speed.DEFAULT) if cuda else ["ResNet50", "ViT-B/16"]))
     batches = batch or ([1, 16, 64] if cuda else [4])
-    wanted = _modes(mode, device)
+    wanted = _modes(mode, cuda)
     result = gae_speed.table(names, samples, batches, repeats, device, others, wanted)
     _show(result, device, out)
 
@@ -97,8 +95,7 @@ def guards(
     """Time what a call spends on making sure of the model and of the cache."""
     from benchmarks.speed import guards as guards_speed
 
-    _threads(threads)
-    _check_device(device)
+    _prepare(device, threads)
     names, metrics = _models(model or ["ResNet50"]), metric or [*guards_speed.METRICS]
     _show(guards_speed.table(names, metrics, samples, batch, device), device, out)
 
@@ -113,70 +110,42 @@ def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:
         result.to_csv(out, index=False)
         return
     command = " ".join(["python -m benchmarks.speed", *sys.argv[1:]])
-    lines = [
-        f"Made by `{command}` on {machine(device)}.\n",
-        "| " + " | ".join(result.columns) + " |",
-        "| " + " | ".join("---" for _ in result.columns) + " |",
-        *("| " + " | ".join(map(_cell, row)) + " |" for row in result.itertuples(index=False)),
-    ]
-    out.write_text("\n".join(lines) + "\n")
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else _number(value)
-    return str(value)
+    cells = result.map(lambda value: _number(value) if isinstance(value, float) else str(value))
+    table = cells.to_markdown(index=False, tablefmt="github", disable_numparse=True)
+    out.write_text(f"Made by `{command}` on {machine(device)}.\n\n{table}\n")
 
 
 def _number(value: float) -> str:
     """Two decimals, or as many as three digits need."""
-    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+    text = f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+    return "" if math.isnan(value) else text
 
 
-def _check_device(device: str) -> None:
-    if device.startswith("cuda") and not torch.cuda.is_available():
+def _prepare(device: str, threads: int | None) -> bool:
+    """Set threads, and return whether it is a GPU, which has to be there."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    cuda = device.startswith("cuda")
+    if cuda and not torch.cuda.is_available():
         raise typer.BadParameter("there is no CUDA device", param_hint="--device")
+    return cuda
 
 
-def _models(names: list[str]) -> list[str]:
+def _known(names: list[str], known: Iterable[str], option: str) -> list[str]:
     for name in names:
-        if name not in abslrp_speed.MODELS:
-            known = ", ".join(abslrp_speed.MODELS)
-            raise typer.BadParameter(f"expected one of {known}, got {name!r}", param_hint="--model")
+        if name not in known:
+            message = f"expected one of {', '.join(known)}, got {name!r}"
+            raise typer.BadParameter(message, param_hint=option)
     return names
 
 
-def _modes(names: list[str] | None, device: str) -> tuple[Mode, ...]:
-    if names is None:
-        return MODES if device.startswith("cuda") else ("plain",)
-    for name in names:
-        if name not in MODES:
-            raise typer.BadParameter(
-                f"expected one of {', '.join(MODES)}, got {name!r}", param_hint="--mode"
-            )
-    return tuple(mode for mode in MODES if mode in names)
+def _models(names: list[str]) -> list[str]:
+    return _known(names, abslrp_speed.MODELS, "--model")
 
 
-def _threads(number: int | None) -> None:
-    if number is not None:
-        torch.set_num_threads(number)
-
-
-@app.command(hidden=True)
-def peak_gae(
-    model: Annotated[str, typer.Option()],
-    samples: Annotated[int, typer.Option()],
-    batch: Annotated[int, typer.Option()],
-    device: str = "cpu",
-    mode: str = "plain",
-) -> None:
-    """Peak memory of GAE in bytes, measured in this process."""
-    from benchmarks.speed import gae as gae_speed
-    from gae_metric import GAE
-
-    (wanted,) = _modes([mode], device)
-    given = gae_speed.case(model, samples, batch, device, wanted)
-    typer.echo(measure.peak_bytes(lambda: given.metric(GAE(disable_warnings=True)), device))
+def _modes(names: list[str] | None, cuda: bool) -> tuple[Mode, ...]:
+    wanted = (MODES if cuda else ["plain"]) if names is None else _known(names, MODES, "--mode")
+    return tuple(mode for mode in MODES if mode in wanted)
 
 
 @app.command(hidden=True)
@@ -184,14 +153,23 @@ def peak(
     task: str,
     model: Annotated[str, typer.Option()],
     batch: Annotated[int, typer.Option()],
+    samples: int = 4,
     device: str = "cpu",
     mode: str = "plain",
 ) -> None:
-    """Peak memory of one task in bytes, measured in this process."""
-    built = abslrp_speed.build(model, device)
-    work = abslrp_speed.tasks(built, batch, device, _modes([mode], device)[0])[task]
-    if mode == "compiled":  # which takes more memory than what it compiles
-        work()
+    """Peak memory in bytes of one task, or of the metric ``GAE``, measured in this process."""
+    from benchmarks.speed import gae as gae_speed
+    from gae_metric import GAE
+
+    (wanted,) = _modes([mode], False)
+    if task == "GAE":
+        given = gae_speed.case(model, samples, batch, device, wanted)
+        work: Callable[[], object] = lambda: given.metric(GAE(disable_warnings=True))  # noqa: E731
+    else:
+        built = abslrp_speed.build(model, device)
+        work = abslrp_speed.tasks(built, batch, device, wanted)[task]
+        if mode == "compiled":  # which takes more memory than what it compiles
+            work()
     typer.echo(measure.peak_bytes(work, device))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import torch
@@ -10,7 +12,6 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.speed import measure, modes
-from benchmarks.speed.kernels import shares
 from benchmarks.speed.modes import Mode
 
 MODELS = {
@@ -22,7 +23,6 @@ MODELS = {
 #: The paper's models; SqueezeNet is for a quick look.
 DEFAULT = ("VGG16", "ResNet50", "ViT-B/16")
 _ONE = "absLRP, one stream"
-LIMITS = {"VGG16": 1.7, "ResNet50": 1.9, "ViT-B/16": 2.8}
 
 
 def build(name: str, device: str) -> nn.Module:
@@ -42,38 +42,35 @@ def data(batch: int, device: str) -> tuple[Tensor, Tensor]:
     return x, torch.arange(batch, device=device)
 
 
-def tasks(
-    model: nn.Module, batch: int, device: str, mode: Mode = "plain"
+def pieces(
+    model: nn.Module, x: Tensor, targets: Tensor, mode: Mode, explain: Callable[..., Any]
 ) -> dict[str, Callable[[], object]]:
     """Return what is timed: the reference, and absLRP with its options."""
-    x, targets = data(batch, device)
-    evaluated = modes.prepared(model, mode)
 
     def reference() -> Tensor:
         leaf = x.clone().requires_grad_()
-        chosen = evaluated(leaf).gather(1, targets[:, None]).sum()
+        chosen = model(leaf).gather(1, targets[:, None]).sum()
         return torch.autograd.grad(chosen, leaf)[0]
 
-    explain = modes.explainer(mode)
     timed: dict[str, Callable[[], object]] = {
         "gradient": reference,
         "absLRP": lambda: explain(model, x, targets),
         _ONE: lambda: explain(model, x, targets, contrast=None),
     }
+    return {name: modes.within(task, mode, str(x.device)) for name, task in timed.items()}
+
+
+def tasks(
+    model: nn.Module, batch: int, device: str, mode: Mode = "plain"
+) -> dict[str, Callable[[], object]]:
+    """Return the pieces that a mode makes a difference to."""
+    evaluated, explain = modes.prepared(model, mode), modes.explainer(mode)
+    timed = pieces(evaluated, *data(batch, device), mode, explain)
     if mode == "compiled":  # absLRP intercepts every call, so it has nothing of that
-        del timed["absLRP"], timed[_ONE]
+        return {"gradient": timed["gradient"]}
     if mode == "recorded":
         del timed["gradient"]
-    return {name: modes.within(task, mode, device) for name, task in timed.items()}
-
-
-def other_tasks(
-    name: str, model: nn.Module, x: Tensor, targets: Tensor
-) -> dict[str, Callable[[], object]]:
-    """Return the other rule sets and other libraries' LRP."""
-    from benchmarks.speed import other_lrp as others
-
-    return others.rule_sets(model, x, targets) | others.libraries(name, model, x, targets)
+    return timed
 
 
 def table(
@@ -84,7 +81,7 @@ def table(
     others: bool,
     wanted: tuple[Mode, ...] = ("plain",),
 ) -> pd.DataFrame:
-    """Seconds, ratios, peak memory and the model's share for every model and batch size.
+    """Seconds, ratios and peak memory for every model and batch size.
 
     Ratios are to the gradient of the plain model, in whichever mode; ``map error`` is the distance
     to its absLRP maps in L2 norms, relative to their own, for one stream: the weights are random,
@@ -92,62 +89,52 @@ def table(
     its error in place of numbers.
     """
     rows: list[dict[str, object]] = []
-    for name in names:
-        for batch in batches:
-            model = build(name, device)
-            timed = {
-                _label(task, mode): work
-                for mode in wanted
-                for task, work in tasks(model, batch, device, mode).items()
-            }
-            if others:
-                timed |= other_tasks(name, model, *data(batch, device))
-            main = {
-                _label(task, mode): (task, mode)
-                for task in ("gradient", "absLRP")
-                for mode in wanted
-                if _label(task, mode) in timed
-            }
-            row = {"model": name, "batch": batch}
-            try:
-                times = measure.interleaved(timed, repeats, device)
-            except torch.OutOfMemoryError as error:
-                rows.append(row | {"error": str(error).partition(".")[0]})
-                continue
-            finally:
-                if device.startswith("cuda"):
-                    torch.cuda.empty_cache()
-            exact = timed[_ONE]() if "plain" in wanted else None
-            compared = {_label(_ONE, mode) for mode in wanted if mode != "plain"}
-            memory = {
-                label: _peak(timed[label], task, mode, name, batch, device)
-                for label, (task, mode) in main.items()
-            }
-            for task, taken in times.items():
-                measured = shares(timed[task], model, device) if task in main else None
-                peak = memory.get(task, float("nan"))
-                distance = _map_error(timed[task], exact if task in compared else None)
-                rows.append(
-                    row
-                    | {
-                        "method": task,
-                        "seconds": taken,
-                        "images/s": batch / taken,
-                        "ratio": taken / times.get("gradient", float("nan")),
-                        "limit": LIMITS.get(name) if task == "absLRP" else float("nan"),
-                        "map error": distance,
-                        "peak MB": peak / 1e6,
-                        "peak ratio": peak / memory.get("gradient", float("nan")),
-                        "model share": float("nan") if measured is None else measured.model,
-                        "busy share": float("nan") if measured is None else measured.busy,
-                    }
-                )
+    reference: tuple[str, Mode] = ("gradient", "plain")
+    nan = float("nan")
+    for name, batch in itertools.product(names, batches):
+        model = build(name, device)
+        timed: dict[tuple[str, Mode], Callable[[], object]] = {
+            (task, mode): work
+            for mode in wanted
+            for task, work in tasks(model, batch, device, mode).items()
+        }
+        if others:
+            from benchmarks.speed.other_lrp import other_tasks
+
+            more = other_tasks(name, model, *data(batch, device))
+            timed |= {(task, "plain"): work for task, work in more.items()}
+        row: dict[str, object] = {"model": name, "batch": batch}
+        try:
+            times = measure.interleaved(timed, repeats, device)
+        except torch.OutOfMemoryError as error:
+            rows.append(row | {"error": str(error).partition(".")[0]})
+            continue
+        finally:
+            if device.startswith("cuda"):
+                torch.cuda.empty_cache()
+        exact = timed[_ONE, "plain"]() if "plain" in wanted else None
+        memory = {
+            (task, mode): _peak(work, task, mode, name, batch, device)
+            for (task, mode), work in timed.items()
+            if task in ("gradient", "absLRP")
+        }
+        for (task, mode), taken in times.items():
+            peak = memory.get((task, mode), nan)
+            compared = exact if task == _ONE and mode != "plain" else None
+            rows.append(
+                row
+                | {
+                    "method": task if mode == "plain" else f"{task}, {mode}",
+                    "seconds": taken,
+                    "images/s": batch / taken,
+                    "ratio": taken / times.get(reference, nan),
+                    "map error": _map_error(timed[task, mode], compared),
+                    "peak MB": peak / 1e6,
+                    "peak ratio": peak / memory.get(reference, nan),
+                }
+            )
     result: pd.DataFrame = pd.DataFrame(rows)
     return result
-
-
-def _label(task: str, mode: Mode) -> str:
-    return task if mode == "plain" else f"{task}, {mode}"
 
 
 def _map_error(work: Callable[[], object], exact: object) -> float:

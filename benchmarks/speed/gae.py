@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import quantus
 import torch
@@ -16,15 +17,12 @@ from torch import Tensor, nn
 import abslrp
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import measure, modes
-from benchmarks.speed.kernels import shares
 from benchmarks.speed.modes import Mode
 from gae_metric import GAE, clear_cache
 from gae_metric.companions import ROAD
 from gae_metric.companions.noise import SeededNoise
 
 STEPS = 10
-LIMIT = 1.15
-GRADIENT_LIMIT = {"ResNet50": 65.0}
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,7 @@ class Case:
 
     def first(self, n: int) -> Case:
         """Return the case with its first samples only."""
-        first = self.x[:n], self.y[:n]
-        return Case(self.model, *first, min(n, self.batch), self.mode, self.explain)
+        return replace(self, x=self.x[:n], y=self.y[:n], batch=min(n, self.batch))
 
 
 def case(name: str, samples: int, batch: int, device: str, mode: Mode = "plain") -> Case:
@@ -69,106 +66,67 @@ def case(name: str, samples: int, batch: int, device: str, mode: Mode = "plain")
     return Case(model, x, y, batch, mode, modes.explainer(mode))
 
 
-def own_work(given: Case) -> dict[str, Callable[[], object]]:
-    """Return one gradient and one explanation of a batch, the pieces of GAE's own work."""
-    x, y = given.x[: given.batch], given.y[: given.batch]
-    batch = given.batch
+def quantus_metrics(seed: int = 0) -> dict[str, Any]:
+    """Return what stands beside GAE."""
 
-    def gradient() -> Tensor:
-        leaf = x.clone().requires_grad_()
-        return torch.autograd.grad(given.model(leaf)[torch.arange(batch), y].sum(), leaf)[0]
-
-    pieces: dict[str, Callable[[], object]] = {
-        "gradient": gradient,
-        "explanation": lambda: given.explain(given.model, x, y),
-    }
-    return {k: modes.within(work, given.mode, str(x.device)) for k, work in pieces.items()}
-
-
-def quantus_metrics(seed: int = 0) -> dict[str, Callable[[Case], None]]:
-    """Return what stands beside GAE, each for a case."""
-
-    def lipschitz(nr_samples: int) -> Callable[[Case], None]:
-        def run(given: Case) -> None:
-            given.metric(
-                quantus.LocalLipschitzEstimate(
-                    nr_samples=nr_samples,
-                    normalise_func_kwargs={"normalise_axes": (1, 2, 3)},
-                    perturb_func=SeededNoise(seed, nr_samples),
-                    disable_warnings=True,
-                )
-            )
-
-        return run
+    def lipschitz(samples: int) -> Any:
+        return quantus.LocalLipschitzEstimate(
+            nr_samples=samples,
+            normalise_func_kwargs={"normalise_axes": (1, 2, 3)},
+            perturb_func=SeededNoise(seed, samples),
+            disable_warnings=True,
+        )
 
     return {
-        "ROAD (gae_metric.companions)": lambda given: given.metric(ROAD(order="morf", seed=seed)),
-        "ROAD (Quantus)": lambda given: given.metric(quantus.ROAD(disable_warnings=True)),
+        "ROAD (gae_metric.companions)": ROAD(order="morf", seed=seed),
+        "ROAD (Quantus)": quantus.ROAD(disable_warnings=True),
         "LocalLipschitz, 10": lipschitz(10),
         "LocalLipschitz, 200": lipschitz(200),
     }
 
 
-def rows(
-    name: str,
-    samples: int,
-    batch: int,
-    repeats: int,
-    device: str,
-    others: bool,
-    mode: Mode = "plain",
-) -> list[dict[str, Any]]:
+def rows(name: str, given: Case, repeats: int, others: bool) -> list[dict[str, Any]]:
     """Return the times of one model: GAE, its own work and, if wanted, the other metrics."""
-    given = case(name, samples, batch, device, mode)
-    pieces = own_work(given)
+    samples, batch, mode, device = len(given.x), given.batch, given.mode, str(given.x.device)
+    part = given.first(batch)
+    pieces = abslrp_speed.pieces(part.model, part.x, part.y, mode, part.explain)
+    own = {name: pieces[name] for name in ("gradient", "absLRP")}
 
     def gae() -> None:
         given.metric(GAE(steps=STEPS, disable_warnings=True))
 
-    times = measure.interleaved({**pieces, "GAE": gae}, repeats, device)
+    times = measure.interleaved({**own, "GAE": gae}, repeats, device)
     one_gradient = times["gradient"] / batch
-    work = (2 * STEPS - 1) * one_gradient + 2 * STEPS * times["explanation"] / batch
+    work = (2 * STEPS - 1) * one_gradient + 2 * STEPS * times["absLRP"] / batch
     per_sample = times["GAE"] / samples
     options = ("--model", name, "--samples", str(samples), "--batch", str(batch), "--mode", mode)
-    memory = measure.peak(gae, device, "peak-gae", *options)
-    measured = shares(gae, given.model, device)
-    found = [
-        _row(name, "one gradient", one_gradient, one_gradient),
-        _row(name, "GAE's own work", work, one_gradient),
-        _row(name, "GAE", per_sample, one_gradient)
-        | {
-            "of own work": per_sample / work,
-            "limit": LIMIT,
-            "gradients' limit": GRADIENT_LIMIT.get(name, np.nan),
-            "images/s": 1 / per_sample,
-            "peak MB": memory / 1e6,
-            "model share": measured.model,
-            "busy share": measured.busy,
-        },
+    memory = measure.peak(gae, device, "peak", "GAE", *options)
+    whole = {"of own work": per_sample / work, "images/s": 1 / per_sample, "peak MB": memory / 1e6}
+    found: list[dict[str, Any]] = [
+        {"batch": batch, "mode": mode, **_row(name, what, taken, one_gradient), **more}
+        for what, taken, more in (
+            ("one gradient", one_gradient, {}),
+            ("GAE's own work", work, {}),
+            ("GAE", per_sample, whole),
+        )
     ]
-    found = [{"batch": batch, "mode": mode, **row} for row in found]
     if not others or mode != "plain":
         return found
-    for label, run in quantus_metrics().items():
+    for label, metric in quantus_metrics().items():
         part = given.first(1) if label.endswith("200") else given
         try:
-            taken = measure.seconds_once(lambda run=run, part=part: run(part), device)  # type: ignore[misc]
+            taken = measure.seconds_once(partial(part.metric, metric), device)
         except Exception as error:  # another library's failure is a result
-            found.append(
-                {"model": name, "what": label, "error": f"{type(error).__name__}: {error}"}
-            )
+            problem = f"{type(error).__name__}: {error}"
+            found.append({"model": name, "what": label, "error": problem})
         else:
             found.append(_row(name, label, taken / len(part.x), one_gradient))
     return found
 
 
 def _row(model: str, what: str, seconds: float, gradient: float) -> dict[str, Any]:
-    return {
-        "model": model,
-        "what": what,
-        "seconds per sample": seconds,
-        "gradients": seconds / gradient,
-    }
+    ratio = seconds / gradient
+    return {"model": model, "what": what, "seconds per sample": seconds, "gradients": ratio}
 
 
 def table(
@@ -184,12 +142,9 @@ def table(
 
     There are at least as many samples as a batch has.
     """
-    found = [
-        row
-        for name in names
-        for batch in batches
-        for mode in wanted
-        for row in rows(name, max(samples, batch), batch, repeats, device, others, mode)
-    ]
+    found: list[dict[str, Any]] = []
+    for name, batch, mode in itertools.product(names, batches, wanted):
+        given = case(name, max(samples, batch), batch, device, mode)
+        found += rows(name, given, repeats, others)
     result: pd.DataFrame = pd.DataFrame(found)
     return result

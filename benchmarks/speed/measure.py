@@ -9,14 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 
-
-def seconds(function: Callable[[], object], repeats: int, device: str = "cpu") -> float:
-    """Median wall time of ``function`` over ``repeats`` calls, after one to warm up."""
-    function()
-    return statistics.median(seconds_once(function, device) for _ in range(repeats))
+K = TypeVar("K")
 
 
 def seconds_once(function: Callable[[], object], device: str = "cpu") -> float:
@@ -29,13 +26,13 @@ def seconds_once(function: Callable[[], object], device: str = "cpu") -> float:
 
 
 def interleaved(
-    functions: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu"
-) -> dict[str, float]:
+    functions: Mapping[K, Callable[[], object]], repeats: int, device: str = "cpu"
+) -> dict[K, float]:
     """Median wall time of each function, one after the other in every round.
 
     Rounds share the machine's moods between what is compared, so that ratios mean something.
     """
-    taken: dict[str, list[float]] = {name: [] for name in functions}
+    taken: dict[K, list[float]] = {name: [] for name in functions}
     for function in functions.values():
         for _ in range(3 if device.startswith("cuda") else 1):  # also for what is recorded
             function()

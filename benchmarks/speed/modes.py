@@ -12,8 +12,6 @@ from torch import nn
 
 import abslrp
 
-__all__ = ["MODES", "Mode", "context", "explainer", "prepared", "within"]
-
 Mode = Literal["plain", "compiled", "autocast", "recorded"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 

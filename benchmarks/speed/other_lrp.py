@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,20 +19,14 @@ RULE_SETS = ("epsilon", "alpha1beta0", "alpha2beta1", "cLRP", "RAP", "RAP-eq5", 
 CANONIZERS = {"VGG16": VGGCanonizer, "ResNet50": ResNetCanonizer}
 
 
-def rule_sets(model: nn.Module, x: Tensor, targets: Tensor) -> dict[str, Callable[[], object]]:
-    """Every rule set of the engine."""
-
-    def task(name: str) -> Callable[[], object]:
-        return lambda: abslrp.explain(model, x, targets, rules=name)
-
-    return {f"rules {name!r}": task(name) for name in RULE_SETS}
-
-
-def libraries(
+def other_tasks(
     name: str, model: nn.Module, x: Tensor, targets: Tensor
 ) -> dict[str, Callable[[], object]]:
-    """LRP of Zennit and Captum, where they apply to the model."""
-    tasks: dict[str, Callable[[], object]] = {}
+    """Every rule set, and LRP of Zennit, Captum and LXT where they apply to the model."""
+    tasks: dict[str, Callable[[], object]] = {
+        f"rules {rules!r}": partial(abslrp.explain, model, x, targets, rules=rules)
+        for rules in RULE_SETS
+    }
     own = copy.deepcopy(model)  # hooks and attributes of other libraries stay off the plain model
     if name in CANONIZERS:
         canonizer = CANONIZERS[name]
@@ -46,23 +41,13 @@ def libraries(
     if name == "VGG16":  # Captum refuses a module used twice and additions that are no module
         from captum.attr import LRP
 
-        captum_model = _out_of_place(own)
-
-        def captum() -> object:
-            return LRP(captum_model).attribute(x.clone().requires_grad_(), target=targets)
-
-        tasks["Captum LRP"] = captum
+        for module in own.modules():  # its hooks need what in-place ReLUs overwrite
+            if isinstance(module, nn.ReLU):
+                module.inplace = False
+        tasks["Captum LRP"] = lambda: LRP(own).attribute(x.clone().requires_grad_(), target=targets)
     if name == "ViT-B/16" and importlib.util.find_spec("lxt") is not None:
         from benchmarks.methods import find
 
         attnlrp = find("AttnLRP").bind()
         tasks["AttnLRP (LXT's rules, applied here)"] = lambda: attnlrp(model, x, targets)
     return tasks
-
-
-def _out_of_place(model: nn.Module) -> nn.Module:
-    """Captum's hooks need the values that in-place ReLUs overwrite."""
-    for module in model.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-    return model

@@ -6,14 +6,16 @@ On the digits networks, and on SqueezeNet where the folder of reference material
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 import torch
 import typer
+from torch import nn
 
 import abslrp
 from abslrp.registry import ABSLRP, RuleSet
@@ -22,10 +24,9 @@ from abslrp.rules import absolute, addition, normalization, pooling, softmax
 from benchmarks.data.names import open_data
 from benchmarks.models import load, shared_folder
 from gae_metric import GAE, Contrastiveness
+from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
-
-__all__ = ["heads", "main", "rules_and_contrasts", "stabilisers"]
 
 #: Every module that stabilises by eq. 12's epsilon.
 STABILISED = (absolute, addition, normalization, pooling, softmax)
@@ -35,16 +36,8 @@ EPSILONS = (1e-9, 1e-3, 1e-2, 1e-1, 1.0)
 def rules_and_contrasts(network: str, samples: int) -> pd.DataFrame:
     """Mean parts of GAE of two rules with each contrast."""
     x, y = digits.load("test", n=samples)
-    rows = []
-    for rules in ("absLRP", "alpha1beta0"):
-        contrasts: tuple[Literal["streams"] | None, ...] = ("streams", None)
-        for contrast in contrasts:
-            metric = GAE(disable_warnings=True)
-            explain = functools.partial(abslrp.explain, rules=rules, contrast=contrast)
-            metric(networks.load(network), x, y, explain_func=explain)
-            rows.append({"rules": rules, "contrast": str(contrast), **metric.components.mean()})
-    result: pd.DataFrame = pd.DataFrame(rows)
-    return result
+    rules = {name: name for name in ("absLRP", "alpha1beta0")}
+    return _scored(networks.load(network), x, y, rules, GAE)
 
 
 def stabilisers(network: str, samples: int) -> pd.DataFrame:
@@ -57,14 +50,8 @@ def stabilisers(network: str, samples: int) -> pd.DataFrame:
         metric = Contrastiveness(disable_warnings=True)
         with _stabiliser(epsilon):
             scores = np.asarray(metric(networks.load(network), x, y, explain_func=explain))
-        rows.append(
-            {
-                "epsilon": epsilon,
-                "mean": scores.mean(),
-                "median": np.median(scores),
-                "below 0.6": int((scores < 0.6).sum()),
-            }
-        )
+        row = {"epsilon": epsilon, "mean": scores.mean(), "median": np.median(scores)}
+        rows.append({**row, "below 0.6": int((scores < 0.6).sum())})
     result: pd.DataFrame = pd.DataFrame(rows)
     return result
 
@@ -77,27 +64,28 @@ def heads(samples: int) -> pd.DataFrame:
     loaded = load("shared:squeezenet")
     data = open_data(f"imagenet:{shared_folder()}/images/imagenet").sample(samples, 0)
     x = data.load(loaded.preprocessing, 0).x
-    with torch.no_grad():
-        predicted = loaded.model(torch.from_numpy(x)).argmax(1).numpy()
-    rows = []
-    for name, rules in {
+    predicted = predictions(loaded.model, x).argmax(axis=1)
+    rules = {
         "absLRP": ABSLRP,
         "absLRP, head alpha1beta0": _with_head(ABSLRP, ALPHA1BETA0),
         "alpha1beta0, head absLRP": _with_head(ALPHA1BETA0, ABSLRP),
         "alpha1beta0": ALPHA1BETA0,
-    }.items():
+    }
+    return _scored(loaded.model, x, predicted, rules, Contrastiveness)
+
+
+def _scored(
+    model: nn.Module, x: Any, y: Any, rule_sets: Mapping[str, str | RuleSet], metric: Any
+) -> pd.DataFrame:
+    """Return means of a metric's parts, and its standard error, by rules and contrast."""
+    rows = []
+    for name, rules in rule_sets.items():
         for contrast in ("streams", None):
-            metric = Contrastiveness(disable_warnings=True)
+            made = metric(disable_warnings=True)
             explain = functools.partial(abslrp.explain, rules=rules, contrast=contrast)
-            scores = np.asarray(metric(loaded.model, x, predicted, explain_func=explain))
-            rows.append(
-                {
-                    "rules": name,
-                    "contrast": str(contrast),
-                    "mean": scores.mean(),
-                    "standard error": scores.std(ddof=1) / np.sqrt(len(scores)),
-                }
-            )
+            error = scipy.stats.sem(made(model, x, y, explain_func=explain))
+            row = {"rules": name, "contrast": str(contrast), **made.components.mean()}
+            rows.append({**row, "standard error": error})
     result: pd.DataFrame = pd.DataFrame(rows)
     return result
 

@@ -9,8 +9,9 @@ networks and held-out digits that ship with the package: nothing is downloaded.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import Any
+import functools
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -22,17 +23,17 @@ from gae_metric import GAE, Contrastiveness
 from gae_metric.demo import digits, networks
 from gae_metric.explainers.gradients import EXPLAINERS, ExplainFunc, not_applicable
 
-__all__ = ["constants", "draws", "main", "wrong_classes"]
-
 NETWORKS = ("vgg", "resnet", "vit")
+ADDED = (-5, 0, 5, 20)
+Array: TypeAlias = NDArray[Any]
 METHODS = ("absLRP", "GradCAM", "InputXGradient", "Saliency")
 
 
 def draws(
     model: nn.Module,
     explain: ExplainFunc,
-    x: NDArray[Any],
-    y: NDArray[Any],
+    x: Array,
+    y: Array,
     *,
     seeds: int = 16,
     mosaics: Sequence[int] = (1, 2, 4, 8),
@@ -49,25 +50,15 @@ def draws(
     for k in mosaics:
         each = (Contrastiveness(s, n_mosaics=k, disable_warnings=True) for s in range(seeds))
         scores = np.array([metric(model, x, y, explain_func=explain) for metric in each])
-        rows.append(
-            {
-                "K": k,
-                "C": scores.mean(),
-                "sample": np.sqrt(scores.var(axis=0, ddof=1).mean()),
-                "mean": scores.mean(axis=1).std(ddof=1),
-                "between": scores.std(axis=1, ddof=1).mean(),
-            }
-        )
+        within, between = scores.var(axis=0, ddof=1), scores.std(axis=1, ddof=1)
+        row = {"K": k, "C": scores.mean(), "sample": np.sqrt(within.mean())}
+        rows.append({**row, "mean": scores.mean(axis=1).std(ddof=1), "between": between.mean()})
     found: pd.DataFrame = pd.DataFrame(rows)
     return found
 
 
 def constants(
-    model: nn.Module,
-    explain: ExplainFunc,
-    x: NDArray[Any],
-    y: NDArray[Any],
-    added: Sequence[float] = (-5, 0, 5, 20),
+    model: nn.Module, explain: ExplainFunc, x: Array, y: Array, added: Sequence[float] = ADDED
 ) -> pd.DataFrame:
     """Score when a constant is added to all logits, which changes no prediction and no map."""
 
@@ -76,20 +67,14 @@ def constants(
 
     rows = []
     for constant in added:
-        metric = GAE(output=_plus(constant), disable_warnings=True)
+        metric = GAE(output=functools.partial(torch.add, other=constant), disable_warnings=True)
         metric(model, x, y, explain_func=unchanged)
         rows.append({"added": constant, **metric.components[list(metric.columns)].mean()})
     found: pd.DataFrame = pd.DataFrame(rows)
     return found
 
 
-def _plus(constant: float) -> Callable[[Any], Any]:
-    return lambda logits: logits + constant
-
-
-def wrong_classes(
-    model: nn.Module, explain: ExplainFunc, x: NDArray[Any], y: NDArray[Any]
-) -> pd.DataFrame:
+def wrong_classes(model: nn.Module, explain: ExplainFunc, x: Array, y: Array) -> pd.DataFrame:
     """Score true classes, others, and blank images in place of half the samples."""
     blank = x.copy()
     blank[::2] = np.linspace(0.1, 1, len(blank[::2]), dtype=x.dtype)[:, None, None, None]

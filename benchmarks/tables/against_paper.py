@@ -12,8 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.config.runs import Run
-from benchmarks.metrics.registry import columns_of
-from benchmarks.paper import paper_table
+from benchmarks.metrics.registry import kind_of
+from benchmarks.paper import paper_table, paper_tables
 from benchmarks.runner.collected import Collected, collect
 from benchmarks.runner.store import replace_file
 from benchmarks.tables.formats import csv, latex, markdown
@@ -22,8 +22,6 @@ from gae_metric.comparison import compare
 from gae_metric.comparison.direction import directions
 from gae_metric.comparison.results import Better
 from gae_metric.errors import InputError
-
-__all__ = ["ROW_NAMES", "Written", "build_tables", "columns_of_run", "write_tables"]
 
 ROW_NAMES = {"absLRP: ViT ablation full": "absLRP"}
 """Rows of the paper's tables that are a method of another row's name."""
@@ -39,7 +37,7 @@ class Written:
 
 def columns_of_run(run: Run) -> list[str]:
     """Return the scores that a run's tables show."""
-    return [column for metric in run.metrics for column in columns_of(metric.name)]
+    return [column for metric in run.metrics for column in kind_of(metric.name).columns]
 
 
 def write_tables(results: str | Path, output: str | Path) -> Written:
@@ -96,33 +94,23 @@ def build_tables(collected: Collected) -> list[Table]:
         samples = int((collected.targets["model"] == model.name).sum())
         notes = _notes(collected, model.name)
         left = list(shown)
-        for number in model.paper:
-            theirs = paper_table(number, dataset)
-            common = [name for name in shown if name in set(theirs["score"])]
+        for number in (*model.paper, None):
+            # Last, what no table of the paper has.
+            theirs = paper_tables()[:0] if number is None else paper_table(number, dataset)
+            common = left if number is None else [n for n in shown if n in set(theirs["score"])]
             if not common:
                 continue
-            source = f"{theirs['dataset'].iloc[0]}, {theirs['model'].iloc[0]}"
             cells = _beside(ours[ours["metric"].isin(common)], theirs)
             if not set(common) & set(left):
                 # All of our numbers stand in a table before this one already.
                 cells = cells.dropna(subset="paper")
             left = [name for name in left if name not in common]
+            source = ", ".join(theirs.iloc[0][["dataset", "model"]]) if number else ""
+            agreement = _agreement(cells, common if number else ())
+            names = tuple(common)
             tables.append(
-                Table(
-                    model.name,
-                    number,
-                    source,
-                    samples,
-                    tuple(common),
-                    cells,
-                    _agreement(cells, common),
-                    notes,
-                )
+                Table(model.name, number, source, samples, names, cells, agreement, notes)
             )
-        if left:
-            cells = _beside(ours[ours["metric"].isin(left)], None)
-            none = _agreement(cells, ())
-            tables.append(Table(model.name, None, "", samples, tuple(left), cells, none, notes))
     return tables
 
 
@@ -139,7 +127,7 @@ def _better(scores: Sequence[str]) -> dict[str, Better]:
     return found
 
 
-def _beside(ours: pd.DataFrame, theirs: pd.DataFrame | None) -> pd.DataFrame:
+def _beside(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     """Put the paper's numbers beside ours."""
     from benchmarks.methods import METHODS
 
@@ -148,9 +136,6 @@ def _beside(ours: pd.DataFrame, theirs: pd.DataFrame | None) -> pd.DataFrame:
         for method in ours["method"].unique()
     }
     cells = ours.rename(columns={"metric": "score"}).drop(columns="model")
-    if theirs is None:
-        alone: pd.DataFrame = cells.assign(paper=np.nan, paper_tie=False)
-        return alone
     numbers = pd.DataFrame(
         {
             "row": theirs["method"].replace(ROW_NAMES),

@@ -8,8 +8,6 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-__all__ = ["cost", "costs"]
-
 
 def costs(seconds: pd.DataFrame, images: int) -> pd.DataFrame:
     """Extrapolate wall time from the shards of a run to more images.
@@ -73,17 +71,11 @@ def cost(
         table = costs(collect(results).seconds, images)
         if table.empty:
             raise InputError(f"results: no method of {str(results)!r} has been timed yet")
-        lines = [
-            "| model | device | method | s / image | hours |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        lines += [
-            f"| {r.model} | {r.device} | {r.method} | {r.per_image:.3g} | {r.hours:.3g} |"
-            for r in table.itertuples()
-        ]
+        names = {"per_image": "s / image"}
+        text = table.rename(columns=names).to_markdown(
+            index=False, tablefmt="github", floatfmt=".3g"
+        )
         total = float(table["hours"].sum())
         shared = total / workers
-        lines.append(
-            f"\n{images} images: {total:.3g} hours of one worker, {shared:.3g} of {workers}."
-        )
-        terminal.out.print("\n".join(lines), markup=False, soft_wrap=True)
+        text += f"\n\n{images} images: {total:.3g} hours of one worker, {shared:.3g} of {workers}."
+        terminal.out.print(text, markup=False, soft_wrap=True)

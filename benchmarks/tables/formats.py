@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,6 @@ import pandas as pd
 
 from benchmarks.tables.model_table import Table
 from gae_metric.commands.escaping import csv_text, markdown_text, visible
-
-__all__ = ["csv", "latex", "markdown"]
 
 _LEGEND = (
     "Mean ± standard error; beside it the paper's number. **Bold**: best mean; *: not told apart "
@@ -32,13 +31,9 @@ def markdown(tables: Sequence[Table]) -> str:
         head, rows = _grid(table, _markdown_ours)
         head = list(map(markdown_text, head))
         rows = [[markdown_text(row[0]), *row[1:]] for row in rows]
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        lines = [
-            "| " + " | ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)) + " |"
-            for row in (head, *rows)
-        ]
-        lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-        text = f"## {markdown_text(_caption(table))}\n\n" + "\n".join(lines)
+        grid = pd.DataFrame(rows, columns=head)
+        lines = grid.to_markdown(index=False, tablefmt="github", disable_numparse=True)
+        text = f"## {markdown_text(_caption(table))}\n\n{lines}"
         if table.notes:
             text += "\n\n" + "\n".join(f"- {markdown_text(note)}" for note in table.notes)
         parts.append(text)
@@ -87,12 +82,12 @@ def _caption(table: Table) -> str:
 
 def _grid(table: Table, ours: Any) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of a table."""
-    cells = {(row["method"], row["score"]): row for row in table.cells.to_dict("records")}
-    arrows = {row["score"]: "↑" if row["better"] == "higher" else "↓" for row in cells.values()}
+    cells = table.by_place
+    arrows = {"higher": "↑", "lower": "↓"}
     with_paper = table.number is not None
     head = ["method"]
-    for score in table.scores:
-        head += [f"{score} {arrows.get(score, '')}".strip(), *(["paper"] if with_paper else [])]
+    for score, way in table.ways.items():
+        head += [f"{score} {arrows.get(way or '', '')}".strip(), *(["paper"] if with_paper else [])]
     rows = []
     for method in dict.fromkeys(table.cells["method"]):
         row = [str(method)]
@@ -118,38 +113,27 @@ def _theirs(cell: Mapping[Hashable, Any]) -> str:
     return _number(cell["paper"]) + ("*" if cell["paper_tie"] else "")
 
 
-def _parts(cell: Mapping[Hashable, Any], samples: int) -> tuple[str, str, str]:
+def _ours(cell: Mapping[Hashable, Any], samples: int, bold: str, star: str, nothing: str) -> str:
     """Return mean, deviation and marks."""
-    error = _number(cell["standard_error"])
+    mean, error = _number(cell["mean"]), _number(cell["standard_error"])
+    if not mean:
+        return nothing
     fewer = f" (n = {cell['samples']})" if cell["samples"] < samples else ""
-    return _number(cell["mean"]), f" ± {error}" if error else "", ("*" * cell["tie"]) + fewer
+    deviation = f" ± {error}" if error else ""
+    shown = bold.format(mean) if cell["best"] else mean
+    return f"{shown}{deviation}{star * cell['tie']}{fewer}"
 
 
-def _markdown_ours(cell: Mapping[Hashable, Any], samples: int) -> str:
-    mean, error, marks = _parts(cell, samples)
-    if not mean:
-        return "–"
-    # An asterisk that is one.
-    return (f"**{mean}**" if cell["best"] else mean) + error + marks.replace("*", r"\*")
+#: In Markdown an asterisk that is one.
+_markdown_ours = partial(_ours, bold="**{}**", star=r"\*", nothing="–")
+_latex_ours = partial(_ours, bold=r"\textbf{{{}}}", star="*", nothing="--")
 
-
-def _latex_ours(cell: Mapping[Hashable, Any], samples: int) -> str:
-    mean, error, marks = _parts(cell, samples)
-    if not mean:
-        return "--"
-    return (rf"\textbf{{{mean}}}" if cell["best"] else mean) + error + marks
+_SYMBOLS = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+_SYMBOLS |= {"*": r"$^{*}$", "τ": r"$\tau$"}
 
 
 def _latex_symbols(text: str) -> str:
-    for symbol, command in (
-        ("±", r"$\pm$"),
-        ("↑", r"$\uparrow$"),
-        ("↓", r"$\downarrow$"),
-        ("*", r"$^{*}$"),
-        ("τ", r"$\tau$"),
-    ):
-        text = text.replace(symbol, command)
-    return text
+    return "".join(_SYMBOLS.get(letter, letter) for letter in text)
 
 
 def _escaped(text: str) -> str:

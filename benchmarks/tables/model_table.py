@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
-
-__all__ = ["Table"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,3 +44,14 @@ class Table:
     cells: pd.DataFrame
     agreement: pd.DataFrame
     notes: tuple[str, ...]
+
+    @property
+    def by_place(self) -> dict[tuple[Any, Any], dict[Hashable, Any]]:
+        """Its cells by method and score."""
+        return {(row["method"], row["score"]): row for row in self.cells.to_dict("records")}
+
+    @property
+    def ways(self) -> dict[str, str | None]:
+        """Which way each score is read: ``"higher"`` or ``"lower"``; None where there is none."""
+        known = dict(zip(self.cells["score"], self.cells["better"], strict=True))
+        return {score: known.get(score) for score in self.scores}

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks import models
-from benchmarks.methods.families import family
+from benchmarks.methods.attention_maps import family
 from gae_metric.errors import InputError, UnknownNameError
 from gae_metric.inputs.images import load_images
 from gae_metric.inputs.models import load_model

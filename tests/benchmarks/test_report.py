@@ -180,7 +180,7 @@ def test_the_rest_of_the_run_is_told(page, digits):
     }
     assert pairs["seed"] == "0"
     assert pairs["torch"] == digits.facts[0]["versions"]["torch"]
-    assert pairs["git revision"].startswith(str(digits.facts[0]["revision"])[:12])
+    assert pairs["git revision"].startswith(str(digits.facts[0]["revision"] or "unknown")[:12])
     (times,) = [t for t in page.tables if t["caption"] == "digits:vgg, seconds of wall time"][:1]
     seconds = digits.seconds.query("model == 'digits:vgg' and method == 'absLRP'")
     (row,) = [row for row in times["rows"] if row[0]["text"] == "absLRP"]

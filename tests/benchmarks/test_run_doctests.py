@@ -8,7 +8,7 @@ import pytest
 NAMES = (
     *("config.runs", "config.entries", "config.naming", "metrics.registry", "metrics.seeding"),
     *("metrics.sample_blocks", "runner.store", "runner.shards", "paper"),
-    *("figures.choice", "figures.kinds", "figures.two_classes", "figures.write"),
+    *("figures.kinds", "figures.sheets", "figures.two_classes", "figures.write"),
 )
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pandas as pd
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 from typer.testing import CliRunner
 
 import abslrp
@@ -15,10 +12,8 @@ from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import gae as gae_speed
 from benchmarks.speed import measure, modes
 from benchmarks.speed.__main__ import app
-from benchmarks.speed.kernels import Shares, covered, of_events, shares
 from gae_metric.study.guard import ModelGuard
 from tests.hardening.networks import inputs, network
-from tests.hardening.state import Unchanged
 
 
 @pytest.fixture
@@ -51,8 +46,6 @@ def test_the_table_of_explanations(small, tmp_path):
     assert (table["seconds"] > 0).all()
     main = table[~table["method"].str.contains("stream")]
     assert (main["peak MB"] == 2).all()
-    assert main["model share"].between(0.05, 1).all()
-    assert (main["busy share"] == 1).all()
     assert table.loc[table["method"] == "gradient", "ratio"].tolist() == [1, 1]
     plain = next(call for call in small if "absLRP" in call)
     assert plain == ("peak", "absLRP", "--model", "ResNet50", "--batch", "1", "--device", "cpu",
@@ -66,7 +59,6 @@ def test_the_table_of_scores(small, monkeypatch):
     rows = table[table["what"] == "GAE"]
     assert rows["batch"].tolist() == [2, 2, 5, 5]
     assert rows["mode"].tolist() == ["plain", "autocast"] * 2
-    assert rows["model share"].between(0.05, 1).all()
     assert (rows["of own work"] > 0.5).all()
 
 
@@ -96,62 +88,6 @@ def test_what_is_wrong_is_named(arguments, message):
     assert message in " ".join(result.output.split())
 
 
-def test_the_models_share_of_the_time():
-    model, (x, y) = network("resnet"), inputs()
-
-    def half():
-        abslrp.explain(model, x, y)
-        other = torch.ones(400, 400)
-        for _ in range(20):
-            other = other @ other
-            other = other / other.max()
-
-    with Unchanged(model):
-        alone = shares(lambda: abslrp.explain(model, x, y), model)
-        with_others = shares(half, model)
-        nothing = shares(lambda: torch.ones(100, 100) @ torch.ones(100, 100), model)
-    assert 0.3 < alone.model <= 1
-    assert 0 < with_others.model < alone.model
-    assert nothing.model == 0
-    assert covered([]) == 0
-
-
-def event(name, start, end, device="CPU", kernels=()):
-    return SimpleNamespace(
-        name=name,
-        device_type=f"DeviceType.{device}",
-        time_range=SimpleNamespace(start=start, end=end),
-        kernels=[SimpleNamespace(duration=duration) for duration in kernels],
-    )
-
-
-def test_shares_of_a_profile():
-    """As a GPU's looks: kernels run later than they are launched, those of the model by a mark."""
-    found = of_events(
-        [
-            event("benchmarks: model", 0, 10),
-            event("aten::conv2d", 2, 3, kernels=[20, 10]),
-            event("aten::add", 12, 13, kernels=[5]),
-            event("conv kernel", 5, 35, "CUDA"),
-            event("another, at the same time", 30, 40, "CUDA"),
-            event("add kernel", 50, 55, "CUDA"),
-        ],
-        wall=100,
-    )
-    assert found == Shares(model=0.3, busy=0.4)
-
-
-def test_a_real_profile_has_what_is_asked_of_it():
-    """The names of its fields are not documented, and may change with torch."""
-    model, (x, y) = network("vgg"), inputs()
-    with profile(activities=[ProfilerActivity.CPU]) as recorded:
-        abslrp.explain(model, x, y)
-    events = recorded.events()
-    assert any("conv" in one.name for one in events)
-    assert all(list(one.kernels) == [] for one in events)
-    assert of_events(events, 1e6) == Shares(0.0, 0.0)
-
-
 def test_modes():
     model, (x, y) = network("vit"), inputs()
     wanted = abslrp.explain(model, x, y)
@@ -168,7 +104,7 @@ def test_modes():
 @pytest.mark.parametrize("mode", modes.MODES)
 @pytest.mark.parametrize("command", ["abslrp", "gae"])
 def test_the_commands_on_a_real_network(command, mode):
-    """All of it: processes that measure memory, the profiler, the compiler."""
+    """All of it: processes that measure memory, the compiler."""
     line = [command, "--model", "SqueezeNet", "--batch", "1", "--repeats", "1", "--mode", mode]
     line += ["--no-others"] if command == "gae" else []
     result = CliRunner().invoke(app, line)

@@ -82,9 +82,6 @@ def test_workers_change_nothing(by_class):
     assert np.array_equal(one.x, two.x)
     assert one.files == two.files
     assert one.skipped == two.skipped
-    seen = []
-    data.load(SMALL, progress=lambda done, wanted: seen.append((done, wanted)))
-    assert seen[-1] == (12, 12)
 
 
 def test_the_model_s_own_preprocessing_reaches_the_workers(by_class):

@@ -140,7 +140,7 @@ def test_batch_size_threads_and_our_own_code(tmp_path, monkeypatch):
         with pytest.raises(InputError) as caught:
             run(tmp_path, **changes)
         assert f": {what}. --replace" in str(caught.value)
-    for module in (worker, __import__("benchmarks.runner.shards", fromlist=["_"])):
+    for module in (worker.identity, __import__("benchmarks.runner.shards", fromlist=["_"])):
         monkeypatch.setattr(module, "code_digest", lambda: "0" * 64)
     with pytest.raises(InputError, match=r": code\. --replace"):
         run(tmp_path, threads=1)
@@ -159,7 +159,7 @@ def test_a_machine_with_other_weights_or_versions_computes_nothing(tmp_path, mon
         with pytest.raises(InputError, match=r"has not what the run was started with: weights"):
             run(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "matter", lambda method: {"torch": "1.0"})
+        patch.setattr(worker.identity, "matter", lambda method: {"torch": "1.0"})
         with pytest.raises(InputError, match=r"started with: .*torch .* \(now 1\.0\)|: torch"):
             run(tmp_path)
     assert not Store(tmp_path).shards()

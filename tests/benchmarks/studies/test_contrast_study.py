@@ -26,7 +26,7 @@ def test_the_head_of_squeezenet() -> None:
         shared_folder()
     except InputError:
         pytest.skip("needs the folder of reference material")
-    means = heads(4).set_index(["rules", "contrast"])["mean"]
+    means = heads(4).set_index(["rules", "contrast"])["contrastiveness"]
     assert means.index.get_level_values("rules").nunique() == 4
     # The rule of one layer makes a difference: 0.748 and 0.887.
     assert means["absLRP, head alpha1beta0", "streams"] > means["absLRP", "streams"] + 0.05

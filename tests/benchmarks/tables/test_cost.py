@@ -57,7 +57,7 @@ def test_command_on_a_run(tmp_path):
     result = CliRunner().invoke(app, ["cost", output, "--images", "1000", "--workers", "4"])
     assert result.exit_code == 0, result.output
     rows = [line.split(" | ") for line in result.output.splitlines() if "digits:vgg" in line]
-    assert [row[2] for row in rows] == ["Random", "Constant"]
+    assert [row[2].strip() for row in rows] == ["Random", "Constant"]
     total = sum(float(row[4].rstrip(" |")) for row in rows)
     words = next(line for line in result.output.splitlines() if line.startswith("1000 images"))
     one, four = float(words.split()[2]), float(words.split()[7])
