@@ -47,6 +47,20 @@ def attention(
     return result
 
 
+@COMMON.decomposition("_grouped_mm")
+def grouped_mm(
+    rows: Tensor, weights: Tensor, offs: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
+    """Make a product for each expert with its own rows; ``offs`` tells where they end."""
+    if offs is None:
+        return rows @ weights
+    if (rows.ndim, weights.ndim) != (2, 3):
+        raise ValueError("model: torch._grouped_mm has groups along another axis than the rows'")
+    ends = offs.tolist()
+    starts = [0, *ends]
+    return torch.cat([rows[a:b] @ one for a, b, one in zip(starts, ends, weights, strict=False)])
+
+
 def _times(term: Tensor, factor: Any) -> Tensor:
     return term if isinstance(factor, (int, float)) and factor == 1 else term * factor
 
