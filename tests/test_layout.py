@@ -115,7 +115,7 @@ ABSLRP: Table = {
     ),
     "text": Room(
         7, "what users call",
-        "arguments contrast forward outputs plan propagate registry rule_sets tape",
+        "arguments batch contrast forward outputs plan propagate registry rule_sets tape",
     ),
     "graphs": Room(8, "what users call", "arguments batch explain outputs"),
     "__init__": Room(
