@@ -17,6 +17,7 @@ from abslrp.rule_sets.starts import withdraw
 from tests.abslrp.rule_sets import networks
 
 NAMES = ("epsilon", "alpha1beta0", "alpha2beta1", "cLRP", "RAP", "RAP-eq5", "cRAP", "Chefer")
+NAMES += ("EpsilonPlusFlat", "EpsilonGammaBox")
 
 
 @pytest.mark.parametrize("rules", ["cLRP", "cRAP"])
@@ -152,7 +153,7 @@ def test_finite_in_float32(name, rules):
     assert (given != 0).any()
 
 
-@pytest.mark.parametrize("rules", ["epsilon", "alpha2beta1"])
+@pytest.mark.parametrize("rules", ["epsilon", "alpha2beta1", "EpsilonPlusFlat", "EpsilonGammaBox"])
 def test_half_precision_stays_finite(rules):
     model = networks.make("vgg_bn").to(torch.float16)
     x, y, _ = networks.images()
