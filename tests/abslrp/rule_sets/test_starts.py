@@ -159,3 +159,15 @@ def test_half_precision_stays_finite(rules):
     x, y, _ = networks.images()
     given = abslrp.explain(model, x.half(), y, rules=rules)
     assert given.isfinite().all()
+
+
+@pytest.mark.parametrize("rules", ["alpha2beta1", "cLRP", "Chefer", "EpsilonGammaBox"])
+@pytest.mark.parametrize("name", ["vgg_bn", "basic"])
+def test_autocast_keeps_the_map(name, rules):
+    """Where a batch norm is of another type than the convolution that it is one layer with."""
+    model = networks.make(name).float()
+    x, y, _ = networks.images()
+    expected = abslrp.explain(model, x.float(), y, rules=rules).flatten()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        given = abslrp.explain(model, x.float(), y, rules=rules).flatten()
+    assert nn.functional.cosine_similarity(given, expected, 0) > 0.9
