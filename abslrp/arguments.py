@@ -71,28 +71,26 @@ def no_batch_axis(inputs: Tensor) -> ValueError:
     )
 
 
-def as_targets(targets: Any, samples: int) -> Tensor:
+def as_targets(targets: Any, samples: int, name: str = "targets") -> Tensor:
     """Return targets as (B, K) int64, or as (B,) if there is one for each sample."""
     try:
-        chosen = as_tensor(targets, "targets")
+        chosen = as_tensor(targets, name)
     except (RuntimeError, TypeError, ValueError) as error:
         given = repr(targets) if targets is None else f"{type(targets).__name__} ({error})"
-        raise ValueError(
-            f"targets: expected integers of shape ({samples},), got {given}"
-        ) from error
+        raise ValueError(f"{name}: expected integers of shape ({samples},), got {given}") from error
     if chosen.ndim == 0:
         chosen = chosen.expand(samples)
     if chosen.is_floating_point() or chosen.is_complex() or chosen.dtype == torch.bool:
-        raise ValueError(f"targets: expected integers, got {chosen.dtype}")
+        raise ValueError(f"{name}: expected integers, got {chosen.dtype}")
     if chosen.ndim > 2 or len(chosen) != samples or chosen.numel() == 0:
         raise ValueError(
-            f"targets: expected shape ({samples},), or ({samples}, K) for several a sample, got "
+            f"{name}: expected shape ({samples},), or ({samples}, K) for several a sample, got "
             f"{tuple(chosen.shape)}"
         )
     return chosen.long()
 
 
-def check_targets(targets: Tensor, logits: Tensor) -> None:
+def check_targets(targets: Tensor, logits: Tensor, name: str = "targets") -> None:
     """Refuse classes that the logits do not have."""
     if targets.is_cuda and torch.cuda.is_current_stream_capturing():
         return  # where nothing can be awaited
@@ -103,7 +101,7 @@ def check_targets(targets: Tensor, logits: Tensor) -> None:
     if wrong.any():
         place = wrong.nonzero()[0].tolist()
         raise ValueError(
-            f"targets: expected classes from 0 to {classes - 1}, got {int(targets[wrong][0])} at "
+            f"{name}: expected classes from 0 to {classes - 1}, got {int(targets[wrong][0])} at "
             f"position {place[0] if len(place) == 1 else tuple(place)}"
         )
 

@@ -17,7 +17,9 @@ OWN: Literal["own"] = "own"
 """Value of ``contrast`` that asks for the rule set's own."""
 
 
-def starts(logits: Tensor, targets: Tensor, contrast: Start) -> Tensor:
+def starts(
+    logits: Tensor, targets: Tensor, contrast: Start, against: Tensor | None = None
+) -> Tensor:
     """Relevance of the logits that a contrast starts from.
 
     Parameters
@@ -30,6 +32,9 @@ def starts(logits: Tensor, targets: Tensor, contrast: Start) -> Tensor:
         ``"streams"``: one-hot and ``(1 - one-hot) / (N - 1)``; ``"signed"``: one pass from +1 at
         the target and ``-1/N`` elsewhere; None: one-hot; ``"logits"``: the absolute logit of the
         target, and those of all other classes.
+    against
+        (B,) int64: a class of each sample that takes the place of all others; in one pass it
+        starts from -1.
 
     Returns
     -------
@@ -42,10 +47,11 @@ def starts(logits: Tensor, targets: Tensor, contrast: Start) -> Tensor:
     """
     classes = logits.shape[1]
     hot = torch.zeros_like(logits).scatter_(1, targets[:, None], 1)
+    other = None if against is None else torch.zeros_like(logits).scatter_(1, against[:, None], 1)
     if contrast is None:
-        return hot[None]
+        return (hot if other is None else hot - other)[None]
     if contrast == "signed":
-        return (hot - (1 - hot) / classes)[None]
+        return (hot - ((1 - hot) / classes if other is None else other))[None]
     if contrast not in ("streams", "logits"):
         raise ValueError(
             f"contrast: expected 'streams', 'signed', 'logits', None or 'own', got {contrast!r}"
@@ -53,7 +59,8 @@ def starts(logits: Tensor, targets: Tensor, contrast: Start) -> Tensor:
     if classes < 2:
         raise ValueError(ONE_OUTPUT)
     weight = logits.detach().abs() if contrast == "logits" else 1
-    return torch.stack([hot, (1 - hot) / (classes - 1)]) * weight
+    other = (1 - hot) / (classes - 1) if other is None else other
+    return torch.stack([hot, other]) * weight
 
 
 def combine(maps: Tensor, contrast: Start) -> Tensor:

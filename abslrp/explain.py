@@ -90,8 +90,8 @@ def explain(
         ``"logits"`` for cLRP and cRAP, None for the others.
     rules
         Rule set, or its name: ``"absLRP"``, ``"epsilon"``, ``"alpha1beta0"``, ``"alpha2beta1"``,
-        ``"cLRP"``, ``"RAP"``, ``"cRAP"``, ``"RAP-eq5"`` or ``"Chefer"`` (see
-        :mod:`abslrp.rule_sets`).
+        ``"cLRP"``, ``"RAP"``, ``"cRAP"``, ``"RAP-eq5"``, ``"Chefer"``, ``"EpsilonPlusFlat"`` or
+        ``"EpsilonGammaBox"`` (see :mod:`abslrp.rule_sets`).
     reduce
         ``"channels"``: sum over axis 1, so that images give (B, 1, H, W) and time series
         (B, 1, L). None: maps shaped as the inputs.

@@ -16,7 +16,6 @@ from abslrp.names import public_name
 from abslrp.outputs import select_logits
 from abslrp.plan.arrivals import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
-from abslrp.tape import Place
 from abslrp.tape.modes import leaving_nothing
 
 Starts: TypeAlias = "Callable[[Tensor], list[Tensor]]"
@@ -171,28 +170,3 @@ def _check_apart(
         "explain one at a time (batch_size=1) if that is the function you mean, or, if they are "
         "rows of one graph or set, with samples='whole'"
     )
-
-
-@leaving_nothing
-def through(
-    function: Callable[[Tensor], Tensor], x: Tensor, relevance: Tensor, settings: Settings
-) -> Tensor:
-    """Relevance of a function's input from that of its output, of any shape (B, ...).
-
-    Examples
-    --------
-    >>> import torch
-    >>> through(torch.relu, torch.ones(1, 2), torch.ones(1, 2), Settings())
-    tensor([[1., 1.]])
-    """
-    run = Pass(settings, signed=bool((relevance < 0).any()))
-    leaf = x.detach().clone()
-    value = run.tape.input(leaf, Place.of(leaf))
-    try:
-        made = run.tape.value(run.tape.noting(lambda: function(leaf)))
-        assert made is not None
-        # Kept: where relevance is lost or out of range, it is propagated anew by the definition.
-        ((found,),) = run.relevance(made, [relevance[None]], [value], keep=True)
-        return torch.zeros_like(x) if found is None else found[0]
-    finally:
-        run.forget()

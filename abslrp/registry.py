@@ -76,8 +76,6 @@ class RuleSet:
         self.name = name
         self.base = base
         self.conserves = conserves
-        #: Whether a module's rules can be told without the network around it.
-        self.by_module: bool = base is None or base.by_module
         self._rules: dict[Any, Rule] = {}
 
     def rule(self, *functions: Function | str | Iterable[Function]) -> Callable[[R], R]:

@@ -1,11 +1,8 @@
 """absLRP, and every other rule set, for users of Zennit and ``quantus.explain(xai_lib="zennit")``.
 
-Needs the extra ``zennit``. Zennit hooks modules where the engine intercepts functions, so a
-model's additions must be modules: for torchvision's ResNets this is done here, for others pass a
-canonizer. Importing this module registers the composite ``"abslrp"`` with Zennit.
-
-What is equal to what, up to rounding, on networks whose activations, poolings, norms and sums
-are modules (VGG and torchvision's ResNets are such):
+Needs the extra ``zennit``. Importing this module registers the composite ``"abslrp"`` with Zennit.
+The engine follows the whole model, whatever it is made of, so that no canonizer is needed; what is
+computed equals :func:`abslrp.explain`, up to rounding:
 
 | here | :func:`abslrp.explain` |
 | --- | --- |
@@ -14,7 +11,8 @@ are modules (VGG and torchvision's ResNets are such):
 | `Contrastive(model, AbsLRP())` from one-hot | the default, `contrast="streams"` |
 | `AbsLRP(canonizers=[SequentialMergeBatchNorm()])` | the same, batch norms merged before |
 
-Eq. 12 tells a network with merged batch norms from one with its own.
+Eq. 12 tells a network with merged batch norms from one with its own. Zennit's own composites for
+any model are rule sets, see :mod:`abslrp.rule_sets.composites`.
 
 Examples
 --------
@@ -41,39 +39,27 @@ from torch import Tensor, nn
 
 try:
     from zennit.attribution import Gradient
-    from zennit.canonizers import AttributeCanonizer, Canonizer
+    from zennit.canonizers import Canonizer
     from zennit.composites import register_composite
-    from zennit.core import Composite, Hook
-    from zennit.layer import Sum
-    from zennit.rules import Pass
-    from zennit.torchvision import ResNetBasicBlockCanonizer, ResNetBottleneckCanonizer
-    from zennit.types import Activation, AvgPool, BatchNorm, Linear
+    from zennit.core import Composite, Hook, RemovableHandle
 except ImportError as error:  # pragma: no cover - the extra is installed where this is tested
     raise ImportError(
         "abslrp.zennit needs the package zennit: pip install 'gae-metric[zennit]'"
     ) from error
 
+from abslrp.context import propagation
 from abslrp.contrast import Start, combine, starts
 from abslrp.forward import Settings
+from abslrp.plan.accounts import Account, passing
 from abslrp.plan.arrivals import Conserve
-from abslrp.propagate import through
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast
-
-HOOKED = (
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.InstanceNorm1d,
-    nn.InstanceNorm2d,
-    nn.InstanceNorm3d,
-    nn.Upsample,
-    nn.Softmax,
-)
-"""Modules that get the engine's rule beside Zennit's linear, batch norm, pooling and sum."""
+from abslrp.rules import normalization
+from abslrp.tape import Call
 
 
 class EngineRule(Hook):  # type: ignore[misc]
-    """The engine's rule for one module: its forward runs once more, intercepted.
+    """The engine's rules for all that a module does: a layer, a block, or a whole model.
 
     Parameters
     ----------
@@ -88,77 +74,54 @@ class EngineRule(Hook):  # type: ignore[misc]
         self.rules = rules
         self.conserve = conserve
 
-    def forward(self, module: nn.Module, input: tuple[Tensor, ...], output: Any) -> None:
-        """Keep the module's input."""
-        self.stored_tensors["input"] = input
+    def register(self, module: nn.Module) -> RemovableHandle:
+        """Let gradients of a module's outputs be relevances of its inputs."""
+        self.module, self.own, forward = module, vars(module).get("forward"), module.forward
 
-    def backward(
-        self, module: nn.Module, grad_input: tuple[Any, ...], grad_output: tuple[Tensor, ...]
-    ) -> tuple[Tensor | None, ...]:
-        """Relevance of the module's input from that of its output."""
-        received = grad_output[0].detach()
-        settings = Settings(self.rules, self.conserve)
-        input = self.stored_tensors["input"][0]
-        relevance = through(lambda x: _run(module, x), input, received, settings)
-        return tuple(relevance if one.shape == relevance.shape else None for one in grad_input)
+        def propagating(*args: Any, **kwargs: Any) -> Any:
+            if not self.active:
+                return forward(*args, **kwargs)
+            # A module may write to what it is given.
+            given = [one.clone() if isinstance(one, Tensor) else one for one in args]
+            with propagation(self.rules, self.conserve):
+                return forward(*given, **kwargs)
+
+        module.forward = propagating
+        return RemovableHandle(self)
+
+    def remove(self) -> None:
+        """Put the module's own forward back."""
+        if self.own is None:
+            del self.module.forward
+        else:
+            self.module.forward = self.own
 
     def copy(self) -> EngineRule:
         """Return a hook of the same kind for another module."""
         return EngineRule(self.rules, self.conserve)
 
 
-def _run(module: nn.Module, input: Tensor) -> Tensor:
-    """Run a module's forward, the sum of two stacked tensors as the addition it stands for."""
-    if isinstance(module, Sum) and input.shape[module.dim] == 2:
-        first, second = input.unbind(module.dim)
-        return first + second
-    output: Tensor = module.forward(input)
-    return output
-
-
-class _Residuals(AttributeCanonizer):  # type: ignore[misc]
-    """Turns the additions of torchvision's ResNet blocks into modules, where none has yet."""
-
-    def __init__(self) -> None:
-        super().__init__(self._attributes)
-
-    @staticmethod
-    def _attributes(name: str, module: nn.Module) -> dict[str, Any] | None:
-        if "forward" in vars(module):  # another canonizer of the same kind was there first
-            return None
-        for canonizer in (ResNetBottleneckCanonizer(), ResNetBasicBlockCanonizer()):
-            attributes: dict[str, Any] | None = canonizer.attribute_map(name, module)
-            if attributes is not None:
-                return attributes
-        return None
-
-
 @register_composite("abslrp")
 class AbsLRP(Composite):  # type: ignore[misc]
-    """Zennit composite that propagates relevance by the engine's rules.
+    """Zennit composite that propagates relevance by the engine's rules, through any model.
 
     Parameters
     ----------
     conserve
         ``"operation"`` (default), ``"argument"`` or None (SPEC 1.3).
     canonizers
-        Applied before those that turn the additions of torchvision's ResNets into modules,
-        which are always there. A batch norm that a canonizer has merged passes relevance on.
+        Applied before. A batch norm that one of them has merged passes relevance on.
     rules
-        Rule set, or its name. The sets that merge batch norms (``"epsilon"``, ...) need
-        Zennit's ``SequentialMergeBatchNorm`` here: a hook sees one module at a time.
+        Rule set, or its name.
 
     Raises
     ------
     ValueError
-        If there is no such rule set, it has rules that depend on a module's place in the network
-        (cLRP, RAP, cRAP, Chefer), or ``conserve`` is not as described.
+        If there is no such rule set, or ``conserve`` is not as described.
 
     Notes
     -----
-    Additions, poolings and norms that a model calls as functions keep their gradient, silently:
-    Zennit cannot see them. :func:`abslrp.explain` handles or refuses them. Cost: one more
-    forward pass of every hooked module for each backward pass.
+    Cost: as :func:`abslrp.relevance`, but that relevance is taken to have both signs.
     """
 
     def __init__(
@@ -168,37 +131,21 @@ class AbsLRP(Composite):  # type: ignore[misc]
         rules: str | RuleSet = "absLRP",
     ) -> None:
         self.rules = Settings(rules, conserve).table  # which checks both
-        if not self.rules.by_module:
-            raise ValueError(
-                f"rules: {self.rules.name} has a rule of its own for the first layer, which a "
-                "hook, that sees one module at a time, cannot tell; use abslrp.explain"
-            )
-        self.conserve = conserve
-        given = list(canonizers or ())
-        super().__init__(module_map=self.mapping, canonizers=[*given, _Residuals()])
-
-    def mapping(self, context: dict[str, Any], name: str, module: nn.Module) -> Hook | None:
-        """Choose a module's hook, None for those whose gradient routes relevance."""
-        if isinstance(module, Activation) and not list(module.children()):
-            return Pass()
-        if isinstance(module, BatchNorm) and _is_identity(module):
-            return Pass()
-        if isinstance(module, (Linear, BatchNorm, AvgPool, Sum, *HOOKED)):
-            return EngineRule(self.rules, self.conserve)
-        return None
+        rule = EngineRule(_merged(self.rules) if canonizers else self.rules, conserve)
+        super().__init__(lambda context, name, module: None if name else rule, canonizers)
 
 
-def _is_identity(norm: Any) -> bool:
-    """Whether a canonizer has merged a batch norm into the layer before it."""
-    return all(
-        tensor is None or bool((tensor == value).all())
-        for tensor, value in (
-            (norm.running_mean, 0),
-            (norm.running_var, 1),
-            (norm.weight, 1),
-            (norm.bias, 0),
-        )
-    )
+def _merged(rules: RuleSet) -> RuleSet:
+    """Return the rules by which what is left of a merged batch norm passes relevance on."""
+    table = RuleSet(rules.name, rules, conserves=rules.conserves)
+
+    def norm(call: Call, norm: normalization.Norm) -> Account:
+        rest = [one for one in (norm.mean, norm.bias) if one is not None]
+        left = norm.batch and not any(one.any() for one in rest)
+        return passing(norm.input) if left else rules.account(call)
+
+    normalization.register(table, norm)
+    return table
 
 
 class Contrastive(Gradient):  # type: ignore[misc]

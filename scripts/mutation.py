@@ -84,12 +84,14 @@ TARGETS: dict[str, list[str]] = {
     "abslrp.rule_sets.alpha_beta": [
         f"{SETS}test_epsilon.py", f"{SETS}test_agreement.py", f"{SETS}test_authors.py"
     ],
-    "abslrp.rule_sets.box": [f"{SETS}test_authors.py"],
+    "abslrp.rule_sets.composites": [f"{SETS}test_composites.py", f"{SETS}test_authors.py"],
     "abslrp.rule_sets.chefer": [
         f"{SETS}test_authors.py", "tests/benchmarks/test_methods_attention.py"
     ],
     "abslrp.rule_sets.clrp": [f"{SETS}test_authors.py", f"{SETS}test_starts.py"],
-    "abslrp.rule_sets.signs": [f"{SETS}test_epsilon.py", f"{SETS}test_rap.py"],
+    "abslrp.rule_sets.layers": [
+        f"{SETS}test_epsilon.py", f"{SETS}test_composites.py", f"{SETS}test_rap.py"
+    ],
     "abslrp.rule_sets.rap": [f"{SETS}test_rap.py", f"{SETS}test_authors.py"],
     "abslrp.rule_sets.starts": [f"{SETS}test_starts.py", f"{SETS}test_rap.py"],
     "gae_metric.functional.scores": [f"{SCORES}scores.py"],

@@ -110,10 +110,12 @@ ABSLRP: Table = {
     ),
     "context": Room(7, "what users call", "forward plan registry tape"),
     "inspection": Room(7, "what users call", "arguments batch forward plan tape"),
-    "zennit": Room(7, "what users call", "contrast forward plan propagate registry rule_sets"),
+    "zennit": Room(
+        8, "what users call", "context contrast forward plan registry rule_sets rules tape"
+    ),
     "text": Room(
         7, "what users call",
-        "arguments contrast forward outputs plan propagate registry rule_sets tape",
+        "arguments batch contrast forward outputs plan propagate registry rule_sets tape",
     ),
     "graphs": Room(8, "what users call", "arguments batch explain outputs"),
     "__init__": Room(

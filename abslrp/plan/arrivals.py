@@ -84,8 +84,13 @@ class Arrivals:
         return value in self._arrived
 
     def give(self, value: Value, arrival: Arrival) -> None:
-        """Let relevance wait at a value."""
-        self._arrived.setdefault(value, []).append(arrival)
+        """Let relevance wait at a value, added to what waits: of many slices one sum is kept."""
+        waiting = self._arrived.setdefault(value, [])
+        for index, one in enumerate(waiting):
+            if one.negated is arrival.negated:
+                waiting[index] = self._sum([one, arrival], value)
+                return
+        waiting.append(arrival)
 
     def seen(self, value: Value) -> Tensor:
         """Return what came to a value, which may go on from there."""
@@ -94,23 +99,16 @@ class Arrivals:
         return functools.reduce(torch.add, [self.of(one, value).relevance for one in arrivals])
 
     def merged(self, value: Value) -> list[Arrival]:
-        """Add up what came to a value, and apart from that what came to its negative."""
-        arrivals = self._arrived.pop(value, [])
-        sides = [[one for one in arrivals if one.negated is side] for side in (False, True)]
-        return [self._sum(one, value) for one in sides if one]
+        """Return what came to a value, and apart from that what came to its negative."""
+        return sorted(self._arrived.pop(value, []), key=lambda one: one.negated)
 
     def _sum(self, arrivals: list[Arrival], value: Value) -> Arrival:
-        if len(arrivals) == 1:
-            return arrivals[0]
         settled = [self.settled(arrival, value) for arrival in arrivals]
-        settled.sort(key=lambda arrival: not arrival.owned)  # a sum in its memory, if any is
-        whole, owned = settled[0].relevance, settled[0].owned
-        for arrival in settled[1:]:
-            whole = whole.add_(arrival.relevance) if owned else whole + arrival.relevance
-            owned = True
-        totals = [arrival.total for arrival in settled if arrival.total is not None]
-        total = functools.reduce(torch.add, totals) if totals else None
-        return Arrival(whole, total, negated=settled[0].negated)
+        one, other = sorted(settled, key=lambda arrival: not arrival.owned)
+        # In the memory of one, if any is its own.
+        whole = torch.add(one.relevance, other.relevance, out=one.relevance if one.owned else None)
+        total = None if one.total is None or other.total is None else one.total + other.total
+        return Arrival(whole, total, negated=one.negated)
 
     def of(self, arrival: Arrival, value: Value) -> Arrival:
         """Relevance of a value, of that of its negative."""

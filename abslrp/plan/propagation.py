@@ -225,7 +225,7 @@ class Propagation:
         for negated, settled in sides.items():
             sent = self.unknown(call, settled) if account is None else account.adjoint(settled)
             for value, one in zip(call.inputs, sent, strict=True):
-                if one is not None:
+                if one is not None and one.numel():
                     # What goes to constants is lost, and is no part of what is restored later.
                     total = None if self.conserve is None else self.arrivals.totals(one, value)
                     self.arrivals.give(value, Arrival(one, total, owned=False, negated=negated))

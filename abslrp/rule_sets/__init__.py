@@ -13,6 +13,7 @@ that a new one takes: every module of this package is imported.
 | `cRAP` | that of `RAP` | target less others, from logits |
 | `RAP-eq5` | equation 5 of the paper | target |
 | `Chefer` | Chefer et al.'s code, :mod:`abslrp.rule_sets.chefer` | target |
+| `EpsilonPlusFlat`, `EpsilonGammaBox` | Zennit's, :mod:`abslrp.rule_sets.composites` | target |
 
 Their relevance has both signs and is not renormalised: ``conserve`` has no effect on them. The
 start is 1 at the target; times the logit, it is the start that much of the literature uses.

@@ -18,20 +18,12 @@ convolutions alone and epsilon for linear layers; here one rule serves both.
 
 from __future__ import annotations
 
-import functools
-
 import torch
-from torch import Tensor
 
-from abslrp.plan.accounts import Account, Custom, passing
-from abslrp.plan.arrivals import ratio
 from abslrp.registry import RuleSet
-from abslrp.rule_sets import proportional, signs
-from abslrp.rule_sets.proportional import EPSILON, merged_into
+from abslrp.rule_sets.layers import NEGATIVE, POSITIVE, Group, minus, plus, rule_of
+from abslrp.rule_sets.proportional import EPSILON, make
 from abslrp.rule_sets.starts import publish
-from abslrp.rules.normalization import Norm
-from abslrp.rules.operands import Linear
-from abslrp.tape import Call
 
 
 def build(
@@ -84,62 +76,10 @@ def build(
             f"alpha, beta: expected beta >= 0 and alpha - beta = 1, got {alpha} and {beta}"
         )
 
-    def linear_map(call: Call, given: Linear) -> Account:
-        """Positive contributions and negative ones, each with a coefficient of its own."""
-
-        @functools.cache  # once for all starts
-        def coefficients() -> tuple[Tensor, Tensor | None]:
-            norm, bias = merged_into(call.output), given.bias
-            if not biased:
-                norm, bias = norm and norm._replace(mean=None, bias=None), None
-            return _coefficients(signs.sums(given), bias, norm, alpha, beta, epsilon)
-
-        def propagate(relevance: Tensor) -> list[Tensor | None]:
-            positive, negative = coefficients()
-            rest = None if negative is None else relevance * negative
-            return [signs.gather(given, relevance * positive, rest)]
-
-        return Custom(propagate, axes=given.axes)
-
-    def norm(call: Call, norm: Norm) -> Account:
-        """One layer with the linear map before it, which looks for it; any other passes."""
-        return passing(norm.input, statement=norm if norm.batch else None)
-
-    return proportional.make(name or f"alpha={alpha:g}, beta={beta:g}", linear_map, norm, epsilon)
-
-
-def _coefficients(
-    sums: signs.Sums,
-    bias: Tensor | None,
-    norm: Norm | None,
-    alpha: float,
-    beta: float,
-    epsilon: float,
-) -> tuple[Tensor, Tensor | None]:
-    """Return the factors of ``(x_i w_ij)+`` and ``(x_i w_ij)-`` per unit of relevance."""
-    high, low = sums
-    if norm is None:
-        if bias is not None:
-            high, low = high + bias.clamp(min=0), low + bias.clamp(max=0)
-        for_low = ratio(-beta, low - epsilon) if beta else None
-        return ratio(alpha, high + epsilon), for_low
-    scale = norm.deviation.reciprocal()
-    if norm.weight is not None:
-        scale = scale * norm.weight
-    shift = torch.zeros_like(scale) if norm.bias is None else norm.bias
-    if norm.mean is not None:
-        shift = shift - norm.mean * scale
-    # A negative scale makes positive contributions of negative ones.
-    swapped = scale < 0
-    bias = shift if bias is None else bias * scale + shift
-    positive = torch.where(swapped, low, high) * scale + bias.clamp(min=0)
-    negative = torch.where(swapped, high, low) * scale + bias.clamp(max=0)
-    for_positive = ratio(alpha, positive + epsilon) * scale
-    for_negative = ratio(-beta, negative - epsilon) * scale
-    return (
-        torch.where(swapped, for_negative, for_positive),
-        torch.where(swapped, for_positive, for_negative),
-    )
+    of_bias = (plus, minus) if biased else (torch.zeros_like,) * 2
+    positive, negative = Group(POSITIVE, of_bias[0], alpha), Group(NEGATIVE, of_bias[1], -beta)
+    rule = rule_of(positive, negative, epsilon=epsilon)
+    return make(name or f"alpha={alpha:g}, beta={beta:g}", rule, epsilon=epsilon)
 
 
 ALPHA1BETA0 = publish(build(1, 0, name="alpha1beta0"))

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from abslrp.plan.accounts import Account, Custom, passing
 from abslrp.plan.arrivals import LostSamplesError, ratio
-from abslrp.rule_sets import alpha_beta, box
+from abslrp.rule_sets import alpha_beta
+from abslrp.rule_sets.composites import composite, first_convolution
+from abslrp.rule_sets.layers import greatest, least, z_box
 from abslrp.rule_sets.proportional import inverse_of
 from abslrp.rule_sets.starts import publish
 from abslrp.tape import Call, Value
@@ -26,7 +28,9 @@ EPSILON = 1e-9
 
 _base = alpha_beta.build(1, 0, EPSILON, biased=False)
 
-CHEFER = publish(box.boxed("Chefer", _base, box.of_the_image, EPSILON))
+_box = z_box(least, greatest, EPSILON)
+
+CHEFER = publish(composite([(first_convolution, _box)], _base, "Chefer"))
 """LRP by Chefer et al.'s code."""
 
 

@@ -17,20 +17,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from abslrp.rule_sets import alpha_beta, box
+from abslrp.rule_sets import alpha_beta
+from abslrp.rule_sets.composites import composite, first_convolution
+from abslrp.rule_sets.layers import z_box
 from abslrp.rule_sets.starts import publish
 
 EPSILON = 1e-9
-LOW, HIGH = -2.1179, 2.64
 
+_base = alpha_beta.build(1, 0, EPSILON, biased=False)
 
 CLRP = publish(
-    box.boxed(
-        "cLRP",
-        alpha_beta.build(1, 0, EPSILON, biased=False),
-        lambda x: (x.new_full((), LOW), x.new_full((), HIGH)),
-        EPSILON,
-    ),
+    composite([(first_convolution, z_box(-2.1179, 2.64, EPSILON))], _base, "cLRP"),
     contrast="logits",
 )
 """Contrastive LRP, by its authors' code."""

@@ -19,17 +19,16 @@ softmax follows its first-order expansion (Achtibat et al., ICML 2024).
 
 from __future__ import annotations
 
-import torch
+import functools
+
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Diagonal, Product, Term
+from abslrp.plan.accounts import Account, Product, Term
 from abslrp.plan.factors import computed, itself
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional
 from abslrp.rule_sets.proportional import EPSILON, inverse_of
 from abslrp.rule_sets.starts import publish
-from abslrp.rules.absolute import whole
-from abslrp.rules.normalization import Norm
 from abslrp.rules.operands import Linear
 from abslrp.tape import Call
 
@@ -67,30 +66,26 @@ def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:
 
     def linear_map(call: Call, given: Linear) -> Account:
         """``R_i = x_i sum_j w_ij R_j / (h_j + epsilon sign(h_j))``."""
-        before = [proportional.unless_merged(call.output, inverse)]
-        every = [Term(whole)]
-        x = given.input
-        account = Product(x, given.map, before, every, [itself(x)], axes=given.axes)
+        x, h = given.input, call.output
+
+        @functools.cache
+        def norm() -> proportional.Merged | None:
+            return proportional.merged(call, given)
+
+        def share() -> Tensor:
+            one = norm()
+            return inverse(h.tensor if one is None else h.tensor * one.scale + one.shift)
+
+        def weights(given: Tensor) -> Tensor:
+            one = norm()
+            return given if one is None else one.weights
+
+        terms = [Term(weights)]
+        account = Product(x, given.map, [computed(share, h)], terms, [itself(x)], axes=given.axes)
         account.contrary = lambda: account  # -z / -h is z / h
         return account
 
-    def norm(call: Call, norm: Norm) -> Account:
-        """One layer with the linear map before it: ``gamma / sigma R / (h + epsilon)``."""
-        output = call.output
-
-        def share() -> Tensor:
-            if not proportional.merges(norm):
-                return torch.ones((), dtype=output.dtype, device=output.device)
-            scale = norm.deviation.reciprocal()
-            if norm.weight is not None:
-                scale = scale * norm.weight
-            # float16 ends below what 1 / epsilon times a scale may be.
-            return inverse(output.tensor) * (scale.float() if scale.dtype == torch.half else scale)
-
-        said = norm if norm.batch else None
-        return Diagonal(norm.input, [computed(share, output)], statement=said)
-
-    return proportional.make(name or f"epsilon={epsilon:g}", linear_map, norm, epsilon)
+    return proportional.make(name or f"epsilon={epsilon:g}", linear_map, epsilon=epsilon)
 
 
 LRP_EPSILON = publish(build(name="epsilon"))

@@ -7,7 +7,7 @@ of LRP treats them alike, as Zennit's composites do with their ``Norm`` rule.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,11 +15,11 @@ from torch import Tensor
 from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Split, Term, passing
 from abslrp.plan.axes import but
 from abslrp.plan.factors import Factor, computed, constant, itself
-from abslrp.plan.maps import Left, Right
+from abslrp.plan.maps import Convolution, Left, Right, Rows
 from abslrp.registry import COMMON, RuleSet
 from abslrp.rules import addition, multiplication, normalization, operands, pooling
 from abslrp.rules.absolute import whole
-from abslrp.rules.operands import LinearRule
+from abslrp.rules.operands import Linear, LinearRule
 from abslrp.tape import Axes, Call, Value
 
 EPSILON = 1e-6
@@ -66,34 +66,38 @@ def stabilised(value: Value, inverse: Inverse) -> Factor:
 
 
 def passing_norm(call: Call, norm: normalization.Norm) -> Account:
-    """Unchanged: as Zennit treats a batch norm that it does not merge, and LXT a layer norm."""
-    return passing(norm.input)
+    """One layer with the layer before it, whose rule looks for a batch norm; any other passes."""
+    return passing(norm.input, statement=norm if norm.batch else None)
 
 
-def merges(norm: normalization.Norm) -> bool:
-    """Whether a batch norm is one layer with the linear map that it alone follows."""
-    maker = norm.input.maker
-    linear = maker is not None and getattr(maker.account, "linear", False)
-    return norm.batch and linear and len(norm.input.uses) == 1
+class Merged(NamedTuple):
+    """A layer and the batch norm behind it as one: ``h scale + shift``, and its weights."""
+
+    scale: Tensor
+    shift: Tensor
+    weights: Tensor
 
 
-def merged_into(value: Value) -> normalization.Norm | None:
-    """Return the batch norm that a linear map's output is one layer with, if there is one."""
-    if len(value.uses) != 1:
+def merged(call: Call, given: Linear) -> Merged | None:
+    """Return what a batch norm that alone follows a layer makes of it, None if there is none."""
+    output, map, weights = call.output, given.map, given.map.weights
+    norm = getattr(output.uses[0].account, "statement", None) if len(output.uses) == 1 else None
+    columns = isinstance(map, (Rows, Right)) and output.ndim == weights.ndim == 2
+    if norm is None or not (columns or isinstance(map, Convolution)):
         return None
-    norm: normalization.Norm | None = getattr(value.uses[0].account, "statement", None)
-    return norm
-
-
-def unless_merged(value: Value, inverse: Inverse) -> Factor:
-    """``1 / (h + epsilon sign(h))``, or 1 where a batch norm takes ``h``'s place."""
-    return computed(
-        lambda: (
-            inverse(value.tensor)
-            if merged_into(value) is None
-            else torch.ones((), dtype=value.dtype, device=value.device)
-        )
-    )
+    scale = norm.deviation.reciprocal()
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    shift = torch.zeros_like(scale) if norm.bias is None else norm.bias
+    if norm.mean is not None:
+        shift = shift - norm.mean * scale
+    by = scale.flatten()
+    if isinstance(map, Convolution) and map.backwards:  # (in, out / groups, ...)
+        by = by.reshape(map.groups, -1).repeat_interleave(len(weights) // map.groups, 0)
+        by = by.reshape(*by.shape, *[1] * (weights.ndim - 2))
+    elif not isinstance(map, Right):
+        by = by.reshape(-1, *[1] * (weights.ndim - 1))
+    return Merged(scale, shift, weights * by)
 
 
 def make(

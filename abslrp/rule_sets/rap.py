@@ -23,6 +23,8 @@ no other linear map before it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,9 @@ from abslrp.plan.arrivals import ratio
 from abslrp.plan.factors import computed
 from abslrp.plan.maps import Left
 from abslrp.registry import RuleSet
-from abslrp.rule_sets import box, proportional, signs
+from abslrp.rule_sets import proportional
+from abslrp.rule_sets.composites import composite, first_convolution
+from abslrp.rule_sets.layers import Group, greatest, least, rule_of, z_box
 from abslrp.rule_sets.starts import publish
 from abslrp.rules.normalization import Norm
 from abslrp.rules.operands import Linear
@@ -68,24 +72,25 @@ def _by_magnitude(given: Linear, relevance: Tensor, axes: list[int]) -> Tensor:
     x, map = given.input.tensor, given.map
     raw = x * map.transposed(relevance, map.weights)
     if given.bias is not None:
-        high, low = signs.sums(given)
-        for sign, whole in ((1, high), (-1, low)):
+        h, size = map.forward(x, map.weights), map.forward(x.abs(), map.weights.abs())
+        for sign in (1, -1):
             weight = (map.weights * sign).clamp(min=0) * sign
-            part = ratio(given.bias * ratio(whole, high + low), map.forward(x.clamp(min=0), weight))
+            whole = (h + sign * size) / 2  # of the contributions of that sign
+            part = ratio(given.bias * ratio(whole, h), map.forward(x.clamp(min=0), weight))
             raw = raw + x.clamp(min=0) * map.transposed(relevance * part, weight)
     size = raw.abs()
     return size * ratio(raw.sum(axes, keepdim=True), size.sum(axes, keepdim=True))
 
 
+_BY_SIZE = rule_of(Group(((torch.abs, torch.abs),), torch.abs), epsilon=0.0)
+
+
 def equation_5(call: Call, given: Linear) -> Account:
     """Equation 5 for a linear layer or a convolution."""
-    axes = _axes(given)
+    axes, by_size = _axes(given), _BY_SIZE(call, given)
 
     def propagate(relevance: Tensor) -> list[Tensor | None]:
-        high, low = signs.sums(given)
-        whole = high - low if given.bias is None else high - low + given.bias.abs()
-        share = ratio(relevance, whole)
-        raw = signs.gather(given, share, -share)
+        raw: Any = by_size.propagate(relevance)[0]
         return [_corrected(raw, _received(relevance, given, axes), axes)]
 
     return Custom(propagate, axes=given.axes)
@@ -117,7 +122,10 @@ def _axes(given: Linear) -> list[int]:
     return [-2] if from_left else [-1]
 
 
-RAP = publish(box.boxed("RAP", proportional.make("", relative, norm, 0.0), box.of_the_image))
+_box = z_box(least, greatest, 0.0)
+_base = proportional.make("", relative, norm, 0.0)
+
+RAP = publish(composite([(first_convolution, _box)], _base, "RAP"))
 """Relative Attributing Propagation, by its authors' code."""
 
 CRAP = publish(RuleSet("cRAP", RAP, conserves=False), contrast="logits")

@@ -47,6 +47,26 @@ def attention(
     return result
 
 
+def grouped_mm(
+    rows: Tensor, weights: Tensor, offs: Tensor | None = None, bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:  # fmt: skip
+    """Make a product for each expert with its own rows; ``offs`` tells where they end."""
+    if bias is not None or (offs is not None and (rows.ndim, weights.ndim) != (2, 3)):
+        raise ValueError("model: torch._grouped_mm has a bias, or groups of another axis than rows")
+    if offs is None:
+        result = rows @ weights
+    else:
+        ends = offs.tolist()
+        pairs = zip(weights, [0, *ends], ends, strict=False)
+        result = torch.cat([rows[start:end] @ one for one, start, end in pairs])
+    return result if out_dtype is None else result.to(out_dtype)
+
+
+if hasattr(aten, "_grouped_mm"):  # torch 2.8
+    COMMON.decomposition(aten._grouped_mm)(grouped_mm)
+
+
 def _times(term: Tensor, factor: Any) -> Tensor:
     return term if isinstance(factor, (int, float)) and factor == 1 else term * factor
 

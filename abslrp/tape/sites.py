@@ -31,3 +31,18 @@ def here() -> tuple[str, str]:
             site = f"{name}:{frame.f_lineno} in {frame.f_code.co_name}"
         frame = frame.f_back
     return module, site
+
+
+def running() -> list[torch.nn.Module]:
+    """Return the modules of the model that are running, from the innermost to the model itself."""
+    frame: FrameType | None = sys._getframe(1)
+    found: list[torch.nn.Module] = []
+    while frame is not None:
+        own = frame.f_locals.get("self")
+        if isinstance(own, torch.nn.Module):
+            if not found or found[-1] is not own:
+                found.append(own)
+        elif found and frame.f_code.co_filename.startswith(_OURS):
+            break  # what called the model may be a module, too
+        frame = frame.f_back
+    return found

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
-from abslrp.contrast import OWN, Start
-from abslrp.outputs import Output
-from abslrp.plan.arrivals import Conserve
-from abslrp.registry import RuleSet
-from abslrp.text.propagate import TokenRelevance, one_each, token_relevance
+from abslrp.text.propagate import one_each, token_relevance
 from abslrp.text.result import TextRelevance
-from abslrp.text.tokens import read_tokens
+from abslrp.text.tokens import kept, read_tokens
 
 Text = str | tuple[str, str]
 
@@ -28,31 +21,34 @@ def explain(
     texts: Text | Sequence[Text] | None = None,
     targets: Any = None,
     *,
+    against: Any = None,
+    position: Any = None,
     words: bool = False,
     batch_size: int | None = None,
     max_length: int | None = None,
-    conserve: Conserve = "operation",
-    contrast: Start | Literal["own"] = OWN,
-    rules: str | RuleSet = "absLRP",
-    on_unknown: Literal["error", "warn"] = "error",
-    output: Output = None,
-    embedding: nn.Module | None = None,
     labels: Sequence[str] | None = None,
+    **options: Any,
 ) -> list[TextRelevance]:
-    """Relevance of the tokens of texts for a classifier's decision.
+    """Relevance of the tokens of texts for a class, or for a token that a model predicts.
 
     Parameters
     ----------
     model
-        Hugging Face sequence classifier in evaluation mode, :class:`EncoderClassifier`, or any
-        module that maps ``input_ids`` (B, T) to logits (B, N).
+        Hugging Face sequence classifier or language model in evaluation mode,
+        :class:`EncoderClassifier`, or any module that maps ``input_ids`` (B, T) to logits (B, N),
+        or (B, T, N) of each token.
     tokenizer_or_encoding
         The model's tokenizer; or, without ``texts``, what a tokenizer returned.
     texts
         One text, or several; a text may be a pair ``(first, second)``.
     targets
         Class of each text, (B,) integers or one integer for all; by default the model's
-        prediction.
+        prediction. Of a language model: token ids, or texts of one token each.
+    against
+        As ``targets``: what each target is contrasted with, in place of all other classes.
+    position
+        Of logits (B, T, N): the token whose logits are explained, (B,) integers or one for all,
+        negative ones from the end; by default the last.
     words
         Sum the tokens of each word of the tokenizer's (punctuation marks are words).
     batch_size
@@ -60,12 +56,11 @@ def explain(
         not change results.
     max_length
         Tokens at which a text is cut, with a warning; by default the tokenizer's limit.
-    conserve, contrast, rules, on_unknown, output
-        As in :func:`abslrp.explain`.
-    embedding
-        Module that looks the tokens up; by default ``model.get_input_embeddings()``.
     labels
-        Names of the classes; by default those of ``model.config.id2label``.
+        Names of the classes; by default those of ``model.config.id2label``, or the tokens.
+    **options
+        ``conserve``, ``contrast``, ``rules``, ``on_unknown``, ``output`` and ``embedding`` of
+        :func:`abslrp.text.propagate.token_relevance`.
 
     Returns
     -------
@@ -97,143 +92,103 @@ def explain(
     >>> one.tokens, one.relevance.shape
     (('[CLS]', 'a', 'gripping', 'film', '[SEP]'), (5,))
     """
-    options: dict[str, Any] = {
-        "conserve": conserve,
-        "contrast": contrast,
-        "rules": rules,
-        "on_unknown": on_unknown,
-        "output": output,
-        "embedding": embedding,
-    }
-    if hasattr(tokenizer_or_encoding, "items"):
-        if texts is not None:
-            raise ValueError("texts: expected None with an encoding, which holds the texts' tokens")
-        found = _explain_encoding(
-            model, tokenizer_or_encoding, targets, batch_size=batch_size, options=options
-        )
-    elif not callable(tokenizer_or_encoding):
+    encoded = hasattr(tokenizer_or_encoding, "items")
+    if encoded and texts is not None:
+        raise ValueError("texts: expected None with an encoding, which holds the texts' tokens")
+    if encoded and "input_ids" not in tokenizer_or_encoding:
+        raise ValueError(f"encoding: expected input_ids, got {sorted(tokenizer_or_encoding)}")
+    if not encoded and not callable(tokenizer_or_encoding):
         raise ValueError(
             "tokenizer_or_encoding: expected a tokenizer or what one returned, got "
             f"{type(tokenizer_or_encoding).__name__}"
         )
-    else:
-        found = _explain_texts(
-            model,
-            tokenizer_or_encoding,
-            _as_texts(texts),
-            targets,
-            batch_size=batch_size,
-            max_length=max_length,
-            options=options,
-        )
-    found = [replace(one, label=_label(model, labels, one.target)) for one in found]
-    return [one.grouped() for one in found] if words else found
-
-
-def _explain_texts(
-    model: nn.Module,
-    tokenizer: Any,
-    texts: list[Text],
-    targets: Any,
-    *,
-    batch_size: int | None,
-    max_length: int | None,
-    options: dict[str, Any],
-) -> list[TextRelevance]:
-    chosen = None if targets is None else one_each(targets, len(texts))
-    cut = _limit(model, tokenizer, max_length)
-    found: list[TextRelevance] = []
+    tokenizer = None if encoded else tokenizer_or_encoding
+    listed = [] if encoded else _as_texts(texts)
+    samples = len(tokenizer_or_encoding["input_ids"] if encoded else listed)
+    each = {
+        "targets": _classes(targets, model, tokenizer, "targets"),
+        "against": _classes(against, model, tokenizer, "against"),
+        "position": position,
+    }
+    given = {key: one_each(one, samples, key) for key, one in each.items() if one is not None}
+    cut = _limit(tokenizer, max_length)
+    results: list[TextRelevance] = []
     shortened: list[int] = []
-    for rows in _chunks(len(texts), batch_size):
-        chunk = texts[rows]
-        pairs = [text for text in chunk if isinstance(text, tuple)]
-        if pairs and len(pairs) < len(chunk):
-            raise ValueError("texts: expected texts or pairs of texts, got both")
-        arguments: list[Any] = list(map(list, zip(*pairs, strict=True))) if pairs else [chunk]
-        # A lone text needs no padding, nor a tokenizer that has a padding token. On the left,
-        # padding would move the positions, and with them the relevance.
-        padding = {"padding": True, "padding_side": "right"} if len(chunk) > 1 else {}
-        encoding = tokenizer(
-            *arguments,
-            **padding,
-            truncation=cut is not None,
-            max_length=cut,
-            return_tensors="pt",
-        )
-        fast = getattr(encoding, "encodings", None) or []
-        shortened += [rows.start + i for i, one in enumerate(fast) if one.overflowing]
-        given = None if chosen is None else chosen[rows]
-        result = token_relevance(model, encoding, given, **options)
-        found += _results(encoding, result, tokenizer, chunk)
-    if shortened:
-        warnings.warn(f"texts: cut to max_length={cut} tokens: texts {shortened}", stacklevel=3)
-    return found
-
-
-def _explain_encoding(
-    model: nn.Module,
-    encoding: Any,
-    targets: Any,
-    *,
-    batch_size: int | None,
-    options: dict[str, Any],
-) -> list[TextRelevance]:
-    if "input_ids" not in encoding:
-        raise ValueError(f"encoding: expected input_ids, got {sorted(encoding)}")
-    samples = len(encoding["input_ids"])
-    chosen = None if targets is None else one_each(targets, samples)
-    parts = []
     for rows in _chunks(samples, batch_size):
-        part = {
-            key: value[rows] if hasattr(value, "__len__") and len(value) == samples else value
-            for key, value in encoding.items()
-        }
-        given = None if chosen is None else chosen[rows]
-        parts.append(token_relevance(model, part, given, **options))
-    whole = TokenRelevance(*(torch.cat(values) for values in zip(*parts, strict=True)))
-    return _results(encoding, whole, None, None)
-
-
-def _results(
-    encoding: Any,
-    found: TokenRelevance,
-    tokenizer: Any,
-    texts: Sequence[Text] | None,
-) -> list[TextRelevance]:
-    ids = torch.as_tensor(encoding["input_ids"])
-    mask = encoding.get("attention_mask")
-    kept = torch.ones_like(ids) if mask is None else torch.as_tensor(mask)
-    relevance, logits = found.relevance.cpu().numpy(), found.logits.float().cpu().numpy()
-    results = []
-    for row, target in enumerate(found.targets.tolist()):
-        text = None if texts is None else texts[row]
-        written = (text,) if isinstance(text, str) else text
-        read = read_tokens(
-            encoding, row, ids[row].tolist(), (kept[row] != 0).tolist(), tokenizer, written
-        )
-        results.append(
-            TextRelevance(
-                tokens=read.tokens,
-                relevance=relevance[row, read.places],
-                special=np.array(read.special, dtype=bool),
+        if encoded:
+            whole, first = tokenizer_or_encoding, rows.start
+            part = {
+                key: one[rows] if hasattr(one, "__len__") and len(one) == samples else one
+                for key, one in whole.items()
+            }
+        else:
+            whole, first = _encoding(tokenizer, listed[rows], cut), 0
+            part, fast = whole, getattr(whole, "encodings", None) or []
+            shortened += [rows.start + i for i, one in enumerate(fast) if one.overflowing]
+        chosen: dict[str, Any] = {key: one[rows] for key, one in given.items()}
+        found = token_relevance(model, part, **chosen, **options)
+        relevance, logits = found.relevance.cpu().numpy(), found.logits.float().cpu().numpy()
+        for i, target in enumerate(found.targets.tolist()):
+            text = None if encoded else listed[rows][i]
+            read = read_tokens(whole, first + i, tokenizer, text)
+            named = tokenizer if found.positions is not None else None
+            one = TextRelevance(
+                **vars(read),
+                relevance=relevance[i, kept(whole, first + i)],
                 target=target,
-                logits=logits[row],
-                words=read.words,
-                spelled=read.spelled,
-                pieces=read.pieces,
+                logits=logits[i],
+                label=_label(model, labels, named, target, len(logits[i])),
             )
-        )
+            results.append(one.grouped() if words else one)
+    if shortened:
+        warnings.warn(f"texts: cut to max_length={cut} tokens: texts {shortened}", stacklevel=2)
     return results
 
 
-def _label(model: nn.Module, labels: Sequence[str] | None, target: int) -> str | None:
-    if labels is None:
-        names = getattr(getattr(model, "config", None), "id2label", None) or {}
-        name: str | None = names.get(target)
-        return name
-    if target >= len(labels):
-        raise ValueError(f"labels: expected a name for class {target}, got {len(labels)} names")
-    return labels[target]
+def _encoding(tokenizer: Any, texts: list[Text], cut: int | None) -> Any:
+    """Return what a tokenizer makes of some texts."""
+    pairs = [text for text in texts if isinstance(text, tuple)]
+    if pairs and len(pairs) < len(texts):
+        raise ValueError("texts: expected texts or pairs of texts, got both")
+    arguments: list[Any] = list(map(list, zip(*pairs, strict=True))) if pairs else [texts]
+    # A lone text needs no padding, nor a tokenizer that has a padding token. On the left,
+    # padding would move the positions, and with them the relevance.
+    padding = {"padding": True, "padding_side": "right"} if len(texts) > 1 else {}
+    return tokenizer(
+        *arguments, **padding, truncation=cut is not None, max_length=cut, return_tensors="pt"
+    )
+
+
+def _classes(given: Any, model: nn.Module, tokenizer: Any, name: str) -> Any:
+    """Return the numbers of classes that are given by name: labels, or texts of one token."""
+    if isinstance(given, (list, tuple)):
+        return [_classes(one, model, tokenizer, name) for one in given]
+    if not isinstance(given, str):
+        return given
+    labels = getattr(getattr(model, "config", None), "label2id", None) or {}
+    if given in labels:
+        return labels[given]
+    ids = [] if tokenizer is None else tokenizer(given, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1:
+        tokens = f", got {tokenizer.convert_ids_to_tokens(ids)}" if ids else ""
+        raise ValueError(f"{name}: expected a label or a text of one token in {given!r}{tokens}")
+    return ids[0]
+
+
+def _label(
+    model: nn.Module, labels: Sequence[str] | None, tokenizer: Any, target: int, classes: int
+) -> str | None:
+    """Return a class's name, or the token if a tokenizer is given that tells them."""
+    names: Any = getattr(getattr(model, "config", None), "id2label", None) or {}
+    if labels is not None:
+        if target >= len(labels):
+            raise ValueError(f"labels: expected a name for class {target}, got {len(labels)} names")
+        return labels[target]
+    if tokenizer is not None and len(names) != classes:
+        token: str = tokenizer.decode([target])
+        return token
+    name: str | None = names.get(target) if len(names) in (0, classes) else None
+    return name
 
 
 def _as_texts(texts: Text | Sequence[Text] | None) -> list[Text]:
@@ -262,7 +217,7 @@ def _chunks(samples: int, batch_size: int | None) -> list[slice]:
     return [slice(i, min(i + step, samples)) for i in range(0, samples, step)]
 
 
-def _limit(model: nn.Module, tokenizer: Any, max_length: int | None) -> int | None:
+def _limit(tokenizer: Any, max_length: int | None) -> int | None:
     if max_length is not None:
         return max_length
     limit = getattr(tokenizer, "model_max_length", None)

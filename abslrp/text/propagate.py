@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from abslrp.arguments import as_targets, check_model, check_targets
+from abslrp.batch import Batch
 from abslrp.contrast import OWN, Start, combine, starts
 from abslrp.forward import Pass, Settings, constants
-from abslrp.outputs import Output, select_logits
+from abslrp.outputs import Output, select_logits, taken
 from abslrp.plan.arrivals import Conserve
 from abslrp.propagate import by_rows
 from abslrp.registry import RuleSet
@@ -29,6 +30,9 @@ class TokenRelevance(NamedTuple):
     """(B,) int64: the classes that were explained."""
     logits: Tensor
     """(B, N)."""
+    positions: Tensor | None = None
+    """(B,) int64: the columns of the tokens whose logits these are; None where a text has one row
+    of logits."""
 
 
 class LookedUp(NamedTuple):
@@ -74,15 +78,15 @@ def _tokens_first(looked: Tensor, ids: Tensor) -> bool | None:
     return False if looked.shape == ids.shape else None  # ids that the model changed
 
 
-def one_each(targets: Any, samples: int) -> Tensor:
-    """One class for each sample, (B,) int64."""
-    classes = as_targets(targets, samples)
-    if classes.ndim != 1:
+def one_each(given: Any, samples: int, name: str = "targets") -> Tensor:
+    """One integer for each sample, (B,) int64."""
+    chosen = as_targets(given, samples, name)
+    if chosen.ndim != 1:
         raise ValueError(
-            f"targets: expected one class for each text, ({samples},), got shape "
-            f"{tuple(classes.shape)}"
+            f"{name}: expected one integer for each text, ({samples},), got shape "
+            f"{tuple(chosen.shape)}"
         )
-    return classes
+    return chosen
 
 
 def token_relevance(
@@ -90,6 +94,8 @@ def token_relevance(
     encoding: Mapping[str, Any],
     targets: Any = None,
     *,
+    position: Any = None,
+    against: Any = None,
     conserve: Conserve = "operation",
     contrast: Start | Literal["own"] = OWN,
     rules: str | RuleSet = "absLRP",
@@ -97,7 +103,7 @@ def token_relevance(
     output: Output = None,
     embedding: nn.Module | None = None,
 ) -> TokenRelevance:
-    """Relevance at the word embeddings, summed per token.
+    """Relevance at the word embeddings, summed per token, for a class or for a token.
 
     Position and type embeddings are constants that are added (SPEC 1.2): they count in the
     denominators of eq. 12 and receive nothing.
@@ -105,15 +111,22 @@ def token_relevance(
     Parameters
     ----------
     model
-        Hugging Face sequence classifier, or any module in evaluation mode that maps
-        ``input_ids`` (B, T) to logits (B, N).
+        Hugging Face sequence classifier or language model, or any module in evaluation mode that
+        maps ``input_ids`` (B, T) to logits (B, N), or (B, T, N) of each token.
     encoding
         What a tokenizer returned with ``return_tensors="pt"``: ``input_ids`` (B, T), optionally
         ``attention_mask`` (B, T), and other inputs. What ``model.forward`` does not take is left
         out.
     targets
         Class of each sample, (B,) integers or one integer for all; by default the model's
-        prediction.
+        prediction. Classes of a language model are token ids.
+    position
+        Of logits (B, T, N): the token of each sample, without padding, whose logits are explained,
+        (B,) integers or one for all, negative ones from the end. By default the last, whose
+        logits tell a causal language model's next token.
+    against
+        Class of each sample, as ``targets``, that the target is contrasted with, in place of all
+        others.
     conserve, contrast, rules, on_unknown, output
         As in :func:`abslrp.explain`.
     embedding
@@ -154,21 +167,30 @@ def token_relevance(
     check_model(model)
     table = _table(model, embedding)
     inputs = _inputs(model, encoding, table.device)
-    kept = _kept(inputs["input_ids"], encoding.get("attention_mask"))
-    given = None if targets is None else one_each(targets, len(kept)).to(table.device)
+    batch, ids = Batch(inputs, ("input_ids",)), inputs["input_ids"]
+    kept = _kept(ids, encoding.get("attention_mask"))
+    chosen, other = (
+        None if one is None else one_each(one, len(ids), name).to(table.device)
+        for one, name in ((targets, "targets"), (against, "against"))
+    )
     begin: Start = own_contrast(rules) if contrast == "own" else contrast
+    signed = begin == "signed" or (begin is None and other is not None)
     seen: list[tuple[Tensor, Tensor]] = []  # classes and logits of each call
-
-    settings = Settings(rules, conserve, on_unknown, output)
+    places: list[Tensor] = []  # where each row of logits (B, T, N) is taken
 
     def evaluated(rows: slice) -> Tensor:
-        given_rows = {key: _rows(one, rows, len(kept)) for key, one in inputs.items()}
-        return select_logits(model(**given_rows), output, len(kept[rows]))
+        logits = taken(batch.rows(rows).called(model), output)
+        if isinstance(logits, Tensor) and logits.ndim == 3:
+            places[:] = [_places(-1 if position is None else position, kept)]
+            logits = logits[torch.arange(len(logits), device=logits.device), places[0][rows]]
+        elif position is not None:
+            raise ValueError("position: expected None for a model with one row of logits a text")
+        return select_logits(logits, None, len(ids[rows]))
 
     def maps(rows: slice, settings: Settings) -> list[Tensor]:
-        run = Pass(settings, signed=begin == "signed")
+        run = Pass(settings, signed=signed)
         try:
-            leaves = _looked_up(run.tape, table, inputs["input_ids"][rows])
+            leaves = _looked_up(run.tape, table, ids[rows])
             logits = run.tape.noting(lambda: evaluated(rows))
             return [through(run, leaves, logits, rows)]
         finally:
@@ -179,7 +201,7 @@ def token_relevance(
             raise ValueError(
                 "model: expected its forward pass to look up the tokens' embeddings once, one for "
                 f"each token, got {[tuple(one.value.shape) for one in leaves]} for ids "
-                f"{tuple(kept[rows].shape)}; pass embedding= to name the module (a bag of "
+                f"{tuple(ids[rows].shape)}; pass embedding= to name the module (a bag of "
                 "embeddings that one call adds up is not covered, nor are encoder-decoder models)"
             )
         reason = constants(run.tape)
@@ -187,22 +209,39 @@ def token_relevance(
         value = run.tape.value(logits)
         if value is None:
             raise nowhere
-        classes = logits.detach().argmax(1) if given is None else given[rows].to(logits.device)
+        classes = logits.detach().argmax(1) if chosen is None else chosen[rows]
         check_targets(classes, logits)
-        begun = starts(logits.detach(), classes, begin)
+        if other is not None:
+            check_targets(other[rows], logits, "against")
+        begun = starts(logits.detach(), classes, begin, None if other is None else other[rows])
         ((found,),) = run.relevance(value, [begun], [leaves[0].value])
         if found is None:
             raise nowhere
         seen.append((classes, logits.detach()))
         tokens = found.sum(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
         tokens = tokens.mT if leaves[0].tokens_first else tokens
-        return tokens[:, :, : kept.shape[1]]
+        return tokens[:, :, : ids.shape[1]]
 
-    (both,) = by_rows(len(kept), maps, evaluated, settings, [1])
+    settings = Settings(rules, conserve, on_unknown, output)
+    (both,) = by_rows(len(ids), maps, evaluated, settings, [1])
     # Before the streams are scaled, so that a model that pools padding cannot thin the shares.
     both = both.masked_fill(~kept, 0)
     classes, logits = (torch.cat(parts) for parts in zip(*seen, strict=True))
-    return TokenRelevance(combine(both, begin), classes, logits)
+    return TokenRelevance(combine(both, begin), classes, logits, *places)
+
+
+def _places(position: Any, kept: Tensor) -> Tensor:
+    """Columns of the tokens that are the given ones of those kept, (B,) int64."""
+    wanted, counts = one_each(position, len(kept), "position").to(kept.device), kept.sum(1)
+    wrong = (wanted < -counts) | (wanted >= counts)
+    if wrong.any():
+        raise ValueError(
+            f"position: expected a token of a text of {int(counts[wrong][0])}, got "
+            f"{int(wanted[wrong][0])}"
+        )
+    # Padding goes last, wherever it is.
+    order = kept.logical_not().sort(dim=1, stable=True).indices
+    return order.gather(1, (wanted % counts)[:, None])[:, 0]
 
 
 def _table(model: nn.Module, embedding: nn.Module | None) -> Tensor:
@@ -223,7 +262,9 @@ def _table(model: nn.Module, embedding: nn.Module | None) -> Tensor:
     return weight
 
 
-def _inputs(model: nn.Module, encoding: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+def _inputs(
+    model: nn.Module, encoding: Mapping[str, Any], device: torch.device
+) -> dict[int | str, Any]:
     """Return what of an encoding the model takes, on the model's device."""
     if not hasattr(encoding, "items") or "input_ids" not in encoding:
         raise ValueError(
@@ -232,7 +273,7 @@ def _inputs(model: nn.Module, encoding: Mapping[str, Any], device: torch.device)
         )
     signature = inspect.signature(model.forward).parameters
     anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.values())
-    inputs: dict[str, Any] = {}
+    inputs: dict[int | str, Any] = {}
     for key, value in encoding.items():
         if key in NOT_INPUTS or not (anything or key in signature):
             continue
@@ -283,8 +324,3 @@ def _kept(ids: Tensor, given: Any) -> Tensor:
             f"{tuple(mask.shape)}"
         )
     return mask != 0
-
-
-def _rows(value: Tensor, rows: slice, samples: int) -> Tensor:
-    """Return the samples' rows of an input; one without a batch axis as it is."""
-    return value[rows] if value.ndim and len(value) == samples else value

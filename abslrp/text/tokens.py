@@ -6,29 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 SPACES = "\u2581\u0120"  # how SentencePiece and byte-level BPE spell a space before a token
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """One row of an encoding, without padding."""
+    """Tokens of one text, as :class:`abslrp.text.result.TextRelevance` has them."""
 
-    places: list[int]
-    """Columns of the encoding that hold the tokens."""
     tokens: tuple[str, ...]
-    special: tuple[bool, ...]
-    words: tuple[int | None, ...] | None
-    spelled: tuple[str, ...]
+    special: NDArray[np.bool_]
     pieces: tuple[tuple[str, bool], ...]
+    words: tuple[int | None, ...] | None = None
+    spelled: tuple[str, ...] = ()
+
+
+def kept(encoding: Any, row: int) -> list[int]:
+    """Return the columns of a row of an encoding that hold tokens, not padding."""
+    mask = encoding.get("attention_mask")
+    columns = range(len(encoding["input_ids"][row]))
+    return [i for i in columns if mask is None or mask[row][i]]
 
 
 def read_tokens(
-    encoding: Any,
-    row: int,
-    ids: Sequence[int],
-    kept: Sequence[bool],
-    tokenizer: Any = None,
-    texts: Sequence[str] | None = None,
+    encoding: Any, row: int, tokenizer: Any = None, text: str | tuple[str, str] | None = None
 ) -> Tokens:
     """Read row ``row`` of an encoding.
 
@@ -38,55 +41,33 @@ def read_tokens(
         What the tokenizer returned.
     row
         Which text of it.
-    ids
-        (T,) token ids.
-    kept
-        (T,) False at padding.
     tokenizer
         Names the tokens and knows the special ones where the encoding does not.
-    texts
-        The text, or the two of a pair, to spell words as they are written.
+    text
+        The text, or a pair, to spell words as they are written.
     """
-    places = [i for i, keep in enumerate(kept) if keep]
+    places = kept(encoding, row)
     fast = getattr(encoding, "encodings", None)
     if fast:
-        one = fast[row]
-        tokens = [one.tokens[i] for i in places]
+        one, texts = fast[row], (text,) if isinstance(text, str) else text
+        tokens = tuple(one.tokens[i] for i in places)
         special = [bool(one.special_tokens_mask[i]) for i in places]
         keys = [
             None if one.word_ids[i] is None else (one.sequence_ids[i] or 0, one.word_ids[i])
             for i in places
         ]
         spans = [one.offsets[i] for i in places] if texts is not None else None
-        words, spelled = _words(keys, tokens, spans, texts)
-        return Tokens(
-            places,
-            tuple(tokens),
-            tuple(special),
-            words,
-            spelled,
-            _pieces(tokens, special, keys, spans, texts),
-        )
-    chosen = [int(ids[i]) for i in places]
-    if tokenizer is not None:
-        tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(chosen)]
-    else:
-        tokens = [str(one) for one in chosen]
+        pieces = _pieces(tokens, special, keys, spans, texts)
+        return Tokens(tokens, np.array(special), pieces, *_words(keys, tokens, spans, texts))
+    ids = [int(encoding["input_ids"][row][i]) for i in places]
+    tokens = tuple(map(str, ids if tokenizer is None else tokenizer.convert_ids_to_tokens(ids)))
     if "special_tokens_mask" in encoding:
-        mask = encoding["special_tokens_mask"][row]
-        special = [bool(mask[i]) for i in places]
+        special = [bool(encoding["special_tokens_mask"][row][i]) for i in places]
     else:
         known = set(getattr(tokenizer, "all_special_ids", ()))
         known -= {getattr(tokenizer, "unk_token_id", None)}  # stands for a part of the text
-        special = [one in known for one in chosen]
-    return Tokens(
-        places,
-        tuple(tokens),
-        tuple(special),
-        None,
-        (),
-        _pieces(tokens, special, None, None, None),
-    )
+        special = [one in known for one in ids]
+    return Tokens(tokens, np.array(special), _pieces(tokens, special, None, None, None))
 
 
 Key = tuple[int, int] | None
@@ -95,7 +76,7 @@ Key = tuple[int, int] | None
 
 def _words(
     keys: list[Key],
-    tokens: list[str],
+    tokens: Sequence[str],
     spans: list[tuple[int, int]] | None,
     texts: Sequence[str] | None,
 ) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
@@ -136,7 +117,7 @@ def bare(token: str) -> str:
 
 
 def _pieces(
-    tokens: list[str],
+    tokens: Sequence[str],
     special: list[bool],
     keys: list[Key] | None,
     spans: list[tuple[int, int]] | None,

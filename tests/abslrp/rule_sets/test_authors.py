@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import abslrp
 from abslrp.rule_sets import epsilon
-from abslrp.zennit import AbsLRP
+from abslrp.zennit import AbsLRP, Contrastive
 from tests.naive import chain, clrp, epsilon_vit, rap, rap_eq5, vit
 from tests.naive.epsilon import lrp_epsilon
 
@@ -141,6 +141,8 @@ def test_the_image_may_be_normalised_in_the_model(rules: str) -> None:
 
 
 @pytest.mark.parametrize("rules", ["RAP", "cRAP", "cLRP", "Chefer"])
-def test_hooks_that_see_one_module_cannot_tell_the_first(rules: str) -> None:
-    with pytest.raises(ValueError, match=f"rules: {rules} has a rule of its own for the first"):
-        AbsLRP(rules=rules)
+def test_the_first_layer_is_known_in_zennit(rules: str) -> None:
+    network, x = chain.plain_network(), images(1)
+    with Contrastive(network, AbsLRP(rules=rules)) as attributor:
+        given = attributor(x.clone(), torch.eye(4).double()[[1]])[1]
+    assert_equal(given, abslrp.explain(network, x, 1, rules=rules))

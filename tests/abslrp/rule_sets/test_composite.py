@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 import abslrp
@@ -15,10 +16,10 @@ pytest.importorskip("zennit", reason="needs the extra 'zennit'")
 import quantus
 from zennit.attribution import Gradient
 from zennit.canonizers import SequentialMergeBatchNorm
-from zennit.composites import COMPOSITES
+from zennit.composites import COMPOSITES, LayerMapComposite
 from zennit.torchvision import ResNetCanonizer
 
-from abslrp.zennit import AbsLRP, Contrastive
+from abslrp.zennit import AbsLRP, Contrastive, EngineRule
 
 NETWORKS = ("vgg", "vgg_bn", "basic", "bottleneck")
 
@@ -99,6 +100,65 @@ def test_through_quantus(name):
     )
     expected = abslrp.explain(model, x, y, conserve=None, contrast=None)
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon", "EpsilonPlusFlat"])
+def test_functions_are_followed(rules):
+    """A vision transformer, whose additions and attention are no modules."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torchvision.models.VisionTransformer(16, 8, 2, 2, 16, 32, num_classes=5)
+        nn.init.normal_(model.heads.head.weight)
+    model = model.double().eval()
+    x, y, start = networks.images()
+    with Contrastive(model, AbsLRP(rules=rules)) as attributor:
+        given = attributor(x.clone(), start)[1]
+    assert networks.apart(given, abslrp.explain(model, x, y, rules=rules)) < 1e-9
+
+
+def test_one_layer_among_zennits_rules():
+    """Which may be given twice, and writes to what it is given."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 5))
+    model = networks.randomise(model)
+    x = torch.randn(2, 6, generator=torch.Generator().manual_seed(0)).double()
+    rule = EngineRule("alpha1beta0")
+    composite = LayerMapComposite([(nn.Linear, rule), (nn.ReLU, rule)])
+    with Gradient(model, composite) as attributor:
+        given = attributor(x.clone(), torch.eye(5).double()[[0, 3]])[1]
+    assert networks.apart(given, abslrp.explain(model, x, [0, 3], rules="alpha1beta0")) < 1e-10
+
+
+class Own(nn.Linear):
+    """With a forward of its own, and one that may fail."""
+
+    def __init__(self):
+        super().__init__(3, 2)
+        self.forward = self.checked
+
+    def checked(self, x):
+        if len(x) > 1:
+            raise KeyError("one at a time")
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+@pytest.mark.parametrize("model", [nn.Linear(3, 2), Own()])
+def test_leaves_the_model_as_it_was(model):
+    before = dict(vars(model))
+    x, composite = torch.ones(1, 3), AbsLRP()
+    with composite.context(model):
+        assert vars(model)["forward"] != before.get("forward")
+        leaf = x.clone().requires_grad_()
+        with composite.inactive():
+            (plain,) = torch.autograd.grad(model(leaf).sum(), leaf)
+        assert torch.equal(plain, model.weight.sum(0)[None])
+        if isinstance(model, Own):
+            with pytest.raises(KeyError, match="one at a time"):
+                model(leaf.expand(2, 3))
+        (relevance,) = torch.autograd.grad(model(leaf).sum(), leaf)
+        assert not torch.allclose(plain, relevance)
+    assert vars(model).keys() == before.keys()
+    assert vars(model).get("forward") == before.get("forward")
+    assert torch.equal(torch.autograd.grad(model(leaf).sum(), leaf)[0], plain)
 
 
 def test_registered_by_name():

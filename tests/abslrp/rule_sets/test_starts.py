@@ -17,6 +17,7 @@ from abslrp.rule_sets.starts import withdraw
 from tests.abslrp.rule_sets import networks
 
 NAMES = ("epsilon", "alpha1beta0", "alpha2beta1", "cLRP", "RAP", "RAP-eq5", "cRAP", "Chefer")
+NAMES += ("EpsilonPlusFlat", "EpsilonGammaBox")
 
 
 @pytest.mark.parametrize("rules", ["cLRP", "cRAP"])
@@ -152,9 +153,21 @@ def test_finite_in_float32(name, rules):
     assert (given != 0).any()
 
 
-@pytest.mark.parametrize("rules", ["epsilon", "alpha2beta1"])
+@pytest.mark.parametrize("rules", ["epsilon", "alpha2beta1", "EpsilonPlusFlat", "EpsilonGammaBox"])
 def test_half_precision_stays_finite(rules):
     model = networks.make("vgg_bn").to(torch.float16)
     x, y, _ = networks.images()
     given = abslrp.explain(model, x.half(), y, rules=rules)
     assert given.isfinite().all()
+
+
+@pytest.mark.parametrize("rules", ["alpha2beta1", "cLRP", "Chefer", "EpsilonGammaBox"])
+@pytest.mark.parametrize("name", ["vgg_bn", "basic"])
+def test_autocast_keeps_the_map(name, rules):
+    """Where a batch norm is of another type than the convolution that it is one layer with."""
+    model = networks.make(name).float()
+    x, y, _ = networks.images()
+    expected = abslrp.explain(model, x.float(), y, rules=rules).flatten()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        given = abslrp.explain(model, x.float(), y, rules=rules).flatten()
+    assert nn.functional.cosine_similarity(given, expected, 0) > 0.9
