@@ -12,6 +12,7 @@ from torch import Tensor
 
 from abslrp.plan.entrywise import multiplied
 from abslrp.plan.factors import Factor, Line, above, joined
+from abslrp.plan.flows import Passage
 from abslrp.tape import Call, Place, Value
 
 Conserve: TypeAlias = 'Literal["operation", "argument"] | None'
@@ -78,6 +79,8 @@ class Arrivals:
         self.magnitude = magnitude
         self.done: Callable[[str, Sequence[Factor]], None] | None = None
         """Told what is computed: ``"times"`` factors, ``"totals"`` restored."""
+        self.passage: Passage | None = None
+        """Where totals are noted."""
         self._arrived: dict[Value, list[Arrival]] = {}
 
     def __contains__(self, value: object) -> bool:
@@ -85,6 +88,8 @@ class Arrivals:
 
     def give(self, value: Value, arrival: Arrival) -> None:
         """Let relevance wait at a value."""
+        if self.passage is not None:
+            self.passage.given.append(self.counted(arrival, value))
         self._arrived.setdefault(value, []).append(arrival)
 
     def seen(self, value: Value) -> Tensor:
@@ -96,6 +101,8 @@ class Arrivals:
     def merged(self, value: Value) -> list[Arrival]:
         """Add up what came to a value, and apart from that what came to its negative."""
         arrivals = self._arrived.pop(value, [])
+        if self.passage is not None:
+            self.passage.taken += [self.counted(one, value) for one in arrivals]
         sides = [[one for one in arrivals if one.negated is side] for side in (False, True)]
         return [self._sum(one, value) for one in sides if one]
 
@@ -155,6 +162,12 @@ class Arrivals:
         if self.done is not None:
             self.done("totals", ())
         return arrival
+
+    def counted(self, arrival: Arrival, value: Value) -> Tensor:
+        """Return the totals of what came, of any sign and whether or not they are conserved."""
+        if self.conserve == "operation" and arrival.total is not None:
+            return arrival.total
+        return _place(value).totals(arrival.relevance)
 
     def totals(self, relevance: Tensor, value: Value) -> Tensor:
         """Return what each sample has of relevance, as ``conserve`` counts it."""
