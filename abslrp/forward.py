@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -234,10 +234,11 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
     return logits, values if settings.at is None else [found[name] for name in settings.at]
 
 
+Made: TypeAlias = "tuple[Tensor | None, Value | None]"
+
+
 @contextmanager
-def watching(
-    model: nn.Module, names: Sequence[str], tape: Tape
-) -> Iterator[dict[str, list[Value | None]]]:
+def watching(model: nn.Module, names: Sequence[str], tape: Tape) -> Iterator[dict[str, list[Made]]]:
     """Note what modules return, while hooks on them are in place."""
     modules = dict(model.named_modules())
     if unknown := [name for name in names if name not in modules]:
@@ -245,12 +246,13 @@ def watching(
             f"at, start_at: the model has no module {unknown[0]!r}, but those of named_modules(): "
             f"{', '.join(list(modules)[1:9])}, ..."
         )
-    seen: dict[str, list[Value | None]] = {name: [] for name in names}
+    seen: dict[str, list[Made]] = {name: [] for name in names}
 
     def note(name: str, module: Any, args: Any, result: Any) -> None:
         parts = tuple(result.values()) if isinstance(result, Mapping) else result
         first = next(tensors_in(parts), None)
-        seen[name].append(None if first is None else tape.value(first))
+        # With the tensor, so that no memory is shared with what is not known to be 0 there.
+        seen[name].append((first, None if first is None else tape.value(first)))
 
     handles: list[Any] = []
     try:
@@ -263,9 +265,9 @@ def watching(
             handle.remove()
 
 
-def _only(name: str, made: Sequence[Value | None], samples: int | None) -> Value:
+def _only(name: str, made: Sequence[Made], samples: int | None) -> Value:
     """Return what a module returned, if relevance of it can be told by sample."""
-    value = made[0] if len(made) == 1 else None
+    value = made[0][1] if len(made) == 1 else None
     if value is None:
         raise ValueError(
             f"at, start_at: expected a module that the model calls once, and whose output depends "
@@ -274,7 +276,8 @@ def _only(name: str, made: Sequence[Value | None], samples: int | None) -> Value
     if value.place is None and samples:
         raise LostSamplesError(value)
     count = value.shape.numel() // (samples or 1)
-    if samples and (value.shape[:1] != (samples,) or value.place not in ((samples, count), None)):
+    elsewhere = samples and samples > 1 and value.place != (samples, count)
+    if samples and (value.shape[:1] != (samples,) or elsewhere):
         raise ValueError(
             f"at, start_at: expected outputs with the samples along the first axis, got "
             f"{tuple(value.shape)} of {name!r} for {samples} samples"

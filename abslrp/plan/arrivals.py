@@ -156,7 +156,8 @@ class Arrivals:
             raise RangeError  # or there is nothing to restore, which the definition tells
         spread = _place(value).spread(factor, value.shape).to(relevance.dtype)
         arrival.relevance = relevance.mul_(spread) if arrival.owned else relevance * spread
-        arrival.total = arrival.total.masked_fill(sums == 0, 0)
+        # Not a number, from sums that are not finite, stays.
+        arrival.total = arrival.total.masked_fill(sums == 0, 0).add_(sums - sums)
         arrival.settled = arrival.owned = True
         arrival.depth = 0
         if self.done is not None:

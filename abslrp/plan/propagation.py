@@ -196,7 +196,7 @@ class Propagation:
                 own = Arrival(s, arrival.total, list(part.before), owned=False)
                 one = self._product(part, one, self.arrivals.applied(own))
             else:
-                one.factors = list(part.factors)
+                one.factors, one.negated = list(part.factors), part.negates
             one.relevance = unbroadcast(self.arrivals.applied(one), part.input.shape)
             parts.append((part.input, one))
         self._divide(account, arrival, parts)

@@ -189,7 +189,7 @@ def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Accou
 
 
 @COMMON.rule(
-    "embedding index index_select gather take take_along_dim masked_select diagonal as_strided tril "
+    "index index_select gather take take_along_dim masked_select diagonal as_strided tril "
     "triu pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col repeat "
     "rot90 view_as_real view_as_complex reflection_pad1d reflection_pad2d reflection_pad3d "
     "replication_pad1d replication_pad2d replication_pad3d _unsafe_index diag_embed "
