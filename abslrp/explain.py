@@ -62,6 +62,9 @@ def explain(
     targets
         Class of each sample: (B,) integers, or one integer for all; or (B, K) integers for K
         maps of each sample, which share one forward pass.
+    target
+        In place of classes a function from the output, of any shape, to one number for each sample
+        (see :mod:`abslrp.targets`). It has no contrast.
     conserve
         ``"operation"`` (default), ``"argument"`` or None (SPEC 1.3).
     contrast
@@ -102,6 +105,9 @@ def explain(
     model_kwargs
         More that the model is called with by keyword, such as masks: of no relevance. Tensors that
         have a row for each sample are cut with the inputs.
+    at
+        Name of a module, or a list of names: relevance of their outputs in place of the inputs'.
+        Each has the samples along its first axis, and is called once.
     accelerate
         False: rule by rule, each call's totals restored at once. That is the definition; it is
         slower and agrees to rounding.
@@ -111,8 +117,9 @@ def explain(
     Maps of the same kind, shape, device and dtype as ``inputs``; (B, K, ...) if targets are
     (B, K); (M, B, ...), one map of all rows for each row of the logits, with ``samples="whole"``.
     For several inputs a tuple or dict of maps, conserved together, with None for integers by
-    position. With ``"streams"`` the positive and the negative part of a map are shares: each
-    stream sums to 1 before the subtraction.
+    position. For a list of modules a dict of maps, each of its own total. With ``"streams"`` the
+    positive and the negative part of a map are shares: each stream sums to 1 before the
+    subtraction.
 
     Raises
     ------
@@ -193,10 +200,13 @@ def relevance(
     Parameters
     ----------
     model, inputs, conserve, rules, relevance_at, attention, on_unknown, output, samples,
-    model_kwargs, accelerate
+    model_kwargs, at, accelerate
         As in :func:`explain`.
     start
-        (B, N) relevance of the logits, of any sign, or (S, B, N) for S starts in one call.
+        Relevance of the output, of any sign: (B, N), or of any shape (B, ...) that it has, or with
+        an axis before it for S starts in one call.
+    start_at
+        Name of the module whose output ``start`` is relevance of, in place of the model's.
 
     Returns
     -------

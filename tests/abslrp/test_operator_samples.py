@@ -133,7 +133,8 @@ class Sample(nn.Module):
     def of(self, row: Tensor) -> Tensor:
         sizes = [one.numel() for one in self.tensors()]
         parts = [
-            part.view(one.shape) for part, one in zip(torch.split(row, sizes), self.tensors(), strict=True)
+            part.view(one.shape)
+            for part, one in zip(torch.split(row, sizes), self.tensors(), strict=True)
         ]
         several = isinstance(self.input, (list, tuple))
         result = self.operator(parts if several else parts[0], *self.args, **self.kwargs)
@@ -151,7 +152,7 @@ class Sample(nn.Module):
         """Two rows; None where there is nothing to be explained, or no function of a row."""
         tensors = self.tensors()
         if not tensors or any(
-            not isinstance(one, Tensor) or one.dtype != torch.float64 or one.is_sparse
+            not isinstance(one, Tensor) or one.dtype != torch.float64 or one.layout != torch.strided
             for one in tensors
         ):
             return None
