@@ -12,9 +12,12 @@ from typing import Any as _Any
 from abslrp import plan as _plan
 from abslrp import rule_sets as _rule_sets
 from abslrp import rules as _rules
+from abslrp import targets
 from abslrp.context import propagation
 from abslrp.explain import explain, relevance
 from abslrp.graphs import GraphExplainer
+from abslrp.inspection import audit
+from abslrp.inspection import table as _table
 from abslrp.plan import passing
 from abslrp.refusals import UnknownOperationError
 from abslrp.registry import RuleSet, rule
@@ -25,11 +28,13 @@ __all__ = [
     "GraphExplainer",
     "RuleSet",
     "UnknownOperationError",
+    "audit",
     "explain",
     "passing",
     "propagation",
     "relevance",
     "rule",
+    "targets",
 ]
 
 
@@ -37,9 +42,7 @@ class _CallablePlan(_types.ModuleType):
     """The room ``plan``, which prints a model's plan when it is called."""
 
     def __call__(self, model: _Any, inputs: _Any, **options: _Any) -> _Any:
-        from abslrp.inspection import table
-
-        return table(model, inputs, **options)
+        return _table(model, inputs, **options)
 
 
 _plan.__class__ = _CallablePlan

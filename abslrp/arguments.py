@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
 from abslrp.batch import Batch
-from abslrp.outputs import ONE_OUTPUT, Output, select_logits
+from abslrp.outputs import ONE_OUTPUT, Output
 
 AT_A_TIME = 5 * 2**17
 """Input features that a CPU explains at a time: more cost memory and save no time."""
@@ -55,7 +55,7 @@ def lacks_batch_axis(model: nn.Module, batch: Batch, output: Output) -> bool:
     def works(batch: Batch) -> bool:
         try:
             with torch.no_grad():
-                select_logits(batch.copied().called(model), output, len(batch))
+                batch.copied().logits(model, output, len(batch))
         except Exception:
             return False
         return True
@@ -104,6 +104,16 @@ def check_targets(targets: Tensor, logits: Tensor, name: str = "targets") -> Non
             f"{name}: expected classes from 0 to {classes - 1}, got {int(targets[wrong][0])} at "
             f"position {place[0] if len(place) == 1 else tuple(place)}"
         )
+
+
+def names_of(at: Any) -> tuple[str, ...] | None:
+    """Return the names of modules that relevance is wanted at, None for the inputs."""
+    names = (at,) if isinstance(at, str) else at
+    if names is None:
+        return None
+    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) for one in names):
+        raise ValueError(f"at: expected a module's name, or a list of names, got {at!r}")
+    return tuple(dict.fromkeys(names))
 
 
 def check_reduce(reduce: Any, batch: Batch) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
+from abslrp.outputs import Output, select_logits, taken
+from abslrp.targets import Target, number_of
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,13 @@ class Batch:
         What the model is called with, by position (int) or keyword (str).
     explained
         Which of them relevance is wanted of: the floating-point ones.
+    target
+        What makes one number of each sample's output, in place of logits.
     """
 
     given: Mapping[int | str, Any]
     explained: tuple[int | str, ...]
+    target: Callable[[Any], Tensor] | None = None
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Any, model_kwargs: Mapping[str, Any] | None) -> Batch:
@@ -64,7 +69,10 @@ class Batch:
         """Return some samples: rows of every tensor that has one for each sample."""
         if rows == slice(None):
             return self
-        return replace(self, given={key: self._cut(one, rows) for key, one in self.given.items()})
+        given = {key: self._cut(one, rows) for key, one in self.given.items()}
+        target = self.target
+        target = target.rows(rows) if isinstance(target, Target) else target
+        return replace(self, given=given, target=target)
 
     def _cut(self, one: Any, rows: slice) -> Any:
         alike = isinstance(one, Tensor) and one.ndim > 0 and len(one) == len(self)
@@ -85,8 +93,26 @@ class Batch:
         named = {key: one for key, one in self.given.items() if isinstance(key, str)}
         return model(*positional, **named)
 
-    def like(self, maps: Sequence[Tensor], inputs: Any) -> Any:
-        """Return maps in the structure of the inputs that a user gave; None for integers."""
+    def logits(
+        self, model: Callable[..., Any], output: Output, samples: int | None, *, dense: bool = False
+    ) -> Tensor:
+        """Return the logits that the model makes of it, or the target's number as the only one."""
+        result = self.called(model)
+        if self.target is None:
+            return select_logits(result, output, samples, dense=dense)
+        return number_of(self.target, taken(result, output), samples)
+
+    def like(self, maps: Sequence[Tensor], inputs: Any, at: str | Sequence[str] | None) -> Any:
+        """Return maps in the structure of the inputs that a user gave; None for integers.
+
+        Those of modules are of the first input's kind, by name.
+        """
+        if at is not None:
+            several = isinstance(inputs, (Mapping, tuple))
+            first = inputs[self.explained[0]] if several else inputs
+            if isinstance(at, str):
+                return like(maps[0], first)
+            return dict(zip(dict.fromkeys(at), [like(one, first) for one in maps], strict=True))
         found = dict(zip(self.explained, maps, strict=True))
         if isinstance(inputs, Mapping):
             return {key: like(found[key], inputs[key]) for key in inputs if key in found}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -10,49 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.ablations import Attention, RelevanceAt
-from abslrp.arguments import (
-    as_targets,
-    check_model,
-    check_reduce,
-    check_targets,
-    lacks_batch_axis,
-    no_batch_axis,
-    step_of,
-)
+from abslrp.arguments import check_model, check_reduce, names_of
 from abslrp.batch import Batch
-from abslrp.contrast import OWN, Start, combine, starts
+from abslrp.classes import maps_of, with_target
+from abslrp.contrast import OWN, Start
 from abslrp.forward import Settings
+from abslrp.losses import warn_of_losses
 from abslrp.outputs import Output
 from abslrp.plan.arrivals import Conserve
 from abslrp.propagate import propagate
 from abslrp.registry import RuleSet
-from abslrp.rule_sets import own_contrast
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]", "tuple[Any, ...]", "Mapping[str, Any]")
-
-IGNORED = frozenset(
-    {
-        "method",
-        "softmax",
-        "channel_first",
-        "device",
-        "xai_lib",
-        "xai_lib_kwargs",
-        "nr_channels",
-        "img_size",
-        "keepdims",
-        "reduce_axes",
-        "normalise",
-        "abs",
-    }
-)
 
 
 def explain(
     model: nn.Module,
     inputs: Array,
-    targets: Any,
+    targets: Any = None,
     *,
+    target: Callable[[Any], Tensor] | None = None,
     conserve: Conserve = "operation",
     contrast: Start | Literal["own"] = OWN,
     rules: str | RuleSet = "absLRP",
@@ -64,6 +43,7 @@ def explain(
     output: Output = None,
     samples: Literal["rows", "whole"] = "rows",
     model_kwargs: Mapping[str, Any] | None = None,
+    at: str | Sequence[str] | None = None,
     accelerate: bool = True,
     **kwargs: Any,
 ) -> Array:
@@ -82,6 +62,9 @@ def explain(
     targets
         Class of each sample: (B,) integers, or one integer for all; or (B, K) integers for K
         maps of each sample, which share one forward pass.
+    target
+        In place of classes a function from the output, of any shape, to one number for each sample
+        (see :mod:`abslrp.targets`). It has no contrast.
     conserve
         ``"operation"`` (default), ``"argument"`` or None (SPEC 1.3).
     contrast
@@ -122,6 +105,9 @@ def explain(
     model_kwargs
         More that the model is called with by keyword, such as masks: of no relevance. Tensors that
         have a row for each sample are cut with the inputs.
+    at
+        Name of a module, or a list of names: relevance of their outputs in place of the inputs'.
+        Each has the samples along its first axis, and is called once.
     accelerate
         False: rule by rule, each call's totals restored at once. That is the definition; it is
         slower and agrees to rounding.
@@ -131,8 +117,9 @@ def explain(
     Maps of the same kind, shape, device and dtype as ``inputs``; (B, K, ...) if targets are
     (B, K); (M, B, ...), one map of all rows for each row of the logits, with ``samples="whole"``.
     For several inputs a tuple or dict of maps, conserved together, with None for integers by
-    position. With ``"streams"`` the positive and the negative part of a map are shares: each
-    stream sums to 1 before the subtraction.
+    position. For a list of modules a dict of maps, each of its own total. With ``"streams"`` the
+    positive and the negative part of a map are shares: each stream sums to 1 before the
+    subtraction.
 
     Raises
     ------
@@ -173,60 +160,22 @@ def explain(
     torch.Size([3, 3, 4])
     """
     check_model(model)
-    if unknown := set(kwargs) - IGNORED:
-        # Quantus's callers pass keywords of other explainers; a near miss of ours is a typo.
-        _refuse_typos(unknown)
+    for name in sorted(kwargs):
+        # Quantus passes keywords of all explainers; a near miss of ours is a typo.
+        if close := difflib.get_close_matches(name, signature(explain).parameters, 1, 0.8):
+            raise ValueError(f"{name}: no such option; did you mean {close[0]}?")
     settings = Settings(
-        rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate
-    )
-    batch = Batch.of(model, inputs, model_kwargs)
+        rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate,
+        flows=[], at=names_of(at),
+    )  # fmt: skip
+    batch, targets = with_target(Batch.of(model, inputs, model_kwargs), targets, target)
     check_reduce(reduce, batch)
-    begin: Start = own_contrast(rules) if contrast == "own" else contrast
-    given = {"signed": begin == "signed", "channels": reduce == "channels"}
-
-    def whole(logits: Tensor) -> list[Tensor]:
-        """Start at each row of the logits by itself."""
-        classes = as_targets(targets, len(logits)).to(logits.device)
-        check_targets(classes, logits)
-        every = starts(logits, classes, begin)
-        rows = torch.eye(len(logits), dtype=every.dtype, device=every.device)
-        return [every * row[:, None] for row in rows]
-
-    if samples == "whole":
-        maps = propagate(
-            model, batch, whole, lambda maps: combine(maps[:, None], begin)[0], settings, **given
-        )
-        return cast(Array, batch.like(maps, inputs))
-    classes = _targets(model, batch, targets, output)
-    step = step_of(batch_size, batch)
-
-    def chunk(rows: slice) -> list[Tensor]:
-        chosen = classes[rows]
-        columns = chosen[:, None] if chosen.ndim == 1 else chosen
-
-        def start(logits: Tensor) -> list[Tensor]:
-            check_targets(chosen, logits)
-            return [
-                starts(logits, one.to(logits.device, non_blocking=True), begin)
-                for one in columns.unbind(1)
-            ]
-
-        part = batch.rows(rows)
-        maps = propagate(model, part, start, lambda maps: combine(maps, begin), settings, **given)
-        return [one[0] if chosen.ndim == 1 else one.transpose(0, 1) for one in maps]
-
-    chunks = [chunk(slice(i, i + step)) for i in range(0, len(batch), step)]
-    return cast(Array, batch.like([torch.cat(one) for one in zip(*chunks, strict=True)], inputs))
-
-
-def _targets(model: nn.Module, batch: Batch, targets: Any, output: Output) -> Tensor:
-    """Targets of the samples, unless the inputs are a single sample without a batch axis."""
-    try:
-        return as_targets(targets, len(batch))
-    except ValueError as error:
-        if lacks_batch_axis(model, batch, output):
-            raise no_batch_axis(batch.tensors[0]) from error
-        raise
+    maps = maps_of(
+        model, batch, targets, contrast, settings,
+        channels=reduce == "channels", batch_size=batch_size,
+    )  # fmt: skip
+    warn_of_losses(settings.flows, ("the target", "the other classes"))
+    return cast(Array, batch.like(maps, inputs, at))
 
 
 def relevance(
@@ -242,6 +191,8 @@ def relevance(
     output: Output = None,
     samples: Literal["rows", "whole"] = "rows",
     model_kwargs: Mapping[str, Any] | None = None,
+    at: str | Sequence[str] | None = None,
+    start_at: str | None = None,
     accelerate: bool = True,
 ) -> Array:
     """Propagate a given relevance of the logits to the input.
@@ -249,10 +200,13 @@ def relevance(
     Parameters
     ----------
     model, inputs, conserve, rules, relevance_at, attention, on_unknown, output, samples,
-    model_kwargs, accelerate
+    model_kwargs, at, accelerate
         As in :func:`explain`.
     start
-        (B, N) relevance of the logits, of any sign, or (S, B, N) for S starts in one call.
+        Relevance of the output, of any sign: (B, N), or of any shape (B, ...) that it has, or with
+        an axis before it for S starts in one call.
+    start_at
+        Name of the module whose output ``start`` is relevance of, in place of the model's.
 
     Returns
     -------
@@ -280,49 +234,27 @@ def relevance(
     check_model(model)
     batch = Batch.of(model, inputs, model_kwargs)
     given = torch.as_tensor(start)
-
+    single: list[bool] = []
     settings = Settings(
-        rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate
-    )
+        rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate,
+        flows=[], at=names_of(at), start_at=start_at, dense=True,
+    )  # fmt: skip
 
     def make(logits: Tensor) -> list[Tensor]:
         wanted = given.to(device=logits.device, dtype=logits.dtype)
-        if wanted.shape[-2:] != logits.shape or wanted.ndim not in (2, 3):
+        if wanted.shape[-logits.ndim :] != logits.shape or wanted.ndim > logits.ndim + 1:
             raise ValueError(
                 f"start: expected the shape of the logits, {tuple(logits.shape)}, or that with "
                 f"one axis before it, got {tuple(wanted.shape)}"
             )
-        return [wanted if wanted.ndim == 3 else wanted[None]]
+        single.append(wanted.ndim == logits.ndim)
+        return [wanted[None] if single[-1] else wanted]
 
     signed = bool((given < 0).any())
     maps = propagate(model, batch, make, lambda maps: maps, settings, signed=signed)
-    found = [one[0, 0] if given.ndim == 2 else one[0] for one in maps]
-    return cast(Array, batch.like(found, inputs))
-
-
-OPTIONS = (
-    "conserve",
-    "contrast",
-    "rules",
-    "reduce",
-    "relevance_at",
-    "attention",
-    "batch_size",
-    "on_unknown",
-    "output",
-    "samples",
-    "model_kwargs",
-    "accelerate",
-)
-
-
-def _refuse_typos(unknown: set[str]) -> None:
-    import difflib
-
-    for name in sorted(unknown):
-        close = difflib.get_close_matches(name, OPTIONS, 1, 0.8)
-        if close:
-            raise ValueError(f"{name}: no such option; did you mean {close[0]}?")
+    warn_of_losses(settings.flows)
+    found = [one[0, 0] if single[-1] else one[0] for one in maps]
+    return cast(Array, batch.like(found, inputs, at))
 
 
 explain.accepts_tensors = True  # type: ignore[attr-defined]

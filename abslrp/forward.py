@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +16,16 @@ from abslrp.ablations import Attention, RelevanceAt, check
 from abslrp.arguments import lacks_batch_axis, no_batch_axis
 from abslrp.batch import Batch
 from abslrp.names import public_name
-from abslrp.outputs import OneOutputError, Output, check_output, select_logits
+from abslrp.outputs import OneOutputError, Output, check_output
 from abslrp.plan.arrivals import Conserve, LostSamplesError, RangeError
+from abslrp.plan.flows import Flow, Passage
 from abslrp.plan.propagation import Done, Propagation, forget
 from abslrp.plan.release import release
 from abslrp.plan.routes import by_gradient
 from abslrp.refusals import UnknownOperationError, no_rule
 from abslrp.registry import RuleSet, rule_set
 from abslrp.tape import Call, Place, Tape, Value
+from abslrp.tape.values import tensors_in
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,18 @@ class Settings:
     accelerate: bool = True
     warned: set[str] = field(default_factory=set, compare=False)
     """What was warned of already."""
+    flows: list[Flow] | None = field(default=None, compare=False)
+    """Where it is noted what became of relevance, if at all."""
+    first: int = 0
+    """Index of the first sample."""
+    audits: bool = False
+    """Whether every call's totals are noted, whatever is conserved."""
+    at: tuple[str, ...] | None = None
+    """Modules of whose outputs relevance is wanted, in place of the inputs."""
+    start_at: str | None = None
+    """The module at whose output relevance starts, in place of the logits."""
+    dense: bool = False
+    """Whether the output may have more axes than that of the classes."""
 
     def __post_init__(self) -> None:
         if self.samples not in ("rows", "whole"):
@@ -77,8 +93,10 @@ class Pass:
     def __init__(self, settings: Settings, *, signed: bool) -> None:
         self.settings = settings
         self.signed = signed
-        self.tape = Tape(settings.table)
+        # Relevance that ends at a call ends the wait for totals, too; then its place is wanted.
+        self.tape = Tape(settings.table, trace=signed or not settings.accelerate)
         self.tape.released = release
+        self.flows: list[Flow] = []
 
     def relevance(
         self,
@@ -115,6 +133,9 @@ class Pass:
         keep: bool,
         done: Done | None,
     ) -> list[Tensor | None]:
+        noted = self.settings.flows is not None
+        watched = noted and (self.settings.audits or self.settings.conserved == "operation")
+        passages: list[Passage] | None = [] if watched else None
         run = Propagation(
             self.settings.conserved,
             signed=self.signed,
@@ -123,8 +144,17 @@ class Pass:
             magnitude=self.settings.table.conserves,
             unknown=self._unknown,
             done=done,
+            passages=passages,
         )
-        return run.run(self.tape.calls, logits, start, wanted)
+        found = run.run(self.tape.calls, logits, start, wanted)
+        if noted and logits.place is not None:
+            started = logits.place.totals(start.abs())
+            arrived = torch.zeros_like(started)
+            for value, one in zip(wanted, found, strict=True):
+                if one is not None and value.place is not None:
+                    arrived = arrived + value.place.totals(one.abs())
+            self.flows.append(Flow(started, arrived, passages or [], self.settings.first))
+        return found
 
     def _unknown(self, call: Call, relevance: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
         """Refuse a call without a rule, or use its gradient."""
@@ -135,6 +165,11 @@ class Pass:
             self.settings.warned.add(message)
             warnings.warn(f"{message} Its gradient is used.", stacklevel=2)
         return by_gradient(call, lambda value: value.tensor)(relevance)
+
+    def report(self) -> None:
+        """Hand on what became of relevance: this pass is one whose maps count."""
+        if self.settings.flows is not None:
+            self.settings.flows.extend(self.flows)
 
     def forget(self) -> None:
         """Let go of everything, so that no cycle keeps it."""
@@ -155,8 +190,12 @@ def constants(tape: Tape) -> str:
 
 
 def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Value]]:
-    """Run a model on the tape: its logits, and the inputs that relevance is wanted of."""
+    """Run a model on the tape: its logits, and the inputs that relevance is wanted of.
+
+    With ``start_at`` and ``at`` the outputs of modules take the place of either.
+    """
     settings = run.settings
+    names = [*(settings.at or ()), *([settings.start_at] if settings.start_at else [])]
     whole = settings.samples == "whole"
     with torch.inference_mode(False):
         # A copy, so that a model that overwrites its input leaves it alone.
@@ -166,10 +205,16 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
         for leaf in copy.tensors
     ]
     samples = None if whole else len(batch)
+    run.tape.names = {id(module): name for name, module in model.named_modules()}
+
+    def forward() -> Any:
+        if settings.start_at is not None:
+            return copy.called(model)
+        return copy.logits(model, settings.output, samples, dense=settings.dense)
+
     try:
-        result = run.tape.noting(
-            lambda: select_logits(copy.called(model), settings.output, samples)
-        )
+        with watching(model, names, run.tape) as seen:
+            result = run.tape.noting(forward)
     except (UnknownOperationError, LostSamplesError, OneOutputError):
         raise
     except Exception as error:
@@ -181,9 +226,62 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
         if lacks_batch_axis(model, batch, settings.output):
             raise no_batch_axis(batch.tensors[0]) from error
         raise
-    logits = run.tape.value(result)
+    found = {name: _only(name, made, None if whole else len(batch)) for name, made in seen.items()}
+    start = settings.start_at
+    logits = run.tape.value(result) if start is None else found[start]
     if logits is None:
         raise ValueError(f"model: its logits do not depend on the inputs{constants(run.tape)}")
     if logits.place is None:  # a rule set that takes no totals would go on with mixed samples
         raise LostSamplesError(logits)
-    return logits, values
+    return logits, values if settings.at is None else [found[name] for name in settings.at]
+
+
+Made: TypeAlias = "tuple[Tensor | None, Value | None]"
+
+
+@contextmanager
+def watching(model: nn.Module, names: Sequence[str], tape: Tape) -> Iterator[dict[str, list[Made]]]:
+    """Note what modules return, while hooks on them are in place."""
+    modules = dict(model.named_modules())
+    if unknown := [name for name in names if name not in modules]:
+        raise ValueError(
+            f"at, start_at: the model has no module {unknown[0]!r}, but those of named_modules(): "
+            f"{', '.join(list(modules)[1:9])}, ..."
+        )
+    seen: dict[str, list[Made]] = {name: [] for name in names}
+
+    def note(name: str, module: Any, args: Any, result: Any) -> None:
+        parts = tuple(result.values()) if isinstance(result, Mapping) else result
+        first = next(tensors_in(parts), None)
+        # With the tensor, so that no memory is shared with what is not known to be 0 there.
+        seen[name].append((first, None if first is None else tape.value(first)))
+
+    handles: list[Any] = []
+    try:
+        handles += (
+            modules[name].register_forward_hook(functools.partial(note, name)) for name in seen
+        )
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _only(name: str, made: Sequence[Made], samples: int | None) -> Value:
+    """Return what a module returned, if relevance of it can be told by sample."""
+    value = made[0][1] if len(made) == 1 else None
+    if value is None:
+        raise ValueError(
+            f"at, start_at: expected a module that the model calls once, and whose output depends "
+            f"on the inputs; {name!r} returned {len(made)} times"
+        )
+    if value.place is None and samples:
+        raise LostSamplesError(value)
+    count = value.shape.numel() // (samples or 1)
+    elsewhere = samples and samples > 1 and value.place != (samples, count)
+    if samples and (value.shape[:1] != (samples,) or elsewhere):
+        raise ValueError(
+            f"at, start_at: expected outputs with the samples along the first axis, got "
+            f"{tuple(value.shape)} of {name!r} for {samples} samples"
+        )
+    return value

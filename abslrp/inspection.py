@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from abslrp.arguments import check_model
 from abslrp.batch import Batch
+from abslrp.classes import maps_of, with_target
 from abslrp.forward import Pass, Settings, logits_of
+from abslrp.losses import place_of, reason
 from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Routing, Split
 from abslrp.plan.factors import Factor, Line
 from abslrp.tape import Call, Value
 from abslrp.tape.modes import leaving_nothing
 
-__all__ = ["table"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Audit", "audit", "table"]
 
 
 @leaving_nothing
@@ -39,10 +44,11 @@ def table(
     -------
     pandas.DataFrame
         One row a call, columns ``call`` (the ATen operator), ``module`` (the class that called
-        it), ``shape`` (of its output), ``rule`` (what its rule says: factors, T for a transposed
-        product), ``computed`` (what is multiplied once factors are joined and what cancels is
-        dropped; "totals" where they are restored; "-" where nothing is computed yet), and
-        ``kept`` (bytes that its output takes beside those of other calls).
+        it), ``path`` (of that module in the model), ``shape`` (of its output), ``rule`` (what its
+        rule says: factors, T for a transposed product), ``computed`` (what is multiplied once
+        factors are joined and what cancels is dropped; "totals" where they are restored; "-" where
+        nothing is computed yet), and ``kept`` (bytes that its output takes beside those of other
+        calls).
 
     Notes
     -----
@@ -78,11 +84,125 @@ def table(
             pass
     finally:
         run.forget()
-    found: pd.DataFrame = pd.DataFrame(
-        [[*row[:4], "; ".join(done[call]) or "-", row[4]] for call, row in rows.items()],
-        columns=["call", "module", "shape", "rule", "computed", "kept"],
+    return _frame(
+        (call, {**row, "computed": "; ".join(done[call]) or "-"}) for call, row in rows.items()
     )
+
+
+def _frame(rows: Iterable[tuple[Call, Mapping[str, Any]]]) -> pd.DataFrame:
+    """Return a table with a row for each call, and where it was made."""
+    import pandas as pd
+
+    given = [
+        {"call": call.name, "module": call.module, "path": call.path, **row} for call, row in rows
+    ]
+    found: pd.DataFrame = pd.DataFrame(given)
     return found
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What became of relevance.
+
+    Attributes
+    ----------
+    table
+        One row a call, from the output to the inputs.
+    arrived, lost
+        Shares of a sample's relevance, the mean over samples.
+    summary
+        Where most of what is lost went, in words.
+    """
+
+    table: pd.DataFrame
+    arrived: float
+    lost: float
+    summary: str
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+def audit(
+    model: nn.Module,
+    inputs: Any,
+    targets: Any = None,
+    *,
+    target: Callable[[Any], Tensor] | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Audit:
+    """Say what becomes of a target's relevance, call by call: where it is lost, or not finite.
+
+    Parameters
+    ----------
+    model, inputs, targets, target, model_kwargs
+        As in :func:`abslrp.explain`; one target for each sample, or K.
+    **options
+        ``rules``, ``conserve``, ``output``, ``attention``, ``samples``, ``on_unknown`` of
+        :func:`abslrp.explain`.
+
+    Returns
+    -------
+    Audit
+        Its table has columns ``call`` (the ATen operator), ``module``, ``path``, ``site``,
+        ``received`` and ``sent`` (means over samples of shares of the start), ``lost`` (what was
+        received and not sent), ``to_constants`` (what of it was of constants to which elements
+        were moved) and ``finite``.
+
+    Notes
+    -----
+    Cost: one explanation with one start by the definition, ``accelerate=False``.
+
+    Examples
+    --------
+    A class token is a constant, which takes a part with it:
+
+    >>> import torch, abslrp
+    >>> class Tokens(torch.nn.Linear):
+    ...     def forward(self, x):
+    ...         token = torch.ones(len(x), 1, 2)
+    ...         return super().forward(torch.cat([token, x], 1)).sum(1)
+    >>> model = Tokens(2, 2).eval().requires_grad_(False)
+    >>> for parameter in model.parameters():
+    ...     _ = parameter.fill_(1)
+    >>> found = abslrp.audit(model, torch.ones(1, 3, 2), 0)
+    >>> found.table[["call", "lost"]].round(6).values.tolist()
+    [['aten.sum', 0.0], ['aten.linear', 0.0], ['aten.cat', 0.25]]
+    >>> print(found)  # doctest: +ELLIPSIS
+    Of a sample's relevance 75.0 % arrives. 25.0 % is lost at aten.cat in Tokens, called at ...
+    """
+    check_model(model)
+    settings = Settings(**{**options, "accelerate": False, "audits": True, "flows": []})
+    batch, classes = with_target(Batch.of(model, inputs, model_kwargs), targets, target)
+    maps_of(model, batch, classes, None, settings)
+    flows = settings.flows or []
+    weight = sum(flow.started.numel() for flow in flows)
+    rows = []
+    for number, flow in enumerate(flows):
+        for passage in flow.passages:
+            taken, given = (
+                float(flow.share(one).sum()) / weight for one in (passage.taken, passage.given)
+            )
+            lost = taken - given
+            row = {"flow": number, "site": passage.call.site, "received": taken, "sent": given}
+            row |= {"lost": lost, "to_constants": lost * passage.moves, "finite": passage.finite}
+            rows.append((passage.call, row))
+    every = _frame(rows)
+    # A call of all samples is one row, of which the n-th at a place is the n-th of another pass.
+    keys = ["call", "module", "path", "site"]
+    nth = every.groupby(["flow", *keys]).cumcount()
+    kinds = dict.fromkeys(["received", "sent", "lost", "to_constants"], "sum") | {"finite": "all"}
+    every = every.groupby([*keys, nth], sort=False).agg(kinds).reset_index(keys)
+    arrived = sum(float((flow.arrived / flow.started).sum()) for flow in flows) / weight
+    most = every.nlargest(3, "lost") if settings.conserved else every.iloc[:0]
+    words = [
+        f"{row.lost:.1%} is lost at {place_of(row, row.call)}: {reason(row.to_constants > 0)}."
+        for row in most.itertuples()
+        if row.lost > 1e-3
+    ]
+    summary = " ".join([f"Of a sample's relevance {arrived:.1%} arrives.", *words])
+    return Audit(every, arrived, float(every["lost"].sum()), summary.replace("%", " %"))
 
 
 def _values(calls: Sequence[Call]) -> list[Value]:
@@ -91,7 +211,7 @@ def _values(calls: Sequence[Call]) -> list[Value]:
     return list(dict.fromkeys([*inputs, *outputs]))
 
 
-def _row(call: Call, names: dict[Value, str], seen: set[int]) -> list[Any]:
+def _row(call: Call, names: dict[Value, str], seen: set[int]) -> dict[str, Any]:
     said = "none: no rule" if call.account is None else _said(call.account, names)
     kept = 0
     for value in call.outputs:
@@ -100,7 +220,8 @@ def _row(call: Call, names: dict[Value, str], seen: set[int]) -> list[Any]:
         if storage is not None and storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             kept += storage.nbytes()
-    return [call.name, call.module, tuple(call.output.shape), said, kept]
+    shape = tuple(call.output.shape)
+    return {"shape": shape, "rule": said, "computed": "-", "kept": kept}
 
 
 def _said(account: Account, names: dict[Value, str]) -> str:

@@ -83,7 +83,9 @@ def centred_logarithm(probabilities: Tensor) -> Tensor:
 _NAMED: dict[str, Callable[[Tensor], Tensor]] = {"binary": two_classes, "log": centred_logarithm}
 
 
-def select_logits(result: Any, output: Output, samples: int | None) -> Tensor:
+def select_logits(
+    result: Any, output: Output, samples: int | None, *, dense: bool = False
+) -> Tensor:
     """Take the logits from what a model returned, and check them.
 
     Parameters
@@ -94,6 +96,8 @@ def select_logits(result: Any, output: Output, samples: int | None) -> Tensor:
         See :func:`abslrp.explain`.
     samples
         Number of samples that the model got; None where its rows need not be samples.
+    dense
+        Whether there may be more axes than that of the classes.
 
     Raises
     ------
@@ -117,7 +121,8 @@ def select_logits(result: Any, output: Output, samples: int | None) -> Tensor:
         )
     if samples is not None and logits.shape == (samples,):
         raise OneOutputError(ONE_OUTPUT)
-    alike = logits.ndim == 2 and samples in (None, len(logits))
+    ranked = logits.ndim > 1 if dense else logits.ndim == 2
+    alike = ranked and samples in (None, len(logits))
     if not alike or not logits.is_floating_point():
         rows = "rows" if samples is None else samples
         raise ValueError(

@@ -13,9 +13,9 @@ from abslrp.ablations import ablate
 from abslrp.batch import Batch
 from abslrp.forward import Pass, Settings, logits_of
 from abslrp.names import public_name
-from abslrp.outputs import select_logits
 from abslrp.plan.arrivals import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
+from abslrp.tape import Value
 from abslrp.tape.modes import leaving_nothing
 
 Starts: TypeAlias = "Callable[[Tensor], list[Tensor]]"
@@ -54,24 +54,27 @@ def propagate(
 
     Returns
     -------
-    (K, ..., B, ...) for each input.
+    (K, ..., B, ...) for each input, or for each module that ``at`` of the settings names.
     """
-    shapes = [one.shape[1:] for one in batch.tensors]
+    shapes: list[torch.Size] = []  # of the samples' maps, once they are known
+    axes: list[int] = []
 
     def begun(logits: Tensor, rows: slice) -> list[Tensor]:
         whole = settings.samples == "whole" or len(logits) == len(batch)
         every = logits if whole else logits.expand(len(batch), *logits.shape[1:])
         return [one[:, rows] for one in starts(every)]
 
-    def merged(found: list[Tensor | None], part: Batch, count: int) -> list[Tensor]:
-        if all(one is None for one in found):
+    def merged(found: list[Tensor | None], wanted: Sequence[Value], count: int) -> list[Tensor]:
+        if settings.at is None and all(one is None for one in found):
             raise ValueError("model: its logits do not depend on the inputs")
         maps = [
-            leaf.new_zeros(count, *leaf.shape) if one is None else one.to(leaf.dtype)
-            for one, leaf in zip(found, part.tensors, strict=True)
+            torch.zeros(count, *value.shape, dtype=value.dtype, device=value.device)
+            if one is None
+            else one.to(value.dtype)
+            for one, value in zip(found, wanted, strict=True)
         ]
-        if len(maps) == 1:
-            done = [merge(maps[0])]
+        if len(maps) == 1 or settings.at is not None:
+            done = [merge(one) for one in maps]
         else:
             flat = merge(torch.cat([one.flatten(2) for one in maps], 2))
             pieces = torch.split(flat, [shape.numel() for shape in shapes], -1)
@@ -87,22 +90,25 @@ def propagate(
         run = Pass(settings, signed=signed)
         part = batch.rows(rows)
         try:
-            logits, leaves = logits_of(model, part, run)
-            ablate(run.tape, leaves[0], settings.attention, settings.relevance_at)
+            logits, wanted = logits_of(model, part, run)
+            ablate(run.tape, run.tape.inputs[0], settings.attention, settings.relevance_at)
+            shapes[:] = [value.shape[1:] for value in wanted]
+            axes[:] = [-1 - len(shape) for shape in shapes]
             begin = begun(logits.tensor, rows)
             found = [
-                merged(one, part, len(start))
-                for one, start in zip(run.relevance(logits, begin, leaves), begin, strict=True)
+                merged(one, wanted, len(start))
+                for one, start in zip(run.relevance(logits, begin, wanted), begin, strict=True)
             ]
+            run.report()
             return [torch.stack(each) for each in zip(*found, strict=True)]
         finally:
             run.forget()
 
     def evaluated(rows: slice) -> Tensor:
         part = batch.rows(rows).copied()
-        return select_logits(part.called(model), settings.output, len(part))
+        return part.logits(model, settings.output, len(part), dense=settings.dense)
 
-    return by_rows(len(batch), maps, evaluated, settings, [-1 - len(shape) for shape in shapes])
+    return by_rows(len(batch), maps, evaluated, settings, axes)
 
 
 @leaving_nothing
@@ -131,10 +137,11 @@ def by_rows(
     """
 
     def part(rows: slice) -> list[Tensor]:
+        here = replace(settings, first=settings.first + (rows.start or 0))
         try:
-            return maps(rows, settings)
+            return maps(rows, here)
         except RangeError:
-            return maps(rows, replace(settings, accelerate=False))
+            return maps(rows, replace(here, accelerate=False))
 
     try:
         return part(slice(None))

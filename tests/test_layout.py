@@ -83,7 +83,8 @@ ABSLRP: Table = {
     "outputs": Room(0, "what models return, and which part of it is logits"),
     "names": Room(0, "operators by the names that users know"),
     "arrays": Room(0, "numbers of any kind as tensors"),
-    "batch": Room(1, "what a model is called with", "arrays"),
+    "targets": Room(0, "outputs of any shape as one number for each sample"),
+    "batch": Room(1, "what a model is called with, what it makes of it", "arrays outputs targets"),
     "arguments": Room(2, "what users pass, checked", "arrays batch outputs"),
     "plan": Room(1, "factors and the forms of an account; no operator, no equation", "tape"),
     "registry": Room(2, "which rule an operator has", "names plan tape"),
@@ -102,14 +103,21 @@ ABSLRP: Table = {
     ),
     "propagate": Room(
         6, "relevance of an input",
-        "ablations batch forward names outputs plan refusals tape",
+        "ablations batch forward names plan refusals tape",
+    ),
+    "losses": Room(2, "what became of relevance, in words", "names plan"),
+    "classes": Room(
+        7, "maps of classes or other targets, chunk by chunk",
+        "arguments batch contrast forward outputs propagate rule_sets",
     ),
     "explain": Room(
-        7, "what users call",
-        "ablations arguments batch contrast forward outputs plan propagate registry rule_sets",
+        8, "what users call",
+        "ablations arguments batch classes contrast forward losses outputs plan propagate registry",
     ),
     "context": Room(7, "what users call", "forward plan registry tape"),
-    "inspection": Room(7, "what users call", "arguments batch forward plan tape"),
+    "inspection": Room(
+        8, "what users call", "arguments batch classes forward losses plan tape"
+    ),
     "zennit": Room(
         8, "what users call", "context contrast forward plan registry rule_sets rules tape"
     ),
@@ -117,10 +125,10 @@ ABSLRP: Table = {
         7, "what users call",
         "arguments batch contrast forward outputs plan propagate registry rule_sets tape",
     ),
-    "graphs": Room(8, "what users call", "arguments batch explain outputs"),
+    "graphs": Room(9, "what users call", "arguments batch explain outputs"),
     "__init__": Room(
-        9, "names for users",
-        "context explain graphs inspection plan refusals registry rule_sets rules tape",
+        10, "names for users",
+        "context explain graphs inspection plan refusals registry rule_sets rules tape targets",
     ),
 }  # fmt: skip
 

@@ -55,6 +55,11 @@ class Account:
     statement: Any = None
     """Of such a batch norm: what its rule says to the rule of the map; None for all else."""
 
+    @property
+    def leaks(self) -> bool:
+        """Whether relevance of constants may end at it."""
+        return isinstance(self, Routing) and not self.lossless
+
 
 @dataclass
 class Diagonal(Account):

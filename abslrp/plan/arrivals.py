@@ -12,6 +12,7 @@ from torch import Tensor
 
 from abslrp.plan.entrywise import multiplied
 from abslrp.plan.factors import Factor, Line, above, joined
+from abslrp.plan.flows import Passage
 from abslrp.tape import Call, Place, Value
 
 Conserve: TypeAlias = 'Literal["operation", "argument"] | None'
@@ -78,6 +79,8 @@ class Arrivals:
         self.magnitude = magnitude
         self.done: Callable[[str, Sequence[Factor]], None] | None = None
         """Told what is computed: ``"times"`` factors, ``"totals"`` restored."""
+        self.passage: Passage | None = None
+        """Where totals are noted."""
         self._arrived: dict[Value, list[Arrival]] = {}
 
     def __contains__(self, value: object) -> bool:
@@ -85,6 +88,8 @@ class Arrivals:
 
     def give(self, value: Value, arrival: Arrival) -> None:
         """Let relevance wait at a value, added to what waits: of many slices one sum is kept."""
+        if self.passage is not None:
+            self.passage.given.append(self.counted(arrival, value))
         waiting = self._arrived.setdefault(value, [])
         for index, one in enumerate(waiting):
             if one.negated is arrival.negated:
@@ -100,7 +105,10 @@ class Arrivals:
 
     def merged(self, value: Value) -> list[Arrival]:
         """Return what came to a value, and apart from that what came to its negative."""
-        return sorted(self._arrived.pop(value, []), key=lambda one: one.negated)
+        arrivals = self._arrived.pop(value, [])
+        if self.passage is not None:
+            self.passage.taken += [self.counted(one, value) for one in arrivals]
+        return sorted(arrivals, key=lambda one: one.negated)
 
     def _sum(self, arrivals: list[Arrival], value: Value) -> Arrival:
         settled = [self.settled(arrival, value) for arrival in arrivals]
@@ -147,12 +155,19 @@ class Arrivals:
             raise RangeError  # or there is nothing to restore, which the definition tells
         spread = _place(value).spread(factor, value.shape).to(relevance.dtype)
         arrival.relevance = relevance.mul_(spread) if arrival.owned else relevance * spread
-        arrival.total = arrival.total.masked_fill(sums == 0, 0)
+        # Not a number, from sums that are not finite, stays.
+        arrival.total = arrival.total.masked_fill(sums == 0, 0).add_(sums - sums)
         arrival.settled = arrival.owned = True
         arrival.depth = 0
         if self.done is not None:
             self.done("totals", ())
         return arrival
+
+    def counted(self, arrival: Arrival, value: Value) -> Tensor:
+        """Return the totals of what came, of any sign and whether or not they are conserved."""
+        if self.conserve == "operation" and arrival.total is not None:
+            return arrival.total
+        return _place(value).totals(arrival.relevance)
 
     def totals(self, relevance: Tensor, value: Value) -> Tensor:
         """Return what each sample has of relevance, as ``conserve`` counts it."""

@@ -19,6 +19,7 @@ from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Routing, Sp
 from abslrp.plan.arrivals import DEPTH, Arrival, Arrivals, Conserve, ratio
 from abslrp.plan.entrywise import by_sign
 from abslrp.plan.factors import Factor
+from abslrp.plan.flows import Passage
 from abslrp.plan.maps import LinearMap
 from abslrp.plan.routes import unbroadcast
 from abslrp.tape import Call, Value
@@ -49,6 +50,9 @@ class Propagation:
         Makes of relevance what a call without a rule does, or refuses.
     done
         Told what is computed for each call: ``"times"`` factors, ``"totals"`` restored.
+    passages
+        Where it is noted what each call received and handed on; of calls that handed all on no
+        note is taken where totals wait. Without them, or without ``conserve`` where they do, none.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Propagation:
         magnitude: bool,
         unknown: Callable[[Call, Sequence[Tensor | None]], Sequence[Tensor | None]],
         done: Done | None = None,
+        passages: list[Passage] | None = None,
     ) -> None:
         self.conserve = conserve
         self.split = signed and conserve == "operation"
@@ -69,6 +74,7 @@ class Propagation:
         self.keep = keep
         self.unknown = unknown
         self.done = done
+        self.passages = passages
 
     @torch.no_grad()
     def run(
@@ -90,7 +96,17 @@ class Propagation:
             for value in call.outputs:
                 if value is not None and value in wanted and value in self.arrivals:
                     found[value] = self.arrivals.seen(value)
+            self.arrivals.passage = passage = None if self.passages is None else Passage.of(call)
             self._call(call)
+            self.arrivals.passage = None
+            # Where totals wait, most go on as they are, and nothing is to be told of them.
+            if (
+                self.passages is not None
+                and passage is not None
+                and passage.taken
+                and not (self.arrivals.waits and passage.whole)
+            ):
+                self.passages.append(passage)
             if not self.keep:
                 forget(call)
         for value in wanted:
@@ -149,7 +165,11 @@ class Propagation:
         half = len(relevance) // 2
         both = relevance[:half] - relevance[half:]
         signs = torch.cat([both.clamp(min=0), both.clamp(max=0).neg()])
-        return Arrival(signs, self.arrivals.totals(signs, value))
+        total = self.arrivals.totals(signs, value)
+        if self.arrivals.passage is not None and arrival.total is not None:
+            # What two signs cancel is not lost.
+            self.arrivals.passage.taken.append(total - arrival.total)
+        return Arrival(signs, total)
 
     def _diagonal(self, call: Call, account: Diagonal, arrival: Arrival) -> None:
         arrival.factors = [*arrival.factors, *account.factors]
@@ -182,7 +202,7 @@ class Propagation:
                 own = Arrival(s, arrival.total, list(part.before), owned=False)
                 one = self._product(part, one, self.arrivals.applied(own))
             else:
-                one.factors = list(part.factors)
+                one.factors, one.negated = list(part.factors), part.negates
             one.relevance = unbroadcast(self.arrivals.applied(one), part.input.shape)
             parts.append((part.input, one))
         self._divide(account, arrival, parts)

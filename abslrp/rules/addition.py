@@ -32,8 +32,12 @@ def absolute(call: Call, given: list[tuple[Any, float]]) -> Account:
 def _sum(call: Call, given: list[tuple[Any, float]]) -> Account:
     before = [inverse(call.output, EPSILON)]
     parts, sure = shares(given, _positive)
+    for part, sign in zip(parts, [sign for a, sign in given if isinstance(a, Value)], strict=True):
+        part.negates = sign < 0  # it is relevance of -a, which what makes -a larger gets
     if len(parts) == 1:
-        return Diagonal(parts[0].input, [*before, *parts[0].factors], nonnegative=sure)
+        only = parts[0]
+        factors = [*before, *only.factors]
+        return Diagonal(only.input, factors, negates=only.negates, nonnegative=sure)
     return Split(before=before, parts=parts, nonnegative=sure)
 
 

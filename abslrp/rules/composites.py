@@ -67,25 +67,18 @@ if hasattr(aten, "_grouped_mm"):  # torch 2.8
     COMMON.decomposition(aten._grouped_mm)(grouped_mm)
 
 
-def _times(term: Tensor, factor: Any) -> Tensor:
-    return term if isinstance(factor, (int, float)) and factor == 1 else term * factor
-
-
-def _plus(input: Any, term: Tensor, factor: Any) -> Tensor:
-    result: Tensor = input + _times(term, factor)
-    return result
-
-
 @COMMON.decomposition(aten.addcmul)
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
     """``input + value * tensor1 * tensor2``."""
-    return _plus(input, tensor1 * tensor2, value)
+    result: Tensor = input + tensor1 * tensor2 * value
+    return result
 
 
 @COMMON.decomposition(aten.addcdiv)
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
     """``input + value * tensor1 / tensor2``."""
-    return _plus(input, tensor1 / tensor2, value)
+    result: Tensor = input + tensor1 / tensor2 * value
+    return result
 
 
 @COMMON.decomposition(aten.lerp)
@@ -98,10 +91,10 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 @COMMON.decomposition(aten.baddbmm)
 def baddbmm(input: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """``beta * input + alpha * left @ right``."""
-    term = torch.bmm(left, right)
-    if beta == 0:  # torch then ignores the input, even NaN
-        return torch.zeros((), dtype=term.dtype, device=term.device) + _times(term, alpha)
-    return _plus(input if beta == 1 else input * beta, term, alpha)
+    # If beta is 0 torch ignores the input, even NaN.
+    added = input * beta if beta else torch.zeros((), dtype=left.dtype, device=left.device)
+    result: Tensor = added + torch.bmm(left, right) * alpha
+    return result
 
 
 @COMMON.decomposition(aten.cdist, aten._euclidean_dist)
@@ -118,32 +111,43 @@ def distances(left: Tensor, right: Tensor, p: float = 2.0, *options: Any) -> Ten
     return result
 
 
-@COMMON.decomposition(aten.glu)
-def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """Write ``a * sigmoid(b)`` of the input's two halves."""
-    a, b = input.chunk(2, dim)
-    result: Tensor = a * torch.sigmoid(b)
-    return result
+@COMMON.decomposition(aten.embedding)
+def embedding(weight: Tensor, indices: Tensor, *options: Any) -> Tensor:
+    """Take rows of a table that depends on the input; no gradient reaches the padding's."""
+    return weight[indices]
+
+
+@COMMON.decomposition("embedding_bag _embedding_bag _embedding_bag_forward_only")
+def embedding_bag(
+    weight: Tensor, indices: Tensor, offsets: Tensor, scale: bool = False, mode: int = 0,
+    sparse: bool = False, per_sample_weights: Tensor | None = None, last: bool = False,
+    padding_idx: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Add up the rows of each bag, or take their mean or maximum."""
+    starts = offsets[: len(offsets) - last]
+    kept = indices != (-1 if padding_idx is None else padding_idx % len(weight))
+    bags = (
+        torch.searchsorted(starts, torch.arange(len(indices), device=kept.device), right=True) - 1
+    )
+    rows = weight[indices]
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights[:, None]
+    rows, into = rows[kept], bags[kept]
+    zeros = torch.zeros(len(starts), weight.shape[1], dtype=weight.dtype, device=weight.device)
+    counts = torch.bincount(into, minlength=len(starts))
+    if mode == 2:
+        where = into[:, None].expand(rows.shape)
+        result = zeros.scatter_reduce(0, where, rows, "amax", include_self=False)
+    else:
+        result = zeros.index_add(0, into, rows)
+    if mode == 1:
+        result = result / counts.clamp(min=1)[:, None]
+    return result, bags, counts, counts
 
 
 @COMMON.decomposition(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding)
-def padded(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
-    padding: str = "valid", dilation: Any = 1, groups: int = 1,
-) -> Tensor:  # fmt: skip
-    """Write a convolution out whose padding is said by a word."""
-    dims = weight.ndim - 2
-    steps = [dilation] if isinstance(dilation, int) else list(dilation)
-    steps = steps * dims if len(steps) == 1 else steps
-    width = [d * (k - 1) for d, k in zip(steps, weight.shape[2:], strict=True)]
-    if padding == "valid":
-        width = [0] * dims
-    before = [one // 2 for one in width]
-    if any(one % 2 for one in width):  # torch pads one more at the end
-        pads = [(one // 2, one - one // 2) for one in reversed(width)]
-        input = torch.nn.functional.pad(input, [one for pair in pads for one in pair])
-        before = [0] * dims
-    conv: Any = getattr(aten, f"conv{dims}d").default
-    strides = [stride] * dims if isinstance(stride, int) else stride
-    result: Tensor = conv(input, weight, bias, strides, before, steps, groups)
+def padded(input: Tensor, weight: Tensor, *options: Any) -> Tensor:
+    """Write a convolution out whose padding is said by a word, as torch does."""
+    convolution: Any = getattr(aten, f"conv{weight.ndim - 2}d").padding
+    result: Tensor = convolution.decompose(input, weight, *options)
     return result

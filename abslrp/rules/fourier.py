@@ -18,7 +18,7 @@ def along(transform: Callable[[Tensor], Tensor], x: Tensor, dim: int) -> Tensor:
     moved = x.movedim(dim, -1)
     basis = torch.eye(moved.shape[-1], dtype=x.dtype, device=x.device)
     if x.is_complex():
-        moved = torch.view_as_real(moved).flatten(-2)
+        moved = torch.view_as_real(moved.resolve_conj()).flatten(-2)
         basis = torch.stack([basis, basis * 1j], 1).flatten(0, 1)
     matrix = transform(basis)
     if not matrix.is_complex():

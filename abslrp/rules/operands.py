@@ -127,6 +127,8 @@ def register_products(rules: RuleSet, linear: LinearRule, pair: PairRule) -> Non
     @rules.rule("matmul mm bmm mv dot", aten._sparse_mm.default)
     def matmul(call: Call, left: Any, right: Any, *args: Any) -> Account:
         left, right = dense(left), dense(right)
+        if left.ndim == right.ndim == 1 and not isinstance(left, Value):
+            left, right = right, left
         if isinstance(left, Value) and isinstance(right, Value):
             if left.ndim < 2 or right.ndim < 2:
                 raise UncoveredError(

@@ -38,7 +38,9 @@ def of_the_first(rule: F) -> F:
     return cast(F, checked)
 
 
-@COMMON.rule("view _unsafe_view reshape unsqueeze squeeze view_as unflatten flatten ravel")
+@COMMON.rule(
+    "view view_copy _unsafe_view reshape unsqueeze squeeze view_as unflatten flatten ravel"
+)
 @of_the_first
 def reordered(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Keep the entries in their order."""
@@ -62,40 +64,17 @@ def copied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     return same(input, nonnegative=input.nonnegative)
 
 
-def _permuted(call: Call, input: Value, order: Sequence[int]) -> Account:
-    back = [0, *(1 + list(order).index(axis) for axis in range(len(order)))]
+@COMMON.rule("permute permute_copy transpose t numpy_T adjoint mT mH movedim")
+def permuted(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
+    """Order the axes anew: as the call does with a shape of other sizes along each."""
+    meta = torch.empty(list(range(input.ndim)), device="meta")
+    order = list(call.operator(meta, *args, **kwargs).shape)
+    back = [0, *(1 + order.index(axis) for axis in range(input.ndim))]
     return Routing(
-        at_once(lambda relevance: relevance.permute(back)),
-        lossless=True,
-        axes=lambda call, value: [list(order).index(axis) for axis in range(value.ndim)],
+        at_once(lambda relevance: relevance.permute(back)), lossless=True,
+        axes=lambda call, value: [order.index(axis) for axis in range(value.ndim)],
         nonnegative=input.nonnegative,
-    )
-
-
-@COMMON.rule(aten.permute)
-def permute(call: Call, input: Value, dims: Sequence[int]) -> Account:
-    """Order the axes anew."""
-    return _permuted(call, input, [axis % input.ndim for axis in dims])
-
-
-@COMMON.rule(aten.transpose)
-def transpose(call: Call, input: Value, dim0: int, dim1: int) -> Account:
-    """Exchange two axes."""
-    order = list(range(input.ndim))
-    if order:
-        order[dim0], order[dim1] = order[dim1], order[dim0]
-    return _permuted(call, input, order)
-
-
-@COMMON.rule("t numpy_T adjoint mT mH")
-def transposed(call: Call, input: Value) -> Account:
-    """Exchange the last two axes."""
-    order = list(range(input.ndim))
-    if input.ndim > 1 and call.name == "aten.numpy_T":
-        order.reverse()
-    elif input.ndim > 1:
-        order[-1], order[-2] = order[-2], order[-1]
-    return _permuted(call, input, order)
+    )  # fmt: skip
 
 
 @COMMON.rule("expand broadcast_to expand_as")
@@ -162,19 +141,14 @@ def cat(call: Call, tensors: Sequence[Any], dim: int = 0) -> Account:
         assert received is not None
         axis = dim % (received.ndim - 1) + 1
         sizes = [one.shape[axis - 1] if one.ndim == received.ndim - 1 else 0 for one in tensors]
-        pieces = torch.split(received, sizes, axis)
-        return _added(call, tensors, pieces)
+        found: dict[Value, Tensor] = {}
+        for one, piece in zip(tensors, torch.split(received, sizes, axis), strict=True):
+            if isinstance(one, Value):
+                whole = piece.reshape(len(piece), *one.shape)
+                found[one] = found[one] + whole if one in found else whole
+        return [found.get(value) for value in call.inputs]
 
     return Routing(parts, axes=axes, nonnegative=kept_sign(call))
-
-
-def _added(call: Call, given: Sequence[Any], pieces: Sequence[Tensor]) -> list[Tensor | None]:
-    found: dict[Value, Tensor] = {}
-    for one, piece in zip(given, pieces, strict=True):
-        if isinstance(one, Value):
-            whole = piece.reshape(len(piece), *one.shape)
-            found[one] = found[one] + whole if one in found else whole
-    return [found.get(value) for value in call.inputs]
 
 
 @COMMON.rule(aten.stack)
@@ -185,12 +159,7 @@ def stack(call: Call, tensors: Sequence[Any], dim: int = 0) -> Account:
     def axes(call: Call, value: Value) -> list[int | None]:
         return [one + (one >= axis) for one in range(value.ndim)]
 
-    def parts(relevance: Sequence[Tensor | None]) -> list[Tensor | None]:
-        (received,) = relevance
-        assert received is not None
-        return _added(call, tensors, received.unbind(axis + 1))
-
-    return Routing(parts, axes=axes, nonnegative=kept_sign(call))
+    return Routing(by_gradient(call), axes=axes, nonnegative=kept_sign(call))
 
 
 @COMMON.rule(
@@ -198,38 +167,15 @@ def stack(call: Call, tensors: Sequence[Any], dim: int = 0) -> Account:
 )
 def split(call: Call, input: Value, sizes: Any, dim: int = 0) -> Account:
     """Part along an axis."""
-    dim = dim % input.ndim
-    shapes = [one.shape for one in call.outputs if one is not None]
-
-    def whole(relevance: Sequence[Tensor | None]) -> list[Tensor | None]:
-        some = next(one for one in relevance if one is not None)
-        return [
-            torch.cat(
-                [
-                    some.new_zeros(len(some), *shape) if one is None else one
-                    for one, shape in zip(relevance, shapes, strict=True)
-                ],
-                dim + 1,
-            )
-        ]
-
-    return Routing(whole, axes=but(dim), nonnegative=input.nonnegative)
+    axes = but(dim % input.ndim)
+    return Routing(by_gradient(call), axes=axes, nonnegative=input.nonnegative)
 
 
-@COMMON.rule(aten.unbind)
+@COMMON.rule("unbind unbind_copy")
 def unbind(call: Call, input: Value, dim: int = 0) -> Account:
     """Take the entries along an axis apart."""
-    dim = dim % input.ndim
-
-    def whole(relevance: Sequence[Tensor | None]) -> list[Tensor | None]:
-        some = next(one for one in relevance if one is not None)
-        return [
-            torch.stack(
-                [torch.zeros_like(some) if one is None else one for one in relevance], dim + 1
-            )
-        ]
-
-    return Routing(whole, axes=reduced(dim), nonnegative=input.nonnegative)
+    axes = reduced(dim % input.ndim)
+    return Routing(by_gradient(call), axes=axes, nonnegative=input.nonnegative)
 
 
 @COMMON.rule(aten.constant_pad_nd)
@@ -242,50 +188,17 @@ def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Accou
     )  # fmt: skip
 
 
-@COMMON.rule(aten.roll)
-def roll(call: Call, input: Value, shifts: Any, dims: Any = ()) -> Account:
-    """Move along axes, around the end."""
-    shifts = [shifts] if isinstance(shifts, int) else list(shifts)
-    dims = [dims] if isinstance(dims, int) else [axis % input.ndim for axis in dims]
-    if not dims:
-        return Routing(by_gradient(call), axes=probe, nonnegative=input.nonnegative)
-    return Routing(
-        at_once(
-            lambda relevance: torch.roll(
-                relevance, [-one for one in shifts], [axis + 1 for axis in dims]
-            )
-        ),
-        lossless=True, axes=but(*dims), nonnegative=input.nonnegative,
-    )  # fmt: skip
-
-
-@COMMON.rule(aten.flip)
-def flip(call: Call, input: Value, dims: Sequence[int]) -> Account:
-    """Reverse axes."""
-    axes = [axis % input.ndim for axis in dims]
-    return Routing(
-        at_once(lambda relevance: relevance.flip([axis + 1 for axis in axes])),
-        lossless=True, axes=but(*axes), nonnegative=input.nonnegative,
-    )  # fmt: skip
-
-
 @COMMON.rule(
     "index index_select gather take take_along_dim masked_select diagonal as_strided tril "
     "triu pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col repeat "
     "rot90 view_as_real view_as_complex reflection_pad1d reflection_pad2d reflection_pad3d "
-    "replication_pad1d replication_pad2d replication_pad3d _unsafe_index diag_embed movedim "
-    "slice_scatter select_scatter diagonal_scatter narrow_copy "
-    "repeat_interleave diag fliplr flipud meshgrid unsafe_index"
+    "replication_pad1d replication_pad2d replication_pad3d _unsafe_index diag_embed "
+    "unfold slice_scatter select_scatter diagonal_scatter narrow_copy "
+    "repeat_interleave diag flip fliplr flipud roll meshgrid unsafe_index"
 )
 def moved(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Move some of the entries elsewhere."""
     return Routing(by_gradient(call), axes=probe, nonnegative=kept_sign(call))
-
-
-@COMMON.rule(aten.unfold)
-def windows(call: Call, input: Value, dimension: int, size: int, step: int) -> Account:
-    """Put windows of an axis along a new one."""
-    return Routing(by_gradient(call), axes=but(dimension), nonnegative=input.nonnegative)
 
 
 @COMMON.rule("as_strided_scatter")
@@ -321,8 +234,8 @@ def accumulates(call: Call) -> bool:
 )
 def filled(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Keep some of the entries, and fill others in."""
-    if accumulates(call):
-        raise UncoveredError("entries that are added up")
+    if accumulates(call) or "reduce" in call.kwargs:
+        raise UncoveredError("entries that are added up or multiplied")
     numbers = [
         one for one in [*call.args, *call.kwargs.values()]
         if isinstance(one, (int, float)) and not isinstance(one, bool)

@@ -94,7 +94,7 @@ class Place(NamedTuple):
             relevance = relevance.real + relevance.imag
         wide = torch.promote_types(relevance.dtype, torch.float32)
         if self.batch == 1:
-            return relevance.sum(list(range(1, relevance.ndim)), dtype=wide)[:, None]
+            return relevance.reshape(len(relevance), -1).sum(1, dtype=wide)[:, None]
         shape = relevance.shape[1:]
         try:
             axis, within = self.axis(shape)

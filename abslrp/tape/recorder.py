@@ -65,6 +65,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.memory = Memory()
         self.functions = table.functions()
         self.calls: list[Call] = []
+        self.names: dict[int, str] = {}
+        """Paths of a model's modules."""
         self.inputs: list[Value] = []
         self.watch: Callable[[OpOverload, Any, Any], None] | None = None
         """Called with a call that took no value, its arguments and its result."""
@@ -257,8 +259,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     if one is not None:
                         self.memory.bind(one, None)
                 return None
-        if account is None or self.trace:
-            call.module, call.site = sites.here()
+        if account is None or account.leaks or self.trace:
+            sites.locate(call, self.names)
             call.within = self._within[0] if self._within else None
         self._place(call)
         for value in inputs:
@@ -288,12 +290,13 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _followed(self, call: Call, output: Value) -> Place | None:
         """Return where the samples are in an output; None, and why, where they are lost."""
         found: set[Place] = set()
+        if any(value.place is None for value in call.inputs):
+            return None
         try:
             given = [one for one in call.inputs if 0 not in one.shape] or call.inputs
             for value in given:  # what is empty is no one's
                 place = value.place
-                if place is None:
-                    return None
+                assert place is not None
                 # The gradient of a call without a rule may be asked for.
                 axes = alike if call.account is None else call.account.axes
                 where = None if place.batch == 1 else axes(call, value)
@@ -304,7 +307,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 raise SamplesMixedError
         except (SamplesMixedError, LostPlaceError) as error:
             call.trouble = error
-            call.module, call.site = sites.here()
+            sites.locate(call, self.names)
             return None
         return found.pop()
 

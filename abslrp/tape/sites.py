@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from types import FrameType
 
 import torch
+
+from abslrp.tape.values import Call
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 
 
-def here() -> tuple[str, str]:
-    """Return the class of the innermost module that is running, and ``file:line`` of the call.
+def locate(call: Call, names: Mapping[int, str]) -> None:
+    """Note the class and path of the innermost module that is running, and ``file:line``.
 
     Frames of torch and of this package are passed over for the line: their source is no help to a
     user.
     """
     frame: FrameType | None = sys._getframe(1)
-    module, site = "", ""
-    while frame is not None and not (module and site):
+    while frame is not None and not (call.module and call.site):
         name = frame.f_code.co_filename
         ours = name.startswith(_OURS)
-        if not module and not ours:
+        if not call.module and not ours:
             own = frame.f_locals.get("self")
             if isinstance(own, torch.nn.Module):
-                module = type(own).__name__
-        if not site and not ours and not name.startswith(_TORCH):
-            site = f"{name}:{frame.f_lineno} in {frame.f_code.co_name}"
+                call.module, call.path = type(own).__name__, names.get(id(own), "")
+        if not call.site and not ours and not name.startswith(_TORCH):
+            call.site = f"{name}:{frame.f_lineno} in {frame.f_code.co_name}"
         frame = frame.f_back
-    return module, site
 
 
 def running() -> list[torch.nn.Module]:

@@ -25,6 +25,10 @@ class Account(Protocol):
     constant: bool
     held: bool
 
+    @property
+    def leaks(self) -> bool:
+        """Whether relevance of constants may end at it."""
+
 
 class Value:
     """One tensor on the way from the input to the logits, as it was when it was made.
@@ -94,6 +98,8 @@ class Call:
     """What the call returned that is no value: indices, statistics."""
     account: Any = None
     module: str = ""
+    path: str = ""
+    """Of the module, from the model."""
     site: str = ""
     ruled: bool = False
     """Whether a rule accounts for it."""

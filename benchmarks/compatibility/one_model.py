@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,8 @@ class Result:
     relative_time
         CPU time of ``abslrp.explain`` over that of a forward pass and an input gradient.
     arriving, leaking
-        Relevance, of 1 at the target, that reaches the input, and that is lost in the ways of
-        SPEC 1.3 which are known: the mean over samples.
+        Relevance, of 1 at the target, that reaches the input, and that calls do not hand on by
+        :func:`abslrp.audit`: the mean over samples.
     deviation
         Largest ``|arriving + leaking - 1|`` over samples.
     """
@@ -53,7 +53,8 @@ def measure(entry: Entry, repeats: int = REPEATS) -> Result:
         if not (maps.flatten(1).abs().amax(1) > 0).all():
             return Result(error="a map is all zeros")
         sums = abslrp.relevance(model, x, torch.eye(CLASSES)[targets]).flatten(1).double().sum(1)
-        leaks = torch.stack([leak(model, x[i : i + 1], int(targets[i])) for i in range(BATCH)])
+        rows = [slice(i, i + 1) for i in range(BATCH)]
+        leaks = torch.tensor([abslrp.audit(model, x[i], targets[i]).lost for i in rows])
         ratio = _ratio(
             lambda: abslrp.explain(model, x, targets), lambda: gradient(model, x, targets), repeats
         )
@@ -74,57 +75,6 @@ def gradient(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
     logits = _tensor(model(leaf))
     (found,) = torch.autograd.grad(logits[torch.arange(len(x)), targets].sum(), leaf)
     return found
-
-
-def leak(model: nn.Module, x: Tensor, target: int) -> Tensor:
-    """Relevance lost in the two known ways (SPEC 1.3), for one sample.
-
-    Summed over the graph's nodes: what a structural operation does not hand on, which is what
-    lies on constants, and the whole of what an operation receives that hands on nothing, for none
-    of its inputs contributes positively. Anything else that is lost is not counted.
-    """
-    leaf = x.clone().requires_grad_()
-    # Relevance is normalised at every operation, which one of both signs makes the engine do.
-    with abslrp.propagation(inputs=[leaf], signed=True):
-        logits = _tensor(model(leaf.clone()))
-    found: list[float] = []
-
-    def watch(node: Any) -> Any:
-        rule = hasattr(node, "operation")
-        active = [one is not None for one, _ in node.next_functions]
-
-        def after(sent: tuple[Any, ...], received: tuple[Any, ...]) -> None:
-            # A concatenation works out gradients of constants, too.
-            given = _total(received)
-            kept = _total(one for one, goes in zip(sent, active, strict=True) if goes)
-            if not rule or kept == 0:
-                found.append(given - kept)
-
-        return node.register_hook(after)
-
-    handles = [watch(node) for node in _nodes(logits, leaf)]
-    start = torch.zeros_like(logits)
-    start[0, target] = 1
-    torch.autograd.grad(logits, leaf, start)
-    for handle in handles:
-        handle.remove()
-    return torch.tensor(sum(found), dtype=torch.float64)
-
-
-def _total(tensors: Iterable[Any]) -> float:
-    return sum(float(one.double().sum()) for one in tensors if isinstance(one, Tensor))
-
-
-def _nodes(logits: Tensor, leaf: Tensor) -> list[Any]:
-    """Return the nodes of a graph without the input's own."""
-    waiting, seen = [logits.grad_fn], {logits.grad_fn}
-    while waiting:
-        node: Any = waiting.pop()
-        for one, _ in node.next_functions:
-            if one is not None and one not in seen and getattr(one, "variable", None) is None:
-                seen.add(one)
-                waiting.append(one)
-    return list(seen)
 
 
 def _tensor(result: Any) -> Tensor:

@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from abslrp.explain import IGNORED
 from gae_metric._names import lookup, nearest
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError
@@ -115,7 +114,7 @@ class Method:
     def _refuse_typos(self, kwargs: Mapping[str, Any]) -> None:
         """Refuse a near miss of an option: Quantus's callers pass keywords of other explainers."""
         known = set(self.defaults) | {"batch_size"}
-        for name in sorted(set(kwargs) - known - IGNORED):
+        for name in sorted(set(kwargs) - known):
             if close := difflib.get_close_matches(name, known, 1, 0.8):
                 raise InputError(f"{self.name}: no option {name!r}; did you mean {close[0]!r}?")
 

@@ -106,7 +106,7 @@ def test_place_in_a_graph_module() -> None:
 def test_a_warning_names_it_once(rules: str) -> None:
     with pytest.warns(UserWarning, match=r"torch.lgamma .*Its gradient is used") as record:
         abslrp.explain(Gammas().eval(), X, 0, rules=rules, on_unknown="warn")
-    assert len(record) == 1
+    assert [str(one.message).startswith("torch.lgamma") for one in record].count(True) == 1
 
 
 @pytest.mark.parametrize(
@@ -144,5 +144,5 @@ def test_no_message_is_made_for_what_is_only_asked(monkeypatch: pytest.MonkeyPat
         raise AssertionError("a message was made")
 
     monkeypatch.setattr("abslrp.propagate.no_rule", made)
-    monkeypatch.setattr("abslrp.tape.sites.here", made)
+    monkeypatch.setattr("abslrp.tape.sites.locate", made)
     assert abslrp.explain(Asking().eval(), X, 0).shape == X.shape

@@ -1,0 +1,91 @@
+"""What became of relevance on the way to the inputs, in words."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from abslrp.names import public_name
+from abslrp.plan.flows import Flow
+
+NOTABLE = 0.01
+"""Share of a sample's relevance whose loss is warned of."""
+
+
+def place_of(call: Any, name: str) -> str:
+    """Say where in a model a call is, from its ``module``, ``path`` and ``site``."""
+    module = f"{call.path} ({call.module})" if call.path else call.module
+    where = [f"in {module}"] * bool(module) + [f"called at {call.site}"] * bool(call.site)
+    return " ".join([name, ", ".join(where)]).strip()
+
+
+def reason(moves: bool) -> str:
+    """Say why relevance ends at a call."""
+    if moves:
+        return "that of constants, such as class tokens or padding"
+    return "none of its inputs contributes positively"
+
+
+def about(share: torch.Tensor) -> str:
+    """Say a share in words that do not change with every batch."""
+    percent = round(10 * float(share)) * 10
+    return "all" if share > 0.995 else f"about {percent} %" if percent else "less than 5 %"
+
+
+def warn_of_losses(
+    flows: Sequence[Flow] | None, names: Sequence[str] = (), *, stacklevel: int = 3
+) -> None:
+    """Warn of relevance that is lost, zero or not finite: one warning each, however many flows.
+
+    Parameters
+    ----------
+    flows
+        Of all samples; those without passages conserve nothing, and are looked at for zeros and
+        numbers that are not finite alone.
+    names
+        What the starts are called, if there are several.
+    stacklevel
+        Of the caller's caller.
+    """
+    if not flows or (flows[0].arrived.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return
+    # One copy, for which a GPU is awaited.
+    states = [torch.stack([flow.started, flow.arrived, flow.lost()]) for flow in flows]
+    started, arrived, lost = torch.cat(states, 2).cpu()
+    samples = [flow.first + i for flow in flows for i in range(flow.started.shape[1])]
+    more = "abslrp.audit(model, inputs, targets) lists all calls."
+
+    def warn(message: str) -> None:
+        warnings.warn(f"relevance: {message}; {more}", RuntimeWarning, stacklevel + 1)
+
+    def named(which: torch.Tensor) -> str:
+        found = sorted({samples[i] for i in which.any(0).nonzero().flatten().tolist()})
+        return f"{', '.join(map(str, found[:10]))}{', ...' if len(found) > 10 else ''}"
+
+    if not arrived.isfinite().all():
+        passages = [one for flow in flows for one in flow.passages if not one.finite]
+        where = (
+            f", first at {place_of(one := passages[0].call, public_name(one.operator))}"
+            if passages
+            else ""
+        )
+        warn(f"not finite in samples {named(~arrived.isfinite())}{where}")
+    most = lost.nan_to_num(0).max()
+    if most > NOTABLE:
+        flow = max(flows, key=lambda one: float(one.lost().nan_to_num(0).max()))
+        start, sample = divmod(int(flow.lost().nan_to_num(0).argmax()), flow.started.shape[1])
+        share, index = torch.stack([flow.lost([one])[start, sample] for one in flow.passages]).max(
+            0
+        )
+        passage = flow.passages[int(index)]
+        name = public_name(passage.call.operator)
+        whose = f" from {names[start]}" if len(flow.started) == len(names) else ""
+        warn(
+            f"{about(most)} of a sample's{whose} is lost on the way to the inputs, most of it "
+            f"({about(share)}) at {place_of(passage.call, name)}: {reason(passage.moves)}"
+        )
+    elif (none := (arrived == 0) & (started != 0)).any():
+        warn(f"none arrives at the inputs in samples {named(none)}")

@@ -1,0 +1,183 @@
+"""Targets of outputs of any shape: functions that make one number of each sample's output.
+
+Classes, positions and masks that differ between samples are given as tensors with a row for each
+sample, and are cut with the inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Target", "box", "difference", "logit", "number_of", "region", "token"]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A function of the output of any of the samples.
+
+    Attributes
+    ----------
+    function
+        From an output (B, ...) and what is ``given``, one for each of these samples, to (B,).
+    given
+        Numbers, or tensors with a row for each of all samples.
+    cuts
+        Which samples the output is of: slices, one of the other.
+    """
+
+    function: Callable[..., Tensor]
+    given: tuple[Any, ...]
+    cuts: tuple[slice, ...] = ()
+
+    def rows(self, rows: slice) -> Target:
+        """Return the target of some of the samples."""
+        return replace(self, cuts=(*self.cuts, rows))
+
+    def __call__(self, output: Tensor) -> Tensor:
+        """Return one number for each sample."""
+        return self.function(output, *(self._own(one, output) for one in self.given))
+
+    def _own(self, given: Any, output: Tensor) -> Tensor:
+        values = torch.as_tensor(given, device=output.device)
+        for cut in self.cuts if self._rowed(values, output) else ():
+            values = values[cut]
+        return values
+
+    def _rowed(self, values: Tensor, output: Tensor) -> bool:
+        """Whether there is a row for each sample: known from the rank, not from a size."""
+        mask = values.dtype == torch.bool or values.is_floating_point()
+        return values.ndim == (output.ndim - 1 if mask else 1)
+
+
+def logit(classes: Any) -> Target:
+    """Output of a class, or of one label, or one number of several: of an output (B, N).
+
+    Parameters
+    ----------
+    classes
+        One integer, or (B,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> logit([0, 2])(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+    tensor([1., 6.])
+    """
+    return Target(_entry, (classes,))
+
+
+def difference(classes: Any, others: Any) -> Target:
+    """By how much a class is ahead of another, of an output (B, N).
+
+    Parameters
+    ----------
+    classes, others
+        One integer, or (B,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> difference(2, 0)(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([2.])
+    """
+    return Target(lambda output, a, b: _entry(output, a) - _entry(output, b), (classes, others))
+
+
+def region(mask: Any, classes: Any) -> Target:
+    """Output of a class, added up over a region: of dense outputs (B, N, ...).
+
+    Parameters
+    ----------
+    mask
+        Boolean, or weights: (...), the same for all samples, or (B, ...).
+    classes
+        One integer, or (B,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> left = torch.tensor([[True, False], [True, False]])
+    >>> region(left, 1)(torch.arange(8.0).reshape(1, 2, 2, 2))
+    tensor([10.])
+    """
+    weights = torch.as_tensor(mask)
+    weights = weights if weights.is_floating_point() else weights.bool()
+    return Target(_inside, (weights, classes))
+
+
+def _inside(output: Tensor, mask: Tensor, classes: Tensor) -> Tensor:
+    return (_entry(output, classes) * mask).flatten(1).sum(1)
+
+
+def token(positions: Any, tokens: Any) -> Target:
+    """Output of a token at a position of the text, of an output (B, T, V).
+
+    Parameters
+    ----------
+    positions, tokens
+        One integer, or (B,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> token(-1, 2)(torch.arange(6.0).reshape(1, 2, 3))
+    tensor([5.])
+    """
+    return Target(_entry, (positions, tokens))
+
+
+def box(boxes: Any, classes: Any) -> Target:
+    """Score of a class in a box or query of a detector, of an output (B, boxes, N).
+
+    Parameters
+    ----------
+    boxes, classes
+        One integer, or (B,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> box(0, 2)(torch.arange(6.0).reshape(1, 2, 3))
+    tensor([2.])
+    """
+    return Target(_entry, (boxes, classes))
+
+
+def _entry(output: Tensor, *indices: Tensor) -> Tensor:
+    """Take each sample's entry along the axes after the first."""
+    rows = torch.arange(len(output), device=output.device)
+    return output[tuple(one.expand(len(output)) for one in (rows, *indices))]
+
+
+def number_of(target: Callable[[Any], Tensor], output: Any, samples: int | None) -> Tensor:
+    """Return what a target makes of an output, (B, 1), and check it.
+
+    Raises
+    ------
+    ValueError
+        If it is not one floating-point number for each sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> number_of(lambda output: output.square().sum(1), torch.ones(2, 3), 2)
+    tensor([[3.],
+            [3.]])
+    """
+    found: Any = target(output)
+    fits = isinstance(found, Tensor) and found.is_floating_point() and found.ndim == 1
+    if not fits or samples not in (None, len(found)):
+        got = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else repr(found)
+        count = "each" if samples is None else f"each of {samples}"
+        raise ValueError(
+            f"target: expected one floating-point number for {count} of the samples, got {got}; a "
+            "function that holds data of single samples sees a part of them at a time, unless "
+            "batch_size is their number"
+        )
+    numbers: Tensor = found[:, None]
+    return numbers

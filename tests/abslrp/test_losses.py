@@ -1,0 +1,159 @@
+"""Relevance that is lost, zero or not finite: warned of with its call, and in the audit's table."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import abslrp
+
+
+class Tokens(nn.Module):
+    """A constant token, equal to the others, before ``count`` of them: it takes an equal part."""
+
+    def __init__(self, count: int = 3) -> None:
+        super().__init__()
+        self.count = count
+        self.embed, self.head = nn.Linear(2, 2, bias=False), nn.Linear(2, 3, bias=False)
+        nn.init.ones_(self.embed.weight)
+        nn.init.ones_(self.head.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        token = torch.full((len(x), 1, 2), 2.0, dtype=x.dtype)
+        logits: Tensor = self.head(torch.cat([token, self.embed(x)], 1).mean(1))
+        return logits
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.ModuleDict({"tokens": Tokens()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.body["tokens"](x)
+        return result
+
+
+X = torch.ones(5, 3, 2)
+
+
+def said(function: Any) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        function()
+    return [str(one.message) for one in caught]
+
+
+@pytest.mark.parametrize("contrast", ["streams", "signed", None])
+@pytest.mark.parametrize("batch_size", [None, 2])
+@pytest.mark.parametrize("accelerate", [True, False])
+def test_what_a_constant_takes_is_told_once_with_its_call(
+    contrast: Any, batch_size: int | None, accelerate: bool
+) -> None:
+    options = {"contrast": contrast, "batch_size": batch_size, "accelerate": accelerate}
+    (message,) = said(lambda: abslrp.explain(Nested().eval(), X, 0, **options))
+    # A quarter, which round() takes to the even; of the signed start two thirds cancel before.
+    assert f"{'less than 5' if contrast == 'signed' else 'about 20'} % of a sample's" in message
+    assert "at torch.cat in body.tokens (Tokens), called at" in message
+    assert "test_losses.py" in message
+    assert "class tokens" in message
+
+
+def test_nothing_is_said_where_all_arrives() -> None:
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3)).double().eval()
+    for parameter in model.parameters():
+        parameter.data.abs_()
+    x = torch.rand(3, 2, dtype=torch.double)
+    assert said(lambda: abslrp.explain(model, x, [0, 1, 2])) == []
+    assert said(lambda: abslrp.relevance(model, x, -torch.eye(3))) == []
+    assert said(lambda: abslrp.explain(model, x, 0, rules="epsilon")) == []
+
+
+def test_a_call_without_positive_contributions() -> None:
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    for parameter in model.parameters():
+        parameter.data.abs_()
+    for parameter in model[2].parameters():
+        parameter.data[0] *= -1
+    x = torch.ones(2, 2)
+    (message,) = said(lambda: abslrp.explain(model, x, 0))
+    assert message.startswith("relevance: all of a sample's from the target is lost")
+    assert "at torch.nn.functional.linear in 2 (Linear)" in message
+    assert "none of its inputs contributes positively" in message
+    (message,) = said(lambda: abslrp.explain(model, x, [0, 1], contrast=None, conserve=None))
+    assert message.startswith("relevance: none arrives at the inputs in samples 0;")
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_samples_that_are_not_finite_are_named(batch_size: int | None) -> None:
+    model, x = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3)).eval(), torch.rand(4, 2)
+    for parameter in model.parameters():
+        parameter.data.abs_()
+    x[2, 1] = torch.nan
+    messages = said(lambda: abslrp.explain(model, x, 0, batch_size=batch_size))
+    (message,) = [one for one in messages if "finite" in one]
+    assert "not finite in samples 2, first at torch.nn.functional.linear in 2 (Linear)" in message
+
+
+def test_what_is_lost_and_what_arrives_are_all() -> None:
+    """With two ways to lose it, and two maps of each sample."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ConstantPad1d((1, 2), 1.0), nn.Linear(6, 5), nn.Linear(5, 4)).double()
+    x = torch.rand(7, 3, dtype=torch.double)
+    found = abslrp.audit(model.eval(), x, [[0, 1]] * 7)
+    maps = abslrp.explain(model, x, [[0, 1]] * 7, contrast=None)
+    np.testing.assert_allclose(found.arrived, maps.sum(2).mean(), rtol=1e-9)
+    np.testing.assert_allclose(found.arrived + found.lost, 1, rtol=1e-9)
+    assert 0 < found.lost < 1
+
+
+def test_an_audit_says_where_it_went() -> None:
+    found = abslrp.audit(Nested().eval().double(), X.double(), 0)
+    table = found.table.set_index("call")
+    assert list(table.index) == ["aten.linear", "aten.mean", "aten.cat", "aten.linear"]
+    np.testing.assert_allclose(table["received"], [1, 1, 1, 0.75], rtol=1e-6)
+    np.testing.assert_allclose(table["sent"], [1, 1, 0.75, 0.75], rtol=1e-6)
+    np.testing.assert_allclose(table["lost"], [0, 0, 0.25, 0], atol=1e-6)
+    np.testing.assert_allclose(table["to_constants"], [0, 0, 0.25, 0], atol=1e-6)
+    assert table["finite"].all()
+    assert list(table["path"]) == [
+        "body.tokens.head", "body.tokens", "body.tokens", "body.tokens.embed",
+    ]  # fmt: skip
+    assert str(found).startswith("Of a sample's relevance 75.0 % arrives. 25.0 % is lost at aten.")
+
+
+def test_an_audit_without_conservation() -> None:
+    """Eq. 12 to the letter: a layer of two signs multiplies relevance."""
+    model = nn.Linear(2, 1, bias=False).double().eval()
+    model.weight.data = torch.tensor([[3.0, -2.0]], dtype=torch.double)
+    found = abslrp.audit(model, torch.ones(1, 2).double(), lambda z: z[:, 0], conserve=None)
+    np.testing.assert_allclose(found.arrived, 3)
+    np.testing.assert_allclose(found.table["sent"].iloc[-1], 3)
+
+
+def test_an_audit_does_not_depend_on_the_batch() -> None:
+    x = torch.rand(4, 3, 2, dtype=torch.double)
+    model = Nested().double().eval()
+    whole = abslrp.audit(model, x, 0)
+    alone = [abslrp.audit(model, x[i : i + 1], 0) for i in range(4)]
+    np.testing.assert_allclose(whole.lost, np.mean([one.lost for one in alone]))
+    lost = np.mean([one.table["lost"] for one in alone], axis=0)
+    np.testing.assert_allclose(whole.table["lost"], lost, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_single_numbers_of_a_single_sample(shape: tuple[int, ...]) -> None:
+    """A value without axes is a sample, too."""
+
+    class Sum(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            rows = [super(Sum, self).forward(row).abs().sum().reshape(shape) for row in x]
+            return torch.stack([one.reshape(()) for one in rows])[:, None]
+
+    x = torch.rand(1, 4)
+    assert abs(float(abslrp.relevance(Sum(4, 3).eval(), x, torch.ones(1, 1)).sum()) - 1) < 1e-5

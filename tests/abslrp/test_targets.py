@@ -1,0 +1,228 @@
+"""Targets of any output, and relevance at modules and from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import abslrp
+from abslrp import targets
+
+B = 4  # the number of classes, of rows and of columns, too
+
+
+def seeded(make: Callable[[], Any]) -> Any:
+    torch.manual_seed(3)
+    return make().double().eval()
+
+
+def dense() -> Any:
+    """(B, 3, 4, 4) to (B, 4, 4, 4)."""
+    return seeded(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Conv2d(5, 4, 3, padding=1)
+        )
+    )
+
+
+def rows(*shape: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(shape).random(shape))
+
+
+IMAGES = rows(B, 3, 4, 4)
+MASKS = rows(B, 4, 4) > 0.5
+CLASSES = torch.tensor([0, 3, 1, 2])
+
+
+def check(model: nn.Module, x: Tensor, target: Any, single: Callable[[int], Any]) -> None:
+    """Maps of a batch are those of each sample alone, by a plain function, whatever the chunks."""
+    wanted = torch.cat([abslrp.explain(model, x[i : i + 1], target=single(i)) for i in range(B)])
+    assert wanted.abs().sum() > 0
+    for batch_size in (None, 1, 3):
+        got = abslrp.explain(model, x, target=target, batch_size=batch_size)
+        torch.testing.assert_close(got, wanted)
+
+
+def test_regions_of_dense_outputs() -> None:
+    check(
+        dense(), IMAGES, targets.region(MASKS, CLASSES),
+        lambda i: lambda z: (z[:, CLASSES[i]] * MASKS[i]).flatten(1).sum(1),
+    )  # fmt: skip
+    check(
+        dense(), IMAGES, targets.region(MASKS[0].int().numpy(), 2),
+        lambda i: lambda z: (z[:, 2] * MASKS[0]).flatten(1).sum(1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [targets.token, targets.box])
+def test_tokens_and_boxes(make: Any) -> None:
+    model = seeded(lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 4)))
+    x = rows(B, 4, 4)
+    places = [1, 3, 0, 2]
+    check(model, x, make(places, CLASSES), lambda i: lambda z: z[:, places[i], CLASSES[i]])
+    check(model, x, make(-1, 2), lambda i: lambda z: z[:, -1, 2])
+
+
+def test_classes_and_differences() -> None:
+    model = seeded(lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 4)))
+    x = rows(B, 4)
+    one = abslrp.explain(model, x, target=targets.logit(CLASSES))
+    torch.testing.assert_close(one, abslrp.explain(model, x, CLASSES, contrast=None))
+    check(
+        model, x, targets.difference(CLASSES, 3 - CLASSES),
+        lambda i: lambda z: z[:, CLASSES[i]] - z[:, 3 - CLASSES[i]],
+    )  # fmt: skip
+
+
+def test_a_difference_is_a_unit_of_both_weights() -> None:
+    """Eq. 12 of ``a - b`` in two steps: first a+ and (-b)+, then each unit's own inputs."""
+    model = nn.Linear(2, 2, bias=False).double().eval()
+    model.weight.data = torch.tensor([[2.0, 1.0], [1.0, -3.0]], dtype=torch.double)
+    x = torch.ones(1, 2).double()
+    got = abslrp.explain(model, x, target=targets.difference(0, 1), conserve=None)
+    # a = 3, b = -2, h = 5: 3/5 to a by (2, 1)/3, 2/5 to -b by (0, 3)/2.
+    np.testing.assert_allclose(got, [[2 / 5, 1 / 5 + 3 / 5]], rtol=1e-8)
+
+
+def test_regression_and_several_inputs() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 1)
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            number: Tensor = self.layer(torch.cat([x, y], 1))[:, 0]
+            return number
+
+    model = seeded(Both)
+    model.layer.weight.data.abs_()
+    model.layer.bias.data.abs_()
+    got = abslrp.explain(model, (rows(B, 4), rows(B, 2)), lambda z: z)
+    total = sum(one.sum(1) for one in got)
+    torch.testing.assert_close(total, torch.ones(B, dtype=torch.double))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, r"targets: expected integers of shape \(4,\), got None"),
+        ({"target": 3}, "target: expected a function of the output in place of targets, got int"),
+        ({"targets": 0, "target": targets.logit(0)}, "got classes, too"),
+        ({"target": lambda z: z}, r"one floating-point number for each of 4 .* got torch.float64 "),
+        ({"target": lambda z: z.sum()}, "one floating-point number"),
+        ({"target": lambda z: z.sum(1), "contrast": "signed"}, "nothing to be contrasted with"),
+    ],
+)
+def test_what_is_no_target(given: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        abslrp.explain(nn.Linear(4, 3).double().eval(), rows(B, 4), **given)
+
+
+def test_data_of_samples_in_a_closure_is_not_taken_for_that_of_others() -> None:
+    model, x, labels = nn.Linear(4, 4).double().eval(), rows(B, 4), CLASSES
+
+    def closure(z: Tensor) -> Tensor:
+        return z[torch.arange(len(labels)), labels]
+
+    assert abslrp.explain(model, x, target=closure).shape == x.shape
+    with pytest.raises((ValueError, IndexError)):
+        abslrp.explain(model, x, target=closure, batch_size=2)
+
+
+# Relevance at modules
+
+
+def test_relevance_at_modules_is_conserved_and_of_their_shape() -> None:
+    model = dense()
+    for layer in (model[0], model[2]):
+        layer.weight.data.abs_()
+        layer.bias.data.abs_()
+    found: Any = abslrp.explain(
+        model, IMAGES.numpy(), target=targets.region(MASKS, 1), at=["0", "2"], batch_size=3
+    )
+    assert {name: one.shape for name, one in found.items()} == {
+        "0": (4, 5, 4, 4), "2": (4, 4, 4, 4),
+    }  # fmt: skip
+    for one in found.values():
+        assert isinstance(one, np.ndarray)
+        np.testing.assert_allclose(one.sum((1, 2, 3)), 1)
+    alone = abslrp.explain(model, IMAGES, target=targets.region(MASKS, 1), at="0")
+    np.testing.assert_allclose(alone, found["0"])
+
+
+@pytest.mark.parametrize("conserve", ["operation", None])
+@pytest.mark.parametrize("split", ["0", "1"])
+def test_relevance_to_a_module_and_on_from_there_is_relevance(conserve: Any, split: str) -> None:
+    model, start = dense(), rows(B, 4, 4, 4) - 0.5
+    options = {"conserve": conserve}
+    inside = abslrp.relevance(model, IMAGES, start, at=split, **options)
+    got = abslrp.relevance(model, IMAGES, inside, start_at=split, **options)
+    torch.testing.assert_close(got, abslrp.relevance(model, IMAGES, start, **options))
+
+
+def test_relevance_of_a_unit_inside() -> None:
+    """Of channel 2 alone: as of a network that ends there."""
+    model = dense()
+    start = torch.zeros(B, 5, 4, 4, dtype=torch.double)
+    start[:, 2] = 1
+    got = abslrp.relevance(model, IMAGES, start, start_at="1")
+    torch.testing.assert_close(got, abslrp.relevance(model[:2].eval(), IMAGES, start))
+    torch.testing.assert_close(got, abslrp.relevance(model, IMAGES, start[None], start_at="1")[0])
+
+
+def test_streams_at_a_module() -> None:
+    """Each stream is scaled to sum 1 there."""
+    model = seeded(lambda: nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 4)))
+    for parameter in model.parameters():
+        parameter.data.abs_()
+    x, hot = rows(B, 4), torch.eye(4).double()[CLASSES]
+    got: Any = abslrp.explain(model, x, CLASSES, at=["0"])
+    own, others = (abslrp.relevance(model, x, one, at="0") for one in (hot, (1 - hot) / 3))
+    torch.testing.assert_close(got["0"], own - others)
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.unused, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.layer(self.layer(x)).T.T)
+        return y
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"at": "nothing"}, "the model has no module 'nothing', but those of named_modules"),
+        ({"at": 3}, "at: expected a module's name, or a list of names, got 3"),
+        ({"at": "layer"}, "'layer' returned 2 times"),
+        ({"at": ["unused"]}, "'unused' returned 0 times"),
+    ],
+)
+def test_modules_that_have_no_relevance(given: Any, message: str) -> None:
+    model = Twice().double().eval()
+    with pytest.raises(ValueError, match=message):
+        abslrp.explain(model, rows(B, 4), 0, **given)
+    assert not any(one._forward_hooks for one in model.modules())
+
+
+def test_outputs_whose_first_axis_is_not_the_samples() -> None:
+    model = seeded(lambda: nn.TransformerEncoderLayer(4, 2, 8))
+
+    class Sequence(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = model, nn.Linear(4, 3).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.head(self.layer(x.transpose(0, 1)).mean(0))
+            return y
+
+    with pytest.raises(ValueError, match="expected outputs with the samples along the first axis"):
+        abslrp.explain(Sequence().eval(), rows(B, 4, 4), 0, at="layer")
