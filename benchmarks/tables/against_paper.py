@@ -28,6 +28,8 @@ __all__ = ["ROW_NAMES", "Written", "build_tables", "columns_of_run", "write_tabl
 ROW_NAMES = {"absLRP: ViT ablation full": "absLRP"}
 """Rows of the paper's tables that are a method of another row's name."""
 
+_WHY_EMPTY = {"Focus": "no two images are explained as the same class"}
+
 
 @dataclass(frozen=True)
 class Written:
@@ -94,11 +96,16 @@ def build_tables(collected: Collected) -> list[Table]:
     for model in run.models:
         ours = compared[compared["model"] == model.name]
         samples = int((collected.targets["model"] == model.name).sum())
-        notes = _notes(collected, model.name)
-        left = list(shown)
+        means = ours.groupby("metric")["mean"].count()
+        empty = [name for name in means.index if not means[name]]
+        whys = [
+            f"{name} is left out: {_WHY_EMPTY.get(name, 'no sample has a score')}" for name in empty
+        ]
+        notes = (*_notes(collected, model.name), *whys)
+        left = [name for name in shown if name not in empty]
         for number in model.paper:
             theirs = paper_table(number, dataset)
-            common = [name for name in shown if name in set(theirs["score"])]
+            common = [name for name in shown if name in set(theirs["score"]) - set(empty)]
             if not common:
                 continue
             source = f"{theirs['dataset'].iloc[0]}, {theirs['model'].iloc[0]}"
