@@ -1,4 +1,4 @@
-"""AOPC and ABPC against equations 8 and 9 written out, and models whose truth is known."""
+"""AOPC and ABPC against equations 8 and 9 written out, region by region."""
 
 import numpy as np
 import pytest
@@ -52,20 +52,6 @@ def test_equations_8_and_9(case, batch_size):
     expected = [equations(model, *each, **asked) for each in zip(x, y, a, strict=True)]
     found = [m(**asked)(model, x, y, a, batch_size=batch_size) for m in (AOPC, ABPC)]
     np.testing.assert_allclose(np.transpose(found), expected, atol=1e-10)
-
-
-def test_the_map_that_is_right_scores_best_and_its_opposite_worst(case):
-    _, x, y, a = case
-    right = nn.Sequential(nn.Flatten(), nn.Linear(330, 3, bias=False)).double().eval()
-    x[:, :, :3, :3] = x.max() + 1.0  # noise is never above the greatest value
-    weights = np.zeros((3, 11, 10))
-    weights[:, :3, :3] = 1.0  # all rests on the first region
-    right[1].weight.data = torch.from_numpy(weights.reshape(1, -1)).expand(3, -1).clone()
-    maps = np.broadcast_to(weights, x.shape)
-    metric = ABPC(regions=6, size=3)
-    best, chance = metric(right, x, y, maps), metric(right, x, y, a)
-    assert (np.array(best) > np.abs(chance) - 1e-9).all()
-    np.testing.assert_allclose(metric(right, x, y, -maps), np.negative(best), atol=1e-10)
 
 
 def test_one_nan_sample_is_one_nan_score(case):
