@@ -99,7 +99,9 @@ def test_the_readmes_commands_and_paths_exist():
     commands = set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE))
     assert commands == {"demo", "test"}
     assert commands <= targets
-    for path in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE):
+    paths = re.findall(r"\]\((?!http)([^)#]+)", text)
+    assert "docs/fidelity.md" in paths
+    for path in paths:
         assert (ROOT / path).exists(), path
 
 

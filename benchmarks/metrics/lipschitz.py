@@ -8,15 +8,16 @@ import numpy as np
 import quantus
 from numpy.typing import NDArray
 
+from gae_metric.commands.quantus_evaluation import heat_map
 from gae_metric.companions.noise import SeededNoise
 
 
 class LocalLipschitz(quantus.LocalLipschitzEstimate):  # type: ignore[misc]
     """Quantus's estimate of the local Lipschitz constant, for a sample whatever its batch.
 
-    Each map is divided by its own largest absolute value, as elsewhere in this project; noise
-    depends on the sample and the seed alone. A constant map scores 0, as in the paper, and one
-    that is not finite NaN.
+    Of a map the positive part counts, summed over channels and divided by its own largest value;
+    noise depends on the sample and the seed alone. A constant map scores 0, as in the paper, and
+    one that is not finite NaN.
 
     Parameters
     ----------
@@ -44,11 +45,7 @@ class LocalLipschitz(quantus.LocalLipschitzEstimate):  # type: ignore[misc]
             targets=y_batch,
             **self.explain_func_kwargs,
         )
-        # Not Quantus's, which divides a map of zeros by 0.
-        peak = np.abs(maps).max(axis=(1, 2, 3), keepdims=True)
-        normalised = maps / np.where(peak == 0, 1, peak)
-        found: NDArray[Any] = np.where(np.isfinite(peak), normalised, np.nan)
-        return found
+        return heat_map(maps)
 
 
 def _largest(estimates: NDArray[Any], axis: int) -> NDArray[Any]:

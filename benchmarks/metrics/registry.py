@@ -9,6 +9,7 @@ name                    scores
 ``ROAD_MoRF``           share of percentages at which the prediction stays; also by percentage
 ``ROAD_LeRF``           likewise
 ``LocalLipschitz``      Quantus's LocalLipschitzEstimate
+``AOPC``, ``ABPC``      regions replaced by noise
 ``Focus``               Focus
 ``quantus:NAME``        any of Quantus that can work here: :mod:`benchmarks.metrics.quantus_scores`
 ======================= ==========================================================================
@@ -34,7 +35,7 @@ from benchmarks.metrics.metric_call import Call, Columns
 from gae_metric import LocalConsistency
 from gae_metric._names import lookup, nearest
 from gae_metric.commands.quantus_evaluation import Settings
-from gae_metric.companions import Focus
+from gae_metric.companions import ABPC, AOPC, Focus
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError, UnknownNameError
 
@@ -73,6 +74,11 @@ def _lipschitz(call: Call, samples: int = Settings().lipschitz_samples) -> Colum
     return {"LocalLipschitz": np.asarray(scores, dtype=np.float64)}
 
 
+def _regions(kind: type[AOPC], call: Call, **options: Any) -> Columns:
+    scores = call(kind(seed=call.seed, disable_warnings=True, **options), maps=True)
+    return {kind.name: np.asarray(scores, dtype=np.float64)}
+
+
 def _focus(call: Call, **options: Any) -> Columns:
     block = call.block
     if block.focus is None or block.focus_target is None:
@@ -101,6 +107,7 @@ class Kind:
 _MASKING: dict[str, Any] = {"mask_value": 0.0}
 _SHOWING: dict[str, Any] = {"interpolation": "nearest"}
 _ROAD: dict[str, Any] = {"percentages": Settings().road_percentages, "noise": 0.01}
+_REGIONS: dict[str, Any] = {"regions": 100, "size": 9}
 
 METRICS: dict[str, Kind] = {
     "GAE": Kind(partial(_ours, BlockGAE), tuple(PARTS.values()), _MASKING | _SHOWING, mosaics=True),
@@ -111,6 +118,8 @@ METRICS: dict[str, Kind] = {
     "LocalLipschitz": Kind(
         _lipschitz, ("LocalLipschitz",), {"samples": Settings().lipschitz_samples}
     ),
+    "AOPC": Kind(functools.partial(_regions, AOPC), ("AOPC",), _REGIONS),
+    "ABPC": Kind(functools.partial(_regions, ABPC), ("ABPC",), _REGIONS),
     "Focus": Kind(_focus, ("Focus",), {"mosaic_size": "input"}, focus=True),
 }
 """Metrics of the paper, in the order of the tables."""

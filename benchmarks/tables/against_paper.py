@@ -26,6 +26,8 @@ from gae_metric.errors import InputError
 ROW_NAMES = {"absLRP: ViT ablation full": "absLRP"}
 """Rows of the paper's tables that are a method of another row's name."""
 
+_WHY_EMPTY = {"Focus": "no two images are explained as the same class"}
+
 
 @dataclass(frozen=True)
 class Written:
@@ -92,12 +94,18 @@ def build_tables(collected: Collected) -> list[Table]:
     for model in run.models:
         ours = compared[compared["model"] == model.name]
         samples = int((collected.targets["model"] == model.name).sum())
-        notes = _notes(collected, model.name)
-        left = list(shown)
+        means = ours.groupby("metric")["mean"].count()
+        empty = [name for name in means.index if not means[name]]
+        whys = [
+            f"{name} is left out: {_WHY_EMPTY.get(name, 'no sample has a score')}" for name in empty
+        ]
+        notes = (*_notes(collected, model.name), *whys)
+        left = [name for name in shown if name not in empty]
         for number in (*model.paper, None):
             # Last, what no table of the paper has.
             theirs = paper_tables()[:0] if number is None else paper_table(number, dataset)
-            common = left if number is None else [n for n in shown if n in set(theirs["score"])]
+            known = left if number is None else set(theirs["score"]) - set(empty)
+            common = [name for name in shown if name in known]
             if not common:
                 continue
             cells = _beside(ours[ours["metric"].isin(common)], theirs)

@@ -26,6 +26,7 @@ from gae_metric.comparison.direction import DIRECTIONS
 from gae_metric.comparison.results import Failure, Results
 from gae_metric.errors import EvaluationError, InputError
 from gae_metric.explainers.gradients import ExplainFunc, explainer
+from gae_metric.functional import positive_map
 from gae_metric.metrics.contrastiveness import Contrastiveness
 from gae_metric.metrics.gae import GAE
 from gae_metric.metrics.local_consistency import LocalConsistency
@@ -49,12 +50,25 @@ class Settings:
     batch_size: int = 32
 
 
+def heat_map(a: NDArray[Any]) -> NDArray[Any]:
+    """Return the positive part of maps (N, C, H, W) summed over channels, scaled to maximum 1.
+
+    What LocalLipschitz compares, (N, 1, H, W): a random map then scores as in the paper.
+
+    Examples
+    --------
+    >>> heat_map(np.array([[[[2.0, -1.0]], [[2.0, 0.0]]]]))
+    array([[[[1., 0.]]]])
+    """
+    return positive_map(torch.as_tensor(a).sum(1, keepdim=True)).numpy()
+
+
 def _local_lipschitz(settings: Settings) -> Any:
     # Quantus's metric with options of its own, so that a score depends neither on the other images
     # of the batch nor on NumPy's global generator.
     return quantus.LocalLipschitzEstimate(
         nr_samples=settings.lipschitz_samples,
-        normalise_func_kwargs={"normalise_axes": (1, 2, 3)},
+        normalise_func=heat_map,
         perturb_func=SeededNoise(settings.seed, settings.lipschitz_samples),
         disable_warnings=True,
     )

@@ -1,4 +1,4 @@
-"""The metrics that GAE stands beside, on plain images: ROAD and Focus, and noise from a seed.
+"""The metrics that GAE stands beside, on plain images: ROAD, AOPC, ABPC and Focus.
 
 They take the same images, classes and explanation functions as :class:`gae_metric.GAE` and
 Quantus's own metrics, so that one ``quantus.evaluate`` computes them all.
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from gae_metric.companions.focus_plan import FocusPlan
     from gae_metric.companions.imputation import linear_imputation
     from gae_metric.companions.noise import SeededNoise
+    from gae_metric.companions.perturbation import ABPC, AOPC
     from gae_metric.companions.road import ROAD
 
 #: Where each name is defined.
 _HOMES = {
+    "ABPC": "gae_metric.companions.perturbation",
+    "AOPC": "gae_metric.companions.perturbation",
     "ROAD": "gae_metric.companions.road",
     "Focus": "gae_metric.companions.focus",
     "FocusPlan": "gae_metric.companions.focus_plan",
@@ -26,6 +29,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "ABPC",
+    "AOPC",
     "ROAD",
     "Focus",
     "FocusPlan",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from gae_metric.metrics.plot import plot_scores
 from gae_metric.metrics.quantus_metric import QuantusMetric
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
+from gae_metric.study.devices import sent
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
 
@@ -24,7 +26,7 @@ __all__ = ["CompanionMetric"]
 
 
 class CompanionMetric(QuantusMetric):
-    """Base of ROAD and Focus; the first column of ``components`` is the score."""
+    """Base of ROAD, AOPC, ABPC and Focus; the first column of ``components`` is the score."""
 
     data_applicability: ClassVar[set[DataType]] = {DataType.IMAGE}
     score_column: ClassVar[int] = 0
@@ -68,6 +70,31 @@ class CompanionMetric(QuantusMetric):
         """How many samples explain_func gets at a time."""
         size = self.explain_batch_size or data.batch_size
         return ChunkSize(size, "explain_func", self._disable_warnings)
+
+    def _finite_maps(
+        self,
+        data: Data,
+        explainer: Explainer,
+        given: Tensor | None,
+        rows: NDArray[np.int64],
+        size: ChunkSize,
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Yield samples whose maps are finite, and their maps, as many at a time as fit."""
+        while len(rows):
+
+            def maps(count: int, rows: NDArray[np.int64] = rows) -> Tensor:
+                if given is not None:
+                    chosen = torch.from_numpy(rows[:count]).to(given.device)
+                    return self._post_process(given[chosen])
+                assert data.y is not None
+                targets = sent(data.y.numpy()[rows[:count]], data.device)
+                return explainer(data.inputs(rows[:count]), targets)
+
+            done, a = size.run(len(rows), maps)
+            relevance = a.cpu().numpy()
+            finite = np.isfinite(relevance).all(axis=(1, 2, 3))
+            yield rows[:done][finite], relevance[finite]
+            rows = rows[done:]
 
     def _warn(self, message: str, samples: NDArray[np.bool_]) -> None:
         """Warn once about some samples and name them."""

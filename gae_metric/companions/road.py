@@ -18,7 +18,6 @@ from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.devices import sent
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
 
@@ -202,23 +201,8 @@ class ROAD(CompanionMetric):
     ) -> dict[int, NDArray[np.int64]]:
         """Rankings of those samples whose maps are finite, by sample."""
         rankings: dict[int, NDArray[np.int64]] = {}
-        while len(rows):
-
-            def maps(count: int, rows: NDArray[np.int64] = rows) -> Tensor:
-                if given is not None:
-                    chosen = torch.from_numpy(rows[:count]).to(given.device)
-                    return self._post_process(given[chosen])
-                assert data.y is not None
-                targets = sent(data.y.numpy()[rows[:count]], data.device)
-                return explainer(data.inputs(rows[:count]), targets)
-
-            done, a = size.run(len(rows), maps)
-            relevance = a.cpu().numpy()
-            finite = np.isfinite(relevance).all(axis=(1, 2, 3))
-            rankings.update(
-                zip(rows[:done][finite], pixel_ranking(relevance[finite], self.order), strict=True)
-            )
-            rows = rows[done:]
+        for finite, relevance in self._finite_maps(data, explainer, given, rows, size):
+            rankings.update(zip(finite, pixel_ranking(relevance, self.order), strict=True))
         return rankings
 
     def _correct(

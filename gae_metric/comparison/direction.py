@@ -31,6 +31,8 @@ _PARTS: dict[str, Better] = {
     "lc_faithfulness": "higher",
     "ROAD MoRF": "lower",
     "ROAD LeRF": "higher",
+    "AOPC": "higher",
+    "ABPC": "higher",
 }
 
 
