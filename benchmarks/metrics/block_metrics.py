@@ -12,6 +12,7 @@ from benchmarks.metrics.sample_blocks import Block
 from gae_metric import GAE, Contrastiveness
 from gae_metric.companions import ROAD
 from gae_metric.study.arguments import Data
+from gae_metric.study.labels import Labels
 from gae_metric.study.mosaicking import Layout, Mosaicking
 
 
@@ -24,9 +25,9 @@ class BlockMosaicking(Mosaicking):
     def check(self, data: Data) -> None:
         """Take the mosaics as they are."""
 
-    def draw(self, data: Data, classes: NDArray[np.int64]) -> Layout:
+    def draw(self, data: Data, classes: NDArray[np.int64], labels: Labels) -> Layout:
         """Return them."""
-        del data, classes
+        del data, classes, labels
         return self.layout
 
 

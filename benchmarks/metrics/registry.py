@@ -118,8 +118,8 @@ METRICS: dict[str, Kind] = {
     "LocalLipschitz": Kind(
         _lipschitz, ("LocalLipschitz",), {"samples": Settings().lipschitz_samples}
     ),
-    "AOPC": Kind(functools.partial(_regions, AOPC), ("AOPC",), _REGIONS),
-    "ABPC": Kind(functools.partial(_regions, ABPC), ("ABPC",), _REGIONS),
+    "AOPC": Kind(partial(_regions, AOPC), ("AOPC",), _REGIONS),
+    "ABPC": Kind(partial(_regions, ABPC), ("ABPC",), _REGIONS),
     "Focus": Kind(_focus, ("Focus",), {"mosaic_size": "input"}, focus=True),
 }
 """Metrics of the paper, in the order of the tables."""

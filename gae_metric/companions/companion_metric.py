@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.devices import sent
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
+from gae_metric.study.samples import Samples
 
 __all__ = ["CompanionMetric"]
 
@@ -31,18 +32,18 @@ class CompanionMetric(QuantusMetric):
     data_applicability: ClassVar[set[DataType]] = {DataType.IMAGE}
     score_column: ClassVar[int] = 0
 
-    def __init__(self, *, seed: int, **others: Any) -> None:
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        seed = given["seed"]
         if not is_integer(seed, 0):
             raise ValueError(f"seed: expected a non-negative integer, got {seed!r}")
-        super().__init__(**others)
-        self.seed = int(seed)
+        super().__init__({**given, "seed": int(seed)})
 
     def _evaluate(
         self,
         data: Data,
         guard: ModelGuard,
         explainer: Explainer,
-        given: Tensor | None,
+        given: Samples | None,
         alone: bool,
     ) -> dict[str, Any]:
         hidden = not self.display_progressbar
@@ -51,7 +52,7 @@ class CompanionMetric(QuantusMetric):
         return results | {"components": results["components"].rename_axis("sample")}
 
     def _score(
-        self, data: Data, explainer: Explainer, given: Tensor | None, progress: Any
+        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
     ) -> dict[str, Any]:
         """Return ``components`` and other results."""
         raise NotImplementedError
@@ -59,6 +60,8 @@ class CompanionMetric(QuantusMetric):
     def _check_applicability(self, data: Data) -> None:
         if data.x.ndim != 4:
             raise ValueError(f"x_batch: expected images (N, C, H, W), got {tuple(data.x.shape)}")
+        if data.y is not None and data.y.table is not None:
+            raise ValueError(f"y_batch: {self.name} is defined for one class of each sample")
 
     def _logits(self, data: Data, x: Tensor) -> NDArray[np.float64]:
         """Return the model's outputs, (n, K)."""
@@ -75,7 +78,7 @@ class CompanionMetric(QuantusMetric):
         self,
         data: Data,
         explainer: Explainer,
-        given: Tensor | None,
+        given: Samples | None,
         rows: NDArray[np.int64],
         size: ChunkSize,
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
@@ -84,10 +87,9 @@ class CompanionMetric(QuantusMetric):
 
             def maps(count: int, rows: NDArray[np.int64] = rows) -> Tensor:
                 if given is not None:
-                    chosen = torch.from_numpy(rows[:count]).to(given.device)
-                    return self._post_process(given[chosen])
+                    return self._post_process(data.maps(given, rows[:count]))
                 assert data.y is not None
-                targets = sent(data.y.numpy()[rows[:count]], data.device)
+                targets = sent(data.y.values.numpy()[rows[:count]], data.device)
                 return explainer(data.inputs(rows[:count]), targets)
 
             done, a = size.run(len(rows), maps)

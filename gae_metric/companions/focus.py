@@ -23,7 +23,7 @@ from gae_metric.study.arguments import Data
 from gae_metric.study.devices import sent
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
-from gae_metric.study.mosaicking import contents_of
+from gae_metric.study.samples import Samples
 
 __all__ = ["Focus", "focus_mosaics", "focus_scores"]
 
@@ -103,6 +103,8 @@ class Focus(CompanionMetric):
     needs_originals: ClassVar[bool] = False
     makes_inputs: ClassVar[bool] = True
     results: ClassVar[frozenset[str]] = frozenset({"plan"})
+    mosaic_size: MosaicSize
+    mosaics: FocusPlan | None
 
     def __init__(
         self,
@@ -126,34 +128,16 @@ class Focus(CompanionMetric):
             raise ValueError(f'mosaic_size: expected "input" or "double", got {mosaic_size!r}')
         if mosaics is not None and not isinstance(mosaics, FocusPlan):
             raise ValueError(f"mosaics: expected a FocusPlan or None, got {type(mosaics).__name__}")
-        super().__init__(
-            seed=seed,
-            explain_batch_size=explain_batch_size,
-            output=output,
-            abs=abs,
-            normalise=normalise,
-            normalise_func=normalise_func,
-            normalise_func_kwargs=normalise_func_kwargs,
-            return_aggregate=return_aggregate,
-            aggregate_func=aggregate_func,
-            default_plot_func=default_plot_func,
-            disable_warnings=disable_warnings,
-            display_progressbar=display_progressbar,
-            **kwargs,
-        )
-        self.mosaic_size: MosaicSize = mosaic_size
-        self.mosaics = mosaics
+        super().__init__(locals())
         self.plan: FocusPlan | None = None
 
     def _score(
-        self, data: Data, explainer: Explainer, given: Tensor | None, progress: Any
+        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
     ) -> dict[str, Any]:
         del given
         assert data.y is not None
-        targets = data.y
-        plan = self.mosaics or FocusPlan.draw(
-            contents_of(data), targets.numpy(), self.seed, data.finite
-        )
+        targets = data.y.values.numpy()
+        plan = self.mosaics or FocusPlan.draw(data.contents, targets, self.seed, data.finite)
         if len(plan) != len(data):
             raise ValueError(
                 f"mosaics: expected a plan for the {len(data)} samples of x_batch, got one for "
@@ -169,7 +153,7 @@ class Focus(CompanionMetric):
         def maps(count: int) -> Tensor:
             needed, places = np.unique(plan.indices[rows[:count]], return_inverse=True)
             x = focus_mosaics(data.inputs(needed), places.reshape(-1, 4), self.mosaic_size)
-            return explainer(x, sent(targets.numpy()[rows[:count]], data.device))
+            return explainer(x, sent(targets[rows[:count]], data.device))
 
         while len(rows):
             done, a = size.run(len(rows), maps)

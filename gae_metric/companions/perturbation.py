@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from quantus.helpers.enums import EvaluationCategory, ScoreDirection
-from torch import Tensor
 
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.noise import content_generator
@@ -18,6 +18,7 @@ from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
+from gae_metric.study.samples import Samples
 
 __all__ = ["ABPC", "AOPC"]
 
@@ -44,10 +45,10 @@ class AOPC(CompanionMetric):
         methods and both orders meet the same noise.
     explain_batch_size, output
         As for :class:`ROAD`.
-    **options
-        Quantus's ``abs``, ``normalise``, ``normalise_func``, ``normalise_func_kwargs``,
-        ``return_aggregate``, ``aggregate_func``, ``default_plot_func``, ``disable_warnings`` and
-        ``display_progressbar``; ``normalise`` is off by default.
+    abs, normalise, normalise_func, normalise_func_kwargs, return_aggregate, aggregate_func
+        As in Quantus, except that ``normalise`` is off by default and works on each map alone.
+    default_plot_func, disable_warnings, display_progressbar
+        As in Quantus.
 
     Attributes
     ----------
@@ -94,25 +95,25 @@ class AOPC(CompanionMetric):
         seed: int = 0,
         explain_batch_size: int | None = None,
         output: Output = None,
-        **options: Any,
+        abs: bool = False,
+        normalise: bool = False,
+        normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+        normalise_func_kwargs: dict[str, Any] | None = None,
+        return_aggregate: bool = False,
+        aggregate_func: Callable[..., Any] | None = None,
+        default_plot_func: Callable[..., Any] | None = None,
+        disable_warnings: bool = False,
+        display_progressbar: bool = False,
+        **kwargs: Any,
     ) -> None:
         for name, value in (("regions", regions), ("size", size)):
             if not is_integer(value, 1):
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-        none = ("normalise_func", "normalise_func_kwargs", "aggregate_func", "default_plot_func")
-        off = ("abs", "normalise", "return_aggregate", "disable_warnings", "display_progressbar")
-        super().__init__(
-            seed=seed,
-            explain_batch_size=explain_batch_size,
-            output=output,
-            **{**dict.fromkeys(none), **dict.fromkeys(off, False), **options},
-        )
-        self.regions = regions
-        self.size = size
+        super().__init__(locals())
         self.curves: NDArray[np.float64] = np.empty((0, len(self.orders), regions + 1))
 
     def _score(
-        self, data: Data, explainer: Explainer, given: Tensor | None, progress: Any
+        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
     ) -> dict[str, Any]:
         across = -(-data.x.shape[3] // self.size)
         grid = np.arange(data.x.shape[2])[:, None] // self.size * across
@@ -159,7 +160,7 @@ class AOPC(CompanionMetric):
                 return self._logits(data, x.to(data.device))
 
             _, outputs = size.run(left, output)
-            logits.extend(outputs[:, int(data.y[row])])
+            logits.extend(outputs[:, int(data.y.values[row])])
         return np.array(logits)
 
 

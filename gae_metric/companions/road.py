@@ -20,6 +20,7 @@ from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
+from gae_metric.study.samples import Samples
 
 __all__ = ["ROAD"]
 
@@ -137,38 +138,23 @@ class ROAD(CompanionMetric):
     ) -> None:
         if order not in ("morf", "lerf"):
             raise ValueError(f'order: expected "morf" or "lerf", got {order!r}')
-        values = list(range(1, 100, 2)) if percentages is None else list(percentages)
-        if not values or len(set(values)) < len(values) or not all(0 <= p < 100 for p in values):
-            raise ValueError(f"percentages: expected different numbers in [0, 100), got {values}")
+        percentages = list(range(1, 100, 2) if percentages is None else percentages)
+        different = len(set(percentages)) == len(percentages) > 0
+        if not different or not all(0 <= p < 100 for p in percentages):
+            raise ValueError(
+                f"percentages: expected different numbers in [0, 100), got {percentages}"
+            )
         if not (np.isfinite(noise) and noise >= 0):
             raise ValueError(f"noise: expected a non-negative number, got {noise!r}")
         if not is_integer(n_jobs, 1):
             raise ValueError(f"n_jobs: expected a positive integer, got {n_jobs!r}")
-        super().__init__(
-            seed=seed,
-            explain_batch_size=explain_batch_size,
-            output=output,
-            abs=abs,
-            normalise=normalise,
-            normalise_func=normalise_func,
-            normalise_func_kwargs=normalise_func_kwargs,
-            return_aggregate=return_aggregate,
-            aggregate_func=aggregate_func,
-            default_plot_func=default_plot_func,
-            disable_warnings=disable_warnings,
-            display_progressbar=display_progressbar,
-            **kwargs,
-        )
-        self.order = order
-        self.percentages = values
-        self.noise = noise
-        self.n_jobs = n_jobs
+        super().__init__(locals())
         self.score_direction = ScoreDirection.LOWER if order == "morf" else ScoreDirection.HIGHER
-        self.curves: NDArray[np.float64] = np.empty((0, len(values)))
+        self.curves: NDArray[np.float64] = np.empty((0, len(percentages)))
         self.accuracy: dict[float, float] = {}
 
     def _score(
-        self, data: Data, explainer: Explainer, given: Tensor | None, progress: Any
+        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
     ) -> dict[str, Any]:
         curves = np.full((len(data), len(self.percentages)), np.nan)
         explained = self._chunks(data)
@@ -195,7 +181,7 @@ class ROAD(CompanionMetric):
         self,
         data: Data,
         explainer: Explainer,
-        given: Tensor | None,
+        given: Samples | None,
         rows: NDArray[np.int64],
         size: ChunkSize,
     ) -> dict[int, NDArray[np.int64]]:
@@ -215,7 +201,7 @@ class ROAD(CompanionMetric):
     ) -> NDArray[np.float64]:
         """Correctness (n, P) of samples; NaN where it cannot be told."""
         assert data.y is not None
-        y = data.y.numpy()[rows]
+        y = data.y.values.numpy()[rows]
         correct = np.full((len(rows), len(self.percentages)), np.nan)
         ranked = np.flatnonzero(np.isin(rows, list(rankings)))
         images = data.rows(rows).cpu().double().numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from types import EllipsisType
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.nn import functional as nnf
 from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.functional.precision import wide_dtype
 
-__all__ = ["Interpolation", "MosaicPlan", "mosaics", "quadrant_scores", "score_map"]
+__all__ = ["Interpolation", "MosaicPlan", "mosaics", "positions", "quadrant_scores", "score_map"]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic", "area")
@@ -27,32 +28,33 @@ def quadrants(shape: Sequence[int]) -> tuple[tuple[slice, ...], ...]:
     Parameters
     ----------
     shape
-        (H, W) of images or (L,) of time series.
+        (H, W) of images, (..., H, W) of volumes and video, or (L,) of time series.
 
     Returns
     -------
     tuple
-        Four tuples of slices: an image's quadrants row by row, or a series' quarters. Where a side
-        does not divide evenly the first parts are one longer.
+        Four tuples of slices of the last two axes, or of a series' one: quadrants row by row, or
+        quarters. Where a side does not divide evenly the first parts are one longer.
 
     Raises
     ------
     ValueError
-        If a side is too short, or the shape is neither an image's nor a series'.
+        If a side is too short, or there is none.
 
     Examples
     --------
     >>> quadrants((3, 2))[3]
     (slice(2, 3, None), slice(1, 2, None))
     """
-    if len(shape) == 2 and min(shape) >= 2:
-        rows, columns = _cut(shape[0], 2), _cut(shape[1], 2)
+    if len(shape) >= 2 and min(shape[-2:]) >= 2:
+        rows, columns = _cut(shape[-2], 2), _cut(shape[-1], 2)
         return tuple((row, column) for row in rows for column in columns)
     if len(shape) == 1 and shape[0] >= 4:
         return tuple((part,) for part in _cut(shape[0], 4))
     raise ValueError(
-        "x_batch: mosaics need images (N, C, H, W) with H, W >= 2 or time series (N, C, L) with "
-        f"L >= 4, got samples with {'no' if not shape else tuple(shape)} positions"
+        "x_batch: mosaics need images (N, C, H, W) or volumes (N, C, D, H, W) with H, W >= 2 or "
+        f"time series (N, C, L) with L >= 4, got samples with "
+        f"{'no' if not shape else tuple(shape)} positions"
     )
 
 
@@ -71,24 +73,25 @@ def mosaics(
     Parameters
     ----------
     x
-        (N, C, H, W) images or (N, C, L) time series.
+        (N, C, H, W) images, (N, C, D, H, W) volumes or video, or time series, (N, C, L) or (N, L).
     indices
         (M, 4) rows of indices into ``x``. Images are placed row by row: top left, top right,
-        bottom left, bottom right; time series one after the other.
+        bottom left, bottom right, and so is each slice of a volume and each frame; time series one
+        after the other.
     interpolation
         How a sample shrinks: ``"nearest"`` (default), ``"bilinear"`` (linear for time series),
-        ``"bicubic"`` (images only) or ``"area"``.
+        ``"bicubic"`` (not for time series) or ``"area"``.
 
     Returns
     -------
     Tensor
-        (M, C, H, W) or (M, C, L), the dtype and device of ``x``. Where a side is odd, the top and
-        left quadrants are one larger.
+        (M, ...), the dtype and device of ``x``. Where a side is odd, the top and left quadrants are
+        one larger.
 
     Raises
     ------
     ValueError
-        If ``x`` is neither images nor time series, or ``interpolation`` is unknown.
+        If ``x`` is none of these, or ``interpolation`` is unknown.
 
     Examples
     --------
@@ -101,32 +104,38 @@ def mosaics(
         rows = indices.to(x.device)
     else:
         rows = torch.tensor(np.asarray(indices), device=x.device)
-    shape = x.shape[2:]
     result = x.new_empty((len(rows), *x.shape[1:]))
-    for k, place in enumerate(quadrants(shape)):
+    for k, place in enumerate(quadrants(positions(x.shape))):
         size = [part.stop - part.start for part in place]
         result[_everywhere(place)] = _shrink(x[rows[:, k]], size, interpolation)
     return result
 
 
+def positions(shape: Sequence[int]) -> Sequence[int]:
+    """Sides of samples (N, C, ...), or (N, L), whose only axis they are."""
+    return shape[min(2, len(shape) - 1) :]
+
+
 def _shrink(x: Tensor, size: Sequence[int], interpolation: Interpolation) -> Tensor:
     if interpolation == "nearest":
         # Integers, as floor(i * side / half) in float32 may fall one short.
-        for axis, (old, new) in enumerate(zip(x.shape[2:], size, strict=True), start=2):
-            x = x.index_select(axis, torch.arange(new, device=x.device) * old // new)
+        for axis, new in enumerate(size, start=x.ndim - len(size)):
+            chosen = torch.arange(new, device=x.device) * x.shape[axis] // new
+            x = x.index_select(axis, chosen)
         return x
-    if interpolation == "area":
-        return nnf.interpolate(x, size=list(size), mode="area")
-    if interpolation == "bilinear":
-        mode = "bilinear" if x.ndim == 4 else "linear"
-    elif interpolation == "bicubic" and x.ndim == 4:
-        mode = "bicubic"
-    else:
+    modes = {"area": "area", "bilinear": "linear"}
+    if len(size) == 2:
+        modes |= {"bilinear": "bilinear", "bicubic": "bicubic"}
+    if interpolation not in modes:
         raise ValueError(
             f"interpolation: expected one of {', '.join(INTERPOLATIONS)} (bicubic for images "
             f"only), got {interpolation!r}"
         )
-    return nnf.interpolate(x, size=list(size), mode=mode, align_corners=False)
+    # Slices and frames beside channels.
+    planes = x.reshape(len(x), -1, *x.shape[x.ndim - len(size) :])
+    corners = None if interpolation == "area" else False
+    planes = nnf.interpolate(planes, list(size), mode=modes[interpolation], align_corners=corners)
+    return planes.reshape(*x.shape[: x.ndim - len(size)], *size)
 
 
 def quadrant_scores(logits: Tensor, classes: ArrayLike, positive: ArrayLike) -> Tensor:
@@ -171,7 +180,7 @@ def score_map(scores: Tensor, shape: Sequence[int], centre_block: bool = False) 
     scores
         (M, 4), see :func:`quadrant_scores`.
     shape
-        (H, W) of images or (L,) of time series.
+        (H, W) of images, (..., H, W) of volumes, or (L,) of time series.
     centre_block
         Whether the 2x2 block in the centre (two values of a time series' middle) is 1, as in the
         authors' code.
@@ -179,7 +188,7 @@ def score_map(scores: Tensor, shape: Sequence[int], centre_block: bool = False) 
     Returns
     -------
     Tensor
-        (M, 1, H, W) or (M, 1, L).
+        (M, 1, ...) of that shape.
 
     Examples
     --------
@@ -192,14 +201,14 @@ def score_map(scores: Tensor, shape: Sequence[int], centre_block: bool = False) 
     for k, place in enumerate(quadrants(shape)):
         result[_everywhere(place)] = scores[:, k].reshape(broadcast)
     if centre_block:
-        middle = tuple(slice(-(-side // 2) - 1, -(-side // 2) + 1) for side in shape)
+        middle = [slice(-(-side // 2) - 1, -(-side // 2) + 1) for side in shape[-2:]]
         result[_everywhere(middle)] = 1
     return result
 
 
-def _everywhere(place: tuple[slice, ...]) -> tuple[slice, ...]:
-    """Index of a place in all samples and channels."""
-    return (slice(None), slice(None), *place)
+def _everywhere(place: Sequence[slice]) -> tuple[EllipsisType | slice, ...]:
+    """Index of a place on the last axes in all samples, channels and slices."""
+    return (..., *place)
 
 
 def _integers(values: ArrayLike, device: torch.device) -> Tensor:

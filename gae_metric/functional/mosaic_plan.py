@@ -183,6 +183,7 @@ def draw_mosaics(
     seed: int = 0,
     repeat: int = 0,
     usable: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw which samples stand in which quadrants of every sample's mosaic.
 
@@ -201,6 +202,9 @@ def draw_mosaics(
         Non-negative seed, and the number of the draw, for several mosaics per sample.
     usable
         (N,) booleans, by default all True: which samples may stand in others' mosaics.
+    labels
+        (N, K) booleans: which samples show which class, where they may show several. By default
+        each shows its own.
 
     Returns
     -------
@@ -236,8 +240,9 @@ def draw_mosaics(
     for i in range(len(y)):
         keys = candidates.keys(i)
         others = take(keys, 3)
-        if others and (y[others] == y[i]).all():
-            keys[y == y[i]] = NEVER
+        same = y == y[i] if labels is None else np.asarray(labels)[:, y[i]]
+        if others and same[others].all():
+            keys[same] = NEVER
             others[2:] = take(keys, 1) or others[2:]
         drawn[i] = [i, *others, *[*others[:1], -1][:1] * (3 - len(others))]
     places = candidates.places()

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from quantus.helpers.enums import DataType, EvaluationCategory, ScoreDirection
-from torch import Tensor
 
 from gae_metric.metrics.data_warnings import data_oddities, oddities
 from gae_metric.metrics.quantus_metric import QuantusMetric
@@ -19,6 +18,7 @@ from gae_metric.study.explain_and_score import ExplainRequest, explain_and_score
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.mosaicking import Mosaicking, as_plans
+from gae_metric.study.samples import Samples
 from gae_metric.study.study import Study
 from gae_metric.study.supplied_maps import maps_of_classes
 from gae_metric.study.trajectories import Masking
@@ -41,6 +41,7 @@ class AttributionMetric(QuantusMetric):
     masks: ClassVar[bool]
     shows: ClassVar[bool]
 
+    targets: Targets
     #: Curves along the masking trajectory of the last call, (N, T) each, rows as in
     #: ``components``: ``output_lerf``, ``output_morf`` (o_t), ``output_difference`` (d^o),
     #: ``similarity_lerf``, ``similarity_morf`` (eq. 13) and ``similarity_difference`` (d^A).
@@ -50,26 +51,20 @@ class AttributionMetric(QuantusMetric):
     mosaic_indices: NDArray[np.int64] | None
     mosaic_positive: NDArray[np.int64] | None
 
-    def __init__(
-        self, *, options: Mapping[str, Any], targets: Targets, cache: bool = True, **others: Any
-    ) -> None:
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        targets = given["targets"]
         if targets not in get_args(Targets):
             raise ValueError(f'targets: expected "y_batch" or "predicted", got {targets!r}')
-        super().__init__(**others)
-        # Plain attributes, as in Quantus: they can be read, and set between calls.
-        for option, value in options.items():
-            setattr(self, option, value)
+        super().__init__(given)
         self._masking()
         self._mosaicking()
-        self.targets = targets
-        self.cache = cache
 
     def _evaluate(
         self,
         data: Data,
         guard: ModelGuard,
         explainer: Explainer,
-        given: Tensor | None,
+        given: Samples | None,
         alone: bool,
     ) -> dict[str, Any]:
         quiet = self._disable_warnings
@@ -127,7 +122,7 @@ class AttributionMetric(QuantusMetric):
         """Refuse data that the metric, or its mosaics, cannot be computed on."""
         super()._check_applicability(data)
         # One output has a trajectory, but no other class.
-        data.model.single = not self.shows and (data.y is None or not data.y.any())
+        data.model.single = not self.shows and (data.y is None or not data.y.values.any())
         self._masking()
         if mosaicking := self._mosaicking():
             mosaicking.check(data)

@@ -83,7 +83,12 @@ class Contrastiveness(AttributionMetric):
     Cost per sample: one forward pass of the model and ``n_mosaics`` explanations. A sample with a
     value that is not finite is replaced in other samples' mosaics by the next one.
 
-    Time series are put into mosaics as four segments in a row.
+    Time series are put into mosaics as four segments in a row; volumes and video slice by slice
+    and frame by frame, in quadrants.
+
+    Where a sample has several classes (``y_batch``), a quadrant counts by the one of its sample's
+    that the model gives the highest output for the positive: 1 where the explained one is among
+    them.
 
     References
     ----------
@@ -135,26 +140,4 @@ class Contrastiveness(AttributionMetric):
         display_progressbar: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            options={
-                "seed": seed,
-                "mosaics": mosaics,
-                "n_mosaics": n_mosaics,
-                "interpolation": interpolation,
-                "protocol": protocol,
-            },
-            explain_batch_size=explain_batch_size,
-            targets=targets,
-            output=output,
-            cache=cache,
-            abs=abs,
-            normalise=normalise,
-            normalise_func=normalise_func,
-            normalise_func_kwargs=normalise_func_kwargs,
-            return_aggregate=return_aggregate,
-            aggregate_func=aggregate_func,
-            default_plot_func=default_plot_func,
-            disable_warnings=disable_warnings,
-            display_progressbar=display_progressbar,
-            **kwargs,
-        )
+        super().__init__(locals())

@@ -162,29 +162,4 @@ class GAE(AttributionMetric):
         display_progressbar: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            options={
-                "steps": steps,
-                "schedule": schedule,
-                "seed": seed,
-                "mosaics": mosaics,
-                "mask_value": mask_value,
-                "n_mosaics": n_mosaics,
-                "interpolation": interpolation,
-                "protocol": protocol,
-            },
-            explain_batch_size=explain_batch_size,
-            targets=targets,
-            output=output,
-            cache=cache,
-            abs=abs,
-            normalise=normalise,
-            normalise_func=normalise_func,
-            normalise_func_kwargs=normalise_func_kwargs,
-            return_aggregate=return_aggregate,
-            aggregate_func=aggregate_func,
-            default_plot_func=default_plot_func,
-            disable_warnings=disable_warnings,
-            display_progressbar=display_progressbar,
-            **kwargs,
-        )
+        super().__init__(locals())

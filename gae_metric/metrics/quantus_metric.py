@@ -15,13 +15,15 @@ from quantus.helpers.enums import DataType, ModelType
 from quantus.helpers.warn import check_kwargs
 from quantus.metrics.base import Metric
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from gae_metric.metrics.plot import plot_scores
-from gae_metric.study.arguments import Data, check_data, check_maps, is_integer
+from gae_metric.study.arguments import Data, check_data, check_maps, is_integer, takes_series
 from gae_metric.study.devices import at_work
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
-from gae_metric.study.logits import Output, check_output
+from gae_metric.study.logits import check_output
+from gae_metric.study.samples import Samples
 from gae_metric.study.supplied_maps import (
     check_explain_func,
     check_given_maps,
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = ["QuantusMetric"]
+
+
+#: Arguments that all of Quantus's metrics have.
+_QUANTUS = set(inspect.signature(Metric.__init__).parameters) - {"self", "kwargs"}
 
 
 class QuantusMetric(Metric):  # type: ignore[misc]
@@ -53,34 +59,30 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     #: Scores of the last call, one row per sample, indexed by the sample's place in ``x_batch``.
     components: pd.DataFrame
 
-    def __init__(
-        self,
-        *,
-        explain_batch_size: int | None,
-        output: Output,
-        default_plot_func: Callable[..., Any] | None,
-        **quantus_options: Any,
-    ) -> None:
-        if explain_batch_size is not None and not is_integer(explain_batch_size, 1):
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        """Take what a subclass's constructor was called with, by name: its ``locals()``."""
+        size, known = given["explain_batch_size"], inspect.signature(type(self)).parameters
+        if size is not None and not is_integer(size, 1):
             raise ValueError(
-                "explain_batch_size: expected a positive integer or None, got "
-                f"{explain_batch_size!r}"
+                f"explain_batch_size: expected a positive integer or None, got {size!r}"
             )
-        check_output(output)
-        known = inspect.signature(type(self)).parameters
-        for name in set(quantus_options) - set(known):
+        check_output(given["output"])
+        for name in given["kwargs"]:
             if close := difflib.get_close_matches(name, known, 1, 0.8):
                 raise ValueError(f"{name}: no such parameter; did you mean {close[0]}?")
-        super().__init__(default_plot_func=default_plot_func or self._plot, **quantus_options)
-        self.explain_batch_size = explain_batch_size
-        self.output = output
+        quantus_options = {name: given[name] for name in _QUANTUS} | given["kwargs"]
+        quantus_options["default_plot_func"] = given["default_plot_func"] or self._plot
+        super().__init__(**quantus_options)
+        own = set(given) - _QUANTUS - {"self", "kwargs", "__class__"}
+        # Plain attributes, as in Quantus: they can be read, and set between calls.
+        self.__dict__.update({name: given[name] for name in own})
         self._forget()
 
     def __call__(
         self,
         model: nn.Module,
-        x_batch: ArrayLike | Tensor,
-        y_batch: ArrayLike | Tensor | None,
+        x_batch: ArrayLike | Tensor | Dataset[Any],
+        y_batch: ArrayLike | Tensor | Dataset[Any] | None = None,
         a_batch: ArrayLike | Tensor | None = None,
         s_batch: ArrayLike | None = None,
         channel_first: bool | None = None,
@@ -99,11 +101,16 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         model
             PyTorch model in evaluation mode. It is used where it is and left as it was.
         x_batch
-            (N, C, H, W) images, (N, C, L) time series, or (N, F) tabular data where the metric
-            applies to them. Converted to the floating-point type of the model's parameters.
+            (N, C, H, W) images, (N, C, D, H, W) volumes or video, (N, C, L) or (N, L) time series,
+            or (N, F) tabular data, where the metric applies to them. An array or tensor, or what is
+            read a batch at a time: a memory map, a ``torch.utils.data.Dataset`` of samples or of
+            tuples of a sample and its class, or anything with a length that gives items or slices.
+            Converted to the floating-point type of the model's parameters.
         y_batch
-            (N,) integers: the classes that are explained. May be None with
-            ``targets="predicted"``.
+            The classes that are explained: (N,) integers. For models with several classes of a
+            sample, 0 or 1 for each output, (N, K), or N lists of integers: the one that the model
+            gives the highest output is explained. May be None with ``targets="predicted"``, or
+            where ``x_batch`` has them.
         a_batch
             Maps of ``x_batch`` for ``y_batch``, if there are any; those of ``explain_func`` are
             computed otherwise, or where other classes are explained. Shaped like the results of
@@ -203,7 +210,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         data: Data,
         guard: ModelGuard,
         explainer: Explainer,
-        given: Tensor | None,
+        given: Samples | None,
         alone: bool,
     ) -> dict[str, Any]:
         """Return what becomes attributes of the metric: ``components`` and other results.
@@ -229,13 +236,15 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         return False
 
     def _check_applicability(self, data: Data) -> None:
-        kind = {2: DataType.TABULAR, 3: DataType.TIMESERIES, 4: DataType.IMAGE}[data.x.ndim]
-        if kind not in self.data_applicability:
-            expected = ", ".join(sorted(each.value for each in self.data_applicability))
-            raise ValueError(
-                f"x_batch: {self.name} applies to {expected} data, got {kind.value} data of shape "
-                f"{tuple(data.x.shape)}"
-            )
+        kind = {2: DataType.TABULAR, 3: DataType.TIMESERIES}.get(data.x.ndim, DataType.IMAGE)
+        if kind in self.data_applicability or (data.x.ndim == 2 and takes_series(data)):
+            return
+        expected = ", ".join(sorted(each.value for each in self.data_applicability))
+        raise ValueError(
+            f"x_batch: {self.name} applies to {expected} data, got {kind.value} data of shape "
+            f"{tuple(data.x.shape)}; of waveforms (N, L) it applies to models that have "
+            "convolutions or recurrent layers, or take other lengths"
+        )
 
     def _forget(self) -> None:
         """Forget the results of the call before."""

@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.utils.data import Dataset
 
-from gae_metric.study.conversion import as_maps, as_tensor
-from gae_metric.study.devices import sent
+from gae_metric.functional.draws import content_hashes
+from gae_metric.study.conversion import as_maps
+from gae_metric.study.devices import at_work, sent
+from gae_metric.study.labels import Labels, as_labels
 from gae_metric.study.logits import LogitsModel, Output
 from gae_metric.study.modes import check_model
-
-#: Samples that are looked at together where all of them are.
-_BLOCK = 256
+from gae_metric.study.samples import Samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +28,14 @@ class Data:
 
     model: LogitsModel
     #: (N, C, ...) or (N, F), as given: any real dtype, wherever it lies.
-    x: Tensor
-    #: int64 (N,) on the CPU; None where classes are the model's predictions.
-    y: Tensor | None
-    #: Whether all features of a sample are finite, (N,).
+    x: Samples
+    #: None where classes are the model's predictions.
+    y: Labels | None
+    #: Whether all features of a sample are finite, (N,), and whether each channel has one value.
     finite: NDArray[np.bool_]
+    blank: NDArray[np.bool_]
+    #: Hashes of the samples, (N,); see :func:`gae_metric.functional.content_hashes`.
+    contents: NDArray[np.uint64]
     device: torch.device
     #: What the model computes in.
     dtype: torch.dtype
@@ -41,11 +46,16 @@ class Data:
 
     def rows(self, samples: NDArray[np.int64]) -> Tensor:
         """Return samples in the model's type, where they lie."""
-        return self.x[torch.from_numpy(samples).to(self.x.device)].to(self.dtype)
+        return self.x[samples].to(self.dtype)
 
     def inputs(self, samples: NDArray[np.int64]) -> Tensor:
         """Return samples as the model takes them, on its device."""
         return sent(self.rows(samples), self.device)
+
+    def maps(self, given: Samples, samples: NDArray[np.int64]) -> Tensor:
+        """Return given maps of samples, on the model's device, with a channel axis."""
+        shape = torch.Size([len(samples), *self.x.shape[1:]])
+        return as_maps(given[samples], shape, "a_batch", self.device)
 
 
 def check_data(
@@ -72,20 +82,21 @@ def check_data(
     where = home or torch.device("cpu")
     if device is not None and torch.device(device) != torch.device(where.type):
         where = torch.device(device)
-    x = channels_first(as_tensor(x_batch, "x_batch"), channel_first, "x_batch")
-    if x.is_complex() or x.ndim not in (2, 3, 4) or x.numel() == 0:
+    x = Samples(x_batch, "x_batch").channels_first(channel_first)
+    if x.dtype.is_complex or x.ndim not in (2, 3, 4, 5) or 0 in x.shape:
         raise ValueError(
-            "x_batch: expected images (N, C, H, W), time series (N, C, L) or tabular data (N, F) "
-            f"with at least one sample, got {x.dtype} {tuple(x.shape)}"
+            "x_batch: expected images (N, C, H, W), volumes (N, C, D, H, W), time series (N, C, L) "
+            "or tabular data (N, F) with at least one sample, got "
+            f"{x.dtype} {tuple(x.shape)}"
         )
-    if channel_first is None and x.ndim == 4:
-        _, first, height, last = x.shape
-        if last in (1, 3) and first > 4 and height > 4:
-            raise ValueError(
-                f"x_batch: shape {tuple(x.shape)} looks channel-last; pass channel_first=False "
-                "(or True if it is not)"
-            )
-    y = None if predicted and y_batch is None else as_classes(y_batch, len(x))
+    if channel_first is None and x.ndim > 3 and x.shape[-1] in (1, 3) and min(x.shape[1:-1]) > 4:
+        raise ValueError(
+            f"x_batch: shape {tuple(x.shape)} looks channel-last; pass channel_first=False "
+            "(or True if it is not)"
+        )
+    if y_batch is None and not predicted and isinstance(x_batch, Dataset):
+        y_batch = x_batch if isinstance(x_batch[0], tuple) else None
+    y = None if predicted and y_batch is None else as_labels(y_batch, len(x))
     if not is_integer(batch_size, 1):
         raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}")
     data = Data(
@@ -93,15 +104,43 @@ def check_data(
         x=x,
         y=y,
         finite=np.ones(len(x), dtype=bool),
+        blank=np.zeros(len(x), dtype=bool),
+        contents=np.zeros(len(x), dtype=np.uint64),
         device=where,
         dtype=_dtype(model, x),
         batch_size=int(batch_size),
     )
-    for start in range(0, len(x), _BLOCK):
-        samples = np.arange(start, min(start + _BLOCK, len(x)))
-        rows = data.x[start : start + _BLOCK].to(data.dtype)
+    for start in range(0, len(x), data.batch_size):
+        samples = np.arange(start, min(start + data.batch_size, len(x)))
+        given = x[samples]
+        data.contents[samples] = content_hashes(given)
+        rows = given.to(data.dtype).reshape(*given.shape[:2], -1)
         data.finite[samples] = rows.isfinite().flatten(1).all(1).cpu().numpy()
+        if x.ndim > 2:
+            data.blank[samples] = (rows == rows[..., :1]).flatten(1).all(1).cpu().numpy()
+    if data.contents[0] != content_hashes(x[np.array([0])])[0]:
+        raise ValueError(
+            "x_batch: expected the same sample each time that it is read, got two different ones "
+            "at index 0; leave random transformations out"
+        )
     return data
+
+
+def takes_series(data: Data) -> bool:
+    """Whether samples (N, L) are series: the model treats their places alike.
+
+    It has convolutions or recurrent layers, or takes a shorter one. The columns of a table are
+    fixed.
+    """
+    if any(isinstance(each, (_ConvNd, nn.RNNBase)) for each in data.model.modules()):
+        return True
+    x = data.rows(np.array([0]))[:, : data.x.shape[1] // 2]
+    try:
+        with at_work(data.model.model, data.device), torch.no_grad():
+            data.model(sent(x, data.device))
+    except Exception:
+        return False
+    return True
 
 
 def is_integer(value: Any, least: int) -> bool:
@@ -110,44 +149,19 @@ def is_integer(value: Any, least: int) -> bool:
     return whole and bool(value >= least)
 
 
-def _dtype(model: nn.Module, x: Tensor) -> torch.dtype:
+def _dtype(model: nn.Module, x: Samples) -> torch.dtype:
     """Return the parameters' floating-point type, or that of the inputs."""
     values = [*model.parameters(), *model.buffers()]
     for value in values:
         if value.is_floating_point():
             return value.dtype
-    return x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    return x.dtype if x.dtype.is_floating_point else torch.get_default_dtype()
 
 
-def channels_first(values: Tensor, channel_first: bool | None, name: str) -> Tensor:
-    """Move the channels of (N, ..., C) values to the front."""
-    if channel_first not in (None, True, False):
-        raise ValueError(f"channel_first: expected True, False or None, got {channel_first!r}")
-    if channel_first is False and values.ndim > 2:
-        return values.movedim(-1, 1)
-    return values
-
-
-def as_classes(values: Any, count: int) -> Tensor:
-    """Check classes (N,) and return them as int64 on the CPU."""
-    if values is None:
-        raise ValueError(
-            f"y_batch: expected {count} integer classes, got None; metrics that have "
-            'targets="predicted" explain the model\'s own predictions'
-        )
-    y = as_tensor(values, "y_batch").cpu()
-    whole = not y.is_complex() and (not y.is_floating_point() or bool((y == y.round()).all()))
-    if y.shape != (count,) or y.dtype == torch.bool or not whole:
-        raise ValueError(
-            f"y_batch: expected integer classes of shape ({count},), one for each sample of "
-            f"x_batch, got {y.dtype} {tuple(y.shape)}"
-        )
-    return y.long()
-
-
-def check_maps(a_batch: Any, data: Data, channel_first: bool | None) -> Tensor:
-    """Check given maps, and give them the channel axis that is missing."""
-    maps = as_tensor(a_batch, "a_batch")
+def check_maps(a_batch: Any, data: Data, channel_first: bool | None) -> Samples:
+    """Check given maps, which may be read as samples are."""
+    maps = Samples(a_batch, "a_batch")
     if maps.ndim == data.x.ndim:
-        maps = channels_first(maps, channel_first, "a_batch")
-    return as_maps(maps, data.x.shape, "a_batch")
+        maps.channels_first(channel_first)
+    as_maps(torch.empty(maps.shape, dtype=maps.dtype, device="meta"), data.x.shape, "a_batch")
+    return maps

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.conversion import as_maps
 from gae_metric.study.explaining import Explainer
+from gae_metric.study.samples import Samples
 from gae_metric.study.scoring import Scorer
 from gae_metric.study.study import NONE, Items, Study
 
@@ -24,7 +22,7 @@ class ExplainRequest:
 
     explainer: Explainer
     #: Maps of the data set's samples, in place of explaining them.
-    given: Tensor | None
+    given: Samples | None
     #: Whether maps of the samples, and of their perturbed states, are needed.
     originals: bool
     states: bool
@@ -82,6 +80,5 @@ def _add_given(
     none = np.full(len(rows), NONE)
     items = study.ready(Items(rows, none, np.zeros_like(rows), none))
     if len(items):
-        maps = request.given[torch.from_numpy(study.samples[items.row]).to(request.given.device)]
-        maps = as_maps(maps, study.data.x[: len(maps)].shape, "a_batch", study.data.device)
+        maps = study.data.maps(request.given, study.samples[items.row])
         scorer.add(items, request.explainer.post_process(maps))

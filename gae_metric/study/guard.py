@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.functional.masking import check_classes
 from gae_metric.study import cache, fingerprint
 from gae_metric.study.arguments import Data
 from gae_metric.study.chunks import out_of_memory
@@ -99,7 +98,7 @@ class ModelGuard:
             ) from error
         if data.y is not None:
             # All classes at the first outputs, not each when its turn comes.
-            check_classes(data.y, alone.shape[1], "y_batch")
+            data.y.check(alone.shape[1])
         if self.alike(alone, self._outputs(torch.cat([x, other]))[:1]):
             self._first, self._alone = x, alone
             return None
@@ -116,7 +115,7 @@ class ModelGuard:
 
     def _takes_all(self, finite: NDArray[np.int64]) -> bool:
         """Whether the model can be evaluated on all samples at once, where they are few."""
-        if len(finite) == 1 or self._data.x.numel() > _FEW:
+        if len(finite) == 1 or self._data.x.shape.numel() > _FEW:
             return False
         try:
             self._outputs(self._data.inputs(finite))

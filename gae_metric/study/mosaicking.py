@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.functional.draws import content_hashes
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.mosaic_plan import MosaicPlan, draw_mosaics, substitute
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.devices import sent
+from gae_metric.study.labels import Labels
 
 Protocol = Literal["paper", "repository"]
 
@@ -96,7 +96,7 @@ class Mosaicking:
                     f"{len(plan)}"
                 )
 
-    def draw(self, data: Data, classes: NDArray[np.int64]) -> Layout:
+    def draw(self, data: Data, classes: NDArray[np.int64], labels: Labels) -> Layout:
         """Lay out every sample's mosaics as in the paper, around samples that are not finite.
 
         Parameters
@@ -104,12 +104,14 @@ class Mosaicking:
         data
             The samples.
         classes
-            (N,) their classes.
+            (N,) the class of each that is explained.
+        labels
+            All their classes.
         """
-        contents, own = contents_of(data), np.arange(len(data))
+        own = np.arange(len(data))
         if self.plans is None:
             draws = [
-                draw_mosaics(contents, classes, self.seed, repeat, data.finite)
+                draw_mosaics(data.contents, classes, self.seed, repeat, data.finite, labels.table)
                 for repeat in range(self.n_mosaics)
             ]
         else:
@@ -118,7 +120,7 @@ class Mosaicking:
             ]
         indices = np.stack([indices for indices, _ in draws], axis=1)
         positive = np.stack([positive for _, positive in draws], axis=1)
-        return Layout(own, indices, positive, _identical(contents, indices))
+        return Layout(own, indices, positive, _identical(data.contents, indices))
 
     def draw_as_repository(
         self, data: Data, predicted: Tensor, evaluate: Callable[[Tensor], Tensor]
@@ -161,7 +163,7 @@ class Mosaicking:
             samples=own[np.arange(groups), positive],
             indices=indices[:, None],
             positive=positive[:, None],
-            identical=_identical(contents_of(data), indices[:, None]),
+            identical=_identical(data.contents, indices[:, None]),
         )
 
     def inputs(self, data: Data, indices: NDArray[np.int64]) -> Tensor:
@@ -169,13 +171,6 @@ class Mosaicking:
         needed, places = np.unique(indices, return_inverse=True)
         rows = sent(places.reshape(indices.shape), data.device)
         return mosaics(data.inputs(needed), rows, self.interpolation)
-
-
-def contents_of(data: Data) -> NDArray[np.uint64]:
-    """Hash the samples, (N,); see :func:`gae_metric.functional.content_hashes`."""
-    step = data.batch_size
-    parts = [content_hashes(data.x[i : i + step]) for i in range(0, len(data), step)]
-    return np.concatenate(parts)
 
 
 def _identical(contents: NDArray[np.uint64], indices: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.functional.masking import LERF, MORF
-from gae_metric.functional.mosaic import score_map
+from gae_metric.functional.mosaic import positions, score_map
 from gae_metric.functional.scores import (
     contrastiveness,
     global_attribution,
@@ -150,9 +150,11 @@ class Scorer:
         assert self._study.mosaicking is not None
         scores = sent(self._study.quadrants(items).to(a.dtype), a.device)
         block = self._study.mosaicking.protocol == "repository"
-        s = score_map(scores, a.shape[2:], centre_block=block)
+        sides = positions(a.shape)
+        s = score_map(scores, sides, centre_block=block)
         place = items.row, items.mosaic
-        self._later(self._contrastiveness, place, contrastiveness(a, s))
+        shown = contrastiveness(a.reshape(len(a), -1, *sides), s)
+        self._later(self._contrastiveness, place, shown)
         self._later(self._empty_mosaic, place, _empty(a))
 
     def forget(self, before: int) -> None:

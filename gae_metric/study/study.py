@@ -16,6 +16,7 @@ from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.devices import sent
 from gae_metric.study.guard import ModelGuard
+from gae_metric.study.labels import Labels
 from gae_metric.study.mosaicking import Layout, Mosaicking
 from gae_metric.study.trajectories import Masking, Trajectories
 
@@ -94,7 +95,7 @@ class Study:
         (R,) of loaded samples the predicted class (-1: none, as an output is NaN or infinite) and
         the softmax of the explained one.
     blank
-        (R,) loaded samples that have one value in each channel.
+        (R,) samples that have one value in each channel.
     outputs_inside, outputs_sum_to_1
         Whether all outputs of loaded samples are in [0, 1], and whether each sample's sum to 1.
     """
@@ -111,18 +112,16 @@ class Study:
         self.data, self.masking, self.mosaicking = data, masking, mosaicking
         self._model = Trajectories(data, masking or Masking(), guard, quiet)
         repository = mosaicking is not None and mosaicking.protocol == "repository"
-        predictions = self._predictions() if predicted or repository else None
-        targets = data.y if predictions is None else predictions
-        assert targets is not None  # without predictions, y_batch was checked to be there
-        self.targets = targets
+        self.targets = self._chosen(None if predicted or repository else data.y)
         # The authors' code explains predictions, but scores quadrants by the data set's labels.
-        self._labels = data.y if repository and data.y is not None else self.targets
+        given = None if predicted and not repository else data.y
+        self._labels = given or Labels(self.targets)
         self.layout: Layout | None = None
         if mosaicking is not None:
             self.layout = (
                 mosaicking.draw_as_repository(data, self.targets, self._model.evaluate)
                 if repository
-                else mosaicking.draw(data, self._labels.numpy())
+                else mosaicking.draw(data, self.targets.numpy(), self._labels)
             )
         self.samples = np.arange(len(data)) if self.layout is None else self.layout.samples
         self.mosaics = 0 if self.layout is None else self.layout.indices.shape[1]
@@ -130,6 +129,7 @@ class Study:
         self.outputs = np.full((rows, 2, masking.steps if masking else 0), np.nan)
         self._quadrants = np.zeros((rows, self.mosaics, 4))
         self.bad_input = ~data.finite[self.samples]
+        self.blank = data.blank[self.samples] & ~self.bad_input
         self.one_class = self._one_class() & ~self.bad_input
         if self.one_class.any() and (self.one_class | self.bad_input).all():
             self._model.logits(self.samples[self.one_class][:1])  # has its say on one output
@@ -141,7 +141,6 @@ class Study:
         self.bad_output = np.zeros(rows, dtype=bool)
         self.predicted = np.full(rows, NONE)
         self.probability = np.full(rows, np.nan)
-        self.blank = np.zeros(rows, dtype=bool)
         self.outputs_inside = self.outputs_sum_to_1 = True
         self._loaded = np.zeros(rows, dtype=bool)
         self._masks = ~self.bad_input if masking else np.zeros(rows, dtype=bool)
@@ -198,23 +197,20 @@ class Study:
         self.probability[rows] = shares.gather(1, classes[:, None])[:, 0].numpy()
         self.outputs_inside &= bool(((logits >= 0) & (logits <= 1)).all())
         self.outputs_sum_to_1 &= bool(((logits.sum(1) - 1).abs() < _ROUNDING).all())
-        if self.data.x.ndim > 2:
-            x = self.data.rows(samples).flatten(2)
-            self.blank[rows] = (x == x[:, :, :1]).flatten(1).all(1).cpu().numpy()
 
     def _one_class(self) -> NDArray[np.bool_]:
         if self.layout is None:
             return np.zeros(len(self.samples), dtype=bool)
         indices = self.layout.indices
-        classes = self._labels.numpy()[indices]
-        same = (classes == classes[..., :1]).all(-1) & (indices >= 0).all(-1)
-        return np.asarray(same.any(axis=1))
+        explained = self.targets.numpy()[self.samples][:, None, None]
+        same = self._labels.has(indices, explained) & (indices >= 0)
+        return np.asarray(np.all(same, axis=2).any(axis=1))
 
     def _score_quadrants(self, rows: NDArray[np.int64], logits: Tensor) -> None:
         assert self.layout is not None
         indices = self.layout.indices[rows]
         for k in range(self.mosaics):
-            classes = self._labels.numpy()[indices[:, k].clip(0)]
+            classes = self._labels.likeliest(indices[:, k].clip(0), logits[:, None])
             scores = quadrant_scores(logits, classes, self.layout.positive[rows, k])
             self._quadrants[rows, k] = scores.double().numpy()
             valid = scores.isfinite().all(1).numpy()
@@ -279,10 +275,19 @@ class Study:
         ahead = self.samples[~self.bad_input]
         return self._model.load(self.samples[rows], self.targets, ahead)
 
-    def _predictions(self) -> Tensor:
-        """Predicted classes (N,); 0 where the input is not finite."""
+    def _chosen(self, labels: Labels | None) -> Tensor:
+        """Class of each sample that is explained, (N,): its own likeliest, or of all without any.
+
+        Where one must be chosen and the input is not finite, 0.
+        """
+        if labels is not None and labels.table is None:
+            return labels.values
         finite = np.flatnonzero(self.data.finite)
         classes = np.zeros(len(self.data), dtype=np.int64)
         if len(finite):
-            classes[finite] = self._model.logits(finite).argmax(1).numpy()
+            logits = self._model.logits(finite)
+            chosen = (
+                logits.argmax(1).numpy() if labels is None else labels.likeliest(finite, logits)
+            )
+            classes[finite] = chosen
         return torch.from_numpy(classes)

@@ -15,9 +15,9 @@ from quantus.helpers import constants
 from torch import Tensor
 
 from gae_metric.study.arguments import Data
-from gae_metric.study.conversion import as_maps
 from gae_metric.study.devices import sent
 from gae_metric.study.explaining import Explainer
+from gae_metric.study.samples import Samples
 from gae_metric.study.study import Study
 
 #: How far two runs of one explainer may differ, relative to the map's maximum.
@@ -43,7 +43,7 @@ def explain_options(
 
 
 def check_explain_func(
-    metric: str, explainer: Explainer, given: Tensor | None, *, enough: bool
+    metric: str, explainer: Explainer, given: Samples | None, *, enough: bool
 ) -> str | None:
     """Refuse what cannot be computed, before any work.
 
@@ -80,8 +80,8 @@ def check_explain_func(
 
 
 def check_given_maps(
-    metric: str, explainer: Explainer, data: Data, given: Tensor, *, enough: bool, quiet: bool
-) -> tuple[Tensor | None, bool]:
+    metric: str, explainer: Explainer, data: Data, given: Samples, *, enough: bool, quiet: bool
+) -> tuple[Samples | None, bool]:
     """Decide whether given maps may stand for those of an explainer.
 
     The maps of the first and the last sample are explained again: they must be the given ones, but
@@ -146,8 +146,8 @@ def _not_alone(metric: str, reason: str) -> ValueError:
 
 
 def maps_of_classes(
-    metric: str, given: Tensor | None, study: Study, *, alone: bool, quiet: bool
-) -> Tensor | None:
+    metric: str, given: Samples | None, study: Study, *, alone: bool, quiet: bool
+) -> Samples | None:
     """Decide whether given maps are of the classes that are explained.
 
     ``quantus.evaluate`` passes maps of ``y_batch``, whatever the metric explains.
@@ -167,7 +167,7 @@ def maps_of_classes(
 
     Returns
     -------
-    Tensor or None
+    Samples or None
         ``given``; None where explain_func is to be asked instead.
 
     Warns
@@ -179,7 +179,7 @@ def maps_of_classes(
     if given is None or y is None:
         return given
     scored = study.samples[~study.bad_input]
-    others = int((study.targets.numpy()[scored] != y.numpy()[scored]).sum())
+    others = int((~y.has(scored, study.targets.numpy()[scored])).sum())
     if others and not alone:
         return None
     if others and not quiet:
@@ -204,7 +204,7 @@ def _unusable(explain_func: Callable[..., Any] | None, options: Mapping[str, Any
 
 
 def _origin(
-    explainer: Explainer, data: Data, given: Tensor
+    explainer: Explainer, data: Data, given: Samples
 ) -> Literal["explainer", "gradient", "other"]:
     """Tell where maps come from that are said to be those of an explainer."""
     finite = np.flatnonzero(data.finite)
@@ -212,13 +212,11 @@ def _origin(
     for end in np.unique(finite[[0, -1]] if len(finite) else finite):
         sample = np.array([end])
         x = data.inputs(sample)
-        if data.y is None:
-            with torch.no_grad():
-                target = data.model(x).argmax(1)
-        else:
-            target = sent(data.y.numpy()[sample], x.device)
-        theirs = given[torch.from_numpy(sample).to(given.device)]
-        theirs = as_maps(theirs, x.shape, "a_batch", data.device)
+        with torch.no_grad():
+            logits = data.model(x).cpu()
+        target = logits.argmax(1) if data.y is None else data.y.likeliest(sample, logits)
+        target = sent(target, x.device)
+        theirs = data.maps(given, sample)
         ours = plain(x, target)
         if _same(ours, theirs):
             continue

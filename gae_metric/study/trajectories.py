@@ -221,9 +221,10 @@ class Trajectories:
         if base is None:
             return [None] * len(samples)
         new = [i for i in samples if i not in self._digests]
-        if new:
-            digests = fingerprint.of_tensors([self.data.x[i].to(self.data.dtype) for i in new])
-            self._digests.update(zip(new, digests, strict=True))
+        for start in range(0, len(new), self.data.batch_size):
+            part = new[start : start + self.data.batch_size]
+            digests = fingerprint.of_tensors([*self.data.rows(np.array(part))])
+            self._digests.update(zip(part, digests, strict=True))
         classes = [None] * len(samples) if targets is None else targets.numpy()[samples].tolist()
         return [(base, self._digests[i], c) for i, c in zip(samples, classes, strict=True)]
 

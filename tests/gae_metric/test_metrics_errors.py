@@ -36,7 +36,7 @@ def case():
         ({"model": lambda x: x}, "model: expected a torch.nn.Module, got function"),
         ({"model": conv_net().train()}, "model: expected evaluation mode, got training mode; call"),
         (
-            {"x_batch": np.zeros((8, 3, 10, 10, 2))},
+            {"x_batch": np.zeros((8, 3, 10, 10, 2, 1))},
             r"x_batch: expected images .* \(8, 3, 10, 10, 2",
         ),
         ({"x_batch": np.zeros((0, 3, 10, 10))}, "x_batch: .* at least one sample"),

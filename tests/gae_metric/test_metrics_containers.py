@@ -1,0 +1,190 @@
+"""Data of any container: what is read when, and that the scores are those of an array."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from gae_metric import GAE, Contrastiveness, LocalConsistency, LocalFaithfulness
+from gae_metric.companions import ROAD, Focus
+from tests.gae_metric.nets import conv_net, gradient_tensor, images, input_x_gradient, top_classes
+
+N = 12
+
+
+class Lazy:
+    """Makes samples when they are asked for, and counts what is alive."""
+
+    def __init__(self, x, y=None):
+        self.x, self.y = x, y
+        self.alive = self.most = self.read = 0
+
+    def __len__(self):
+        return len(self.x)
+
+    def sample(self, i):
+        made = self.x[i].copy()
+        self.alive, self.read = self.alive + 1, self.read + 1
+        self.most = max(self.most, self.alive)
+        weakref.finalize(made, self.gone)
+        return made
+
+    def gone(self):
+        self.alive -= 1
+
+
+class Items(Lazy):
+    def __getitem__(self, i):
+        return self.sample(range(len(self))[i])
+
+
+class Slices(Lazy):
+    def __getitem__(self, places):
+        return [self.sample(i) for i in range(*places.indices(len(self)))]
+
+
+class Pairs(Lazy, Dataset):
+    def __getitem__(self, i):
+        return self.sample(i), int(self.y[i])
+
+
+@pytest.fixture(scope="module")
+def case():
+    net = conv_net()
+    x = images(N, (3, 6, 6))
+    return net, x, top_classes(net, x)
+
+
+def scores(metric, *args, **kwargs):
+    metric(*args, explain_func=gradient_tensor, batch_size=4, **kwargs)
+    return metric.components.to_numpy()
+
+
+def memory_map(x, folder):
+    np.save(folder / "x.npy", x)
+    return np.load(folder / "x.npy", mmap_mode="r")
+
+
+FORMS = {
+    "items": lambda x, folder: Items(x),
+    "slices": lambda x, folder: Slices(x),
+    "memory map": memory_map,
+    "swapped memory map": lambda x, folder: memory_map(x.astype(">f8"), folder),
+    "view of a memory map": lambda x, folder: memory_map(x[:, ::-1], folder)[:, ::-1],
+    "list": lambda x, folder: list(x),
+    "list of tensors": lambda x, folder: list(torch.tensor(x)),
+    "tensor data set": lambda x, folder: TensorDataset(torch.tensor(x)),
+    "subset": lambda x, folder: Subset(list(x), range(N)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_any_container_gives_the_scores_of_an_array(case, form, tmp_path):
+    net, x, y = case
+    expected = scores(GAE(steps=3, cache=False), net, x, y)
+    found = scores(GAE(steps=3, cache=False), net, FORMS[form](x, tmp_path), y)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", [Items, Slices])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda: GAE(steps=3, cache=False),
+        lambda: LocalConsistency(steps=3, cache=False),
+        lambda: Contrastiveness(cache=False),
+    ],
+)
+def test_what_is_held_at_a_time_is_bounded_by_the_batch(case, kind, metric):
+    """Of mosaics four samples each, and one batch that is being read."""
+    net, x, y = case
+    big = np.concatenate([x] * 4) + np.arange(4 * N)[:, None, None, None] / 1e3
+    lazy = kind(big)
+    scores(metric(), net, lazy, np.tile(y, 4))
+    assert lazy.most <= 5 * 4 < len(big)
+    assert lazy.alive == 0
+    assert lazy.read <= 12 * len(big)
+
+
+@pytest.mark.parametrize("given", [None, "data set"])
+def test_classes_of_a_data_set(case, given):
+    net, x, y = case
+    pairs = Pairs(x, y)
+    found = scores(GAE(steps=3, cache=False), net, pairs, pairs if given else None)
+    np.testing.assert_array_equal(found, scores(GAE(steps=3, cache=False), net, x, y))
+    assert pairs.most <= 20
+
+
+def test_a_data_set_without_classes_is_refused(case):
+    net, x, _ = case
+    with pytest.raises(ValueError, match="y_batch: expected 12 integer classes, got None"):
+        GAE()(net, Subset(list(x), range(N)), explain_func=gradient_tensor)
+
+
+def test_companions_read_too(case):
+    net, x, y = case
+    for metric in (ROAD(percentages=[30]), Focus(disable_warnings=True)):
+        lazy = Items(x)
+        found = scores(metric, net, lazy, y)
+        np.testing.assert_array_equal(found, scores(metric, net, x, y))
+        assert lazy.most <= 20
+
+
+def test_maps_are_read_too(case):
+    net, x, y = case
+    maps = input_x_gradient(net, x, y)
+    metric = LocalFaithfulness(steps=3, cache=False)
+    expected = metric(net, x, y, a_batch=maps)
+    lazy = Items(maps)
+    assert metric(net, Items(x), y, a_batch=lazy, batch_size=4) == expected
+    assert lazy.most <= 4
+
+
+def test_channels_last_are_turned_as_they_are_read(case):
+    net, x, y = case
+    found = scores(
+        GAE(steps=3, cache=False), net, Items(np.moveaxis(x, 1, -1)), y, channel_first=False
+    )
+    np.testing.assert_array_equal(found, scores(GAE(steps=3, cache=False), net, x, y))
+
+
+def test_samples_that_change_are_refused(case):
+    net, x, y = case
+    rng = np.random.default_rng(0)
+
+    class Augmented(Items):
+        def __getitem__(self, i):
+            return super().__getitem__(i) + rng.normal()
+
+    with pytest.raises(ValueError, match="x_batch: expected the same sample each time"):
+        LocalConsistency()(net, Augmented(x), y, explain_func=gradient_tensor)
+
+
+def test_samples_of_another_shape_are_named(case):
+    net, x, y = case
+    ragged = Subset([*x[:-1], x[-1][:, 1:]], range(N))
+    with pytest.raises(ValueError, match=r"x_batch: .* got \(3, 5, 6\) for sample 11"):
+        LocalConsistency()(net, ragged, y, explain_func=gradient_tensor)
+
+
+def test_errors_of_a_data_set_are_its_own(case):
+    net, x, y = case
+
+    class Broken(Items):
+        def __getitem__(self, i):
+            raise FileNotFoundError("image.png")
+
+    with pytest.raises(FileNotFoundError, match=r"image\.png"):
+        LocalConsistency()(net, Broken(x), y, explain_func=gradient_tensor)
+
+
+def test_the_time_left_is_shown(case, capsys):
+    net, x, y = case
+    scores(LocalConsistency(steps=3, display_progressbar=True), net, Items(x), y)
+    shown = capsys.readouterr().err
+    assert "Local Consistency: 100%" in shown
+    assert "<" in shown  # elapsed<left
