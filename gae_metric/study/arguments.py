@@ -141,6 +141,7 @@ def as_classes(values: Any, count: int) -> Tensor:
         raise ValueError(
             f"y_batch: expected integer classes of shape ({count},), one for each sample of "
             f"x_batch, got {y.dtype} {tuple(y.shape)}"
+            + ("; one sample has a batch axis, too: x[None]" if y.numel() == 1 else "")
         )
     return y.long()
 

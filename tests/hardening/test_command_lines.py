@@ -150,7 +150,6 @@ def no_work():
     patch = pytest.MonkeyPatch()
     patch.setattr(gae_metric.commands.evaluate, "evaluate", reached)
     patch.setattr(gae_metric.probe.probe_set, "evaluated", reached)
-    patch.setattr("gae_metric.commands.demo.evaluate", reached)
     patch.setattr("benchmarks.runner.run.execute", reached)
     yield
     patch.undo()
@@ -176,7 +175,7 @@ def test_benchmarks(files, no_work, tmp_path_factory, monkeypatch, command, data
 @pytest.mark.parametrize("command", ["evaluate", "probe", "demo"])
 def test_the_good_arguments_get_to_the_work(files, no_work, command):
     """Or else the tests above would see nothing but the first check."""
-    result = invoke(app, command, good(command, files))
+    result = invoke(app, command, good(command, files), ["--overwrite"] * (command != "probe"))
     assert "reached" in result.stderr
 
 
@@ -214,13 +213,13 @@ def test_an_error_that_nobody_expected(files, monkeypatch):
     monkeypatch.setattr(gae_metric.commands.evaluate, "evaluate", broken)
     monkeypatch.delenv("GAE_TRACEBACK", raising=False)
     options = [f"--{name}={value}" for name, value in good("evaluate", files).items()]
-    result = CliRunner().invoke(app, ["evaluate", *options])
+    result = CliRunner().invoke(app, ["evaluate", "--overwrite", *options])
     assert result.exit_code == 1
     assert "unexpected ZeroDivisionError: division by zero [bold]" in result.stderr
     assert "test_command_lines.py, line" in result.stderr
     assert "Traceback" not in result.stderr
     monkeypatch.setenv("GAE_TRACEBACK", "1")
-    result = CliRunner().invoke(app, ["evaluate", *options])
+    result = CliRunner().invoke(app, ["evaluate", "--overwrite", *options])
     assert isinstance(result.exception, ZeroDivisionError)
 
 
