@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 from gae_metric.commands.evaluate import Run
 from gae_metric.commands.folder import claim
-from gae_metric.commands.methods import method
+from gae_metric.commands.methods import bind, method
 from gae_metric.commands.quantus_evaluation import METRICS, Settings, predictions
 from gae_metric.commands.requests import DEFAULT_METHODS, DemoRequest, settings_of
 from gae_metric.commands.tables import Evaluation, Inputs
 from gae_metric.commands.terminal import Terminal
 from gae_metric.demo import digits, photographs
-from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.inputs.models import load_model
 
 __all__ = ["METHODS", "run"]
@@ -56,7 +52,7 @@ def run(request: DemoRequest, terminal: Terminal | None = None) -> list[Evaluati
     chosen = PHOTOGRAPH_METHODS if request.photographs else METHODS
     methods = dict(method(name) for name in chosen)
     if "IntegratedGradients" in methods:
-        methods["IntegratedGradients"] = _with(methods["IntegratedGradients"], n_steps=_STEPS)
+        methods["IntegratedGradients"] = bind(methods["IntegratedGradients"], n_steps=_STEPS)
     settings = {"command": "demo"} | settings_of(request)
     folder = claim(request.out, settings, request.overwrite)
     options = Settings(seed=request.seed)
@@ -79,9 +75,3 @@ def run(request: DemoRequest, terminal: Terminal | None = None) -> list[Evaluati
         names = [f"digit {i}" for i in range(len(x))]
         work.add(folder / name, name, Inputs(model, x, names, targets, digits.to_display))
     return work.finish()
-
-
-def _with(function: ExplainFunc, **options: Any) -> ExplainFunc:
-    bound: Any = partial(function, **options)
-    bound.accepts_tensors = getattr(function, "accepts_tensors", False)
-    return bound  # type: ignore[no-any-return]

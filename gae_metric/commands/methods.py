@@ -22,43 +22,26 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "check_method", "method"]
 
 _RULES = "abslrp:explain"
-_GRADIENTS = "gae_metric.explainers.gradients"
-_CAMS = "gae_metric.explainers.cams"
+_IG = "mean gradient from zero to the input, 20 steps (Sundararajan et al. 2017)"
 
 METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "absLRP": ("relative absolute magnitude LRP, two streams (Vukadin et al. 2024)", _RULES, {}),
-    "absLRP-signed": (
-        "absLRP, one pass as in the paper's text",
-        _RULES,
-        {"contrast": "signed"},
-    ),
+    "absLRP-signed": ("absLRP in one pass, as its text has it", _RULES, {"contrast": "signed"}),
     "LRP-epsilon": ("LRP-epsilon (Bach et al. 2015)", _RULES, {"rules": "epsilon"}),
     "LRP-alpha1beta0": ("LRP-alpha-beta (Bach et al. 2015)", _RULES, {"rules": "alpha1beta0"}),
     "LRP-alpha2beta1": ("LRP-alpha-beta (Bach et al. 2015)", _RULES, {"rules": "alpha2beta1"}),
     "cLRP": ("contrastive LRP (Gu et al. 2018)", _RULES, {"rules": "cLRP"}),
     "RAP": ("relative attributing propagation (Nam et al. 2020)", _RULES, {"rules": "RAP"}),
     "cRAP": ("RAP, contrastive", _RULES, {"rules": "cRAP"}),
-    "Saliency": ("absolute gradient (Simonyan et al. 2014)", f"{_GRADIENTS}:saliency", {}),
-    "InputXGradient": (
-        "input times gradient (Shrikumar et al. 2016)",
-        f"{_GRADIENTS}:input_x_gradient",
-        {},
-    ),
-    "IntegratedGradients": (
-        "mean gradient from zero, 20 steps (Sundararajan et al. 2017)",
-        f"{_GRADIENTS}:integrated_gradients",
-        {},
-    ),
-    "GradCAM": ("weighted feature map (Selvaraju et al. 2017)", f"{_GRADIENTS}:gradcam", {}),
-    "GuidedGradCAM": (
-        "GradCAM times guided backpropagation (Selvaraju et al. 2017)",
-        f"{_CAMS}:guided_gradcam",
-        {},
-    ),
-    "HiResCAM": ("Draelos and Carin 2020", f"{_CAMS}:hirescam", {}),
-    "LayerCAM": ("Jiang et al. 2021", f"{_CAMS}:layercam", {}),
-    "GradCAM++": ("Chattopadhay et al. 2018", f"{_CAMS}:gradcam_plus_plus", {}),
-    "Random": ("noise: the baseline that knows nothing", f"{_GRADIENTS}:random_map", {}),
+    "Saliency": ("absolute gradient (Simonyan et al. 2014)", "gradients:saliency", {}),
+    "InputXGradient": ("(Shrikumar et al. 2016)", "gradients:input_x_gradient", {}),
+    "IntegratedGradients": (_IG, "gradients:integrated_gradients", {}),
+    "GradCAM": ("weighted feature map (Selvaraju et al. 2017)", "gradients:gradcam", {}),
+    "GuidedGradCAM": ("GradCAM times guided backpropagation", "cams:guided_gradcam", {}),
+    "HiResCAM": ("feature map times its gradient (Draelos 2020)", "cams:hirescam", {}),
+    "LayerCAM": ("the same with positive gradients (Jiang et al. 2021)", "cams:layercam", {}),
+    "GradCAM++": ("(Chattopadhay et al. 2018)", "cams:gradcam_plus_plus", {}),
+    "Random": ("noise: the baseline that knows nothing", "gradients:random_map", {}),
 }
 """What each method is, where its function is, and that function's options."""
 
@@ -96,7 +79,13 @@ def method(name: str) -> tuple[str, ExplainFunc]:
         return explainer(name)
     _, place, options = METHODS[name]
     module, _, attribute = place.partition(":")
-    function = getattr(import_module(module), attribute)
+    home = module if module == "abslrp" else f"gae_metric.explainers.{module}"
+    function = getattr(import_module(home), attribute)
+    return name, bind(function, **options)
+
+
+def bind(function: ExplainFunc, **options: Any) -> ExplainFunc:
+    """Return an explanation function with options of its own."""
     bound: Any = partial(function, **options)
     bound.accepts_tensors = getattr(function, "accepts_tensors", False)
-    return name, bound
+    return bound  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
+from rich import box
 from rich.table import Table
 
 from gae_metric.commands.escaping import csv_text
@@ -125,7 +126,7 @@ def _noted(terminal: Terminal) -> Iterator[None]:
 
 def _summary(scores: pd.DataFrame, metric: str) -> Table:
     """Return means and standard errors over the samples that have a score."""
-    table = Table(title=f"{metric}: {len(scores)} samples")
+    table = Table(title=f"{metric}: {len(scores)} samples", box=box.SIMPLE_HEAD)
     for heading in ("score", "mean", "standard error", "samples"):
         table.add_column(heading, justify="left" if heading == "score" else "right")
     for name in map(str, scores.columns):

@@ -44,29 +44,16 @@ def _model(evaluation: Evaluation, pictures: Sequence[Path]) -> dict[str, Any]:
     lead, better = next(iter(results.metrics.items()))
 
     def place(method: str) -> float:
-        mean = cells[method, lead]["mean"]
+        mean = cells.get((method, lead), {}).get("mean", np.nan)
         return np.inf if np.isnan(mean) else mean if better == "lower" else -mean
 
-    samples = [
-        {
-            "name": name,
-            "class": evaluation.class_name(int(results.targets[i])),
-            "scores": [results.scores[method, lead][i] for method in results.methods],
-        }
-        for i, name in enumerate(evaluation.inputs.samples)
-    ]
     return {
-        "name": evaluation.name,
-        "count": len(evaluation.inputs.x),
+        "evaluation": evaluation,
         "caption": caption(results).replace("[bold]", "").replace("[/]", ""),
         "metrics": [(name, ARROWS[way], way) for name, way in results.metrics.items()],
         "methods": sorted(results.methods, key=place),
-        "columns": results.methods,
         "cells": cells,
         "messages": messages(results),
         "lead": lead,
-        "samples": samples,
-        "pictures": [
-            (file.stem, base64.b64encode(file.read_bytes()).decode()) for file in pictures
-        ],
+        "pictures": {p.stem: base64.b64encode(p.read_bytes()).decode() for p in pictures},
     }

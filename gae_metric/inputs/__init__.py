@@ -1,25 +1,54 @@
-"""What commands read: images, labels, preprocessing, models and weights."""
+"""What commands read: images, labels, preprocessing, models and weights.
+
+Names are imported when they are used, as most need torch.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-#: Where each name is defined; imported when it is used, as most need torch.
-_HOMES = {
-    "files": ("EXTENSIONS", "list_images"),
-    "images": ("ImageSet", "decoded", "load_images"),
-    "labels": ("class_index", "read_labels", "read_table"),
-    "models": ("LoadedModel", "load_model"),
-    "preprocessing": ("Crop", "Preprocessing", "square_crop", "timm_crop", "torchvision_crop"),
-    "weights": ("load_weights", "read_weights"),
-}
+if TYPE_CHECKING:
+    from gae_metric.inputs.files import EXTENSIONS, list_images
+    from gae_metric.inputs.images import ImageSet, decoded, load_images
+    from gae_metric.inputs.labels import class_index, read_labels, read_table
+    from gae_metric.inputs.models import LoadedModel, load_model
+    from gae_metric.inputs.preprocessing import (
+        Crop,
+        Preprocessing,
+        square_crop,
+        timm_crop,
+        torchvision_crop,
+    )
+    from gae_metric.inputs.weights import load_weights, read_weights
 
-__all__ = [*(name for names in _HOMES.values() for name in names)]  # noqa: PLE0604
+__all__ = [
+    "EXTENSIONS",
+    "Crop",
+    "ImageSet",
+    "LoadedModel",
+    "Preprocessing",
+    "class_index",
+    "decoded",
+    "list_images",
+    "load_images",
+    "load_model",
+    "load_weights",
+    "read_labels",
+    "read_table",
+    "read_weights",
+    "square_crop",
+    "timm_crop",
+    "torchvision_crop",
+]
+
+_HOMES = ("files", "images", "labels", "models", "preprocessing", "weights")
 
 
 def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

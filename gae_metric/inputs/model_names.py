@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from gae_metric._names import nearest
+from gae_metric._names import lookup, nearest
 from gae_metric.errors import InputError, UnknownNameError
 
 __all__ = ["SOURCES", "check_model", "model_names"]
@@ -66,29 +66,22 @@ def check_model(spec: str) -> None:
 torchvision:squeezenet1_1
     """
     source, _, name = (part.strip() for part in spec.partition(":"))
-    architecture = name.partition(".")[0]
     if not name:
         raise InputError(
             f"model: expected SOURCE:NAME, such as timm:resnet50, got {spec!r}; "
             f"sources: {', '.join(SOURCES)}"
         )
-    if source.lower() not in SOURCES:
-        raise UnknownNameError(
-            f"model (source): unknown name {source!r}; {nearest(source, SOURCES)}"
-        )
-    source = source.lower()
-    known = model_names(source)
-    # Names that timm had before stand in its code as texts.
-    old = source not in _OWN and re.search(rf"['\"]{re.escape(architecture)}['\"]", _code(source))
-    if (architecture.lower() if source in _OWN else architecture) in known or old:
+    source, _ = lookup("model (source)", source, dict.fromkeys(SOURCES))
+    if source in _OWN:
+        lookup(f"model ({source})", name, dict.fromkeys(_OWN[source]))
         return
-    for other in ("torchvision", "timm"):
-        near = [one for one in model_names(other) if one.startswith(architecture)]
-        if other != source and near and source not in _OWN:
-            raise UnknownNameError(
-                f"model: {source} has no {architecture!r}; {other} has it: "
-                + ", ".join(f"{other}:{one}" for one in near[:3])
-            )
-    raise UnknownNameError(
-        f"model: {source} has no {architecture!r}; {nearest(architecture, known)}"
-    )
+    architecture, known = name.partition(".")[0], model_names(source)
+    # Names that timm had before stand in its code as texts.
+    old = re.search(rf"['\"]{re.escape(architecture)}['\"]", _code(source))
+    if architecture not in known and not old:
+        other = "timm" if source == "torchvision" else "torchvision"
+        near = [f"{other}:{one}" for one in model_names(other) if one.startswith(architecture)]
+        own = any(one.startswith(architecture) for one in known)
+        elsewhere = f"{other} has it: {', '.join(near[:3])}"
+        hint = elsewhere if near and not own else nearest(architecture, known)
+        raise UnknownNameError(f"model: {source} has no {architecture!r}; {hint}")

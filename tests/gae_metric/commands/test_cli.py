@@ -16,10 +16,9 @@ from typer.testing import CliRunner
 from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
-from gae_metric.explainers.gradients import EXPLAINERS
+from gae_metric.explainers import EXPLAINERS, gradients
 
 runner = CliRunner()
-cli_tests = sys.modules[__name__]
 FIGURES = [
     "bars.png",
     "curves.png",
@@ -237,10 +236,9 @@ def test_a_method_that_fails_is_named_and_the_rest_goes_on(evaluate, tmp_path, m
             raise RuntimeError("too many")
         return inputs
 
-    monkeypatch.setattr(cli_tests, "broken", broken, raising=False)
-    monkeypatch.setattr(cli_tests, "breaks_later", breaks_later, raising=False)
-    monkeypatch.setitem(METHODS, "Broken", ("", f"{__name__}:broken", {}))
-    monkeypatch.setitem(METHODS, "Later", ("", f"{__name__}:breaks_later", {}))
+    for name, function in (("Broken", broken), ("Later", breaks_later)):
+        monkeypatch.setattr(gradients, name, function, raising=False)
+        monkeypatch.setitem(METHODS, name, ("", f"gradients:{name}", {}))
     result = evaluate(methods="Broken,Saliency,Later,Random", status=1)
     assert "failed: Broken: RuntimeError: out of ideas" in result.stdout
     assert "failed: Later: RuntimeError: too many" in result.stdout
@@ -258,7 +256,6 @@ def test_a_method_that_fails_is_named_and_the_rest_goes_on(evaluate, tmp_path, m
     [
         ({"model": "torchvision:squeezenet"}, "did you mean 'squeezenet1_"),
         ({"model": "timm:squeezenet"}, "torchvision has it: torchvision:squeezenet1_0, torch"),
-        ({"model": "lite:0"}, "pip install 'gae-metric[photographs]'"),
         ({"samples": 3}, "a mosaic is made of 4 images"),
         ({"model": "hub:resnet50"}, "model (source): unknown name 'hub'"),
         ({"images": "/nowhere"}, "images: expected a folder, found nothing at '/nowhere'"),
