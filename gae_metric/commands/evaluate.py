@@ -11,12 +11,13 @@ from gae_metric.commands.cells import Cells, digest
 from gae_metric.commands.figures import write_figures
 from gae_metric.commands.folder import claim, new_folder
 from gae_metric.commands.methods import method
-from gae_metric.commands.quantus_evaluation import Settings, evaluate
+from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.report import write_report
 from gae_metric.commands.requests import EvaluateRequest, settings_of
 from gae_metric.commands.tables import Evaluation, Inputs, write_tables
 from gae_metric.commands.terminal import Terminal, duration
+from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 
 __all__ = ["EvaluateRequest", "Run", "run"]
@@ -64,6 +65,11 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Eval
         mosaicking=request.mosaicking,
     )
     names = request.metric_names
+    try:
+        for name in names:
+            METRICS[name](options)
+    except ValueError as error:  # an option of theirs
+        raise InputError(str(error)) from error
     work = Run(folder, methods, names, options, settings, terminal, request.figures)
     work.add(folder, request.model, read_inputs(request, files, terminal))
     return work.finish()

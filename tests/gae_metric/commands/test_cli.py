@@ -213,6 +213,9 @@ def test_captums_methods_have_their_own_names(evaluate, tmp_path):
 
 def test_a_metrics_own_error_is_shown_and_the_rest_goes_on(evaluate, tmp_path, monkeypatch):
     def broken(settings):
+        return unable
+
+    def unable(**kwargs):
         raise ValueError("mosaics ran out")
 
     monkeypatch.setitem(evaluation.METRICS, "GAE", broken)
