@@ -1,9 +1,11 @@
 """What a new user meets: wrong names, missing extras, a second run, a stop, and the page."""
 
+import logging
 import re
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -15,12 +17,16 @@ import torchvision
 from PIL import Image
 from typer.testing import CliRunner
 
+from gae_metric import Contrastiveness, ProbeSet
 from gae_metric.commands import demo, quantus_evaluation
 from gae_metric.commands import terminal as terminals
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
 from gae_metric.commands.terminal import Terminal, duration, extra_of
-from gae_metric.demo import digits
+from gae_metric.demo import digits, networks
+from gae_metric.errors import InputError
+from gae_metric.explainers import saliency
+from gae_metric.inputs import models
 from gae_metric.inputs.model_names import check_model, model_names
 from gae_metric.inputs.models import load_model
 
@@ -285,3 +291,36 @@ def test_demo_on_photographs(tmp_path, monkeypatch):
     assert set(scores["file"]) == set(demo.photographs.SOURCES)
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert next(row for row in page.rows if row[0] == "cat")[1] in network.classes
+
+
+def test_messages_of_the_metrics(tmp_path):
+    model, (x, y) = networks.load("vgg"), digits.load("test", n=4)
+    with pytest.raises(ValueError, match=r"one sample has a batch axis, too: x\[None\]"):
+        Contrastiveness()(model, x[0], y[:1], explain_func=saliency)
+    with pytest.raises(ValueError, match=r"no such parameter; did you mean n_mosaics\?"):
+        Contrastiveness(n_mosaic=2)
+    with pytest.warns(RuntimeWarning, match="the inputs are whole numbers up to 255, as pixels"):
+        Contrastiveness()(model, (x * 255).astype(np.uint8), y, explain_func=saliency)
+    probe = ProbeSet.build(model, x, y, metric="Contrastiveness")
+    np.savez(tmp_path / "maps.npz", a=np.abs(x))
+    with pytest.raises(ValueError, match="maps of all items is to be called 'maps'"):
+        probe.score(tmp_path / "maps.npz")
+
+
+def test_scanned_digits_are_no_whole_pixels():
+    model, (x, y) = networks.load("vgg"), digits.load("test", n=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Contrastiveness()(model, x, y, explain_func=saliency)
+
+
+def test_retries_of_the_hub_are_quiet(caplog):
+    def create():
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no connection")
+
+    with pytest.raises(InputError, match="cannot fetch the published weights of 'resnet18'"):
+        models._created(create, "resnet18", published=True)
+    assert not caplog.records
+    logging.getLogger("huggingface_hub").warning("heard again")
+    assert len(caplog.records) == 1
