@@ -78,7 +78,8 @@ def _command(name: str, request: type[Any], where: str, what: str, *examples: st
 
     def command(**given: Any) -> None:
         terminal = Terminal()
-        with report_errors(terminal):
+        kept = "stopped; what was finished is kept, and the same command goes on from there"
+        with report_errors(terminal, kept if hasattr(request, "overwrite") else None):
             asked = request(**given)
             asked.check()
             # Not before, so that --help and what is wrong of itself need no torch.

@@ -152,10 +152,11 @@ def extra_of(package: str | None) -> str | None:
 
 
 @contextmanager
-def report_errors(terminal: Terminal) -> Iterator[None]:
+def report_errors(terminal: Terminal, stopped: str | None = None) -> Iterator[None]:
     """Turn errors that are the caller's to mend into a message and exit status 2, others into 1.
 
-    The environment variable ``GAE_TRACEBACK`` shows where an error that nobody expected came from.
+    ``stopped`` is what to say of an interrupt, which is raised again by default. The environment
+    variable ``GAE_TRACEBACK`` shows where an error that nobody expected came from.
     """
 
     def end(text: str, status: int) -> typer.Exit:
@@ -171,7 +172,9 @@ def report_errors(terminal: Terminal) -> Iterator[None]:
     except (EvaluationError, OSError, MemoryError) as error:
         raise end(str(error) or "out of memory", 1) from error
     except KeyboardInterrupt as error:
-        terminal.say("stopped; what was finished is kept, and the same command goes on from there")
+        if stopped is None:
+            raise
+        terminal.say(stopped)
         raise typer.Exit(130) from error
     except Exception as error:
         if os.environ.get("GAE_TRACEBACK"):

@@ -96,6 +96,11 @@ def good(command, files):
     }[command]
 
 
+def overwriting(command):
+    """Or else what was written before would be the first thing that is refused."""
+    return ["--overwrite"] if command in ("evaluate", "demo") else []
+
+
 OPTIONS = {
     "evaluate": (
         *("model", "images", "labels", "methods", "metrics", "weights", "samples", "seed"),
@@ -160,7 +165,7 @@ def no_work():
 @pytest.mark.parametrize("command", ["evaluate", "probe", "score", "demo"])
 def test_gae_metric(files, no_work, tmp_path_factory, monkeypatch, command, data):
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
-    invoke(app, command, drawn(data, command, files))
+    invoke(app, command, drawn(data, command, files), overwriting(command))
 
 
 @fuzzing
@@ -175,7 +180,7 @@ def test_benchmarks(files, no_work, tmp_path_factory, monkeypatch, command, data
 @pytest.mark.parametrize("command", ["evaluate", "probe", "demo"])
 def test_the_good_arguments_get_to_the_work(files, no_work, command):
     """Or else the tests above would see nothing but the first check."""
-    result = invoke(app, command, good(command, files), ["--overwrite"] * (command != "probe"))
+    result = invoke(app, command, good(command, files), overwriting(command))
     assert "reached" in result.stderr
 
 
@@ -199,7 +204,8 @@ def test_the_good_arguments_of_the_others(files):
     ],
 )
 def test_what_is_wrong_is_named(files, command, option, value, message):
-    result = invoke(app, command, good(command, files) | {option: value})
+    options = good(command, files) | {option: value}
+    result = invoke(app, command, options, overwriting(command))
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
 
