@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from gae_metric.errors import UnknownNameError
 
 T = TypeVar("T")
 
 _FEW = 40
+
+Better: TypeAlias = Literal["higher", "lower"]
+
+DIRECTIONS: dict[str, Better] = {
+    "GAE": "higher",
+    "LC": "higher",
+    "C": "higher",
+    "ROAD": "lower",
+    "LocalLipschitz": "lower",
+    "Focus": "higher",
+}
+"""Which way the metrics of the commands are read, by the names of tables and ``--metrics``."""
+
+OTHER_NAMES = {"LocalConsistency": "LC", "Contrastiveness": "C"}
+"""What else users call a metric."""
 
 NO_SCORES = ("predicted", "probability")
 """Columns of a metric's ``components`` that tell of samples and are no scores."""

@@ -2,78 +2,44 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+import inspect
+import re
+from dataclasses import MISSING, Field, fields
+from importlib import import_module
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from gae_metric.errors import InputError
-
-if TYPE_CHECKING:
-    from gae_metric.commands.terminal import Terminal
+from gae_metric._names import DIRECTIONS
+from gae_metric.commands.methods import METHODS
+from gae_metric.commands.requests import (
+    DemoRequest,
+    EvaluateRequest,
+    ProbeRequest,
+    ScoreRequest,
+)
+from gae_metric.commands.terminal import Terminal, report_errors
+from gae_metric.inputs.model_names import SOURCES, model_names
 
 app = typer.Typer(
     name="gae-metric",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
     help="Evaluate attribution methods with GAE and its companions.",
+    # Half of 80 columns is too little for an option and its choices.
+    context_settings={"max_content_width": 100},
 )
 
-
-# Options that commands share.
-Model = Annotated[str, typer.Option(help="timm:NAME, torchvision:NAME or digits:vgg|resnet|vit.")]
-Images = Annotated[Path, typer.Option(help="Folder of images.")]
-Labels = Annotated[
-    str | None,
-    typer.Option(
-        help="CSV file with the columns file,class_index, or the word 'folders' for a folder "
-        "per class. Without, the model's own predictions are explained."
-    ),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(help="Local safetensors file; default: the published weights."),
-]
-Samples = Annotated[
-    int | None,
-    typer.Option(help="Number of images, drawn by --seed; default: all."),
-]
-BatchSize = Annotated[int, typer.Option(help="Images per model evaluation.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-Recursive = Annotated[bool, typer.Option("--recursive", help="Also images in folders below.")]
-Size = Annotated[
-    int | None,
-    typer.Option(help="Side of the model's input in pixels; default: the model's own."),
-]
-Mean = Annotated[
-    str | None,
-    typer.Option(help="Mean per channel, such as 0.5,0.5,0.5; default: the model's own."),
-]
-Std = Annotated[
-    str | None,
-    typer.Option(help="Standard deviation per channel; default: the model's own."),
-]
-Range = Annotated[
-    str | None,
-    typer.Option("--range", help="What black and white become, such as -1,1; default 0,1."),
-]
-ModelArg = Annotated[
-    list[str] | None,
-    typer.Option(help="Option of the model, such as num_classes=10; may be repeated."),
-]
-
-
-Output = Annotated[
-    str | None,
-    typer.Option(
-        help="Which part of the model's result is its logits: a key, an attribute or a position; "
-        "'log' where it returns probabilities, 'binary' where it returns one logit of two classes."
-    ),
-]
+_METRICS = {
+    "GAE": "global attribution evaluation: LC times C",
+    "LC": "Local Consistency: robust and faithful under masking",
+    "C": "Contrastiveness: relevance in the class's own quadrant of a mosaic",
+    "ROAD": "the logit's fall where the most relevant pixels are imputed",
+    "LocalLipschitz": "how much maps change with a little noise",
+    "Focus": "share of relevance in a mosaic's quadrants of the class",
+}
 
 
 def _version(wanted: bool) -> None:
@@ -93,217 +59,108 @@ def main(
     """Evaluate attribution methods with GAE and its companions."""
 
 
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("gae-demo"),
-    samples: Annotated[int, typer.Option(help="Number of held-out digits.")] = 32,
-    networks: Annotated[str, typer.Option(help="Networks, by commas.")] = "vgg,resnet,vit",
-    seed: Annotated[int, typer.Option(help="Seed of digits, mosaics and noise.")] = 0,
-) -> None:
-    """Compare six methods by six metrics on three small networks and scanned digits."""
-    from gae_metric.commands.demo import run
-
-    with _terminal() as terminal:
-        studies = run(out, samples=samples, networks=_names(networks), seed=seed, terminal=terminal)
-        _exit_if_failed(studies)
+def _helps(request: type[Any]) -> dict[str, str]:
+    """Return what the docstrings of a request say of its attributes."""
+    found: dict[str, str] = {}
+    for one in reversed(request.__mro__[:-1]):
+        section = inspect.cleandoc(one.__doc__ or "").partition("Attributes\n----------\n")[2]
+        for name, text in re.findall(r"^(\w+)\n((?: +.*\n?)+)", section, re.MULTILINE):
+            found[name] = " ".join(text.split())
+    names = {"{methods}": ", ".join(METHODS), "{metrics}": ", ".join(DIRECTIONS)}
+    for mark, value in names.items():
+        found = {name: text.replace(mark, value) for name, text in found.items()}
+    return found
 
 
-@app.command()
-def evaluate(
-    model: Model,
-    images: Images,
-    labels: Labels = None,
-    methods: Annotated[
-        str, typer.Option(help="Methods, by commas; captum:NAME for one of Captum's.")
-    ] = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random",
-    metrics: Annotated[
-        str, typer.Option(help="Metrics, by commas.")
-    ] = "GAE,LocalConsistency,Contrastiveness,ROAD,LocalLipschitz,Focus",
-    weights: Weights = None,
-    samples: Samples = None,
-    seed: Annotated[int, typer.Option(help="Seed of images, mosaics and noise.")] = 0,
-    batch_size: BatchSize = 16,
-    device: Device = "auto",
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("gae-evaluate"),
-    recursive: Recursive = False,
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
-    range_: Range = None,
-    model_arg: ModelArg = None,
-    output: Output = None,
-    lipschitz_samples: Annotated[
-        int, typer.Option(help="Perturbations of each image in LocalLipschitz.")
-    ] = 10,
-    figures: Annotated[bool, typer.Option(help="Write figures beside the tables.")] = True,
-) -> None:
-    """Compare methods on your images and any timm or torchvision model."""
-    from gae_metric.commands.evaluate import EvaluateRequest, run
+def _command(name: str, request: type[Any], where: str, what: str, *examples: str) -> None:
+    """Add a command whose options are the fields of a request."""
+    hints, said = get_type_hints(request), _helps(request)
 
-    with _terminal() as terminal:
-        request = EvaluateRequest(
-            model=model,
-            images=images,
-            labels=labels,
-            methods=_names(methods),
-            metrics=_names(metrics),
-            weights=weights,
-            samples=samples,
-            seed=seed,
-            batch_size=batch_size,
-            device=device,
-            out=out,
-            recursive=recursive,
-            size=size,
-            mean=_numbers("mean", mean),
-            std=_numbers("std", std),
-            range=_numbers("range", range_),
-            model_args=_arguments(model_arg or []),
-            output=int(output) if output and output.isdecimal() else output,
-            lipschitz_samples=lipschitz_samples,
-            figures=figures,
+    def command(**given: Any) -> None:
+        terminal = Terminal()
+        kept = "stopped; what was finished is kept, and the same command goes on from there"
+        with report_errors(terminal, kept if hasattr(request, "overwrite") else None):
+            asked = request(**given)
+            asked.check()
+            # Not before, so that --help and what is wrong of itself need no torch.
+            module, _, function = where.partition(":")
+            done = getattr(import_module(f"gae_metric.commands.{module}"), function)(
+                asked, terminal
+            )
+            evaluations = done if isinstance(done, list) else []
+            if any(not one.expected for e in evaluations for one in e.results.failures):
+                raise typer.Exit(1)
+
+    def parameter(field: Field[Any]) -> inspect.Parameter:
+        # What is off by default has a switch to turn it on, and none to turn it off.
+        flags = [f"--{field.name}"] if field.default is False else []
+        option = typer.Option(*flags, help=said.get(field.name))
+        return inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=Annotated[hints[field.name], option],
         )
-        _exit_if_failed([run(request, terminal)])
+
+    parameters = [parameter(field) for field in fields(request)]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    shown = "\n\n".join(f"  gae-metric {name} {example}" for example in examples)
+    app.command(name, help=what, epilog=f"Examples:\n\n{shown}")(command)
+
+
+_command(
+    "demo",
+    DemoRequest,
+    "demo:run",
+    "Compare six methods by six metrics on three small networks and scanned digits.",
+    "",
+    "--photographs --out photographs-demo",
+)
+_command(
+    "evaluate",
+    EvaluateRequest,
+    "evaluate:run",
+    "Compare methods on your images and any timm or torchvision model.",
+    "--model lite:0 --images photographs/ --samples 32",
+    "--model timm:resnet50 --images cats/ --labels labels.csv --methods absLRP,GradCAM",
+)
+_command(
+    "probe",
+    ProbeRequest,
+    "probe:write_probe",
+    "Write all that must be explained, for a tool that makes its maps elsewhere.",
+    "--model timm:resnet50 --images photographs/ --out probe.npz",
+)
+_command(
+    "score",
+    ScoreRequest,
+    "probe:score",
+    "Score the maps that a tool made for a probe set.",
+    "--probe probe.npz --maps maps.npz --out scores.csv",
+)
 
 
 @app.command()
-def probe(
-    model: Model,
-    images: Images,
-    out: Annotated[Path, typer.Option(help="FILE.npz, or a new folder for a set of shards.")],
-    labels: Labels = None,
-    weights: Weights = None,
-    metric: Annotated[
-        str,
-        typer.Option(
-            help="GAE, LocalConsistency, LocalRobustness, LocalFaithfulness or Contrastiveness."
-        ),
-    ] = "GAE",
-    steps: Annotated[int, typer.Option(help="States of the masking trajectory.")] = 10,
-    schedule: Annotated[str, typer.Option(help="reranked or uniform.")] = "reranked",
-    mask_value: Annotated[str, typer.Option(help="A number, mean or blur.")] = "0",
-    n_mosaics: Annotated[int, typer.Option(help="Mosaics of each image.")] = 1,
-    interpolation: Annotated[
-        str, typer.Option(help="nearest, bilinear, bicubic or area.")
-    ] = "nearest",
-    protocol: Annotated[str, typer.Option(help="paper or repository.")] = "paper",
-    samples: Samples = None,
-    seed: Annotated[int, typer.Option(help="Seed of images and mosaics.")] = 0,
-    batch_size: BatchSize = 16,
-    device: Device = "auto",
-    recursive: Recursive = False,
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
-    range_: Range = None,
-    model_arg: ModelArg = None,
-    output: Output = None,
-) -> None:
-    """Write all that must be explained, for a tool that makes its maps elsewhere."""
-    from gae_metric.commands.probe import ProbeRequest, write_probe
-
-    with _terminal() as terminal:
-        request = ProbeRequest(
-            model=model,
-            images=images,
-            out=out,
-            labels=labels,
-            weights=weights,
-            metric=metric,
-            samples=samples,
-            options={
-                "steps": steps,
-                "schedule": schedule,
-                "mask_value": _mask_value(mask_value),
-                "n_mosaics": n_mosaics,
-                "interpolation": interpolation,
-                "protocol": protocol,
-            },
-            seed=seed,
-            batch_size=batch_size,
-            device=device,
-            recursive=recursive,
-            size=size,
-            mean=_numbers("mean", mean),
-            std=_numbers("std", std),
-            range=_numbers("range", range_),
-            model_args=_arguments(model_arg or []),
-            output=int(output) if output and output.isdecimal() else output,
-        )
-        write_probe(request, terminal)
+def methods() -> None:
+    """List the methods that --methods takes."""
+    for name, (what, _, _) in METHODS.items():
+        typer.echo(f"{name:20} {what}")
+    typer.echo(f"{'captum:NAME':20} a method of Captum (extra 'captum'), such as captum:DeepLift")
 
 
 @app.command()
-def score(
-    probe: Annotated[Path, typer.Option(help="What `gae-metric probe` wrote.")],
-    maps: Annotated[Path, typer.Option(help="FILE.npz or folder with a map for each item.")],
-    out: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
-    batch_size: Annotated[
-        int, typer.Option(help="Maps at a time, or fewer where they take more than 256 MB.")
-    ] = 64,
+def metrics() -> None:
+    """List the metrics that --metrics takes."""
+    for name, what in _METRICS.items():
+        typer.echo(f"{name:20} {what} ({DIRECTIONS[name]} is better)")
+
+
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(help="Part of the names, such as resnet.")] = "",
 ) -> None:
-    """Score the maps that a tool made for a probe set."""
-    from gae_metric.commands.probe import score as score_maps
-
-    with _terminal() as terminal:
-        score_maps(probe, maps, out, terminal, batch_size=batch_size)
-
-
-@contextmanager
-def _terminal() -> Iterator[Terminal]:
-    """Report what goes wrong on the terminal that is given."""
-    # Imported here, and what commands run in them, so that --help and a mistyped option need no
-    # torch.
-    from gae_metric.commands.terminal import Terminal, report_errors
-
-    terminal = Terminal()
-    with report_errors(terminal):
-        yield terminal
-
-
-def _names(text: str) -> list[str]:
-    """Split a list of names by commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Split a list of numbers by commas."""
-    if text is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}") from None
-    if option == "std" and len(numbers) == 1:
-        raise InputError(f"std: expected positive numbers, one for each channel, got {text!r}")
-    return numbers
-
-
-def _mask_value(text: str) -> float | str:
-    """Read a number, ``mean`` or ``blur``."""
-    if text in ("mean", "blur"):
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"mask-value: expected a number, mean or blur, got {text!r}") from None
-
-
-def _arguments(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read KEY=VALUE: numbers, True, False, None and tuples of them; anything else is text."""
-    arguments: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise InputError(f"model-arg: expected KEY=VALUE, got {pair!r}")
-        try:
-            arguments[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            arguments[key] = value
-    return arguments
-
-
-def _exit_if_failed(studies: Sequence[Any]) -> None:
-    """End with status 1 where something that should work failed."""
-    if any(not failure.expected for study in studies for failure in study.results.failures):
-        raise typer.Exit(1)
+    """List the models that --model takes."""
+    found = [f"{source}:{name}" for source in SOURCES for name in model_names(source)]
+    for name in found:
+        if pattern.lower() in name:
+            typer.echo(name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["csv_text", "markdown_text", "visible"]
 
@@ -35,6 +36,7 @@ def csv_text(frame: pd.DataFrame, **options: Any) -> str:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> csv_text(pd.DataFrame({"file": ["=1+2.png", "a.png"], "score": [-1.0, 2.0]}), index=False)
     "file,score\n'=1+2.png,-1.0\na.png,2.0\n"
     """

@@ -1,35 +1,29 @@
-"""``gae-metric evaluate``: a user's own model and images."""
+"""``gae-metric evaluate``: a user's own model and images; and what it shares with the demo."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from gae_metric._names import lookup
+from gae_metric.commands.cells import Cells, digest
 from gae_metric.commands.figures import write_figures
+from gae_metric.commands.folder import claim, new_folder
+from gae_metric.commands.methods import method
 from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate
-from gae_metric.commands.reading import InputsRequest, check_least, read_inputs
-from gae_metric.commands.tables import Evaluation, write_tables
-from gae_metric.commands.terminal import Terminal
+from gae_metric.commands.reading import read_inputs
+from gae_metric.commands.report import write_report
+from gae_metric.commands.requests import EvaluateRequest, settings_of
+from gae_metric.commands.tables import Evaluation, Inputs, write_tables
+from gae_metric.commands.terminal import Terminal, duration
 from gae_metric.errors import InputError
-from gae_metric.explainers.gradients import EXPLAINERS, explainer
+from gae_metric.explainers.gradients import ExplainFunc
 
-__all__ = ["EvaluateRequest", "run"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateRequest(InputsRequest):
-    """What to evaluate; see ``gae-metric evaluate --help``."""
-
-    out: Path = Path("gae-evaluate")
-    methods: Sequence[str] = tuple(EXPLAINERS)
-    metrics: Sequence[str] = tuple(METRICS)
-    lipschitz_samples: int = 10
-    figures: bool = True
+__all__ = ["EvaluateRequest", "Run", "run"]
 
 
-def run(request: EvaluateRequest, terminal: Terminal | None = None) -> Evaluation:
+def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Evaluation]:
     """Evaluate methods on a model and a folder of images, and write a folder.
 
     Everything that can be wrong is looked at before the long work begins.
@@ -43,12 +37,13 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> Evaluatio
 
     Returns
     -------
-    Evaluation
-        Its folder holds ``scores.csv`` (one row per method, metric and sample), ``summary.csv``,
-        ``components.csv``, ``run.json``, and those of
-        :func:`gae_metric.commands.figures.figures` that the metrics allow: ``bars.png``,
-        ``maps.png``, ``scatter.png`` (LC against C), ``curves.png`` (figure 2), ``impact.png``
-        (figure 3), ``mosaic.png`` (figure 4) and ``extremes.png`` (figures 11 and 14).
+    list of Evaluation
+        One. Its folder holds ``scores.csv`` (one row per method, metric and sample),
+        ``summary.csv``, ``components.csv``, ``run.json``, ``report.html``, the finished ``cells``,
+        and those of :func:`gae_metric.commands.figures.figures` that the metrics allow:
+        ``bars.png``, ``maps.png``, ``scatter.png`` (LC against C), ``curves.png`` (figure 2),
+        ``impact.png`` (figure 3), ``mosaic.png`` (figure 4) and ``extremes.png`` (figures 11 and
+        14).
 
     Raises
     ------
@@ -58,50 +53,79 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> Evaluatio
         If no method could be evaluated.
     """
     terminal = terminal or Terminal()
-    _check(request)
-    model, preprocessing, images, targets = read_inputs(request, terminal)
-    settings = Settings(
+    files = request.check()
+    methods = dict(method(name) for name in request.method_names)
+    settings = {"command": "evaluate"} | settings_of(request)
+    folder = claim(request.out, settings, request.overwrite)
+    options = Settings(
         seed=request.seed,
         lipschitz_samples=request.lipschitz_samples,
         batch_size=request.batch_size,
+        masking=request.masking,
+        mosaicking=request.mosaicking,
     )
-    with terminal.progress(request.model) as progress:
-        results = evaluate(
-            model,
-            images.x,
-            targets,
-            request.methods,
-            request.metrics,
-            settings=settings,
-            progress=progress,
-        )
-    evaluation = Evaluation(
-        request.model, model, images.x, images.files, preprocessing.to_display, results
-    )
-    terminal.show(evaluation)
-    write_tables(
-        request.out,
-        [evaluation],
-        {"command": "evaluate"} | asdict(request) | {"skipped": dict(images.skipped)},
-    )
-    if request.figures:
-        write_figures(request.out, evaluation)
-    terminal.out.print(f"Results are in {request.out}", markup=False, soft_wrap=True)
-    return evaluation
+    names = request.metric_names
+    try:
+        for name in names:
+            METRICS[name](options)
+    except ValueError as error:  # an option of theirs
+        raise InputError(str(error)) from error
+    work = Run(folder, methods, names, options, settings, terminal, request.figures)
+    work.add(folder, request.model, read_inputs(request, files, terminal))
+    return work.finish()
 
 
-def _check(request: EvaluateRequest) -> None:
-    """Look at what needs no model."""
-    for name in request.methods:
-        explainer(name)
-    for name in request.metrics:
-        lookup("metrics", name, METRICS)
-    for name, values in (("methods", request.methods), ("metrics", request.metrics)):
-        if not values:
-            raise InputError(f"{name}: expected at least one, got none")
-    check_least(
-        ("samples", request.samples, 1),
-        ("seed", request.seed, 0),
-        ("batch-size", request.batch_size, 1),
-        ("lipschitz-samples", request.lipschitz_samples, 1),
-    )
+@dataclass
+class Run:
+    """A folder that is filled model by model, so that what is done stays if it is stopped."""
+
+    folder: Path
+    methods: Mapping[str, ExplainFunc]
+    metrics: Sequence[str]
+    options: Settings
+    #: What the run is of.
+    settings: Mapping[str, Any]
+    terminal: Terminal
+    figures: bool = True
+
+    def __post_init__(self) -> None:
+        self.evaluations: list[Evaluation] = []
+        self.pictures: dict[str, list[Path]] = {}
+
+    def add(self, folder: Path, name: str, inputs: Inputs) -> None:
+        """Evaluate a model, show its table, and write what there is by now."""
+        options, settings = self.options, dict(self.settings)
+        scored = replace(options, batch_size=0)
+        made = digest(inputs.model, inputs.x, inputs.targets, scored)
+        cells = Cells(new_folder(folder) / "cells", made)
+
+        def planned(seconds: float, kept: int) -> None:
+            more = f"; {kept} cells of the table are there already" if kept else ""
+            self.terminal.say(f"{name}: about {duration(seconds)} of work{more}")
+
+        with self.terminal.progress(name) as progress:
+            results = evaluate(
+                inputs.model,
+                inputs.x,
+                inputs.targets,
+                self.methods,
+                self.metrics,
+                settings=options,
+                progress=progress,
+                cells=cells,
+                planned=planned,
+            )
+        evaluation = Evaluation(name, inputs, results, self.methods)
+        self.evaluations.append(evaluation)
+        self.terminal.show(evaluation)
+        if inputs.skipped:
+            settings["skipped"] = dict(inputs.skipped)
+        write_tables(self.folder, self.evaluations, settings)
+        if self.figures:
+            self.pictures[name] = write_figures(folder, evaluation)
+
+    def finish(self) -> list[Evaluation]:
+        """Write the page, and say where everything is."""
+        write_report(self.folder / "report.html", self.evaluations, self.pictures)
+        self.terminal.done(f"Results are in {self.folder}; report.html shows them")
+        return self.evaluations

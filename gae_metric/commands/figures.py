@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gae_metric import plotting
+from gae_metric.commands.methods import method as method_of
 from gae_metric.commands.tables import Evaluation
 from gae_metric.comparison.results import Results
 from gae_metric.comparison.summary import summary
-from gae_metric.explainers.gradients import explainer
 from gae_metric.functional import LERF, MORF, masking_trajectory, mosaics
 from gae_metric.metrics.plot import typical
 
@@ -40,10 +40,10 @@ def figures(evaluation: Evaluation) -> Iterable[tuple[str, Figure]]:
     """Draw the evaluation's figures.
 
     ``bars`` and ``maps``; where GAE was computed, ``scatter`` and, for the first method,
-    ``extremes`` (figures 11 and 14); where GAE or LocalConsistency was computed, ``curves`` and
-    ``impact`` (figures 2 and 3); where GAE or Contrastiveness was, ``mosaic`` (figure 4) with the
+    ``extremes`` (figures 11 and 14); where GAE or LC was computed, ``curves`` and
+    ``impact`` (figures 2 and 3); where GAE or C was, ``mosaic`` (figure 4) with the
     maps of the first two methods. The last three show a typical sample: that of the median
-    LocalConsistency, or Contrastiveness, of the first method.
+    LC, or C, of the first method.
 
     Yields
     ------
@@ -68,7 +68,7 @@ def figures(evaluation: Evaluation) -> Iterable[tuple[str, Figure]]:
     if first is None:
         return
     sample = typical(results.components[first]["local_consistency"].to_numpy())
-    what = f"{evaluation.samples[sample]}, class {results.targets[sample]}"
+    what = f"{evaluation.inputs.samples[sample]}, {evaluation.class_name(results.targets[sample])}"
     yield (
         "curves",
         plotting.curves(results.curves[first], sample, f"{evaluation.name}, {first}, {what}"),
@@ -77,7 +77,7 @@ def figures(evaluation: Evaluation) -> Iterable[tuple[str, Figure]]:
 
 
 def _maps(evaluation: Evaluation) -> Figure:
-    x, targets = evaluation.x[:_SHOWN], evaluation.results.targets[:_SHOWN]
+    x, targets = evaluation.inputs.x[:_SHOWN], evaluation.results.targets[:_SHOWN]
     methods = evaluation.results.methods
     attributions = {method: _explained(evaluation, method, x, targets) for method in methods}
     gae = {
@@ -85,27 +85,29 @@ def _maps(evaluation: Evaluation) -> Figure:
         for method, parts in evaluation.results.components.items()
         if "gae" in parts
     }
-    labels = [f"class {target}" for target in targets]
+    labels = [evaluation.class_name(target) for target in targets]
     title = f"{evaluation.name}: maps of the explained class" + (", GAE below" if gae else "")
-    return plotting.maps(evaluation.to_display(x), attributions, labels, title=title, scores=gae)
+    return plotting.maps(
+        evaluation.inputs.to_display(x), attributions, labels, title=title, scores=gae
+    )
 
 
 def _explained(
     evaluation: Evaluation, method: str, x: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> NDArray[Any]:
     """Return a method's maps of some inputs."""
-    _, function = explainer(method)
-    maps: NDArray[Any] = function(model=evaluation.model, inputs=x, targets=targets)
+    function = evaluation.functions.get(method) or method_of(method)[1]
+    maps: NDArray[Any] = function(model=evaluation.inputs.model, inputs=x, targets=targets)
     return maps
 
 
 def _extremes(evaluation: Evaluation, method: str, parts: pd.DataFrame) -> Figure:
     targets = evaluation.results.targets
     return plotting.extremes(
-        evaluation.to_display(evaluation.x),
-        lambda chosen: _explained(evaluation, method, evaluation.x[chosen], targets[chosen]),
+        evaluation.inputs.to_display(evaluation.inputs.x),
+        lambda chosen: _explained(evaluation, method, evaluation.inputs.x[chosen], targets[chosen]),
         parts["gae"],
-        labels=[f"class {target}" for target in targets],
+        labels=[evaluation.class_name(target) for target in targets],
         title=f"{evaluation.name}, {method}: highest and lowest GAE",
     )
 
@@ -115,7 +117,7 @@ def _contrastiveness(results: Results) -> dict[str, NDArray[np.float64]]:
     found = {}
     for method in results.methods:
         parts = results.components.get(method)
-        values = results.scores.get((method, "Contrastiveness"))
+        values = results.scores.get((method, "C"))
         if parts is not None and "contrastiveness" in parts:
             values = parts["contrastiveness"].to_numpy()
         if values is not None and np.isfinite(values).any():
@@ -131,29 +133,29 @@ def _mosaic(
     methods = list(contrast)[:2]
     sample = typical(contrast[methods[0]])
     indices, positive = layout[0][sample], int(layout[1][sample])
-    x = mosaics(torch.as_tensor(evaluation.x), indices[None]).numpy()
+    x = mosaics(torch.as_tensor(evaluation.inputs.x), indices[None]).numpy()
     targets = evaluation.results.targets
     maps = {
         method: _explained(evaluation, method, x, targets[sample : sample + 1])[0]
         for method in methods
     }
     return plotting.mosaic(
-        evaluation.to_display(x)[0],
+        evaluation.inputs.to_display(x)[0],
         maps,
         positive,
-        labels=[f"class {targets[i]}" for i in indices],
-        title=f"{evaluation.name}, mosaic of {evaluation.samples[sample]}: "
-        f"maps of class {targets[sample]}",
+        labels=[evaluation.class_name(targets[i]) for i in indices],
+        title=f"{evaluation.name}, mosaic of {evaluation.inputs.samples[sample]}: "
+        f"maps of {evaluation.class_name(targets[sample])}",
         scores={method: float(contrast[method][sample]) for method in methods},
     )
 
 
 def _impact(evaluation: Evaluation, sample: int, title: str) -> Figure:
-    weights = next(evaluation.model.parameters())
-    x = torch.as_tensor(evaluation.x[sample : sample + 1]).to(weights.device, weights.dtype)
+    weights = next(evaluation.inputs.model.parameters())
+    x = torch.as_tensor(evaluation.inputs.x[sample : sample + 1]).to(weights.device, weights.dtype)
     target = torch.as_tensor(evaluation.results.targets[sample : sample + 1], device=weights.device)
-    trajectory = masking_trajectory(evaluation.model, x, target, keep_impacts=True)
+    trajectory = masking_trajectory(evaluation.inputs.model, x, target, keep_impacts=True)
     assert trajectory.impacts is not None
     impacts = trajectory.impacts[:, 0].double().cpu().numpy()
-    image = evaluation.to_display(evaluation.x[sample : sample + 1])[0]
+    image = evaluation.inputs.to_display(evaluation.inputs.x[sample : sample + 1])[0]
     return plotting.impact(image, impacts[LERF], impacts[MORF], title)

@@ -1,8 +1,8 @@
-"""Several methods and metrics in one ``quantus.evaluate``: what the commands run.
+"""Several methods and metrics on one model: what the commands run.
 
 >>> from gae_metric.commands.quantus_evaluation import METRICS
 >>> list(METRICS)
-['GAE', 'LocalConsistency', 'Contrastiveness', 'ROAD', 'LocalLipschitz', 'Focus']
+['GAE', 'LC', 'C', 'ROAD', 'LocalLipschitz', 'Focus']
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gae_metric._names import lookup
+from gae_metric._names import DIRECTIONS
+from gae_metric.commands.cells import Cells
+from gae_metric.commands.methods import method
+from gae_metric.commands.requests import metric_name
 from gae_metric.companions import ROAD, Focus
 from gae_metric.companions.noise import SeededNoise
-from gae_metric.comparison.direction import DIRECTIONS
-from gae_metric.comparison.results import Failure, Results
+from gae_metric.comparison.results import Cell, Failure, Results
 from gae_metric.errors import EvaluationError, InputError
-from gae_metric.explainers.gradients import ExplainFunc, explainer
+from gae_metric.explainers.gradients import ExplainFunc, random_map
 from gae_metric.functional import positive_map
 from gae_metric.metrics.contrastiveness import Contrastiveness
 from gae_metric.metrics.gae import GAE
@@ -33,7 +36,11 @@ from gae_metric.metrics.local_consistency import LocalConsistency
 
 __all__ = ["METRICS", "Settings", "evaluate", "predictions"]
 
-Progress = Callable[[str, int, int], None]
+#: Called with what is computed, and the seconds of work done and planned.
+Progress = Callable[[str, float, float], None]
+
+#: Images that the time is estimated on: those of a mosaic.
+_TRIED = 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,9 @@ class Settings:
     road_percentages: tuple[float, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
     #: Images that the model evaluates at a time. Does not change scores.
     batch_size: int = 32
+    #: Options of the metrics that mask, and of those that make mosaics.
+    masking: Mapping[str, Any] = field(default_factory=dict)
+    mosaicking: Mapping[str, Any] = field(default_factory=dict)
 
 
 def heat_map(a: NDArray[Any]) -> NDArray[Any]:
@@ -75,19 +85,17 @@ def _local_lipschitz(settings: Settings) -> Any:
 
 
 METRICS: dict[str, Callable[[Settings], Any]] = {
-    "GAE": lambda settings: GAE(seed=settings.seed),
-    "LocalConsistency": lambda settings: LocalConsistency(),
-    "Contrastiveness": lambda settings: Contrastiveness(seed=settings.seed),
-    "ROAD": lambda settings: ROAD(
-        order="morf", percentages=settings.road_percentages, seed=settings.seed
-    ),
+    "GAE": lambda s: GAE(**{"seed": s.seed, **s.masking, **s.mosaicking}),
+    "LC": lambda s: LocalConsistency(**s.masking),
+    "C": lambda s: Contrastiveness(**{"seed": s.seed, **s.mosaicking}),
+    "ROAD": lambda s: ROAD(order="morf", percentages=s.road_percentages, seed=s.seed),
     "LocalLipschitz": _local_lipschitz,
-    "Focus": lambda settings: Focus(seed=settings.seed),
+    "Focus": lambda s: Focus(seed=s.seed),
 }
 """How a metric is built, by the names of tables and ``--metrics``, in the order of the tables."""
 
 #: Columns of GAE's components that are other metrics' scores.
-_PARTS = {"LocalConsistency": "local_consistency", "Contrastiveness": "contrastiveness"}
+_PARTS = {"LC": "local_consistency", "C": "contrastiveness"}
 
 
 def predictions(model: nn.Module, x: NDArray[Any], batch_size: int = 32) -> NDArray[Any]:
@@ -113,13 +121,15 @@ def evaluate(
     model: nn.Module,
     x: NDArray[Any],
     targets: NDArray[np.int64],
-    methods: Sequence[str],
+    methods: Sequence[str] | Mapping[str, ExplainFunc],
     metrics: Sequence[str] | None = None,
     *,
     settings: Settings | None = None,
     progress: Progress | None = None,
+    cells: Cells | None = None,
+    planned: Callable[[float, int], None] | None = None,
 ) -> Results:
-    """Evaluate methods with metrics, all in one ``quantus.evaluate``.
+    """Evaluate methods with metrics, one cell of the table after another.
 
     Parameters
     ----------
@@ -130,21 +140,25 @@ def evaluate(
     targets
         Classes (N,) that are explained.
     methods
-        Names, see :func:`gae_metric.explainers.gradients.explainer`.
+        Names, see :data:`gae_metric.commands.methods.METHODS`, or explanation functions by name.
     metrics
         Keys of :data:`METRICS`, in any case of letters; by default all.
     settings
         Seeds and sizes.
     progress
-        Called with what is being computed, and the numbers of cells done and wanted.
+        Called with what is being computed, and the seconds of work done and planned.
+    cells
+        Where finished cells are kept, and taken from.
+    planned
+        Called before the work begins, with the seconds that it will take and the number of cells
+        that are finished already.
 
     Returns
     -------
     Results
         A method that fails, or does not apply to the model, is left out and is in ``failures``; a
-        metric that fails gives NaN and is there too. LocalConsistency and Contrastiveness are taken
-        from GAE's parts where GAE is computed: the same numbers at half the cost, and their time is
-        GAE's.
+        metric that fails gives NaN and is there too. LC and C are taken from GAE's parts where GAE
+        is computed: the same numbers at half the cost, and their time is GAE's.
 
     Raises
     ------
@@ -154,144 +168,153 @@ def evaluate(
         If every method failed; its cause is the first one's error.
     """
     settings = settings or Settings()
-    functions = dict(explainer(name) for name in methods)
-    if not functions:
+    if not isinstance(methods, Mapping):
+        methods = dict(method(name) for name in methods)
+    if not methods:
         raise InputError("methods: expected at least one method, got none")
-    asked = {lookup("metrics", name, METRICS)[0] for name in metrics or METRICS}
+    asked = {metric_name(name) for name in metrics or METRICS}
     kinds = [name for name in METRICS if name in asked]
     results = Results(
-        methods=tuple(functions),
+        methods=tuple(methods),
         metrics={name: DIRECTIONS[name] for name in kinds},
         targets=np.asarray(targets, dtype=np.int64),
     )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        pending = _usable(functions, model, x, results)
-        results.methods = tuple(pending)
-        watch = _Watch(results, settings, progress, len(pending) * len(kinds), caught)
-        while pending:
+    places = [(name, kind) for name in methods for kind in kinds]
+    finished = {key: cell for key in places if cells is not None and (cell := cells.get(*key))}
+    work = _Work(model, x, results.targets, settings, progress)
+    failed = set()
+    for name, function in methods.items():
+        if left := [kind for kind in kinds if (name, kind) not in finished]:
             try:
-                _run(model, x, pending, kinds, watch, results)
-            except Exception as error:  # noqa: PERF203 - once a method
-                # A method failed on the images themselves, so that Quantus gave up. The methods
-                # before it are done; go on with those after it.
-                failed = next(
-                    m for m in pending if not any((m, k) in results.scores for k in kinds)
-                )
-                results.failures.append(Failure(failed, None, error))
-                names = list(pending)
-                pending = {m: pending[m] for m in names[names.index(failed) + 1 :]}
-            else:
-                break
-    results.methods = tuple(m for m in functions if any((m, k) in results.scores for k in kinds))
+                work.plan(name, function, left)
+            except Exception as error:
+                failed.add(name)
+                results.failures.append(Failure(name, None, error))
+    if planned is not None:
+        planned(sum(work.seconds.values()), len(finished))
+    for name, kind in places:
+        if name in failed:
+            continue
+        cell = finished.get((name, kind)) or work.cell(name, methods[name], kind, results)
+        if cell.error is not None and name not in work.maps:  # it fails on the images themselves
+            failed.add(name)
+            results.failures.append(Failure(name, None, cell.error))
+            continue
+        if cells is not None and (name, kind) not in finished and cell.error is None:
+            cells.put(name, kind, cell)
+        results.add(name, kind, cell)
+    results.methods = tuple(m for m in methods if any((m, k) in results.scores for k in kinds))
+    # A metric that no sample has a score by is no column; a note or a failure says why.
+    told = {k for (_, k), scores in results.scores.items() if np.isfinite(scores).any()}
+    results.metrics = {k: way for k, way in results.metrics.items() if k in told or not told}
     if not results.methods:
         first = results.failures[0]
         raise EvaluationError(f"no method could be evaluated: {first}") from first.error
     return results
 
 
-def _usable(
-    functions: Mapping[str, ExplainFunc], model: nn.Module, x: NDArray[Any], results: Results
-) -> dict[str, ExplainFunc]:
-    """Try each method on one image, so that what cannot work is known before the work begins."""
-    usable = {}
-    for name, function in functions.items():
-        try:
-            function(model=model, inputs=x[:1], targets=results.targets[:1])
-        except Exception as error:  # noqa: PERF203 - once a method
-            results.failures.append(Failure(name, None, error))
-        else:
-            usable[name] = function
-    return usable
+class _Work:
+    """Computes cells, and knows how long they take.
 
-
-def _run(
-    model: nn.Module,
-    x: NDArray[Any],
-    functions: Mapping[str, ExplainFunc],
-    kinds: Sequence[str],
-    watch: _Watch,
-    results: Results,
-) -> None:
-    """Call ``quantus.evaluate``."""
-    quantus.evaluate(
-        metrics={name: watch.metric(name) for name in kinds},
-        xai_methods=dict(functions),
-        model=model,
-        x_batch=x,
-        y_batch=results.targets,
-        # Not the place for a method's own options: Quantus passes them to every method.
-        explain_func_kwargs={"batch_size": watch.settings.batch_size},
-        call_kwargs={
-            "call": {
-                "batch_size": watch.settings.batch_size,
-                "device": str(next(model.parameters()).device),
-            }
-        },
-    )
-
-
-class _Watch:
-    """Stands between Quantus and the metrics: keeps scores, time, warnings and real errors."""
+    An explanation is what most of the time goes to, so that time is told by counting them.
+    """
 
     def __init__(
         self,
-        results: Results,
+        model: nn.Module,
+        x: NDArray[Any],
+        targets: NDArray[np.int64],
         settings: Settings,
         progress: Progress | None,
-        cells: int,
-        caught: list[warnings.WarningMessage],
     ) -> None:
-        self.results = results
-        self.settings = settings
+        self.model, self.x, self.targets, self.settings = model, x, targets, settings
         self._progress = progress or (lambda what, done, wanted: None)
-        self._cells = cells
-        self._caught = caught
+        #: Seconds that each cell takes, and of one explanation by each method.
+        self.seconds: dict[tuple[str, str], float] = {}
+        self._each: dict[str, float] = {}
+        #: Seconds of work on one image that are a metric's own, whatever the method.
+        self._own: dict[str, float] = {}
+        self._done = 0.0
+        self.maps: dict[str, Any] = {}
 
-    def metric(self, name: str) -> Callable[..., list[float]]:
-        """Return what ``quantus.evaluate`` calls as the metric."""
+    def plan(self, name: str, function: ExplainFunc, kinds: Sequence[str]) -> None:
+        """Try a method on an image, so that what cannot work is known before the work begins."""
+        x, targets = self.x[:_TRIED], self.targets[:_TRIED]
+        function(model=self.model, inputs=x[:1], targets=targets[:1])
+        start = time.perf_counter()
+        function(model=self.model, inputs=x, targets=targets)
+        self._each[name] = (time.perf_counter() - start) / len(x)
+        for kind in kinds:
+            if kind in _PARTS and "GAE" in kinds:
+                continue
+            first = kind not in self._own
+            if first:
+                start = time.perf_counter()
+                with suppress(Exception), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    self._call(METRICS[kind](self.settings), random_map, x, targets)
+                self._own[kind] = (time.perf_counter() - start) / len(x)
+            # A masking trajectory is computed for the first method, and the others share it.
+            own = self._own[kind] if first or kind not in ("GAE", "LC") else 0.0
+            masked = (2 * self.settings.masking.get("steps", 10) - 1) * (kind in ("GAE", "LC"))
+            shown = self.settings.mosaicking.get("n_mosaics", 1) * (kind in ("GAE", "C"))
+            noisy = self.settings.lipschitz_samples * (kind == "LocalLipschitz")
+            explained = max(1, masked + shown + noisy) * self._each[name]
+            self.seconds[name, kind] = (explained + own) * len(self.x)
 
-        def call(**kwargs: Any) -> list[float]:
-            method: str = kwargs["explain_func_kwargs"]["method"]
-            done = len(self.results.scores)
-            self._progress(f"{method}, {name}", done, self._cells)
-            self._caught.clear()
-            start = time.perf_counter()
+    def _call(self, metric: Any, function: Any, x: Any, targets: Any, maps: Any = None) -> Any:
+        return metric(
+            model=self.model,
+            x_batch=x,
+            y_batch=targets,
+            a_batch=maps,
+            explain_func=function,
+            explain_func_kwargs={"batch_size": self.settings.batch_size},
+            batch_size=self.settings.batch_size,
+            device=str(next(self.model.parameters()).device),
+        )
+
+    def cell(self, name: str, function: ExplainFunc, kind: str, results: Results) -> Cell:
+        """Compute a cell."""
+        parts = results.components.get(name)
+        if parts is not None and (column := _PARTS.get(kind)) in parts:
+            return Cell(parts[column].to_numpy())
+        what, planned, begun = f"{name}, {kind}", self.seconds.get((name, kind), 0.0), self._done
+        total = sum(self.seconds.values())
+        self._progress(what, begun, total)
+
+        def counted(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
+            maps = function(model=model, inputs=inputs, targets=targets, **kwargs)
+            self._done = min(begun + planned, self._done + len(inputs) * self._each[name])
+            self._progress(what, self._done, total)
+            return maps
+
+        counted.accepts_tensors = getattr(function, "accepts_tensors", False)  # type: ignore[attr-defined]
+        start = time.perf_counter()
+        found = Cell(np.full(len(self.x), np.nan))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             try:
-                scores = self._scores(method, name, kwargs)
+                if name not in self.maps:
+                    size = self.settings.batch_size
+                    maps = function(self.model, self.x, self.targets, batch_size=size)
+                    self.maps = {name: maps}
+                # A new metric each time: it must not remember the method before.
+                metric = METRICS[kind](self.settings)
+                scores = self._call(metric, counted, self.x, self.targets, self.maps[name])
+                found.scores = np.asarray(scores, dtype=np.float64)
+                if isinstance(metric, (GAE, LocalConsistency)):
+                    found.components, found.curves = metric.components, metric.curves
+                if isinstance(metric, (GAE, Contrastiveness)):
+                    indices, positive = metric.mosaic_indices, metric.mosaic_positive
+                    assert indices is not None
+                    assert positive is not None
+                    found.mosaics = indices[:, 0], positive[:, 0]
             except Exception as error:
-                # Quantus would print it and go on to a KeyError.
-                self.results.failures.append(Failure(method, name, error))
-                scores = np.full(len(self.results.targets), np.nan)
-            self.results.seconds[method, name] = time.perf_counter() - start
-            self.results.scores[method, name] = scores
-            for warning in self._caught:
-                if issubclass(warning.category, RuntimeWarning):
-                    source = self.results.notes.setdefault(str(warning.message), [])
-                    if (cell := f"{method}, {name}") not in source:
-                        source.append(cell)
-            self._progress(f"{method}, {name}", done + 1, self._cells)
-            return [float(score) for score in scores]
-
-        return call
-
-    def _scores(self, method: str, name: str, kwargs: dict[str, Any]) -> NDArray[np.float64]:
-        results = self.results
-        if (
-            name in _PARTS
-            and method in results.curves
-            and _PARTS[name] in results.components[method]
-        ):
-            parts: NDArray[np.float64] = results.components[method][_PARTS[name]].to_numpy()
-            return parts
-        # A new metric each time: it must not remember the method before.
-        metric = METRICS[name](self.settings)
-        scores = np.asarray(metric(**kwargs), dtype=np.float64)
-        if isinstance(metric, (GAE, LocalConsistency)):
-            results.components[method] = metric.components
-            results.curves[method] = metric.curves
-        if isinstance(metric, (GAE, Contrastiveness)):
-            assert metric.mosaic_indices is not None
-            assert metric.mosaic_positive is not None
-            results.mosaics = metric.mosaic_indices[:, 0], metric.mosaic_positive[:, 0]
-        return scores
+                found.error = error
+        runtime = (w for w in caught if issubclass(w.category, RuntimeWarning))
+        found.notes = list(dict.fromkeys(str(w.message) for w in runtime))
+        found.seconds = time.perf_counter() - start
+        self._done = begun + planned
+        self._progress(what, self._done, total)
+        return found

@@ -2,98 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gae_metric.commands.quantus_evaluation import predictions
-from gae_metric.commands.tables import new_folder
+from gae_metric.commands.requests import InputsRequest
+from gae_metric.commands.tables import Inputs
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
-from gae_metric.inputs.images import ImageSet, list_images, load_images
+from gae_metric.inputs.images import ImageSet, load_images
 from gae_metric.inputs.labels import read_labels
 from gae_metric.inputs.models import load_model
-from gae_metric.inputs.preprocessing import Preprocessing
 from gae_metric.study.logits import LogitsModel
 
-__all__ = ["Inputs", "InputsRequest", "check_least", "read_inputs"]
+__all__ = ["read_inputs"]
 
 #: Share of labels that a model with the right preprocessing surely predicts.
 _SUSPICIOUS = 0.2
 
 
-@dataclass(frozen=True, kw_only=True)
-class InputsRequest:
-    """What to read; see ``gae-metric evaluate --help``."""
-
-    model: str
-    images: Path
-    #: Folder or file to write.
-    out: Path
-    labels: str | None = None
-    weights: Path | None = None
-    samples: int | None = None
-    seed: int = 0
-    batch_size: int = 16
-    device: str = "auto"
-    recursive: bool = False
-    size: int | None = None
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-    range: Sequence[float] | None = None
-    model_args: Mapping[str, Any] = field(default_factory=dict)
-    #: What selects the logits from the model's result, as in the metrics.
-    output: str | int | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Folder that is written to."""
-        return self.out
-
-
-class Inputs(NamedTuple):
-    """A model on its device, images as it takes them, and the classes to explain (N,)."""
-
-    model: torch.nn.Module
-    preprocessing: Preprocessing
-    images: ImageSet
-    targets: NDArray[np.int64]
-
-
-def check_least(*numbers: tuple[str, int | None, int]) -> None:
-    """Refuse what is no integer, given by name, or below what it must be at least.
-
-    Raises
-    ------
-    InputError
-        If one is.
-    """
-    for name, number, least in numbers:
-        if number is not None and (type(number) is not int or number < least):
-            raise InputError(f"{name}: expected at least {least}, a whole number, got {number!r}")
-
-
-def read_inputs(request: InputsRequest, terminal: Terminal) -> Inputs:
+def read_inputs(request: InputsRequest, files: Sequence[str], terminal: Terminal) -> Inputs:
     """Read what a request names, and say what was read.
+
+    Parameters
+    ----------
+    request
+        What to read.
+    files
+        The images in the folder.
+    terminal
+        Where to say it.
 
     Raises
     ------
     InputError
         If a part of the request is not as described.
     """
-    files = list_images(request.images, request.recursive or request.labels == "folders")
     device = chosen_device(request.device)
-    new_folder(request.folder)
     loaded = load_model(request.model, request.weights, request.model_args)
-    preprocessing = loaded.preprocessing.changed(
-        size=request.size, mean=request.mean, std=request.std, range=request.range
-    )
-    logits = LogitsModel(loaded.model.to(device), request.output)
+    preprocessing = loaded.preprocessing.changed(**request.changes)
+    logits = LogitsModel(loaded.model.to(device), request.selected)
     side = preprocessing.size
     classes = count_classes(logits, np.zeros((1, 3, side, side), dtype=np.float32))
     labels = None if request.labels is None else read_labels(request.labels, files, classes)
@@ -107,9 +58,12 @@ def read_inputs(request: InputsRequest, terminal: Terminal) -> Inputs:
             seed=request.seed,
             progress=lambda read, wanted: progress("reading images", read, wanted),
         )
+    request.check_count(len(images.files))
     model = logits.explained
     targets = explained_targets(model, images, request.batch_size, terminal)
-    return Inputs(model, preprocessing, images, targets)
+    known = loaded.classes if loaded.classes and len(loaded.classes) == classes else None
+    show = preprocessing.to_display
+    return Inputs(model, images.x, images.files, targets, show, known, images.skipped)
 
 
 def chosen_device(name: str) -> torch.device:

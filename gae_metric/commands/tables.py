@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
+import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,23 +23,30 @@ from torch import nn
 
 from gae_metric._names import two_lines
 from gae_metric.commands.escaping import csv_text
+from gae_metric.comparison.pairs import least_pairs
 from gae_metric.comparison.results import Results
 from gae_metric.comparison.summary import summary
-from gae_metric.errors import InputError
+from gae_metric.explainers.gradients import ExplainFunc
 
-__all__ = ["Evaluation", "messages", "new_folder", "table", "write_tables"]
+__all__ = ["ARROWS", "Evaluation", "Inputs", "caption", "messages", "table", "write_tables"]
 
-_ARROWS = {"higher": "↑", "lower": "↓"}
-_PACKAGES = (
-    "gae-metric",
-    "quantus",
-    "torch",
-    "torchvision",
-    "timm",
-    "numpy",
-    "scipy",
-    "matplotlib",
-)
+ARROWS = {"higher": "↑", "lower": "↓"}
+
+
+class Inputs(NamedTuple):
+    """A model on its device, and images as it takes them."""
+
+    model: nn.Module
+    #: Inputs (N, 3, H, W), what they are called, and the classes to explain (N,).
+    x: NDArray[np.float32]
+    samples: Sequence[str]
+    targets: NDArray[np.int64]
+    #: From inputs to pixels in [0, 1].
+    to_display: Callable[[NDArray[Any]], NDArray[Any]]
+    #: Names of the model's classes, where they are known.
+    classes: Sequence[str] | None = None
+    #: Files that were left out, and why.
+    skipped: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -46,14 +55,27 @@ class Evaluation:
 
     #: Short name of the model, for titles and tables.
     name: str
-    model: nn.Module
-    #: Inputs (N, C, H, W).
-    x: NDArray[np.float32]
-    #: Name of each sample, such as its file.
-    samples: Sequence[str]
-    #: From inputs to pixels in [0, 1].
-    to_display: Callable[[NDArray[Any]], NDArray[Any]]
+    inputs: Inputs
     results: Results
+    #: Explanation functions, for maps to show; those of the methods' names by default.
+    functions: Mapping[str, ExplainFunc] = field(default_factory=dict)
+
+    def class_name(self, index: int) -> str:
+        """Return what a class is called."""
+        classes = self.inputs.classes
+        return f"class {index}" if classes is None else classes[index]
+
+
+def caption(results: Results) -> str:
+    """Say what the marks of a table mean, and its short names."""
+    few = len(results.targets) < least_pairs()
+    marks = (
+        f"[bold]best[/]; fewer than {least_pairs()} images cannot tell methods apart (Wilcoxon)"
+        if few
+        else "[bold]best[/], * not told apart from the best (Wilcoxon, p = 0.05)"
+    )
+    names = {"LC": "Local Consistency", "C": "Contrastiveness"}
+    return "; ".join([marks, *(f"{k}: {v}" for k, v in names.items() if k in results.metrics)])
 
 
 def table(evaluation: Evaluation, width: int = 80) -> Table:
@@ -75,9 +97,10 @@ def table(evaluation: Evaluation, width: int = 80) -> Table:
     >>> results = Results(("A", "B"), {"GAE": "higher"}, np.zeros(2, dtype=np.int64))
     >>> results.scores = {("A", "GAE"): np.array([0.0, 1.0]), ("B", "GAE"): np.zeros(2)}
     >>> x = np.zeros((2, 3, 1, 1), dtype=np.float32)
-    >>> evaluation = Evaluation("net", nn.Identity(), x, ["a", "b"], lambda x: x, results)
+    >>> inputs = Inputs(nn.Identity(), x, ["a", "b"], results.targets, lambda x: x)
+    >>> evaluation = Evaluation("net", inputs, results)
     >>> list(table(evaluation).columns[1].cells)
-    ['[bold]0.500* ±0.500[/]', '0.000* ±0.000']
+    ['[bold]0.500  ±0.500[/]', '0.000  ±0.000']
     """
     results = evaluation.results
     wide = width >= 22 + 18 * len(results.metrics)
@@ -89,7 +112,7 @@ def table(evaluation: Evaluation, width: int = 80) -> Table:
     screen.add_column("method", overflow="fold")
     for metric, better in results.metrics.items():
         name = metric if wide else two_lines(metric)
-        screen.add_column(f"{name} {_ARROWS[better]}", justify="right", no_wrap=True)
+        screen.add_column(f"{name} {ARROWS[better]}", justify="right", no_wrap=True)
     cells = {(row["method"], row["metric"]): row for row in summary(results).to_dict("records")}
     for method in results.methods:
         row = (_cell(cells.get((method, metric)), wide) for metric in results.metrics)
@@ -122,24 +145,6 @@ def messages(results: Results) -> list[str]:
     return lines
 
 
-def new_folder(path: str | Path) -> Path:
-    """Make a folder and see that it can be written to, before any work is done for it.
-
-    Raises
-    ------
-    InputError
-        If it cannot.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"out: cannot write to {str(folder)!r}: {reason}") from error
-    return folder
-
-
 def write_tables(
     folder: Path, evaluations: Sequence[Evaluation], settings: Mapping[str, Any]
 ) -> None:
@@ -154,21 +159,19 @@ def write_tables(
     settings
         What the run was asked for, kept in ``run.json`` beside the versions of the packages.
     """
-    scores, summaries, components = [], [], []
+    made: dict[str, dict[str, pd.DataFrame]] = defaultdict(dict)
     for evaluation in evaluations:
-        long = evaluation.results.table()
-        names = np.asarray(evaluation.samples, dtype=object)
-        long.insert(3, "file", names[long["sample"].to_numpy(dtype=int)])
-        scores.append(_of_model(evaluation.name, long))
-        summaries.append(_of_model(evaluation.name, summary(evaluation.results)))
-        for method, parts in evaluation.results.components.items():
-            frame = parts.rename_axis("sample").reset_index()
-            frame.insert(0, "method", method)
-            components.append(_of_model(evaluation.name, frame))
-    for name, frames in (("scores", scores), ("summary", summaries), ("components", components)):
-        if frames:
-            text = csv_text(pd.concat(frames), index=False)
-            (folder / f"{name}.csv").write_text(text, encoding="utf-8", newline="")
+        name, results = evaluation.name, evaluation.results
+        long = made["scores"][name] = results.table()
+        samples = np.asarray(evaluation.inputs.samples, dtype=object)
+        long.insert(3, "file", samples[long["sample"].to_numpy(dtype=int)])
+        made["summary"][name] = summary(results)
+        if results.components:
+            parts = pd.concat(results.components, names=["method", "sample"])
+            made["components"][name] = parts.reset_index()
+    for table_name, frames in made.items():
+        text = csv_text(pd.concat(frames, names=["model"]).reset_index("model"), index=False)
+        (folder / f"{table_name}.csv").write_text(text, encoding="utf-8", newline="")
     run = {
         "settings": dict(settings),
         "messages": {evaluation.name: messages(evaluation.results) for evaluation in evaluations},
@@ -178,13 +181,10 @@ def write_tables(
 
 
 def _versions() -> dict[str, str]:
+    """Return Python's version, and those of this package and what it depends on."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):  # run from a checkout
-            found[package] = version(package)
+    with suppress(PackageNotFoundError):  # run from a checkout
+        asked = [one for one in requires("gae-metric") or [] if "extra ==" not in one]
+        for name in ["gae-metric", *(re.split(r"[^\w-]", one)[0] for one in asked)]:
+            found[name] = version(name)
     return found
-
-
-def _of_model(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    frame.insert(0, "model", name)
-    return frame

@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
-from gae_metric.comparison.results import Better
+from gae_metric._names import DIRECTIONS, Better
 
 __all__ = ["DIRECTIONS", "directions"]
 
-DIRECTIONS: dict[str, Better] = {
-    "GAE": "higher",
-    "LocalConsistency": "higher",
-    "Contrastiveness": "higher",
-    "ROAD": "lower",
-    "LocalLipschitz": "lower",
-    "Focus": "higher",
-}
-"""Of the metrics that the commands compute, by the names that tables use."""
-
 #: The parts of GAE, and the paper's abbreviations.
 _PARTS: dict[str, Better] = {
-    "LC": "higher",
     "LC_R": "higher",
     "LC_F": "higher",
-    "C": "higher",
+    "LocalConsistency": "higher",
+    "Contrastiveness": "higher",
     "LocalRobustness": "higher",
     "LocalFaithfulness": "higher",
     "lc_robustness": "higher",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gae_metric.comparison.direction import directions
-from gae_metric.comparison.pairs import pairwise_of
+from gae_metric.comparison.pairs import least_pairs, pairwise_of
 from gae_metric.comparison.results import Better, Results
 from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
 
@@ -89,7 +89,8 @@ def compare(
         NaN below two samples),
         ``best`` (the best mean), ``tie`` (the ``*`` of the paper's tables: there is more than one
         method that is not told apart from the best, and this is one of them; the best is marked
-        too), ``pairs`` and ``dropped`` (samples with a score of both this method and the best, and
+        too; none where there are too few samples for the test to tell any two methods apart),
+        ``pairs`` and ``dropped`` (samples with a score of both this method and the best, and
         those without), ``p`` (Wilcoxon's signed-rank test against the best, two-sided; NaN for
         the best itself) and ``p_holm`` (corrected for all pairs of methods by that metric, as in
         :func:`gae_metric.pairwise`).
@@ -109,9 +110,9 @@ def compare(
     -----
     Means of different samples do not compare, so they are taken over the samples that all methods
     have: one that fails on most samples leaves few for all. The best has the best mean; of equal
-    means, the first one. Fewer than six samples cannot tell any two methods apart at 0.05, so all
-    are ties. Without a correction, one in twenty methods that are as good as the best is told apart
-    from it by chance.
+    means, the first one. Fewer than six samples cannot tell any two methods apart at 0.05, so no
+    ties are marked then. Without a correction, one in twenty methods that are as good as the best
+    is told apart from it by chance.
 
     The paper marks ties by plain Wilcoxon tests at p = 0.05 (tables 3, 4, 7-9 and 11-13).
 
@@ -153,7 +154,8 @@ def compare(
             best = (max if ways[block.metric] == "higher" else min)(means, key=means.__getitem__)
         against = _against(block, best)
         deciding = {m: c["p_holm" if correction else "p"] for m, c in against.items()}
-        ties = {method for method, p in deciding.items() if p >= alpha}
+        told = len(common) >= least_pairs(alpha)
+        ties = {method for method, p in deciding.items() if told and p >= alpha}
         if ties and best is not None:
             ties.add(best)
         rows.extend(

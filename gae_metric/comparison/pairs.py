@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from math import ceil, log2
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import stats
 
 from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
 
-__all__ = ["holm", "pairwise", "pairwise_of", "signed_rank"]
+__all__ = ["holm", "least_pairs", "pairwise", "pairwise_of", "signed_rank"]
 
 _COLUMNS = (
     "metric",
@@ -175,3 +176,14 @@ def pairwise_of(block: ScoreTable) -> pd.DataFrame:
     )
     table["p_holm"] = holm(table["p"].to_numpy(dtype=np.float64))
     return table
+
+
+def least_pairs(alpha: float = 0.05) -> int:
+    """Return the pairs below which Wilcoxon's test finds no difference, whatever its size.
+
+    Examples
+    --------
+    >>> least_pairs(), least_pairs(0.01)
+    (6, 8)
+    """
+    return ceil(1 - log2(alpha))

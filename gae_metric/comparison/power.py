@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from gae_metric.comparison.pairs import pairwise
+from gae_metric.comparison.pairs import least_pairs, pairwise
 from gae_metric.comparison.score_tables import Scores
 
 __all__ = ["samples_needed"]
@@ -152,11 +152,9 @@ def samples_needed(
 
 def _needed(effect: float, power: float, alpha: float, efficiency: float) -> int:
     """Return the samples for a difference in units of the differences' standard deviation."""
-    # Below this not even differences that all have one sign are significant.
-    least: int = ceil(1 - np.log2(alpha))
     numbers = range(2, _LARGEST)
     pairs = 2 + bisect_left(numbers, power, key=lambda n: _power_of_t(n, effect, alpha))
-    return max(least, ceil(pairs / efficiency))
+    return max(least_pairs(alpha), ceil(pairs / efficiency))
 
 
 def _power_of_t(n: int, effect: float, alpha: float) -> float:

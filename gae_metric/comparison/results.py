@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gae_metric._names import Better
 from gae_metric.explainers.grad_cam import NotApplicableError
 
-__all__ = ["Better", "Failure", "Results"]
-
-Better = Literal["higher", "lower"]
+__all__ = ["Better", "Cell", "Failure", "Results"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,23 @@ class Failure:
 
 
 @dataclass
+class Cell:
+    """What one method has by one metric."""
+
+    #: Scores (N,), NaN where there is none.
+    scores: NDArray[np.float64]
+    #: Wall time.
+    seconds: float = 0.0
+    #: Warnings.
+    notes: list[str] = field(default_factory=list)
+    #: GAE's parts and curves, and the mosaics of GAE and C, as in :class:`Results`.
+    components: pd.DataFrame | None = None
+    curves: dict[str, NDArray[Any]] | None = None
+    mosaics: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    error: BaseException | None = None
+
+
+@dataclass
 class Results:
     """Scores by method, metric and sample."""
 
@@ -63,6 +79,18 @@ class Results:
     failures: list[Failure] = field(default_factory=list)
     #: Warnings: their text, and the methods and metrics that gave them.
     notes: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, method: str, metric: str, cell: Cell) -> None:
+        """Take a cell in."""
+        self.scores[method, metric], self.seconds[method, metric] = cell.scores, cell.seconds
+        if cell.components is not None and cell.curves is not None:
+            self.components.setdefault(method, cell.components)
+            self.curves.setdefault(method, cell.curves)
+        self.mosaics = self.mosaics or cell.mosaics
+        for note in cell.notes:
+            self.notes.setdefault(note, []).append(f"{method}, {metric}")
+        if cell.error is not None:
+            self.failures.append(Failure(method, metric, cell.error))
 
     def table(self) -> pd.DataFrame:
         """Return scores in long form: method, metric, sample, target, score."""

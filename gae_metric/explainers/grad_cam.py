@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,10 @@ from torch.overrides import TorchFunctionMode
 from gae_metric._names import nearest
 from gae_metric.study.logits import LogitsModel
 
-__all__ = ["FeatureMap", "NotApplicableError", "cam", "find_feature_map"]
+__all__ = ["FeatureMap", "NotApplicableError", "Weigh", "cam", "find_feature_map"]
+
+Weigh: TypeAlias = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
+"""From a feature map's gradient, its values and the axes of its positions to its weights."""
 
 #: Functions that turn a feature map into fewer positions, or into none.
 _POOLS = frozenset(
@@ -171,6 +174,7 @@ def cam(
     x: Tensor,
     score: Callable[[Tensor], Tensor],
     layer: nn.Module | str | None = None,
+    weigh: Weigh = lambda gradient, values, positions: gradient.mean(dim=positions, keepdim=True),
 ) -> Tensor:
     """Return the class activation map of a score of the output.
 
@@ -184,6 +188,8 @@ def cam(
         From the model's output to the number that is explained; a sum over the samples.
     layer
         Module of the model, or its dotted name; default as in :func:`find_feature_map`.
+    weigh
+        How the feature map is weighed; default GradCAM's mean of the gradient.
 
     Returns
     -------
@@ -205,7 +211,7 @@ def cam(
         else:
             found = _output_of(model, layer, leaf.clone())
         (gradient,) = torch.autograd.grad(score(found.output), found.values)
-    weights = gradient.mean(dim=found.positions, keepdim=True)
+    weights = weigh(gradient, found.values.detach(), found.positions)
     channels = 1 if found.positions == (2, 3) else 3
     maps = (weights * found.values.detach()).sum(dim=channels).clamp(min=0)[:, None]
     return F.interpolate(maps, size=x.shape[2:], mode="bilinear", align_corners=False)

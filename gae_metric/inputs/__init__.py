@@ -1,16 +1,26 @@
-"""What commands read: images, labels, preprocessing, models and weights."""
+"""What commands read: images, labels, preprocessing, models and weights.
 
-from gae_metric.inputs.images import EXTENSIONS, ImageSet, decoded, list_images, load_images
-from gae_metric.inputs.labels import class_index, read_labels, read_table
-from gae_metric.inputs.models import LoadedModel, load_model
-from gae_metric.inputs.preprocessing import (
-    Crop,
-    Preprocessing,
-    square_crop,
-    timm_crop,
-    torchvision_crop,
-)
-from gae_metric.inputs.weights import load_weights, read_weights
+Names are imported when they are used, as most need torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gae_metric.inputs.files import EXTENSIONS, list_images
+    from gae_metric.inputs.images import ImageSet, decoded, load_images
+    from gae_metric.inputs.labels import class_index, read_labels, read_table
+    from gae_metric.inputs.models import LoadedModel, load_model
+    from gae_metric.inputs.preprocessing import (
+        Crop,
+        Preprocessing,
+        square_crop,
+        timm_crop,
+        torchvision_crop,
+    )
+    from gae_metric.inputs.weights import load_weights, read_weights
 
 __all__ = [
     "EXTENSIONS",
@@ -31,3 +41,14 @@ __all__ = [
     "timm_crop",
     "torchvision_crop",
 ]
+
+_HOMES = ("files", "images", "labels", "models", "preprocessing", "weights")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

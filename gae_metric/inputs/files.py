@@ -8,7 +8,10 @@ from pathlib import Path
 
 from gae_metric.errors import InputError
 
-__all__ = ["check_file", "read_bytes"]
+__all__ = ["EXTENSIONS", "check_file", "list_images", "read_bytes"]
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
+"""File name endings that are taken for images, in any case of letters."""
 
 
 def check_file(path: str | Path, argument: str, limit: int | None = None) -> int:
@@ -66,3 +69,51 @@ device or socket
             return file.read(size)
     except OSError as error:
         raise InputError(f"{argument}: cannot read {str(path)!r}: {error.strerror}") from error
+
+
+def list_images(folder: str | Path, recursive: bool = False, argument: str = "images") -> list[str]:
+    """List the images of a folder, sorted by name.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    recursive
+        Whether folders in it are searched too.
+    argument
+        What the caller's user knows the folder as, for messages.
+
+    Returns
+    -------
+    Paths relative to the folder, with forward slashes. Hidden files are left out.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or no image in it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.png", "a.JPG", ".c.png", "labels.csv"):
+    ...         Path(folder, name).touch()
+    ...     list_images(folder)
+    ['a.JPG', 'b.png']
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise InputError(f"{argument}: expected a folder, found {found} at {str(folder)!r}")
+    every = root.rglob("*") if recursive else root.iterdir()
+    files = [
+        path.relative_to(root)
+        for path in every
+        if path.suffix.lower() in EXTENSIONS and path.is_file()
+    ]
+    files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
+    if not files:
+        hint = "" if recursive else "; images in folders below it are found with --recursive"
+        endings = ", ".join(sorted(EXTENSIONS))
+        raise InputError(f"{argument}: no image files ({endings}) in {str(folder)!r}{hint}")
+    return sorted(file.as_posix() for file in files)

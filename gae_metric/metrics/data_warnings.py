@@ -61,6 +61,13 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
                 f"{metric}: {int(same.sum())} samples have a mosaic that shows "
                 "the same image twice: relevance of one image is scored as that of another"
             )
+    first = study.data.x[np.arange(min(8, len(study.data)))]
+    whole = first.ndim == 4 and bool((first == first.round()).all() and first.min() >= 0)
+    if whole and 16 < (largest := float(first.max())) <= 255:
+        yield (
+            f"{metric}: the inputs are whole numbers up to {largest:g}, as pixels are before the "
+            "model's own preprocessing (divided by 255, then normalised)"
+        )
     if study.blank.any():
         yield (
             f"{metric}: {int(study.blank.sum())} of {count} samples are blank, with one value in "

@@ -64,7 +64,7 @@ def scatter(
     >>> parts = pd.DataFrame({"local_consistency": [0.5, 0.7], "contrastiveness": [0.9, 0.4]})
     >>> figure = scatter({"absLRP": parts})
     >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
-    ('Contrastiveness', 'Local Consistency')
+    ('Contrastiveness (C)', 'Local Consistency (LC)')
     """
     tables = {"": components} if isinstance(components, pd.DataFrame) else dict(components)
     wrong = [level for level in levels if not 0 < level < 1]
@@ -97,7 +97,7 @@ def scatter(
             style = {"s": 38, "edgecolors": _style.BLACK, "zorder": 4}
             _marks(axes, values.mean(axis=0, keepdims=True), label, style, look)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    _style.line_axes(axes, "", "Contrastiveness", "Local Consistency")
+    _style.line_axes(axes, "", "Contrastiveness (C)", "Local Consistency (LC)")
     figure.legend(
         loc="outside lower center",
         ncols=3,

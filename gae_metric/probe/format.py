@@ -62,7 +62,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
@@ -171,67 +171,50 @@ class Manifest:
         except (ValueError, RecursionError) as error:
             raise ProbeError(f"{source}: expected JSON: {error}") from error
         read = _Fields(source, "", fields)
-        read("format", f'"{FORMAT}"', lambda value: value == FORMAT)
-        read("version", str(VERSION), lambda value: _integer(value, VERSION, VERSION))
-        metric = read("metric", f"one of {', '.join(METRICS)}", _one_of(tuple(METRICS)))
-        kind = METRICS[metric]
-        steps = read(
-            "steps",
-            f"an integer from 2 to {MAX_STEPS}" if kind.masks else f"null for {metric}",
-            lambda value: _integer(value, 2, MAX_STEPS) if kind.masks else value is None,
-        )
-        mosaics = read(
-            "n_mosaics",
-            "a positive integer" if kind.shows else f"0 for {metric}",
-            lambda value: _integer(value, 1, _MOST) if kind.shows else _integer(value, 0, 0),
-        )
+        read.exactly("format", FORMAT, f'"{FORMAT}"')
+        read.exactly("version", VERSION, str(VERSION))
+        metric = read.one_of("metric", METRICS)
+        kind, null = METRICS[metric], f"null for {metric}"
+        if kind.masks:
+            steps = read.integer("steps", 2, MAX_STEPS)
+        else:
+            steps = read.exactly("steps", None, null)
+        if kind.shows:
+            mosaics = read.integer("n_mosaics")
+        else:
+            mosaics = read.exactly("n_mosaics", 0, f"0 for {metric}")
+        least = 2 if kind.shows else 1
         shape = read(
             "input_shape",
             "one to three positive integers (two or three with mosaics)",
             lambda value: (
                 isinstance(value, list)
-                and (2 if kind.shows else 1) <= len(value) <= 3
+                and least <= len(value) <= 3
                 and all(_integer(side, 1, _MOST) for side in value)
             ),
         )
-        protocols = get_args(Protocol)
-        protocol = read("protocol", f"one of {', '.join(protocols)}", _one_of(protocols))
-        size = read("dataset_size", "a positive integer", lambda value: _integer(value, 1, _MOST))
+        protocol = read.one_of("protocol", get_args(Protocol))
+        size = read.integer("dataset_size")
         names = read(
             "names",
             f"{size} texts or null",
             lambda value: value is None or (_texts(value) and len(value) == size),
         )
-        settings = read("settings", "an object", lambda value: isinstance(value, dict))
-        listed = read("shards", "a list", lambda value: isinstance(value, list))
-        manifest = cls(
-            metric,
-            tuple(shape),
-            size,
-            steps,
-            mosaics,
-            protocol,
-            None if names is None else tuple(names),
-            settings,
-        )
+        named = None if names is None else tuple(names)
+        settings, listed = read.kind("settings", dict), read.kind("shards", list)
+        manifest = cls(metric, tuple(shape), size, steps, mosaics, protocol, named, settings)
         shards = [manifest._shard(_Fields(source, f"shards[{i}]", s)) for i, s in enumerate(listed)]
         return replace(manifest, shards=tuple(shards))
 
     def _shard(self, read: _Fields) -> Shard:
-        samples = read("samples", "a positive integer", lambda value: _integer(value, 1, _MOST))
-        items = read("items", "a non-negative integer", lambda value: _integer(value, 0, _MOST))
-        arrays = read("arrays", "an object", lambda value: isinstance(value, dict))
+        samples, items = read.integer("samples"), read.integer("items", 0)
+        arrays, digests = read.kind("arrays", dict), read.kind("sha256", dict)
         files = _Fields(read.source, f"{read.where}.arrays", arrays)
-        for name in self.arrays(samples, items):
-            files(
-                name,
-                "the plain name of an .npy file in this folder",
-                lambda value: isinstance(value, str) and FILE_NAME.fullmatch(value) is not None,
-            )
-        digests = read("sha256", "an object", lambda value: isinstance(value, dict))
         sums = _Fields(read.source, f"{read.where}.sha256", digests)
+        file = "the plain name of an .npy file in this folder"
         for name in self.arrays(samples, items):
-            sums(name, "64 digits", lambda value: isinstance(value, str) and len(value) == 64)
+            files(name, file, lambda value: _text(value) and bool(FILE_NAME.fullmatch(value)))
+            sums(name, "64 digits", lambda value: _text(value) and len(value) == 64)
         return Shard(samples, items, arrays, digests)
 
 
@@ -255,21 +238,38 @@ class _Fields:
             raise ProbeError(f"{self.source}: {full}: expected {expected}, got {_short(value)}")
         return value
 
+    def exactly(self, name: str, wanted: Any, expected: str) -> Any:
+        """Read a field that has one value only."""
+        return self(name, expected, lambda v: type(v) is type(wanted) and v == wanted)
+
+    def integer(self, name: str, low: int = 1, high: int = _MOST) -> Any:
+        """Read an integer within limits."""
+        usual = {(1, _MOST): "a positive integer", (0, _MOST): "a non-negative integer"}
+        expected = usual.get((low, high), f"an integer from {low} to {high}")
+        return self(name, expected, lambda value: _integer(value, low, high))
+
+    def one_of(self, name: str, choices: Iterable[str]) -> Any:
+        """Read one of some texts."""
+        known = list(choices)
+        return self(name, f"one of {', '.join(known)}", lambda v: _text(v) and v in known)
+
+    def kind(self, name: str, kind: type) -> Any:
+        """Read an object or a list."""
+        expected = "an object" if kind is dict else "a list"
+        return self(name, expected, lambda value: isinstance(value, kind))
+
 
 def _integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _one_of(choices: tuple[str, ...]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and value in choices
+def _text(value: Any) -> bool:
+    # A lone surrogate is no character, and no file of scores could name it.
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 def _texts(value: Any) -> bool:
-    # A lone surrogate is no character, and no file of scores could name it.
-    surrogates = re.compile("[\ud800-\udfff]")
-    return isinstance(value, list) and all(
-        isinstance(text, str) and not surrogates.search(text) for text in value
-    )
+    return isinstance(value, list) and all(map(_text, value))
 
 
 def _short(value: Any) -> str:

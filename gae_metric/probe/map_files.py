@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.probe.errors import ProbeError
-from gae_metric.probe.storage import ArrayFile, Container, open_container
+from gae_metric.probe.storage import open_container
 from gae_metric.study.conversion import as_tensor
 
 __all__ = ["MapBlock", "MapSet", "as_array", "blocks_of"]
@@ -113,9 +113,8 @@ def _files(path: Path, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
 
         def lone(name: str) -> Callable[[int], MapBlock]:
             file = container.array(f"{name}.npy")
-            shape, dtype, rows = file.shape, file.dtype, _reader(container, f"{name}.npy")
             return lambda start: MapBlock(
-                start, 1, shape, dtype, lambda a, b: rows(0, shape[0])[None][a:b]
+                start, 1, file.shape, file.dtype, lambda a, b: file.rows(0, len(file))[None][a:b]
             )
 
         return _by_name(names, lone, expected)
@@ -126,30 +125,11 @@ def _files(path: Path, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
             extra.append(name)
             continue
         file = container.array(f"{name}.npy")
-        rows = _reader(container, f"{name}.npy")
         ids = expected.ids[starts[number] : starts[number + 1]]
-        more, left = _whole(file.shape, file.dtype, rows, starts[number], ids, name)
+        more, left = _whole(file.shape, file.dtype, file.rows, starts[number], ids, name)
         blocks += more
         extra += left
     return blocks, extra
-
-
-def _reader(container: Container, name: str) -> Callable[[int, int], NDArray[Any]]:
-    """Read rows of a file that is open from its first ones to its last.
-
-    There may be more files than can be open at a time, and a zip's are slow to open in the middle.
-    """
-    opened: list[ArrayFile] = []
-
-    def rows(start: int, stop: int) -> NDArray[Any]:
-        if not opened:
-            opened.append(container.array(name))
-        values = opened[0].rows(start, stop)
-        if stop == len(opened[0]):
-            opened.clear()
-        return values
-
-    return rows
 
 
 def _by_name(

@@ -90,6 +90,8 @@ def _check(blocks: Sequence[MapBlock], extra: list[str], expected: MapSet) -> No
         faults.append(f"{len(missing)} missing: {named(missing, 5)}")
     if extra:
         faults.append(f"{len(extra)} of no item: {named(extra, 5)}")
+    if len(extra) == 1 and not seen.any():
+        faults.append("one array that holds the maps of all items is to be called 'maps'")
     usual = next((block.shape for block in blocks if block.shape in expected.shapes), None)
     wrong: dict[str, list[str]] = {}
     for block in blocks:

@@ -38,12 +38,10 @@ class ArrayFile:
 
     Parameters
     ----------
-    file
-        Opened for reading in binary, at its start; closed when the object goes.
-    size
-        Bytes that the file has.
-    source
-        What it is called in errors.
+    opened
+        Opens the file for reading in binary; returns it, its size in bytes, and what it is called
+        in errors. It is open from the first rows that are read to the last ones, as there may be
+        more files than can be open at a time, and a zip's are slow to open in the middle.
 
     Raises
     ------
@@ -51,12 +49,16 @@ class ArrayFile:
         If it is not the file of a plain array, or is cut off.
     """
 
-    def __init__(self, file: IO[bytes], size: int, source: str) -> None:
-        self._file, self._source = file, source
+    def __init__(self, opened: Callable[[], tuple[IO[bytes], int, str]]) -> None:
+        self._opened = opened
+        self._file: IO[bytes] | None = None
+        file, size, source = opened()
+        self._source = source
         header: tuple[tuple[int, ...], bool, np.dtype[Any]]
-        header = _guarded(source, lambda: _header(file))
+        with file:
+            header = _guarded(source, lambda: _header(file))
+            self._offset = file.tell()
         self.shape, self._fortran, self.dtype = header
-        self._offset = file.tell()
         self._whole: NDArray[Any] | None = None
         if self.dtype.hasobject or self.dtype.names is not None or self.dtype.subdtype is not None:
             raise ProbeError(f"{source}: expected numbers, got {self.dtype}")
@@ -87,6 +89,8 @@ class ArrayFile:
             return self._whole[start:stop]
         each = math.prod(self.shape[1:])
         values = self._read(start * each, (stop - start) * each)
+        if stop == len(self):
+            self.close()
         return values.reshape(stop - start, *self.shape[1:])
 
     def _read(self, first: int, count: int) -> NDArray[Any]:
@@ -96,9 +100,10 @@ class ArrayFile:
         data = bytearray(wanted)
 
         def read() -> int:
-            self._file.seek(self._offset + first * self.dtype.itemsize)
+            file = self._file = self._file or self._opened()[0]
+            file.seek(self._offset + first * self.dtype.itemsize)
             at = 0
-            while at < wanted and (part := self._file.read(min(_PART, wanted - at))):
+            while at < wanted and (part := file.read(min(_PART, wanted - at))):
                 data[at : at + len(part)] = part
                 at += len(part)
             return at
@@ -108,9 +113,15 @@ class ArrayFile:
         values: NDArray[Any] = np.frombuffer(data, dtype=self.dtype)
         return values.astype(self.dtype.newbyteorder("="), copy=False)
 
+    def close(self) -> None:
+        """Close the file until rows are read again."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
     def __del__(self) -> None:
         with suppress(Exception):
-            self._file.close()
+            self.close()
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -146,7 +157,7 @@ class Container:
 
     def array(self, name: str) -> ArrayFile:
         """Open an array by its file's name."""
-        return ArrayFile(*self._open(name))
+        return ArrayFile(lambda: self._open(name))
 
     def manifest(self) -> bytes:
         """Return what ``manifest.json`` holds."""

@@ -111,6 +111,7 @@ def as_labels(values: Any, count: int) -> Labels:
             f"y_batch: expected integer classes of shape ({count},), one for each sample of "
             f"x_batch, or 0 and 1 of shape ({count}, classes), or {count} lists of classes, got "
             f"{y.dtype} {tuple(y.shape)}"
+            + ("; one sample has a batch axis, too: x[None]" if y.numel() == 1 else "")
         )
     y = y.long()
     if y.ndim == 1:

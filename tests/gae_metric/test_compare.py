@@ -197,8 +197,14 @@ def test_the_correction_decides_where_asked():
     assert apart.any()
     assert not plain.loc[apart, "tie"].any()
     assert corrected.loc[apart, "tie"].all()
-    strict = compare(of_metric(scores), alpha=1e-9)
+    strict = compare(of_metric(scores), alpha=1e-6)
     assert strict["tie"].all()
+
+
+@pytest.mark.parametrize(("count", "alpha", "told"), [(5, 0.05, 0), (6, 0.05, 2), (7, 0.01, 0)])
+def test_no_ties_where_the_test_tells_nothing_apart(count, alpha, told):
+    scores = {"A": np.arange(count) % 3, "B": np.arange(count) % 2}
+    assert compare(of_metric(scores), alpha=alpha)["tie"].sum() == told
 
 
 def test_no_mark_where_the_best_stands_alone():

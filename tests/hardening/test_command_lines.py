@@ -96,6 +96,11 @@ def good(command, files):
     }[command]
 
 
+def overwriting(command):
+    """Or else what was written before would be the first thing that is refused."""
+    return ["--overwrite"] if command in ("evaluate", "demo") else []
+
+
 OPTIONS = {
     "evaluate": (
         *("model", "images", "labels", "methods", "metrics", "weights", "samples", "seed"),
@@ -150,7 +155,6 @@ def no_work():
     patch = pytest.MonkeyPatch()
     patch.setattr(gae_metric.commands.evaluate, "evaluate", reached)
     patch.setattr(gae_metric.probe.probe_set, "evaluated", reached)
-    patch.setattr("gae_metric.commands.demo.evaluate", reached)
     patch.setattr("benchmarks.runner.run.execute", reached)
     yield
     patch.undo()
@@ -161,7 +165,7 @@ def no_work():
 @pytest.mark.parametrize("command", ["evaluate", "probe", "score", "demo"])
 def test_gae_metric(files, no_work, tmp_path_factory, monkeypatch, command, data):
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
-    invoke(app, command, drawn(data, command, files))
+    invoke(app, command, drawn(data, command, files), overwriting(command))
 
 
 @fuzzing
@@ -176,7 +180,7 @@ def test_benchmarks(files, no_work, tmp_path_factory, monkeypatch, command, data
 @pytest.mark.parametrize("command", ["evaluate", "probe", "demo"])
 def test_the_good_arguments_get_to_the_work(files, no_work, command):
     """Or else the tests above would see nothing but the first check."""
-    result = invoke(app, command, good(command, files))
+    result = invoke(app, command, good(command, files), overwriting(command))
     assert "reached" in result.stderr
 
 
@@ -200,7 +204,8 @@ def test_the_good_arguments_of_the_others(files):
     ],
 )
 def test_what_is_wrong_is_named(files, command, option, value, message):
-    result = invoke(app, command, good(command, files) | {option: value})
+    options = good(command, files) | {option: value}
+    result = invoke(app, command, options, overwriting(command))
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
 
@@ -214,13 +219,13 @@ def test_an_error_that_nobody_expected(files, monkeypatch):
     monkeypatch.setattr(gae_metric.commands.evaluate, "evaluate", broken)
     monkeypatch.delenv("GAE_TRACEBACK", raising=False)
     options = [f"--{name}={value}" for name, value in good("evaluate", files).items()]
-    result = CliRunner().invoke(app, ["evaluate", *options])
+    result = CliRunner().invoke(app, ["evaluate", "--overwrite", *options])
     assert result.exit_code == 1
     assert "unexpected ZeroDivisionError: division by zero [bold]" in result.stderr
     assert "test_command_lines.py, line" in result.stderr
     assert "Traceback" not in result.stderr
     monkeypatch.setenv("GAE_TRACEBACK", "1")
-    result = CliRunner().invoke(app, ["evaluate", *options])
+    result = CliRunner().invoke(app, ["evaluate", "--overwrite", *options])
     assert isinstance(result.exception, ZeroDivisionError)
 
 

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.commands.cli import app
+from gae_metric.commands.methods import METHODS
+from gae_metric.explainers import EXPLAINERS, gradients
 
 runner = CliRunner()
 FIGURES = [
@@ -66,7 +68,7 @@ def invoke(*arguments, status=0):
 
 @pytest.fixture
 def evaluate(weights, photographs, tmp_path):
-    def call(*arguments, status=0, out=tmp_path / "out", figures=False, **options):
+    def call(*arguments, status=0, out=tmp_path / "out", figures=False, overwrite=True, **options):
         given = {
             "model": "torchvision:squeezenet1_1",
             "weights": weights,
@@ -81,6 +83,7 @@ def evaluate(weights, photographs, tmp_path):
         } | {key.replace("_", "-"): value for key, value in options.items()}
         flags = [f"--{key}={value}" for key, value in given.items() if value is not None]
         flags += ["--figures" if figures else "--no-figures"]
+        flags += ["--overwrite"] if overwrite else []
         return invoke("evaluate", *flags, *arguments, status=status)
 
     return call
@@ -94,6 +97,7 @@ def test_evaluate_writes_a_table_and_a_folder(evaluate, tmp_path):
     metrics = list(evaluation.METRICS)
     result = evaluate(metrics=",".join(metrics), methods="absLRP,gradcam,random", figures=True)
     assert "5 images, mean ± standard error" in result.stdout
+    assert "fewer than 6 images cannot tell methods apart" in " ".join(result.stdout.split())
     assert "GradCAM" in result.stdout
     assert "broken.png: not an image" in result.stderr
     assert "of them classified as labelled; the labels are explained" in result.stderr
@@ -115,7 +119,7 @@ def test_evaluate_writes_a_table_and_a_folder(evaluate, tmp_path):
         slack = 16 * np.finfo(float).eps * cell.abs().max()
         ascending = [cell.min(), row.ci_low, row.mean, row.ci_high, cell.max()]
         assert all(low <= high + slack for low, high in pairwise(ascending))
-        assert row.tie  # five samples tell nothing apart
+        assert not row.tie  # five samples tell nothing apart
     for metric, rows in summary.groupby("metric"):
         better = {"ROAD": "lower", "LocalLipschitz": "lower"}.get(metric, "higher")
         assert set(rows["better"]) == {better}
@@ -134,12 +138,12 @@ def test_evaluate_writes_a_table_and_a_folder(evaluate, tmp_path):
 
 
 def test_parts_taken_from_gae_are_the_metrics_own(evaluate, tmp_path):
-    evaluate(metrics="GAE,LocalConsistency,Contrastiveness", methods="InputXGradient")
+    evaluate(metrics="GAE,LocalConsistency,C", methods="InputXGradient")
     together = scores(tmp_path / "out").set_index(["metric", "sample"])["score"]
     evaluate(metrics="Contrastiveness,LocalConsistency", methods="InputXGradient")
     alone = scores(tmp_path / "out").set_index(["metric", "sample"])["score"]
     assert len(alone) == 10
-    for metric in ("LocalConsistency", "Contrastiveness"):
+    for metric in ("LC", "C"):
         assert alone[metric].abs().max() > 0
         pd.testing.assert_series_equal(together[metric], alone[metric])
 
@@ -207,11 +211,18 @@ def test_captums_methods_have_their_own_names(evaluate, tmp_path):
     assert (tmp_path / "out" / "maps.png").exists()
 
 
-def test_a_metrics_own_error_is_shown_and_the_rest_goes_on(evaluate, tmp_path):
-    result = evaluate(metrics="GAE,ROAD", samples=3, status=1, figures=True)
+def test_a_metrics_own_error_is_shown_and_the_rest_goes_on(evaluate, tmp_path, monkeypatch):
+    def broken(settings):
+        return unable
+
+    def unable(**kwargs):
+        raise ValueError("mosaics ran out")
+
+    monkeypatch.setitem(evaluation.METRICS, "GAE", broken)
+    result = evaluate(metrics="GAE,ROAD", status=1, figures=True)
     text = " ".join(result.stdout.split())
     assert "failed: GAE of Saliency:" in text
-    assert "4 samples" in text
+    assert "mosaics ran out" in text
     assert "KeyError" not in result.output
     long = scores(tmp_path / "out").set_index("metric")["score"]
     assert long["GAE"].isna().all()
@@ -224,12 +235,13 @@ def test_a_method_that_fails_is_named_and_the_rest_goes_on(evaluate, tmp_path, m
         raise RuntimeError("out of ideas")
 
     def breaks_later(model, inputs, targets, **kwargs):
-        if len(inputs) > 1:
+        if len(inputs) > 4:
             raise RuntimeError("too many")
         return inputs
 
-    monkeypatch.setitem(evaluation.explainer.__globals__["EXPLAINERS"], "Broken", broken)
-    monkeypatch.setitem(evaluation.explainer.__globals__["EXPLAINERS"], "Later", breaks_later)
+    for name, function in (("Broken", broken), ("Later", breaks_later)):
+        monkeypatch.setattr(gradients, name, function, raising=False)
+        monkeypatch.setitem(METHODS, name, ("", f"gradients:{name}", {}))
     result = evaluate(methods="Broken,Saliency,Later,Random", status=1)
     assert "failed: Broken: RuntimeError: out of ideas" in result.stdout
     assert "failed: Later: RuntimeError: too many" in result.stdout
@@ -246,6 +258,8 @@ def test_a_method_that_fails_is_named_and_the_rest_goes_on(evaluate, tmp_path, m
     ("options", "message"),
     [
         ({"model": "torchvision:squeezenet"}, "did you mean 'squeezenet1_"),
+        ({"model": "timm:squeezenet"}, "torchvision has it: torchvision:squeezenet1_0, torch"),
+        ({"samples": 3}, "a mosaic is made of 4 images"),
         ({"model": "hub:resnet50"}, "model (source): unknown name 'hub'"),
         ({"images": "/nowhere"}, "images: expected a folder, found nothing at '/nowhere'"),
         ({"methods": "absLPR"}, "methods: unknown name 'absLPR'; did you mean 'absLRP'?"),
@@ -324,7 +338,7 @@ def test_one_output_is_told_and_explained_as_two_classes(evaluate, tmp_path):
 
 
 def test_version_and_help():
-    assert invoke("--version").stdout.startswith("gae-metric 0.")
+    assert invoke("--version").stdout.startswith("gae-metric ")
     text = invoke("--help").stdout
     assert "demo" in text
     assert "evaluate" in text
@@ -351,7 +365,7 @@ def check_demo(folder, networks, samples):
         rows = long[long["model"] == network]
         methods = set(rows["method"])
         without = {"GradCAM"} if network == "vit" else set()
-        assert methods == set(evaluation.explainer.__globals__["EXPLAINERS"]) - without
+        assert methods == set(EXPLAINERS) - without
         assert len(rows) == len(methods) * len(evaluation.METRICS) * samples
         means = rows.groupby(["metric", "method"])["score"].mean()
         assert means.notna().all()

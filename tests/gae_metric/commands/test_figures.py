@@ -6,7 +6,7 @@ import torch
 
 from gae_metric.commands.figures import figures
 from gae_metric.commands.quantus_evaluation import Settings, evaluate
-from gae_metric.commands.tables import Evaluation
+from gae_metric.commands.tables import Evaluation, Inputs
 from gae_metric.demo import digits, networks
 from gae_metric.functional import MosaicPlan, content_hashes, mosaics
 from tests.gae_metric.rendering import drawn, render
@@ -24,15 +24,15 @@ def study():
             model, x, targets, ["absLRP", "Saliency", "Random"], metrics, settings=Settings(seed=3)
         )
         names = [f"digit {i}" for i in range(6)]
-        return Evaluation("vgg", model, x, names, digits.to_display, results)
+        return Evaluation("vgg", Inputs(model, x, names, targets, digits.to_display), results)
 
     return make
 
 
-@pytest.mark.parametrize("metrics", [["Contrastiveness"], ["GAE"]])
+@pytest.mark.parametrize("metrics", [["C"], ["GAE"]])
 def test_mosaic_of_the_typical_sample(study, metrics):
     made = study(*metrics)
-    plan = MosaicPlan.draw(content_hashes(made.x), made.results.targets, seed=3)
+    plan = MosaicPlan.draw(content_hashes(made.inputs.x), made.results.targets, seed=3)
     indices, positive = made.results.mosaics
     np.testing.assert_array_equal(indices, plan.indices)
     np.testing.assert_array_equal(positive, plan.positive)
@@ -44,7 +44,7 @@ def test_mosaic_of_the_typical_sample(study, metrics):
     if metrics == ["GAE"]:
         scores = made.results.components["absLRP"]["contrastiveness"].to_numpy()
     else:
-        scores = made.results.scores["absLRP", "Contrastiveness"]
+        scores = made.results.scores["absLRP", "C"]
     sample = int(np.argsort(scores, kind="stable")[3])
     assert (
         figure.get_suptitle()
@@ -54,7 +54,7 @@ def test_mosaic_of_the_typical_sample(study, metrics):
     assert figure.axes[1].get_xlabel() == f"C = {scores[sample]:.3f}"
     labels = [text.get_text() for text in figure.axes[0].texts]
     assert labels == [f"class {made.results.targets[i]}" for i in indices[sample]]
-    shown = mosaics(torch.as_tensor(made.x), indices[sample : sample + 1])[0].numpy()
+    shown = mosaics(torch.as_tensor(made.inputs.x), indices[sample : sample + 1])[0].numpy()
     np.testing.assert_allclose(
         figure.axes[0].images[0].get_array(), np.moveaxis(shown, 0, -1), atol=1e-6
     )

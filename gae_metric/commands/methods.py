@@ -1,0 +1,91 @@
+"""Methods by the names of tables and ``--methods``; loaded when they are used.
+
+>>> from gae_metric.commands.methods import METHODS, method
+>>> name, explain = method("lrp-EPSILON")
+>>> name, METHODS[name][0]
+('LRP-epsilon', 'LRP-epsilon (Bach et al. 2015)')
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from gae_metric._names import lookup
+from gae_metric.errors import InputError
+
+if TYPE_CHECKING:
+    from gae_metric.explainers.gradients import ExplainFunc
+
+__all__ = ["METHODS", "check_method", "method"]
+
+_RULES = "abslrp:explain"
+_IG = "mean gradient from zero to the input, 20 steps (Sundararajan et al. 2017)"
+
+METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "absLRP": ("relative absolute magnitude LRP, two streams (Vukadin et al. 2024)", _RULES, {}),
+    "absLRP-signed": ("absLRP in one pass, as its text has it", _RULES, {"contrast": "signed"}),
+    "LRP-epsilon": ("LRP-epsilon (Bach et al. 2015)", _RULES, {"rules": "epsilon"}),
+    "LRP-alpha1beta0": ("LRP-alpha-beta (Bach et al. 2015)", _RULES, {"rules": "alpha1beta0"}),
+    "LRP-alpha2beta1": ("LRP-alpha-beta (Bach et al. 2015)", _RULES, {"rules": "alpha2beta1"}),
+    "cLRP": ("contrastive LRP (Gu et al. 2018)", _RULES, {"rules": "cLRP"}),
+    "RAP": ("relative attributing propagation (Nam et al. 2020)", _RULES, {"rules": "RAP"}),
+    "cRAP": ("RAP, contrastive", _RULES, {"rules": "cRAP"}),
+    "Saliency": ("absolute gradient (Simonyan et al. 2014)", "gradients:saliency", {}),
+    "InputXGradient": ("(Shrikumar et al. 2016)", "gradients:input_x_gradient", {}),
+    "IntegratedGradients": (_IG, "gradients:integrated_gradients", {}),
+    "GradCAM": ("weighted feature map (Selvaraju et al. 2017)", "gradients:gradcam", {}),
+    "GuidedGradCAM": ("GradCAM times guided backpropagation", "cams:guided_gradcam", {}),
+    "HiResCAM": ("feature map times its gradient (Draelos 2020)", "cams:hirescam", {}),
+    "LayerCAM": ("the same with positive gradients (Jiang et al. 2021)", "cams:layercam", {}),
+    "GradCAM++": ("(Chattopadhay et al. 2018)", "cams:gradcam_plus_plus", {}),
+    "Random": ("noise: the baseline that knows nothing", "gradients:random_map", {}),
+}
+"""What each method is, where its function is, and that function's options."""
+
+
+def check_method(name: str) -> str:
+    """Return a method's name in tables; Captum's own are looked up when they are loaded.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or Captum is not installed.
+    """
+    if not name.lower().startswith("captum:"):
+        return lookup("methods", name, METHODS)[0]
+    if find_spec("captum") is None:
+        raise InputError(
+            f"methods: {name} needs Captum: pip install 'gae-metric[captum]'; those without "
+            f"Captum: {', '.join(METHODS)}"
+        )
+    return name
+
+
+def method(name: str) -> tuple[str, ExplainFunc]:
+    """Return a method's name in tables and its explanation function.
+
+    Raises
+    ------
+    InputError
+        As :func:`check_method`, and for names that Captum has not.
+    """
+    name = check_method(name)
+    if name not in METHODS:
+        from gae_metric.explainers.gradients import explainer
+
+        return explainer(name)
+    _, place, options = METHODS[name]
+    module, _, attribute = place.partition(":")
+    home = module if module == "abslrp" else f"gae_metric.explainers.{module}"
+    function = getattr(import_module(home), attribute)
+    return name, bind(function, **options)
+
+
+def bind(function: ExplainFunc, **options: Any) -> ExplainFunc:
+    """Return an explanation function with options of its own."""
+    bound: Any = partial(function, **options)
+    bound.accepts_tensors = getattr(function, "accepts_tensors", False)
+    return bound  # type: ignore[no-any-return]

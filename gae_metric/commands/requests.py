@@ -1,0 +1,389 @@
+"""What the commands take: each option once, and what can be checked before torch is imported.
+
+The attributes of a request are a command's options; what its docstring says of them is their help.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from gae_metric._names import DIRECTIONS, OTHER_NAMES, lookup, nearest
+from gae_metric.commands.methods import check_method
+from gae_metric.errors import InputError, UnknownNameError
+from gae_metric.inputs.files import check_file, list_images
+from gae_metric.inputs.model_names import check_model, model_names
+
+__all__ = ["DemoRequest", "EvaluateRequest", "InputsRequest", "ProbeRequest", "ScoreRequest"]
+
+DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random"
+
+#: What a mosaic is made of.
+_LEAST = 4
+_PROBES = ("GAE", "LocalConsistency", "LocalRobustness", "LocalFaithfulness", "Contrastiveness")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputsRequest:
+    """A model, images as it takes them, and how they are masked and put into mosaics.
+
+    Attributes
+    ----------
+    model
+        timm:NAME, torchvision:NAME, lite:0|1|2 or digits:vgg|resnet|vit; `gae-metric models` lists
+        them.
+    images
+        Folder of images.
+    labels
+        CSV file with the columns file,class_index, or the word 'folders' for a folder per class.
+        Without, the model's own predictions are explained.
+    weights
+        Local safetensors file; default: the published weights.
+    samples
+        Number of images, drawn by --seed; default: all.
+    seed
+        Seed of images, mosaics and noise.
+    steps
+        States of the masking trajectory.
+    schedule
+        reranked or uniform.
+    mask_value
+        A number, mean or blur.
+    n_mosaics
+        Mosaics of each image.
+    interpolation
+        nearest, bilinear, bicubic or area.
+    protocol
+        paper or repository.
+    batch_size
+        Images per model evaluation.
+    device
+        auto, cpu, cuda, cuda:1, ...
+    recursive
+        Also images in folders below.
+    size
+        Side of the model's input in pixels; default: the model's own.
+    mean
+        Mean per channel, such as 0.5,0.5,0.5; default: the model's own.
+    std
+        Standard deviation per channel; default: the model's own.
+    range
+        What black and white become, such as -1,1; default 0,1.
+    model_arg
+        Option of the model, such as num_classes=10; may be repeated.
+    output
+        Which part of the model's result is its logits: a key, an attribute or a position; 'log'
+        where it returns probabilities, 'binary' where it returns one logit of two classes.
+    """
+
+    model: str
+    images: Path
+    out: Path
+    labels: str | None = None
+    weights: Path | None = None
+    samples: int | None = None
+    seed: int = 0
+    steps: int = 10
+    schedule: str = "reranked"
+    mask_value: str = "0"
+    n_mosaics: int = 1
+    interpolation: str = "nearest"
+    protocol: str = "paper"
+    batch_size: int = 16
+    device: str = "auto"
+    recursive: bool = False
+    size: int | None = None
+    mean: str | None = None
+    std: str | None = None
+    range: str | None = None
+    model_arg: list[str] | None = None
+    output: str | None = None
+
+    @property
+    def least(self) -> int:
+        """Images that it takes at least."""
+        return _LEAST
+
+    def check(self) -> list[str]:
+        """Refuse what is wrong of itself; return the images that the folder has."""
+        check_least(
+            ("samples", self.samples, 1), ("seed", self.seed, 0), ("batch-size", self.batch_size, 1)
+        )
+        check_model(self.model)
+        files = list_images(self.images, self.recursive or self.labels == "folders")
+        self.check_count(min(len(files), self.samples or len(files)))
+        if self.labels not in (None, "folders"):
+            check_file(str(self.labels), "labels")
+        if self.weights is not None:
+            check_file(self.weights, "weights")
+        _ = self.changes, self.model_args, self.masking
+        return files
+
+    def check_count(self, count: int) -> None:
+        """Refuse fewer images than make a mosaic."""
+        if count < self.least:
+            raise InputError(
+                f"samples: a mosaic is made of {self.least} images, so at least 4 samples are "
+                f"needed, got {count}"
+            )
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What is changed of the model's own preprocessing."""
+        numbers = {name: _numbers(name, getattr(self, name)) for name in ("mean", "std", "range")}
+        return {"size": self.size, **numbers}
+
+    @property
+    def model_args(self) -> dict[str, Any]:
+        """Options of the model."""
+        return _arguments(self.model_arg or [])
+
+    @property
+    def selected(self) -> str | int | None:
+        """What selects the logits from the model's result, as in the metrics."""
+        return int(self.output) if self.output and self.output.isdecimal() else self.output
+
+    @property
+    def masking(self) -> dict[str, Any]:
+        """Options of metrics that mask."""
+        value = _mask_value(self.mask_value)
+        return {"steps": self.steps, "schedule": self.schedule, "mask_value": value}
+
+    @property
+    def mosaicking(self) -> dict[str, Any]:
+        """Options of metrics that make mosaics."""
+        names = ("seed", "n_mosaics", "interpolation", "protocol")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest(InputsRequest):
+    """What to evaluate.
+
+    Attributes
+    ----------
+    out
+        Folder to write.
+    methods
+        By commas: {methods}, and captum:NAME for one of Captum's; `gae-metric methods` says more.
+    metrics
+        By commas: {metrics}; `gae-metric metrics` says more.
+    lipschitz_samples
+        Perturbations of each image in LocalLipschitz.
+    overwrite
+        Replace another run that is in the folder.
+    figures
+        Write figures beside the tables.
+    """
+
+    out: Path = Path("gae-evaluate")
+    methods: str = DEFAULT_METHODS
+    metrics: str = ",".join(DIRECTIONS)
+    lipschitz_samples: int = 10
+    overwrite: bool = False
+    figures: bool = True
+
+    @property
+    def method_names(self) -> list[str]:
+        """Methods, as they are registered."""
+        return list(dict.fromkeys(check_method(name) for name in _names("methods", self.methods)))
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Metrics, in the order of the tables."""
+        asked = {metric_name(name) for name in _names("metrics", self.metrics)}
+        return [name for name in DIRECTIONS if name in asked]
+
+    @property
+    def least(self) -> int:
+        """Images that it takes at least."""
+        return _LEAST if {"GAE", "C"} & set(self.metric_names) else 1
+
+    def check(self) -> list[str]:
+        """Refuse what is wrong of itself; return the images that the folder has."""
+        check_least(("lipschitz-samples", self.lipschitz_samples, 1))
+        _ = self.method_names, self.metric_names
+        return super().check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRequest(InputsRequest):
+    """What to make a probe set of.
+
+    Attributes
+    ----------
+    out
+        FILE.npz, or a new folder for a set of shards.
+    metric
+        GAE, LocalConsistency, LocalRobustness, LocalFaithfulness or Contrastiveness.
+    """
+
+    out: Path
+    metric: str = "GAE"
+
+    @property
+    def least(self) -> int:
+        """Images that it takes at least."""
+        return _LEAST if self.metric.lower() in ("gae", "contrastiveness") else 1
+
+    def check(self) -> list[str]:
+        """Refuse what is wrong of itself; return the images that the folder has."""
+        lookup("metric", self.metric, dict.fromkeys(_PROBES))
+        out = self.out
+        if out.suffix != ".npz" and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+            raise InputError(
+                f"out: expected an .npz file or a new or empty folder, got {str(out)!r}, which has "
+                "something in it"
+            )
+        return super().check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest:
+    """Which maps to score.
+
+    Attributes
+    ----------
+    probe
+        What `gae-metric probe` wrote.
+    maps
+        FILE.npz or folder with a map for each item.
+    out
+        CSV file to write.
+    batch_size
+        Maps at a time, or fewer where they take more than 256 MB.
+    """
+
+    probe: Path
+    maps: Path
+    out: Path | None = None
+    batch_size: int = 64
+
+    def check(self) -> None:
+        """Refuse what is wrong of itself."""
+        check_least(("batch-size", self.batch_size, 1))
+        for name in ("probe", "maps"):
+            if not (path := getattr(self, name)).exists():
+                raise InputError(
+                    f"{name}: expected a folder or an .npz file, found nothing at {str(path)!r}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoRequest:
+    """What the demo compares.
+
+    Attributes
+    ----------
+    out
+        Folder to write.
+    samples
+        Number of held-out digits.
+    networks
+        Networks, by commas.
+    seed
+        Seed of digits, mosaics and noise.
+    photographs
+        Free photographs and EfficientNet-Lite0 in the place of digits (extra 'photographs').
+    overwrite
+        Replace another run that is in the folder.
+    """
+
+    out: Path = Path("gae-demo")
+    samples: int = 32
+    networks: str = "vgg,resnet,vit"
+    seed: int = 0
+    photographs: bool = False
+    overwrite: bool = False
+
+    @property
+    def chosen(self) -> list[str]:
+        """Networks."""
+        known = dict.fromkeys(model_names("digits"))
+        names = (lookup("networks", name, known)[0] for name in _names("networks", self.networks))
+        return list(dict.fromkeys(names))
+
+    def check(self) -> None:
+        """Refuse what is wrong of itself."""
+        if not _LEAST <= self.samples <= 450:
+            raise InputError(f"samples: expected 4 (a mosaic's) to 450, got {self.samples}")
+        if self.seed < 0:
+            raise InputError(f"seed: expected a non-negative integer, got {self.seed}")
+        _ = self.chosen
+
+
+def settings_of(request: Any) -> dict[str, Any]:
+    """Return what scores depend on of a request, and what people want to know of it."""
+    left = ("overwrite", "figures", "batch_size", "device", "out")
+    values = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in left}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+
+
+def metric_name(name: str) -> str:
+    """Return a metric's name in tables, whichever of its names is given."""
+    known = {key: key for key in DIRECTIONS} | OTHER_NAMES
+    for key, value in known.items():
+        if key.lower() == name.strip().lower():
+            return value
+    raise UnknownNameError(f"metrics: unknown name {name!r}; {nearest(name, DIRECTIONS)}")
+
+
+def check_least(*numbers: tuple[str, int | None, int]) -> None:
+    """Refuse what is no integer, given by name, or below what it must be at least.
+
+    Raises
+    ------
+    InputError
+        If one is.
+    """
+    for name, number, least in numbers:
+        if number is not None and (type(number) is not int or number < least):
+            raise InputError(f"{name}: expected at least {least}, a whole number, got {number!r}")
+
+
+def _names(option: str, text: str) -> list[str]:
+    """Split a list of names by commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{option}: expected at least one, got none")
+    return names
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Split a list of numbers by commas."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}") from None
+    if option == "std" and len(numbers) == 1:
+        raise InputError(f"std: expected positive numbers, one for each channel, got {text!r}")
+    return numbers
+
+
+def _mask_value(text: str) -> float | str:
+    """Read a number, ``mean`` or ``blur``."""
+    if text in ("mean", "blur"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"mask-value: expected a number, mean or blur, got {text!r}") from None
+
+
+def _arguments(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read KEY=VALUE: numbers, True, False, None and tuples of them; anything else is text."""
+    arguments: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"model-arg: expected KEY=VALUE, got {pair!r}")
+        try:
+            arguments[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            arguments[key] = value
+    return arguments

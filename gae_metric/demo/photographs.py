@@ -1,0 +1,44 @@
+"""Free photographs that scikit-image and scikit-learn ship (extra ``photographs``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["SOURCES", "load"]
+
+SOURCES = {
+    "cat": ("skimage.data", "chelsea.png", "Stefan van der Walt, CC0"),
+    "coffee": ("skimage.data", "coffee.png", "Rachel Michetti, CC0"),
+    "photographer": ("skimage.data", "camera.png", "Lav Varshney, CC0"),
+    "astronaut": ("skimage.data", "astronaut.png", "NASA, public domain"),
+    "rocket": ("skimage.data", "rocket.jpg", "SpaceX, public domain"),
+    "temple": ("sklearn.datasets.images", "china.jpg", "danielbuechele, CC BY 2.0"),
+    "flower": ("sklearn.datasets.images", "flower.jpg", "vultilion, CC BY 2.0"),
+}
+"""Package, file, and author and license of each."""
+
+
+def load(prepare: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any]:
+    """Return all of them, (7, C, H, W).
+
+    Parameters
+    ----------
+    prepare
+        From an image to a model's input (C, H, W).
+
+    Raises
+    ------
+    ImportError
+        If scikit-image is not installed.
+    """
+    prepared = []
+    for package, name, _ in SOURCES.values():
+        with files(package).joinpath(name).open("rb") as file, Image.open(file) as image:
+            prepared.append(prepare(image.convert("RGB")))
+    return np.stack(prepared)

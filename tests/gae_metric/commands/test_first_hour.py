@@ -1,0 +1,326 @@
+"""What a new user meets: wrong names, missing extras, a second run, a stop, and the page."""
+
+import logging
+import re
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torchvision
+from PIL import Image
+from typer.testing import CliRunner
+
+from gae_metric import Contrastiveness, ProbeSet
+from gae_metric.commands import demo, quantus_evaluation
+from gae_metric.commands import terminal as terminals
+from gae_metric.commands.cli import app
+from gae_metric.commands.methods import METHODS
+from gae_metric.commands.terminal import Terminal, duration, extra_of
+from gae_metric.demo import digits, networks
+from gae_metric.errors import InputError
+from gae_metric.explainers import saliency
+from gae_metric.inputs import models
+from gae_metric.inputs.model_names import check_model, model_names
+from gae_metric.inputs.models import load_model
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Six digits as files; one has a name that is markup."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    x, _ = digits.load("test", n=6)
+    for i, canvas in enumerate(digits.to_display(x)):
+        pixels = (np.moveaxis(canvas, 0, -1) * 255).round().astype(np.uint8)
+        Image.fromarray(pixels).save(folder / (f"{i}.png" if i else "<b>0.png"))
+    return folder
+
+
+@pytest.fixture
+def evaluate(scans, tmp_path):
+    def call(*arguments, status=0, **options):
+        given = {
+            "model": "digits:vgg",
+            "images": scans,
+            "out": tmp_path / "out",
+            "methods": "Saliency,Random",
+            "metrics": "GAE,ROAD",
+        } | options
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+        result = CliRunner().invoke(app, ["evaluate", "--no-figures", *flags, *arguments])
+        assert result.exit_code == status, (result.output, result.exception)
+        return result
+
+    return call
+
+
+def counted(monkeypatch):
+    """Count the metrics that are built to score all images."""
+    built = []
+    for name, build in quantus_evaluation.METRICS.items():
+        monkeypatch.setitem(
+            quantus_evaluation.METRICS,
+            name,
+            lambda settings, name=name, build=build: (built.append(name), build(settings))[1],
+        )
+    return built
+
+
+def test_a_run_that_was_stopped_goes_on(evaluate, tmp_path, monkeypatch):
+    whole = evaluate(out=tmp_path / "whole")
+    assert re.search(r"digits:vgg: about \d+ (s|min) of work", whole.stderr)
+    built = counted(monkeypatch)
+    build = quantus_evaluation.METRICS["ROAD"]
+
+    def stops(settings):
+        if built.count("ROAD") == 3:  # for its options, for the estimate, and for Saliency
+            raise KeyboardInterrupt
+        return build(settings)
+
+    monkeypatch.setitem(quantus_evaluation.METRICS, "ROAD", stops)
+    stopped = evaluate(status=130)
+    assert "the same command goes on from there" in " ".join(stopped.stderr.split())
+    assert {file.name for file in (tmp_path / "out" / "cells").iterdir()} == {
+        "Saliency.GAE.npz",
+        "Saliency.ROAD.npz",
+        "Random.GAE.npz",
+    }
+    monkeypatch.setitem(quantus_evaluation.METRICS, "ROAD", build)
+    built.clear()
+    result = evaluate()
+    assert "3 cells of the table are there already" in result.stderr
+    assert built.count("GAE") == 1  # for its options
+    assert built.count("ROAD") == 3
+    for name in ("scores.csv", "components.csv"):
+        once, again = (pd.read_csv(tmp_path / one / name) for one in ("whole", "out"))
+        pd.testing.assert_frame_equal(once, again)
+
+
+def test_cells_of_other_images_are_not_taken(evaluate, scans, monkeypatch):
+    evaluate()
+    built = counted(monkeypatch)
+    evaluate()
+    assert built == ["GAE", "ROAD"]
+    Image.new("RGB", (48, 48), "gray").save(scans / "1.png")
+    assert "there already" not in evaluate().stderr
+    assert built.count("GAE") == 2 + 3
+
+
+def test_a_folder_of_another_run_is_refused(evaluate, scans, tmp_path):
+    evaluate()
+    before = (tmp_path / "out" / "scores.csv").read_text()
+    refused = evaluate(seed=1, status=2)
+    assert "holds a run with another seed; give another folder, or --overwrite" in refused.stderr
+    assert (tmp_path / "out" / "scores.csv").read_text() == before
+    assert "no run of gae-metric" in evaluate(out=scans, status=2).stderr
+    (tmp_path / "out" / "mine.txt").touch()
+    evaluate("--overwrite", seed=1, methods="Random", metrics="ROAD")
+    assert not (tmp_path / "out" / "components.csv").exists()
+    assert len(list((tmp_path / "out" / "cells").iterdir())) == 1
+    assert (tmp_path / "out" / "mine.txt").exists()
+
+
+class Page(HTMLParser):
+    """Cells of the tables, row by row."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.tags = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip("\n")
+
+
+def test_the_page(evaluate, tmp_path):
+    evaluate("--figures", methods="Random,absLRP")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    table = pd.read_csv(tmp_path / "out" / "summary.csv").set_index(["metric", "method"])
+    assert page.rows[0] == ["method", "GAE ↑", "ROAD ↓"]
+    assert [row[0] for row in page.rows[1:3]] == ["absLRP", "Random"]  # by GAE, not as asked for
+    assert page.rows[1][1].startswith(f"{table.loc[('GAE', 'absLRP'), 'mean']:.3f}")
+    assert page.rows[3] == ["image", "explained class", "absLRP", "Random"]
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv")
+    first = scores[(scores["method"] == "absLRP") & (scores["metric"] == "GAE")].iloc[-1]
+    row = next(row for row in page.rows if row[0] == first["file"])
+    assert row[1] == f"class {first['target']}"
+    assert row[2].startswith(f"{first['score']:.3f}")
+    assert "b" not in page.tags  # a file's name is no markup
+    assert "<b>0.png" in {row[0] for row in page.rows}
+    assert text.count("data:image/png;base64,") == 7
+    assert "http" not in re.sub(r"http-equiv", "", text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "evaluate --model lite:0 --images /nowhere",
+        "evaluate --model timm:resnet_18 --images .",
+        "evaluate --model digits:vgg --images {scans} --methods absLPR",
+        "evaluate --model digits:vgg --images {scans} --metrics GEA",
+        "evaluate --model digits:vgg --images {scans} --labels /nowhere.csv",
+        "evaluate --model digits:vgg --images {scans} --weights /nowhere.safetensors",
+        "evaluate --model digits:vgg --images {scans} --samples 3",
+        "probe --model digits:vgg --images {scans} --out p.npz --mask-value dark",
+        "score --probe /nowhere --maps maps.npz",
+        "demo --networks vggg",
+    ],
+)
+def test_what_is_wrong_of_itself_needs_no_torch(scans, arguments):
+    code = (
+        "import sys\nfrom gae_metric.commands.cli import app\n"
+        "try: app(sys.argv[1:])\nexcept SystemExit as stop: status = stop.code\n"
+        "assert status == 2, status\nassert not {'torch', 'pandas', 'scipy'} & set(sys.modules)"
+    )
+    line = arguments.format(scans=scans).split(" ")
+    command = [sys.executable, "-c", code, *line]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_names_of_models_are_the_libraries_own():
+    assert set(model_names("timm")) == set(timm.list_models())
+    assert set(model_names("torchvision")) == set(
+        torchvision.models.list_models(module=torchvision.models)
+    )
+    check_model("timm:vit_tiny_patch16_224_in21k")  # as timm called it before
+    check_model("timm:resnet50.a1_in1k")
+
+
+def test_lists():
+    def lines(*arguments):
+        return CliRunner().invoke(app, list(arguments)).stdout.splitlines()
+
+    assert [line.split()[0] for line in lines("methods")] == [*METHODS, "captum:NAME"]
+    assert [line.split()[0] for line in lines("metrics")] == list(quantus_evaluation.METRICS)
+    assert lines("models", "squeezenet") == [
+        "torchvision:squeezenet1_0",
+        "torchvision:squeezenet1_1",
+    ]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "probe", "demo", "score"])
+def test_help_shows_choices_and_examples(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = CliRunner().invoke(app, [command, "--help"]).stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"gae-metric {command}" in text.partition("Examples:")[2]
+    if command == "evaluate":
+        whole = "".join(text.split())  # lines break behind hyphens, too
+        assert all(name in whole for name in METHODS)
+        assert "GAE,LC,C,ROAD,LocalLipschitz,Focus;" in whole
+
+
+def test_options_of_the_metrics_reach_them(evaluate, tmp_path):
+    evaluate(out=tmp_path / "a", metrics="LC")
+    evaluate(out=tmp_path / "b", metrics="LC", steps=4, mask_value="mean", schedule="uniform")
+    one, other = (pd.read_csv(tmp_path / name / "scores.csv")["score"] for name in "ab")
+    assert not np.allclose(one, other)
+    refused = evaluate(out=tmp_path / "c", steps=1, status=2)
+    assert "steps: expected an integer from 2 to 255, got 1" in refused.stderr
+    assert "reading images" not in refused.stderr
+
+
+def test_a_missing_extra_is_named(evaluate, monkeypatch):
+    monkeypatch.setattr("gae_metric.commands.methods.find_spec", lambda name: None)
+    assert (
+        "pip install 'gae-metric[captum]'" in evaluate(methods="captum:DeepLift", status=2).stderr
+    )
+
+    def missing(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'skimage'", name="skimage.data")
+
+    monkeypatch.setattr("gae_metric.commands.evaluate.read_inputs", missing)
+    requirements = ["torch>=2.4", "scikit-image>=0.22; extra == 'photographs'"]
+    monkeypatch.setattr(terminals, "requires", lambda name: requirements)
+    said = evaluate(status=1).stderr
+    assert "pip install 'gae-metric[photographs]'" in said
+    assert "please report it" not in said
+    assert extra_of("torch") is None
+
+
+def test_a_metric_without_any_score_is_no_column(evaluate, tmp_path):
+    result = evaluate(metrics="ROAD,Focus")  # six digits of six classes make no pairs
+    assert "Focus ↑" not in result.stdout
+    assert "note: Focus: NaN where the class has no other" in " ".join(result.stdout.split())
+    assert "Focus" not in set(pd.read_csv(tmp_path / "out" / "summary.csv")["metric"])
+
+
+def test_a_log_says_how_long_it_takes(monkeypatch, capsys):
+    clock = iter([0.0, 0.0, 10.0, 40.0, 41.0, 90.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with Terminal().progress("net") as progress:
+        for done in range(4):
+            progress("Saliency, GAE", done, 8)
+        progress("Random, GAE", 4, 8)
+    assert capsys.readouterr().err.splitlines() == [
+        "net: Saliency, GAE, 0%",
+        "net: Saliency, GAE, 25%, about 2 min left",
+        "net: Random, GAE, 50%, about 2 min left",
+    ]
+    assert duration(7200) == "2.0 h"
+
+
+def test_demo_on_photographs(tmp_path, monkeypatch):
+    pytest.importorskip("skimage", reason="scikit-image (extra 'photographs') is not installed")
+    network = replace(
+        load_model("digits:vgg"), classes=tuple(["zero", "one", "two", "three", "four"] * 2)
+    )
+    monkeypatch.setattr(demo, "load_model", lambda name: network)
+    result = CliRunner().invoke(app, ["demo", "--photographs", f"--out={tmp_path / 'out'}"])
+    assert result.exit_code == 0, result.output
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv")
+    assert set(scores["method"]) == set(demo.PHOTOGRAPH_METHODS)
+    assert set(scores["file"]) == set(demo.photographs.SOURCES)
+    page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert next(row for row in page.rows if row[0] == "cat")[1] in network.classes
+
+
+def test_messages_of_the_metrics(tmp_path):
+    model, (x, y) = networks.load("vgg"), digits.load("test", n=4)
+    with pytest.raises(ValueError, match=r"one sample has a batch axis, too: x\[None\]"):
+        Contrastiveness()(model, x[0], y[:1], explain_func=saliency)
+    with pytest.raises(ValueError, match=r"no such parameter; did you mean n_mosaics\?"):
+        Contrastiveness(n_mosaic=2)
+    with pytest.warns(RuntimeWarning, match="the inputs are whole numbers up to 255, as pixels"):
+        Contrastiveness()(model, (x * 255).astype(np.uint8), y, explain_func=saliency)
+    probe = ProbeSet.build(model, x, y, metric="Contrastiveness")
+    np.savez(tmp_path / "maps.npz", a=np.abs(x))
+    with pytest.raises(ValueError, match="maps of all items is to be called 'maps'"):
+        probe.score(tmp_path / "maps.npz")
+
+
+def test_scanned_digits_are_no_whole_pixels():
+    model, (x, y) = networks.load("vgg"), digits.load("test", n=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Contrastiveness()(model, x, y, explain_func=saliency)
+
+
+def test_retries_of_the_hub_are_quiet(caplog):
+    def create():
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no connection")
+
+    with pytest.raises(InputError, match="cannot fetch the published weights of 'resnet18'"):
+        models._created(create, "resnet18", published=True)
+    assert not caplog.records
+    logging.getLogger("huggingface_hub").warning("heard again")
+    assert len(caplog.records) == 1

@@ -1,0 +1,82 @@
+"""GradCAM's relatives against the libraries that have them."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gae_metric.demo import digits, networks
+from gae_metric.explainers import cams
+from gae_metric.explainers.grad_cam import NotApplicableError
+
+
+@pytest.fixture(scope="module")
+def case():
+    x, y = digits.load("test", n=4)
+    return networks.load("resnet"), x, y
+
+
+@pytest.mark.parametrize(
+    ("function", "theirs"),
+    [
+        (cams.hirescam, "HiResCAM"),
+        (cams.layercam, "LayerCAM"),
+        (cams.gradcam_plus_plus, "GradCAMPlusPlus"),
+    ],
+)
+def test_as_pytorch_grad_cam(case, function, theirs):
+    library = pytest.importorskip("pytorch_grad_cam", reason="package 'grad-cam' is not installed")
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    model, x, y = case
+    with getattr(library, theirs)(model, [model.layer4]) as cam:
+        wanted = [ClassifierOutputTarget(int(target)) for target in y]
+        expected = cam(torch.tensor(x, requires_grad=True), wanted)
+    for map_, other in zip(function(model, x, y)[:, 0], expected, strict=True):
+        # Theirs is moved to 0 and scaled to 1.
+        assert np.corrcoef(map_.ravel(), other.ravel())[0, 1] > 0.9999
+
+
+def test_guided_backpropagation_is_captums(case):
+    attr = pytest.importorskip("captum.attr", reason="Captum (extra 'captum') is not installed")
+    x, y = map(torch.tensor, case[1:])
+    model = networks.load("resnet")
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # Captum's hooks need it
+    expected = attr.GuidedBackprop(model).attribute(x.clone().requires_grad_(), target=y)
+    found = cams.guided_backpropagation(case[0], x, y)
+    assert expected.abs().max() > 0.01
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_relus_that_are_functions_guide_too():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.two(torch.relu(self.one(x)))
+
+    torch.manual_seed(0)
+    model = Functional().eval()
+    x, target = torch.randn(5, 3), torch.tensor([0, 1, 0, 1, 0])
+    active = (model.one(x) > 0).double() * model.two.weight[target].clamp(min=0)
+    expected = active.float() @ model.one.weight
+    torch.testing.assert_close(cams.guided_backpropagation(model, x, target), expected)
+
+
+def test_without_a_relu_nothing_guides():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(NotApplicableError, match="no ReLU of the model"):
+        cams.guided_gradcam(model.eval(), torch.rand(1, 1, 8, 8), [0])
+
+
+def test_guided_gradcam_is_the_product(case):
+    from gae_metric.explainers import gradcam
+
+    model, x, y = case
+    guided = cams.guided_backpropagation(model, torch.tensor(x), torch.tensor(y)).numpy()
+    product = gradcam(model, x, y) * guided
+    np.testing.assert_allclose(cams.guided_gradcam(model, x, y), product, rtol=1e-5, atol=1e-9)
