@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -54,8 +52,7 @@ def content_hashes(x: ArrayLike | Tensor) -> NDArray[np.uint64]:
         content: Any = np.ascontiguousarray(number, dtype="<f4")
         return hashlib.blake2b(content, digest_size=8).digest()
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:  # hashlib lets others run
-        digests = b"".join(threads.map(digest, values))
+    digests = b"".join(map(digest, values))
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 

@@ -17,8 +17,9 @@ __all__ = ["CacheInfo", "TrajectoryCache", "cache_info", "clear_cache", "set_cac
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Bytes that the cache of the process may hold: 2,000 photographs at 224 x 224.
-DEFAULT_LIMIT = 1 << 30
+#: Bytes that the cache of the process may hold: 1,000 photographs at 224 x 224, beside which
+#: a call on any number of them stays below 2 GB.
+DEFAULT_LIMIT = 1 << 29
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +212,7 @@ def cache_info() -> CacheInfo:
     --------
     >>> import gae_metric
     >>> gae_metric.cache_info().limit
-    1073741824
+    536870912
     """
     return SHARED.info()
 
@@ -223,7 +224,7 @@ def set_cache_limit(limit: int) -> None:
     ----------
     limit
         Bytes; a 224 x 224 photograph takes about 0.5 MB (for each model, target and setting). 0
-        turns the cache off. Default 1 GiB.
+        turns the cache off. Default 512 MiB.
 
     Raises
     ------
@@ -233,6 +234,6 @@ def set_cache_limit(limit: int) -> None:
     Examples
     --------
     >>> import gae_metric
-    >>> gae_metric.set_cache_limit(1 << 30)
+    >>> gae_metric.set_cache_limit(1 << 29)
     """
     SHARED.resize(limit)

@@ -23,8 +23,9 @@ _ROW, _ROWS = 1024, 4096
 #: What each word of a row is multiplied by, int64 (2, 1, _ROW): drawn anew in each process.
 _KEYS = np.frombuffer(os.urandom(2 * _ROW * 8), dtype=np.int64).reshape(2, 1, _ROW).copy()
 
-#: Bytes of tensors from which on several threads read them.
-_LARGE = 2**24
+#: Bytes of tensors from which on several threads read them: models, and no batch of samples, as
+#: each new thread may take memory that it does not give back.
+_LARGE = 2**26
 
 #: Where a module keeps hooks and, with "_global" before the name, torch those of all modules.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
