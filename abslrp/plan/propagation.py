@@ -99,10 +99,10 @@ class Propagation:
             self.arrivals.passage = passage = None if self.passages is None else Passage.of(call)
             self._call(call)
             self.arrivals.passage = None
-            if self.passages is not None and passage is not None and passage.taken:
-                # Where totals wait, most go on as they are, and nothing is to be told of them.
-                if not (self.arrivals.waits and passage.whole):
-                    self.passages.append(passage)
+            # Where totals wait, most go on as they are, and nothing is to be told of them.
+            telling = passage and passage.taken and not (self.arrivals.waits and passage.whole)
+            if self.passages is not None and passage is not None and telling:
+                self.passages.append(passage)
             if not self.keep:
                 forget(call)
         for value in wanted:
