@@ -100,12 +100,8 @@ class Propagation:
             self._call(call)
             self.arrivals.passage = None
             # Where totals wait, most go on as they are, and nothing is to be told of them.
-            if (
-                self.passages is not None
-                and passage is not None
-                and passage.taken
-                and not (self.arrivals.waits and passage.whole)
-            ):
+            telling = passage and passage.taken and not (self.arrivals.waits and passage.whole)
+            if self.passages is not None and passage is not None and telling:
                 self.passages.append(passage)
             if not self.keep:
                 forget(call)

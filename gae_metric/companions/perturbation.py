@@ -106,10 +106,10 @@ class AOPC(CompanionMetric):
         display_progressbar: bool = False,
         **kwargs: Any,
     ) -> None:
+        super().__init__(locals())
         for name, value in (("regions", regions), ("size", size)):
             if not is_integer(value, 1):
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-        super().__init__(locals())
         self.curves: NDArray[np.float64] = np.empty((0, len(self.orders), regions + 1))
 
     def _score(

@@ -157,3 +157,25 @@ def test_single_numbers_of_a_single_sample(shape: tuple[int, ...]) -> None:
 
     x = torch.rand(1, 4)
     assert abs(float(abslrp.relevance(Sum(4, 3).eval(), x, torch.ones(1, 1)).sum()) - 1) < 1e-5
+
+
+@pytest.mark.parametrize("accelerate", [True, False])
+def test_a_difference_is_the_sum_with_the_negative(accelerate: bool) -> None:
+    class Difference(nn.Module):
+        def __init__(self, written: bool) -> None:
+            super().__init__()
+            torch.manual_seed(4)
+            self.written = written
+            self.first, self.second = nn.Linear(4, 5), nn.Linear(4, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = self.first(x), self.second(x)
+            return a + (-b) if self.written else a - b
+
+    x = torch.rand(6, 4, dtype=torch.double)
+    start = torch.ones(6, 5, dtype=torch.double)
+    found, wanted = (
+        abslrp.relevance(Difference(one).double().eval(), x, start, accelerate=accelerate)
+        for one in (False, True)
+    )
+    torch.testing.assert_close(found, wanted)
