@@ -170,7 +170,8 @@ def test_a_difference_is_the_sum_with_the_negative(accelerate: bool) -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             a, b = self.first(x), self.second(x)
-            return a + (-b) if self.written else a - b
+            difference: Tensor = a + (-b) if self.written else a - b
+            return difference
 
     x = torch.rand(6, 4, dtype=torch.double)
     start = torch.ones(6, 5, dtype=torch.double)
