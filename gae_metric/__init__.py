@@ -9,8 +9,11 @@ Names are imported when they are used, so that ``gae_metric.functional`` needs n
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from gae_metric._moved import Moved
 
 if TYPE_CHECKING:
     from gae_metric.comparison import compare, pairwise, samples_needed
@@ -69,6 +72,9 @@ __all__ = [
     "set_cache_limit",
     "tensor_explainer",
 ]
+
+
+sys.meta_path.append(Moved())
 
 
 def __getattr__(name: str) -> Any:

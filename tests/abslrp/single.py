@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -52,6 +52,7 @@ def check(
     rtol: float = 1e-6,
     atol: float = 1e-9,
     rectify: Sequence[bool] = (False, True),
+    samples: Literal["rows", "whole"] = "rows",
 ) -> None:
     """Compare with the reference: signed and non-negative inputs, signed and other relevance.
 
@@ -66,7 +67,7 @@ def check(
         R = draw(*h.shape, seed=7)
         for start in (R, np.abs(R)):
             given = start.reshape(len(flat), -1)
-            got = abslrp.relevance(model, flat, given, conserve=None)
+            got = abslrp.relevance(model, flat, given, conserve=None, samples=samples)
             expected = naive(values, start)
             wanted = np.concatenate([r.reshape(len(flat), -1) for r in expected], axis=1)
             assert np.abs(wanted).max() > 0

@@ -106,6 +106,7 @@ def test_attention_among_the_rows_of_a_matrix() -> None:
         F.scaled_dot_product_attention,
         [draw(4, 3), draw(4, 3, seed=1), draw(4, 5)],
         lambda v, R: rules.attention(*v, R),
+        samples="whole",
     )
 
 

@@ -1,11 +1,13 @@
 """What ``import gae_metric`` alone gives: every public room, imported when it is used."""
 
+import importlib
 import subprocess
 import sys
 
 import pytest
 
 import gae_metric
+from gae_metric._moved import MOVED
 
 ROOMS = [
     *("companions", "comparison", "demo", "explainers", "functional", "inputs", "metrics"),
@@ -61,3 +63,11 @@ def test_rooms_export_what_they_say(room: str) -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = gae_metric.nothing
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_documented_import_paths_still_work(old: str) -> None:
+    sys.modules.pop(f"gae_metric.{old}", None)
+    with pytest.warns(DeprecationWarning, match=f"gae_metric.{old} is gae_metric.{MOVED[old]} now"):
+        found = importlib.import_module(f"gae_metric.{old}")
+    assert found is importlib.import_module(f"gae_metric.{MOVED[old]}")

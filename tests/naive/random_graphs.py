@@ -151,7 +151,12 @@ def shared(b: Builder, head: int) -> int:
 
 def difference(b: Builder, head: int) -> int:
     other = b.conv(head, b.shape(head)[1], keep=True)
-    return b.node("sub", head, other) if b.coin() else b.node("sub", other, head)
+    return subtracted(b, head, other) if b.coin() else subtracted(b, other, head)
+
+
+def subtracted(b: Builder, one: int, other: int) -> int:
+    """Behind an activation: a linear layer's negative is another layer, not in these graphs."""
+    return b.node("sub", one, b.node("tanh", other))
 
 
 def gated(b: Builder, head: int) -> int:
@@ -213,7 +218,7 @@ def rearranged(b: Builder, head: int) -> int:
 
 def shifted(b: Builder, head: int) -> int:
     constant = b.constant(*b.shape(head)[1:])
-    return b.node("add", head, constant) if b.coin() else b.node("sub", constant, head)
+    return b.node("add", head, constant) if b.coin() else subtracted(b, constant, head)
 
 
 IMAGE_BLOCKS: dict[str, Callable[[Builder, int], int]] = {
