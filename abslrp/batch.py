@@ -65,7 +65,7 @@ class Batch:
         """The inputs that relevance is wanted of."""
         return [self.given[key] for key in self.explained]
 
-    def rows(self, rows: slice) -> Batch:
+    def rows(self, rows: slice | list[int]) -> Batch:
         """Return some samples: rows of every tensor that has one for each sample."""
         if rows == slice(None):
             return self
@@ -74,7 +74,7 @@ class Batch:
         target = target.rows(rows) if isinstance(target, Target) else target
         return replace(self, given=given, target=target)
 
-    def _cut(self, one: Any, rows: slice) -> Any:
+    def _cut(self, one: Any, rows: slice | list[int]) -> Any:
         alike = isinstance(one, Tensor) and one.ndim > 0 and len(one) == len(self)
         return one[rows] if alike else one
 

@@ -20,7 +20,7 @@ from abslrp.batch import Batch
 from abslrp.contrast import Start, combine, starts
 from abslrp.forward import Settings
 from abslrp.outputs import Output
-from abslrp.propagate import propagate
+from abslrp.propagate import check_place, propagate
 from abslrp.rule_sets import own_contrast
 
 
@@ -82,6 +82,8 @@ def maps_of(
 
         def start(logits: Tensor) -> list[Tensor]:
             check_targets(chosen, logits)
+            if rows.start == 0 and 1 < step < len(batch):
+                check_place(model, batch, slice(step - 1, step), logits[-1:], settings)
             return [
                 starts(logits, one.to(logits.device, non_blocking=True), begin)
                 for one in columns.unbind(1)

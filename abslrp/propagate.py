@@ -18,6 +18,9 @@ from abslrp.refusals import UnknownOperationError, no_rule
 from abslrp.tape import Value
 from abslrp.tape.modes import leaving_nothing
 
+Rows: TypeAlias = "slice | list[int]"
+#: Other kernels for another batch size round otherwise; another function differs by far more.
+ROUNDING = 1e-2
 Starts: TypeAlias = "Callable[[Tensor], list[Tensor]]"
 """From logits (B, N) to one (S, B, N) of starts for each map that is wanted."""
 
@@ -104,18 +107,45 @@ def propagate(
         finally:
             run.forget()
 
-    def evaluated(rows: slice) -> Tensor:
-        part = batch.rows(rows).copied()
-        return part.logits(model, settings.output, len(part), dense=settings.dense)
+    def evaluated(rows: Rows) -> Tensor:
+        return evaluate(model, batch, rows, settings)
 
     return by_rows(len(batch), maps, evaluated, settings, axes)
+
+
+def evaluate(model: nn.Module, batch: Batch, rows: Rows, settings: Settings) -> Tensor:
+    """Return the logits of some samples, by the model alone."""
+    part = batch.rows(rows).copied()
+    with torch.no_grad():
+        return part.logits(model, settings.output, len(part), dense=settings.dense)
+
+
+def check_place(
+    model: nn.Module, batch: Batch, rows: slice, logits: Tensor, settings: Settings
+) -> None:
+    """Refuse a model whose logits of a sample, which is alone in ``rows``, are others elsewhere."""
+    try:
+        alone = evaluate(model, batch, rows, settings)
+    except (RuntimeError, ValueError, IndexError):  # it takes batches of one size, perhaps
+        return
+    if not _alike(alone, logits.detach(), ROUNDING):
+        raise ValueError(
+            "model: its output for a sample depends on the sample's place in the batch, as where "
+            "other inputs are taken from elsewhere and cut to it; pass them along (inputs=(x, "
+            f"other), or model_kwargs=), or explain all at once (batch_size={len(batch)})"
+        )
+
+
+def _alike(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    scale = torch.maximum(one.abs().max(), other.abs().max())
+    return bool((one - other).abs().max() <= tolerance * scale)
 
 
 @leaving_nothing
 def by_rows(
     samples: int,
     maps: Callable[[slice, Settings], list[Tensor]],
-    evaluated: Callable[[slice], Tensor],
+    evaluated: Callable[[Rows], Tensor],
     settings: Settings,
     axes: Sequence[int],
 ) -> list[Tensor]:
@@ -156,19 +186,21 @@ def by_rows(
     return [torch.cat(one, axis) for one, axis in zip(zip(*alone, strict=True), axes, strict=True)]
 
 
-def _check_apart(
-    samples: int, evaluated: Callable[[slice], Tensor], lost: LostSamplesError
-) -> None:
-    """Refuse samples that depend on one another; two evaluations tell, on all and on one."""
-    with torch.no_grad():
-        together = evaluated(slice(None))
-        try:
-            alone = evaluated(slice(samples - 1, samples))
-        except (RuntimeError, ValueError, IndexError):  # rows of one graph, perhaps
-            alone = torch.full_like(together[-1:], torch.inf)
-    scale = together.abs().max()
-    # Other kernels for another batch size round otherwise; another function differs by far more.
-    if bool((together[-1:] - alone).abs().max() <= 1e-2 * scale):
+@torch.no_grad()
+def _check_apart(samples: int, evaluated: Callable[[Rows], Tensor], lost: LostSamplesError) -> None:
+    """Refuse samples that depend on one another: the last has other logits alone or among its like.
+
+    Among its like it is evaluated by the same kernels, so that hardly anything is rounding.
+    """
+    last = samples - 1
+    together = evaluated(slice(None))[-1:]
+    try:
+        alone = evaluated(slice(last, samples))
+    except (RuntimeError, ValueError, IndexError):  # rows of one graph, perhaps
+        alone = torch.full_like(together, torch.inf)
+    exact = min(ROUNDING, 10 * torch.finfo(together.dtype).eps ** 0.5)
+    among = evaluated([last] * samples)[-1:]
+    if _alike(together, alone, ROUNDING) and _alike(together, among, exact):
         return
     call = lost.call
     where = "" if call is None else f" ({public_name(call.operator)}, called at {call.site})"

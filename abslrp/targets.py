@@ -32,9 +32,9 @@ class Target:
 
     function: Callable[..., Tensor]
     given: tuple[Any, ...]
-    cuts: tuple[slice, ...] = ()
+    cuts: tuple[slice | list[int], ...] = ()
 
-    def rows(self, rows: slice) -> Target:
+    def rows(self, rows: slice | list[int]) -> Target:
         """Return the target of some of the samples."""
         return replace(self, cuts=(*self.cuts, rows))
 

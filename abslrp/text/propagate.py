@@ -178,7 +178,7 @@ def token_relevance(
     seen: list[tuple[Tensor, Tensor]] = []  # classes and logits of each call
     places: list[Tensor] = []  # where each row of logits (B, T, N) is taken
 
-    def evaluated(rows: slice) -> Tensor:
+    def evaluated(rows: slice | list[int]) -> Tensor:
         logits = taken(batch.rows(rows).called(model), output)
         if isinstance(logits, Tensor) and logits.ndim == 3:
             places[:] = [_places(-1 if position is None else position, kept)]

@@ -310,6 +310,21 @@ def test_what_does_not_reach_the_logits_needs_no_rule(beside: Callable[[Tensor],
     assert abslrp.explain(Beside().eval(), torch.rand(2, 3), [0, 1]).shape == (2, 3)
 
 
+def test_weak_dependence_is_refused() -> None:
+    model = Crossing(lambda x: x + 0.01 * x.mean(0)).eval()
+    with pytest.raises(ValueError, match=r"samples depend on one another"):
+        abslrp.explain(model, torch.rand(4, 4) + torch.eye(4), [0, 1, 2, 0])
+
+
+def test_an_input_from_elsewhere_that_is_cut_to_the_batch_is_refused() -> None:
+    other = torch.arange(1.0, 7.0)[:, None]
+    model = Crossing(lambda x: x * other[: len(x)]).eval()
+    x = torch.rand(6, 4) + 1
+    with pytest.raises(ValueError, match="depends on the sample's place in the batch"):
+        abslrp.explain(model, x, 0, batch_size=3)
+    assert abslrp.explain(model, x, 0).shape == (6, 4)
+
+
 def test_rows_of_a_graph_are_refused_by_name() -> None:
     adjacency = torch.ones(4, 4)
     model = Crossing(lambda x: adjacency @ x).eval()
