@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
@@ -76,7 +77,9 @@ class Batch:
 
     def _cut(self, one: Any, rows: slice | list[int]) -> Any:
         alike = isinstance(one, Tensor) and one.ndim > 0 and len(one) == len(self)
-        return one[rows] if alike else one
+        if not alike or isinstance(rows, slice):
+            return one[rows] if alike else one
+        return torch.cat([one[i : i + 1] for i in rows])
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Batch:
         """Put others in place of the tensors that relevance is wanted of."""

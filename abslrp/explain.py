@@ -17,7 +17,7 @@ from abslrp.batch import Batch
 from abslrp.classes import maps_of, with_target
 from abslrp.contrast import OWN, Start
 from abslrp.forward import Settings
-from abslrp.losses import warn_of_losses
+from abslrp.losses import noted, warn_of_losses
 from abslrp.outputs import Output
 from abslrp.plan.arrivals import Conserve
 from abslrp.propagate import propagate
@@ -166,7 +166,7 @@ def explain(
             raise ValueError(f"{name}: no such option; did you mean {close[0]}?")
     settings = Settings(
         rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate,
-        flows=[], at=names_of(at),
+        flows=noted(), at=names_of(at),
     )  # fmt: skip
     batch, targets = with_target(Batch.of(model, inputs, model_kwargs), targets, target)
     check_reduce(reduce, batch)
@@ -237,7 +237,7 @@ def relevance(
     single: list[bool] = []
     settings = Settings(
         rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate,
-        flows=[], at=names_of(at), start_at=start_at, dense=True,
+        flows=noted(), at=names_of(at), start_at=start_at, dense=True,
     )  # fmt: skip
 
     def make(logits: Tensor) -> list[Tensor]:

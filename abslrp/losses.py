@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar, copy_context
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,6 +14,28 @@ from abslrp.plan.flows import Flow
 
 NOTABLE = 0.01
 """Share of a sample's relevance whose loss is warned of."""
+
+
+T = TypeVar("T")
+_TOLD = ContextVar("_TOLD", default=True)
+
+
+def untold(function: Callable[..., T], **kwargs: Any) -> T:
+    """Call a function in which no explanation warns of what it loses: of masked inputs, say.
+
+    Examples
+    --------
+    >>> untold(noted) is None, noted()
+    (True, [])
+    """
+    context = copy_context()  # nothing is to be undone, which an interrupt could prevent
+    context.run(_TOLD.set, False)
+    return context.run(function, **kwargs)
+
+
+def noted() -> list[Flow] | None:
+    """Return where to note what becomes of relevance, None where nothing is told of it."""
+    return [] if _TOLD.get() else None
 
 
 def place_of(call: Any, name: str) -> str:

@@ -40,7 +40,7 @@ class Part:
 
 PARTS = {
     "package": Part(
-        ("captum", "zennit", "text", "onnx"),
+        ("captum", "zennit", "text", "onnx", "photographs"),
         ("tests/abslrp", "tests/gae_metric"),
         (
             *("torch", "torchvision", "timm", "quantus", "numpy", "scipy", "pandas", "matplotlib"),

@@ -213,7 +213,9 @@ def z_box(low: Limit, high: Limit, epsilon: float = EPSILON) -> RuleSet:
     def negated(limit: Limit) -> Change:
         def of(x: Tensor) -> Tensor:
             value = limit(x) if callable(limit) else limit
-            return -torch.as_tensor(value, dtype=x.dtype, device=x.device).expand_as(x)
+            if not isinstance(value, Tensor):
+                return torch.full_like(x, -value)
+            return -value.to(x).expand_as(x)
 
         return of
 

@@ -193,12 +193,23 @@ def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Accou
     "triu pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col repeat "
     "rot90 view_as_real view_as_complex reflection_pad1d reflection_pad2d reflection_pad3d "
     "replication_pad1d replication_pad2d replication_pad3d _unsafe_index diag_embed "
-    "unfold slice_scatter select_scatter diagonal_scatter narrow_copy "
-    "repeat_interleave diag flip fliplr flipud roll meshgrid unsafe_index"
+    "slice_scatter select_scatter diagonal_scatter narrow_copy "
+    "repeat_interleave diag fliplr flipud meshgrid unsafe_index"
 )
 def moved(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Move some of the entries elsewhere."""
     return Routing(by_gradient(call), axes=probe, nonnegative=kept_sign(call))
+
+
+@COMMON.rule(aten.roll, aten.flip, aten.unfold)
+def along(call: Call, input: Value, *given: Any) -> Account:
+    """Move along axes, which are known, so that no device is waited for."""
+    dims = ([*given[1:], ()] if call.name == "aten.roll" else given)[0]
+    dims = [dims] if isinstance(dims, int) else dims
+    return Routing(
+        by_gradient(call), axes=but(*dims) if dims else probe,
+        lossless=call.output.shape == input.shape, nonnegative=input.nonnegative,
+    )  # fmt: skip
 
 
 @COMMON.rule("as_strided_scatter")

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from abslrp.losses import untold
 from gae_metric.study.conversion import as_input, as_maps, as_targets, as_tensor, like
 from gae_metric.study.devices import at_work
 from gae_metric.study.guard import ModelGuard
@@ -115,7 +116,8 @@ class Explainer:
         elif self.function is quantus.explain:
             inputs = x.requires_grad_()  # as it does with arrays
         model = self.model.explained
+        given = {"model": model, "inputs": inputs, "targets": classes, **self.kwargs}
         with torch.enable_grad():
-            maps = self.function(model=model, inputs=inputs, targets=classes, **self.kwargs)
+            maps = untold(self.function, **given)
         self.guard.explained()
         return self.post_process(as_maps(maps, x.shape, "explain_func", x.device))

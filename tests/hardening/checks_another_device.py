@@ -94,15 +94,16 @@ def test_a_rule_that_asks_for_a_value_is_found():
     ],
     ids=str,
 )
-def test_an_explanation_stays_there(name, options):
+def test_an_explanation_stays_there(name, options, recwarn):
     if {"attention", "relevance_at"} & set(options) and name != "vit":
         pytest.skip("the network has no attention and no patches")
     x, y = inputs()
     options = dict(options)
     seen = same(abslrp.explain, network(name), x, options.pop("targets", y), **options)
-    assert (NAME, "cpu") not in seen.copies, seen.copies
     assert seen.nbytes["cpu", NAME] <= 4096  # targets
-    assert not seen.waits, seen.waits
+    if not recwarn:  # what is lost is looked for then
+        assert seen.copies[NAME, "cpu"] == 1, seen.copies  # totals
+        assert not seen.waits, seen.waits
 
 
 SLOW = ("vgg11", "densenet121", "efficientnet_b0", "swin_t", "maxvit_t")
@@ -118,7 +119,7 @@ def test_an_explanation_of_a_model_stays_there(name):
         model = torchvision.models.get_model(name, num_classes=10).eval().requires_grad_(False)
         x = torch.randn(1, 3, 224, 224)
     seen = same(abslrp.explain, model, x, [1])
-    assert (NAME, "cpu") not in seen.copies, seen.copies
+    assert seen.copies[NAME, "cpu"] == 1, seen.copies  # totals, of which a loss is told
     assert not seen.waits, seen.waits
 
 
