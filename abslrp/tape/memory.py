@@ -137,7 +137,7 @@ class Memory:
                 continue
             if saved is None:
                 saved = flat.clone()
-            value.keep(saved.as_strided(size, stride, offset))
+            value.held = saved.as_strided(size, stride, offset)
 
     def after_write(self, tensor: Tensor, value: Any, note: Note) -> None:
         """Let a tensor stand for another value, which every view of its memory sees a part of."""
