@@ -34,10 +34,10 @@ def at_once(whole: Callable[[Tensor], Tensor]) -> Adjoint:
     return adjoint
 
 
-def by_gradient(call: Call, at: Callable[[Value], Tensor] | None = None) -> Adjoint:
+def by_gradient(call: Call, *, curved: bool = False) -> Adjoint:
     """Return the adjoint of a call that is linear in its inputs, by torch's own gradient.
 
-    ``at`` says where the gradient is taken: at 0 where it is the same everywhere.
+    Of one that is not, it is that of its gradient at the values.
     """
 
     def adjoint(relevance: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
@@ -45,11 +45,8 @@ def by_gradient(call: Call, at: Callable[[Value], Tensor] | None = None) -> Adjo
 
         def leaf(value: Value) -> Tensor:
             if value not in leaves:
-                where = (
-                    torch.zeros(value.shape, dtype=value.dtype, device=value.device)
-                    if at is None
-                    else at(value).detach().clone()
-                )
+                zeros = torch.zeros(value.shape, dtype=value.dtype, device=value.device)
+                where = value.tensor.detach().clone() if curved else zeros
                 leaves[value] = where.requires_grad_()
             # A view: some calls write to what they are given.
             return leaves[value].view_as(leaves[value])

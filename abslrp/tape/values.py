@@ -96,6 +96,11 @@ class Call:
         return name_of(self.operator)
 
     @property
+    def short(self) -> str:
+        """The operator's name without its library's."""
+        return self.name.rpartition(".")[2]
+
+    @property
     def output(self) -> Value:
         """The first output."""
         first = self.outputs[0]

@@ -55,15 +55,12 @@ def _looked_up(tape: Tape, weight: Tensor, ids: Tensor) -> list[LookedUp]:
     found: list[LookedUp] = []
 
     def watch(operator: Any, args: Any, result: Any) -> None:
-        if operator not in (aten.embedding.default, aten.index.Tensor):
-            return
-        if args[0].data_ptr() != weight.data_ptr():
-            return
-        looked = args[1] if operator is aten.embedding.default else args[1][0]
-        first = _tokens_first(looked, ids)
-        batch, inner = len(ids), result.shape[-1]
-        place = Place(batch, inner) if first else Place.of(result)
-        found.append(LookedUp(tape.input(result, place), first))
+        looks = operator in (aten.embedding.default, aten.index.Tensor)
+        if looks and args[0].data_ptr() == weight.data_ptr():
+            looked = args[1] if operator is aten.embedding.default else args[1][0]
+            first = _tokens_first(looked, ids)
+            place = Place(len(ids), result.shape[-1]) if first else Place.of(result)
+            found.append(LookedUp(tape.input(result, place), first))
 
     tape.watch = watch
     return found
@@ -277,8 +274,7 @@ def _inputs(
     for key, value in encoding.items():
         if key in NOT_INPUTS or not (anything or key in signature):
             continue
-        tensor = value if isinstance(value, Tensor) else _tensor(key, value)
-        inputs[key] = tensor.to(device)
+        inputs[key] = _tensor(key, value).to(device)
     ids = inputs.get("input_ids")
     if ids is None:
         raise ValueError(f"model: {type(model).__name__}.forward takes no input_ids")
@@ -317,7 +313,7 @@ def _kept(ids: Tensor, given: Any) -> Tensor:
     """Where there are tokens, not padding: (B, T) bool. The model need not take the mask."""
     if given is None:
         return torch.ones_like(ids, dtype=torch.bool)
-    mask = (given if isinstance(given, Tensor) else _tensor("attention_mask", given)).to(ids.device)
+    mask = _tensor("attention_mask", given).to(ids.device)
     if mask.shape != ids.shape:
         raise ValueError(
             f"encoding: expected an attention_mask of the ids' shape {tuple(ids.shape)}, got "
