@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch._ops import OpOverload, OpOverloadPacket
@@ -35,13 +35,13 @@ class Rule:
     function: Function
     decomposes: bool = False
 
-    def __call__(self, call: Call) -> Any:
+    def __call__(self, call: Call) -> Account:
         """Return the account of a call."""
-        account = self.function(call, *call.args, **call.kwargs)
-        if not callable(account):
-            return account
-        places = [call.inputs.index(one) for one in call.taken()]
-        return Custom(by_one_start(account, places), axes=alike)
+        account: Any = self.function(call, *call.args, **call.kwargs)
+        if callable(account):
+            places = [call.inputs.index(one) for one in call.taken()]
+            account = Custom(by_one_start(account, places), axes=alike)
+        return cast(Account, account)
 
 
 class RuleSet:
@@ -203,8 +203,7 @@ class RuleSet:
         rule = self.find(call.operator)
         if rule is None:
             raise UncoveredError(f"{self.name!r} has no rule for it")
-        account: Account = rule(call)
-        return account
+        return rule(call)
 
     def functions(self) -> dict[Function, Rule]:
         """Return the rules of Python functions, which are no operators."""

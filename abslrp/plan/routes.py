@@ -65,18 +65,13 @@ def by_gradient(call: Call, *, curved: bool = False) -> Adjoint:
             inputs = [leaves[value] for value in call.inputs]
             if not used:
                 return [None for _ in inputs]
-            starts = len(used[0][1])
-            # Copies: the gradient of as_strided_scatter reads its memory from the beginning.
-            found = [
-                torch.autograd.grad(
-                    [one for one, _ in used],
-                    inputs,
-                    [received[start].to(one.dtype, copy=True) for one, received in used],
-                    retain_graph=start + 1 < starts,
-                    allow_unused=True,
-                )
-                for start in range(starts)
-            ]
+            outputs, starts = [one for one, _ in used], len(used[0][1])
+            found = []
+            for index in range(starts):
+                # Copies: the gradient of as_strided_scatter reads its memory from the beginning.
+                start = [received[index].to(one.dtype, copy=True) for one, received in used]
+                more = {"retain_graph": index + 1 < starts, "allow_unused": True}
+                found.append(torch.autograd.grad(outputs, inputs, start, **more))
         return [
             None if any(one is None for one in each) else torch.stack(list(each))
             for each in zip(*found, strict=True)

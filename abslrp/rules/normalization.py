@@ -70,11 +70,8 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         return rule(call, Norm(input, mean, deviation, weight, bias, aligned, True))
 
     @rules.rule("_native_batch_norm_legit_no_training")
-    def no_training(
-        call: Call, input: Value, weight: Any, bias: Any, mean: Any, variance: Any,
-        momentum: float, eps: float,
-    ) -> Account:  # fmt: skip
-        return batch_norm(call, input, weight, bias, mean, variance, False, momentum, eps)
+    def no_training(call: Call, input: Value, *given: Any) -> Account:
+        return batch_norm(call, input, *given[:4], False, *given[4:])
 
     @rules.rule("instance_norm")
     def instance_norm(

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from abslrp.arguments import step_of
-from abslrp.text.propagate import one_each, token_relevance
+from abslrp.text.encoding import one_each
+from abslrp.text.propagate import token_relevance
 from abslrp.text.result import TextRelevance
 from abslrp.text.tokens import kept, read_tokens
 
