@@ -30,10 +30,10 @@ def chunk_size(x: Tensor) -> int:
     return -(-len(x) // max(1, parts))
 
 
-def step_of(batch_size: Any, batch: Batch) -> int:
+def step_of(batch_size: Any, otherwise: int) -> int:
     """Return how many samples to explain at a time, if it is a number of samples that is given."""
     if batch_size is None:
-        return min(chunk_size(one) for one in batch.tensors)
+        return otherwise
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
     return int(batch_size)

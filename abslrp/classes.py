@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from abslrp.arguments import (
     as_targets,
     check_targets,
+    chunk_size,
     lacks_batch_axis,
     no_batch_axis,
     step_of,
@@ -74,7 +75,7 @@ def maps_of(
             model, batch, whole, lambda maps: combine(maps[:, None], begin)[0], settings, **given
         )
     classes = _targets(model, batch, targets, settings.output)
-    step = step_of(batch_size, batch)
+    step = step_of(batch_size, min(chunk_size(one) for one in batch.tensors))
 
     def chunk(rows: slice) -> list[Tensor]:
         chosen = classes[rows]

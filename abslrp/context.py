@@ -97,7 +97,7 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         tape = self._pass.tape
         leaves = self._leaves or tape.adopted
         with torch.enable_grad():
-            for tensor, value in tape.alive():
+            for tensor, value in tape.memory.alive():
                 if not any(tensor is one for one in leaves) and tensor.is_leaf:
                     _Relevance.apply(self._pass, value, tensor, *leaves)
 

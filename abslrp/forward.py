@@ -137,7 +137,7 @@ class Pass:
         watched = noted and (self.settings.audits or self.settings.conserved == "operation")
         passages: list[Passage] | None = [] if watched else None
         run = Propagation(
-            self.settings.conserved,
+            conserve=self.settings.conserved,
             signed=self.signed,
             accelerate=accelerate,
             keep=keep,
@@ -164,7 +164,7 @@ class Pass:
         if message not in self.settings.warned:
             self.settings.warned.add(message)
             warnings.warn(f"{message} Its gradient is used.", stacklevel=2)
-        return by_gradient(call, lambda value: value.tensor)(relevance)
+        return by_gradient(call, curved=True)(relevance)
 
     def report(self) -> None:
         """Hand on what became of relevance: this pass is one whose maps count."""

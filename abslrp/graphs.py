@@ -19,8 +19,6 @@ from abslrp.batch import as_input, like
 from abslrp.explain import explain
 from abslrp.outputs import select_logits
 
-__all__ = ["GraphExplainer"]
-
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
 
 

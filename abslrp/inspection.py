@@ -22,8 +22,6 @@ from abslrp.tape.modes import leaving_nothing
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Audit", "audit", "table"]
-
 
 @leaving_nothing
 def table(

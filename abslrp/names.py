@@ -11,25 +11,23 @@ from torch._ops import OpOverload, OpOverloadPacket
 
 Function = Callable[..., Any]
 
+_SPACES = {
+    "torch": torch,
+    "torch.nn.functional": torch.nn.functional,
+    "torch.Tensor": torch.Tensor,
+    **{one.__name__: one for one in (torch.linalg, torch.fft, torch.special, torch.sparse)},
+}
+
 
 def name_of(function: Function) -> str:
     """Return a name of a torch function that a user can look up."""
-    name = getattr(function, "__name__", None) or repr(function)
-    owner = getattr(function, "__objclass__", None)
-    if owner is not None:
-        return f"torch.Tensor.{name}"
-    if isinstance(function, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
+    if isinstance(function, (OpOverload, OpOverloadPacket)):
         return f"torch.ops.{function}"  # its own module, torch._ops.aten, has no attributes
-    module = getattr(function, "__module__", None)
-    for public in (torch.linalg, torch.special, torch.fft, torch.sparse):
-        prefix = public.__name__.rpartition(".")[2] + "_"  # torch._C._linalg.linalg_norm
-        bare = name.lstrip("_").removeprefix(prefix)
-        if getattr(public, bare, None) is function:
-            return f"{public.__name__}.{bare}"
-    if module in (None, "torch._C._nn", "torch._C", "torch.functional"):
-        found = getattr(torch.nn.functional, name, None) is function
-        module = "torch.nn.functional" if found else "torch"
-    return f"{module}.{name}"
+    for path, space in _SPACES.items():
+        for name in dir(space):
+            if getattr(space, name, None) is function:
+                return f"{path}.{name}"
+    return f"{function.__module__}.{getattr(function, '__name__', repr(function))}"
 
 
 def public_name(operator: Any) -> str:
@@ -44,18 +42,11 @@ def public_name(operator: Any) -> str:
     """
     packet = getattr(operator, "overloadpacket", operator)
     name = getattr(packet, "__name__", "")
-    for space, path in (
-        (torch, "torch"),
-        (torch.nn.functional, "torch.nn.functional"),
-        (torch.Tensor, "torch.Tensor"),
-    ):
-        found = getattr(space, name, None)
-        if found is not None and operator_of(found) is packet:
-            return f"{path}.{name}"
-    for part in ("linalg", "fft", "special"):
-        bare = name.removeprefix(f"{part}_")
-        if bare != name and hasattr(getattr(torch, part), bare):
-            return f"torch.{part}.{bare}"
+    for path, space in _SPACES.items():
+        bare = name.removeprefix(f"{path.rpartition('.')[2]}_")
+        found = getattr(space, bare, None)
+        if found is not None and (bare != name or operator_of(found) is packet):
+            return f"{path}.{bare}"
     return name_of(packet)
 
 

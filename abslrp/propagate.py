@@ -60,7 +60,6 @@ def propagate(
     (K, ..., B, ...) for each input, or for each module that ``at`` of the settings names.
     """
     shapes: list[torch.Size] = []  # of the samples' maps, once they are known
-    axes: list[int] = []
 
     def begun(logits: Tensor, rows: slice) -> list[Tensor]:
         whole = settings.samples == "whole" or len(logits) == len(batch)
@@ -96,7 +95,6 @@ def propagate(
             logits, wanted = logits_of(model, part, run)
             ablate(run.tape, run.tape.inputs[0], settings.attention, settings.relevance_at)
             shapes[:] = [value.shape[1:] for value in wanted]
-            axes[:] = [-1 - len(shape) for shape in shapes]
             begin = begun(logits.tensor, rows)
             found = [
                 merged(one, wanted, len(start))
@@ -110,7 +108,7 @@ def propagate(
     def evaluated(rows: Rows) -> Tensor:
         return evaluate(model, batch, rows, settings)
 
-    return by_rows(len(batch), maps, evaluated, settings, axes)
+    return by_rows(len(batch), maps, evaluated, settings, shapes)
 
 
 def evaluate(model: nn.Module, batch: Batch, rows: Rows, settings: Settings) -> Tensor:
@@ -147,7 +145,7 @@ def by_rows(
     maps: Callable[[slice, Settings], list[Tensor]],
     evaluated: Callable[[Rows], Tensor],
     settings: Settings,
-    axes: Sequence[int],
+    shapes: Sequence[torch.Size],
 ) -> list[Tensor]:
     """Explain a batch: as it is, by the definition where numbers leave their range, or one by one.
 
@@ -162,8 +160,8 @@ def by_rows(
         From rows of the batch to their logits, by the model alone.
     settings
         Options.
-    axes
-        The axis of the samples in each of the maps.
+    shapes
+        Those of a sample's maps: the axis of the samples is the one before.
     """
 
     def part(rows: slice) -> list[Tensor]:
@@ -183,7 +181,8 @@ def by_rows(
             raise
         _check_apart(samples, evaluated, error)
     alone = [part(slice(i, i + 1)) for i in range(samples)]
-    return [torch.cat(one, axis) for one, axis in zip(zip(*alone, strict=True), axes, strict=True)]
+    each = zip(*alone, strict=True)
+    return [torch.cat(one, -1 - len(shape)) for one, shape in zip(each, shapes, strict=True)]
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch._ops import OpOverload, OpOverloadPacket
@@ -35,13 +35,13 @@ class Rule:
     function: Function
     decomposes: bool = False
 
-    def __call__(self, call: Call) -> Any:
+    def __call__(self, call: Call) -> Account:
         """Return the account of a call."""
-        account = self.function(call, *call.args, **call.kwargs)
-        if not callable(account):
-            return account
-        places = [call.inputs.index(one) for one in call.taken()]
-        return Custom(by_one_start(account, places), axes=alike)
+        account: Any = self.function(call, *call.args, **call.kwargs)
+        if callable(account):
+            places = [call.inputs.index(one) for one in call.taken()]
+            account = Custom(by_one_start(account, places), axes=alike)
+        return cast(Account, account)
 
 
 class RuleSet:
@@ -76,6 +76,8 @@ class RuleSet:
         self.name = name
         self.base = base
         self.conserves = conserves
+        self.lineage: list[RuleSet] = [self, *([] if base is None else base.lineage)]
+        """The set, its base, the base's base and so on."""
         self._rules: dict[Any, Rule] = {}
 
     def rule(self, *functions: Function | str | Iterable[Function]) -> Callable[[R], R]:
@@ -183,15 +185,11 @@ class RuleSet:
         """
         operator = operator_of(function)
         # What is said of one overload goes before what is said of all.
-        names = (
-            [operator, operator.overloadpacket] if isinstance(operator, OpOverload) else [operator]
-        )
-        for name in names:
-            table: RuleSet | None = self
-            while table is not None:
+        packet = [operator.overloadpacket] if isinstance(operator, OpOverload) else []
+        for name in [operator, *packet]:
+            for table in self.lineage:
                 if name in table._rules:
                     return table._rules[name]
-                table = table.base
         return None
 
     def account(self, call: Call) -> Account:
@@ -205,28 +203,20 @@ class RuleSet:
         rule = self.find(call.operator)
         if rule is None:
             raise UncoveredError(f"{self.name!r} has no rule for it")
-        account: Account = rule(call)
-        return account
+        return rule(call)
 
     def functions(self) -> dict[Function, Rule]:
         """Return the rules of Python functions, which are no operators."""
-        own = {
-            one: rule
-            for one, rule in self._rules.items()
-            if not isinstance(one, (OpOverload, OpOverloadPacket))
+        every = (item for table in reversed(self.lineage) for item in table._rules.items())
+        return {
+            one: rule for one, rule in every if not isinstance(one, (OpOverload, OpOverloadPacket))
         }
-        return own if self.base is None else {**self.base.functions(), **own}
 
     def __contains__(self, function: object) -> bool:
         return callable(function) and self.find(function) is not None
 
     def __iter__(self) -> Iterator[Function]:
-        seen: dict[Any, None] = {}
-        table: RuleSet | None = self
-        while table is not None:
-            seen.update(dict.fromkeys(table._rules))
-            table = table.base
-        return iter(seen)
+        return iter(dict.fromkeys(one for table in self.lineage for one in table._rules))
 
     def __repr__(self) -> str:
         return f"RuleSet({self.name!r}, {len(list(self))} operators)"

@@ -44,14 +44,11 @@ class Target:
 
     def _own(self, given: Any, output: Tensor) -> Tensor:
         values = torch.as_tensor(given, device=output.device)
-        for cut in self.cuts if self._rowed(values, output) else ():
+        mask = values.dtype == torch.bool or values.is_floating_point()
+        # Whether there is a row for each sample is known from the rank, not from a size.
+        for cut in self.cuts if values.ndim == (output.ndim - 1 if mask else 1) else ():
             values = values[cut]
         return values
-
-    def _rowed(self, values: Tensor, output: Tensor) -> bool:
-        """Whether there is a row for each sample: known from the rank, not from a size."""
-        mask = values.dtype == torch.bool or values.is_floating_point()
-        return values.ndim == (output.ndim - 1 if mask else 1)
 
 
 def logit(classes: Any) -> Target:

@@ -75,8 +75,8 @@ class Diagonal(Account):
 class Term:
     """One transposed product, for the input's entries of one sign or for all."""
 
-    weight: Callable[[Tensor], Tensor]
-    """From the map's weights to those that count."""
+    weight: Callable[[Tensor], Tensor] = torch.Tensor.detach
+    """From the map's weights to those that count, by default all as they are."""
     sign: Literal[-1, 0, 1] = 0
 
 
@@ -87,7 +87,7 @@ class Product(Account):
     input: Value
     map: LinearMap
     before: Sequence[Factor] = ()
-    terms: Sequence[Term] = ()
+    terms: Sequence[Term] = (Term(),)
     after: Sequence[Factor] = ()
 
 

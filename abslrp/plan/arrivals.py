@@ -60,6 +60,7 @@ def ratio(numerator: Tensor | float, denominator: Tensor) -> Tensor:
     return (numerator / denominator).masked_fill_(denominator == 0, 0)
 
 
+@dataclass
 class Arrivals:
     """Relevance that waits at values for the calls that made them.
 
@@ -73,15 +74,14 @@ class Arrivals:
         Whether relevance of a value's negative is that of the value only where it is below 0.
     """
 
-    def __init__(self, conserve: Conserve, *, waits: bool, magnitude: bool) -> None:
-        self.conserve = conserve
-        self.waits = waits
-        self.magnitude = magnitude
-        self.done: Callable[[str, Sequence[Factor]], None] | None = None
-        """Told what is computed: ``"times"`` factors, ``"totals"`` restored."""
-        self.passage: Passage | None = None
-        """Where totals are noted."""
-        self._arrived: dict[Value, list[Arrival]] = {}
+    conserve: Conserve
+    waits: bool
+    magnitude: bool
+    done: Callable[[str, Sequence[Factor]], None] | None = None
+    """Told what is computed: ``"times"`` factors, ``"totals"`` restored."""
+    passage: Passage | None = None
+    """Where totals are noted."""
+    _arrived: dict[Value, list[Arrival]] = field(default_factory=dict)
 
     def __contains__(self, value: object) -> bool:
         return value in self._arrived

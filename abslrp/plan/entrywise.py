@@ -65,15 +65,10 @@ def multiplied(relevance: Tensor, factors: Sequence[Factor], *, owned: bool) -> 
     All that are not masks are multiplied with one another first, once for all starts.
     """
     shape = relevance.shape[1:]
-    dtypes = [one.dtype for one in factors]
-    dtype = functools.reduce(
-        torch.promote_types, [one for one in dtypes if one is not None], relevance.dtype
-    )
-    result = (
-        relevance
-        if owned and dtype == relevance.dtype
-        else relevance.new_empty(relevance.shape, dtype=dtype)
-    )
+    dtypes = [dtype for one in factors if (dtype := one.dtype) is not None]
+    dtype = functools.reduce(torch.promote_types, dtypes, relevance.dtype)
+    here = owned and dtype == relevance.dtype
+    result = relevance if here else relevance.new_empty(relevance.shape, dtype=dtype)
     given = [(factor, factor.tensors()) for factor in factors]
     for index in blocks(shape, relevance.device):
         every = (slice(None), *index)
@@ -138,8 +133,7 @@ def _kept(relevance: Tensor, mask: Tensor, into: Tensor | None) -> Tensor:
     kernel = torch.ops.aten.threshold_backward
     alike = mask.dtype == relevance.dtype
     if into is None:
-        new: Tensor = kernel(relevance, mask, 0) if alike else relevance * (mask > 0)
-        return new
+        return kernel(relevance, mask, 0) if alike else relevance * (mask > 0)
     if alike and into.dtype == relevance.dtype:
         kernel.grad_input(relevance, mask, 0, grad_input=into)
         return into

@@ -18,11 +18,6 @@ class LinearMap:
 
     weight: Any
 
-    @classmethod
-    def of(cls, value: Any) -> LinearMap:
-        """Return the map whose weights are a value's entries."""
-        return cls(value)
-
     @property
     def weights(self) -> Tensor:
         """The entries of the weights."""

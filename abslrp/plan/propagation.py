@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,15 +26,15 @@ from abslrp.plan.routes import unbroadcast
 from abslrp.tape import Call, Value
 
 Done = Callable[[Call, str, Sequence[Factor]], None]
+Parts: TypeAlias = "list[tuple[Value, Arrival]]"
 
 
+@dataclass(kw_only=True)
 class Propagation:
     """One way from the logits to the inputs.
 
     Parameters
     ----------
-    calls
-        The tape's, which are forgotten one by one.
     conserve
         What is restored (SPEC 1.3).
     signed
@@ -55,32 +56,28 @@ class Propagation:
         note is taken where totals wait. Without them, or without ``conserve`` where they do, none.
     """
 
-    def __init__(
-        self,
-        conserve: Conserve,
-        *,
-        signed: bool,
-        accelerate: bool,
-        keep: bool,
-        magnitude: bool,
-        unknown: Callable[[Call, Sequence[Tensor | None]], Sequence[Tensor | None]],
-        done: Done | None = None,
-        passages: list[Passage] | None = None,
-    ) -> None:
-        self.conserve = conserve
-        self.split = signed and conserve == "operation"
-        waits = accelerate and not (signed and conserve is not None)
-        self.arrivals = Arrivals(conserve, waits=waits, magnitude=magnitude)
-        self.keep = keep
-        self.unknown = unknown
-        self.done = done
-        self.passages = passages
+    conserve: Conserve
+    signed: bool
+    accelerate: bool
+    keep: bool
+    magnitude: bool
+    unknown: Callable[[Call, Sequence[Tensor | None]], Sequence[Tensor | None]]
+    done: Done | None = None
+    passages: list[Passage] | None = None
+
+    def __post_init__(self) -> None:
+        self.split = self.signed and self.conserve == "operation"
+        waits = self.accelerate and not (self.signed and self.conserve is not None)
+        self.arrivals = Arrivals(self.conserve, waits, self.magnitude)
 
     @torch.no_grad()
     def run(
         self, calls: list[Call], logits: Value, start: Tensor, wanted: Sequence[Value]
     ) -> list[Tensor | None]:
-        """Return relevance (S, *shape) of each wanted value, None where none arrives."""
+        """Return relevance (S, *shape) of each wanted value, None where none arrives.
+
+        The calls are the tape's, which are forgotten one by one.
+        """
         if start.dtype == torch.float16:
             start = start.float()
         if self.split:
@@ -151,9 +148,9 @@ class Propagation:
             s = self.arrivals.applied(arrival, account.before)
             self._send(account.input, self._product(account, arrival, s), account)
         elif isinstance(account, Split):
-            self._shared(call, account, arrival)
+            self._divide(account, arrival, self._shared(account, arrival))
         elif isinstance(account, Custom):
-            self._custom(call, account, arrival)
+            self._divide(account, arrival, self._custom(call, account, arrival))
 
     def _resplit(self, arrival: Arrival, value: Value) -> Arrival:
         """Tell the two signs of relevance apart anew."""
@@ -189,9 +186,9 @@ class Propagation:
             relevance, arrival.total, list(account.after), arrival.settled, depth=arrival.depth
         )
 
-    def _shared(self, call: Call, account: Split, arrival: Arrival) -> None:
+    def _shared(self, account: Split, arrival: Arrival) -> Parts:
         s = self.arrivals.applied(arrival, account.before)
-        parts: list[tuple[Value, Arrival]] = []
+        parts: Parts = []
         for part in account.parts() if callable(account.parts) else account.parts:
             one = Arrival(s, arrival.total, owned=False, depth=arrival.depth)
             if isinstance(part, Product):
@@ -201,20 +198,17 @@ class Propagation:
                 one.factors, one.negated = list(part.factors), part.negates
             one.relevance = unbroadcast(self.arrivals.applied(one), part.input.shape)
             parts.append((part.input, one))
-        self._divide(account, arrival, parts)
+        return parts
 
-    def _custom(self, call: Call, account: Custom, arrival: Arrival) -> None:
+    def _custom(self, call: Call, account: Custom, arrival: Arrival) -> Parts:
         sent = account.propagate(self.arrivals.applied(arrival))
-        parts = [
+        return [
             (value, Arrival(one, arrival.total, owned=False, depth=arrival.depth))
             for value, one in zip(call.inputs, sent, strict=True)
             if one is not None
         ]
-        self._divide(account, arrival, parts)
 
-    def _divide(
-        self, account: Account, arrival: Arrival, parts: list[tuple[Value, Arrival]]
-    ) -> None:
+    def _divide(self, account: Account, arrival: Arrival, parts: Parts) -> None:
         """Divide a total among the parts in the proportion of their sums."""
         if account.conserves and arrival.total is not None and self.conserve == "operation":
             sums = [self.arrivals.totals(one.relevance, value) for value, one in parts]
@@ -250,9 +244,7 @@ class Propagation:
         """Move relevance; factors that are of the output's entries are of the input's, too."""
         input = call.inputs[0]
         of_output = [
-            factor
-            for factor in arrival.factors
-            if factor.value is call.output and factor.kind != "computed"
+            one for one in arrival.factors if one.value is call.output and one.kind != "computed"
         ]
         arrival.factors = [factor for factor in arrival.factors if factor not in of_output]
         (arrival.relevance,) = call.account.adjoint([self.arrivals.applied(arrival)])

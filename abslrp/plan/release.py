@@ -23,7 +23,7 @@ def release(value: Value, memory: Memory) -> None:
         if input.held is output.held or not _only_multiplies(input.maker, input):
             continue
         if _vanishes(output) and memory.unseen(input) and memory.unseen(output):
-            input.keep(output.tensor)
+            input.held = output.tensor
 
 
 def _rectified(value: Value) -> Iterator[tuple[Value, Value]]:

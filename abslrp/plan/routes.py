@@ -34,10 +34,10 @@ def at_once(whole: Callable[[Tensor], Tensor]) -> Adjoint:
     return adjoint
 
 
-def by_gradient(call: Call, at: Callable[[Value], Tensor] | None = None) -> Adjoint:
+def by_gradient(call: Call, *, curved: bool = False) -> Adjoint:
     """Return the adjoint of a call that is linear in its inputs, by torch's own gradient.
 
-    ``at`` says where the gradient is taken: at 0 where it is the same everywhere.
+    Of one that is not, it is that of its gradient at the values.
     """
 
     def adjoint(relevance: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
@@ -45,11 +45,8 @@ def by_gradient(call: Call, at: Callable[[Value], Tensor] | None = None) -> Adjo
 
         def leaf(value: Value) -> Tensor:
             if value not in leaves:
-                where = (
-                    torch.zeros(value.shape, dtype=value.dtype, device=value.device)
-                    if at is None
-                    else at(value).detach().clone()
-                )
+                zeros = torch.zeros(value.shape, dtype=value.dtype, device=value.device)
+                where = value.tensor.detach().clone() if curved else zeros
                 leaves[value] = where.requires_grad_()
             # A view: some calls write to what they are given.
             return leaves[value].view_as(leaves[value])
@@ -68,18 +65,13 @@ def by_gradient(call: Call, at: Callable[[Value], Tensor] | None = None) -> Adjo
             inputs = [leaves[value] for value in call.inputs]
             if not used:
                 return [None for _ in inputs]
-            starts = len(used[0][1])
-            # Copies: the gradient of as_strided_scatter reads its memory from the beginning.
-            found = [
-                torch.autograd.grad(
-                    [one for one, _ in used],
-                    inputs,
-                    [received[start].to(one.dtype, copy=True) for one, received in used],
-                    retain_graph=start + 1 < starts,
-                    allow_unused=True,
-                )
-                for start in range(starts)
-            ]
+            outputs, starts = [one for one, _ in used], len(used[0][1])
+            found = []
+            for index in range(starts):
+                # Copies: the gradient of as_strided_scatter reads its memory from the beginning.
+                start = [received[index].to(one.dtype, copy=True) for one, received in used]
+                more = {"retain_graph": index + 1 < starts, "allow_unused": True}
+                found.append(torch.autograd.grad(outputs, inputs, start, **more))
         return [
             None if any(one is None for one in each) else torch.stack(list(each))
             for each in zip(*found, strict=True)

@@ -21,9 +21,10 @@ from __future__ import annotations
 import torch
 
 from abslrp.registry import RuleSet
-from abslrp.rule_sets.layers import NEGATIVE, POSITIVE, Group, minus, plus, rule_of
+from abslrp.rule_sets.layers import NEGATIVE, POSITIVE, Group, minus, rule_of
 from abslrp.rule_sets.proportional import EPSILON, make
 from abslrp.rule_sets.starts import publish
+from abslrp.rules.absolute import plus
 
 
 def build(

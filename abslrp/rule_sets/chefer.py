@@ -22,6 +22,7 @@ from abslrp.rule_sets.composites import composite, first_convolution
 from abslrp.rule_sets.layers import greatest, least, z_box
 from abslrp.rule_sets.proportional import inverse_of
 from abslrp.rule_sets.starts import publish
+from abslrp.rules.softmax import SOFTMAX
 from abslrp.tape import Call, Value
 
 EPSILON = 1e-9
@@ -34,7 +35,7 @@ CHEFER = publish(composite([(first_convolution, _box)], _base, "Chefer"))
 """LRP by Chefer et al.'s code."""
 
 
-@CHEFER.rule("softmax _softmax _safe_softmax special_softmax")
+@CHEFER.rule(SOFTMAX)
 def softmax(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Unchanged."""
     return passing(input)

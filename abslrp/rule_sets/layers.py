@@ -24,6 +24,7 @@ from abslrp.plan.accounts import Custom
 from abslrp.plan.routes import unbroadcast
 from abslrp.registry import RuleSet
 from abslrp.rule_sets.proportional import EPSILON, inverse_of, make, merged
+from abslrp.rules.absolute import plus
 from abslrp.rules.operands import Linear
 from abslrp.tape import Call
 
@@ -35,11 +36,6 @@ Limit = float | Tensor | Change
 def whole(tensor: Tensor) -> Tensor:
     """``t``."""
     return tensor
-
-
-def plus(tensor: Tensor) -> Tensor:
-    """``t+``."""
-    return tensor.clamp(min=0)
 
 
 def minus(tensor: Tensor) -> Tensor:

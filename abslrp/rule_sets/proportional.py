@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Split, Term, passing
+from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Split, passing
 from abslrp.plan.axes import but
 from abslrp.plan.factors import Factor, computed, constant, itself
 from abslrp.plan.maps import Convolution, Left, Right, Rows
 from abslrp.registry import COMMON, RuleSet
 from abslrp.rules import addition, multiplication, normalization, operands, pooling
-from abslrp.rules.absolute import whole
 from abslrp.rules.operands import Linear, LinearRule
+from abslrp.rules.softmax import LOG_SOFTMAX, SOFTMAX
 from abslrp.tape import Axes, Call, Value
 
 EPSILON = 1e-6
@@ -130,12 +130,10 @@ def make(
         """Half of the relevance to each operand, with the other as weights."""
         output = call.output
         half = computed(lambda: inverse(output.tensor) / 2)
-        every = [Term(whole)]
-        parts = [
-            Product(a, Right.of(b), terms=every, after=[itself(a)]),
-            Product(b, Left.of(a), terms=every, after=[itself(b)]),
-        ]
-        return Split(before=[half], parts=parts, axes=axes)
+        one, other = (
+            Product(x, map, after=[itself(x)]) for x, map in ((a, Right(b)), (b, Left(a)))
+        )
+        return Split(before=[half], parts=[one, other], axes=axes)
 
     def terms(call: Call, given: list[tuple[Any, float]]) -> Account:
         """``R_a = a / (h + epsilon) R``; a constant counts in h only."""
@@ -147,24 +145,13 @@ def make(
     normalization.register(rules, norm_rule)
     addition.register(rules, terms)
     multiplication.register(rules, lambda call: constant(0.5), lambda z, h: z * inverse(h))
-    _linear_functions(rules, inverse)
-    _softmax(rules, inverse)
-    return rules
 
-
-def _linear_functions(rules: RuleSet, inverse: Inverse) -> None:
     @rules.rule(pooling.POOLS, pooling.REDUCTIONS, pooling.SIGNED)
     def pool(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
         """``R = x W^T (R / (h + epsilon))`` by the function's own transpose."""
-        return Product(
-            input, pooling.transpose(call), before=[stabilised(call.output, inverse)],
-            terms=[Term(whole)], after=[itself(input)], axes=pooling.axes_of,
-            nonnegative=input.nonnegative and call.name.split(".")[1] not in pooling.SIGNED.split(),
-        )  # fmt: skip
+        return pooling.transposed(call, input, stabilised(call.output, inverse), itself(input))
 
-
-def _softmax(rules: RuleSet, inverse: Inverse) -> None:
-    @rules.rule("softmax _softmax _safe_softmax special_softmax")
+    @rules.rule(SOFTMAX)
     def softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:
         """``R_x = x (R - p sum(R))``, its first-order expansion (Achtibat et al. 2024)."""
         output, axis = call.output, dim % max(input.ndim, 1) + 1
@@ -176,8 +163,10 @@ def _softmax(rules: RuleSet, inverse: Inverse) -> None:
 
         return Custom(expand, nonnegative=True, axes=but(dim))
 
-    @rules.rule("log_softmax _log_softmax special_log_softmax")
+    @rules.rule(LOG_SOFTMAX)
     def log_softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:
         """``x - constant``, the logarithm of the denominator being a bias."""
         share = [itself(input), stabilised(call.output, inverse)]
         return Diagonal(input, share, axes=but(dim))
+
+    return rules

@@ -66,9 +66,7 @@ def own_contrast(rules: str | RuleSet) -> Start:
     given = rule_set(rules) if isinstance(rules, str) else rules
     if not isinstance(given, RuleSet):
         raise ValueError(f"rules: expected a name or a RuleSet, got {type(given).__name__}")
-    table: RuleSet | None = given
-    while table is not None:
+    for table in given.lineage:
         if RULE_SETS.get(table.name) is table:
             return _PUBLISHED.get(table.name)
-        table = table.base
     return "streams" if given.conserves else None

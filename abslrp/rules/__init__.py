@@ -1,29 +1,7 @@
 """The rules, one module per family of operations; importing this package registers them."""
 
-from abslrp.rules import (
-    absolute,
-    activation,
-    addition,
-    composites,
-    fourier,
-    multiplication,
-    normalization,
-    pooling,
-    recurrent,
-    softmax,
-    structural,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "absolute",
-    "activation",
-    "addition",
-    "composites",
-    "fourier",
-    "multiplication",
-    "normalization",
-    "pooling",
-    "recurrent",
-    "softmax",
-    "structural",
-]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -18,11 +18,6 @@ EPSILON = 1e-9
 """Stabiliser of eq. 12."""
 
 
-def whole(weight: Tensor) -> Tensor:
-    """``W``."""
-    return weight
-
-
 def plus(weight: Tensor) -> Tensor:
     """``W+``."""
     return weight.clamp(min=0)
@@ -36,8 +31,7 @@ def minus(weight: Tensor) -> Tensor:
 def product(x: Value, map: LinearMap, nonnegative: bool = False) -> Product:
     """``x+ W+^T s + x- W-^T s``; where no entry of x, or of W, is negative, ``x+ W+^T s``."""
     if nonnegative or x.nonnegative:
-        one = Term(whole if nonnegative else plus)
-        return Product(x, map, terms=[one], after=[positive(x)])
+        return Product(x, map, terms=[Term() if nonnegative else Term(plus)], after=[positive(x)])
     both = [Term(plus, sign=1), Term(minus, sign=-1)]
     return Product(x, map, terms=both, after=[magnitude(x)])
 
@@ -52,7 +46,7 @@ def linear_map(call: Call, given: Linear) -> Account:
 
 def two_values(call: Call, a: Value, b: Value, axes: Axes) -> Account:
     """Eq. 12 once for each operand, with the other as weights."""
-    parts = [product(a, Right.of(b), b.nonnegative), product(b, Left.of(a), a.nonnegative)]
+    parts = [product(a, Right(b), b.nonnegative), product(b, Left(a), a.nonnegative)]
     return Split(before=[inverse(call.output, EPSILON)], parts=parts, axes=axes)
 
 

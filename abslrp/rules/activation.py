@@ -33,17 +33,11 @@ MADE = (
 )
 
 
-@COMMON.rule(SIGNED)
+# Two of these torch writes out in Python, by a difference or a quotient of activations.
+@COMMON.rule(SIGNED, torch.nn.functional.tanhshrink, torch.nn.functional.softsign)
 def activation(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Unchanged; the output may have either sign."""
     return passing(call.inputs[0])
-
-
-# These torch writes out in Python, by a difference or a quotient of activations.
-@COMMON.rule(torch.nn.functional.tanhshrink, torch.nn.functional.softsign)
-def written_out(call: Call, input: Value) -> Account:
-    """Unchanged; the output may have either sign."""
-    return passing(input)
 
 
 @COMMON.rule(NONNEGATIVE)

@@ -33,14 +33,15 @@ def attention(
     if is_causal:
         ones = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
         scores = scores.masked_fill(~ones.tril(), float("-inf"))
-    if attn_mask is not None:
-        if attn_mask.dtype == torch.bool:
-            scores = scores.masked_fill(~attn_mask, float("-inf"))
-        else:
-            scores = scores + attn_mask
+    closed = None
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        closed = ~attn_mask
+        scores = scores.masked_fill(closed, float("-inf"))
+    elif attn_mask is not None:
+        closed = attn_mask == float("-inf")
+        scores = scores + attn_mask
     weights = torch.softmax(scores, dim=-1)
-    if attn_mask is not None:
-        closed = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask == float("-inf")
+    if closed is not None:
         # A query that may see nothing attends to nothing; the softmax alone would give NaN.
         weights = weights.masked_fill(closed.all(-1, keepdim=True), 0.0)
     result: Tensor = weights @ value
@@ -111,12 +112,6 @@ def distances(left: Tensor, right: Tensor, p: float = 2.0, *options: Any) -> Ten
     return result
 
 
-@COMMON.decomposition(aten.embedding)
-def embedding(weight: Tensor, indices: Tensor, *options: Any) -> Tensor:
-    """Take rows of a table that depends on the input; no gradient reaches the padding's."""
-    return weight[indices]
-
-
 @COMMON.decomposition("embedding_bag _embedding_bag _embedding_bag_forward_only")
 def embedding_bag(
     weight: Tensor, indices: Tensor, offsets: Tensor, scale: bool = False, mode: int = 0,
@@ -145,9 +140,6 @@ def embedding_bag(
     return result, bags, counts, counts
 
 
-@COMMON.decomposition(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding)
-def padded(input: Tensor, weight: Tensor, *options: Any) -> Tensor:
-    """Write a convolution out whose padding is said by a word, as torch does."""
-    convolution: Any = getattr(aten, f"conv{weight.ndim - 2}d").padding
-    result: Tensor = convolution.decompose(input, weight, *options)
-    return result
+# Whose padding is said by a word: torch writes it out.
+for _overload in (aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding):
+    COMMON.decomposition(_overload)(_overload.decompose)

@@ -78,11 +78,7 @@ def register(rules: RuleSet, gate: Callable[[Call], Factor], share: Share) -> No
 
 
 # Eq. 12 for each operand with the other as its weight: R where the product is positive.
-register(
-    ABSLRP,
-    lambda call: above(call.output),
-    lambda z, h: z.clamp(min=0) / (h.abs() + EPSILON),
-)
+register(ABSLRP, lambda call: above(call.output), lambda z, h: z.clamp(min=0) / (h.abs() + EPSILON))
 
 
 @COMMON.rule("neg negative")

@@ -50,8 +50,9 @@ NormRule = Callable[[Call, Norm], Account]
 def register(rules: RuleSet, rule: NormRule) -> None:
     """Give all norms a rule."""
 
-    def by_channel(tensor: Any, ndim: int) -> Any:
-        return None if tensor is None else tensor.detach().reshape(-1, *[1] * (ndim - 2))
+    def by_channel(input: Value, *given: Any) -> list[Any]:
+        shape = (-1, *[1] * (input.ndim - 2))
+        return [None if one is None else one.detach().reshape(shape) for one in given]
 
     @rules.rule("batch_norm native_batch_norm cudnn_batch_norm")
     def batch_norm(
@@ -64,18 +65,13 @@ def register(rules: RuleSet, rule: NormRule) -> None:
                 "one another; expected evaluation mode and running statistics"
             )
         only_first(call)
-        deviation = (variance + eps).sqrt()
-        mean, deviation, weight, bias = (
-            by_channel(one, input.ndim) for one in (mean, deviation, weight, bias)
-        )
+        given = mean, (variance + eps).sqrt(), weight, bias
+        mean, deviation, weight, bias = by_channel(input, *given)
         return rule(call, Norm(input, mean, deviation, weight, bias, aligned, True))
 
     @rules.rule("_native_batch_norm_legit_no_training")
-    def no_training(
-        call: Call, input: Value, weight: Any, bias: Any, mean: Any, variance: Any,
-        momentum: float, eps: float,
-    ) -> Account:  # fmt: skip
-        return batch_norm(call, input, weight, bias, mean, variance, False, momentum, eps)
+    def no_training(call: Call, input: Value, *given: Any) -> Account:
+        return batch_norm(call, input, *given[:4], False, *given[4:])
 
     @rules.rule("instance_norm")
     def instance_norm(
@@ -85,20 +81,14 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         if use_input_stats:
             x = input.tensor
             spread, mean = torch.var_mean(x, list(range(2, x.ndim)), correction=0, keepdim=True)
-            deviation = (spread + eps).sqrt()
         else:
-            mean, deviation = (
-                by_channel(mean, input.ndim),
-                by_channel(variance + eps, input.ndim).sqrt(),
-            )
-        given = by_channel(weight, input.ndim), by_channel(bias, input.ndim)
-        return rule(call, Norm(input, mean, deviation, *given, only(0, 1)))
+            mean, spread = by_channel(input, mean, variance)
+        weight, bias = by_channel(input, weight, bias)
+        return rule(call, Norm(input, mean, (spread + eps).sqrt(), weight, bias, only(0, 1)))
 
-    @rules.decomposition(torch.ops.aten.layer_norm, torch.ops.aten.group_norm)
-    def written_out(input: Any, *args: Any, **kwargs: Any) -> Any:
-        """Let torch write it out, so that the statistics are among the results."""
-        packet = aten.layer_norm if isinstance(args[0], (list, tuple)) else aten.group_norm
-        return packet.default.decompose(input, *args, **kwargs)
+    for packet in (aten.layer_norm, aten.group_norm):
+        # As torch writes it out, so that the statistics are among the results.
+        rules.decomposition(packet)(packet.default.decompose)
 
     @rules.rule("native_layer_norm")
     def layer_norm(
@@ -119,8 +109,8 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         def spread(statistic: Tensor) -> Tensor:
             return statistic.repeat_interleave(C // group, 1).reshape(N, C, *one)
 
-        given = by_channel(weight, input.ndim), by_channel(bias, input.ndim)
-        return rule(call, Norm(input, spread(mean), 1 / spread(scale), *given, only(0)))
+        weight, bias = by_channel(input, weight, bias)
+        return rule(call, Norm(input, spread(mean), 1 / spread(scale), weight, bias, only(0)))
 
     @rules.rule("rms_norm")
     def rms_norm(

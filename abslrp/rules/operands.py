@@ -72,27 +72,8 @@ def register_linear(rules: RuleSet, rule: LinearRule) -> None:
             return rule(call, Linear(left, Right(right * alpha), bias, but(1)))
         return rule(call, Linear(right, Left(left * alpha), bias, but(0)))
 
-    @rules.rule("conv1d conv2d conv3d")
-    def convolution(
-        call: Call, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-        dilation: Any = 1, groups: int = 1,
-    ) -> Account:  # fmt: skip
-        return _convolution(call, input, weight, bias, stride, padding, dilation, False, 0, groups)
-
-    @rules.rule("conv_transpose1d conv_transpose2d conv_transpose3d")
-    def backwards(
-        call: Call, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-        output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
-    ) -> Account:  # fmt: skip
-        return _convolution(
-            call, input, weight, bias, stride, padding, dilation, True, output_padding, groups
-        )
-
     @rules.rule(aten.convolution)
-    def any_convolution(call: Call, *args: Any) -> Account:
-        return _convolution(call, *args)
-
-    def _convolution(
+    def convolved(
         call: Call, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
         transposed: bool, output_padding: Any, groups: int,
     ) -> Account:  # fmt: skip
@@ -112,6 +93,22 @@ def register_linear(rules: RuleSet, rule: LinearRule) -> None:
         if bias is not None:
             bias = bias.reshape(-1, *[1] * dims)
         return rule(call, Linear(input, map, bias, only() if unbatched else only(0), True))
+
+    @rules.rule("conv1d conv2d conv3d")
+    def convolution(
+        call: Call, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
+        dilation: Any = 1, groups: int = 1,
+    ) -> Account:  # fmt: skip
+        return convolved(call, input, weight, bias, stride, padding, dilation, False, 0, groups)
+
+    @rules.rule("conv_transpose1d conv_transpose2d conv_transpose3d")
+    def backwards(
+        call: Call, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
+        output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+    ) -> Account:  # fmt: skip
+        return convolved(
+            call, input, weight, bias, stride, padding, dilation, True, output_padding, groups
+        )
 
 
 def dense(weight: Any) -> Any:

@@ -8,23 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import (
-    Account,
-    Custom,
-    Product,
-    Routing,
-    Term,
-    UncoveredError,
-    constant,
-)
+from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredError, constant
 from abslrp.plan.axes import aligned, only, probe, reduced
-from abslrp.plan.factors import above, inverse, positive
+from abslrp.plan.factors import Factor, above, inverse, positive
 from abslrp.plan.maps import Adjoint
 from abslrp.plan.routes import by_gradient
 from abslrp.registry import ABSLRP, COMMON
 from abslrp.rules import structural
-from abslrp.rules.absolute import EPSILON, whole
-from abslrp.tape import Call, Value
+from abslrp.rules.absolute import EPSILON
+from abslrp.tape import Axes, Call, Value
 
 aten = torch.ops.aten
 
@@ -46,7 +38,7 @@ WINNERS = (
 
 def axes_of(call: Call, value: Value) -> Any:
     """Axes of a pooling or reduction: what is summed over is mixed."""
-    if call.name.split(".")[1] in REDUCTIONS.split():
+    if call.short in REDUCTIONS.split():
         return reduced(_dims(call))(call, value)
     return (only(0, 1) if call.output.ndim == value.ndim else only())(call, value)
 
@@ -55,18 +47,21 @@ def _dims(call: Call, position: int = 1, default: Any = None) -> Any:
     return call.args[position] if len(call.args) > position else call.kwargs.get("dim", default)
 
 
-def transpose(call: Call) -> Adjoint:
-    """Return the transpose of a call that is linear in its input."""
-    return Adjoint(torch.empty(0), by_gradient(call))
+def transposed(
+    call: Call, input: Value, before: Factor, *after: Factor, axes: Axes = axes_of,
+    curved: bool = False,
+) -> Product:  # fmt: skip
+    """``R = after * W^T (before * R)`` of a call that is linear in its input."""
+    return Product(
+        input, Adjoint(torch.empty(0), by_gradient(call, curved=curved)), [before], after=after,
+        axes=axes, nonnegative=input.nonnegative and call.short not in SIGNED.split(),
+    )  # fmt: skip
 
 
 @ABSLRP.rule(POOLS, REDUCTIONS)
 def positive_weights(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Eq. 12 for a linear map without negative weights: ``R = x+ W^T s``."""
-    return Product(
-        input, transpose(call), before=[inverse(call.output, EPSILON)], terms=[Term(whole)],
-        after=[positive(input)], axes=axes_of, nonnegative=input.nonnegative,
-    )  # fmt: skip
+    return transposed(call, input, inverse(call.output, EPSILON), positive(input))
 
 
 @ABSLRP.rule("grid_sampler_2d grid_sampler_3d")
@@ -76,11 +71,8 @@ def sampled(call: Call, input: Any, grid: Any, interpolation: int, *options: Any
         return constant()
     if interpolation == 2:
         raise UncoveredError("bicubic weights, which have two signs")
-    sent = by_gradient(call, lambda value: value.tensor)
-    return Product(
-        input, Adjoint(torch.empty(0), sent), before=[inverse(call.output, EPSILON)],
-        terms=[Term(whole)], after=[positive(input)], axes=only(0), nonnegative=input.nonnegative,
-    )  # fmt: skip
+    s, x = inverse(call.output, EPSILON), positive(input)
+    return transposed(call, input, s, x, axes=only(0), curved=True)
 
 
 @ABSLRP.rule("prod cumprod")
@@ -90,22 +82,19 @@ def multiplied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
         raise UncoveredError("a product in another type")
     name = "cumsum" if "cumprod" in call.name else "sum"
     alike = dataclasses.replace(call, operator=getattr(aten, name))
-    return Product(
-        input, transpose(alike), before=[above(call.output)], terms=[Term(whole)],
-        axes=lambda call, value: reduced(_dims(call))(call, value), nonnegative=input.nonnegative,
-    )  # fmt: skip
+    return transposed(alike, input, above(call.output), axes=reduced(_dims(call)))
 
 
 @ABSLRP.rule("index_add scatter_add scatter_reduce index_put _unsafe_index_put put")
 def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
     """Eq. 12 for entries that are added up where an index says: ``R = x+ W^T s``."""
-    name = call.name.split(".")[1]
+    name = call.short
     if "put" in name and not structural.accumulates(call):
         return structural.filled(call, input, *args, **kwargs)
     if name == "scatter_reduce" and args[3] not in ("sum", "mean"):
         if args[3] == "prod":
             raise UncoveredError("products of what an index names")
-        moved = by_gradient(call, lambda value: value.tensor)  # to the extremes
+        moved = by_gradient(call, curved=True)  # to the extremes
         return Routing(moved, axes=probe, nonnegative=structural.kept_sign(call))
     if kwargs.get("alpha", 1) < 0:
         raise UncoveredError("a negative alpha")
@@ -127,15 +116,16 @@ def bicubic(call: Call, input: Value, size: Any, align_corners: bool, *scales: A
 
     Bicubic weights are a product of one matrix for each axis, and so is their absolute value.
     """
-    output = call.output
-    plain = transpose(call)
+    output, plain = call.output, by_gradient(call)
 
     def propagate(relevance: Tensor) -> list[Tensor | None]:
         x = input.tensor
         s = relevance / (output.tensor.abs() + EPSILON)
         rows, columns = (_weights(call, axis).abs().to(s.dtype) for axis in (0, 1))
         spread = rows.T @ s @ columns
-        return [(plain.transposed(s, plain.weights) * x + spread * x.abs()) / 2]
+        (sent,) = plain([s])
+        assert sent is not None
+        return [(sent * x + spread * x.abs()) / 2]
 
     return Custom(propagate, axes=axes_of)
 
@@ -148,7 +138,7 @@ def _weights(call: Call, axis: int) -> Tensor:
     # Scales come as a list of both, or one by one.
     scales = call.args[3] if len(call.args) == 4 else call.args[3:]
     scale = scales[axis] if scales else None
-    operator: Any = getattr(aten, call.name.split(".")[1]).default
+    operator: Any = getattr(aten, call.short).default
     line: Tensor = operator(eye, [output.shape[2 + axis], 1], call.args[2], scale, None)
     return line[:, 0, :, 0].T
 
@@ -173,7 +163,7 @@ def max_pool2d(call: Call, input: Value, *options: Any) -> Account:
 
 
 def _winner_axes(call: Call, value: Value) -> Any:
-    name = call.name.split(".")[1]
+    name = call.short
     if "pool" in name:
         return axes_of(call, value)
     if call.output.ndim == 0:  # of all entries
@@ -187,8 +177,5 @@ def _winner_axes(call: Call, value: Value) -> Any:
 @COMMON.rule(WINNERS)
 def winner(call: Call, *args: Any, **kwargs: Any) -> Account:
     """To the winner."""
-    return Routing(
-        by_gradient(call, lambda value: value.tensor),
-        axes=_winner_axes,
-        nonnegative=structural.kept_sign(call),
-    )
+    to_winner, sure = by_gradient(call, curved=True), structural.kept_sign(call)
+    return Routing(to_winner, axes=_winner_axes, nonnegative=sure)

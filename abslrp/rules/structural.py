@@ -13,7 +13,7 @@ from abslrp.plan.accounts import Account, Routing, UncoveredError, constant, pas
 from abslrp.plan.axes import aligned, but, in_order, probe, reduced
 from abslrp.plan.routes import at_once, by_gradient, unbroadcast
 from abslrp.registry import COMMON
-from abslrp.tape import Axes, Call, Value
+from abslrp.tape import Call, Value
 from abslrp.tape.values import tensors_in
 
 aten = torch.ops.aten
@@ -106,10 +106,9 @@ def slice_(
         whole = axis != dim or (step == 1 and first % period == 0 and (last - first) % period == 0)
         return [one if whole or one != dim else None for one in range(value.ndim)]
 
-    def whole(relevance: Tensor) -> Tensor:
-        result = relevance.new_zeros(len(relevance), *input.shape)
-        aten.slice(result, dim + 1, first, last, step).copy_(relevance)
-        return result
+    def whole(relevance: Tensor) -> Any:
+        shape = len(relevance), *input.shape
+        return aten.slice_backward(relevance, shape, dim + 1, first, last, step)
 
     return Routing(at_once(whole), axes=axes, lossless=True, nonnegative=input.nonnegative)
 
@@ -119,10 +118,8 @@ def select(call: Call, input: Value, dim: int, index: int) -> Account:
     """Take one entry along an axis."""
     dim = dim % input.ndim
 
-    def whole(relevance: Tensor) -> Tensor:
-        result = relevance.new_zeros(len(relevance), *input.shape)
-        result.select(dim + 1, index).copy_(relevance)
-        return result
+    def whole(relevance: Tensor) -> Any:
+        return aten.select_backward(relevance, (len(relevance), *input.shape), dim + 1, index)
 
     return Routing(at_once(whole), axes=reduced(dim), lossless=True, nonnegative=input.nonnegative)
 
@@ -167,15 +164,13 @@ def stack(call: Call, tensors: Sequence[Any], dim: int = 0) -> Account:
 )
 def split(call: Call, input: Value, sizes: Any, dim: int = 0) -> Account:
     """Part along an axis."""
-    axes = but(dim % input.ndim)
-    return Routing(by_gradient(call), axes=axes, nonnegative=input.nonnegative)
+    return Routing(by_gradient(call), axes=but(dim), nonnegative=input.nonnegative)
 
 
 @COMMON.rule("unbind unbind_copy")
 def unbind(call: Call, input: Value, dim: int = 0) -> Account:
     """Take the entries along an axis apart."""
-    axes = reduced(dim % input.ndim)
-    return Routing(by_gradient(call), axes=axes, nonnegative=input.nonnegative)
+    return Routing(by_gradient(call), axes=reduced(dim), nonnegative=input.nonnegative)
 
 
 @COMMON.rule(aten.constant_pad_nd)
@@ -252,7 +247,8 @@ def filled(call: Call, *args: Any, **kwargs: Any) -> Account:
         if isinstance(one, (int, float)) and not isinstance(one, bool)
     ]  # fmt: skip
     positive = kept_sign(call) and all(one >= 0 for one in numbers)
-    return Routing(by_gradient(call), axes=_elementwise(call), nonnegative=positive)
+    axes = aligned if call.short in ("masked_fill", "where") else probe
+    return Routing(by_gradient(call), axes=axes, nonnegative=positive)
 
 
 @COMMON.rule("copy")
@@ -261,9 +257,3 @@ def overwritten(call: Call, input: Any, source: Any, *args: Any) -> Account:
     if not isinstance(source, Value):
         return constant()
     return passing(source, nonnegative=source.nonnegative)
-
-
-def _elementwise(call: Call) -> Axes:
-    if call.name.split(".")[1] in ("masked_fill", "where"):
-        return aligned
-    return probe

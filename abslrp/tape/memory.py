@@ -13,6 +13,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from abslrp.tape.values import Value
 
+aten = torch.ops.aten
+
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int]
 Note = Callable[..., Value]
 """Notes a call of the given operator, arguments and result, and returns the result's value."""
@@ -137,7 +139,7 @@ class Memory:
                 continue
             if saved is None:
                 saved = flat.clone()
-            value.keep(saved.as_strided(size, stride, offset))
+            value.held = saved.as_strided(size, stride, offset)
 
     def after_write(self, tensor: Tensor, value: Any, note: Note) -> None:
         """Let a tensor stand for another value, which every view of its memory sees a part of."""
@@ -150,7 +152,7 @@ class Memory:
             whole = self._whole(tensor, storage, note)
             source = tensor.detach().clone() if value is None else value
             where = geometry(tensor)
-            row = note(torch.ops.aten.as_strided_scatter.default, (whole, source, *where), flat)
+            row = note(aten.as_strided_scatter.default, (whole, source, *where), flat)
         storage.flat = row
         storage.epoch += 1
         if isinstance(value, Value):
@@ -185,13 +187,9 @@ class Memory:
                 row = self._row(value, where, whole, note)
                 if row is not None:
                     return row
-        for value, (size, stride, offset) in alive:
+        for value, where in alive:
             if value.dtype == tensor.dtype:
-                whole = note(
-                    torch.ops.aten.as_strided_scatter.default,
-                    (whole, value, size, stride, offset),
-                    flat,
-                )
+                whole = note(aten.as_strided_scatter.default, (whole, value, *where), flat)
         return whole
 
     @staticmethod
@@ -204,20 +202,18 @@ class Memory:
             return None
         if order != list(range(len(size))):
             moved = flat.as_strided(size, stride, 0).permute(order)
-            value = note(torch.ops.aten.permute.default, (value, order), moved)
-        return note(torch.ops.aten.view.default, (value, [-1]), flat)
+            value = note(aten.permute.default, (value, order), moved)
+        return note(aten.view.default, (value, [-1]), flat)
 
     def _read(self, tensor: Tensor, storage: Storage, note: Note) -> Value | None:
-        if storage.flat is None and not any(ref() is not None for ref, _ in storage.seen):
-            return None
         if storage.flat is None:
+            if all(ref() is None for ref, _ in storage.seen):
+                return None
             storage.flat = self._whole(tensor, storage, note)
         if not isinstance(storage.flat, Value) or tensor.dtype != storage.flat.dtype:
             return None
-        size, stride, offset = geometry(tensor)
-        value = note(
-            torch.ops.aten.as_strided.default, (storage.flat, size, stride, offset), tensor.detach()
-        )
+        given = (storage.flat, *geometry(tensor))
+        value = note(aten.as_strided.default, given, tensor.detach())
         self.bind(tensor, value)
         return value
 

@@ -1,35 +1,27 @@
-"""The tape: a dispatch mode below autograd that notes what is done with the input.
+"""The notes of one forward pass: the calls that took a value, and where the samples are.
 
-Every call of every model arrives here as an ATen operator, whatever code made it. The tape runs
-it, and notes it if it took a value. Nothing is decided here: what a call means for relevance its
-rule says, and what is computed the plan.
+Nothing is decided here: what a call means for relevance its rule says, and what is computed the
+plan.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions
 from torch._ops import OpOverload
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from abslrp.tape import sites
 from abslrp.tape.memory import Memory
-from abslrp.tape.modes import State, under
+from abslrp.tape.modes import under
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.probe import probed
-from abslrp.tape.spelling import written
 from abslrp.tape.values import Call, Value, alike, replaced
-from abslrp.tape.writes import write
-
-__all__ = ["Table", "Tape"]
-
-T = TypeVar("T")
 
 
 class Table(Protocol):
@@ -46,8 +38,16 @@ class Table(Protocol):
         """Return the rules of Python functions, which are no operators."""
 
 
-class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the calls of one forward pass that depend on given tensors.
+class Taken(NamedTuple):
+    """The arguments of a call with values in place of the tensors that stand for one."""
+
+    args: Any
+    kwargs: Mapping[str, Any]
+    values: list[Value]
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """What is known of the tensors of one forward pass, and of the calls that depend on the input.
 
     Parameters
     ----------
@@ -63,13 +63,10 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.table = table
         self.trace = trace
         self.memory = Memory()
-        self.functions = table.functions()
         self.calls: list[Call] = []
         self.names: dict[int, str] = {}
         """Paths of a model's modules."""
         self.inputs: list[Value] = []
-        self.watch: Callable[[OpOverload, Any, Any], None] | None = None
-        """Called with a call that took no value, its arguments and its result."""
         self.held: list[Callable[..., Any]] = []
         """Operators whose results count as constants though they were made of values' entries."""
         self.adopts = False
@@ -77,11 +74,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.adopted: list[Tensor] = []
         self.released: Callable[[Value, Memory], None] | None = None
         """Called with a value when no tensor object of the model's stands for it any more."""
+        self.left: list[Value] = []
+        """Values whose entries were copied to where no call of torch is made."""
         self._within: list[OpOverload] = []
-        self._paused = False
-        self._out: list[Value] = []
-
-    supports_higher_order_operators = True
 
     def input(self, tensor: Tensor, place: Place | None) -> Value:
         """Let a tensor be one that relevance is wanted of."""
@@ -90,68 +85,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.memory.bind(tensor, value)
         return value
 
-    def alive(self) -> list[tuple[Tensor, Value]]:
-        """Return the tensors of the model's that exist and stand for a value."""
-        return self.memory.alive()
-
     def value(self, tensor: Tensor) -> Value | None:
         """Return the value that a tensor stands for, None for a constant."""
         return self.memory.find(tensor, self.aliased)
-
-    def noting(self, function: Callable[[], T]) -> T:
-        """Return what a function returns, and note what is called in it on this thread."""
-        state = State()
-        try:
-            try:
-                self.enter(state)
-                result = function()
-                self.release()
-                return result
-            finally:
-                state.restore()
-        finally:
-            state.restore()
-
-    def enter(self, state: State) -> None:
-        """Note what is called from now on, on this thread, until the state is restored."""
-        state.enter(self, _Names(self))
-
-    def __torch_dispatch__(
-        self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if self._paused:
-            return func(*args, **kwargs)
-        found: list[Value] = []
-        valued = self.valued(args, found)
-        named = {key: self.valued(one, found) for key, one in kwargs.items()} if kwargs else {}
-        if not found:
-            result = func(*args, **kwargs)
-            if self.watch is not None:
-                self.watch(func, args, result)
-            if func is torch.ops.aten.lift_fresh.default and self._out:
-                self._back(result)
-            return result
-        if not isinstance(func, OpOverload):  # flex attention and its like
-            result = func(*args, **kwargs)
-            self.note(func, self.table.find(func), valued, named, found, result)
-            return result
-        how = written(func)
-        if how.names:
-            return write(self, func, how, args, kwargs)
-        rule = self.table.find(func)
-        if rule is None:
-            result = self.decomposed(func, args, kwargs)
-            if result is not NotImplemented:
-                return result
-        elif rule.decomposes:
-            return under(self, rule.function, *args, **kwargs)
-        if func in _FOLDED and args[0].ndim > 2 and args[1].ndim == 2:
-            # Of permuted axes torch makes a product for each entry of the first, but for autograd.
-            args = (args[0].contiguous(), *args[1:])
-        result = func(*args, **kwargs)
-        self.note(func, rule, valued, named, found, result)
-        return result
 
     def decomposed(self, func: OpOverload, args: Any, kwargs: Any) -> Any:
         """Run an operator as torch writes it out; NotImplemented if it does not."""
@@ -163,64 +99,44 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             self._within.pop()
 
-    def valued(self, one: Any, found: list[Value]) -> Any:
-        """Put values in place of the tensors that stand for one."""
+    def taken(self, args: Any, kwargs: Mapping[str, Any]) -> Taken:
+        """Return a call's arguments with values in them."""
+        found: list[Value] = []
+        valued = self._valued(args, found)
+        return Taken(valued, {key: self._valued(one, found) for key, one in kwargs.items()}, found)
+
+    def _valued(self, one: Any, found: list[Value]) -> Any:
         if isinstance(one, Tensor):
-            value = self.memory.find(one, self.aliased)
+            value = self.value(one)
             if value is None and self.adopts and _asks(one):
                 value = self.input(one, Place.of(one))
                 self.adopted.append(one)
-            if value is None and self._out and not one.untyped_storage().resizable():
-                value = self._back(one)
+            if value is None and self.left and not one.untyped_storage().resizable():
+                value = self.back(one)
             if value is None:
                 return one
             found.append(value)
             return value
         if isinstance(one, (list, tuple)):
-            items = [self.valued(item, found) for item in one]
+            items = [self._valued(item, found) for item in one]
             return items if isinstance(one, list) else tuple(items)
         return one
 
-    def leaving(self, tensor: Tensor) -> None:
-        """Note that a tensor's entries are copied to where no call of torch is made."""
-        value = self.memory.within(tensor)
-        if value is not None and tensor.numel() > 1:
-            self._out.append(value)
-
-    def _back(self, tensor: Tensor) -> Value | None:
+    def back(self, tensor: Tensor) -> Value | None:
         """Let a tensor made by NumPy, or of a list, depend on what left torch before."""
-        if not tensor.is_floating_point():
-            return None
-        call = self.note(torch.from_numpy, None, self._out, {}, self._out, tensor)
+        taken = Taken(self.left, {}, self.left)
+        floats = tensor.is_floating_point()
+        call = self.note(torch.from_numpy, None, taken, tensor) if floats else None
         if call is None:
             return None
         call.trouble = self.table.uncovered("its entries left torch (numpy, tolist) and came back")
         return call.output
 
-    def called(self, function: Callable[..., Any], rule: Any, args: Any, kwargs: Any) -> Any:
-        """Run a Python function that has a rule, and note it as one call."""
-        found: list[Value] = []
-        valued = self.valued(args, found)
-        named = {key: self.valued(one, found) for key, one in kwargs.items()}
-        if not found:
-            return function(*args, **kwargs)
-        if rule.decomposes:
-            return rule.function(*args, **kwargs)
-        self._paused = True
-        try:
-            result = function(*args, **kwargs)
-            self.note(function, rule, valued, named, found, result)
-        finally:
-            self._paused = False
-        return result
-
     def note(
         self,
         operator: Callable[..., Any],
         rule: Any,
-        args: Any,
-        kwargs: Mapping[str, Any],
-        inputs: list[Value],
+        taken: Taken,
         result: Any,
         *,
         bind: bool = True,
@@ -228,16 +144,11 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Note a call, and let its results stand for new values."""
         several = isinstance(result, (list, tuple))
         results = tuple(result) if several else (result,)
-        inputs = list(dict.fromkeys(inputs))
-        call = Call(operator, tuple(args), kwargs, inputs, results=results, several=several)
-        made = [
-            one
-            if (isinstance(one, Tensor) and one.dtype.is_floating_point) or _complex(one)
-            else None
-            for one in results
-        ]
+        made = [one if _counts(one) else None for one in results]
         if not any(one is not None for one in made):
             return None
+        inputs = list(dict.fromkeys(taken.values))
+        call = Call(operator, tuple(taken.args), taken.kwargs, inputs, several=several)
         call.outputs = [None if one is None else Value(one.detach(), None, call) for one in made]
         call.results = tuple(
             one.detach() if isinstance(one, Tensor) and kept is None else None
@@ -316,32 +227,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found: list[Value] = []
         replaced(args, found.append)
         rule = self.table.find(operator)
-        call = self.note(operator, rule, args, {}, found, result, bind=False)
+        call = self.note(operator, rule, Taken(args, {}, found), result, bind=False)
         assert call is not None
         return call.output
-
-
-_FOLDED = (torch.ops.aten.linear.default, torch.ops.aten.matmul.default)
-_OUT_OF_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist)
-
-
-class _Names(TorchFunctionMode):
-    """Finds rules of Python functions. It also keeps torch from its fused transformer layers."""
-
-    def __init__(self, tape: Tape) -> None:
-        super().__init__()
-        self.tape = tape
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        rule = self.tape.functions.get(func)
-        if rule is None:
-            if func in _OUT_OF_TORCH:
-                self.tape.leaving(args[0])
-            return func(*args, **kwargs)
-        return self.tape.called(func, rule, args, kwargs)
 
 
 @functools.cache
@@ -354,5 +242,5 @@ def _asks(one: Tensor) -> bool:
     return one.requires_grad and one.ndim > 0 and not isinstance(one, torch.nn.Parameter)
 
 
-def _complex(one: Any) -> bool:
-    return isinstance(one, Tensor) and one.dtype.is_complex
+def _counts(one: Any) -> bool:
+    return isinstance(one, Tensor) and (one.dtype.is_floating_point or one.dtype.is_complex)

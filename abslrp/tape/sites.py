@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import FrameType
 
 import torch
@@ -21,29 +21,34 @@ def locate(call: Call, names: Mapping[int, str]) -> None:
     Frames of torch and of this package are passed over for the line: their source is no help to a
     user.
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not (call.module and call.site):
+    for frame, ours in _frames():
+        if call.module and call.site:
+            return
         name = frame.f_code.co_filename
-        ours = name.startswith(_OURS)
         if not call.module and not ours:
             own = frame.f_locals.get("self")
             if isinstance(own, torch.nn.Module):
                 call.module, call.path = type(own).__name__, names.get(id(own), "")
         if not call.site and not ours and not name.startswith(_TORCH):
             call.site = f"{name}:{frame.f_lineno} in {frame.f_code.co_name}"
-        frame = frame.f_back
 
 
 def running() -> list[torch.nn.Module]:
     """Return the modules of the model that are running, from the innermost to the model itself."""
-    frame: FrameType | None = sys._getframe(1)
     found: list[torch.nn.Module] = []
-    while frame is not None:
+    for frame, ours in _frames():
         own = frame.f_locals.get("self")
         if isinstance(own, torch.nn.Module):
             if not found or found[-1] is not own:
                 found.append(own)
-        elif found and frame.f_code.co_filename.startswith(_OURS):
+        elif found and ours:
             break  # what called the model may be a module, too
-        frame = frame.f_back
     return found
+
+
+def _frames() -> Iterator[tuple[FrameType, bool]]:
+    """Yield the frames from here on outwards, and whether each is of this package."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame, frame.f_code.co_filename.startswith(_OURS)
+        frame = frame.f_back

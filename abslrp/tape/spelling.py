@@ -38,11 +38,7 @@ def written(operator: OpOverload) -> Written:
     >>> written(torch.ops.aten.add.out).names
     ('out',)
     """
-    names = tuple(
-        one.name
-        for one in operator._schema.arguments
-        if one.alias_info is not None and one.alias_info.is_write
-    )
+    names = _written_to(operator)
     if not names:
         return Written((), None, False)
     base = operator._opname
@@ -56,26 +52,22 @@ def _twin(operator: OpOverload, names: tuple[str, ...], inplace: bool) -> OpOver
     packet = getattr(space, base[:-1] if inplace else base, None)
     if packet is None:
         return None
-    kept = [
-        (one.name, str(one.type))
-        for one in operator._schema.arguments
-        if inplace or one.name not in names
-    ]
+    kept = [one for one in _typed(operator) if inplace or one[0] not in names]
     for overload in packet.overloads():
-        found = getattr(packet, overload)
-        if written_by(found):
-            continue
-        if [(one.name, str(one.type)) for one in found._schema.arguments] == kept:
-            result: OpOverload = found
-            return result
+        found: OpOverload = getattr(packet, overload)
+        if not _written_to(found) and _typed(found) == kept:
+            return found
     return None
 
 
-def written_by(operator: OpOverload) -> bool:
-    """Whether an operator writes to any of its arguments."""
-    return any(
-        one.alias_info is not None and one.alias_info.is_write for one in operator._schema.arguments
-    )
+def _typed(operator: OpOverload) -> list[tuple[str, str]]:
+    return [(one.name, str(one.type)) for one in operator._schema.arguments]
+
+
+def _written_to(operator: OpOverload) -> tuple[str, ...]:
+    """Return the names of the arguments that an operator writes to."""
+    given = operator._schema.arguments
+    return tuple(one.name for one in given if one.alias_info and one.alias_info.is_write)
 
 
 def argument(operator: OpOverload, name: str, args: Any, kwargs: Any) -> Any:

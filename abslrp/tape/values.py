@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,19 +15,6 @@ Axes = Callable[["Call", "Value"], "list[int | None] | Literal['probe'] | None"]
 """From a call and one of its inputs to the output's axis for each of the input's: None for an axis
 whose entries the call mixes, None in place of the list where the order of the entries is kept,
 ``"probe"`` where the call must be run on the samples' numbers."""
-
-
-class Account(Protocol):
-    """What the tape must know of a call besides its values: said by the call's rule."""
-
-    axes: Axes
-    nonnegative: bool
-    constant: bool
-    held: bool
-
-    @property
-    def leaks(self) -> bool:
-        """Whether relevance of constants may end at it."""
 
 
 class Value:
@@ -45,17 +32,19 @@ class Value:
         The call that made it, None for an input.
     uses
         The calls that took it.
+    held
+        The entries, None once they are let go of.
     bound
         How many tensor objects of the model's stand for it.
     """
 
     __slots__ = (
-        "__weakref__", "_tensor", "bound", "device", "dtype", "maker", "nonnegative", "place",
-        "shape", "uses",
+        "__weakref__", "bound", "device", "dtype", "held", "maker", "nonnegative", "place", "shape",
+        "uses",
     )  # fmt: skip
 
     def __init__(self, tensor: Tensor, place: Place | None, maker: Call | None = None) -> None:
-        self._tensor: Tensor | None = tensor
+        self.held: Tensor | None = tensor
         self.shape, self.dtype, self.device = tensor.shape, tensor.dtype, tensor.device
         self.place = place
         self.nonnegative = False
@@ -66,18 +55,9 @@ class Value:
     @property
     def tensor(self) -> Tensor:
         """The entries."""
-        if self._tensor is None:
+        if self.held is None:
             raise AssertionError("a value is read that was released")
-        return self._tensor
-
-    @property
-    def held(self) -> Tensor | None:
-        """The entries, if they are still there."""
-        return self._tensor
-
-    def keep(self, tensor: Tensor | None) -> None:
-        """Keep the entries in other memory, or let go of them."""
-        self._tensor = tensor
+        return self.held
 
     @property
     def ndim(self) -> int:
@@ -114,6 +94,11 @@ class Call:
     def name(self) -> str:
         """The operator's name, such as ``aten.relu``."""
         return name_of(self.operator)
+
+    @property
+    def short(self) -> str:
+        """The operator's name without its library's."""
+        return self.name.rpartition(".")[2]
 
     @property
     def output(self) -> Value:

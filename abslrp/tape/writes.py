@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from abslrp.tape.memory import Memory
 from abslrp.tape.modes import under
+from abslrp.tape.recorder import Recorder
 from abslrp.tape.spelling import Written, argument
-from abslrp.tape.values import Call, Value, tensors_in
+from abslrp.tape.values import tensors_in
 
 
-class Tape(Protocol):
-    """What is asked of the tape on which the calls are noted."""
-
-    memory: Memory
-    table: Any
-
-    def valued(self, one: Any, found: list[Value], /) -> Any:
-        """Put values in place of tensors."""
-
-    def value(self, tensor: Tensor, /) -> Value | None:
-        """Return the value that a tensor stands for."""
-
-    def note(
-        self, operator: Any, rule: Any, args: Any, kwargs: Any, inputs: list[Value], result: Any,
-        *, bind: bool = True,
-    ) -> Call | None:  # fmt: skip
-        """Note a call."""
-
-    def aliased(self, operator: Any, args: Any, result: Tensor, /) -> Any:
-        """Note a view of memory."""
-
-    def decomposed(self, func: OpOverload, args: Any, kwargs: Any, /) -> Any:
-        """Run an operator as torch writes it out."""
-
-    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any, kwargs: Any, /) -> Any:
-        """Run and note an operator."""
-
-
-def write(tape: Tape, func: OpOverload, how: Written, args: Any, kwargs: Any) -> Any:
+def write(tape: Recorder, func: OpOverload, how: Written, args: Any, kwargs: Any) -> Any:
     """Run a call that writes to its arguments as the same call in new memory, and a move."""
     targets = [argument(func, name, args, kwargs) for name in how.names]
     if how.reshapes and how.twin is not None:
         func(*args, **kwargs)
-        found: list[Value] = []
-        valued = tape.valued(args, found)
-        call = tape.note(how.twin, tape.table.find(how.twin), valued, {}, found, targets[0])
+        rule = tape.table.find(how.twin)
+        call = tape.note(how.twin, rule, tape.taken(args, {}), targets[0])
         tape.memory.bind(targets[0], None if call is None else call.output)
         return targets[0]
     if func is torch.ops.aten.copy_.default:
@@ -57,7 +28,7 @@ def write(tape: Tape, func: OpOverload, how: Written, args: Any, kwargs: Any) ->
     elif how.twin is not None:
         out = () if how.inplace else how.names
         named = {key: one for key, one in kwargs.items() if key not in out}
-        made = tape.__torch_dispatch__(how.twin, (), args, named)
+        made = tape.__torch_dispatch__(how.twin, (), args, named)  # type: ignore[no-untyped-call]
     else:
         made = tape.decomposed(func, args, kwargs)
         if made is NotImplemented:
@@ -71,7 +42,7 @@ def write(tape: Tape, func: OpOverload, how: Written, args: Any, kwargs: Any) ->
     return targets[0] if len(targets) == 1 else tuple(targets)
 
 
-def _put(tape: Tape, target: Tensor, made: Tensor, *, fresh: bool) -> None:
+def _put(tape: Recorder, target: Tensor, made: Tensor, *, fresh: bool) -> None:
     """Let a tensor hold what was made, in that memory if it is fresh and nothing else sees."""
     if target is made:
         return
@@ -89,15 +60,13 @@ def _put(tape: Tape, target: Tensor, made: Tensor, *, fresh: bool) -> None:
     tape.memory.after_write(target, value, tape.aliased)
 
 
-def _unknown(tape: Tape, func: Any, targets: list[Tensor], args: Any, kwargs: Any) -> Any:
+def _unknown(tape: Recorder, func: Any, targets: list[Tensor], args: Any, kwargs: Any) -> Any:
     """Note a call that writes and has neither a rule nor other ways to say it."""
-    found: list[Value] = []
-    valued = tape.valued(args, found)
-    named = {key: tape.valued(one, found) for key, one in kwargs.items()}
+    taken = tape.taken(args, kwargs)
     for one in targets:
         tape.memory.before_write(one)
     result = func(*args, **kwargs)
     for one in targets:
-        call = tape.note(func, None, valued, named, found, one.detach(), bind=False)
+        call = tape.note(func, None, taken, one.detach(), bind=False)
         tape.memory.after_write(one, None if call is None else call.output, tape.aliased)
     return result

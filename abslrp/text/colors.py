@@ -62,13 +62,6 @@ def color(intensity: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def pieces_of(result: TextRelevance) -> list[tuple[str, bool]]:
-    """Return what to print for each token, and whether a space comes before it."""
-    if result.pieces is not None:
-        return list(result.pieces)
-    return [(token, True) for token in result.tokens]
-
-
 def caption(result: TextRelevance) -> str:
     """Target and its probability, or its logit where there is but one."""
     name = result.label if result.label is not None else f"class {result.target}"

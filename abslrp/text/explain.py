@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from abslrp.text.propagate import one_each, token_relevance
+from abslrp.arguments import step_of
+from abslrp.text.encoding import one_each
+from abslrp.text.propagate import token_relevance
 from abslrp.text.result import TextRelevance
 from abslrp.text.tokens import kept, read_tokens
 
@@ -114,7 +116,8 @@ def explain(
     cut = _limit(tokenizer, max_length)
     results: list[TextRelevance] = []
     shortened: list[int] = []
-    for rows in _chunks(samples, batch_size):
+    step = step_of(batch_size, samples)
+    for rows in (slice(i, i + step) for i in range(0, samples, step)):
         if encoded:
             whole, first = tokenizer_or_encoding, rows.start
             part = {
@@ -208,13 +211,6 @@ def _as_texts(texts: Text | Sequence[Text] | None) -> list[Text]:
                 f"texts: expected a string or a pair of strings at position {i}, got {text!r}"
             )
     return listed
-
-
-def _chunks(samples: int, batch_size: int | None) -> list[slice]:
-    step = samples if batch_size is None else int(batch_size)
-    if step < 1:
-        raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
-    return [slice(i, min(i + step, samples)) for i in range(0, samples, step)]
 
 
 def _limit(tokenizer: Any, max_length: int | None) -> int | None:

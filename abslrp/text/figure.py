@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 
-from abslrp.text.colors import as_results, caption, color, intensities, pieces_of
+from abslrp.text.colors import as_results, caption, color, intensities
 from abslrp.text.result import TextRelevance
 
 MARGIN = 8.0
@@ -84,7 +84,7 @@ def to_figure(
             put(caption(result), 0, bold, None, "black")
             x, line = 0.0, line + 1
         for (text, gap), share, marked in zip(
-            pieces_of(result), intensities(result), result.special, strict=True
+            result.pieces, intensities(result), result.special, strict=True
         ):
             if marked and not special:
                 continue

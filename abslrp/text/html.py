@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from abslrp.text.colors import as_results, caption, color, intensities, pieces_of
+from abslrp.text.colors import as_results, caption, color, intensities
 from abslrp.text.result import TextRelevance
 
 STYLE = (
@@ -54,9 +54,7 @@ def to_html(
 
 def _block(result: TextRelevance, special: bool, captions: bool) -> str:
     parts: list[str] = []
-    rows = zip(
-        pieces_of(result), intensities(result), result.relevance, result.special, strict=True
-    )
+    rows = zip(result.pieces, intensities(result), result.relevance, result.special, strict=True)
     for (text, space), intensity, relevance, marked in rows:
         if marked and not special:
             continue

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from abslrp.arguments import as_targets, check_model, check_targets
+from abslrp.arguments import check_model, check_targets
 from abslrp.batch import Batch
 from abslrp.contrast import OWN, Start, combine, starts
 from abslrp.forward import Pass, Settings, constants
@@ -19,6 +18,7 @@ from abslrp.propagate import by_rows
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast
 from abslrp.tape import Place, Tape, Value
+from abslrp.text.encoding import columns_of, inputs_of, kept_in, one_each, table_of
 
 
 class TokenRelevance(NamedTuple):
@@ -55,15 +55,12 @@ def _looked_up(tape: Tape, weight: Tensor, ids: Tensor) -> list[LookedUp]:
     found: list[LookedUp] = []
 
     def watch(operator: Any, args: Any, result: Any) -> None:
-        if operator not in (aten.embedding.default, aten.index.Tensor):
-            return
-        if args[0].data_ptr() != weight.data_ptr():
-            return
-        looked = args[1] if operator is aten.embedding.default else args[1][0]
-        first = _tokens_first(looked, ids)
-        batch, inner = len(ids), result.shape[-1]
-        place = Place(batch, inner) if first else Place.of(result)
-        found.append(LookedUp(tape.input(result, place), first))
+        looks = operator in (aten.embedding.default, aten.index.Tensor)
+        if looks and args[0].data_ptr() == weight.data_ptr():
+            looked = args[1] if operator is aten.embedding.default else args[1][0]
+            first = _tokens_first(looked, ids)
+            place = Place(len(ids), result.shape[-1]) if first else Place.of(result)
+            found.append(LookedUp(tape.input(result, place), first))
 
     tape.watch = watch
     return found
@@ -76,17 +73,6 @@ def _tokens_first(looked: Tensor, ids: Tensor) -> bool | None:
     if torch.equal(looked, ids.T):
         return True
     return False if looked.shape == ids.shape else None  # ids that the model changed
-
-
-def one_each(given: Any, samples: int, name: str = "targets") -> Tensor:
-    """One integer for each sample, (B,) int64."""
-    chosen = as_targets(given, samples, name)
-    if chosen.ndim != 1:
-        raise ValueError(
-            f"{name}: expected one integer for each text, ({samples},), got shape "
-            f"{tuple(chosen.shape)}"
-        )
-    return chosen
 
 
 def token_relevance(
@@ -165,10 +151,10 @@ def token_relevance(
     (torch.Size([2, 4]), 0.0)
     """
     check_model(model)
-    table = _table(model, embedding)
-    inputs = _inputs(model, encoding, table.device)
+    table = table_of(model, embedding)
+    inputs = inputs_of(model, encoding, table.device)
     batch, ids = Batch(inputs, ("input_ids",)), inputs["input_ids"]
-    kept = _kept(ids, encoding.get("attention_mask"))
+    kept = kept_in(ids, encoding.get("attention_mask"))
     chosen, other = (
         None if one is None else one_each(one, len(ids), name).to(table.device)
         for one, name in ((targets, "targets"), (against, "against"))
@@ -181,7 +167,7 @@ def token_relevance(
     def evaluated(rows: slice | list[int]) -> Tensor:
         logits = taken(batch.rows(rows).called(model), output)
         if isinstance(logits, Tensor) and logits.ndim == 3:
-            places[:] = [_places(-1 if position is None else position, kept)]
+            places[:] = [columns_of(-1 if position is None else position, kept)]
             logits = logits[torch.arange(len(logits), device=logits.device), places[0][rows]]
         elif position is not None:
             raise ValueError("position: expected None for a model with one row of logits a text")
@@ -191,8 +177,7 @@ def token_relevance(
         run = Pass(settings, signed=signed)
         try:
             leaves = _looked_up(run.tape, table, ids[rows])
-            logits = run.tape.noting(lambda: evaluated(rows))
-            return [through(run, leaves, logits, rows)]
+            return [through(run, leaves, run.tape.noting(lambda: evaluated(rows)), rows)]
         finally:
             run.forget()
 
@@ -223,104 +208,8 @@ def token_relevance(
         return tokens[:, :, : ids.shape[1]]
 
     settings = Settings(rules, conserve, on_unknown, output)
-    (both,) = by_rows(len(ids), maps, evaluated, settings, [1])
+    (both,) = by_rows(len(ids), maps, evaluated, settings, [ids.shape[1:]])
     # Before the streams are scaled, so that a model that pools padding cannot thin the shares.
     both = both.masked_fill(~kept, 0)
     classes, logits = (torch.cat(parts) for parts in zip(*seen, strict=True))
     return TokenRelevance(combine(both, begin), classes, logits, *places)
-
-
-def _places(position: Any, kept: Tensor) -> Tensor:
-    """Columns of the tokens that are the given ones of those kept, (B,) int64."""
-    wanted, counts = one_each(position, len(kept), "position").to(kept.device), kept.sum(1)
-    wrong = (wanted < -counts) | (wanted >= counts)
-    if wrong.any():
-        raise ValueError(
-            f"position: expected a token of a text of {int(counts[wrong][0])}, got "
-            f"{int(wanted[wrong][0])}"
-        )
-    # Padding goes last, wherever it is.
-    order = kept.logical_not().sort(dim=1, stable=True).indices
-    return order.gather(1, (wanted % counts)[:, None])[:, 0]
-
-
-def _table(model: nn.Module, embedding: nn.Module | None) -> Tensor:
-    """Return the weight of the word embedding."""
-    if embedding is None:
-        find = getattr(model, "get_input_embeddings", None)
-        if find is None:
-            raise ValueError(
-                "embedding: expected the module that looks tokens up, since "
-                f"{type(model).__name__} has no get_input_embeddings"
-            )
-        embedding = find()
-    weight = getattr(embedding, "weight", None)
-    if not isinstance(weight, Tensor):
-        raise ValueError(
-            f"embedding: expected a module with a weight, got {type(embedding).__name__}"
-        )
-    return weight
-
-
-def _inputs(
-    model: nn.Module, encoding: Mapping[str, Any], device: torch.device
-) -> dict[int | str, Any]:
-    """Return what of an encoding the model takes, on the model's device."""
-    if not hasattr(encoding, "items") or "input_ids" not in encoding:
-        raise ValueError(
-            "encoding: expected a mapping with input_ids, as a tokenizer returns it, got "
-            f"{type(encoding).__name__}"
-        )
-    signature = inspect.signature(model.forward).parameters
-    anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.values())
-    inputs: dict[int | str, Any] = {}
-    for key, value in encoding.items():
-        if key in NOT_INPUTS or not (anything or key in signature):
-            continue
-        tensor = value if isinstance(value, Tensor) else _tensor(key, value)
-        inputs[key] = tensor.to(device)
-    ids = inputs.get("input_ids")
-    if ids is None:
-        raise ValueError(f"model: {type(model).__name__}.forward takes no input_ids")
-    if ids.ndim != 2 or ids.numel() == 0:
-        raise ValueError(f"encoding: expected input_ids of shape (B, T), got {tuple(ids.shape)}")
-    if ids.is_floating_point():
-        raise ValueError(f"encoding: expected integer input_ids, got {ids.dtype}")
-    return inputs
-
-
-NOT_INPUTS = frozenset(
-    {
-        "special_tokens_mask",
-        "offset_mapping",
-        "length",
-        "overflow_to_sample_mapping",
-        "num_truncated_tokens",
-        "overflowing_tokens",
-        "labels",
-    }
-)
-"""What tokenizers return beside a model's inputs."""
-
-
-def _tensor(key: str, value: Any) -> Tensor:
-    try:
-        return torch.as_tensor(value)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"encoding: {key} is no tensor, nor a rectangular list of numbers; use padding=True "
-            "when the tokenizer is given several texts"
-        ) from error
-
-
-def _kept(ids: Tensor, given: Any) -> Tensor:
-    """Where there are tokens, not padding: (B, T) bool. The model need not take the mask."""
-    if given is None:
-        return torch.ones_like(ids, dtype=torch.bool)
-    mask = (given if isinstance(given, Tensor) else _tensor("attention_mask", given)).to(ids.device)
-    if mask.shape != ids.shape:
-        raise ValueError(
-            f"encoding: expected an attention_mask of the ids' shape {tuple(ids.shape)}, got "
-            f"{tuple(mask.shape)}"
-        )
-    return mask != 0

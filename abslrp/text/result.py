@@ -56,9 +56,11 @@ class TextRelevance:
     words: tuple[int | None, ...] | None = None
     spelled: tuple[str, ...] = ()
     label: str | None = None
-    pieces: tuple[tuple[str, bool], ...] | None = None
+    pieces: tuple[tuple[str, bool], ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.pieces:
+            object.__setattr__(self, "pieces", tuple((token, True) for token in self.tokens))
         for name in ("relevance", "special"):
             if getattr(self, name).shape != (len(self.tokens),):
                 raise ValueError(
@@ -91,18 +93,13 @@ class TextRelevance:
                 groups[-1].append(i)
             else:
                 groups.append([i])
-        texts, pieces = [], []
-        for group in groups:
-            word = self.words[group[0]]
-            text = self.tokens[group[0]] if word is None else self.spelled[word]
-            space = True if self.pieces is None else self.pieces[group[0]][1]
-            texts.append(text)
-            pieces.append((text, space))
+        words = [(group[0], self.words[group[0]]) for group in groups]
+        texts = [self.tokens[i] if word is None else self.spelled[word] for i, word in words]
         return replace(
             self,
             tokens=tuple(texts),
             relevance=np.array([self.relevance[group].sum() for group in groups]),
-            special=np.array([self.special[group[0]] for group in groups]),
-            words=tuple(self.words[group[0]] for group in groups),
-            pieces=tuple(pieces),
+            special=np.array([self.special[i] for i, _ in words]),
+            words=tuple(word for _, word in words),
+            pieces=tuple(zip(texts, (self.pieces[i][1] for i, _ in words), strict=True)),
         )

@@ -1,0 +1,125 @@
+"""The tape: a dispatch mode below autograd that runs what is done with the input, and notes it.
+
+Every call of every model arrives here as an ATen operator, whatever code made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.overrides import TorchFunctionMode
+
+from abslrp.tape.modes import State, under
+from abslrp.tape.recorder import Recorder, Table
+from abslrp.tape.spelling import written
+from abslrp.tape.writes import write
+
+T = TypeVar("T")
+
+
+class Tape(Recorder):  # type: ignore[no-untyped-call]
+    """Notes the calls of one forward pass that depend on given tensors."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, table: Table, *, trace: bool = False) -> None:
+        super().__init__(table, trace=trace)
+        self.functions = table.functions()
+        self.watch: Callable[[OpOverload, Any, Any], None] | None = None
+        """Called with a call that took no value, its arguments and its result."""
+        self._paused = False
+
+    def noting(self, function: Callable[[], T]) -> T:
+        """Return what a function returns, and note what is called in it on this thread."""
+        state = State()
+        try:
+            try:
+                self.enter(state)
+                result = function()
+                self.release()
+                return result
+            finally:
+                state.restore()
+        finally:
+            state.restore()
+
+    def enter(self, state: State) -> None:
+        """Note what is called from now on, on this thread, until the state is restored."""
+        state.enter(self, _Names(self))
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._paused:
+            return func(*args, **kwargs)
+        taken = self.taken(args, kwargs)
+        if not taken.values:
+            result = func(*args, **kwargs)
+            if self.watch is not None:
+                self.watch(func, args, result)
+            if func is torch.ops.aten.lift_fresh.default and self.left:
+                self.back(result)
+            return result
+        if not isinstance(func, OpOverload):  # flex attention and its like
+            result = func(*args, **kwargs)
+            self.note(func, self.table.find(func), taken, result)
+            return result
+        how = written(func)
+        if how.names:
+            return write(self, func, how, args, kwargs)
+        rule = self.table.find(func)
+        if rule is None:
+            result = self.decomposed(func, args, kwargs)
+            if result is not NotImplemented:
+                return result
+        elif rule.decomposes:
+            return under(self, rule.function, *args, **kwargs)
+        if func in _FOLDED and args[0].ndim > 2 and args[1].ndim == 2:
+            # Of permuted axes torch makes a product for each entry of the first, but for autograd.
+            args = (args[0].contiguous(), *args[1:])
+        result = func(*args, **kwargs)
+        self.note(func, rule, taken, result)
+        return result
+
+    def called(self, function: Callable[..., Any], rule: Any, args: Any, kwargs: Any) -> Any:
+        """Run a Python function that has a rule, and note it as one call."""
+        taken = self.taken(args, kwargs)
+        if not taken.values:
+            return function(*args, **kwargs)
+        if rule.decomposes:
+            return rule.function(*args, **kwargs)
+        self._paused = True
+        try:
+            result = function(*args, **kwargs)
+            self.note(function, rule, taken, result)
+        finally:
+            self._paused = False
+        return result
+
+
+_FOLDED = (torch.ops.aten.linear.default, torch.ops.aten.matmul.default)
+_OUT_OF_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist)
+
+
+class _Names(TorchFunctionMode):
+    """Finds rules of Python functions. It also keeps torch from its fused transformer layers."""
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self.tape = tape
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        rule = self.tape.functions.get(func)
+        if rule is not None:
+            return self.tape.called(func, rule, args, kwargs or {})
+        if func in _OUT_OF_TORCH and args[0].numel() > 1:
+            value = self.tape.memory.within(args[0])
+            self.tape.left += [] if value is None else [value]
+        return func(*args, **(kwargs or {}))
