@@ -12,8 +12,6 @@ from gae_metric.commands.terminal import Terminal
 from gae_metric.demo import digits, photographs
 from gae_metric.inputs.models import load_model
 
-__all__ = ["METHODS", "run"]
-
 METHODS = tuple(DEFAULT_METHODS.split(","))
 """The methods that are compared."""
 

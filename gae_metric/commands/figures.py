@@ -20,8 +20,6 @@ from gae_metric.comparison.summary import summary
 from gae_metric.functional import LERF, MORF, masking_trajectory, mosaics
 from gae_metric.metrics.plot import typical
 
-__all__ = ["figures", "write_figures"]
-
 #: Images on the sheet of maps.
 _SHOWN = 6
 

@@ -19,7 +19,6 @@ from gae_metric.errors import InputError
 if TYPE_CHECKING:
     from gae_metric.explainers.gradients import ExplainFunc
 
-__all__ = ["METHODS", "check_method", "method"]
 
 _RULES = "abslrp:explain"
 _IG = "mean gradient from zero to the input, 20 steps (Sundararajan et al. 2017)"

@@ -34,8 +34,6 @@ from gae_metric.metrics.contrastiveness import Contrastiveness
 from gae_metric.metrics.gae import GAE
 from gae_metric.metrics.local_consistency import LocalConsistency
 
-__all__ = ["METRICS", "Settings", "evaluate", "predictions"]
-
 #: Called with what is computed, and the seconds of work done and planned.
 Progress = Callable[[str, float, float], None]
 

@@ -17,8 +17,6 @@ from gae_metric.errors import InputError, UnknownNameError
 from gae_metric.inputs.files import check_file, list_images
 from gae_metric.inputs.model_names import check_model, model_names
 
-__all__ = ["DemoRequest", "EvaluateRequest", "InputsRequest", "ProbeRequest", "ScoreRequest"]
-
 DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random"
 
 #: What a mosaic is made of.

@@ -23,8 +23,6 @@ from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.samples import Samples
 
-__all__ = ["CompanionMetric"]
-
 
 class CompanionMetric(QuantusMetric):
     """Base of ROAD, AOPC, ABPC and Focus; the first column of ``components`` is the score."""

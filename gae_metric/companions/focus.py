@@ -25,8 +25,6 @@ from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
 from gae_metric.study.samples import Samples
 
-__all__ = ["Focus", "focus_mosaics", "focus_scores"]
-
 MosaicSize = Literal["input", "double"]
 
 

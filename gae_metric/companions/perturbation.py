@@ -20,8 +20,6 @@ from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
 from gae_metric.study.samples import Samples
 
-__all__ = ["ABPC", "AOPC"]
-
 
 class AOPC(CompanionMetric):
     """Area over the perturbation curve, most relevant regions first (AOPC, eq. 8).

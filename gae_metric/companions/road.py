@@ -22,8 +22,6 @@ from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
 from gae_metric.study.samples import Samples
 
-__all__ = ["ROAD"]
-
 Order = Literal["morf", "lerf"]
 
 

@@ -7,8 +7,6 @@ from typing import get_args
 
 from gae_metric._names import DIRECTIONS, Better
 
-__all__ = ["DIRECTIONS", "directions"]
-
 #: The parts of GAE, and the paper's abbreviations.
 _PARTS: dict[str, Better] = {
     "LC_R": "higher",

@@ -15,8 +15,6 @@ from gae_metric.comparison.pairs import least_pairs, pairwise_of
 from gae_metric.comparison.results import Better, Results
 from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
 
-__all__ = ["bootstrap_interval", "compare"]
-
 _COLUMNS = (
     "method",
     "metric",

@@ -13,8 +13,6 @@ from scipy import stats
 
 from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
 
-__all__ = ["holm", "least_pairs", "pairwise", "pairwise_of", "signed_rank"]
-
 _COLUMNS = (
     "metric",
     "method_a",

@@ -13,8 +13,6 @@ from scipy import stats
 from gae_metric.comparison.pairs import least_pairs, pairwise
 from gae_metric.comparison.score_tables import Scores
 
-__all__ = ["samples_needed"]
-
 #: Asymptotic efficiency of Wilcoxon's test relative to the paired t test, normal differences.
 NORMAL_EFFICIENCY = 3 / pi
 #: More samples than anybody evaluates; more are returned as they would need years.

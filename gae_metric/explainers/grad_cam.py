@@ -15,8 +15,6 @@ from torch.overrides import TorchFunctionMode
 from gae_metric._names import nearest
 from gae_metric.study.logits import LogitsModel
 
-__all__ = ["FeatureMap", "NotApplicableError", "Weigh", "cam", "find_feature_map"]
-
 Weigh: TypeAlias = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 """From a feature map's gradient, its values and the axes of its positions to its weights."""
 

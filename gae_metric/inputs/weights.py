@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import check_file
 
-__all__ = ["load_weights", "read_weights"]
-
 _SHOWN = 5
 
 #: Endings of files that Python's pickle wrote, where the content does not tell.

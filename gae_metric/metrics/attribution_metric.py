@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from quantus.helpers.enums import DataType, EvaluationCategory, ScoreDirection
+from quantus.helpers.enums import DataType, ScoreDirection
 
 from gae_metric.metrics.data_warnings import data_oddities, oddities
 from gae_metric.metrics.quantus_metric import QuantusMetric
@@ -136,5 +136,3 @@ class AttributionMetric(QuantusMetric):
 
 IMAGES_AND_SERIES = frozenset({DataType.IMAGE, DataType.TIMESERIES})
 ALL_DATA = IMAGES_AND_SERIES | {DataType.TABULAR}
-
-__all__ = ["ALL_DATA", "IMAGES_AND_SERIES", "AttributionMetric", "EvaluationCategory", "Targets"]

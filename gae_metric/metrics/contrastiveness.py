@@ -14,8 +14,6 @@ from gae_metric.metrics.attribution_metric import IMAGES_AND_SERIES, Attribution
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
 
-__all__ = ["Contrastiveness"]
-
 
 class Contrastiveness(AttributionMetric):
     """Contrastiveness (C): whether the map points at the explained class, and at no other.

@@ -17,8 +17,6 @@ from gae_metric.metrics.plot import plot_parts
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
 
-__all__ = ["GAE"]
-
 
 class GAE(AttributionMetric):
     """Global Attribution Evaluation (GAE): whether a map is faithful, robust and contrastive.

@@ -14,8 +14,6 @@ from gae_metric.metrics.attribution_metric import ALL_DATA, AttributionMetric, T
 from gae_metric.metrics.plot import plot_curves
 from gae_metric.study.logits import Output
 
-__all__ = ["LocalConsistency", "LocalFaithfulness", "LocalRobustness"]
-
 
 class _Local(AttributionMetric):
     """A metric on the masking trajectory alone."""

@@ -34,8 +34,6 @@ from gae_metric.study.supplied_maps import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["QuantusMetric"]
-
 
 #: Arguments that all of Quantus's metrics have.
 _QUANTUS = set(inspect.signature(Metric.__init__).parameters) - {"self", "kwargs"}

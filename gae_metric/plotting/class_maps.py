@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from gae_metric._names import two_lines
 from gae_metric.plotting import _style
 
-__all__ = ["class_maps"]
-
 #: Space below the rows of an image, as a share of a row.
 _GAP = 0.15
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from gae_metric.plotting import _style
 
-__all__ = ["curves"]
-
 _KEYS = (
     "output_lerf",
     "output_morf",

@@ -79,8 +79,6 @@ from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.storage import FILE_NAME
 from gae_metric.study.mosaicking import Protocol
 
-__all__ = ["METRICS", "Manifest", "Shard"]
-
 FORMAT = "gae-probe"
 VERSION = 1
 

@@ -17,8 +17,6 @@ from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.storage import open_container
 from gae_metric.study.conversion import as_tensor
 
-__all__ = ["MapBlock", "MapSet", "as_array", "blocks_of"]
-
 #: Rows of no item that are listed one by one.
 _LISTED = 1000
 

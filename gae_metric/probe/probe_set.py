@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from gae_metric.study.study import Study
 
-__all__ = ["ProbeSet"]
 
 #: Bytes of maps that are scored at a time, or one map.
 _CHUNK = 1 << 28

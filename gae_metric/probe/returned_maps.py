@@ -18,8 +18,6 @@ from gae_metric.study.conversion import as_maps
 from gae_metric.study.scoring import Evaluated, Scorer
 from gae_metric.study.study import Items
 
-__all__ = ["read_maps", "score_chunks"]
-
 
 def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[int, Tensor]]:
     """Read maps of all items in order.

@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 
 from gae_metric.probe.errors import ProbeError
 
-__all__ = ["FILE_NAME", "ArrayFile", "Container", "Folder", "Npz", "open_container"]
-
 #: What a file of a probe set may be called: no separators, no parents, no hidden files.
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.npy")
 

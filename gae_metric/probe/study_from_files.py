@@ -19,8 +19,6 @@ from gae_metric.study.mosaicking import Mosaicking
 from gae_metric.study.study import NONE, Items
 from gae_metric.study.trajectories import Masking
 
-__all__ = ["Recorded"]
-
 #: Values of ``problems``.
 FINE, BAD_INPUT, BAD_OUTPUT, ONE_CLASS = 0, 1, 2, 3
 

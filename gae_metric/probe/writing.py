@@ -18,8 +18,6 @@ from gae_metric.probe.storage import MANIFEST_LIMIT, Container, Folder, Npz
 from gae_metric.probe.study_from_files import BAD_INPUT, BAD_OUTPUT, ONE_CLASS, Recorded
 from gae_metric.probe.study_in_memory import Built
 
-__all__ = ["write"]
-
 #: Bytes of inputs, or of signs, that are made at a time.
 _PART = 1 << 24
 
