@@ -15,13 +15,10 @@ from tqdm.auto import tqdm
 
 from gae_metric.metrics.data_warnings import named
 from gae_metric.metrics.plot import plot_scores
-from gae_metric.metrics.quantus_metric import QuantusMetric
+from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.devices import sent
-from gae_metric.study.explaining import Explainer
-from gae_metric.study.guard import ModelGuard
-from gae_metric.study.samples import Samples
 
 
 class CompanionMetric(QuantusMetric):
@@ -36,22 +33,13 @@ class CompanionMetric(QuantusMetric):
             raise ValueError(f"seed: expected a non-negative integer, got {seed!r}")
         super().__init__({**given, "seed": int(seed)})
 
-    def _evaluate(
-        self,
-        data: Data,
-        guard: ModelGuard,
-        explainer: Explainer,
-        given: Samples | None,
-        alone: bool,
-    ) -> dict[str, Any]:
+    def _evaluate(self, call: Call) -> dict[str, Any]:
         hidden = not self.display_progressbar
-        with tqdm(total=len(data), desc=self.name, unit="sample", disable=hidden) as progress:
-            results = self._score(data, explainer, given, progress)
+        with tqdm(total=len(call.data), desc=self.name, unit="sample", disable=hidden) as progress:
+            results = self._score(call, progress)
         return results | {"components": results["components"].rename_axis("sample")}
 
-    def _score(
-        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
-    ) -> dict[str, Any]:
+    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
         """Return ``components`` and other results."""
         raise NotImplementedError
 
@@ -73,22 +61,18 @@ class CompanionMetric(QuantusMetric):
         return ChunkSize(size, "explain_func", self._disable_warnings)
 
     def _finite_maps(
-        self,
-        data: Data,
-        explainer: Explainer,
-        given: Samples | None,
-        rows: NDArray[np.int64],
-        size: ChunkSize,
+        self, call: Call, rows: NDArray[np.int64], size: ChunkSize
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """Yield samples whose maps are finite, and their maps, as many at a time as fit."""
+        data = call.data
         while len(rows):
 
             def maps(count: int, rows: NDArray[np.int64] = rows) -> Tensor:
-                if given is not None:
-                    return self._post_process(data.maps(given, rows[:count]))
+                if call.given is not None:
+                    return self._post_process(data.maps(call.given, rows[:count]))
                 assert data.y is not None
                 targets = sent(data.y.values.numpy()[rows[:count]], data.device)
-                return explainer(data.inputs(rows[:count]), targets)
+                return call.explainer(data.inputs(rows[:count]), targets)
 
             done, a = size.run(len(rows), maps)
             relevance = a.cpu().numpy()

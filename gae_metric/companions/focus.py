@@ -19,11 +19,9 @@ from gae_metric.functional.mosaic import mosaics as halved_mosaics
 from gae_metric.functional.mosaic import quadrants
 from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
-from gae_metric.study.arguments import Data
+from gae_metric.metrics.quantus_metric import Call
 from gae_metric.study.devices import sent
-from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
-from gae_metric.study.samples import Samples
 
 MosaicSize = Literal["input", "double"]
 
@@ -129,10 +127,8 @@ class Focus(CompanionMetric):
         super().__init__(locals())
         self.plan: FocusPlan | None = None
 
-    def _score(
-        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
-    ) -> dict[str, Any]:
-        del given
+    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
+        data = call.data
         assert data.y is not None
         targets = data.y.values.numpy()
         plan = self.mosaics or FocusPlan.draw(data.contents, targets, self.seed, data.finite)
@@ -151,7 +147,7 @@ class Focus(CompanionMetric):
         def maps(count: int) -> Tensor:
             needed, places = np.unique(plan.indices[rows[:count]], return_inverse=True)
             x = focus_mosaics(data.inputs(needed), places.reshape(-1, 4), self.mosaic_size)
-            return explainer(x, sent(targets[rows[:count]], data.device))
+            return call.explainer(x, sent(targets[rows[:count]], data.device))
 
         while len(rows):
             done, a = size.run(len(rows), maps)

@@ -14,11 +14,10 @@ from quantus.helpers.enums import EvaluationCategory, ScoreDirection
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.noise import content_generator
 from gae_metric.companions.road import Order, pixel_ranking
+from gae_metric.metrics.quantus_metric import Call
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
-from gae_metric.study.samples import Samples
 
 
 class AOPC(CompanionMetric):
@@ -110,9 +109,8 @@ class AOPC(CompanionMetric):
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
         self.curves: NDArray[np.float64] = np.empty((0, len(self.orders), regions + 1))
 
-    def _score(
-        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
-    ) -> dict[str, Any]:
+    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
+        data = call.data
         across = -(-data.x.shape[3] // self.size)
         grid = np.arange(data.x.shape[2])[:, None] // self.size * across
         grid = grid + np.arange(data.x.shape[3]) // self.size
@@ -125,7 +123,7 @@ class AOPC(CompanionMetric):
         evaluated = ChunkSize(data.batch_size, "the model", self._disable_warnings)
         rows = np.flatnonzero(data.finite)
         progress.update(len(data) - len(rows))
-        for found, maps in self._finite_maps(data, explainer, given, rows, self._chunks(data)):
+        for found, maps in self._finite_maps(call, rows, self._chunks(data)):
             pixels = maps.sum(axis=1, dtype=np.float64).reshape(len(maps), -1)
             for row, relevance in zip(found, pixels, strict=True):
                 regions = np.bincount(grid.ravel(), relevance)[None, None]

@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 from quantus.helpers.enums import DataType, ScoreDirection
 
 from gae_metric.metrics.data_warnings import data_oddities, oddities
-from gae_metric.metrics.quantus_metric import QuantusMetric
+from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data
 from gae_metric.study.explain_and_score import ExplainRequest, explain_and_score
-from gae_metric.study.explaining import Explainer
-from gae_metric.study.guard import ModelGuard
 from gae_metric.study.mosaicking import Mosaicking, as_plans
-from gae_metric.study.samples import Samples
 from gae_metric.study.study import Study
 from gae_metric.study.supplied_maps import maps_of_classes
 from gae_metric.study.trajectories import Masking
@@ -59,26 +56,21 @@ class AttributionMetric(QuantusMetric):
         self._masking()
         self._mosaicking()
 
-    def _evaluate(
-        self,
-        data: Data,
-        guard: ModelGuard,
-        explainer: Explainer,
-        given: Samples | None,
-        alone: bool,
-    ) -> dict[str, Any]:
+    def _evaluate(self, call: Call) -> dict[str, Any]:
         quiet = self._disable_warnings
-        study = Study(data, guard, self._masking(), self._mosaicking(), self._predicted, quiet)
+        masking, mosaicking = self._masking(), self._mosaicking()
+        study = Study(call.data, call.guard, masking, mosaicking, self._predicted, quiet)
+        given = None
         if self.needs_originals:
-            given = maps_of_classes(self.name, given, study, alone=alone, quiet=quiet)
+            given = maps_of_classes(self.name, call.given, study, alone=call.alone, quiet=quiet)
         scorer = explain_and_score(
             study,
             ExplainRequest(
-                explainer,
-                given if self.needs_originals else None,
+                call.explainer,
+                given,
                 originals=self.needs_originals,
                 states=self.makes_inputs,
-                chunk=self.explain_batch_size or data.batch_size,
+                chunk=self.explain_batch_size or call.data.batch_size,
                 quiet=quiet,
                 progress=self.name if self.display_progressbar else None,
             ),
