@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.probe.errors import ProbeError
-from gae_metric.probe.storage import open_container
+from gae_metric.probe.storage import ArrayFile, open_container
 from gae_metric.study.conversion import as_tensor
 
 #: Rows of no item that are listed one by one.
@@ -75,13 +76,12 @@ def blocks_of(maps: Any, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
     if isinstance(maps, (np.ndarray, Tensor)):
         if maps.ndim == 0:
             raise ProbeError("maps: expected an array of maps, got a single value")
-        array = as_array(maps)
-        return _whole(array.shape, array.dtype, lambda a, b: array[a:b], 0, expected.ids, "maps")
+        return _whole(as_array(maps), 0, expected.ids, "maps")
     if isinstance(maps, Mapping):
-        return _by_name(maps, lambda name: _lone(maps[name]), expected)
+        return _by_name(maps, lambda name, start: _lone(as_array(maps[name]), start), expected)
     if isinstance(maps, Sequence):
-        by_number = dict(enumerate(maps))
-        blocks = [_lone(by_number[i])(i) for i in range(min(len(maps), len(expected.ids)))]
+        wanted = islice(maps, len(expected.ids))
+        blocks = [_lone(as_array(values), i) for i, values in enumerate(wanted)]
         return blocks, [f"maps[{i}]" for i in range(len(expected.ids), len(maps))]
     raise ProbeError(
         "maps: expected an array, a mapping from items, an iterable of chunks or a path, got "
@@ -105,64 +105,62 @@ def _files(path: Path, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
     blocks: list[MapBlock] = []
     extra: list[str] = []
     if "maps" in names:
-        file = container.array("maps.npy")
-        return _whole(file.shape, file.dtype, file.rows, 0, expected.ids, "maps")
+        return _whole(container.array("maps.npy"), 0, expected.ids, "maps")
     if not shards:
-
-        def lone(name: str) -> Callable[[int], MapBlock]:
-            file = container.array(f"{name}.npy")
-            return lambda start: MapBlock(
-                start, 1, file.shape, file.dtype, lambda a, b: file.rows(0, len(file))[None][a:b]
-            )
-
-        return _by_name(names, lone, expected)
+        return _by_name(
+            names, lambda name, start: _lone(container.array(f"{name}.npy"), start), expected
+        )
     starts = np.cumsum([0, *expected.shards]).tolist()
     for name, found in shards.items():
         number = int(found[1])
         if number >= len(expected.shards) or name != f"maps-{number:05d}":
             extra.append(name)
             continue
-        file = container.array(f"{name}.npy")
         ids = expected.ids[starts[number] : starts[number + 1]]
-        more, left = _whole(file.shape, file.dtype, file.rows, starts[number], ids, name)
+        more, left = _whole(container.array(f"{name}.npy"), starts[number], ids, name)
         blocks += more
         extra += left
     return blocks, extra
 
 
 def _by_name(
-    names: Iterable[Any], lone: Callable[[Any], Callable[[int], MapBlock]], expected: MapSet
+    names: Iterable[Any], lone: Callable[[Any, int], MapBlock], expected: MapSet
 ) -> tuple[list[MapBlock], list[str]]:
     numbers = {name: i for i, name in enumerate(expected.ids)}
     blocks, extra = [], []
     for name in names:
         if name in numbers:
-            blocks.append(lone(name)(numbers[name]))
+            blocks.append(lone(name, numbers[name]))
         else:
             extra.append(str(name))
     return blocks, extra
 
 
 def _whole(
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    rows: Callable[[int, int], NDArray[Any]],
-    start: int,
-    ids: Sequence[str],
-    name: str,
+    maps: ArrayFile | NDArray[Any], start: int, ids: Sequence[str], name: str
 ) -> tuple[list[MapBlock], list[str]]:
-    count = min(shape[0], len(ids))
-    left = range(len(ids), shape[0])
+    count = min(len(maps), len(ids))
+    left = range(len(ids), len(maps))
     # A file can say that it has any number of rows.
     many = len(left) > _LISTED
     extra = [f"{name}[{left.start}:{left.stop}]"] if many else [f"{name}[{i}]" for i in left]
-    return [MapBlock(start, count, tuple(shape[1:]), dtype, rows)], extra
+    block = MapBlock(start, count, maps.shape[1:], maps.dtype, lambda a, b: _rows(maps, a, b))
+    return [block], extra
 
 
-def _lone(values: Any) -> Callable[[int], MapBlock]:
+def _lone(values: ArrayFile | NDArray[Any], start: int) -> MapBlock:
     """Take the map of one item."""
-    array = as_array(values)
-    return lambda start: MapBlock(start, 1, array.shape, array.dtype, lambda a, b: array[None][a:b])
+    return MapBlock(
+        start,
+        1,
+        values.shape,
+        values.dtype,
+        lambda a, b: _rows(values, 0, len(values))[None][a:b],
+    )
+
+
+def _rows(maps: ArrayFile | NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+    return maps.rows(start, stop) if isinstance(maps, ArrayFile) else maps[start:stop]
 
 
 def as_array(values: Any) -> NDArray[Any]:

@@ -6,13 +6,13 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
 
 from gae_metric._names import lookup
 from gae_metric.functional.baseline import MaskValue
@@ -34,13 +34,7 @@ from gae_metric.probe.writing import write
 from gae_metric.study.arguments import check_data, is_integer
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from torch import Tensor
-
-    from gae_metric.study.study import Study
-
+from gae_metric.study.study import Study
 
 #: Bytes of maps that are scored at a time, or one map.
 _CHUNK = 1 << 28
@@ -327,7 +321,7 @@ class ProbeSet:
                     stacklevel=2,
                 )
             # It looks at no more of a study than there is here.
-            study = cast("Study", self._source)
+            study = cast(Study, self._source)
             for oddity in oddities(self.metric, study, scorer, frame):
                 warnings.warn(oddity, RuntimeWarning, stacklevel=2)
         return frame
