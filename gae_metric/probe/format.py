@@ -173,10 +173,9 @@ class Manifest:
         read.exactly("version", VERSION, str(VERSION))
         metric = read.one_of("metric", METRICS)
         kind, null = METRICS[metric], f"null for {metric}"
-        if kind.masks:
-            steps = read.integer("steps", 2, MAX_STEPS)
-        else:
-            steps = read.exactly("steps", None, null)
+        steps = (
+            read.integer("steps", 2, MAX_STEPS) if kind.masks else read.exactly("steps", None, null)
+        )
         if kind.shows:
             mosaics = read.integer("n_mosaics")
         else:

@@ -86,9 +86,8 @@ def _write(
             "sample_targets": source.sample_targets[rows],
             "problems": problems[rows],
             "outputs": source.outputs[rows],
+            "quadrants": _quadrants(source, rows),
         }
-        if source.mosaics:
-            small["quadrants"] = _quadrants(source, rows)
         arrays = manifest.arrays(len(rows), end - first)
         files = {array: name.format(array, number) for array in arrays}
         digests = {}
