@@ -97,7 +97,6 @@ class Focus(CompanionMetric):
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.LOCALISATION
     needs_originals: ClassVar[bool] = False
-    makes_inputs: ClassVar[bool] = True
     results: ClassVar[frozenset[str]] = frozenset({"plan"})
     mosaic_size: MosaicSize
     mosaics: FocusPlan | None

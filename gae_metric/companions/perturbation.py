@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from quantus.helpers.enums import EvaluationCategory, ScoreDirection
+from quantus.helpers.enums import ScoreDirection
 
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.noise import content_generator
@@ -80,8 +80,6 @@ class AOPC(CompanionMetric):
     name: ClassVar[str] = "AOPC"
     orders: ClassVar[tuple[Order, ...]] = ("morf",)
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
-    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
-    needs_originals: ClassVar[bool] = True
     makes_inputs: ClassVar[bool] = False
     results: ClassVar[frozenset[str]] = frozenset({"curves"})
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from quantus.helpers.enums import EvaluationCategory, ScoreDirection
+from quantus.helpers.enums import ScoreDirection
 from torch import Tensor
 
 from gae_metric.companions.companion_metric import CompanionMetric
@@ -108,8 +108,6 @@ class ROAD(CompanionMetric):
 
     name: ClassVar[str] = "ROAD"
     score_direction: ScoreDirection = ScoreDirection.LOWER
-    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
-    needs_originals: ClassVar[bool] = True
     makes_inputs: ClassVar[bool] = False
     results: ClassVar[frozenset[str]] = frozenset({"curves", "accuracy"})
 

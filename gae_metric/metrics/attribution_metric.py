@@ -29,14 +29,17 @@ class AttributionMetric(QuantusMetric):
     A subclass says which columns of ``components`` it gives and which inputs are explained.
     """
 
+    data_applicability: ClassVar[frozenset[DataType]] = frozenset(
+        {DataType.IMAGE, DataType.TIMESERIES}
+    )
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     results: ClassVar[frozenset[str]] = frozenset({"curves", "mosaic_indices", "mosaic_positive"})
 
     #: Scores in ``components``; the last one is that of the metric.
     columns: ClassVar[tuple[str, ...]]
     #: Whether features are masked, and whether mosaics are made.
-    masks: ClassVar[bool]
-    shows: ClassVar[bool]
+    masks: ClassVar[bool] = True
+    shows: ClassVar[bool] = True
 
     targets: Targets
     #: Curves along the masking trajectory of the last call, (N, T) each, rows as in
@@ -124,7 +127,3 @@ class AttributionMetric(QuantusMetric):
         self.components = pd.DataFrame(columns=columns, dtype=float)
         self.curves = {}
         self.mosaic_indices = self.mosaic_positive = None
-
-
-IMAGES_AND_SERIES = frozenset({DataType.IMAGE, DataType.TIMESERIES})
-ALL_DATA = IMAGES_AND_SERIES | {DataType.TABULAR}

@@ -12,7 +12,7 @@ import pandas as pd
 import quantus
 import torch
 from numpy.typing import ArrayLike
-from quantus.helpers.enums import DataType, ModelType
+from quantus.helpers.enums import DataType, EvaluationCategory, ModelType
 from quantus.helpers.warn import check_kwargs
 from quantus.metrics.base import Metric
 from torch import Tensor, nn
@@ -56,9 +56,10 @@ class QuantusMetric(Metric):  # type: ignore[misc]
 
     model_applicability: ClassVar[set[ModelType]] = {ModelType.TORCH}
 
+    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
     #: Whether maps of the inputs themselves are needed, and of inputs that the metric makes.
-    needs_originals: ClassVar[bool]
-    makes_inputs: ClassVar[bool]
+    needs_originals: ClassVar[bool] = True
+    makes_inputs: ClassVar[bool] = True
     #: Attributes that hold results, not parameters.
     results: ClassVar[frozenset[str]]
     #: Which column of ``components`` is the score.
