@@ -65,20 +65,19 @@ class CompanionMetric(QuantusMetric):
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """Yield samples whose maps are finite, and their maps, as many at a time as fit."""
         data = call.data
-        while len(rows):
 
-            def maps(count: int, rows: NDArray[np.int64] = rows) -> Tensor:
-                if call.given is not None:
-                    return self._post_process(data.maps(call.given, rows[:count]))
-                assert data.y is not None
-                targets = sent(data.y.values.numpy()[rows[:count]], data.device)
-                return call.explainer(data.inputs(rows[:count]), targets)
+        def maps(start: int, stop: int) -> Tensor:
+            some = rows[start:stop]
+            if call.given is not None:
+                return self._post_process(data.maps(call.given, some))
+            assert data.y is not None
+            targets = sent(data.y.values.numpy()[some], data.device)
+            return call.explainer(data.inputs(some), targets)
 
-            done, a = size.run(len(rows), maps)
+        for part, a in size.each(len(rows), maps):
             relevance = a.cpu().numpy()
             finite = np.isfinite(relevance).all(axis=(1, 2, 3))
-            yield rows[:done][finite], relevance[finite]
-            rows = rows[done:]
+            yield rows[part][finite], relevance[finite]
 
     def _warn(self, message: str, samples: NDArray[np.bool_]) -> None:
         """Warn once about some samples and name them."""

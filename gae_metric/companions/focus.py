@@ -141,20 +141,17 @@ class Focus(CompanionMetric):
         progress.update(len(data) - len(rows))
         scores = np.full(len(data), np.nan)
         empty = 0
-        size = self._chunks(data)
 
-        def maps(count: int) -> Tensor:
-            needed, places = np.unique(plan.indices[rows[:count]], return_inverse=True)
+        def maps(start: int, stop: int) -> Tensor:
+            needed, places = np.unique(plan.indices[rows[start:stop]], return_inverse=True)
             x = focus_mosaics(data.inputs(needed), places.reshape(-1, 4), self.mosaic_size)
-            return call.explainer(x, sent(targets[rows[:count]], data.device))
+            return call.explainer(x, sent(targets[rows[start:stop]], data.device))
 
-        while len(rows):
-            done, a = size.run(len(rows), maps)
+        for part, a in self._chunks(data).each(len(rows), maps):
             positive = positive_map(a)
             empty += int((positive.flatten(1).amax(1) == 0).sum())
-            scores[rows[:done]] = focus_scores(positive, plan.target[rows[:done]]).cpu().numpy()
-            rows = rows[done:]
-            progress.update(done)
+            scores[rows[part]] = focus_scores(positive, plan.target[rows[part]]).cpu().numpy()
+            progress.update(len(a))
         lonely = data.finite & ~drawn
         self._warn("NaN where the class has no other (finite) sample in y_batch", lonely)
         self._warn("NaN where features or attributions are not finite", np.isnan(scores) & ~lonely)

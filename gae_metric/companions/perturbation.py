@@ -145,17 +145,14 @@ class AOPC(CompanionMetric):
         image = data.rows(np.array([row])).cpu().double().numpy()[0]
         least, most = image.min((1, 2), keepdims=True), image.max((1, 2), keepdims=True)
         noise = content_generator(image, self.seed).uniform(least, most, image.shape)
-        logits: list[float] = []
-        while left := self.regions + 1 - len(logits):
 
-            def output(count: int, start: int = len(logits)) -> NDArray[np.float64]:
-                gone = step < np.arange(start, start + count)[:, None, None, None]
-                x = torch.from_numpy(np.where(gone, noise, image)).to(data.dtype)
-                return self._logits(data, x.to(data.device))
+        def output(start: int, stop: int) -> NDArray[np.float64]:
+            gone = step < np.arange(start, stop)[:, None, None, None]
+            x = torch.from_numpy(np.where(gone, noise, image)).to(data.dtype)
+            return self._logits(data, x.to(data.device))
 
-            _, outputs = size.run(left, output)
-            logits.extend(outputs[:, int(data.y.values[row])])
-        return np.array(logits)
+        outputs = [found for _, found in size.each(self.regions + 1, output)]
+        return np.concatenate(outputs)[:, int(data.y.values[row])]
 
 
 class ABPC(AOPC):

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from quantus.helpers.enums import ScoreDirection
-from torch import Tensor
 
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
@@ -193,19 +192,14 @@ class ROAD(CompanionMetric):
                 drawn = np.random.default_rng(self._entropy(int(rows[place]), p))
                 return noisy_linear_imputation(images[place], removed, self.noise, drawn)
 
-            left = np.arange(len(rows))
-            while len(left):
+            def logits(start: int, stop: int, imputed: Any = imputed) -> NDArray[np.float64]:
+                x = torch.from_numpy(np.stack(list(pool.map(imputed, range(start, stop)))))
                 # Converted before it is moved: not every device has float64.
-                x = torch.from_numpy(np.stack(list(pool.map(imputed, left[: size.value]))))
-                x = x.to(data.dtype)
+                return self._logits(data, x.to(data.dtype).to(data.device))
 
-                def logits(count: int, x: Tensor = x) -> NDArray[np.float64]:
-                    return self._logits(data, x[:count].to(data.device))
-
-                done, output = size.run(len(x), logits)
-                hit = output.argmax(axis=1) == y[left[:done]]
-                correct[left[:done], k] = np.where(np.isfinite(output).all(axis=1), hit, np.nan)
-                left = left[done:]
+            for part, output in size.each(len(rows), logits):
+                hit = output.argmax(axis=1) == y[part]
+                correct[part, k] = np.where(np.isfinite(output).all(axis=1), hit, np.nan)
         return correct
 
     def _entropy(self, row: int, percentage: float) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,50 +34,43 @@ class ExplainRequest:
 
 def explain_and_score(study: Study, request: ExplainRequest) -> Scorer:
     """Explain in chunks of a study's items, sample by sample, and let go of what is done."""
-    scorer = Scorer(study)
-    items = study.items(request.originals and request.given is None, request.states)
+    scorer, given = Scorer(study), request.given
+    items = study.items(request.originals and given is None, request.states)
     size = ChunkSize(request.chunk, "explain_func", request.quiet)
     start = 0
+
+    def add_given(rows: NDArray[np.int64]) -> None:
+        if given is None:
+            return
+        rows = scorer.lacks(rows)
+        none = np.full(len(rows), NONE)
+        originals = study.ready(Items(rows, none, np.zeros_like(rows), none))
+        if len(originals):
+            maps = study.data.maps(given, study.samples[originals.row])
+            scorer.add(originals, request.explainer.post_process(maps))
+
+    def explain(count: int) -> None:
+        chunk = study.ready(items[start : start + count])
+        add_given(chunk.row)
+        if len(chunk):
+            scorer.add(chunk, request.explainer(*study.inputs(chunk)))
+
     with tqdm(
         total=len(items), desc=request.progress, unit="map", disable=request.progress is None
     ) as progress:
         while start < len(items):
             study.load(items.row[start : start + size.value])
-            done, _ = size.run(
-                len(items) - start, partial(_explain, study, request, scorer, items, start)
-            )
+            done, _ = size.run(len(items) - start, explain)
             start += done
             progress.update(done)
             before = int(items.row[start]) if start < len(items) else len(study.samples)
             study.forget(before)
             scorer.forget(before)
-    if request.given is not None:
+    if given is not None:
         # Those that nothing else was explained of.
         for first in range(0, len(study.samples), study.data.batch_size):
             rows = np.arange(first, min(first + study.data.batch_size, len(study.samples)))
             study.load(rows)
-            _add_given(study, request, scorer, rows)
+            add_given(rows)
             study.forget(int(rows[-1]) + 1)
     return scorer
-
-
-def _explain(
-    study: Study, request: ExplainRequest, scorer: Scorer, items: Items, start: int, count: int
-) -> None:
-    chunk = study.ready(items[start : start + count])
-    _add_given(study, request, scorer, chunk.row)
-    if len(chunk):
-        scorer.add(chunk, request.explainer(*study.inputs(chunk)))
-
-
-def _add_given(
-    study: Study, request: ExplainRequest, scorer: Scorer, rows: NDArray[np.int64]
-) -> None:
-    if request.given is None:
-        return
-    rows = scorer.lacks(rows)
-    none = np.full(len(rows), NONE)
-    items = study.ready(Items(rows, none, np.zeros_like(rows), none))
-    if len(items):
-        maps = study.data.maps(request.given, study.samples[items.row])
-        scorer.add(items, request.explainer.post_process(maps))

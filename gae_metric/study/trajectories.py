@@ -184,33 +184,25 @@ class Trajectories:
         keys = self._keys(samples.tolist(), self._outputs_of)
         shared = [self._shared(*each) for each in zip(samples.tolist(), keys, strict=True)]
         found = [entry if isinstance(entry, Tensor) else None for entry in shared]
-        missing = [i for i, entry in enumerate(found) if entry is None]
-        while missing:
-            done, rows = self._batch.run(
-                len(missing), partial(self._forward, samples[np.asarray(missing)])
-            )
-            for i, row in zip(missing[:done], rows, strict=True):
+        missing = np.array([i for i, entry in enumerate(found) if entry is None], dtype=int)
+
+        def forward(start: int, stop: int) -> Tensor:
+            return self._evaluated(self.data.inputs(samples[missing[start:stop]]))
+
+        for part, rows in self._batch.each(len(missing), forward):
+            for i, row in zip(missing[part].tolist(), rows, strict=True):
                 found[i] = row.clone()
                 self._share(keys[i], row.clone())
-            missing = missing[done:]
         return torch.stack([entry for entry in found if entry is not None])
-
-    def _forward(self, samples: NDArray[np.int64], size: int) -> Tensor:
-        return self._evaluated(self.data.inputs(samples[:size]), size)
 
     def evaluate(self, x: Tensor) -> Tensor:
         """Return the model's outputs for inputs (n, ...), on the CPU."""
-        parts: list[Tensor] = []
-        done = 0
-        while done < len(x):
-            count, rows = self._batch.run(len(x) - done, partial(self._evaluated, x[done:]))
-            parts.append(rows)
-            done += count
-        return torch.cat(parts)
+        rows = self._batch.each(len(x), lambda start, stop: self._evaluated(x[start:stop]))
+        return torch.cat([logits for _, logits in rows])
 
-    def _evaluated(self, x: Tensor, size: int) -> Tensor:
+    def _evaluated(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            logits: Tensor = self.data.model(x[:size])
+            logits: Tensor = self.data.model(x)
         return logits.cpu()
 
     def _keys(
@@ -246,7 +238,7 @@ class Trajectories:
         """Whether the model's outputs for a sample, and their gradient, are those of an entry."""
         x = self.data.inputs(np.array([i]))
         if isinstance(entry, Tensor):
-            return self._guard.alike(entry[None], self._evaluated(x, 1))
+            return self._guard.alike(entry[None], self._evaluated(x))
         baseline = mask_baseline(x, self.masking.mask_value).expand_as(x)
         target = sent(np.array([entry.target]), x.device)
         logits, _, impact = target_impact(self.data.model, x, target, baseline)
