@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from quantus.helpers.enums import DataType
 from torch import Tensor
@@ -48,12 +47,6 @@ class CompanionMetric(QuantusMetric):
             raise ValueError(f"x_batch: expected images (N, C, H, W), got {tuple(data.x.shape)}")
         if data.y is not None and data.y.table is not None:
             raise ValueError(f"y_batch: {self.name} is defined for one class of each sample")
-
-    def _logits(self, data: Data, x: Tensor) -> NDArray[np.float64]:
-        """Return the model's outputs, (n, K)."""
-        with torch.no_grad():
-            logits: NDArray[np.float64] = data.model(x).cpu().double().numpy()
-        return logits
 
     def _chunks(self, data: Data) -> ChunkSize:
         """How many samples explain_func gets at a time."""

@@ -149,7 +149,7 @@ class AOPC(CompanionMetric):
         def output(start: int, stop: int) -> NDArray[np.float64]:
             gone = step < np.arange(start, stop)[:, None, None, None]
             x = torch.from_numpy(np.where(gone, noise, image)).to(data.dtype)
-            return self._logits(data, x.to(data.device))
+            return data.logits(x.to(data.device)).double().numpy()
 
         outputs = [found for _, found in size.each(self.regions + 1, output)]
         return np.concatenate(outputs)[:, int(data.y.values[row])]

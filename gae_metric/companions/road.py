@@ -195,7 +195,7 @@ class ROAD(CompanionMetric):
             def logits(start: int, stop: int, imputed: Any = imputed) -> NDArray[np.float64]:
                 x = torch.from_numpy(np.stack(list(pool.map(imputed, range(start, stop)))))
                 # Converted before it is moved: not every device has float64.
-                return self._logits(data, x.to(data.dtype).to(data.device))
+                return data.logits(x.to(data.dtype).to(data.device)).double().numpy()
 
             for part, output in size.each(len(rows), logits):
                 hit = output.argmax(axis=1) == y[part]

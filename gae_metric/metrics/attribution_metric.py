@@ -14,7 +14,7 @@ from quantus.helpers.enums import DataType, ScoreDirection
 from gae_metric.metrics.data_warnings import data_oddities, oddities
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data
-from gae_metric.study.explain_and_score import ExplainRequest, explain_and_score
+from gae_metric.study.explain_and_score import explain_and_score
 from gae_metric.study.mosaicking import Mosaicking, as_plans
 from gae_metric.study.study import Study
 from gae_metric.study.supplied_maps import maps_of_classes
@@ -68,15 +68,13 @@ class AttributionMetric(QuantusMetric):
             given = maps_of_classes(self.name, call.given, study, alone=call.alone, quiet=quiet)
         scorer = explain_and_score(
             study,
-            ExplainRequest(
-                call.explainer,
-                given,
-                originals=self.needs_originals,
-                states=self.makes_inputs,
-                chunk=self.explain_batch_size or call.data.batch_size,
-                quiet=quiet,
-                progress=self.name if self.display_progressbar else None,
-            ),
+            call.explainer,
+            given,
+            originals=self.needs_originals,
+            states=self.makes_inputs,
+            chunk=self.explain_batch_size or call.data.batch_size,
+            quiet=quiet,
+            progress=self.name if self.display_progressbar else None,
         )
         components = scorer.components(self.columns)
         components.insert(0, "predicted", study.predicted)
