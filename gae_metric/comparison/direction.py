@@ -74,5 +74,4 @@ def _known() -> dict[str, Better]:
                 higher = metric.score_direction == ScoreDirection.HIGHER
                 for each in (name, metric.name, metric.__name__):
                     known[_plain(each)] = "higher" if higher else "lower"
-    known |= {_plain(name): value for name, value in DIRECTIONS.items()}
-    return known | {_plain(name): value for name, value in _PARTS.items()}
+    return known | {_plain(name): value for name, value in (DIRECTIONS | _PARTS).items()}

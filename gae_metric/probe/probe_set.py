@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -190,18 +191,11 @@ class ProbeSet:
         >>> ProbeSet.build(networks.load("vgg"), x, y, metric="Contrastiveness")
         <ProbeSet: Contrastiveness, 4 samples of shape (3, 48, 48), 4 items>
         """
+        given = locals()
         name, kind = lookup("metric", metric, METRICS)
-        options: dict[str, Any] = {"targets": targets, "output": output}
-        if kind.masks:
-            options |= {"steps": steps, "schedule": schedule, "mask_value": mask_value}
-        if kind.shows:
-            options |= {
-                "seed": seed,
-                "mosaics": mosaics,
-                "n_mosaics": n_mosaics,
-                "interpolation": interpolation,
-                "protocol": protocol,
-            }
+        # Its bar is for explaining, and the one here for the model's work.
+        own = (key for key in signature(kind).parameters if key != "display_progressbar")
+        options = {key: given[key] for key in own if key in given}
         asked = kind(**options)
         data = check_data(
             model,
