@@ -31,11 +31,22 @@ class MapBlock:
     #: Number of the first item, and of items.
     start: int
     count: int
-    #: Shape and type of the map of one item.
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    #: Returns maps of the block from one row to another.
-    rows: Callable[[int, int], NDArray[Any]]
+    #: A map in each row; or the map of one item alone.
+    values: ArrayFile | NDArray[Any]
+    alone: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the map of one item."""
+        return self.values.shape if self.alone else self.values.shape[1:]
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Return maps of the block from one row to another."""
+        values = self.values
+        if self.alone:
+            start, stop = 0, len(values)
+        found = values.rows(start, stop) if isinstance(values, ArrayFile) else values[start:stop]
+        return found[None] if self.alone else found
 
 
 @dataclass(frozen=True)
@@ -78,10 +89,10 @@ def blocks_of(maps: Any, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
             raise ProbeError("maps: expected an array of maps, got a single value")
         return _whole(as_array(maps), 0, expected.ids, "maps")
     if isinstance(maps, Mapping):
-        return _by_name(maps, lambda name, start: _lone(as_array(maps[name]), start), expected)
+        return _by_name(maps, lambda name: as_array(maps[name]), expected)
     if isinstance(maps, Sequence):
         wanted = islice(maps, len(expected.ids))
-        blocks = [_lone(as_array(values), i) for i, values in enumerate(wanted)]
+        blocks = [MapBlock(i, 1, as_array(values), alone=True) for i, values in enumerate(wanted)]
         return blocks, [f"maps[{i}]" for i in range(len(expected.ids), len(maps))]
     raise ProbeError(
         "maps: expected an array, a mapping from items, an iterable of chunks or a path, got "
@@ -107,9 +118,7 @@ def _files(path: Path, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
     if "maps" in names:
         return _whole(container.array("maps.npy"), 0, expected.ids, "maps")
     if not shards:
-        return _by_name(
-            names, lambda name, start: _lone(container.array(f"{name}.npy"), start), expected
-        )
+        return _by_name(names, lambda name: container.array(f"{name}.npy"), expected)
     starts = np.cumsum([0, *expected.shards]).tolist()
     for name, found in shards.items():
         number = int(found[1])
@@ -124,13 +133,13 @@ def _files(path: Path, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
 
 
 def _by_name(
-    names: Iterable[Any], lone: Callable[[Any, int], MapBlock], expected: MapSet
+    names: Iterable[Any], named: Callable[[Any], ArrayFile | NDArray[Any]], expected: MapSet
 ) -> tuple[list[MapBlock], list[str]]:
     numbers = {name: i for i, name in enumerate(expected.ids)}
     blocks, extra = [], []
     for name in names:
         if name in numbers:
-            blocks.append(lone(name, numbers[name]))
+            blocks.append(MapBlock(numbers[name], 1, named(name), alone=True))
         else:
             extra.append(str(name))
     return blocks, extra
@@ -144,23 +153,7 @@ def _whole(
     # A file can say that it has any number of rows.
     many = len(left) > _LISTED
     extra = [f"{name}[{left.start}:{left.stop}]"] if many else [f"{name}[{i}]" for i in left]
-    block = MapBlock(start, count, maps.shape[1:], maps.dtype, lambda a, b: _rows(maps, a, b))
-    return [block], extra
-
-
-def _lone(values: ArrayFile | NDArray[Any], start: int) -> MapBlock:
-    """Take the map of one item."""
-    return MapBlock(
-        start,
-        1,
-        values.shape,
-        values.dtype,
-        lambda a, b: _rows(values, 0, len(values))[None][a:b],
-    )
-
-
-def _rows(maps: ArrayFile | NDArray[Any], start: int, stop: int) -> NDArray[Any]:
-    return maps.rows(start, stop) if isinstance(maps, ArrayFile) else maps[start:stop]
+    return [MapBlock(start, count, maps)], extra
 
 
 def as_array(values: Any) -> NDArray[Any]:
