@@ -33,6 +33,7 @@ from gae_metric.functional import positive_map
 from gae_metric.metrics.contrastiveness import Contrastiveness
 from gae_metric.metrics.gae import GAE
 from gae_metric.metrics.local_consistency import LocalConsistency
+from gae_metric.study.conversion import as_input
 from gae_metric.study.explaining import accepts_tensors
 
 #: Called with what is computed, and the seconds of work done and planned.
@@ -106,12 +107,9 @@ def predictions(model: nn.Module, x: NDArray[Any], batch_size: int = 32) -> NDAr
     >>> predictions(model, np.zeros((3, 3, 2, 2), dtype=np.float32)).shape
     (3, 2)
     """
-    weights = next(model.parameters())
-    rows = []
     with torch.no_grad():
-        for start in range(0, len(x), batch_size):
-            chunk = torch.as_tensor(x[start : start + batch_size])
-            rows.append(model(chunk.to(weights.device, weights.dtype)).float().cpu().numpy())
+        chunks = (x[start : start + batch_size] for start in range(0, len(x), batch_size))
+        rows = [model(as_input(model, chunk)).float().cpu().numpy() for chunk in chunks]
     logits: NDArray[Any] = np.concatenate(rows)
     return logits
 
