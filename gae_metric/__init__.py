@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Any
 from gae_metric._moved import Moved
 
 if TYPE_CHECKING:
-    from gae_metric.comparison import compare, pairwise, samples_needed
-    from gae_metric.functional.mosaic_plan import MosaicPlan
-    from gae_metric.metrics import (
-        GAE,
-        Contrastiveness,
-        LocalConsistency,
-        LocalFaithfulness,
-        LocalRobustness,
-    )
-    from gae_metric.probe.probe_set import ProbeSet
-    from gae_metric.study.cache import cache_info, clear_cache, set_cache_limit
-    from gae_metric.study.explaining import tensor_explainer
+    from gae_metric.comparison import compare as compare
+    from gae_metric.comparison import pairwise as pairwise
+    from gae_metric.comparison import samples_needed as samples_needed
+    from gae_metric.functional.mosaic_plan import MosaicPlan as MosaicPlan
+    from gae_metric.metrics import GAE as GAE
+    from gae_metric.metrics import Contrastiveness as Contrastiveness
+    from gae_metric.metrics import LocalConsistency as LocalConsistency
+    from gae_metric.metrics import LocalFaithfulness as LocalFaithfulness
+    from gae_metric.metrics import LocalRobustness as LocalRobustness
+    from gae_metric.probe.probe_set import ProbeSet as ProbeSet
+    from gae_metric.study.cache import cache_info as cache_info
+    from gae_metric.study.cache import clear_cache as clear_cache
+    from gae_metric.study.cache import set_cache_limit as set_cache_limit
+    from gae_metric.study.explaining import tensor_explainer as tensor_explainer
 
 #: Where each name is defined.
 _HOMES = {
@@ -56,22 +58,7 @@ _ROOMS = {
     )
 } | {"noise": "gae_metric.companions.noise"}
 
-__all__ = [
-    "GAE",
-    "Contrastiveness",
-    "LocalConsistency",
-    "LocalFaithfulness",
-    "LocalRobustness",
-    "MosaicPlan",
-    "ProbeSet",
-    "cache_info",
-    "clear_cache",
-    "compare",
-    "pairwise",
-    "samples_needed",
-    "set_cache_limit",
-    "tensor_explainer",
-]
+__all__ = list(_HOMES)
 
 
 sys.meta_path.append(Moved())

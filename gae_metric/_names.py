@@ -14,14 +14,17 @@ _FEW = 40
 
 Better: TypeAlias = Literal["higher", "lower"]
 
-DIRECTIONS: dict[str, Better] = {
-    "GAE": "higher",
-    "LC": "higher",
-    "C": "higher",
-    "ROAD": "lower",
-    "LocalLipschitz": "lower",
-    "Focus": "higher",
+METRICS: dict[str, tuple[Better, str]] = {
+    "GAE": ("higher", "global attribution evaluation: LC times C"),
+    "LC": ("higher", "Local Consistency: robust and faithful under masking"),
+    "C": ("higher", "Contrastiveness: relevance in the class's own quadrant of a mosaic"),
+    "ROAD": ("lower", "the logit's fall where the most relevant pixels are imputed"),
+    "LocalLipschitz": ("lower", "how much maps change with a little noise"),
+    "Focus": ("higher", "share of relevance in a mosaic's quadrants of the class"),
 }
+"""The metrics of the commands: which way each is read, and what it is."""
+
+DIRECTIONS = {name: better for name, (better, _) in METRICS.items()}
 """Which way the metrics of the commands are read, by the names of tables and ``--metrics``."""
 
 OTHER_NAMES = {"LocalConsistency": "LC", "Contrastiveness": "C"}

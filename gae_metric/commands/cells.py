@@ -14,8 +14,6 @@ from torch import nn
 
 from gae_metric.comparison.results import Cell
 
-__all__ = ["Cells", "digest"]
-
 
 def digest(model: nn.Module, *values: Any) -> str:
     """Return a hash of a model's weights, and of arrays or what is told of other values."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from gae_metric._names import DIRECTIONS
+from gae_metric._names import METRICS
 from gae_metric.commands.methods import METHODS
 from gae_metric.commands.requests import (
     DemoRequest,
@@ -27,19 +27,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
-    help="Evaluate attribution methods with GAE and its companions.",
     # Half of 80 columns is too little for an option and its choices.
     context_settings={"max_content_width": 100},
 )
-
-_METRICS = {
-    "GAE": "global attribution evaluation: LC times C",
-    "LC": "Local Consistency: robust and faithful under masking",
-    "C": "Contrastiveness: relevance in the class's own quadrant of a mosaic",
-    "ROAD": "the logit's fall where the most relevant pixels are imputed",
-    "LocalLipschitz": "how much maps change with a little noise",
-    "Focus": "share of relevance in a mosaic's quadrants of the class",
-}
 
 
 def _version(wanted: bool) -> None:
@@ -66,7 +56,7 @@ def _helps(request: type[Any]) -> dict[str, str]:
         section = inspect.cleandoc(one.__doc__ or "").partition("Attributes\n----------\n")[2]
         for name, text in re.findall(r"^(\w+)\n((?: +.*\n?)+)", section, re.MULTILINE):
             found[name] = " ".join(text.split())
-    names = {"{methods}": ", ".join(METHODS), "{metrics}": ", ".join(DIRECTIONS)}
+    names = {"{methods}": ", ".join(METHODS), "{metrics}": ", ".join(METRICS)}
     for mark, value in names.items():
         found = {name: text.replace(mark, value) for name, text in found.items()}
     return found
@@ -151,8 +141,8 @@ def methods() -> None:
 @app.command()
 def metrics() -> None:
     """List the metrics that --metrics takes."""
-    for name, what in _METRICS.items():
-        typer.echo(f"{name:20} {what} ({DIRECTIONS[name]} is better)")
+    for name, (better, what) in METRICS.items():
+        typer.echo(f"{name:20} {what} ({better} is better)")
 
 
 @app.command()
@@ -160,7 +150,7 @@ def models(
     pattern: Annotated[str, typer.Argument(help="Part of the names, such as resnet.")] = "",
 ) -> None:
     """List the models that --model takes."""
-    found = [f"{source}:{name}" for source in SOURCES for name in model_names(source)]
-    for name in found:
-        if pattern.lower() in name:
-            typer.echo(name)
+    for source in SOURCES:
+        for name in model_names(source):
+            if pattern.lower() in f"{source}:{name}":
+                typer.echo(f"{source}:{name}")

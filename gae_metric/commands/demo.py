@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from gae_metric.commands.evaluate import Run
 from gae_metric.commands.folder import claim
-from gae_metric.commands.methods import bind, method
+from gae_metric.commands.methods import method
 from gae_metric.commands.quantus_evaluation import METRICS, Settings, predictions
 from gae_metric.commands.requests import DEFAULT_METHODS, DemoRequest, settings_of
 from gae_metric.commands.tables import Evaluation, Inputs
 from gae_metric.commands.terminal import Terminal
 from gae_metric.demo import digits, photographs
 from gae_metric.inputs.models import load_model
-
-__all__ = ["METHODS", "run"]
 
 METHODS = tuple(DEFAULT_METHODS.split(","))
 """The methods that are compared."""
@@ -52,7 +52,7 @@ def run(request: DemoRequest, terminal: Terminal | None = None) -> list[Evaluati
     chosen = PHOTOGRAPH_METHODS if request.photographs else METHODS
     methods = dict(method(name) for name in chosen)
     if "IntegratedGradients" in methods:
-        methods["IntegratedGradients"] = bind(methods["IntegratedGradients"], n_steps=_STEPS)
+        methods["IntegratedGradients"] = partial(methods["IntegratedGradients"], n_steps=_STEPS)
     settings = {"command": "demo"} | settings_of(request)
     folder = claim(request.out, settings, request.overwrite)
     options = Settings(seed=request.seed)

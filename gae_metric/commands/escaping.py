@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["csv_text", "markdown_text", "visible"]
 
 #: What moves a terminal's cursor, turns the direction of a text, or is no character.
 _HIDDEN = re.compile(

@@ -20,8 +20,6 @@ from gae_metric.commands.terminal import Terminal, duration
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 
-__all__ = ["EvaluateRequest", "Run", "run"]
-
 
 def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Evaluation]:
     """Evaluate methods on a model and a folder of images, and write a folder.

@@ -19,8 +19,7 @@ from gae_metric.comparison.results import Results
 from gae_metric.comparison.summary import summary
 from gae_metric.functional import LERF, MORF, masking_trajectory, mosaics
 from gae_metric.metrics.plot import typical
-
-__all__ = ["figures", "write_figures"]
+from gae_metric.study.conversion import as_input
 
 #: Images on the sheet of maps.
 _SHOWN = 6
@@ -151,9 +150,8 @@ def _mosaic(
 
 
 def _impact(evaluation: Evaluation, sample: int, title: str) -> Figure:
-    weights = next(evaluation.inputs.model.parameters())
-    x = torch.as_tensor(evaluation.inputs.x[sample : sample + 1]).to(weights.device, weights.dtype)
-    target = torch.as_tensor(evaluation.results.targets[sample : sample + 1], device=weights.device)
+    x = as_input(evaluation.inputs.model, evaluation.inputs.x[sample : sample + 1])
+    target = torch.as_tensor(evaluation.results.targets[sample : sample + 1], device=x.device)
     trajectory = masking_trajectory(evaluation.inputs.model, x, target, keep_impacts=True)
     assert trajectory.impacts is not None
     impacts = trajectory.impacts[:, 0].double().cpu().numpy()

@@ -11,8 +11,6 @@ from typing import Any
 
 from gae_metric.errors import InputError
 
-__all__ = ["claim", "new_folder"]
-
 #: What a run writes.
 _TABLES = ("scores.csv", "summary.csv", "components.csv", "report.html", "run.json")
 

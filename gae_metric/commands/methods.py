@@ -19,7 +19,6 @@ from gae_metric.errors import InputError
 if TYPE_CHECKING:
     from gae_metric.explainers.gradients import ExplainFunc
 
-__all__ = ["METHODS", "check_method", "method"]
 
 _RULES = "abslrp:explain"
 _IG = "mean gradient from zero to the input, 20 steps (Sundararajan et al. 2017)"
@@ -81,11 +80,4 @@ def method(name: str) -> tuple[str, ExplainFunc]:
     module, _, attribute = place.partition(":")
     home = module if module == "abslrp" else f"gae_metric.explainers.{module}"
     function = getattr(import_module(home), attribute)
-    return name, bind(function, **options)
-
-
-def bind(function: ExplainFunc, **options: Any) -> ExplainFunc:
-    """Return an explanation function with options of its own."""
-    bound: Any = partial(function, **options)
-    bound.accepts_tensors = getattr(function, "accepts_tensors", False)
-    return bound  # type: ignore[no-any-return]
+    return name, partial(function, **options)

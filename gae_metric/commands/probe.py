@@ -19,8 +19,6 @@ from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
 from gae_metric.probe.probe_set import ProbeSet
 
-__all__ = ["ProbeRequest", "score", "write_probe"]
-
 
 def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> ProbeSet:
     """Make a probe set of a model and a folder of images, and write it.

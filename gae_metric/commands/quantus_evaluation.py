@@ -33,8 +33,8 @@ from gae_metric.functional import positive_map
 from gae_metric.metrics.contrastiveness import Contrastiveness
 from gae_metric.metrics.gae import GAE
 from gae_metric.metrics.local_consistency import LocalConsistency
-
-__all__ = ["METRICS", "Settings", "evaluate", "predictions"]
+from gae_metric.study.conversion import as_input
+from gae_metric.study.explaining import accepts_tensors
 
 #: Called with what is computed, and the seconds of work done and planned.
 Progress = Callable[[str, float, float], None]
@@ -107,12 +107,9 @@ def predictions(model: nn.Module, x: NDArray[Any], batch_size: int = 32) -> NDAr
     >>> predictions(model, np.zeros((3, 3, 2, 2), dtype=np.float32)).shape
     (3, 2)
     """
-    weights = next(model.parameters())
-    rows = []
     with torch.no_grad():
-        for start in range(0, len(x), batch_size):
-            chunk = torch.as_tensor(x[start : start + batch_size])
-            rows.append(model(chunk.to(weights.device, weights.dtype)).float().cpu().numpy())
+        chunks = (x[start : start + batch_size] for start in range(0, len(x), batch_size))
+        rows = [model(as_input(model, chunk)).float().cpu().numpy() for chunk in chunks]
     logits: NDArray[Any] = np.concatenate(rows)
     return logits
 
@@ -181,7 +178,7 @@ def evaluate(
     )
     places = [(name, kind) for name in methods for kind in kinds]
     finished = {key: cell for key in places if cells is not None and (cell := cells.get(*key))}
-    work = _Work(model, x, results.targets, settings, progress)
+    work = _Work(model, x, results.targets, settings, progress or (lambda what, done, wanted: None))
     failed = set()
     for name, function in methods.items():
         if left := [kind for kind in kinds if (name, kind) not in finished]:
@@ -213,29 +210,25 @@ def evaluate(
     return results
 
 
+@dataclass
 class _Work:
     """Computes cells, and knows how long they take.
 
     An explanation is what most of the time goes to, so that time is told by counting them.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        x: NDArray[Any],
-        targets: NDArray[np.int64],
-        settings: Settings,
-        progress: Progress | None,
-    ) -> None:
-        self.model, self.x, self.targets, self.settings = model, x, targets, settings
-        self._progress = progress or (lambda what, done, wanted: None)
-        #: Seconds that each cell takes, and of one explanation by each method.
-        self.seconds: dict[tuple[str, str], float] = {}
-        self._each: dict[str, float] = {}
-        #: Seconds of work on one image that are a metric's own, whatever the method.
-        self._own: dict[str, float] = {}
-        self._done = 0.0
-        self.maps: dict[str, Any] = {}
+    model: nn.Module
+    x: NDArray[Any]
+    targets: NDArray[np.int64]
+    settings: Settings
+    progress: Progress
+    #: Seconds that each cell takes, and of one explanation by each method.
+    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    each: dict[str, float] = field(default_factory=dict)
+    #: Seconds of work on one image that are a metric's own, whatever the method.
+    own: dict[str, float] = field(default_factory=dict)
+    done: float = 0.0
+    maps: dict[str, Any] = field(default_factory=dict)
 
     def plan(self, name: str, function: ExplainFunc, kinds: Sequence[str]) -> None:
         """Try a method on an image, so that what cannot work is known before the work begins."""
@@ -243,23 +236,23 @@ class _Work:
         function(model=self.model, inputs=x[:1], targets=targets[:1])
         start = time.perf_counter()
         function(model=self.model, inputs=x, targets=targets)
-        self._each[name] = (time.perf_counter() - start) / len(x)
+        self.each[name] = (time.perf_counter() - start) / len(x)
         for kind in kinds:
             if kind in _PARTS and "GAE" in kinds:
                 continue
-            first = kind not in self._own
+            first = kind not in self.own
             if first:
                 start = time.perf_counter()
                 with suppress(Exception), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     self._call(METRICS[kind](self.settings), random_map, x, targets)
-                self._own[kind] = (time.perf_counter() - start) / len(x)
+                self.own[kind] = (time.perf_counter() - start) / len(x)
             # A masking trajectory is computed for the first method, and the others share it.
-            own = self._own[kind] if first or kind not in ("GAE", "LC") else 0.0
+            own = self.own[kind] if first or kind not in ("GAE", "LC") else 0.0
             masked = (2 * self.settings.masking.get("steps", 10) - 1) * (kind in ("GAE", "LC"))
             shown = self.settings.mosaicking.get("n_mosaics", 1) * (kind in ("GAE", "C"))
             noisy = self.settings.lipschitz_samples * (kind == "LocalLipschitz")
-            explained = max(1, masked + shown + noisy) * self._each[name]
+            explained = max(1, masked + shown + noisy) * self.each[name]
             self.seconds[name, kind] = (explained + own) * len(self.x)
 
     def _call(self, metric: Any, function: Any, x: Any, targets: Any, maps: Any = None) -> Any:
@@ -279,17 +272,17 @@ class _Work:
         parts = results.components.get(name)
         if parts is not None and (column := _PARTS.get(kind)) in parts:
             return Cell(parts[column].to_numpy())
-        what, planned, begun = f"{name}, {kind}", self.seconds.get((name, kind), 0.0), self._done
+        what, planned, begun = f"{name}, {kind}", self.seconds.get((name, kind), 0.0), self.done
         total = sum(self.seconds.values())
-        self._progress(what, begun, total)
+        self.progress(what, begun, total)
 
         def counted(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
             maps = function(model=model, inputs=inputs, targets=targets, **kwargs)
-            self._done = min(begun + planned, self._done + len(inputs) * self._each[name])
-            self._progress(what, self._done, total)
+            self.done = min(begun + planned, self.done + len(inputs) * self.each[name])
+            self.progress(what, self.done, total)
             return maps
 
-        counted.accepts_tensors = getattr(function, "accepts_tensors", False)  # type: ignore[attr-defined]
+        counted.accepts_tensors = accepts_tensors(function)  # type: ignore[attr-defined]
         start = time.perf_counter()
         found = Cell(np.full(len(self.x), np.nan))
         with warnings.catch_warnings(record=True) as caught:
@@ -315,6 +308,6 @@ class _Work:
         runtime = (w for w in caught if issubclass(w.category, RuntimeWarning))
         found.notes = list(dict.fromkeys(str(w.message) for w in runtime))
         found.seconds = time.perf_counter() - start
-        self._done = begun + planned
-        self._progress(what, self._done, total)
+        self.done = begun + planned
+        self.progress(what, self.done, total)
         return found

@@ -18,8 +18,6 @@ from gae_metric.inputs.labels import read_labels
 from gae_metric.inputs.models import load_model
 from gae_metric.study.logits import LogitsModel
 
-__all__ = ["read_inputs"]
-
 #: Share of labels that a model with the right preprocessing surely predicts.
 _SUSPICIOUS = 0.2
 

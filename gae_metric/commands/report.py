@@ -15,8 +15,6 @@ from gae_metric.commands.escaping import visible
 from gae_metric.commands.tables import ARROWS, Evaluation, caption, messages
 from gae_metric.comparison.summary import summary
 
-__all__ = ["write_report"]
-
 
 def write_report(
     path: Path, evaluations: Sequence[Evaluation], pictures: Mapping[str, Sequence[Path]]

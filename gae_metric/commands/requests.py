@@ -11,13 +11,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gae_metric._names import DIRECTIONS, OTHER_NAMES, lookup, nearest
+from gae_metric._names import DIRECTIONS, OTHER_NAMES, lookup
 from gae_metric.commands.methods import check_method
-from gae_metric.errors import InputError, UnknownNameError
+from gae_metric.errors import InputError
 from gae_metric.inputs.files import check_file, list_images
 from gae_metric.inputs.model_names import check_model, model_names
-
-__all__ = ["DemoRequest", "EvaluateRequest", "InputsRequest", "ProbeRequest", "ScoreRequest"]
 
 DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random"
 
@@ -324,11 +322,7 @@ def settings_of(request: Any) -> dict[str, Any]:
 
 def metric_name(name: str) -> str:
     """Return a metric's name in tables, whichever of its names is given."""
-    known = {key: key for key in DIRECTIONS} | OTHER_NAMES
-    for key, value in known.items():
-        if key.lower() == name.strip().lower():
-            return value
-    raise UnknownNameError(f"metrics: unknown name {name!r}; {nearest(name, DIRECTIONS)}")
+    return lookup("metrics", name, {key: key for key in DIRECTIONS} | OTHER_NAMES)[1]
 
 
 def check_least(*numbers: tuple[str, int | None, int]) -> None:

@@ -28,8 +28,6 @@ from gae_metric.comparison.results import Results
 from gae_metric.comparison.summary import summary
 from gae_metric.explainers.gradients import ExplainFunc
 
-__all__ = ["ARROWS", "Evaluation", "Inputs", "caption", "messages", "table", "write_tables"]
-
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 

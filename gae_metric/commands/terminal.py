@@ -32,7 +32,6 @@ from gae_metric.errors import EvaluationError, InputError
 if TYPE_CHECKING:
     from gae_metric.commands.tables import Evaluation
 
-__all__ = ["Terminal", "duration", "report_errors"]
 
 #: Packages that are not called as what is imported of them.
 _PACKAGES = {"skimage": "scikit-image"}

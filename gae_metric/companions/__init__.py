@@ -10,12 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gae_metric.companions.focus import Focus
-    from gae_metric.companions.focus_plan import FocusPlan
-    from gae_metric.companions.imputation import linear_imputation
-    from gae_metric.companions.noise import SeededNoise
-    from gae_metric.companions.perturbation import ABPC, AOPC
-    from gae_metric.companions.road import ROAD
+    from gae_metric.companions.focus import Focus as Focus
+    from gae_metric.companions.focus_plan import FocusPlan as FocusPlan
+    from gae_metric.companions.imputation import linear_imputation as linear_imputation
+    from gae_metric.companions.noise import SeededNoise as SeededNoise
+    from gae_metric.companions.perturbation import ABPC as ABPC
+    from gae_metric.companions.perturbation import AOPC as AOPC
+    from gae_metric.companions.road import ROAD as ROAD
 
 #: Where each name is defined.
 _HOMES = {
@@ -28,15 +29,7 @@ _HOMES = {
     "linear_imputation": "gae_metric.companions.imputation",
 }
 
-__all__ = [
-    "ABPC",
-    "AOPC",
-    "ROAD",
-    "Focus",
-    "FocusPlan",
-    "SeededNoise",
-    "linear_imputation",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

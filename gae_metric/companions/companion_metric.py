@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from quantus.helpers.enums import DataType
 from torch import Tensor
@@ -15,15 +14,10 @@ from tqdm.auto import tqdm
 
 from gae_metric.metrics.data_warnings import named
 from gae_metric.metrics.plot import plot_scores
-from gae_metric.metrics.quantus_metric import QuantusMetric
+from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.devices import sent
-from gae_metric.study.explaining import Explainer
-from gae_metric.study.guard import ModelGuard
-from gae_metric.study.samples import Samples
-
-__all__ = ["CompanionMetric"]
 
 
 class CompanionMetric(QuantusMetric):
@@ -38,22 +32,13 @@ class CompanionMetric(QuantusMetric):
             raise ValueError(f"seed: expected a non-negative integer, got {seed!r}")
         super().__init__({**given, "seed": int(seed)})
 
-    def _evaluate(
-        self,
-        data: Data,
-        guard: ModelGuard,
-        explainer: Explainer,
-        given: Samples | None,
-        alone: bool,
-    ) -> dict[str, Any]:
+    def _evaluate(self, call: Call) -> dict[str, Any]:
         hidden = not self.display_progressbar
-        with tqdm(total=len(data), desc=self.name, unit="sample", disable=hidden) as progress:
-            results = self._score(data, explainer, given, progress)
+        with tqdm(total=len(call.data), desc=self.name, unit="sample", disable=hidden) as progress:
+            results = self._score(call, progress)
         return results | {"components": results["components"].rename_axis("sample")}
 
-    def _score(
-        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
-    ) -> dict[str, Any]:
+    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
         """Return ``components`` and other results."""
         raise NotImplementedError
 
@@ -63,40 +48,29 @@ class CompanionMetric(QuantusMetric):
         if data.y is not None and data.y.table is not None:
             raise ValueError(f"y_batch: {self.name} is defined for one class of each sample")
 
-    def _logits(self, data: Data, x: Tensor) -> NDArray[np.float64]:
-        """Return the model's outputs, (n, K)."""
-        with torch.no_grad():
-            logits: NDArray[np.float64] = data.model(x).cpu().double().numpy()
-        return logits
-
     def _chunks(self, data: Data) -> ChunkSize:
         """How many samples explain_func gets at a time."""
         size = self.explain_batch_size or data.batch_size
         return ChunkSize(size, "explain_func", self._disable_warnings)
 
     def _finite_maps(
-        self,
-        data: Data,
-        explainer: Explainer,
-        given: Samples | None,
-        rows: NDArray[np.int64],
-        size: ChunkSize,
+        self, call: Call, rows: NDArray[np.int64], size: ChunkSize
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """Yield samples whose maps are finite, and their maps, as many at a time as fit."""
-        while len(rows):
+        data = call.data
 
-            def maps(count: int, rows: NDArray[np.int64] = rows) -> Tensor:
-                if given is not None:
-                    return self._post_process(data.maps(given, rows[:count]))
-                assert data.y is not None
-                targets = sent(data.y.values.numpy()[rows[:count]], data.device)
-                return explainer(data.inputs(rows[:count]), targets)
+        def maps(start: int, stop: int) -> Tensor:
+            some = rows[start:stop]
+            if call.given is not None:
+                return self._post_process(data.maps(call.given, some))
+            assert data.y is not None
+            targets = sent(data.y.values.numpy()[some], data.device)
+            return call.explainer(data.inputs(some), targets)
 
-            done, a = size.run(len(rows), maps)
+        for part, a in size.each(len(rows), maps):
             relevance = a.cpu().numpy()
             finite = np.isfinite(relevance).all(axis=(1, 2, 3))
-            yield rows[:done][finite], relevance[finite]
-            rows = rows[done:]
+            yield rows[part][finite], relevance[finite]
 
     def _warn(self, message: str, samples: NDArray[np.bool_]) -> None:
         """Warn once about some samples and name them."""

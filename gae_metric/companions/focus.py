@@ -19,13 +19,9 @@ from gae_metric.functional.mosaic import mosaics as halved_mosaics
 from gae_metric.functional.mosaic import quadrants
 from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
-from gae_metric.study.arguments import Data
+from gae_metric.metrics.quantus_metric import Call
 from gae_metric.study.devices import sent
-from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
-from gae_metric.study.samples import Samples
-
-__all__ = ["Focus", "focus_mosaics", "focus_scores"]
 
 MosaicSize = Literal["input", "double"]
 
@@ -101,7 +97,6 @@ class Focus(CompanionMetric):
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.LOCALISATION
     needs_originals: ClassVar[bool] = False
-    makes_inputs: ClassVar[bool] = True
     results: ClassVar[frozenset[str]] = frozenset({"plan"})
     mosaic_size: MosaicSize
     mosaics: FocusPlan | None
@@ -131,10 +126,8 @@ class Focus(CompanionMetric):
         super().__init__(locals())
         self.plan: FocusPlan | None = None
 
-    def _score(
-        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
-    ) -> dict[str, Any]:
-        del given
+    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
+        data = call.data
         assert data.y is not None
         targets = data.y.values.numpy()
         plan = self.mosaics or FocusPlan.draw(data.contents, targets, self.seed, data.finite)
@@ -148,20 +141,17 @@ class Focus(CompanionMetric):
         progress.update(len(data) - len(rows))
         scores = np.full(len(data), np.nan)
         empty = 0
-        size = self._chunks(data)
 
-        def maps(count: int) -> Tensor:
-            needed, places = np.unique(plan.indices[rows[:count]], return_inverse=True)
+        def maps(start: int, stop: int) -> Tensor:
+            needed, places = np.unique(plan.indices[rows[start:stop]], return_inverse=True)
             x = focus_mosaics(data.inputs(needed), places.reshape(-1, 4), self.mosaic_size)
-            return explainer(x, sent(targets[rows[:count]], data.device))
+            return call.explainer(x, sent(targets[rows[start:stop]], data.device))
 
-        while len(rows):
-            done, a = size.run(len(rows), maps)
+        for part, a in self._chunks(data).each(len(rows), maps):
             positive = positive_map(a)
             empty += int((positive.flatten(1).amax(1) == 0).sum())
-            scores[rows[:done]] = focus_scores(positive, plan.target[rows[:done]]).cpu().numpy()
-            rows = rows[done:]
-            progress.update(done)
+            scores[rows[part]] = focus_scores(positive, plan.target[rows[part]]).cpu().numpy()
+            progress.update(len(a))
         lonely = data.finite & ~drawn
         self._warn("NaN where the class has no other (finite) sample in y_batch", lonely)
         self._warn("NaN where features or attributions are not finite", np.isnan(scores) & ~lonely)

@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from gae_metric.functional.draws import NEVER, Candidates, take
 
-__all__ = ["FocusPlan"]
-
 
 @dataclass(frozen=True, eq=False)
 class FocusPlan:

@@ -14,8 +14,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
-__all__ = ["linear_imputation", "noisy_linear_imputation"]
-
 #: (row offset, column offset, weight) of four of the eight neighbours; the others mirror them.
 _NEIGHBOURS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
 #: Blocks of at most this many pixels are not dissected further.

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SeededNoise", "content_generator"]
-
 
 def content_generator(sample: NDArray[Any], *key: int) -> np.random.Generator:
     """Return a generator seeded with a sample's content (as float32) and some integers.

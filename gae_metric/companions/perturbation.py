@@ -9,18 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from quantus.helpers.enums import EvaluationCategory, ScoreDirection
+from quantus.helpers.enums import ScoreDirection
 
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.noise import content_generator
 from gae_metric.companions.road import Order, pixel_ranking
+from gae_metric.metrics.quantus_metric import Call
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
-from gae_metric.study.samples import Samples
-
-__all__ = ["ABPC", "AOPC"]
 
 
 class AOPC(CompanionMetric):
@@ -83,8 +80,6 @@ class AOPC(CompanionMetric):
     name: ClassVar[str] = "AOPC"
     orders: ClassVar[tuple[Order, ...]] = ("morf",)
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
-    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
-    needs_originals: ClassVar[bool] = True
     makes_inputs: ClassVar[bool] = False
     results: ClassVar[frozenset[str]] = frozenset({"curves"})
 
@@ -112,9 +107,8 @@ class AOPC(CompanionMetric):
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
         self.curves: NDArray[np.float64] = np.empty((0, len(self.orders), regions + 1))
 
-    def _score(
-        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
-    ) -> dict[str, Any]:
+    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
+        data = call.data
         across = -(-data.x.shape[3] // self.size)
         grid = np.arange(data.x.shape[2])[:, None] // self.size * across
         grid = grid + np.arange(data.x.shape[3]) // self.size
@@ -127,7 +121,7 @@ class AOPC(CompanionMetric):
         evaluated = ChunkSize(data.batch_size, "the model", self._disable_warnings)
         rows = np.flatnonzero(data.finite)
         progress.update(len(data) - len(rows))
-        for found, maps in self._finite_maps(data, explainer, given, rows, self._chunks(data)):
+        for found, maps in self._finite_maps(call, rows, self._chunks(data)):
             pixels = maps.sum(axis=1, dtype=np.float64).reshape(len(maps), -1)
             for row, relevance in zip(found, pixels, strict=True):
                 regions = np.bincount(grid.ravel(), relevance)[None, None]
@@ -151,17 +145,14 @@ class AOPC(CompanionMetric):
         image = data.rows(np.array([row])).cpu().double().numpy()[0]
         least, most = image.min((1, 2), keepdims=True), image.max((1, 2), keepdims=True)
         noise = content_generator(image, self.seed).uniform(least, most, image.shape)
-        logits: list[float] = []
-        while left := self.regions + 1 - len(logits):
 
-            def output(count: int, start: int = len(logits)) -> NDArray[np.float64]:
-                gone = step < np.arange(start, start + count)[:, None, None, None]
-                x = torch.from_numpy(np.where(gone, noise, image)).to(data.dtype)
-                return self._logits(data, x.to(data.device))
+        def output(start: int, stop: int) -> NDArray[np.float64]:
+            gone = step < np.arange(start, stop)[:, None, None, None]
+            x = torch.from_numpy(np.where(gone, noise, image)).to(data.dtype)
+            return data.logits(x.to(data.device)).double().numpy()
 
-            _, outputs = size.run(left, output)
-            logits.extend(outputs[:, int(data.y.values[row])])
-        return np.array(logits)
+        outputs = [found for _, found in size.each(self.regions + 1, output)]
+        return np.concatenate(outputs)[:, int(data.y.values[row])]
 
 
 class ABPC(AOPC):

@@ -11,18 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from quantus.helpers.enums import EvaluationCategory, ScoreDirection
-from torch import Tensor
+from quantus.helpers.enums import ScoreDirection
 
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
+from gae_metric.metrics.quantus_metric import Call
 from gae_metric.study.arguments import Data, is_integer
 from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import Output
-from gae_metric.study.samples import Samples
-
-__all__ = ["ROAD"]
 
 Order = Literal["morf", "lerf"]
 
@@ -111,8 +107,6 @@ class ROAD(CompanionMetric):
 
     name: ClassVar[str] = "ROAD"
     score_direction: ScoreDirection = ScoreDirection.LOWER
-    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
-    needs_originals: ClassVar[bool] = True
     makes_inputs: ClassVar[bool] = False
     results: ClassVar[frozenset[str]] = frozenset({"curves", "accuracy"})
 
@@ -153,9 +147,8 @@ class ROAD(CompanionMetric):
         self.curves: NDArray[np.float64] = np.empty((0, len(percentages)))
         self.accuracy: dict[float, float] = {}
 
-    def _score(
-        self, data: Data, explainer: Explainer, given: Samples | None, progress: Any
-    ) -> dict[str, Any]:
+    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
+        data = call.data
         curves = np.full((len(data), len(self.percentages)), np.nan)
         explained = self._chunks(data)
         evaluated = ChunkSize(data.batch_size, "the model", self._disable_warnings)
@@ -163,10 +156,12 @@ class ROAD(CompanionMetric):
         progress.update(len(data) - len(finite))
         with ThreadPoolExecutor(self.n_jobs) as pool:
             for start in range(0, len(finite), data.batch_size):
-                rows = finite[start : start + data.batch_size]
-                ranking = self._rankings(data, explainer, given, rows, explained)
-                curves[rows] = self._correct(data, rows, ranking, pool, evaluated)
-                progress.update(len(rows))
+                chunk = finite[start : start + data.batch_size]
+                found, maps = zip(*self._finite_maps(call, chunk, explained), strict=True)
+                if len(rows := np.concatenate(found)):
+                    ranking = pixel_ranking(np.concatenate(maps), self.order)
+                    curves[rows] = self._correct(data, rows, ranking, pool, evaluated)
+                progress.update(len(chunk))
         # A sample counts at all percentages or at none.
         curves[np.isnan(curves).any(axis=1)] = np.nan
         scored = ~np.isnan(curves[:, 0])
@@ -177,56 +172,34 @@ class ROAD(CompanionMetric):
         components = pd.DataFrame({f"road_{self.order}": curves.mean(axis=1)} | columns)
         return {"components": components, "curves": curves, "accuracy": accuracy}
 
-    def _rankings(
-        self,
-        data: Data,
-        explainer: Explainer,
-        given: Samples | None,
-        rows: NDArray[np.int64],
-        size: ChunkSize,
-    ) -> dict[int, NDArray[np.int64]]:
-        """Rankings of those samples whose maps are finite, by sample."""
-        rankings: dict[int, NDArray[np.int64]] = {}
-        for finite, relevance in self._finite_maps(data, explainer, given, rows, size):
-            rankings.update(zip(finite, pixel_ranking(relevance, self.order), strict=True))
-        return rankings
-
     def _correct(
         self,
         data: Data,
         rows: NDArray[np.int64],
-        rankings: dict[int, NDArray[np.int64]],
+        rankings: NDArray[np.int64],
         pool: ThreadPoolExecutor,
         size: ChunkSize,
     ) -> NDArray[np.float64]:
-        """Correctness (n, P) of samples; NaN where it cannot be told."""
+        """Correctness (n, P) of samples ranked (n, H * W); NaN where it cannot be told."""
         assert data.y is not None
         y = data.y.values.numpy()[rows]
         correct = np.full((len(rows), len(self.percentages)), np.nan)
-        ranked = np.flatnonzero(np.isin(rows, list(rankings)))
         images = data.rows(rows).cpu().double().numpy()
         for k, percentage in enumerate(self.percentages):
 
             def imputed(place: int, p: float = percentage) -> NDArray[np.float64]:
-                row = int(rows[place])
-                removed = first_pixels(rankings[row], p).reshape(images.shape[2:])
-                return noisy_linear_imputation(
-                    images[place], removed, self.noise, np.random.default_rng(self._entropy(row, p))
-                )
+                removed = first_pixels(rankings[place], p).reshape(images.shape[2:])
+                drawn = np.random.default_rng(self._entropy(int(rows[place]), p))
+                return noisy_linear_imputation(images[place], removed, self.noise, drawn)
 
-            left = ranked
-            while len(left):
+            def logits(start: int, stop: int, imputed: Any = imputed) -> NDArray[np.float64]:
+                x = torch.from_numpy(np.stack(list(pool.map(imputed, range(start, stop)))))
                 # Converted before it is moved: not every device has float64.
-                x = torch.from_numpy(np.stack(list(pool.map(imputed, left[: size.value]))))
-                x = x.to(data.dtype)
+                return data.logits(x.to(data.dtype).to(data.device)).double().numpy()
 
-                def logits(count: int, x: Tensor = x) -> NDArray[np.float64]:
-                    return self._logits(data, x[:count].to(data.device))
-
-                done, output = size.run(len(x), logits)
-                hit = output.argmax(axis=1) == y[left[:done]]
-                correct[left[:done], k] = np.where(np.isfinite(output).all(axis=1), hit, np.nan)
-                left = left[done:]
+            for part, output in size.each(len(rows), logits):
+                hit = output.argmax(axis=1) == y[part]
+                correct[part, k] = np.where(np.isfinite(output).all(axis=1), hit, np.nan)
         return correct
 
     def _entropy(self, row: int, percentage: float) -> list[int]:

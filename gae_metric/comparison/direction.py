@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
-from gae_metric._names import DIRECTIONS, Better
-
-__all__ = ["DIRECTIONS", "directions"]
+from gae_metric._names import DIRECTIONS, OTHER_NAMES, Better
 
 #: The parts of GAE, and the paper's abbreviations.
 _PARTS: dict[str, Better] = {
-    "LC_R": "higher",
-    "LC_F": "higher",
-    "LocalConsistency": "higher",
-    "Contrastiveness": "higher",
-    "LocalRobustness": "higher",
-    "LocalFaithfulness": "higher",
-    "lc_robustness": "higher",
-    "lc_faithfulness": "higher",
     "ROAD MoRF": "lower",
-    "ROAD LeRF": "higher",
-    "AOPC": "higher",
-    "ABPC": "higher",
+    **dict.fromkeys(("LC_R", "LC_F", "lc_robustness", "lc_faithfulness"), "higher"),
+    **dict.fromkeys((*OTHER_NAMES, "LocalRobustness", "LocalFaithfulness"), "higher"),
+    **dict.fromkeys(("ROAD LeRF", "AOPC", "ABPC"), "higher"),
 }
 
 
@@ -84,5 +74,4 @@ def _known() -> dict[str, Better]:
                 higher = metric.score_direction == ScoreDirection.HIGHER
                 for each in (name, metric.name, metric.__name__):
                     known[_plain(each)] = "higher" if higher else "lower"
-    known |= {_plain(name): value for name, value in DIRECTIONS.items()}
-    return known | {_plain(name): value for name, value in _PARTS.items()}
+    return known | {_plain(name): value for name, value in (DIRECTIONS | _PARTS).items()}

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gae_metric.comparison.direction import directions
-from gae_metric.comparison.pairs import least_pairs, pairwise_of
+from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise_of
 from gae_metric.comparison.results import Better, Results
 from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
-
-__all__ = ["bootstrap_interval", "compare"]
 
 _COLUMNS = (
     "method",
@@ -242,9 +240,7 @@ def bootstrap_interval(
 
 
 def _check(alpha: float, correction: object, confidence: float, resamples: int, seed: int) -> None:
-    for name, value in (("alpha", alpha), ("confidence", confidence)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name}: expected a number between 0 and 1, got {value}")
+    check_shares(alpha=alpha, confidence=confidence)
     if correction not in (None, "holm"):
         raise ValueError(f'correction: expected "holm" or None, got {correction!r}')
     if resamples < 1:

@@ -13,8 +13,6 @@ from scipy import stats
 
 from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
 
-__all__ = ["holm", "least_pairs", "pairwise", "pairwise_of", "signed_rank"]
-
 _COLUMNS = (
     "metric",
     "method_a",
@@ -187,3 +185,10 @@ def least_pairs(alpha: float = 0.05) -> int:
     (6, 8)
     """
     return ceil(1 - log2(alpha))
+
+
+def check_shares(**values: float) -> None:
+    """Refuse arguments, by name, that are not between 0 and 1."""
+    for name, value in values.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{name}: expected a number between 0 and 1, got {value}")

@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from gae_metric.comparison.pairs import least_pairs, pairwise
+from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise
 from gae_metric.comparison.score_tables import Scores
-
-__all__ = ["samples_needed"]
 
 #: Asymptotic efficiency of Wilcoxon's test relative to the paired t test, normal differences.
 NORMAL_EFFICIENCY = 3 / pi
@@ -116,9 +114,7 @@ def samples_needed(
     >>> samples_needed(0.05, results=results)["samples_needed"].tolist()
     [25]
     """
-    for name, value in (("power", power), ("alpha", alpha)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name}: expected a number between 0 and 1, got {value}")
+    check_shares(power=power, alpha=alpha)
     if power <= alpha:
         raise ValueError(f"power: expected more than alpha = {alpha}, got {power}")
     if not 0 < efficiency < np.inf:

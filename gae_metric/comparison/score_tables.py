@@ -12,8 +12,6 @@ import pandas as pd
 from gae_metric._names import NO_SCORES
 from gae_metric.comparison.results import Results
 
-__all__ = ["ScoreTable", "Scores", "read_score_tables"]
-
 #: What :func:`gae_metric.compare` takes.
 Scores: TypeAlias = "Results | pd.DataFrame | Mapping[str, Any]"
 

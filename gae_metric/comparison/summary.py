@@ -7,8 +7,6 @@ import pandas as pd
 from gae_metric.comparison.intervals import compare
 from gae_metric.comparison.results import Results
 
-__all__ = ["summary"]
-
 
 def summary(results: Results) -> pd.DataFrame:
     """Return each cell's mean, interval and comparison with the best method.

@@ -103,24 +103,20 @@ def _methods(module: Any) -> dict[str, Any]:
     for name in module.__all__:
         method = getattr(module, name)
         attribution = inspect.isclass(method) and issubclass(method, module.Attribution)
-        if not attribution or name in _REFUSED:
+        if not attribution or name in _REFUSED or not hasattr(method, "attribute"):
             continue
-        built = list(inspect.signature(method).parameters.values())
-        needed = [p for p in built if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-        attribute: Any = getattr(method, "attribute", None)
-        if attribute is None:
-            continue
-        called = inspect.signature(attribute).parameters
-        asked = {
-            key for key, p in called.items() if p.default is p.empty and p.kind < p.VAR_POSITIONAL
-        }
-        if (
-            [p.name for p in needed] in (["model"], ["forward_func"])
-            and "target" in called
-            and asked <= _GIVEN
-        ):
+        built, called = inspect.signature(method), inspect.signature(method.attribute)
+        simple = _needed(built) in (["model"], ["forward_func"]) and "target" in called.parameters
+        if simple and _GIVEN.issuperset(_needed(called)):
             methods[name] = method
     return methods
+
+
+def _needed(signature: inspect.Signature) -> list[str]:
+    """Return the parameters that have no default."""
+    given = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = signature.parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in given]
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,8 +13,6 @@ from torch.overrides import TorchFunctionMode
 
 from gae_metric._names import nearest
 from gae_metric.study.logits import LogitsModel
-
-__all__ = ["FeatureMap", "NotApplicableError", "Weigh", "cam", "find_feature_map"]
 
 Weigh: TypeAlias = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 """From a feature map's gradient, its values and the axes of its positions to its weights."""
@@ -232,17 +229,6 @@ def _output_of(model: nn.Module, layer: nn.Module | str, x: Tensor) -> FeatureMa
             raise ValueError(f"layer: {type(module).__name__} is not a module of the model")
     if isinstance(module, torch.jit.ScriptModule):
         _check_watchable(model)
-    with _captured(module) as outputs:
-        result = model(x)
-    if not outputs or not isinstance(outputs[-1], Tensor) or outputs[-1].ndim != 4:
-        got = tuple(outputs[-1].shape) if outputs and isinstance(outputs[-1], Tensor) else "none"
-        raise ValueError(f"layer: expected an output of shape (B, K, h, w), got {got}")
-    return FeatureMap(result, outputs[-1])
-
-
-@contextmanager
-def _captured(layer: nn.Module) -> Iterator[list[Any]]:
-    """Collect the outputs of a module, and leave nothing on it."""
     outputs: list[Any] = []
 
     def keep(module: nn.Module, args: Any, output: Any) -> Any:
@@ -250,8 +236,9 @@ def _captured(layer: nn.Module) -> Iterator[list[Any]]:
         # An in-place operation that follows must not change what was kept.
         return output.clone() if isinstance(output, Tensor) else output
 
-    handle = layer.register_forward_hook(keep)
-    try:
-        yield outputs
-    finally:
-        handle.remove()
+    with module.register_forward_hook(keep):
+        result = model(x)
+    if not outputs or not isinstance(outputs[-1], Tensor) or outputs[-1].ndim != 4:
+        got = tuple(outputs[-1].shape) if outputs and isinstance(outputs[-1], Tensor) else "none"
+        raise ValueError(f"layer: expected an output of shape (B, K, h, w), got {got}")
+    return FeatureMap(result, outputs[-1])

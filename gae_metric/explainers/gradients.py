@@ -30,18 +30,6 @@ from gae_metric.explainers import grad_cam as _gradcam
 from gae_metric.explainers.chunked_gradients import Array, chunked, gradient, selected
 from gae_metric.study.conversion import as_input, as_tensor, like
 
-__all__ = [
-    "EXPLAINERS",
-    "ExplainFunc",
-    "explainer",
-    "gradcam",
-    "input_x_gradient",
-    "integrated_gradients",
-    "not_applicable",
-    "random_map",
-    "saliency",
-]
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

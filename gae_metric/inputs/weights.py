@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import check_file
 
-__all__ = ["load_weights", "read_weights"]
-
 _SHOWN = 5
 
 #: Endings of files that Python's pickle wrote, where the content does not tell.
@@ -90,26 +88,25 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     2.0
     """
     given, own = read_weights(path), model.state_dict()
-    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in given if key not in own]
-    shapes = [
-        f"{key} {tuple(given[key].shape)} where the model has {tuple(own[key].shape)}"
-        for key in own
-        if key in given and given[key].shape != own[key].shape
-    ]
-    kinds = [
-        f"{key} {given[key].dtype} where the model has {own[key].dtype}"
-        for key in own
-        if key in given and _kind(given[key]) != _kind(own[key])
-    ]
+    both = {key: (given[key], own[key]) for key in own if key in given}
+    missing = [key for key in own if key not in both and not key.endswith("num_batches_tracked")]
+    faults = {
+        "missing from the file": missing,
+        "not in the model": [key for key in given if key not in own],
+        "of another shape": [
+            f"{key} {tuple(got.shape)} where the model has {tuple(wanted.shape)}"
+            for key, (got, wanted) in both.items()
+            if got.shape != wanted.shape
+        ],
+        "of another kind of number": [
+            f"{key} {got.dtype} where the model has {wanted.dtype}"
+            for key, (got, wanted) in both.items()
+            if _kind(got) != _kind(wanted)
+        ],
+    }
     problems = [
         f"{len(keys)} {what}: {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}"
-        for what, keys in (
-            ("missing from the file", missing),
-            ("not in the model", unexpected),
-            ("of another shape", shapes),
-            ("of another kind of number", kinds),
-        )
+        for what, keys in faults.items()
         if keys
     ]
     if problems:

@@ -9,16 +9,13 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from quantus.helpers.enums import DataType, EvaluationCategory, ScoreDirection
+from quantus.helpers.enums import DataType, ScoreDirection
 
 from gae_metric.metrics.data_warnings import data_oddities, oddities
-from gae_metric.metrics.quantus_metric import QuantusMetric
+from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data
-from gae_metric.study.explain_and_score import ExplainRequest, explain_and_score
-from gae_metric.study.explaining import Explainer
-from gae_metric.study.guard import ModelGuard
+from gae_metric.study.explain_and_score import explain_and_score
 from gae_metric.study.mosaicking import Mosaicking, as_plans
-from gae_metric.study.samples import Samples
 from gae_metric.study.study import Study
 from gae_metric.study.supplied_maps import maps_of_classes
 from gae_metric.study.trajectories import Masking
@@ -32,14 +29,17 @@ class AttributionMetric(QuantusMetric):
     A subclass says which columns of ``components`` it gives and which inputs are explained.
     """
 
+    data_applicability: ClassVar[frozenset[DataType]] = frozenset(
+        {DataType.IMAGE, DataType.TIMESERIES}
+    )
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     results: ClassVar[frozenset[str]] = frozenset({"curves", "mosaic_indices", "mosaic_positive"})
 
     #: Scores in ``components``; the last one is that of the metric.
     columns: ClassVar[tuple[str, ...]]
     #: Whether features are masked, and whether mosaics are made.
-    masks: ClassVar[bool]
-    shows: ClassVar[bool]
+    masks: ClassVar[bool] = True
+    shows: ClassVar[bool] = True
 
     targets: Targets
     #: Curves along the masking trajectory of the last call, (N, T) each, rows as in
@@ -59,29 +59,22 @@ class AttributionMetric(QuantusMetric):
         self._masking()
         self._mosaicking()
 
-    def _evaluate(
-        self,
-        data: Data,
-        guard: ModelGuard,
-        explainer: Explainer,
-        given: Samples | None,
-        alone: bool,
-    ) -> dict[str, Any]:
+    def _evaluate(self, call: Call) -> dict[str, Any]:
         quiet = self._disable_warnings
-        study = Study(data, guard, self._masking(), self._mosaicking(), self._predicted, quiet)
+        masking, mosaicking = self._masking(), self._mosaicking()
+        study = Study(call.data, call.guard, masking, mosaicking, self._predicted, quiet)
+        given = None
         if self.needs_originals:
-            given = maps_of_classes(self.name, given, study, alone=alone, quiet=quiet)
+            given = maps_of_classes(self.name, call.given, study, alone=call.alone, quiet=quiet)
         scorer = explain_and_score(
             study,
-            ExplainRequest(
-                explainer,
-                given if self.needs_originals else None,
-                originals=self.needs_originals,
-                states=self.makes_inputs,
-                chunk=self.explain_batch_size or data.batch_size,
-                quiet=quiet,
-                progress=self.name if self.display_progressbar else None,
-            ),
+            call.explainer,
+            given,
+            originals=self.needs_originals,
+            states=self.makes_inputs,
+            chunk=self.explain_batch_size or call.data.batch_size,
+            quiet=quiet,
+            progress=self.name if self.display_progressbar else None,
         )
         components = scorer.components(self.columns)
         components.insert(0, "predicted", study.predicted)
@@ -132,9 +125,3 @@ class AttributionMetric(QuantusMetric):
         self.components = pd.DataFrame(columns=columns, dtype=float)
         self.curves = {}
         self.mosaic_indices = self.mosaic_positive = None
-
-
-IMAGES_AND_SERIES = frozenset({DataType.IMAGE, DataType.TIMESERIES})
-ALL_DATA = IMAGES_AND_SERIES | {DataType.TABULAR}
-
-__all__ = ["ALL_DATA", "IMAGES_AND_SERIES", "AttributionMetric", "EvaluationCategory", "Targets"]

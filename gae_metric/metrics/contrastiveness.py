@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
-from quantus.helpers.enums import DataType, EvaluationCategory
+from quantus.helpers.enums import EvaluationCategory
 
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
-from gae_metric.metrics.attribution_metric import IMAGES_AND_SERIES, AttributionMetric, Targets
+from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
-
-__all__ = ["Contrastiveness"]
 
 
 class Contrastiveness(AttributionMetric):
@@ -110,13 +108,10 @@ class Contrastiveness(AttributionMetric):
     """
 
     name: ClassVar[str] = "Contrastiveness"
-    data_applicability: ClassVar[frozenset[DataType]] = IMAGES_AND_SERIES
     evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.LOCALISATION
     columns: ClassVar[tuple[str, ...]] = ("contrastiveness",)
     masks: ClassVar[bool] = False
-    shows: ClassVar[bool] = True
     needs_originals: ClassVar[bool] = False
-    makes_inputs: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -6,18 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
-from quantus.helpers.enums import DataType, EvaluationCategory
 
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
-from gae_metric.metrics.attribution_metric import IMAGES_AND_SERIES, AttributionMetric, Targets
+from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
 from gae_metric.metrics.plot import plot_parts
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
-
-__all__ = ["GAE"]
 
 
 class GAE(AttributionMetric):
@@ -120,8 +117,6 @@ class GAE(AttributionMetric):
     """
 
     name: ClassVar[str] = "GAE"
-    data_applicability: ClassVar[frozenset[DataType]] = IMAGES_AND_SERIES
-    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
     columns: ClassVar[tuple[str, ...]] = (
         "lc_robustness",
         "lc_faithfulness",
@@ -129,10 +124,6 @@ class GAE(AttributionMetric):
         "contrastiveness",
         "gae",
     )
-    masks: ClassVar[bool] = True
-    shows: ClassVar[bool] = True
-    needs_originals: ClassVar[bool] = True
-    makes_inputs: ClassVar[bool] = True
 
     def _plot_last(self, **kwargs: Any) -> None:
         plot_parts(self.components, **kwargs)

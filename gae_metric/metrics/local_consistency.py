@@ -10,20 +10,16 @@ from quantus.helpers.enums import DataType, EvaluationCategory
 
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
-from gae_metric.metrics.attribution_metric import ALL_DATA, AttributionMetric, Targets
+from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
 from gae_metric.metrics.plot import plot_curves
 from gae_metric.study.logits import Output
-
-__all__ = ["LocalConsistency", "LocalFaithfulness", "LocalRobustness"]
 
 
 class _Local(AttributionMetric):
     """A metric on the masking trajectory alone."""
 
-    data_applicability: ClassVar[frozenset[DataType]] = ALL_DATA
-    masks: ClassVar[bool] = True
+    data_applicability = AttributionMetric.data_applicability | {DataType.TABULAR}
     shows: ClassVar[bool] = False
-    needs_originals: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -136,13 +132,11 @@ class LocalConsistency(_Local):
     """
 
     name: ClassVar[str] = "Local Consistency"
-    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
     columns: ClassVar[tuple[str, ...]] = (
         "lc_robustness",
         "lc_faithfulness",
         "local_consistency",
     )
-    makes_inputs: ClassVar[bool] = True
 
 
 class LocalRobustness(_Local):
@@ -170,7 +164,6 @@ class LocalRobustness(_Local):
     name: ClassVar[str] = "Local Robustness"
     evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.ROBUSTNESS
     columns: ClassVar[tuple[str, ...]] = ("lc_robustness",)
-    makes_inputs: ClassVar[bool] = True
 
 
 class LocalFaithfulness(_Local):
@@ -197,6 +190,5 @@ class LocalFaithfulness(_Local):
     """
 
     name: ClassVar[str] = "Local Faithfulness"
-    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
     columns: ClassVar[tuple[str, ...]] = ("lc_faithfulness",)
     makes_inputs: ClassVar[bool] = False

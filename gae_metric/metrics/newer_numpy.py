@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MODULES", "mend"]
-
 #: Modules of Quantus, and what they use of older NumPys.
 MODULES = {
     "quantus.helpers.utils": "np.trapz",

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_curves", "plot_parts", "plot_scores", "typical"]
-
 
 def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs: Any) -> Figure:
     """Draw the distribution of scores, one box for each entry.

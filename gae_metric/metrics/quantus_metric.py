@@ -6,12 +6,13 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 import quantus
 import torch
-from quantus.helpers.enums import DataType, ModelType
+from numpy.typing import ArrayLike
+from quantus.helpers.enums import DataType, EvaluationCategory, ModelType
 from quantus.helpers.warn import check_kwargs
 from quantus.metrics.base import Metric
 from torch import Tensor, nn
@@ -31,14 +32,23 @@ from gae_metric.study.supplied_maps import (
     normalised,
 )
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-__all__ = ["QuantusMetric"]
-
-
 #: Arguments that all of Quantus's metrics have.
 _QUANTUS = set(inspect.signature(Metric.__init__).parameters) - {"self", "kwargs"}
+
+
+class Call(NamedTuple):
+    """What a metric was called with."""
+
+    #: The model and the samples.
+    data: Data
+    #: What is known of the model.
+    guard: ModelGuard
+    #: The explain_func.
+    explainer: Explainer
+    #: Maps of the samples, if there are any of use.
+    given: Samples | None
+    #: Whether there is nothing that could explain other inputs, or other classes.
+    alone: bool
 
 
 class QuantusMetric(Metric):  # type: ignore[misc]
@@ -46,9 +56,10 @@ class QuantusMetric(Metric):  # type: ignore[misc]
 
     model_applicability: ClassVar[set[ModelType]] = {ModelType.TORCH}
 
+    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.FAITHFULNESS
     #: Whether maps of the inputs themselves are needed, and of inputs that the metric makes.
-    needs_originals: ClassVar[bool]
-    makes_inputs: ClassVar[bool]
+    needs_originals: ClassVar[bool] = True
+    makes_inputs: ClassVar[bool] = True
     #: Attributes that hold results, not parameters.
     results: ClassVar[frozenset[str]]
     #: Which column of ``components`` is the score.
@@ -191,7 +202,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
                     enough=enough,
                     quiet=quiet or not self.needs_originals,
                 )
-            results = self._evaluate(data, guard, explainer, given, alone)
+            results = self._evaluate(Call(data, guard, explainer, given, alone))
         scores: list[float] = results["components"].iloc[:, self.score_column].tolist()
         if softmax and not quiet:
             warnings.warn(
@@ -205,29 +216,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         self.all_evaluation_scores.extend(aggregated)
         return list(aggregated)
 
-    def _evaluate(
-        self,
-        data: Data,
-        guard: ModelGuard,
-        explainer: Explainer,
-        given: Samples | None,
-        alone: bool,
-    ) -> dict[str, Any]:
-        """Return what becomes attributes of the metric: ``components`` and other results.
-
-        Parameters
-        ----------
-        data
-            The model and the samples.
-        guard
-            What is known of the model.
-        explainer
-            The explain_func.
-        given
-            Maps of the samples, if there are any of use.
-        alone
-            Whether there is nothing that could explain other inputs, or other classes.
-        """
+    def _evaluate(self, call: Call) -> dict[str, Any]:
+        """Return what becomes attributes of the metric: ``components`` and other results."""
         raise NotImplementedError
 
     @property

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from gae_metric.plotting import _style
 
-__all__ = ["bars"]
-
 
 def bars(
     summary: pd.DataFrame,

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from gae_metric._names import two_lines
 from gae_metric.plotting import _style
 
-__all__ = ["class_maps"]
-
 #: Space below the rows of an image, as a share of a row.
 _GAP = 0.15
 
@@ -80,8 +78,15 @@ def class_maps(
             f"classes: expected names of at least one class for each of {len(images)} images, got "
             f"{[len(names) for names in classes]} names"
         )
-    for method, values in attributions.items():
-        _check(method, values, images, classes)
+    wanted = [len(names) for names in classes]
+    for method, given in attributions.items():
+        found = [np.shape(maps) for maps in given]
+        many = [shape[:1] for shape in found] == [(count,) for count in wanted]
+        if not many or any(shape[-2:] != images.shape[2:] for shape in found):
+            raise ValueError(
+                f"attributions[{method!r}]: expected {', '.join(map(str, wanted))} maps of size "
+                f"{images.shape[2:]}, got arrays of shape {', '.join(map(str, found))}"
+            )
     bands = _style.bands(list(attributions), columns)
     side = 1 + max(len(band) for band in bands)
     # Names of classes stand beside their rows, in up to three lines.
@@ -113,20 +118,3 @@ def class_maps(
                         panel.set_ylabel(text, fontsize=_style.SMALL, labelpad=2, linespacing=1.0)
             row += len(names) + 1
     return _style.finish(figure, title, path)
-
-
-def _check(
-    method: str,
-    values: Sequence[NDArray[Any]],
-    images: NDArray[Any],
-    classes: Sequence[Sequence[str]],
-) -> None:
-    found = [np.shape(maps) for maps in values]
-    wanted = [len(names) for names in classes]
-    if [shape[:1] for shape in found] != [(count,) for count in wanted] or any(
-        shape[-2:] != images.shape[2:] for shape in found
-    ):
-        raise ValueError(
-            f"attributions[{method!r}]: expected {', '.join(map(str, wanted))} maps of size "
-            f"{images.shape[2:]}, got arrays of shape {', '.join(map(str, found))}"
-        )

@@ -14,16 +14,7 @@ from numpy.typing import NDArray
 
 from gae_metric.plotting import _style
 
-__all__ = ["curves"]
-
-_KEYS = (
-    "output_lerf",
-    "output_morf",
-    "output_difference",
-    "similarity_lerf",
-    "similarity_morf",
-    "similarity_difference",
-)
+_KEYS = [f"{w}_{of}" for w in ("output", "similarity") for of in ("lerf", "morf", "difference")]
 
 
 def curves(

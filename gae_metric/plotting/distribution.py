@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 from gae_metric._names import NO_SCORES, two_lines
 from gae_metric.plotting import _style
 
-__all__ = ["distribution"]
-
 
 def distribution(
     results: Mapping[str, Sequence[float]] | pd.DataFrame,

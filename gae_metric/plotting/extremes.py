@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from gae_metric.plotting.strips import Strip, sheet
 
-__all__ = ["extremes", "top_and_bottom"]
-
 
 def top_and_bottom(scores: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the samples of the k highest and of the k lowest scores.

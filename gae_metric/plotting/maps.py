@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from gae_metric._names import two_lines
 from gae_metric.plotting import _style
 
-__all__ = ["maps"]
-
 
 def maps(
     images: NDArray[Any],

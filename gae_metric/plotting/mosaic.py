@@ -16,8 +16,6 @@ from gae_metric._names import two_lines
 from gae_metric.functional.mosaic import quadrants
 from gae_metric.plotting import _style
 
-__all__ = ["mosaic"]
-
 
 def mosaic(
     image: NDArray[Any],

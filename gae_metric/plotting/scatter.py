@@ -10,12 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from gae_metric._names import two_lines
 from gae_metric.plotting import _style
-
-__all__ = ["scatter"]
 
 _COLUMNS = ("contrastiveness", "local_consistency")
 
@@ -90,12 +87,19 @@ def scatter(
     for i, (name, values) in enumerate(points.items()):
         color, marker = _style.SERIES[i % len(_style.SERIES)]
         # Past the sixth, marks are hollow.
-        look = {"marker": marker, "facecolors": color if i < len(_style.SERIES) else "white"}
-        _marks(axes, values, None, {"s": 9, "alpha": 0.45, "edgecolors": color, "zorder": 3}, look)
+        look: dict[str, Any] = {
+            "marker": marker,
+            "facecolors": color if i < len(_style.SERIES) else "white",
+            "linewidths": 0.6,
+            "clip_on": False,  # whole also on the edges of the axes
+        }
+        axes.scatter(
+            values[:, 0], values[:, 1], s=9, alpha=0.45, edgecolors=color, zorder=3, **look
+        )
         if len(values):
-            label = two_lines(name, 18) if name else "mean"
-            style = {"s": 38, "edgecolors": _style.BLACK, "zorder": 4}
-            _marks(axes, values.mean(axis=0, keepdims=True), label, style, look)
+            look["label"] = two_lines(name, 18) if name else "mean"
+            c, lc = values.mean(axis=0)
+            axes.scatter(c, lc, s=38, edgecolors=_style.BLACK, zorder=4, **look)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     _style.line_axes(axes, "", "Contrastiveness (C)", "Local Consistency (LC)")
     figure.legend(
@@ -107,18 +111,6 @@ def scatter(
         columnspacing=1.0,
     )
     return _style.finish(figure, title, path)
-
-
-def _marks(
-    axes: Axes,
-    values: NDArray[np.float64],
-    label: str | None,
-    style: Mapping[str, Any],
-    look: Mapping[str, Any],
-) -> None:
-    """Draw points (N, 2), whole also on the edges of the axes."""
-    options: dict[str, Any] = {**style, **look}
-    axes.scatter(values[:, 0], values[:, 1], label=label, linewidths=0.6, clip_on=False, **options)
 
 
 def _contours(axes: Axes, levels: Sequence[float]) -> None:

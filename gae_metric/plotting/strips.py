@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from gae_metric._names import two_lines
 from gae_metric.plotting import _style
 
-__all__ = ["Strip", "strips"]
-
 
 @dataclass(frozen=True, eq=False)
 class Strip:

@@ -19,8 +19,6 @@ from gae_metric.study.devices import at_work
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.study import Study
 
-__all__ = ["describe", "evaluated"]
-
 
 def evaluated(
     metric: AttributionMetric,

@@ -2,8 +2,6 @@
 
 from gae_metric.errors import InputError
 
-__all__ = ["ProbeError"]
-
 
 class ProbeError(InputError):
     """A probe set, or the maps that are to be scored with it, is not as described."""

@@ -79,8 +79,6 @@ from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.storage import FILE_NAME
 from gae_metric.study.mosaicking import Protocol
 
-__all__ = ["METRICS", "Manifest", "Shard"]
-
 FORMAT = "gae-probe"
 VERSION = 1
 
@@ -175,10 +173,9 @@ class Manifest:
         read.exactly("version", VERSION, str(VERSION))
         metric = read.one_of("metric", METRICS)
         kind, null = METRICS[metric], f"null for {metric}"
-        if kind.masks:
-            steps = read.integer("steps", 2, MAX_STEPS)
-        else:
-            steps = read.exactly("steps", None, null)
+        steps = (
+            read.integer("steps", 2, MAX_STEPS) if kind.masks else read.exactly("steps", None, null)
+        )
         if kind.shows:
             mosaics = read.integer("n_mosaics")
         else:

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from gae_metric.functional.masking import LERF
 from gae_metric.study.study import NONE, Items
 
-__all__ = ["item_ids", "item_table", "items_of_table"]
-
 
 def item_ids(items: Items, samples: NDArray[np.int64]) -> list[str]:
     """Return the items' names.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.probe.errors import ProbeError
-from gae_metric.probe.storage import open_container
+from gae_metric.probe.storage import ArrayFile, open_container
 from gae_metric.study.conversion import as_tensor
-
-__all__ = ["MapBlock", "MapSet", "as_array", "blocks_of"]
 
 #: Rows of no item that are listed one by one.
 _LISTED = 1000
@@ -32,11 +31,22 @@ class MapBlock:
     #: Number of the first item, and of items.
     start: int
     count: int
-    #: Shape and type of the map of one item.
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    #: Returns maps of the block from one row to another.
-    rows: Callable[[int, int], NDArray[Any]]
+    #: A map in each row; or the map of one item alone.
+    values: ArrayFile | NDArray[Any]
+    alone: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the map of one item."""
+        return self.values.shape if self.alone else self.values.shape[1:]
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Return maps of the block from one row to another."""
+        values = self.values
+        if self.alone:
+            start, stop = 0, len(values)
+        found = values.rows(start, stop) if isinstance(values, ArrayFile) else values[start:stop]
+        return found[None] if self.alone else found
 
 
 @dataclass(frozen=True)
@@ -77,13 +87,12 @@ def blocks_of(maps: Any, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
     if isinstance(maps, (np.ndarray, Tensor)):
         if maps.ndim == 0:
             raise ProbeError("maps: expected an array of maps, got a single value")
-        array = as_array(maps)
-        return _whole(array.shape, array.dtype, lambda a, b: array[a:b], 0, expected.ids, "maps")
+        return _whole(as_array(maps), 0, expected.ids, "maps")
     if isinstance(maps, Mapping):
-        return _by_name(maps, lambda name: _lone(maps[name]), expected)
+        return _by_name(maps, lambda name: as_array(maps[name]), expected)
     if isinstance(maps, Sequence):
-        by_number = dict(enumerate(maps))
-        blocks = [_lone(by_number[i])(i) for i in range(min(len(maps), len(expected.ids)))]
+        wanted = islice(maps, len(expected.ids))
+        blocks = [MapBlock(i, 1, as_array(values), alone=True) for i, values in enumerate(wanted)]
         return blocks, [f"maps[{i}]" for i in range(len(expected.ids), len(maps))]
     raise ProbeError(
         "maps: expected an array, a mapping from items, an iterable of chunks or a path, got "
@@ -107,64 +116,44 @@ def _files(path: Path, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
     blocks: list[MapBlock] = []
     extra: list[str] = []
     if "maps" in names:
-        file = container.array("maps.npy")
-        return _whole(file.shape, file.dtype, file.rows, 0, expected.ids, "maps")
+        return _whole(container.array("maps.npy"), 0, expected.ids, "maps")
     if not shards:
-
-        def lone(name: str) -> Callable[[int], MapBlock]:
-            file = container.array(f"{name}.npy")
-            return lambda start: MapBlock(
-                start, 1, file.shape, file.dtype, lambda a, b: file.rows(0, len(file))[None][a:b]
-            )
-
-        return _by_name(names, lone, expected)
+        return _by_name(names, lambda name: container.array(f"{name}.npy"), expected)
     starts = np.cumsum([0, *expected.shards]).tolist()
     for name, found in shards.items():
         number = int(found[1])
         if number >= len(expected.shards) or name != f"maps-{number:05d}":
             extra.append(name)
             continue
-        file = container.array(f"{name}.npy")
         ids = expected.ids[starts[number] : starts[number + 1]]
-        more, left = _whole(file.shape, file.dtype, file.rows, starts[number], ids, name)
+        more, left = _whole(container.array(f"{name}.npy"), starts[number], ids, name)
         blocks += more
         extra += left
     return blocks, extra
 
 
 def _by_name(
-    names: Iterable[Any], lone: Callable[[Any], Callable[[int], MapBlock]], expected: MapSet
+    names: Iterable[Any], named: Callable[[Any], ArrayFile | NDArray[Any]], expected: MapSet
 ) -> tuple[list[MapBlock], list[str]]:
     numbers = {name: i for i, name in enumerate(expected.ids)}
     blocks, extra = [], []
     for name in names:
         if name in numbers:
-            blocks.append(lone(name)(numbers[name]))
+            blocks.append(MapBlock(numbers[name], 1, named(name), alone=True))
         else:
             extra.append(str(name))
     return blocks, extra
 
 
 def _whole(
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    rows: Callable[[int, int], NDArray[Any]],
-    start: int,
-    ids: Sequence[str],
-    name: str,
+    maps: ArrayFile | NDArray[Any], start: int, ids: Sequence[str], name: str
 ) -> tuple[list[MapBlock], list[str]]:
-    count = min(shape[0], len(ids))
-    left = range(len(ids), shape[0])
+    count = min(len(maps), len(ids))
+    left = range(len(ids), len(maps))
     # A file can say that it has any number of rows.
     many = len(left) > _LISTED
     extra = [f"{name}[{left.start}:{left.stop}]"] if many else [f"{name}[{i}]" for i in left]
-    return [MapBlock(start, count, tuple(shape[1:]), dtype, rows)], extra
-
-
-def _lone(values: Any) -> Callable[[int], MapBlock]:
-    """Take the map of one item."""
-    array = as_array(values)
-    return lambda start: MapBlock(start, 1, array.shape, array.dtype, lambda a, b: array[None][a:b])
+    return [MapBlock(start, count, maps)], extra
 
 
 def as_array(values: Any) -> NDArray[Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
 
 from gae_metric._names import lookup
 from gae_metric.functional.baseline import MaskValue
@@ -34,14 +35,7 @@ from gae_metric.probe.writing import write
 from gae_metric.study.arguments import check_data, is_integer
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from torch import Tensor
-
-    from gae_metric.study.study import Study
-
-__all__ = ["ProbeSet"]
+from gae_metric.study.study import Study
 
 #: Bytes of maps that are scored at a time, or one map.
 _CHUNK = 1 << 28
@@ -197,18 +191,11 @@ class ProbeSet:
         >>> ProbeSet.build(networks.load("vgg"), x, y, metric="Contrastiveness")
         <ProbeSet: Contrastiveness, 4 samples of shape (3, 48, 48), 4 items>
         """
+        given = locals()
         name, kind = lookup("metric", metric, METRICS)
-        options: dict[str, Any] = {"targets": targets, "output": output}
-        if kind.masks:
-            options |= {"steps": steps, "schedule": schedule, "mask_value": mask_value}
-        if kind.shows:
-            options |= {
-                "seed": seed,
-                "mosaics": mosaics,
-                "n_mosaics": n_mosaics,
-                "interpolation": interpolation,
-                "protocol": protocol,
-            }
+        # Its bar is for explaining, and the one here for the model's work.
+        own = (key for key in signature(kind).parameters if key != "display_progressbar")
+        options = {key: given[key] for key in own if key in given}
         asked = kind(**options)
         data = check_data(
             model,
@@ -328,7 +315,7 @@ class ProbeSet:
                     stacklevel=2,
                 )
             # It looks at no more of a study than there is here.
-            study = cast("Study", self._source)
+            study = cast(Study, self._source)
             for oddity in oddities(self.metric, study, scorer, frame):
                 warnings.warn(oddity, RuntimeWarning, stacklevel=2)
         return frame

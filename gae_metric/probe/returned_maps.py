@@ -18,8 +18,6 @@ from gae_metric.study.conversion import as_maps
 from gae_metric.study.scoring import Evaluated, Scorer
 from gae_metric.study.study import Items
 
-__all__ = ["read_maps", "score_chunks"]
-
 
 def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[int, Tensor]]:
     """Read maps of all items in order.
@@ -100,8 +98,10 @@ def _check(blocks: Sequence[MapBlock], extra: list[str], expected: MapSet) -> No
             shapes = expected.shapes if usual is None else [usual]
             wanted = " or ".join(map(str, shapes))
             wrong.setdefault(f"of shape {block.shape} instead of {wanted}", []).extend(ids)
-        if not _is_real(block.dtype):
-            wrong.setdefault(f"of type {block.dtype} instead of real numbers", []).extend(ids)
+        if not _is_real(block.values.dtype):
+            wrong.setdefault(f"of type {block.values.dtype} instead of real numbers", []).extend(
+                ids
+            )
     faults += [f"{len(ids)} {what}: {named(ids, 5)}" for what, ids in wrong.items() if ids]
     if faults:
         raise ProbeError(

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gae_metric.probe.errors import ProbeError
 
-__all__ = ["FILE_NAME", "ArrayFile", "Container", "Folder", "Npz", "open_container"]
+T = TypeVar("T")
 
 #: What a file of a probe set may be called: no separators, no parents, no hidden files.
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.npy")
@@ -54,11 +54,9 @@ class ArrayFile:
         self._file: IO[bytes] | None = None
         file, size, source = opened()
         self._source = source
-        header: tuple[tuple[int, ...], bool, np.dtype[Any]]
         with file:
-            header = _guarded(source, lambda: _header(file))
+            self.shape, self._fortran, self.dtype = _guarded(source, lambda: _header(file))
             self._offset = file.tell()
-        self.shape, self._fortran, self.dtype = header
         self._whole: NDArray[Any] | None = None
         if self.dtype.hasobject or self.dtype.names is not None or self.dtype.subdtype is not None:
             raise ProbeError(f"{source}: expected numbers, got {self.dtype}")
@@ -135,7 +133,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return tuple(map(int, shape)), fortran, dtype
 
 
-def _guarded(source: str, work: Callable[[], Any]) -> Any:
+def _guarded(source: str, work: Callable[[], T]) -> T:
     """Do something with a file that anybody may have written."""
     try:
         return work()
@@ -165,8 +163,7 @@ class Container:
         with file:
             if size > MANIFEST_LIMIT:
                 raise ProbeError(f"{source}: expected at most {MANIFEST_LIMIT} bytes, got {size}")
-            data: bytes = _guarded(source, lambda: file.read(size))
-        return data
+            return _guarded(source, lambda: file.read(size))
 
     def digest(self, name: str) -> str:
         """Return the SHA-256 of a file."""
@@ -214,17 +211,15 @@ class Folder(Container):
 
     def names(self) -> list[str]:
         """List the files."""
-        found: list[str] = _guarded(
-            str(self.path), lambda: [p.name for p in self.path.iterdir() if p.suffix == ".npy"]
-        )
-        return sorted(found)
+        files = _guarded(str(self.path), lambda: list(self.path.iterdir()))
+        return sorted(file.name for file in files if file.suffix == ".npy")
 
     def _open(self, name: str) -> tuple[IO[bytes], int, str]:
         if name != "manifest.json" and not FILE_NAME.fullmatch(name):
             raise ProbeError(f"{self.path}: expected a plain .npy file name, got {name!r}")
         path = self.path / name
         # Resolving a link that leads to itself is an error in some versions of Python.
-        target: Path = _guarded(str(path), path.resolve)
+        target = _guarded(str(path), path.resolve)
         if target.parent != self._root:
             raise ProbeError(f"{path}: leads out of the folder")
         if not path.is_file():
@@ -242,8 +237,7 @@ class Npz(Container):
     def __init__(self, path: Path, mode: Literal["r", "w"] = "r") -> None:
         self.path = path
         if mode == "r":
-            opened: zipfile.ZipFile = _guarded(str(path), lambda: zipfile.ZipFile(path))
-            self.zip = opened
+            self.zip = _guarded(str(path), lambda: zipfile.ZipFile(path))
         else:
             self.zip = zipfile.ZipFile(path, mode)
 

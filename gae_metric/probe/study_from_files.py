@@ -19,8 +19,6 @@ from gae_metric.study.mosaicking import Mosaicking
 from gae_metric.study.study import NONE, Items
 from gae_metric.study.trajectories import Masking
 
-__all__ = ["Recorded"]
-
 #: Values of ``problems``.
 FINE, BAD_INPUT, BAD_OUTPUT, ONE_CLASS = 0, 1, 2, 3
 
@@ -46,7 +44,12 @@ class Recorded:
     def __init__(self, container: Container, manifest: Manifest) -> None:
         self._container, self._manifest = container, manifest
         parts = [self._small(shard) for shard in range(len(manifest.shards))]
-        samples = _joined(parts, "samples", (0,))
+
+        def joined(name: str) -> NDArray[Any]:
+            dtype, shape = manifest.arrays(0, 0)[name]
+            return np.concatenate([np.zeros(shape, dtype=dtype), *(part[name] for part in parts)])
+
+        samples = joined("samples")
         self.samples: NDArray[np.int64] = samples
         wrong = (samples < 0) | (samples >= manifest.dataset_size)
         if wrong.any() or (np.diff(samples) <= 0).any():
@@ -54,9 +57,9 @@ class Recorded:
                 f"{container.path}: samples: expected ascending indices below "
                 f"{manifest.dataset_size}"
             )
-        self.sample_targets: NDArray[np.int64] = _joined(parts, "sample_targets", (0,))
-        self.targets: NDArray[np.int64] = _joined(parts, "targets", (0,))
-        problems = _joined(parts, "problems", (0,), np.uint8)
+        self.sample_targets: NDArray[np.int64] = joined("sample_targets")
+        self.targets: NDArray[np.int64] = joined("targets")
+        problems = joined("problems")
         self.bad_input: NDArray[np.bool_] = problems == BAD_INPUT
         self.bad_output: NDArray[np.bool_] = problems == BAD_OUTPUT
         self.one_class: NDArray[np.bool_] = problems == ONE_CLASS
@@ -65,11 +68,11 @@ class Recorded:
         self.mosaicking: Mosaicking | None = None
         if manifest.steps is not None:
             self.masking = Masking(manifest.steps)
-            self.outputs = _joined(parts, "outputs", (0, 2, manifest.steps), np.float64)
+            self.outputs = joined("outputs")
         self.mosaics = manifest.n_mosaics
         if self.mosaics:
             self.mosaicking = Mosaicking(protocol=manifest.protocol)
-            self._quadrants = _joined(parts, "quadrants", (0, self.mosaics, 4), np.float64)
+            self._quadrants = joined("quadrants")
         self.item_starts = np.cumsum([0, *(shard.items for shard in manifest.shards)])
         self._row_starts = np.cumsum([0, *(shard.samples for shard in manifest.shards)])
         self.items = self._items(
@@ -200,9 +203,3 @@ class Recorded:
                 )
         table = np.concatenate(tables) if tables else np.zeros((0, 4), dtype=np.int64)
         return items_of_table(table, self.samples)
-
-
-def _joined(
-    parts: list[dict[str, NDArray[Any]]], name: str, empty: tuple[int, ...], dtype: Any = np.int64
-) -> NDArray[Any]:
-    return np.concatenate([np.zeros(empty, dtype=dtype), *(part[name] for part in parts)])

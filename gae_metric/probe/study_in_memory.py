@@ -12,8 +12,6 @@ from torch import Tensor
 from gae_metric.probe.errors import ProbeError
 from gae_metric.study.study import Items, Study
 
-__all__ = ["Built"]
-
 
 class Built:
     """A study whose model work is done, with the interface of :class:`Recorded`.

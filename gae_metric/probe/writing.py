@@ -18,8 +18,6 @@ from gae_metric.probe.storage import MANIFEST_LIMIT, Container, Folder, Npz
 from gae_metric.probe.study_from_files import BAD_INPUT, BAD_OUTPUT, ONE_CLASS, Recorded
 from gae_metric.probe.study_in_memory import Built
 
-__all__ = ["write"]
-
 #: Bytes of inputs, or of signs, that are made at a time.
 _PART = 1 << 24
 
@@ -88,9 +86,8 @@ def _write(
             "sample_targets": source.sample_targets[rows],
             "problems": problems[rows],
             "outputs": source.outputs[rows],
+            "quadrants": _quadrants(source, rows),
         }
-        if source.mosaics:
-            small["quadrants"] = _quadrants(source, rows)
         arrays = manifest.arrays(len(rows), end - first)
         files = {array: name.format(array, number) for array in arrays}
         digests = {}

@@ -52,6 +52,12 @@ class Data:
         """Return samples as the model takes them, on its device."""
         return sent(self.rows(samples), self.device)
 
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the model's outputs for inputs, (n, K), on the CPU and without a gradient."""
+        with torch.no_grad():
+            found: Tensor = self.model(x)
+        return found.cpu()
+
     def maps(self, given: Samples, samples: NDArray[np.int64]) -> Tensor:
         """Return given maps of samples, on the model's device, with a channel axis."""
         shape = torch.Size([len(samples), *self.x.shape[1:]])

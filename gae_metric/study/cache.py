@@ -12,8 +12,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
-__all__ = ["CacheInfo", "TrajectoryCache", "cache_info", "clear_cache", "set_cache_limit"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

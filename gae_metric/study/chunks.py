@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -56,6 +56,20 @@ class ChunkSize:
                     RuntimeWarning,
                     stacklevel=2,
                 )
+
+    def each(
+        self, count: int, work: Callable[[int, int], Result]
+    ) -> Iterator[tuple[slice, Result]]:
+        """Do all of the work: ``work(start, stop)`` again and again, with where it was done."""
+        start = 0
+
+        def some(size: int) -> Result:
+            return work(start, start + size)
+
+        while start < count:
+            done, result = self.run(count - start, some)
+            yield slice(start, start + done), result
+            start += done
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["at_work", "sent"]
-
 
 def sent(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
     """Put values on a device.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
@@ -16,69 +13,72 @@ from gae_metric.study.scoring import Scorer
 from gae_metric.study.study import NONE, Items, Study
 
 
-@dataclass(frozen=True, eq=False)
-class ExplainRequest:
-    """Who explains what, and how."""
+def explain_and_score(
+    study: Study,
+    explainer: Explainer,
+    given: Samples | None,
+    *,
+    originals: bool,
+    states: bool,
+    chunk: int,
+    quiet: bool,
+    progress: str | None,
+) -> Scorer:
+    """Explain in chunks of a study's items, sample by sample, and let go of what is done.
 
-    explainer: Explainer
-    #: Maps of the data set's samples, in place of explaining them.
-    given: Samples | None
-    #: Whether maps of the samples, and of their perturbed states, are needed.
-    originals: bool
-    states: bool
-    #: Inputs that are explained at a time.
-    chunk: int
-    quiet: bool
-    #: Name on the progress bar; None for no bar.
-    progress: str | None
-
-
-def explain_and_score(study: Study, request: ExplainRequest) -> Scorer:
-    """Explain in chunks of a study's items, sample by sample, and let go of what is done."""
+    Parameters
+    ----------
+    study
+        What is explained.
+    explainer
+        What explains.
+    given
+        Maps of the data set's samples, in place of explaining them.
+    originals, states
+        Whether maps of the samples, and of their perturbed states, are needed.
+    chunk
+        Inputs that are explained at a time.
+    quiet
+        Whether not to warn of lack of memory.
+    progress
+        Name on the progress bar; None for no bar.
+    """
     scorer = Scorer(study)
-    items = study.items(request.originals and request.given is None, request.states)
-    size = ChunkSize(request.chunk, "explain_func", request.quiet)
+    items = study.items(originals and given is None, states)
+    size = ChunkSize(chunk, "explain_func", quiet)
     start = 0
-    with tqdm(
-        total=len(items), desc=request.progress, unit="map", disable=request.progress is None
-    ) as progress:
+
+    def add_given(rows: NDArray[np.int64]) -> None:
+        if given is None:
+            return
+        rows = scorer.lacks(rows)
+        none = np.full(len(rows), NONE)
+        ready = study.ready(Items(rows, none, np.zeros_like(rows), none))
+        if len(ready):
+            maps = study.data.maps(given, study.samples[ready.row])
+            scorer.add(ready, explainer.post_process(maps))
+
+    def explain(count: int) -> None:
+        ready = study.ready(items[start : start + count])
+        add_given(ready.row)
+        if len(ready):
+            scorer.add(ready, explainer(*study.inputs(ready)))
+
+    hidden = progress is None
+    with tqdm(total=len(items), desc=progress, unit="map", disable=hidden) as bar:
         while start < len(items):
             study.load(items.row[start : start + size.value])
-            done, _ = size.run(
-                len(items) - start, partial(_explain, study, request, scorer, items, start)
-            )
+            done, _ = size.run(len(items) - start, explain)
             start += done
-            progress.update(done)
+            bar.update(done)
             before = int(items.row[start]) if start < len(items) else len(study.samples)
             study.forget(before)
             scorer.forget(before)
-    if request.given is not None:
+    if given is not None:
         # Those that nothing else was explained of.
         for first in range(0, len(study.samples), study.data.batch_size):
             rows = np.arange(first, min(first + study.data.batch_size, len(study.samples)))
             study.load(rows)
-            _add_given(study, request, scorer, rows)
+            add_given(rows)
             study.forget(int(rows[-1]) + 1)
     return scorer
-
-
-def _explain(
-    study: Study, request: ExplainRequest, scorer: Scorer, items: Items, start: int, count: int
-) -> None:
-    chunk = study.ready(items[start : start + count])
-    _add_given(study, request, scorer, chunk.row)
-    if len(chunk):
-        scorer.add(chunk, request.explainer(*study.inputs(chunk)))
-
-
-def _add_given(
-    study: Study, request: ExplainRequest, scorer: Scorer, rows: NDArray[np.int64]
-) -> None:
-    if request.given is None:
-        return
-    rows = scorer.lacks(rows)
-    none = np.full(len(rows), NONE)
-    items = study.ready(Items(rows, none, np.zeros_like(rows), none))
-    if len(items):
-        maps = study.data.maps(request.given, study.samples[items.row])
-        scorer.add(items, request.explainer.post_process(maps))

@@ -18,8 +18,6 @@ from gae_metric.study.devices import at_work
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.logits import LogitsModel
 
-__all__ = ["Explainer", "accepts_tensors", "tensor_explainer"]
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

@@ -15,8 +15,6 @@ from gae_metric.study import cache, fingerprint
 from gae_metric.study.arguments import Data
 from gae_metric.study.chunks import out_of_memory
 
-__all__ = ["ModelGuard"]
-
 #: Features of all samples, up to which they are evaluated at once to see what an error means.
 _FEW = 2**24
 
@@ -87,7 +85,7 @@ class ModelGuard:
         x = data.inputs(finite[:1])
         other = data.inputs(finite[-1:]) if len(finite) > 1 else torch.zeros_like(x)
         try:
-            alone = self._outputs(x)
+            alone = self._data.logits(x)
         except Exception as error:
             if out_of_memory(error) or not self._takes_all(finite):
                 raise
@@ -99,10 +97,10 @@ class ModelGuard:
         if data.y is not None:
             # All classes at the first outputs, not each when its turn comes.
             data.y.check(alone.shape[1])
-        if self.alike(alone, self._outputs(torch.cat([x, other]))[:1]):
+        if self.alike(alone, self._data.logits(torch.cat([x, other]))[:1]):
             self._first, self._alone = x, alone
             return None
-        if self.alike(alone, self._outputs(x)):
+        if self.alike(alone, self._data.logits(x)):
             return (
                 f"model: its output for sample {finite[0]} is another one beside other samples "
                 "than alone, so that scores depend on the batch; expected one that evaluates each "
@@ -118,15 +116,10 @@ class ModelGuard:
         if len(finite) == 1 or self._data.x.shape.numel() > _FEW:
             return False
         try:
-            self._outputs(self._data.inputs(finite))
+            self._data.logits(self._data.inputs(finite))
         except Exception:  # what it says of a single sample is what the caller is told
             return False
         return True
-
-    def _outputs(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = self._data.model(x)
-        return logits.cpu()
 
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether outputs of one sample, (1, K), are the same but for rounding.
@@ -177,5 +170,5 @@ class ModelGuard:
             self._compare(values=True)
         if not self._explained or error is not None or self._first is None or self._alone is None:
             return
-        if not self.alike(self._alone, self._outputs(self._first)):
+        if not self.alike(self._alone, self._data.logits(self._first)):
             self._left(["its output, by something that cannot be seen on it"])

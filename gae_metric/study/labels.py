@@ -14,8 +14,6 @@ from gae_metric.functional.masking import check_classes
 from gae_metric.study.conversion import as_tensor
 from gae_metric.study.samples import is_held, items
 
-__all__ = ["Labels", "as_labels"]
-
 #: What fills lists of classes that are shorter than others.
 NONE = -1
 

@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-__all__ = ["check_model", "is_exported"]
-
 #: Methods that set or show the mode, and decide nothing by it.
 _SETTERS = frozenset({"train", "eval", "extra_repr"})
 

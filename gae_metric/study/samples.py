@@ -12,8 +12,6 @@ from torch import Tensor
 
 from gae_metric.study.conversion import as_tensor
 
-__all__ = ["Samples", "is_held", "items"]
-
 
 class Samples:
     """Samples (N, ...), read when they are asked for.

@@ -212,8 +212,7 @@ def _origin(
     for end in np.unique(finite[[0, -1]] if len(finite) else finite):
         sample = np.array([end])
         x = data.inputs(sample)
-        with torch.no_grad():
-            logits = data.model(x).cpu()
+        logits = data.logits(x)
         target = logits.argmax(1) if data.y is None else data.y.likeliest(sample, logits)
         target = sent(target, x.device)
         theirs = data.maps(given, sample)

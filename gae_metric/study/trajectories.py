@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -139,20 +138,17 @@ class Trajectories:
             self._compute(group, targets)
 
     def _compute(self, samples: list[int], targets: Tensor) -> None:
-        while samples:
-            work = partial(self._trajectories, samples, targets)
-            done, entries = self._group.run(len(samples), work)
-            keys = self._keys(samples[:done], self._trajectories_of, targets)
-            for i, key, entry in zip(samples[:done], keys, entries, strict=True):
+        def work(start: int, stop: int) -> list[SampleTrajectory]:
+            return self._trajectories(samples[start:stop], targets)
+
+        for part, entries in self._group.each(len(samples), work):
+            keys = self._keys(samples[part], self._trajectories_of, targets)
+            for i, key, entry in zip(samples[part], keys, entries, strict=True):
                 self._loaded[i] = entry
                 self._share(key, entry)
                 self._share(self._keys([i], self._outputs_of)[0], entry.logits)
-            samples = samples[done:]
 
-    def _trajectories(
-        self, samples: list[int], targets: Tensor, size: int
-    ) -> list[SampleTrajectory]:
-        samples = samples[:size]
+    def _trajectories(self, samples: list[int], targets: Tensor) -> list[SampleTrajectory]:
         x = self.data.inputs(np.asarray(samples))
         found = masking_trajectory(
             self.data.model,
@@ -184,34 +180,21 @@ class Trajectories:
         keys = self._keys(samples.tolist(), self._outputs_of)
         shared = [self._shared(*each) for each in zip(samples.tolist(), keys, strict=True)]
         found = [entry if isinstance(entry, Tensor) else None for entry in shared]
-        missing = [i for i, entry in enumerate(found) if entry is None]
-        while missing:
-            done, rows = self._batch.run(
-                len(missing), partial(self._forward, samples[np.asarray(missing)])
-            )
-            for i, row in zip(missing[:done], rows, strict=True):
+        missing = np.array([i for i, entry in enumerate(found) if entry is None], dtype=int)
+
+        def forward(start: int, stop: int) -> Tensor:
+            return self.data.logits(self.data.inputs(samples[missing[start:stop]]))
+
+        for part, rows in self._batch.each(len(missing), forward):
+            for i, row in zip(missing[part].tolist(), rows, strict=True):
                 found[i] = row.clone()
                 self._share(keys[i], row.clone())
-            missing = missing[done:]
         return torch.stack([entry for entry in found if entry is not None])
-
-    def _forward(self, samples: NDArray[np.int64], size: int) -> Tensor:
-        return self._evaluated(self.data.inputs(samples[:size]), size)
 
     def evaluate(self, x: Tensor) -> Tensor:
         """Return the model's outputs for inputs (n, ...), on the CPU."""
-        parts: list[Tensor] = []
-        done = 0
-        while done < len(x):
-            count, rows = self._batch.run(len(x) - done, partial(self._evaluated, x[done:]))
-            parts.append(rows)
-            done += count
-        return torch.cat(parts)
-
-    def _evaluated(self, x: Tensor, size: int) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = self.data.model(x[:size])
-        return logits.cpu()
+        rows = self._batch.each(len(x), lambda start, stop: self.data.logits(x[start:stop]))
+        return torch.cat([logits for _, logits in rows])
 
     def _keys(
         self, samples: list[int], setting: Hashable | None, targets: Tensor | None = None
@@ -246,7 +229,7 @@ class Trajectories:
         """Whether the model's outputs for a sample, and their gradient, are those of an entry."""
         x = self.data.inputs(np.array([i]))
         if isinstance(entry, Tensor):
-            return self._guard.alike(entry[None], self._evaluated(x, 1))
+            return self._guard.alike(entry[None], self.data.logits(x))
         baseline = mask_baseline(x, self.masking.mask_value).expand_as(x)
         target = sent(np.array([entry.target]), x.device)
         logits, _, impact = target_impact(self.data.model, x, target, baseline)
