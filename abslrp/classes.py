@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -60,7 +61,7 @@ def maps_of(
                 f"expected None, got {contrast!r}"
             )
         begin = None
-    given = {"signed": begin == "signed", "channels": channels}
+    given: dict[str, Any] = {"signed": begin == "signed", "channels": channels}
 
     def whole(logits: Tensor) -> list[Tensor]:
         """Start at each row of the logits by itself."""
@@ -83,16 +84,19 @@ def maps_of(
 
         def start(logits: Tensor) -> list[Tensor]:
             check_targets(chosen, logits)
-            if rows.start == 0 and 1 < step < len(batch):
-                check_place(model, batch, slice(step - 1, step), logits[-1:], settings)
             return [
                 starts(logits, one.to(logits.device, non_blocking=True), begin)
                 for one in columns.unbind(1)
             ]
 
+        def seen(logits: Tensor) -> None:
+            if rows.start == 0 and 1 < step < len(batch):
+                check_place(model, batch, slice(step - 1, step), logits[-1:], settings)
+
         here = replace(settings, first=rows.start)
         part = batch.rows(rows)
-        maps = propagate(model, part, start, lambda maps: combine(maps, begin), here, **given)
+        merge = partial(combine, contrast=begin)
+        maps = propagate(model, part, start, merge, here, seen=seen, **given)
         return [one[0] if chosen.ndim == 1 else one.transpose(0, 1) for one in maps]
 
     chunks = [chunk(slice(i, i + step)) for i in range(0, len(batch), step)]

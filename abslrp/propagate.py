@@ -34,6 +34,7 @@ def propagate(
     *,
     signed: bool,
     channels: bool = False,
+    seen: Callable[[Tensor], None] | None = None,
 ) -> list[Tensor]:
     """Relevance of the inputs for every start.
 
@@ -54,6 +55,8 @@ def propagate(
         Whether a start may be negative.
     channels
         Whether an input's first axis after the samples' is added up in its map.
+    seen
+        Shown the logits, if samples are not explained one by one.
 
     Returns
     -------
@@ -64,6 +67,8 @@ def propagate(
     def begun(logits: Tensor, rows: slice) -> list[Tensor]:
         whole = settings.samples == "whole" or len(logits) == len(batch)
         every = logits if whole else logits.expand(len(batch), *logits.shape[1:])
+        if whole and seen is not None:
+            seen(logits)
         return [one[:, rows] for one in starts(every)]
 
     def merged(found: list[Tensor | None], wanted: Sequence[Value], count: int) -> list[Tensor]:
