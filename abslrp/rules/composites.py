@@ -112,6 +112,12 @@ def distances(left: Tensor, right: Tensor, p: float = 2.0, *options: Any) -> Ten
     return result
 
 
+@COMMON.decomposition(aten.embedding)
+def embedding(weight: Tensor, indices: Tensor, *options: Any) -> Tensor:
+    """Take rows of a table that depends on the input; no gradient reaches the padding's."""
+    return weight[indices]
+
+
 @COMMON.decomposition("embedding_bag _embedding_bag _embedding_bag_forward_only")
 def embedding_bag(
     weight: Tensor, indices: Tensor, offsets: Tensor, scale: bool = False, mode: int = 0,
