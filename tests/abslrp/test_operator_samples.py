@@ -203,11 +203,12 @@ def outcome(name: str, model: Sample, x: Tensor, flows: list[Flow]) -> str:
 
 def samples(names: Any = None) -> Iterator[tuple[str, Sample, Tensor]]:
     pytest.importorskip("expecttest")
-    frozen = torch.backends.flags_frozen()
+    flags = torch.backends.flags_frozen.__globals__
+    before = flags["__allow_nonbracketed_mutation_flag"]
     from torch.testing._internal import common_methods_invocations
 
     # For the whole process, its import forbids flags of back ends to be set.
-    vars(torch.backends)["__allow_nonbracketed_mutation_flag"] = not frozen
+    flags["__allow_nonbracketed_mutation_flag"] = before
     operators: Any = common_methods_invocations.op_db
     count = SAMPLES if names is None else 2
     for info in operators:
