@@ -131,7 +131,9 @@ def explain(
     Notes
     -----
     Cost: one forward pass, and for each of K targets one backward pass per start, two for
-    ``"streams"``. Memory: that of one batch's forward pass, whatever K.
+    ``"streams"``. Where the batch is cut, one sample is evaluated once more, alone; where samples
+    cannot be followed, the model is evaluated three times more, and then sample by sample. Memory:
+    that of one batch's forward pass, whatever K.
 
     References
     ----------

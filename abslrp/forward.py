@@ -94,7 +94,8 @@ class Pass:
         self.settings = settings
         self.signed = signed
         # Relevance that ends at a call ends the wait for totals, too; then its place is wanted.
-        self.tape = Tape(settings.table, trace=signed or not settings.accelerate)
+        traced = settings.flows is not None and (signed or not settings.accelerate)
+        self.tape = Tape(settings.table, trace=traced)
         self.tape.released = release
         self.flows: list[Flow] = []
 

@@ -113,7 +113,7 @@ def mosaics(
 
 def positions(shape: Sequence[int]) -> Sequence[int]:
     """Sides of samples (N, C, ...), or (N, L), whose only axis they are."""
-    return shape[min(2, len(shape) - 1) :]
+    return shape[min(2, max(1, len(shape) - 1)) :]
 
 
 def _shrink(x: Tensor, size: Sequence[int], interpolation: Interpolation) -> Tensor:

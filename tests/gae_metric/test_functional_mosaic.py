@@ -153,6 +153,8 @@ def test_what_mosaics_refuse():
         mosaics(torch.rand(4, 1, 8, 8), [[0, 1, 2, 3]], "lanczos")
     with pytest.raises(ValueError, match="bicubic for images only"):
         mosaics(torch.rand(4, 1, 8), [[0, 1, 2, 3]], "bicubic")
+    with pytest.raises(ValueError, match=r"x_batch: mosaics need images.* got samples with no pos"):
+        mosaics(torch.rand(4), [[0, 1, 2, 3]])
     for shape in ((4, 1, 3), (4, 1, 1, 8), (4, 1, 8, 1)):
         with pytest.raises(ValueError, match=r"H, W >= 2 or time series \(N, C, L\) with L >= 4"):
             mosaics(torch.rand(shape), [[0, 1, 2, 3]])

@@ -101,12 +101,13 @@ class Builder:
         groups = int(self.rng.choice([g for g in (1, 2, 3) if channels % g == 0]))
         return self.node("group_norm", head, groups=groups, weight=weight, bias=bias)
 
-    def conv(self, head: int, channels: int, keep: bool = False) -> int:
+    def conv(self, head: int, channels: int, keep: bool = False, **said: Any) -> int:
         """A convolution; with ``keep``, one that keeps the size."""
         inputs, *size = self.shape(head)[1:]
         if keep:
             k = int(self.rng.choice([1, 3]))
-            return self.node("conv", head, **self.affine((channels, inputs, k, k)), padding=k // 2)
+            params = {**self.affine((channels, inputs, k, k)), "padding": k // 2, **said}
+            return self.node("conv", head, **params)
         groups = int(self.rng.choice([g for g in (1, 2, 3) if inputs % g == channels % g == 0]))
         kernel = [int(self.rng.integers(1, 4)) for _ in size]
         dilation = [int(self.rng.integers(1, 3)) for _ in size]
@@ -150,12 +151,16 @@ def shared(b: Builder, head: int) -> int:
 
 
 def difference(b: Builder, head: int) -> int:
-    other = b.conv(head, b.shape(head)[1], keep=True)
-    return subtracted(b, head, other) if b.coin() else subtracted(b, other, head)
+    channels = b.shape(head)[1]
+    if b.coin():
+        # a - Wx is a + (-W)x: torch subtracts a convolution of opposite weights.
+        other = b.conv(head, channels, keep=True, opposite=True)
+        return b.node("add", head, other, subtracts=True)
+    return subtracted(b, b.conv(head, channels, keep=True), head)
 
 
 def subtracted(b: Builder, one: int, other: int) -> int:
-    """Behind an activation: a linear layer's negative is another layer, not in these graphs."""
+    """Behind an activation, whose negative gets relevance as eq. 12 has it."""
     return b.node("sub", one, b.node("tanh", other))
 
 

@@ -108,6 +108,8 @@ class TorchGraph(torch.nn.Module):
             return ACTIVATIONS[node.op](v[0])
         if node.op == "add":
             a, b = v
+            if p.get("subtracts"):
+                return a - b
             fits = a.ndim >= b.ndim and all(
                 m in (1, n) for n, m in zip(reversed(a.shape), reversed(b.shape), strict=False)
             )
@@ -129,7 +131,10 @@ def _linear_maps(op: str, v: Sequence[torch.Tensor], p: dict[str, Any]) -> Any:
     n = v[0].ndim - 2
     if op == "conv":
         conv = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
-        return conv(v[0], p["weight"], bias, **_some(p, CONV))
+        weight = p["weight"]
+        if p.get("opposite"):
+            weight, bias = -weight, None if bias is None else -bias
+        return conv(v[0], weight, bias, **_some(p, CONV))
     if op == "conv_transpose":
         transpose = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[n - 1]
         return transpose(v[0], p["weight"], bias, **_some(p, TRANSPOSE))

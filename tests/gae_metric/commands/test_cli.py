@@ -338,7 +338,7 @@ def test_one_output_is_told_and_explained_as_two_classes(evaluate, tmp_path):
 
 
 def test_version_and_help():
-    assert invoke("--version").stdout.startswith("gae-metric ")
+    assert invoke("--version").stdout.startswith("gae-metric 1.")
     text = invoke("--help").stdout
     assert "demo" in text
     assert "evaluate" in text
