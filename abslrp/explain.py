@@ -168,7 +168,7 @@ def explain(
             raise ValueError(f"{name}: no such option; did you mean {close[0]}?")
     settings = Settings(
         rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate,
-        flows=noted(), at=names_of(at),
+        flows=noted(inputs), at=names_of(at),
     )  # fmt: skip
     batch, targets = with_target(Batch.of(model, inputs, model_kwargs), targets, target)
     check_reduce(reduce, batch)
@@ -239,7 +239,7 @@ def relevance(
     single: list[bool] = []
     settings = Settings(
         rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate,
-        flows=noted(), at=names_of(at), start_at=start_at, dense=True,
+        flows=noted(inputs), at=names_of(at), start_at=start_at, dense=True,
     )  # fmt: skip
 
     def make(logits: Tensor) -> list[Tensor]:

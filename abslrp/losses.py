@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import torch
 
 from abslrp.names import public_name
 from abslrp.plan.flows import Flow
+from abslrp.tape.values import tensors_in
 
 NOTABLE = 0.01
 """Share of a sample's relevance whose loss is warned of."""
@@ -25,7 +26,7 @@ def untold(function: Callable[..., T], **kwargs: Any) -> T:
 
     Examples
     --------
-    >>> untold(noted) is None, noted()
+    >>> untold(noted, inputs=torch.ones(1)) is None, noted(torch.ones(1))
     (True, [])
     """
     context = copy_context()  # nothing is to be undone, which an interrupt could prevent
@@ -33,9 +34,14 @@ def untold(function: Callable[..., T], **kwargs: Any) -> T:
     return context.run(function, **kwargs)
 
 
-def noted() -> list[Flow] | None:
-    """Return where to note what becomes of relevance, None where nothing is told of it."""
-    return [] if _TOLD.get() else None
+def noted(inputs: Any) -> list[Flow] | None:
+    """Return where to note what becomes of relevance, None where nothing is told of it.
+
+    That is also where the maps stay on a device, as the inputs do: it would have to be awaited.
+    """
+    given = list(inputs.values()) if isinstance(inputs, Mapping) else inputs
+    stays = any(one.device.type != "cpu" for one in tensors_in(given))
+    return [] if _TOLD.get() and not stays else None
 
 
 def place_of(call: Any, name: str) -> str:
@@ -73,9 +79,8 @@ def warn_of_losses(
     stacklevel
         Of the caller's caller.
     """
-    if not flows or (flows[0].arrived.is_cuda and torch.cuda.is_current_stream_capturing()):
+    if not flows:
         return
-    # One copy, for which a GPU is awaited.
     states = [torch.stack([flow.started, flow.arrived, flow.lost()]) for flow in flows]
     started, arrived, lost = torch.cat(states, 2).cpu()
     samples = [flow.first + i for flow in flows for i in range(flow.started.shape[1])]

@@ -106,7 +106,7 @@ ABSLRP: Table = {
         6, "relevance of an input",
         "ablations batch forward names plan refusals tape",
     ),
-    "losses": Room(2, "what became of relevance, in words", "names plan"),
+    "losses": Room(2, "what became of relevance, in words", "names plan tape"),
     "classes": Room(
         7, "maps of classes or other targets, chunk by chunk",
         "arguments batch contrast forward outputs propagate rule_sets",

@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from abslrp.losses import untold
 from gae_metric import plotting
 from gae_metric.commands.methods import method as method_of
 from gae_metric.commands.tables import Evaluation
@@ -96,7 +97,7 @@ def _explained(
 ) -> NDArray[Any]:
     """Return a method's maps of some inputs."""
     function = evaluation.functions.get(method) or method_of(method)[1]
-    maps: NDArray[Any] = function(model=evaluation.inputs.model, inputs=x, targets=targets)
+    maps: NDArray[Any] = untold(function, model=evaluation.inputs.model, inputs=x, targets=targets)
     return maps
 
 
