@@ -262,11 +262,14 @@ def _transposed(map: LinearMap, s: Tensor, weight: Tensor) -> Tensor:
 
 def forget(call: Call) -> None:
     """Let go of the values that a call made; no cycle is left."""
+    account = call.account
+    # Factors that wait are joined by what a rectifier or a scale made their values of, and a batch
+    # norm's account is read once more, by that of the map it is merged into.
+    made = account is not None and (account.rectifies or account.scale is not None)
     for value in call.outputs:
         if value is not None:
             value.uses.clear()
-            value.maker = None
+            value.maker = value.maker if made else None
     call.outputs = []
-    # A batch norm's account is read once more, by that of the map it is merged into.
-    if call.account is not None and call.account.statement is None:
+    if account is not None and not made and account.statement is None:
         call.account = None

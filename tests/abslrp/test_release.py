@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ import abslrp
 from abslrp import forward
 from abslrp.batch import Batch
 from abslrp.forward import Pass, Settings, logits_of
+from abslrp.tape import Call
 
 
 class Net(nn.Module):
@@ -125,3 +128,24 @@ def test_maps_are_the_same(kind, accelerate, rules, monkeypatch):
     found = abslrp.explain(model, x, [0, 2], **given)
     monkeypatch.setattr(forward, "release", lambda value, memory: None)
     assert torch.allclose(found, abslrp.explain(model, x, [0, 2], **given), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("net", [Net, InPlace, Pooled, TakenTwice])
+def test_what_is_computed_does_not_depend_on_what_is_kept(net: type[Net]) -> None:
+    """Factors cancel through a rectifier whose call is forgotten, as where abslrp.plan keeps it."""
+    model = net().eval().float()  # in float64 epsilon is seen
+    x, computed = torch.rand(2, 6) - 0.5, []
+    for keep in (True, False):
+        run = Pass(Settings(), signed=False)
+        logits, wanted = logits_of(model, Batch.of(model, x, None), run)
+        times: list[list[str]] = []
+
+        def note(call: Call, what: str, factors: Any, times: list[list[str]] = times) -> None:
+            times.append([what, *(one.kind for one in factors)])
+
+        for _ in run.relevance(logits, [torch.eye(3)[None, :2]], wanted, keep=keep, done=note):
+            run.forget()
+        computed.append(times)
+    assert computed[0] == computed[1]
+    if net is Net:  # at the linear layer: of y+ / |h| no more is left than where h is above 0
+        assert ["times", "above"] in computed[1]
