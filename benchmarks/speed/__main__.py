@@ -42,8 +42,8 @@ def machine(device: str) -> str:
 @app.command()
 def abslrp(
     batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
-    repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 5,
+    model: Annotated[list[str] | None, typer.Option(help=", ".join(abslrp_speed.MODELS))] = None,
+    repeats: Annotated[int, typer.Option(help="Rounds; the least time counts.")] = 5,
     others: Annotated[bool, typer.Option(help="Other rule sets and libraries, too.")] = False,
     mode: Modes = None,
     threads: Threads = None,
@@ -52,19 +52,19 @@ def abslrp(
 ) -> None:
     """Multiples of one forward pass and one input gradient of the plain model."""
     cuda = _prepare(device, threads)
-    names, wanted = _models(model or list(abslrp_speed.DEFAULT)), _modes(mode, cuda)
+    names, wanted = _models(model or abslrp_speed.DEFAULT), _modes(mode, cuda)
     batches = batch or ([1, 16, 64] if cuda else [8, 32])
     _show(abslrp_speed.table(batches, repeats, device, names, others, wanted), device, out)
 
 
 @app.command()
 def gae(
-    model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help=", ".join(abslrp_speed.MODELS))] = None,
     samples: Annotated[int, typer.Option(min=4, help="Images to score.")] = 4,
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Images that are worked on at a time.")
     ] = None,
-    repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 3,
+    repeats: Annotated[int, typer.Option(help="Rounds; the least time counts.")] = 3,
     others: Annotated[bool, typer.Option(help="ROAD and LocalLipschitz, too.")] = True,
     mode: Modes = None,
     threads: Threads = None,
@@ -75,7 +75,7 @@ def gae(
     from benchmarks.speed import gae as gae_speed
 
     cuda = _prepare(device, threads)
-    names = _models(model or (list(abslrp_speed.DEFAULT) if cuda else ["ResNet50", "ViT-B/16"]))
+    names = _models(model or ["ResNet50", "ViT-B/16"])
     batches = batch or ([1, 16, 64] if cuda else [4])
     wanted = _modes(mode, cuda)
     result = gae_speed.table(names, samples, batches, repeats, device, others, wanted)
@@ -84,7 +84,7 @@ def gae(
 
 @app.command()
 def guards(
-    model: Annotated[list[str] | None, typer.Option(help="VGG16, ResNet50, ViT-B/16.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help=", ".join(abslrp_speed.MODELS))] = None,
     metric: Annotated[list[str] | None, typer.Option(help="GAE, Contrastiveness.")] = None,
     samples: Annotated[int, typer.Option(min=4, help="Images to score.")] = 8,
     batch: Annotated[int, typer.Option(min=1, help="Images worked on at a time.")] = 8,

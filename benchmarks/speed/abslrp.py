@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -18,17 +19,22 @@ MODELS = {
     "VGG16": "vgg16",
     "ResNet50": "resnet50",
     "ViT-B/16": "vit_b_16",
+    "EfficientNet-Lite0": "timm:tf_efficientnet_lite0",
+    "ConvNeXt-T": "convnext_tiny",
+    "Swin-T": "swin_t",
     "SqueezeNet": "squeezenet1_1",
 }
-#: The paper's models; SqueezeNet is for a quick look.
-DEFAULT = ("VGG16", "ResNet50", "ViT-B/16")
+#: SqueezeNet is for a quick look.
+DEFAULT = [name for name in MODELS if name != "SqueezeNet"]
 _ONE = "absLRP, one stream"
 
 
 def build(name: str, device: str) -> nn.Module:
-    """Build a torchvision model with seeded random weights, parameters frozen."""
+    """Build a model of torchvision or timm with seeded random weights, parameters frozen."""
     torch.manual_seed(0)
-    model: nn.Module = torchvision.models.get_model(MODELS[name], weights=None)
+    source, _, key = MODELS[name].rpartition(":")
+    make = timm.create_model if source else torchvision.models.get_model
+    model: nn.Module = make(key)
     for parameter in model.parameters():
         if parameter.ndim > 1 and not parameter.any():  # the ViT's head starts at zero
             nn.init.normal_(parameter, std=0.02)
@@ -54,6 +60,7 @@ def pieces(
 
     timed: dict[str, Callable[[], object]] = {
         "gradient": reference,
+        "forward": torch.no_grad()(lambda: model(x)),
         "absLRP": lambda: explain(model, x, targets),
         _ONE: lambda: explain(model, x, targets, contrast=None),
     }

@@ -90,7 +90,7 @@ def rows(name: str, given: Case, repeats: int, others: bool) -> list[dict[str, A
     samples, batch, mode, device = len(given.x), given.batch, given.mode, str(given.x.device)
     part = given.first(batch)
     pieces = abslrp_speed.pieces(part.model, part.x, part.y, mode, part.explain)
-    own = {name: pieces[name] for name in ("gradient", "absLRP")}
+    own = {name: pieces[name] for name in ("forward", "gradient", "absLRP")}
 
     def gae() -> None:
         given.metric(GAE(steps=STEPS, disable_warnings=True))
@@ -105,6 +105,7 @@ def rows(name: str, given: Case, repeats: int, others: bool) -> list[dict[str, A
     found: list[dict[str, Any]] = [
         {"batch": batch, "mode": mode, **_row(name, what, taken, one_gradient), **more}
         for what, taken, more in (
+            ("one forward pass", times["forward"] / batch, {}),
             ("one gradient", one_gradient, {}),
             ("GAE's own work", work, {}),
             ("GAE", per_sample, whole),

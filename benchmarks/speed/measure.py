@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import statistics
 import subprocess
 import sys
 import threading
@@ -28,7 +27,7 @@ def seconds_once(function: Callable[[], object], device: str = "cpu") -> float:
 def interleaved(
     functions: Mapping[K, Callable[[], object]], repeats: int, device: str = "cpu"
 ) -> dict[K, float]:
-    """Median wall time of each function, one after the other in every round.
+    """Least wall time of each function, one after the other in every round.
 
     Rounds share the machine's moods between what is compared, so that ratios mean something.
     """
@@ -39,7 +38,7 @@ def interleaved(
     for _ in range(repeats):
         for name, function in functions.items():
             taken[name].append(seconds_once(function, device))
-    return {name: statistics.median(values) for name, values in taken.items()}
+    return {name: min(values) for name, values in taken.items()}
 
 
 def synchronize(device: str) -> None:
