@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 aten = torch.ops.aten
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class LinearMap:
     def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
         """(S, *output's shape) to (S, *input's shape)."""
         raise NotImplementedError
+
+    def each(self, relevance: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+        """Return the transposed product with each of several weights."""
+        return [self.transposed(relevance, weight) for weight in weights]
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
@@ -141,13 +146,22 @@ class Convolution(LinearMap):
 
     @property
     def pointwise(self) -> bool:
-        """Whether it is a matrix product at each place."""
-        return (
-            not self.backwards
-            and self.groups == 1
-            and all(one == 1 for one in (*self.weight.shape[2:], *self.stride))
-            and not any(self.padding)
-        )
+        """Whether it is a matrix product at each place that it looks at."""
+        plain = not self.backwards and self.groups == 1 and not any(self.padding)
+        return plain and all(one == 1 for one in self.weight.shape[2:])
+
+    def each(self, relevance: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+        """Return the transposed product with each of several weights.
+
+        Few channels of an image do not fill a processor's registers, so all are computed as one.
+        """
+        axis = 0 if self.unbatched else 1
+        if self.backwards or self.groups > 1 or self.shape[axis] * len(weights) > _FEW:
+            return super().each(relevance, weights)
+        shape = list(self.shape)
+        shape[axis] *= len(weights)
+        whole = replace(self, shape=tuple(shape)).transposed(relevance, torch.cat([*weights], 1))
+        return list(whole.chunk(len(weights), axis + 1))
 
     def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
         """(S, *output's shape) to (S, *input's shape)."""
@@ -159,8 +173,16 @@ class Convolution(LinearMap):
         if self.pointwise and flat.is_contiguous():
             rows = flat.flatten(2)
             matrix = weight.flatten(1).t().expand(len(rows), -1, -1)
-            return torch.bmm(matrix, rows).view(starts, *self.shape)
-        like = flat.new_empty(1).expand(starts * batch, *shape[1:])
+            seen = torch.bmm(matrix, rows)
+            if all(one == 1 for one in self.stride):
+                return seen.view(starts, *self.shape)
+            spread = flat.new_zeros(len(flat), *shape[1:])
+            places = (slice(None),) * 2 + tuple(slice(None, None, one) for one in self.stride)
+            spread[places] = seen.view(*seen.shape[:2], *flat.shape[2:])
+            return spread.view(starts, *self.shape)
+        # No entry of it is read. A CPU copies what is not contiguous; memory of a GPU is scarce.
+        whole = (starts * batch, *shape[1:])
+        like = flat.new_empty(whole if flat.is_cpu else 1).expand(whole)
         result: Tensor = aten.convolution_backward(
             flat, like, weight, None, *self._options(), [True, False, False]
         )[0]

@@ -173,11 +173,8 @@ class Propagation:
         self._send(account.input, arrival, account)
 
     def _product(self, account: Product, arrival: Arrival, s: Tensor) -> Arrival:
-        weights = account.map.weights
-        sent = [
-            unbroadcast(_transposed(account.map, s, term.weight(weights)), account.input.shape)
-            for term in account.terms
-        ]
+        weights = [term.weight(account.map.weights) for term in account.terms]
+        sent = [unbroadcast(one, account.input.shape) for one in _sent(account.map, s, weights)]
         relevance = sent[0]
         if any(term.sign for term in account.terms):
             signs = [term.sign for term in account.terms]
@@ -252,12 +249,13 @@ class Propagation:
         return arrival
 
 
-def _transposed(map: LinearMap, s: Tensor, weight: Tensor) -> Tensor:
-    """Return the transposed product in the weights' type, float32 in place of float16."""
-    if weight.numel() and weight.dtype != s.dtype:
-        dtype = torch.float32 if weight.dtype == torch.float16 else weight.dtype
-        return map.transposed(s.to(dtype), weight.to(dtype))
-    return map.transposed(s, weight)
+def _sent(map: LinearMap, s: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return the transposed products in the weights' type, float32 in place of float16."""
+    first = weights[0]
+    if first.numel() and first.dtype != s.dtype:
+        dtype = torch.float32 if first.dtype == torch.float16 else first.dtype
+        return map.each(s.to(dtype), [one.to(dtype) for one in weights])
+    return map.each(s, weights)
 
 
 def forget(call: Call) -> None:
