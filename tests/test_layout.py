@@ -33,7 +33,7 @@ Table = Mapping[str, Room]
 GAE_METRIC: Table = {
     "errors": Room(0, "errors that are a caller's to mend"),
     "functional": Room(0, "equations only, as functions of tensors"),
-    "demo": Room(0, "digits, networks and their training"),
+    "demo": Room(0, "digits and networks"),
     "_moved": Room(0, "import paths of earlier documentation"),
     "_names": Room(1, "names, and the nearest to a wrong one", "errors"),
     "study": Room(1, "what a call of a metric does, whichever metric it is", "functional"),

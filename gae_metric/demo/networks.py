@@ -1,7 +1,7 @@
 """The demo's three networks: a VGG, a residual network and a vision transformer, all of timm.
 
-Their weights ship with the package; ``python -m gae_metric.demo.train --network all --out DIR``
-trains them again.
+Their weights ship with the package; ``scripts/train_digits.py`` of
+the source trains them again.
 """
 
 from __future__ import annotations
