@@ -36,16 +36,20 @@ GAE_METRIC: Table = {
     "demo": Room(0, "digits and networks"),
     "_moved": Room(0, "import paths of earlier documentation"),
     "_names": Room(1, "names, and the nearest to a wrong one", "errors"),
-    "study": Room(1, "what a call of a metric does, whichever metric it is", "functional"),
+    "study": Room(1, "what a call of a metric does, whichever metric it is", "errors functional"),
     "inputs": Room(2, "images, labels, models and weights, no metric", "_names demo errors"),
-    "plotting": Room(2, "drawings of numbers that are given", "_names functional"),
-    "metrics": Room(3, "the Quantus classes, thin", "functional plotting study"),
-    "companions": Room(4, "metrics beside GAE's", "functional metrics study"),
+    "plotting": Room(2, "drawings of numbers that are given", "_names errors functional"),
+    "metrics": Room(3, "the Quantus classes, thin", "errors functional plotting study"),
+    "companions": Room(4, "metrics beside GAE's", "errors functional metrics study"),
     "probe": Room(
         4, "what metrics want explained elsewhere", "_names errors functional metrics study"
     ),
-    "explainers": Room(5, "methods that give maps, no metric but noise", "_names companions study"),
-    "comparison": Room(6, "statistics of scores that are there already", "_names explainers"),
+    "explainers": Room(
+        5, "methods that give maps, no metric but noise", "_names companions errors study"
+    ),
+    "comparison": Room(
+        6, "statistics of scores that are there already", "_names errors explainers"
+    ),
     "commands": Room(
         7,
         "the command line, on top of all rooms",

@@ -13,7 +13,7 @@ from typing import Any
 
 from gae_metric._names import DIRECTIONS, OTHER_NAMES, lookup
 from gae_metric.commands.methods import check_method
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, check_integer
 from gae_metric.inputs.files import check_file, list_images
 from gae_metric.inputs.model_names import check_model, model_names
 
@@ -308,8 +308,7 @@ class DemoRequest:
         """Refuse what is wrong of itself."""
         if not _LEAST <= self.samples <= 450:
             raise InputError(f"samples: expected 4 (a mosaic's) to 450, got {self.samples}")
-        if self.seed < 0:
-            raise InputError(f"seed: expected a non-negative integer, got {self.seed}")
+        check_integer("seed", self.seed, 0)
         _ = self.chosen
 
 

@@ -12,10 +12,11 @@ from quantus.helpers.enums import DataType
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from gae_metric.errors import check_integer
 from gae_metric.metrics.data_warnings import named
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
-from gae_metric.study.arguments import Data, is_integer
+from gae_metric.study.arguments import Data
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.devices import sent
 
@@ -27,10 +28,7 @@ class CompanionMetric(QuantusMetric):
     score_column: ClassVar[int] = 0
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        seed = given["seed"]
-        if not is_integer(seed, 0):
-            raise ValueError(f"seed: expected a non-negative integer, got {seed!r}")
-        super().__init__({**given, "seed": int(seed)})
+        super().__init__({**given, "seed": check_integer("seed", given["seed"], 0)})
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
         hidden = not self.display_progressbar

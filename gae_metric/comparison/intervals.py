@@ -14,6 +14,7 @@ from gae_metric.comparison.direction import directions
 from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise_of
 from gae_metric.comparison.results import Better, Results
 from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
+from gae_metric.errors import check_integer
 
 _COLUMNS = (
     "method",
@@ -243,7 +244,5 @@ def _check(alpha: float, correction: object, confidence: float, resamples: int, 
     check_shares(alpha=alpha, confidence=confidence)
     if correction not in (None, "holm"):
         raise ValueError(f'correction: expected "holm" or None, got {correction!r}')
-    if resamples < 1:
-        raise ValueError(f"resamples: expected a positive integer, got {resamples}")
-    if seed < 0:
-        raise ValueError(f"seed: expected a non-negative integer, got {seed}")
+    check_integer("resamples", resamples)
+    check_integer("seed", seed, 0)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import abslrp
 from gae_metric._names import lookup
 from gae_metric.companions.noise import content_generator
+from gae_metric.errors import check_integer
 from gae_metric.explainers import grad_cam as _gradcam
 from gae_metric.explainers.chunked_gradients import Array, chunked, gradient, selected
 from gae_metric.study.conversion import as_input, as_tensor, like
@@ -151,8 +152,7 @@ def integrated_gradients(
     >>> abs(integrated_gradients(model, x, 0).sum().item() - drop) < 1e-6
     True
     """
-    if n_steps < 1:
-        raise ValueError(f"n_steps: expected a positive integer, got {n_steps!r}")
+    check_integer("n_steps", n_steps)
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)
     path = list(zip(((1 + nodes) / 2).tolist(), (weights / 2).tolist(), strict=True))
 

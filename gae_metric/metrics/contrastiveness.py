@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
-from numpy.typing import NDArray
 from quantus.helpers.enums import EvaluationCategory
+from typing_extensions import Unpack
 
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
+from gae_metric.metrics.quantus_metric import QuantusOptions
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
 
@@ -124,15 +125,6 @@ class Contrastiveness(AttributionMetric):
         targets: Targets = "y_batch",
         output: Output = None,
         cache: bool = True,
-        abs: bool = False,
-        normalise: bool = False,
-        normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-        normalise_func_kwargs: dict[str, Any] | None = None,
-        return_aggregate: bool = False,
-        aggregate_func: Callable[..., Any] | None = None,
-        default_plot_func: Callable[..., Any] | None = None,
-        disable_warnings: bool = False,
-        display_progressbar: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[QuantusOptions],
     ) -> None:
         super().__init__(locals())

@@ -6,20 +6,21 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import pandas as pd
 import quantus
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from quantus.helpers.enums import DataType, EvaluationCategory, ModelType
 from quantus.helpers.warn import check_kwargs
 from quantus.metrics.base import Metric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from gae_metric.errors import check_integer
 from gae_metric.metrics.plot import plot_scores
-from gae_metric.study.arguments import Data, check_data, check_maps, is_integer, takes_series
+from gae_metric.study.arguments import Data, check_data, check_maps, takes_series
 from gae_metric.study.devices import at_work
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
@@ -32,8 +33,30 @@ from gae_metric.study.supplied_maps import (
     normalised,
 )
 
-#: Arguments that all of Quantus's metrics have.
-_QUANTUS = set(inspect.signature(Metric.__init__).parameters) - {"self", "kwargs"}
+
+class QuantusOptions(TypedDict, total=False):
+    """Arguments that all of Quantus's metrics have, off by default."""
+
+    abs: bool
+    normalise: bool
+    normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None
+    normalise_func_kwargs: dict[str, Any] | None
+    return_aggregate: bool
+    aggregate_func: Callable[..., Any] | None
+    default_plot_func: Callable[..., Any] | None
+    disable_warnings: bool
+    display_progressbar: bool
+
+
+_QUANTUS = {
+    name: inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False if kind == "bool" else None,
+        annotation=kind,
+    )
+    for name, kind in QuantusOptions.__annotations__.items()
+}
 
 
 class Call(NamedTuple):
@@ -70,23 +93,30 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     #: Scores of the last call, one row per sample, indexed by the sample's place in ``x_batch``.
     components: pd.DataFrame
 
+    def __init_subclass__(cls) -> None:
+        """Have the signature of the constructor name Quantus's options."""
+        own = inspect.signature(cls.__init__)
+        *first, rest = own.parameters.values()
+        if rest.kind is rest.VAR_KEYWORD:
+            added = [option for name, option in _QUANTUS.items() if name not in own.parameters]
+            signature = own.replace(parameters=[*first, *added, rest])
+            cls.__init__.__signature__ = signature  # type: ignore[attr-defined]
+
     def __init__(self, given: Mapping[str, Any]) -> None:
         """Take what a subclass's constructor was called with, by name: its ``locals()``."""
-        size, known = given["explain_batch_size"], inspect.signature(type(self)).parameters
-        if size is not None and not is_integer(size, 1):
-            raise ValueError(
-                f"explain_batch_size: expected a positive integer or None, got {size!r}"
-            )
-        check_output(given["output"])
-        for name in given["kwargs"]:
+        options = {name: option.default for name, option in _QUANTUS.items()} | given["kwargs"]
+        own = {name: given[name] for name in given if name not in ("self", "kwargs", "__class__")}
+        known = inspect.signature(type(self)).parameters
+        if (size := own["explain_batch_size"]) is not None:
+            check_integer("explain_batch_size", size)
+        check_output(own["output"])
+        for name in set(options) - set(known):
             if close := difflib.get_close_matches(name, known, 1, 0.8):
                 raise ValueError(f"{name}: no such parameter; did you mean {close[0]}?")
-        quantus_options = {name: given[name] for name in _QUANTUS} | given["kwargs"]
-        quantus_options["default_plot_func"] = given["default_plot_func"] or self._plot
-        super().__init__(**quantus_options)
-        own = set(given) - _QUANTUS - {"self", "kwargs", "__class__"}
+        options["default_plot_func"] = options["default_plot_func"] or self._plot
+        super().__init__(**options)
         # Plain attributes, as in Quantus: they can be read, and set between calls.
-        self.__dict__.update({name: given[name] for name in own})
+        self.__dict__.update(own)
         self._forget()
 
     def __call__(

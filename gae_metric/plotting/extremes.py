@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from gae_metric.errors import check_integer
 from gae_metric.plotting.strips import Strip, sheet
 
 
@@ -40,8 +41,7 @@ def top_and_bottom(scores: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArra
     (array([2, 3]), array([0, 4]))
     """
     values = np.asarray(scores, dtype=np.float64)
-    if k < 1:
-        raise ValueError(f"k: expected a positive integer, got {k}")
+    check_integer("k", k)
     finite = pd.Series(values[np.isfinite(values)], np.flatnonzero(np.isfinite(values)))
     if values.ndim != 1 or len(finite) < 2:
         raise ValueError(

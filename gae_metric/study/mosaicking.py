@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gae_metric.errors import check_integer
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.mosaic_plan import MosaicPlan, draw_mosaics, substitute
-from gae_metric.study.arguments import Data, is_integer
+from gae_metric.study.arguments import Data
 from gae_metric.study.devices import sent
 from gae_metric.study.labels import Labels
 
@@ -53,10 +54,8 @@ class Mosaicking:
     protocol: Protocol = "paper"
 
     def __post_init__(self) -> None:
-        if not is_integer(self.seed, 0):
-            raise ValueError(f"seed: expected a non-negative integer, got {self.seed!r}")
-        if not is_integer(self.n_mosaics, 1):
-            raise ValueError(f"n_mosaics: expected a positive integer, got {self.n_mosaics!r}")
+        check_integer("seed", self.seed, 0)
+        check_integer("n_mosaics", self.n_mosaics)
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"interpolation: expected one of {', '.join(INTERPOLATIONS)}, got "

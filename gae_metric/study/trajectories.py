@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gae_metric.errors import check_integer
 from gae_metric.functional.baseline import MaskValue, mask_baseline
 from gae_metric.functional.masking import (
     MAX_STEPS,
@@ -19,7 +20,7 @@ from gae_metric.functional.masking import (
     target_impact,
 )
 from gae_metric.study import cache, fingerprint
-from gae_metric.study.arguments import Data, is_integer
+from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.chunks import ChunkSize
 from gae_metric.study.devices import sent
@@ -35,9 +36,7 @@ class Masking:
     mask_value: MaskValue = 0.0
 
     def __post_init__(self) -> None:
-        steps = self.steps
-        if not is_integer(steps, 2) or steps > MAX_STEPS:
-            raise ValueError(f"steps: expected an integer from 2 to {MAX_STEPS}, got {steps!r}")
+        check_integer("steps", self.steps, 2, MAX_STEPS)
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
