@@ -13,7 +13,7 @@ from jinja2 import Environment
 
 from gae_metric.commands.escaping import visible
 from gae_metric.commands.tables import ARROWS, Evaluation, caption, messages
-from gae_metric.comparison.summary import summary
+from gae_metric.comparison.intervals import summary
 
 
 def write_report(

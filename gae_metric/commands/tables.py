@@ -23,9 +23,9 @@ from torch import nn
 
 from gae_metric._names import two_lines
 from gae_metric.commands.escaping import csv_text
+from gae_metric.comparison.intervals import summary
 from gae_metric.comparison.pairs import least_pairs
 from gae_metric.comparison.results import Results
-from gae_metric.comparison.summary import summary
 from gae_metric.explainers.gradients import ExplainFunc
 
 ARROWS = {"higher": "↑", "lower": "↓"}

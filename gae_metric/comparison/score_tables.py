@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -37,10 +37,9 @@ class ScoreTable:
     metric: str
     scores: pd.DataFrame
 
-    @property
-    def methods(self) -> list[str]:
-        """Names of the methods."""
-        return [str(name) for name in self.scores.columns]
+
+#: Model, metric, method and scores by sample.
+_Cell: TypeAlias = "tuple[str | None, str, str, pd.Series[float]]"
 
 
 def read_score_tables(results: Scores) -> list[ScoreTable]:
@@ -69,73 +68,54 @@ def read_score_tables(results: Scores) -> list[ScoreTable]:
     ('GAE', [0.0, nan])
     """
     if isinstance(results, Results):
-        scores = results.scores
-        return _from_mapping(
-            {
-                method: {m: scores[method, m] for m in results.metrics if (method, m) in scores}
-                for method in results.methods
-            }
-        )
+        table = results.table()
+        results = table[table["metric"].isin(list(results.metrics))]
+    if isinstance(results, pd.DataFrame) and set(_LONG) <= set(results.columns):
+        return _joined(_of_rows(results), "sample" in results)
     if isinstance(results, pd.DataFrame):
-        if set(_LONG) <= set(results.columns):
-            return _from_long(results)
-        if results.size and results.map(pd.api.types.is_list_like).to_numpy().all():
-            # What quantus.evaluate gives with return_as_df: methods by metrics, lists in the cells.
-            return _from_mapping({str(name): column.to_dict() for name, column in results.items()})
-        raise ValueError(
-            f"results: expected the columns {', '.join(_LONG)}, got "
-            f"{', '.join(map(str, results.columns)) or 'none'}"
-        )
+        if not (results.size and results.map(pd.api.types.is_list_like).to_numpy().all()):
+            raise ValueError(
+                f"results: expected the columns {', '.join(_LONG)}, got "
+                f"{', '.join(map(str, results.columns)) or 'none'}"
+            )
+        # What quantus.evaluate gives with return_as_df: methods by metrics, lists in the cells.
+        results = results.to_dict()
     if isinstance(results, Mapping):
-        return _from_mapping(results)
+        # A metric's components name their samples.
+        named = any(isinstance(given, pd.DataFrame) for given in results.values())
+        return _joined(_of_methods(results), named)
     raise ValueError(
         "results: expected what quantus.evaluate returns ({method: {metric: scores}}), a "
         f"gae_metric Results or a table, got {type(results).__name__}"
     )
 
 
-def _from_long(table: pd.DataFrame) -> list[ScoreTable]:
-    by = [name for name in ("model", "metric") if name in table.columns]
-    for name in [*by, "method", *(["sample"] if "sample" in table else [])]:
+def _of_rows(table: pd.DataFrame) -> Iterator[_Cell]:
+    by = [name for name in ("model", "metric", "method") if name in table]
+    for name in [*by, *(["sample"] if "sample" in table else [])]:
         # A grouping would leave them out without a word.
         if unnamed := int(table[name].isna().sum()):
             raise ValueError(f"results: expected a {name} in every row, {unnamed} have none")
-    blocks = []
     for key, rows in table.groupby(by, sort=False):
-        model, metric = key if len(by) == 2 else (None, key[0])
-        columns: dict[str, pd.Series[float]] = {}
-        for method, cell in rows.groupby("method", sort=False):
-            where = f"results: {method}, {metric}" + ("" if model is None else f", {model}")
-            values = cell["score"].to_numpy()
-            index = cell["sample"].to_numpy() if "sample" in table else np.arange(len(values))
-            columns[str(method)] = _column(values, index, where)
-        blocks.append(
-            _block(None if model is None else str(model), str(metric), columns, "sample" in table)
-        )
-    return blocks
+        *model, metric, method = map(str, key)
+        where = ", ".join(["results: " + method, metric, *model])
+        column = _column(rows["score"].to_numpy(), rows.get("sample"), where)
+        yield (*model, None)[0], metric, method, column
 
 
-def _from_mapping(results: Mapping[str, Any]) -> list[ScoreTable]:
-    by_metric: dict[str, dict[str, pd.Series[float]]] = {}
-    numbered = True
+def _of_methods(results: Mapping[str, Any]) -> Iterator[_Cell]:
     for method, given in results.items():
-        if isinstance(given, pd.DataFrame):  # a metric's components
-            numbered = False
-            scores = given.drop(columns=list(NO_SCORES), errors="ignore")
-            cells: Iterable[tuple[Any, Any]] = scores.items()
-        elif isinstance(given, Mapping):
-            cells = given.items()
-        else:
-            cells = [("score", given)]
-        for metric, values in cells:
-            where = f"results[{method!r}][{metric!r}]"
+        one = not isinstance(given, (Mapping, pd.DataFrame))
+        for metric, values in ({"score": given} if one else given).items():
+            if metric in NO_SCORES and isinstance(given, pd.DataFrame):
+                continue
             index = values.index if isinstance(values, pd.Series) else None
-            by_metric.setdefault(str(metric), {})[str(method)] = _column(values, index, where)
-    return [_block(None, metric, columns, not numbered) for metric, columns in by_metric.items()]
+            column = _column(values, index, f"results[{method!r}][{metric!r}]")
+            yield None, str(metric), str(method), column
 
 
 def _column(values: Any, index: Any, where: str) -> pd.Series[float]:
-    """Scores of one method by one metric."""
+    """Check one cell's scores: float64, NaN where there is no finite one."""
     expected = f"{where}: expected one score per sample"
     if isinstance(values, Mapping):
         # quantus.ROAD 0.6.0 returns accuracies by percentage; several call_kwargs add a level.
@@ -153,16 +133,16 @@ def _column(values: Any, index: Any, where: str) -> pd.Series[float]:
     return column
 
 
-def _block(
-    model: str | None, metric: str, columns: Mapping[str, pd.Series[float]], named: bool
-) -> ScoreTable:
-    """Put methods side by side; samples that are only counted must be as many in each."""
-    lengths = {method: len(column) for method, column in columns.items()}
-    if not named and len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{method} {count}" for method, count in lengths.items())
-        raise ValueError(
-            f"results: scores are paired by sample, so {metric} needs as many of each method, got "
-            f"{counts}; a table with the column sample pairs what both have"
-        )
-    frame = pd.concat(columns, axis=1, join="outer") if columns else pd.DataFrame()
-    return ScoreTable(model, metric, frame)
+def _joined(cells: Iterable[_Cell], named: bool) -> list[ScoreTable]:
+    """Put cells side by side; without names of samples there must be as many of each method."""
+    tables: dict[tuple[str | None, str], dict[str, pd.Series[float]]] = {}
+    for model, metric, method, column in cells:
+        tables.setdefault((model, metric), {})[method] = column
+    for (_, metric), columns in tables.items():
+        if not named and len(set(map(len, columns.values()))) > 1:
+            counts = ", ".join(f"{method} {len(column)}" for method, column in columns.items())
+            raise ValueError(
+                f"results: scores are paired by sample, so {metric} needs as many of each method, "
+                f"got {counts}; a table with the column sample pairs what both have"
+            )
+    return [ScoreTable(*key, pd.concat(columns, axis=1)) for key, columns in tables.items()]
