@@ -123,7 +123,7 @@ def compare(
     for one in tables or [ScoreTable(None, "", pd.DataFrame())]:
         common = one.scores.dropna(axis="columns", how="all").dropna()
         # Of a method that has no score at all there are none in it.
-        columns = {name: common.get(name, pd.Series(dtype=float)) for name in one.scores}
+        columns = {str(name): common.get(name, pd.Series(dtype=float)) for name in one.scores}
         way = ways.get(one.metric, "higher")
         table = _described(columns, confidence, resamples, seed)
         table.insert(1, "metric", one.metric)
@@ -136,7 +136,7 @@ def compare(
         deciding = against["p_holm" if correction else "p"]
         told = len(common) >= least_pairs(alpha)
         tied = (deciding >= alpha) & told
-        table["tie"] = tied | (tied.any() & (table["method"] == best))
+        table["tie"] = tied | ((table["method"] == best) & tied.any())
         if one.model is not None:
             table.insert(0, "model", one.model)
         compared.append(pd.concat([table, against], axis="columns"))
@@ -171,7 +171,7 @@ def _against(scores: ScoreTable, best: Any, table: pd.DataFrame) -> pd.DataFrame
     turned = tests.rename(columns={"method_a": "method_b", "method_b": "method_a"})
     both = pd.concat([tests, turned])
     of_best = both[both["method_a"] == best].set_index("method_b").reindex(table["method"])
-    found = of_best[["pairs", "dropped", "p", "p_holm"]].set_axis(table.index)
+    found: pd.DataFrame = of_best[["pairs", "dropped", "p", "p_holm"]].set_axis(table.index)
     missing = table["missing"]
     found["pairs"] = found["pairs"].fillna(len(scores.scores) - missing).astype(int)
     found["dropped"] = found["dropped"].fillna(missing).astype(int)

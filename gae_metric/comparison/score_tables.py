@@ -79,7 +79,7 @@ def read_score_tables(results: Scores) -> list[ScoreTable]:
                 f"{', '.join(map(str, results.columns)) or 'none'}"
             )
         # What quantus.evaluate gives with return_as_df: methods by metrics, lists in the cells.
-        results = results.to_dict()
+        results = {str(method): cells.to_dict() for method, cells in results.items()}
     if isinstance(results, Mapping):
         # A metric's components name their samples.
         named = any(isinstance(given, pd.DataFrame) for given in results.values())

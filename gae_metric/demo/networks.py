@@ -26,8 +26,6 @@ from gae_metric.demo.digits import CANVAS, CLASSES
 if TYPE_CHECKING:
     from importlib.abc import Traversable
 
-__all__ = ["NAMES", "NetworkInfo", "build", "info", "load"]
-
 
 def _vgg() -> nn.Module:
     model: nn.Module = VGG(

@@ -20,8 +20,6 @@ from gae_metric.explainers.grad_cam import NotApplicableError, Weigh, cam
 if TYPE_CHECKING:
     from gae_metric.explainers.gradients import ExplainFunc
 
-__all__ = ["gradcam_plus_plus", "guided_gradcam", "hirescam", "layercam"]
-
 
 def _method(weigh: Weigh | None, guided: bool = False) -> ExplainFunc:
     chosen = {} if weigh is None else {"weigh": weigh}

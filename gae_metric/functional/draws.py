@@ -16,8 +16,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["NEVER", "Candidates", "content_hashes", "take"]
-
 #: The key of what is no candidate.
 NEVER = np.uint64(2**64 - 1)
 

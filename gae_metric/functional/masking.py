@@ -12,14 +12,6 @@ from torch import Tensor
 from gae_metric.functional.precision import EPSILON, at_least_single, wide_dtype
 from gae_metric.functional.selection import highest
 
-__all__ = [
-    "LERF",
-    "MORF",
-    "Schedule",
-    "Trajectory",
-    "masking_trajectory",
-]
-
 #: Index of the orders, least and most relevant first, in every array that holds both.
 LERF, MORF = 0, 1
 

@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from gae_metric.functional.draws import NEVER, Candidates, take
 
-__all__ = ["MosaicPlan", "draw_mosaics"]
-
 
 @dataclass(frozen=True, eq=False)
 class MosaicPlan:
