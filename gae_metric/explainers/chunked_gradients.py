@@ -16,8 +16,15 @@ from gae_metric.study.devices import at_work
 from gae_metric.study.modes import check_model
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_BATCH_SIZE = 64
+
+
+def accepts_tensors(function: Function) -> Function:
+    """Mark a function that takes tensors on any device and returns them there."""
+    function.accepts_tensors = True  # type: ignore[attr-defined]
+    return function
 
 
 def chunked(

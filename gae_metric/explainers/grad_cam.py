@@ -166,12 +166,17 @@ def _check_watchable(model: nn.Module) -> None:
         )
 
 
+def mean_gradient(gradient: Tensor, values: Tensor, positions: tuple[int, int]) -> Tensor:
+    """Return GradCAM's weights of a feature map."""
+    return gradient.mean(dim=positions, keepdim=True)
+
+
 def cam(
     model: nn.Module,
     x: Tensor,
     score: Callable[[Tensor], Tensor],
     layer: nn.Module | str | None = None,
-    weigh: Weigh = lambda gradient, values, positions: gradient.mean(dim=positions, keepdim=True),
+    weigh: Weigh = mean_gradient,
 ) -> Tensor:
     """Return the class activation map of a score of the output.
 
