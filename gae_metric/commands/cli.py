@@ -101,7 +101,7 @@ def _command(name: str, request: type[Any], where: str, what: str, *examples: st
 _command(
     "demo",
     DemoRequest,
-    "demo:run",
+    "evaluate:run_demo",
     "Compare six methods by six metrics on three small networks and scanned digits.",
     "",
     "--photographs --out photographs-demo",

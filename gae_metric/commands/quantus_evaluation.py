@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gae_metric._names import DIRECTIONS
-from gae_metric.commands.cells import Cells
+from gae_metric.commands.folder import Cells
 from gae_metric.commands.methods import method
 from gae_metric.commands.requests import metric_name
 from gae_metric.companions import ROAD, Focus
@@ -30,8 +30,7 @@ from gae_metric.comparison.results import Cell, Failure, Results
 from gae_metric.errors import EvaluationError, InputError
 from gae_metric.explainers.gradients import ExplainFunc, random_map
 from gae_metric.functional import positive_map
-from gae_metric.metrics.contrastiveness import Contrastiveness
-from gae_metric.metrics.gae import GAE
+from gae_metric.metrics.gae import GAE, Contrastiveness
 from gae_metric.metrics.local_consistency import LocalConsistency
 from gae_metric.study.conversion import as_input
 from gae_metric.study.explaining import accepts_tensors

@@ -18,7 +18,7 @@ from gae_metric.metrics.plot import plot_scores
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data
 from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.devices import sent
+from gae_metric.study.conversion import sent
 
 
 class CompanionMetric(QuantusMetric):

@@ -20,7 +20,7 @@ from gae_metric.functional.mosaic import quadrants
 from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
-from gae_metric.study.devices import sent
+from gae_metric.study.conversion import sent
 from gae_metric.study.logits import Output
 
 MosaicSize = Literal["input", "double"]

@@ -12,8 +12,7 @@ from scipy import stats
 
 from gae_metric.comparison.direction import directions
 from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise_of
-from gae_metric.comparison.results import Better, Results
-from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
+from gae_metric.comparison.results import Better, Results, Scores, ScoreTable, read_score_tables
 from gae_metric.errors import check_integer
 
 #: Values that a bootstrap holds at a time.

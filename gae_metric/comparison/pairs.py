@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
+from gae_metric.comparison.results import Scores, ScoreTable, read_score_tables
 
 
 def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise
-from gae_metric.comparison.score_tables import Scores
+from gae_metric.comparison.results import Scores
 
 #: Asymptotic efficiency of Wilcoxon's test relative to the paired t test, normal differences.
 NORMAL_EFFICIENCY = 3 / pi

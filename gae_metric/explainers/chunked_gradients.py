@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from abslrp.outputs import taken
 from gae_metric.errors import check_integer
-from gae_metric.study.conversion import as_input, as_targets, like
-from gae_metric.study.devices import at_work
-from gae_metric.study.modes import check_model
+from gae_metric.study.conversion import as_input, as_targets, at_work, like
+from gae_metric.study.logits import check_model
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
 Function = TypeVar("Function", bound=Callable[..., Any])

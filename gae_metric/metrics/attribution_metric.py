@@ -14,7 +14,7 @@ from quantus.helpers.enums import DataType, ScoreDirection
 from gae_metric.metrics.data_warnings import data_oddities, oddities
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data
-from gae_metric.study.explain_and_score import explain_and_score
+from gae_metric.study.explaining import explain_and_score
 from gae_metric.study.mosaicking import Mosaicking, as_plans
 from gae_metric.study.study import Study
 from gae_metric.study.supplied_maps import maps_of_classes

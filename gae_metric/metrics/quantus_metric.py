@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from gae_metric.errors import check_integer
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.study.arguments import Data, check_data, check_maps, takes_series
-from gae_metric.study.devices import at_work
+from gae_metric.study.conversion import at_work
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.logits import check_output

@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.probe.errors import ProbeError
-from gae_metric.probe.storage import ArrayFile, open_container
+from gae_metric.probe.storage import ArrayFile, ProbeError, open_container
 from gae_metric.study.conversion import as_tensor
 
 #: Rows of no item that are listed one by one.

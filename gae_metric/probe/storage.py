@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from gae_metric.probe.errors import ProbeError
+from gae_metric.errors import InputError
 
 T = TypeVar("T")
 
@@ -278,3 +278,7 @@ def open_container(path: str | Path, what: str) -> Container:
     else:
         return Npz(path)
     raise ProbeError(f"{what}: expected a folder or an .npz file, found {found} at {str(path)!r}")
+
+
+class ProbeError(InputError):
+    """A probe set, or the maps that are to be scored with it, is not as described."""

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.functional.masking import LERF, MORF
-from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.format import Manifest
 from gae_metric.probe.ids import items_of_table
-from gae_metric.probe.storage import ArrayFile, Container
+from gae_metric.probe.storage import ArrayFile, Container, ProbeError
 from gae_metric.study.mosaicking import Mosaicking
 from gae_metric.study.study import NONE, Items
 from gae_metric.study.trajectories import Masking

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gae_metric.probe.errors import ProbeError
+from gae_metric.probe.building import Built
 from gae_metric.probe.format import Manifest, Shard
 from gae_metric.probe.ids import item_table
-from gae_metric.probe.storage import MANIFEST_LIMIT, Container, Folder, Npz
+from gae_metric.probe.storage import MANIFEST_LIMIT, Container, Folder, Npz, ProbeError
 from gae_metric.probe.study_from_files import BAD_INPUT, BAD_OUTPUT, ONE_CLASS, Recorded
-from gae_metric.probe.study_in_memory import Built
 
 #: Bytes of inputs, or of signs, that are made at a time.
 _PART = 1 << 24

@@ -15,12 +15,9 @@ from torch.utils.data import Dataset
 
 from gae_metric.errors import check_integer
 from gae_metric.functional.draws import content_hashes
-from gae_metric.study.conversion import as_maps
-from gae_metric.study.devices import at_work, sent
-from gae_metric.study.labels import Labels, as_labels
-from gae_metric.study.logits import LogitsModel, Output
-from gae_metric.study.modes import check_model
-from gae_metric.study.samples import Samples
+from gae_metric.study.conversion import as_maps, at_work, sent
+from gae_metric.study.logits import LogitsModel, Output, check_model
+from gae_metric.study.samples import Labels, Samples, as_labels
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from gae_metric.errors import check_integer
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.mosaic_plan import MosaicPlan, draw_mosaics, substitute
 from gae_metric.study.arguments import Data
-from gae_metric.study.devices import sent
-from gae_metric.study.labels import Labels
+from gae_metric.study.conversion import sent
+from gae_metric.study.samples import Labels
 
 Protocol = Literal["paper", "repository"]
 

@@ -22,7 +22,7 @@ from gae_metric.functional.scores import (
     positive_map,
     similarity,
 )
-from gae_metric.study.devices import sent
+from gae_metric.study.conversion import sent
 from gae_metric.study.mosaicking import Mosaicking
 from gae_metric.study.study import Items
 from gae_metric.study.trajectories import Masking

@@ -15,7 +15,7 @@ from quantus.helpers import constants
 from torch import Tensor
 
 from gae_metric.study.arguments import Data
-from gae_metric.study.devices import sent
+from gae_metric.study.conversion import sent
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.samples import Samples
 from gae_metric.study.study import Study

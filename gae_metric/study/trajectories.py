@@ -23,7 +23,7 @@ from gae_metric.study import cache, fingerprint
 from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.devices import sent
+from gae_metric.study.conversion import sent
 from gae_metric.study.guard import ModelGuard
 
 

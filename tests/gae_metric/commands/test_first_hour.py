@@ -18,7 +18,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gae_metric import Contrastiveness, ProbeSet
-from gae_metric.commands import demo, quantus_evaluation
+from gae_metric.commands import evaluate as evaluating
+from gae_metric.commands import quantus_evaluation
 from gae_metric.commands import terminal as terminals
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
@@ -287,8 +288,8 @@ def test_demo_on_photographs(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ["demo", "--photographs", f"--out={tmp_path / 'out'}"])
     assert result.exit_code == 0, result.output
     scores = pd.read_csv(tmp_path / "out" / "scores.csv")
-    assert set(scores["method"]) == set(demo.PHOTOGRAPH_METHODS)
-    assert set(scores["file"]) == set(demo.photographs.SOURCES)
+    assert set(scores["method"]) == set(evaluating.PHOTOGRAPH_METHODS)
+    assert set(scores["file"]) == set(evaluating.photographs.SOURCES)
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert next(row for row in page.rows if row[0] == "cat")[1] in network.classes
 
