@@ -284,7 +284,7 @@ def test_demo_on_photographs(tmp_path, monkeypatch):
     network = replace(
         load_model("digits:vgg"), classes=tuple(["zero", "one", "two", "three", "four"] * 2)
     )
-    monkeypatch.setattr(demo, "load_model", lambda name: network)
+    monkeypatch.setattr(evaluating, "load_model", lambda name: network)
     result = CliRunner().invoke(app, ["demo", "--photographs", f"--out={tmp_path / 'out'}"])
     assert result.exit_code == 0, result.output
     scores = pd.read_csv(tmp_path / "out" / "scores.csv")
