@@ -12,8 +12,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from gae_metric._lazy import lazy
-from gae_metric._moved import Moved
+from gae_metric._lazy import Moved, lazy
 
 if TYPE_CHECKING:
     from gae_metric.comparison import compare as compare

@@ -31,11 +31,10 @@ Imports = Mapping[str, set[str]]
 Table = Mapping[str, Room]
 
 GAE_METRIC: Table = {
-    "_lazy": Room(0, "names of a package that are imported when they are used"),
+    "_lazy": Room(0, "names that are imported when they are used, and earlier import paths"),
     "errors": Room(0, "errors that are a caller's to mend"),
     "functional": Room(0, "equations only, as functions of tensors"),
     "demo": Room(0, "digits and networks"),
-    "_moved": Room(0, "import paths of earlier documentation"),
     "_names": Room(1, "names, and the nearest to a wrong one", "errors"),
     "study": Room(1, "what a call of a metric does, whichever metric it is", "errors functional"),
     "inputs": Room(2, "images, labels, models and weights, no metric", "_lazy _names demo errors"),
@@ -59,7 +58,7 @@ GAE_METRIC: Table = {
     ),
     "__main__": Room(8, "the command line's other name", "commands"),
     # It exports lazily, and those imports do not count.
-    "__init__": Room(9, "names for users", "_lazy _moved"),
+    "__init__": Room(9, "names for users", "_lazy"),
 }
 
 BENCHMARKS: Table = {

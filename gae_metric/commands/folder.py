@@ -114,45 +114,30 @@ class Cells:
         self.folder, self.digest = folder, digest
 
     def _file(self, method: str, metric: str) -> Path:
-        return self.folder / f"{quote(f'{method}.{metric}', safe='+')}.npz"
+        return self.folder / f"{quote(f'{method}.{metric}', safe='+')}.json"
 
     def put(self, method: str, metric: str, cell: Cell) -> None:
         """Keep a cell; its file is whole or not there."""
-        parts = {} if cell.components is None else cell.components.to_dict("series")
-        arrays: dict[str, Any] = {
-            "digest": np.array(self.digest),
-            "scores": cell.scores,
-            "seconds": np.array(cell.seconds),
-            "notes": np.array(cell.notes, dtype=str),
-            **{f"part {name}": column.to_numpy() for name, column in parts.items()},
-            **{f"curve {name}": values for name, values in (cell.curves or {}).items()},
-            **{f"mosaic {i}": values for i, values in enumerate(cell.mosaics or ())},
-        }
+        parts = None if cell.components is None else cell.components.to_dict("list")
+        kept = {"digest": self.digest, **vars(cell), "components": parts}
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self._file(method, metric)
         part = file.with_suffix(".part")
-        with part.open("wb") as stream:
-            np.savez(stream, **arrays)
+        # Floating-point numbers come back as they were, NaN too.
+        part.write_text(json.dumps(kept, default=lambda array: array.tolist()), encoding="utf-8")
         part.replace(file)
 
     def get(self, method: str, metric: str) -> Cell | None:
         """Return a cell, or None where it is not there or of another run."""
         try:
-            with np.load(self._file(method, metric), allow_pickle=False) as file:
-                arrays = dict(file)
-        except (OSError, ValueError, EOFError):
+            kept = json.loads(self._file(method, metric).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return None
-        if str(arrays.get("digest")) != self.digest:
+        if not isinstance(kept, dict) or kept.pop("digest", None) != self.digest:
             return None
-
-        def named(kind: str) -> dict[str, Any]:
-            return {k.partition(" ")[2]: v for k, v in arrays.items() if k.startswith(f"{kind} ")}
-
-        return Cell(
-            arrays["scores"],
-            float(arrays["seconds"]),
-            arrays["notes"].tolist(),
-            pd.DataFrame(named("part")) if named("part") else None,
-            named("curve") or None,
-            tuple(named("mosaic").values()) or None,
-        )
+        parts, curves, mosaics = kept["components"], kept["curves"], kept["mosaics"]
+        kept["scores"] = np.array(kept["scores"])
+        kept["components"] = parts and pd.DataFrame(parts)
+        kept["curves"] = curves and {name: np.array(values) for name, values in curves.items()}
+        kept["mosaics"] = mosaics and tuple(map(np.array, mosaics))
+        return Cell(**kept)

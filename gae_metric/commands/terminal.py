@@ -15,14 +15,7 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 from rich.segment import Segment
 from rich.text import Text
 
@@ -90,15 +83,7 @@ class Terminal:
 
             yield line
             return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.err, transient=True) as bar:
+        with Progress(console=self.err, transient=True) as bar:
             task = bar.add_task(escape(title), total=None)
 
             def update(what: str, done: float, wanted: float) -> None:

@@ -13,12 +13,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from gae_metric.errors import check_integer
-from gae_metric.metrics.data_warnings import named
+from gae_metric.metrics.attribution_metric import named
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data
-from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.conversion import sent
+from gae_metric.study.conversion import ChunkSize, sent
 
 
 class CompanionMetric(QuantusMetric):

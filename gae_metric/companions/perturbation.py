@@ -17,7 +17,7 @@ from gae_metric.companions.road import Order, pixel_ranking
 from gae_metric.errors import check_integer
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
-from gae_metric.study.chunks import ChunkSize
+from gae_metric.study.conversion import ChunkSize
 from gae_metric.study.logits import Output
 
 

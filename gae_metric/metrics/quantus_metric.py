@@ -20,18 +20,13 @@ from torch.utils.data import Dataset
 
 from gae_metric.errors import check_integer
 from gae_metric.metrics.plot import plot_scores
+from gae_metric.study import supplied_maps
 from gae_metric.study.arguments import Data, check_data, check_maps, takes_series
 from gae_metric.study.conversion import at_work
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.logits import check_output
 from gae_metric.study.samples import Samples
-from gae_metric.study.supplied_maps import (
-    check_explain_func,
-    check_given_maps,
-    explain_options,
-    normalised,
-)
 
 
 class QuantusOptions(TypedDict, total=False):
@@ -208,14 +203,14 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         )
         self._check_applicability(data)
         given = None if a_batch is None else check_maps(a_batch, data, channel_first)
-        options = explain_options(explain_func, explain_func_kwargs, data, device)
+        options = supplied_maps.explain_options(explain_func, explain_func_kwargs, data, device)
         self._forget()
         self.explain_func, self.explain_func_kwargs = explain_func, options
         quiet = self._disable_warnings
         guard = ModelGuard(data, self.cache, quiet)
         explainer = Explainer(explain_func, options, data.model, self._post_process, guard)
         enough = not self.makes_inputs
-        reason = check_explain_func(self.name, explainer, given, enough=enough)
+        reason = supplied_maps.check_explain_func(self.name, explainer, given, enough=enough)
         alone = given is not None and reason is not None
         with at_work(model, data.device), guard:
             # Where quantus.explain has the name of another tool's method, of any use or not.
@@ -224,7 +219,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
                 and not alone
                 and (self.needs_originals or explain_func is quantus.explain)
             ):
-                given, alone = check_given_maps(
+                given, alone = supplied_maps.check_given_maps(
                     self.name,
                     explainer,
                     data,
@@ -273,7 +268,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     def _post_process(self, maps: Tensor) -> Tensor:
         """Apply Quantus's ``normalise`` and ``abs``, each map on its own."""
         if self.normalise and self.normalise_func is not None:
-            maps = normalised(maps, self.normalise_func)
+            maps = supplied_maps.normalised(maps, self.normalise_func)
         return maps.abs() if self.abs else maps
 
     @property

@@ -87,7 +87,7 @@ def bars(
         chosen = summary[summary["metric"] == metric].set_index("method").reindex(methods)
         means = chosen["mean"].to_numpy(dtype=float)
         ends = _ends(chosen, means)
-        panel.barh(
+        drawn = panel.barh(
             places,
             means,
             xerr=np.abs(ends - means),
@@ -99,18 +99,9 @@ def bars(
         _style.line_axes(panel, f"{metric}{arrows.iloc[0] if len(arrows) else ''}")
         panel.set_yticks(places, methods, fontsize=_style.SMALL)
         panel.set_ylim(len(methods) - 0.4, -0.6)
-        # Room for a star behind the longest line, and for those left of zero.
-        panel.margins(x=0.08)
-        for place, end, tie in zip(places, ends[1], chosen["tie"].eq(True), strict=True):
-            if tie and np.isfinite(end):
-                panel.annotate(
-                    "*",
-                    (max(end, 0), place),
-                    (1.5, -2),
-                    textcoords="offset points",
-                    fontsize=_style.TEXT,
-                    va="center",
-                )
+        panel.margins(x=0.08)  # room for a star behind the longest line
+        stars = ["*" if tie else "" for tie in chosen["tie"].eq(True)]
+        panel.bar_label(drawn, stars, padding=1.5, fontsize=_style.TEXT)
     for panel in panels.ravel()[len(metrics) :]:
         panel.set_visible(False)
     return _style.finish(figure, title, path)
@@ -187,9 +178,7 @@ def distribution(
         "showfliers": False,
         "showmeans": True,
         "medianprops": {"color": _style.BLACK, "linewidth": 1},
-        "boxprops": {"linewidth": 0.7},
-        "whiskerprops": {"linewidth": 0.7},
-        "capprops": {"linewidth": 0.7},
+        **{part: {"linewidth": 0.7} for part in ("boxprops", "whiskerprops", "capprops")},
         "meanprops": {
             "marker": "D",
             "markersize": 4,

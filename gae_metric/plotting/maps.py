@@ -76,16 +76,13 @@ def maps(
     panels = figure.subplots(len(bands) * rows, side, squeeze=False)
     for place, row in enumerate(panels):
         band, i = divmod(place, rows)
-        row[0].imshow(_style.as_picture(images[i]))
-        _style.image_axes(row[0], "image" if i == 0 else "")
+        _style.picture(row[0], images[i], "image" if i == 0 else "")
         if labels is not None:
-            row[0].set_ylabel(labels[i], fontsize=_style.SMALL, labelpad=2)
+            _style.beside(row[0], labels[i])
         for panel, method in zip(row[1:], bands[band], strict=False):
-            values = np.asarray(attributions[method])[i]
-            _style.signed_map(panel, values, f"attributions[{method!r}]")
-            _style.image_axes(panel, two_lines(method) if i == 0 else "")
-            if scores and method in scores:
-                panel.set_xlabel(f"{scores[method][i]:.3f}", fontsize=_style.SMALL, labelpad=1)
+            values, title = np.asarray(attributions[method])[i], two_lines(method)
+            score = f"{scores[method][i]:.3f}" if scores and method in scores else ""
+            _style.signed_map(panel, values, method, title if i == 0 else "", score)
         for panel in row[1 + len(bands[band]) :]:
             panel.set_visible(False)
     return _style.finish(figure, title, path)
@@ -179,20 +176,14 @@ def class_maps(
     for band in bands:
         for i, names in enumerate(classes):
             picture = figure.add_subplot(grid[row : row + len(names), 0])
-            picture.imshow(_style.as_picture(images[i]))
-            _style.image_axes(picture)
-            if i == 0:
-                picture.set_title("image", fontsize=_style.SMALL, pad=2)
+            _style.picture(picture, images[i], "" if i else "image", _style.SMALL)
             for k, name in enumerate(names):
                 for column, method in enumerate(band):
                     panel = figure.add_subplot(grid[row + k, 1 + column])
+                    title = "" if i or k else two_lines(method)
                     values = attributions[method][i][k]
-                    _style.signed_map(panel, values, f"attributions[{method!r}]")
-                    _style.image_axes(panel)
-                    if not (i or k):
-                        panel.set_title(two_lines(method), fontsize=_style.SMALL, pad=2)
+                    _style.signed_map(panel, values, method, title, size=_style.SMALL)
                     if column == 0:
-                        text = _style.label(name, cell * shape)
-                        panel.set_ylabel(text, fontsize=_style.SMALL, labelpad=2, linespacing=1.0)
+                        _style.beside(panel, _style.label(name, cell * shape))
             row += len(names) + 1
     return _style.finish(figure, title, path)

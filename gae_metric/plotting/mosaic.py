@@ -85,18 +85,15 @@ def mosaic(
     height = cell * shape + 0.12 * lines + (0.17 if scores else 0.05) + (0.2 if title else 0)
     figure = _style.figure(columns * cell, height)
     panels = figure.subplots(1, columns, squeeze=False)[0]
-    panels[0].imshow(picture)
-    _style.image_axes(panels[0], "mosaic")
+    _style.picture(panels[0], image, "mosaic")
     for panel, name, (method, values) in zip(panels[1:], names, attributions.items(), strict=True):
         if np.shape(values)[-2:] != picture.shape[:2]:
             raise ValueError(
                 f"attributions[{method!r}]: expected a map of size {picture.shape[:2]}, got "
                 f"{np.shape(values)}"
             )
-        _style.signed_map(panel, values, f"attributions[{method!r}]")
-        _style.image_axes(panel, name)
-        if scores and method in scores:
-            panel.set_xlabel(f"C = {scores[method]:.3f}", fontsize=_style.SMALL, labelpad=2)
+        score = f"C = {scores[method]:.3f}" if scores and method in scores else ""
+        _style.signed_map(panel, values, method, name, score)
     for panel in panels:
         panel.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
         if positive is not None:

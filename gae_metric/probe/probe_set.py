@@ -21,16 +21,13 @@ from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
-from gae_metric.metrics.attribution_metric import Targets
-from gae_metric.metrics.data_warnings import named, oddities
-from gae_metric.probe.building import Built, describe, evaluated
+from gae_metric.metrics.attribution_metric import Targets, named, oddities
 from gae_metric.probe.format import METRICS, Manifest
-from gae_metric.probe.ids import item_ids, item_table
 from gae_metric.probe.map_files import MapSet
 from gae_metric.probe.returned_maps import read_maps, score_chunks
 from gae_metric.probe.storage import Container, ProbeError, open_container
-from gae_metric.probe.study_from_files import Recorded
-from gae_metric.probe.writing import write
+from gae_metric.probe.study_from_files import Recorded, item_ids, item_table
+from gae_metric.probe.writing import Built, describe, evaluated, write
 from gae_metric.study.arguments import check_data
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol

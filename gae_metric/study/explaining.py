@@ -15,8 +15,15 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from abslrp.losses import untold
-from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.conversion import as_input, as_maps, as_targets, as_tensor, at_work, like
+from gae_metric.study.conversion import (
+    ChunkSize,
+    as_input,
+    as_maps,
+    as_targets,
+    as_tensor,
+    at_work,
+    like,
+)
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.logits import LogitsModel
 from gae_metric.study.samples import Samples

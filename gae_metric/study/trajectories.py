@@ -22,8 +22,7 @@ from gae_metric.functional.masking import (
 from gae_metric.study import cache, fingerprint
 from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
-from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.conversion import sent
+from gae_metric.study.conversion import ChunkSize, sent
 from gae_metric.study.guard import ModelGuard
 
 

@@ -89,9 +89,9 @@ def test_a_run_that_was_stopped_goes_on(evaluate, tmp_path, monkeypatch):
     stopped = evaluate(status=130)
     assert "the same command goes on from there" in " ".join(stopped.stderr.split())
     assert {file.name for file in (tmp_path / "out" / "cells").iterdir()} == {
-        "Saliency.GAE.npz",
-        "Saliency.ROAD.npz",
-        "Random.GAE.npz",
+        "Saliency.GAE.json",
+        "Saliency.ROAD.json",
+        "Random.GAE.json",
     }
     monkeypatch.setitem(quantus_evaluation.METRICS, "ROAD", build)
     built.clear()
