@@ -14,7 +14,7 @@ from gae_metric.commands.methods import method
 from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate, predictions
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import DEFAULT_METHODS, DemoRequest, EvaluateRequest, settings_of
-from gae_metric.commands.tables import Evaluation, Inputs, write_report, write_tables
+from gae_metric.commands.tables import Evaluation, Inputs, show, write_report, write_tables
 from gae_metric.commands.terminal import Terminal, duration
 from gae_metric.demo import digits, photographs
 from gae_metric.errors import InputError
@@ -116,7 +116,7 @@ class Run:
             )
         evaluation = Evaluation(name, inputs, results, self.methods)
         self.evaluations.append(evaluation)
-        self.terminal.show(evaluation)
+        show(self.terminal, evaluation)
         if inputs.skipped:
             settings["skipped"] = dict(inputs.skipped)
         write_tables(self.folder, self.evaluations, settings)

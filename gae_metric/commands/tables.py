@@ -21,11 +21,14 @@ import pandas as pd
 from jinja2 import Environment
 from numpy.typing import NDArray
 from rich import box
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
 from gae_metric._names import two_lines
-from gae_metric.commands.escaping import csv_text, visible
+from gae_metric.commands.terminal import Terminal, csv_text, visible
 from gae_metric.comparison.intervals import summary
 from gae_metric.comparison.pairs import least_pairs
 from gae_metric.comparison.results import Results
@@ -144,6 +147,19 @@ def messages(results: Results) -> list[str]:
         named = "; ".join(sources[:3]) + (f"; {len(sources) - 3} more" if len(sources) > 3 else "")
         lines.append(f"note: {text} [{named}]")
     return lines
+
+
+def show(terminal: Terminal, evaluation: Evaluation) -> None:
+    """Print an evaluation's table, and what is missing from it."""
+    results = evaluation.results
+    terminal.out.print(
+        f"\n[bold]{escape(evaluation.name)}[/]: {len(evaluation.inputs.x)} images, "
+        f"mean ± standard error; {caption(results)}"
+    )
+    terminal.out.print(table(evaluation, terminal.out.width))
+    for line in messages(results):
+        terminal.out.print(Padding(Text(line, style="yellow"), (0, 0, 0, 2)))
+    terminal.out.print()
 
 
 def write_tables(

@@ -45,11 +45,6 @@ class CompanionMetric(QuantusMetric):
         if data.y is not None and data.y.table is not None:
             raise ValueError(f"y_batch: {self.name} is defined for one class of each sample")
 
-    def _chunks(self, data: Data) -> ChunkSize:
-        """How many samples explain_func gets at a time."""
-        size = self.explain_batch_size or data.batch_size
-        return ChunkSize(size, "explain_func", self._disable_warnings)
-
     def _finite_maps(
         self, call: Call, rows: NDArray[np.int64], size: ChunkSize
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:

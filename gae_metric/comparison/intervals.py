@@ -135,7 +135,7 @@ def compare(
         deciding = against["p_holm" if correction else "p"]
         told = len(common) >= least_pairs(alpha)
         tied = (deciding >= alpha) & told
-        table["tie"] = tied | ((table["method"] == best) & tied.any())
+        table["tie"] = tied | ((table["method"] == best) & bool(tied.any()))
         if one.model is not None:
             table.insert(0, "model", one.model)
         compared.append(pd.concat([table, against], axis="columns"))

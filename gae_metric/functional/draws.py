@@ -135,6 +135,14 @@ def take(keys: NDArray[np.uint64], count: int) -> list[int]:
     return taken
 
 
+def checked_order(order: ArrayLike, size: int) -> NDArray[np.int64]:
+    """Refuse what is no permutation of a number of samples."""
+    new = np.asarray(order)
+    if new.shape != (size,) or (np.sort(new) != np.arange(size)).any():
+        raise ValueError(f"order: expected a permutation of {size} samples")
+    return new
+
+
 def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Mix words, (N,), as SplitMix64 does (Steele et al. 2014): each bit decides all others."""
     words = words ^ (words >> np.uint64(30))

@@ -66,15 +66,10 @@ class AttributionMetric(QuantusMetric):
         given = None
         if self.needs_originals:
             given = maps_of_classes(self.name, call.given, study, alone=call.alone, quiet=quiet)
+        items = study.items(self.needs_originals and given is None, self.makes_inputs)
+        bar = self.name if self.display_progressbar else None
         scorer = explain_and_score(
-            study,
-            call.explainer,
-            given,
-            originals=self.needs_originals,
-            states=self.makes_inputs,
-            chunk=self.explain_batch_size or call.data.batch_size,
-            quiet=quiet,
-            progress=self.name if self.display_progressbar else None,
+            study, call.explainer, given, items, self._chunks(call.data), bar
         )
         components = scorer.components(self.columns)
         components.insert(0, "predicted", study.predicted)
@@ -100,9 +95,7 @@ class AttributionMetric(QuantusMetric):
         return self.targets == "predicted"
 
     def _masking(self) -> Masking | None:
-        if not self.masks:
-            return None
-        return Masking(self.steps, self.schedule, self.mask_value)
+        return Masking(self.steps, self.schedule, self.mask_value) if self.masks else None
 
     def _mosaicking(self) -> Mosaicking | None:
         if not self.shows:

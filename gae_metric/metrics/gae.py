@@ -13,6 +13,7 @@ from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
+from gae_metric.metrics.local_consistency import LocalConsistency
 from gae_metric.metrics.plot import plot_parts
 from gae_metric.metrics.quantus_metric import QuantusOptions
 from gae_metric.study.logits import Output
@@ -119,13 +120,7 @@ class GAE(AttributionMetric):
     """
 
     name: ClassVar[str] = "GAE"
-    columns: ClassVar[tuple[str, ...]] = (
-        "lc_robustness",
-        "lc_faithfulness",
-        "local_consistency",
-        "contrastiveness",
-        "gae",
-    )
+    columns: ClassVar[tuple[str, ...]] = (*LocalConsistency.columns, "contrastiveness", "gae")
 
     def _plot_last(self, **kwargs: Any) -> None:
         plot_parts(self.components, **kwargs)

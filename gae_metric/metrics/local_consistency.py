@@ -123,11 +123,7 @@ class LocalConsistency(_Local):
     """
 
     name: ClassVar[str] = "Local Consistency"
-    columns: ClassVar[tuple[str, ...]] = (
-        "lc_robustness",
-        "lc_faithfulness",
-        "local_consistency",
-    )
+    columns: ClassVar[tuple[str, ...]] = ("lc_robustness", "lc_faithfulness", "local_consistency")
 
 
 class LocalRobustness(_Local):

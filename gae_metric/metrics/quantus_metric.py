@@ -22,7 +22,7 @@ from gae_metric.errors import check_integer
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.study import supplied_maps
 from gae_metric.study.arguments import Data, check_data, check_maps, takes_series
-from gae_metric.study.conversion import at_work
+from gae_metric.study.conversion import ChunkSize, at_work
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.logits import check_output
@@ -44,13 +44,11 @@ class QuantusOptions(TypedDict, total=False):
 
 
 _QUANTUS = {
-    name: inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=False if kind == "bool" else None,
-        annotation=kind,
+    name: option.replace(
+        kind=option.KEYWORD_ONLY, default=False if option.annotation in (bool, "bool") else None
     )
-    for name, kind in QuantusOptions.__annotations__.items()
+    for name, option in inspect.signature(Metric.__init__).parameters.items()
+    if name in QuantusOptions.__annotations__
 }
 
 
@@ -214,18 +212,11 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         alone = given is not None and reason is not None
         with at_work(model, data.device), guard:
             # Where quantus.explain has the name of another tool's method, of any use or not.
-            if (
-                given is not None
-                and not alone
-                and (self.needs_originals or explain_func is quantus.explain)
-            ):
+            used = self.needs_originals or explain_func is quantus.explain
+            if given is not None and not alone and used:
+                still = quiet or not self.needs_originals
                 given, alone = supplied_maps.check_given_maps(
-                    self.name,
-                    explainer,
-                    data,
-                    given,
-                    enough=enough,
-                    quiet=quiet or not self.needs_originals,
+                    self.name, explainer, data, given, enough=enough, quiet=still
                 )
             results = self._evaluate(Call(data, guard, explainer, given, alone))
         scores: list[float] = results["components"].iloc[:, self.score_column].tolist()
@@ -260,6 +251,11 @@ class QuantusMetric(Metric):  # type: ignore[misc]
             f"{tuple(data.x.shape)}; of waveforms (N, L) it applies to models that have "
             "convolutions or recurrent layers, or take other lengths"
         )
+
+    def _chunks(self, data: Data) -> ChunkSize:
+        """Return the inputs that are explained at a time."""
+        size = self.explain_batch_size or data.batch_size
+        return ChunkSize(size, "explain_func", self._disable_warnings)
 
     def _forget(self) -> None:
         """Forget the results of the call before."""

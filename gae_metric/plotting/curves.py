@@ -172,22 +172,17 @@ def impact(
     for panel, name in zip(axes[:5], names, strict=True):
         _style.image_axes(panel, name)
     axes[5].axis("off")
-    for place, text, value in (
-        (0.8, "LeRF higher", 1),
-        (0.5, "equal", 0),
-        (0.2, "MoRF higher", -1),
-    ):
-        axes[5].scatter(
-            [0.08],
-            [place],
-            s=28,
-            marker="s",
-            color=signs.cmap(signs.norm(value)),
-            edgecolors=_style.GRAY,
-            linewidths=0.4,
-            transform=axes[5].transAxes,
-        )
-        axes[5].text(
-            0.2, place, text, fontsize=_style.SMALL, va="center", transform=axes[5].transAxes
-        )
+    places, there = {"LeRF higher": 0.8, "equal": 0.5, "MoRF higher": 0.2}, axes[5].transAxes
+    axes[5].scatter(
+        [0.08] * 3,
+        [*places.values()],
+        s=28,
+        marker="s",
+        c=signs.cmap(signs.norm([1, 0, -1])),
+        edgecolors=_style.GRAY,
+        linewidths=0.4,
+        transform=there,
+    )
+    for text, place in places.items():
+        axes[5].text(0.2, place, text, fontsize=_style.SMALL, va="center", transform=there)
     return _style.finish(figure, title, path)

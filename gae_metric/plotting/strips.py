@@ -117,7 +117,7 @@ def sheet(
     margin: float = 0.25,
     gap: float = 0.0,
 ) -> Figure:
-    """Draw strips without images that are there again; leave inches for names, and between strips."""
+    """Draw strips, without images that are there again; leave inches for names and between them."""
     count = len(given[0].images)
     names = any(strip.name for strip in given)
     side = margin + (0.15 if names else 0)

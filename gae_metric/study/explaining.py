@@ -137,11 +137,8 @@ def explain_and_score(
     study: Study,
     explainer: Explainer,
     given: Samples | None,
-    *,
-    originals: bool,
-    states: bool,
-    chunk: int,
-    quiet: bool,
+    items: Items,
+    size: ChunkSize,
     progress: str | None,
 ) -> Scorer:
     """Explain in chunks of a study's items, sample by sample, and let go of what is done.
@@ -154,18 +151,14 @@ def explain_and_score(
         What explains.
     given
         Maps of the data set's samples, in place of explaining them.
-    originals, states
-        Whether maps of the samples, and of their perturbed states, are needed.
-    chunk
-        Inputs that are explained at a time.
-    quiet
-        Whether not to warn of lack of memory.
+    items
+        What is to be explained.
+    size
+        Of them that are explained at a time.
     progress
         Name on the progress bar; None for no bar.
     """
     scorer = Scorer(study)
-    items = study.items(originals and given is None, states)
-    size = ChunkSize(chunk, "explain_func", quiet)
     start = 0
 
     def add_given(rows: NDArray[np.int64]) -> None:

@@ -72,15 +72,10 @@ class Trajectories:
         self._batch = ChunkSize(data.batch_size, "the model", quiet)
         self._loaded: dict[int, SampleTrajectory] = {}
         self._digests: dict[int, bytes] = {}
-        self._outputs_of = _all_or_none(
-            fingerprint.of_setting(data.model.output or "default"),
-            fingerprint.of_setting(data.model.predict_kwargs),
-        )
-        self._trajectories_of = _all_or_none(
-            self._outputs_of,
-            fingerprint.of_setting(masking.steps),
-            fingerprint.of_setting(masking.schedule),
-            fingerprint.of_setting(masking.mask_value),
+        outputs = data.model.output or "default", data.model.predict_kwargs
+        self._outputs_of = fingerprint.of_setting(outputs)
+        self._trajectories_of = fingerprint.of_setting(
+            (*outputs, masking.steps, masking.schedule, masking.mask_value)
         )
         self._compared = False
 
@@ -156,20 +151,12 @@ class Trajectories:
             schedule=self.masking.schedule,
             baseline=mask_baseline(x, self.masking.mask_value),
         )
-        masked_from, outputs = found.masked_from.cpu(), found.outputs.cpu()
-        sign, logits, finite = found.impact_sign.cpu(), found.logits.cpu(), found.finite.tolist()
-        first = found.first_impact.tolist()
+        by_sample = found.masked_from.movedim(1, 0), found.outputs.movedim(1, 0)
+        tensors = [part.cpu() for part in (*by_sample, found.impact_sign, found.logits)]
+        numbers = found.finite.tolist(), found.first_impact.tolist(), found.targets.tolist()
         # Copies, or else an entry would keep its whole group in memory.
         return [
-            SampleTrajectory(
-                masked_from[:, i].clone(),
-                outputs[:, i].clone(),
-                sign[i].clone(),
-                logits[i].clone(),
-                finite[i],
-                first[i],
-                int(targets[samples[i]]),
-            )
+            SampleTrajectory(*(part[i].clone() for part in tensors), *(part[i] for part in numbers))
             for i in range(len(samples))
         ]
 
@@ -198,9 +185,9 @@ class Trajectories:
         self, samples: list[int], setting: Hashable | None, targets: Tensor | None = None
     ) -> list[Hashable | None]:
         """Return keys of the samples' entries; None for those that must not be shared."""
-        base = _all_or_none(self._guard.state, setting)
-        if base is None:
+        if self._guard.state is None or setting is None:
             return [None] * len(samples)
+        base = self._guard.state, setting
         new = [i for i in samples if i not in self._digests]
         for start in range(0, len(new), self.data.batch_size):
             part = new[start : start + self.data.batch_size]
@@ -239,7 +226,3 @@ class Trajectories:
     def _share(self, key: Hashable | None, entry: SampleTrajectory | Tensor) -> None:
         if key is not None:
             cache.SHARED.put(self.data.model.model, key, entry)
-
-
-def _all_or_none(*parts: Hashable | None) -> Hashable | None:
-    return None if any(part is None for part in parts) else parts
