@@ -11,15 +11,17 @@ from typing import Any
 from gae_metric.commands.figures import write_figures
 from gae_metric.commands.folder import Cells, claim, digest, new_folder
 from gae_metric.commands.methods import method
-from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate, predictions
+from gae_metric.commands.options import settings_of
+from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate
 from gae_metric.commands.reading import read_inputs
-from gae_metric.commands.requests import DEFAULT_METHODS, DemoRequest, EvaluateRequest, settings_of
+from gae_metric.commands.requests import DEFAULT_METHODS, DemoRequest, EvaluateRequest
 from gae_metric.commands.tables import Evaluation, Inputs, show, write_report, write_tables
 from gae_metric.commands.terminal import Terminal, duration
 from gae_metric.demo import digits, photographs
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.inputs.models import load_model
+from gae_metric.study.logits import predictions
 
 
 def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Evaluation]:

@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.focus_plan import FocusPlan
+from gae_metric.functional.draws import check_size
 from gae_metric.functional.mosaic import mosaics as halved_mosaics
 from gae_metric.functional.mosaic import quadrants
 from gae_metric.functional.precision import sum_per_sample
@@ -122,11 +123,7 @@ class Focus(CompanionMetric):
         assert data.y is not None
         targets = data.y.values.numpy()
         plan = self.mosaics or FocusPlan.draw(data.contents, targets, self.seed, data.finite)
-        if len(plan) != len(data):
-            raise ValueError(
-                f"mosaics: expected a plan for the {len(data)} samples of x_batch, got one for "
-                f"{len(plan)}"
-            )
+        check_size(plan, len(data))
         drawn = (plan.indices >= 0).all(axis=1)
         rows = np.flatnonzero(drawn & data.finite[plan.indices].all(axis=1))
         progress.update(len(data) - len(rows))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,14 @@ def take(keys: NDArray[np.uint64], count: int) -> list[int]:
         taken.append(first)
         keys[first] = NEVER
     return taken
+
+
+def check_size(plan: Sized, size: int) -> None:
+    """Refuse a plan of mosaics of another number of samples."""
+    if len(plan) != size:
+        raise ValueError(
+            f"mosaics: expected a plan for the {size} samples of x_batch, got one for {len(plan)}"
+        )
 
 
 def checked_order(order: ArrayLike, size: int) -> NDArray[np.int64]:

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from types import CodeType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from abslrp.outputs import ONE_OUTPUT, Output, check_output, select_logits
+from gae_metric.study.conversion import as_input
 
-__all__ = ["LogitsModel", "Output", "check_output"]
+__all__ = ["LogitsModel", "Output", "check_model", "check_output", "is_exported", "predictions"]
 
 #: Which models return a tensor. Kept, as a call may need no evaluation of the model.
 _PLAIN: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
@@ -164,3 +167,19 @@ def _codes(function: Any) -> Iterator[CodeType]:
         if isinstance(code, CodeType):
             yield code
             pending += code.co_consts
+
+
+def predictions(model: nn.Module, x: NDArray[Any], batch_size: int = 32) -> NDArray[Any]:
+    """Return the model's logits (N, classes) for images (N, C, H, W).
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval()
+    >>> predictions(model, np.zeros((3, 3, 2, 2), dtype=np.float32)).shape
+    (3, 2)
+    """
+    with torch.no_grad():
+        chunks = (x[start : start + batch_size] for start in range(0, len(x), batch_size))
+        rows = [model(as_input(model, chunk)).float().cpu().numpy() for chunk in chunks]
+    logits: NDArray[Any] = np.concatenate(rows)
+    return logits

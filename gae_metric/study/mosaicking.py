@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.errors import check_integer
+from gae_metric.functional.draws import check_size
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.mosaic_plan import MosaicPlan, draw_mosaics, substitute
 from gae_metric.study.arguments import Data
@@ -89,11 +90,7 @@ class Mosaicking:
                 f"positive and three others, got {len(data)}"
             )
         for plan in self.plans or ():
-            if len(plan) != len(data):
-                raise ValueError(
-                    f"mosaics: expected a plan for the {len(data)} samples of x_batch, got one for "
-                    f"{len(plan)}"
-                )
+            check_size(plan, len(data))
 
     def draw(self, data: Data, classes: NDArray[np.int64], labels: Labels) -> Layout:
         """Lay out every sample's mosaics as in the paper, around samples that are not finite.
