@@ -14,7 +14,7 @@ from gae_metric._names import METRICS
 from gae_metric.commands import requests
 from gae_metric.commands.methods import METHODS
 from gae_metric.commands.terminal import Terminal, report_errors
-from gae_metric.inputs.model_names import SOURCES, model_names
+from gae_metric.inputs.files import SOURCES, model_names
 
 app = typer.Typer(
     name="gae-metric",

@@ -13,8 +13,7 @@ from gae_metric._names import DIRECTIONS, lookup
 from gae_metric.commands import options
 from gae_metric.commands.methods import check_method
 from gae_metric.errors import InputError, check_integer
-from gae_metric.inputs.files import check_file, list_images
-from gae_metric.inputs.model_names import check_model, model_names
+from gae_metric.inputs.files import check_file, check_model, list_images, model_names
 
 DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random"
 

@@ -16,9 +16,8 @@ colours can be told apart with any of the common kinds of colour vision.
 """
 
 from gae_metric.plotting.bars import bars, distribution
-from gae_metric.plotting.curves import curves, impact
 from gae_metric.plotting.maps import class_maps, maps
-from gae_metric.plotting.mosaic import mosaic
+from gae_metric.plotting.sample import curves, impact, mosaic
 from gae_metric.plotting.scatter import scatter
 from gae_metric.plotting.strips import Strip, extremes, strips, top_and_bottom
 

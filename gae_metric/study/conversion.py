@@ -100,17 +100,16 @@ def as_maps(
     maps = as_tensor(values, source, "an array of maps")
     if maps.is_complex():
         raise ValueError(f"{source}: expected real maps, got {maps.dtype}")
-    if len(shape) > 2 and maps.shape == (shape[0], *shape[2:]):
-        maps = maps.unsqueeze(1)
-    single = torch.Size([shape[0], 1, *shape[2:]])
-    if maps.shape != shape and (len(shape) == 2 or maps.shape != single):
-        options = [tuple(shape)]
-        if len(shape) > 2:
-            options += [tuple(single), (shape[0], *shape[2:])]
+    shapes = [tuple(shape)]
+    if len(shape) > 2:
+        shapes += [(shape[0], 1, *shape[2:]), (shape[0], *shape[2:])]
+    if maps.shape not in shapes:
         raise ValueError(
-            f"{source}: expected maps of shape {' or '.join(map(str, options))}, got "
+            f"{source}: expected maps of shape {' or '.join(map(str, shapes))}, got "
             f"{tuple(maps.shape)}"
         )
+    if maps.ndim < len(shape):
+        maps = maps.unsqueeze(1)
     maps = at_least_single(maps)
     if device is not None:
         # float64 stays float64 where the device has it.

@@ -28,7 +28,7 @@ from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 from gae_metric.explainers import saliency
 from gae_metric.inputs import models
-from gae_metric.inputs.model_names import check_model, model_names
+from gae_metric.inputs.files import check_model, model_names
 from gae_metric.inputs.models import load_model
 
 
