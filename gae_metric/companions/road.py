@@ -181,8 +181,7 @@ class ROAD(CompanionMetric):
 
             def imputed(place: int, p: float = percentage) -> NDArray[np.float64]:
                 removed = first_pixels(rankings[place], p).reshape(images.shape[2:])
-                entropy = [self.seed, int(rows[place]), int(np.float64(p).view(np.uint64))]
-                drawn = np.random.default_rng(entropy)
+                drawn = np.random.default_rng(self._entropy(int(rows[place]), p))
                 return noisy_linear_imputation(images[place], removed, self.noise, drawn)
 
             def logits(start: int, stop: int, imputed: Any = imputed) -> NDArray[np.float64]:
@@ -194,6 +193,10 @@ class ROAD(CompanionMetric):
                 hit = output.argmax(axis=1) == y[part]
                 correct[part, k] = np.where(np.isfinite(output).all(axis=1), hit, np.nan)
         return correct
+
+    def _entropy(self, row: int, percentage: float) -> list[int]:
+        """Return what the noise of a sample at a percentage is drawn from."""
+        return [self.seed, row, int(np.float64(percentage).view(np.uint64))]
 
 
 def pixel_ranking(a: NDArray[Any], order: Order) -> NDArray[np.int64]:

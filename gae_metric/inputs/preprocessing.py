@@ -103,7 +103,8 @@ class Preprocessing:
         if std is not None and not min(std, default=1) > 0:
             raise InputError(f"std: expected positive numbers, got {list(std)}")
         given = {"mean": mean, "std": std}
-        return replace(new, **{k: _per_channel(k, v) for k, v in given.items() if v is not None})
+        more: dict[str, Any] = {k: _per_channel(k, v) for k, v in given.items() if v is not None}
+        return replace(new, **more)
 
     def _columns(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return mean and deviation, to be broadcast over positions."""

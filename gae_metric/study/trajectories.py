@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ class Trajectories:
             baseline=mask_baseline(x, self.masking.mask_value),
         )
         by_sample = found.masked_from.movedim(1, 0), found.outputs.movedim(1, 0)
-        tensors = [part.cpu() for part in (*by_sample, found.impact_sign, found.logits)]
+        tensors: list[Any] = [part.cpu() for part in (*by_sample, found.impact_sign, found.logits)]
         numbers = found.finite.tolist(), found.first_impact.tolist(), found.targets.tolist()
         # Copies, or else an entry would keep its whole group in memory.
         return [
