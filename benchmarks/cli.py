@@ -49,8 +49,7 @@ def methods(
     """List the methods, and which of them explains which network."""
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.methods.matrix import DIGITS, compatibility
-    from gae_metric.commands.escaping import csv_text
-    from gae_metric.commands.terminal import Terminal, report_errors
+    from gae_metric.commands.terminal import Terminal, csv_text, report_errors
 
     terminal = Terminal()
     with report_errors(terminal):

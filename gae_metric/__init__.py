@@ -10,10 +10,9 @@ Names are imported when they are used, so that ``gae_metric.functional`` needs n
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gae_metric._moved import Moved
+from gae_metric._lazy import Moved, lazy
 
 if TYPE_CHECKING:
     from gae_metric.comparison import compare as compare
@@ -31,48 +30,25 @@ if TYPE_CHECKING:
     from gae_metric.study.cache import set_cache_limit as set_cache_limit
     from gae_metric.study.explaining import tensor_explainer as tensor_explainer
 
-#: Where each name is defined.
-_HOMES = {
-    "GAE": "gae_metric.metrics",
-    "Contrastiveness": "gae_metric.metrics",
-    "LocalConsistency": "gae_metric.metrics",
-    "LocalFaithfulness": "gae_metric.metrics",
-    "LocalRobustness": "gae_metric.metrics",
-    "MosaicPlan": "gae_metric.functional.mosaic_plan",
-    "ProbeSet": "gae_metric.probe.probe_set",
-    "cache_info": "gae_metric.study.cache",
-    "clear_cache": "gae_metric.study.cache",
-    "compare": "gae_metric.comparison",
-    "pairwise": "gae_metric.comparison",
-    "samples_needed": "gae_metric.comparison",
-    "set_cache_limit": "gae_metric.study.cache",
-    "tensor_explainer": "gae_metric.study.explaining",
-}
+#: Rooms that are there after ``import gae_metric``.
+_ROOMS = (
+    *("companions", "comparison", "demo", "explainers", "functional", "inputs", "metrics"),
+    *("plotting", "probe"),
+)
 
-#: Rooms that are there after ``import gae_metric``, imported when they are used.
-_ROOMS = {
-    name: f"gae_metric.{name}"
-    for name in (
-        *("companions", "comparison", "demo", "explainers", "functional", "inputs", "metrics"),
-        *("plotting", "probe"),
-    )
-} | {"noise": "gae_metric.companions.noise"}
-
-__all__ = list(_HOMES)
-
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "metrics": [
+            *("GAE", "Contrastiveness", "LocalConsistency", "LocalFaithfulness", "LocalRobustness")
+        ],
+        "functional.mosaic_plan": ["MosaicPlan"],
+        "probe.probe_set": ["ProbeSet"],
+        "study.cache": ["cache_info", "clear_cache", "set_cache_limit"],
+        "comparison": ["compare", "pairwise", "samples_needed"],
+        "study.explaining": ["tensor_explainer"],
+    },
+    {"noise": "gae_metric.companions.noise"} | {room: f"gae_metric.{room}" for room in _ROOMS},
+)
 
 sys.meta_path.append(Moved())
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return import_module(_ROOMS[name])
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})

@@ -247,7 +247,7 @@ def test_continued_lines_are_one_command() -> None:
         "python -m benchmarks.speed abslrp --bacth 1",
         "python -m benchmarks.sanity --stages 3.5",
         "python -m benchmarks.nothing",
-        "python -m gae_metric.demo.train --net vgg",
+        "python scripts/train_digits.py --net vgg",
         "python -m pytest tests/nowhere",
         "python -m pytest --no-such-option",
         "python scripts/compat.py --olny 3.10:oldest",

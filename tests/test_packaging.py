@@ -117,7 +117,11 @@ def test_continuous_integration_runs_make_test_and_that_of_another_processor():
 
 
 #: What is imported, but comes with a dependency that requires it.
-BROUGHT = {"sklearn": ("quantus", "scikit-learn"), "PIL": ("torchvision", "pillow")}
+BROUGHT = {
+    "sklearn": ("quantus", "scikit-learn"),
+    "PIL": ("torchvision", "pillow"),
+    "typing_extensions": ("torch", "typing-extensions"),
+}
 
 
 def test_every_import_is_declared():

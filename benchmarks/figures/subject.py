@@ -22,11 +22,11 @@ from benchmarks.metrics.metric_call import in_steps
 from benchmarks.models import load
 from benchmarks.runner.collected import Collected
 from gae_metric._names import lookup
-from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.demo import digits
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.inputs.models import LoadedModel
+from gae_metric.study.logits import predictions
 
 Family: TypeAlias = Literal["cnn", "vit"]
 

@@ -12,9 +12,9 @@ import torch
 from benchmarks.methods import METHODS, Method
 from benchmarks.methods.attention_maps import family
 from benchmarks.models import load
-from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.inputs.models import LoadedModel
+from gae_metric.study.logits import predictions
 
 DIGITS = ("digits:vgg", "digits:resnet", "digits:vit")
 """The networks that the matrix is of by default."""

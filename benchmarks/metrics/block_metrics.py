@@ -12,8 +12,8 @@ from benchmarks.metrics.sample_blocks import Block
 from gae_metric import GAE, Contrastiveness
 from gae_metric.companions import ROAD
 from gae_metric.study.arguments import Data
-from gae_metric.study.labels import Labels
 from gae_metric.study.mosaicking import Layout, Mosaicking
+from gae_metric.study.samples import Labels
 
 
 @dataclass(frozen=True)

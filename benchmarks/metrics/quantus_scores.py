@@ -21,8 +21,8 @@ from scipy.stats import spearmanr
 
 from benchmarks.metrics.metric_call import Call, Columns
 from benchmarks.metrics.seeding import seeded
-from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.errors import InputError
+from gae_metric.study.logits import predictions
 
 LOCALISATION = frozenset(
     {"PointingGame", "TopKIntersection", "RelevanceMassAccuracy", "RelevanceRankAccuracy"}

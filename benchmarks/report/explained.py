@@ -12,7 +12,7 @@ from benchmarks.data.labels import VOC_CLASSES
 from benchmarks.figures.outcome import LackingError
 from benchmarks.figures.subject import Subject
 from benchmarks.report.pictures import image_picture, map_picture
-from gae_metric.commands.quantus_evaluation import predictions
+from gae_metric.study.logits import predictions
 
 #: Difference of a logit from the run's, beside its size, that rounding does not explain.
 _TOLERANCE = 1e-2

@@ -26,11 +26,11 @@ from benchmarks.metrics.sample_blocks import Block
 from benchmarks.models import load
 from benchmarks.runner import identity
 from benchmarks.runner.shards import Shard
-from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.functional import content_hashes
 from gae_metric.inputs.models import LoadedModel
+from gae_metric.study.logits import predictions
 
 
 @dataclass(frozen=True, eq=False)

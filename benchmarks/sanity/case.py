@@ -14,10 +14,10 @@ from benchmarks.data.names import open_data
 from benchmarks.metrics.registry import PARTS
 from benchmarks.models import SHARED, load, shared_folder
 from gae_metric import GAE
-from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
+from gae_metric.study.logits import predictions
 
 DIGITS = tuple(f"digits:{name}" for name in networks.NAMES)
 """Networks that ship with the package."""

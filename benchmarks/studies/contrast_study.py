@@ -24,9 +24,9 @@ from abslrp.rules import absolute, addition, normalization, pooling, softmax
 from benchmarks.data.names import open_data
 from benchmarks.models import load, shared_folder
 from gae_metric import GAE, Contrastiveness
-from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
+from gae_metric.study.logits import predictions
 
 #: Every module that stabilises by eq. 12's epsilon.
 STABILISED = (absolute, addition, normalization, pooling, softmax)

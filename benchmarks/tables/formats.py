@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.tables.model_table import Table
-from gae_metric.commands.escaping import csv_text, markdown_text, visible
+from gae_metric.commands.terminal import csv_text, markdown_text, visible
 
 _LEGEND = (
     "Mean ± standard error; beside it the paper's number. **Bold**: best mean; *: not told apart "

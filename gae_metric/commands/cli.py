@@ -11,15 +11,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from gae_metric._names import METRICS
+from gae_metric.commands import requests
 from gae_metric.commands.methods import METHODS
-from gae_metric.commands.requests import (
-    DemoRequest,
-    EvaluateRequest,
-    ProbeRequest,
-    ScoreRequest,
-)
 from gae_metric.commands.terminal import Terminal, report_errors
-from gae_metric.inputs.model_names import SOURCES, model_names
+from gae_metric.inputs.files import SOURCES, model_names
 
 app = typer.Typer(
     name="gae-metric",
@@ -100,15 +95,15 @@ def _command(name: str, request: type[Any], where: str, what: str, *examples: st
 
 _command(
     "demo",
-    DemoRequest,
-    "demo:run",
+    requests.DemoRequest,
+    "evaluate:run_demo",
     "Compare six methods by six metrics on three small networks and scanned digits.",
     "",
     "--photographs --out photographs-demo",
 )
 _command(
     "evaluate",
-    EvaluateRequest,
+    requests.EvaluateRequest,
     "evaluate:run",
     "Compare methods on your images and any timm or torchvision model.",
     "--model lite:0 --images photographs/ --samples 32",
@@ -116,14 +111,14 @@ _command(
 )
 _command(
     "probe",
-    ProbeRequest,
+    requests.ProbeRequest,
     "probe:write_probe",
     "Write all that must be explained, for a tool that makes its maps elsewhere.",
     "--model timm:resnet50 --images photographs/ --out probe.npz",
 )
 _command(
     "score",
-    ScoreRequest,
+    requests.ScoreRequest,
     "probe:score",
     "Score the maps that a tool made for a probe set.",
     "--probe probe.npz --maps maps.npz --out scores.csv",

@@ -16,8 +16,8 @@ from abslrp.losses import untold
 from gae_metric import plotting
 from gae_metric.commands.methods import method as method_of
 from gae_metric.commands.tables import Evaluation
+from gae_metric.comparison.intervals import summary
 from gae_metric.comparison.results import Results
-from gae_metric.comparison.summary import summary
 from gae_metric.functional import LERF, MORF, masking_trajectory, mosaics
 from gae_metric.metrics.plot import typical
 from gae_metric.study.conversion import as_input

@@ -11,11 +11,10 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from gae_metric.commands.escaping import csv_text
 from gae_metric.commands.folder import new_folder
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import ProbeRequest, ScoreRequest
-from gae_metric.commands.terminal import Terminal
+from gae_metric.commands.terminal import Terminal, csv_text
 from gae_metric.errors import InputError
 from gae_metric.probe.probe_set import ProbeSet
 

@@ -21,19 +21,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gae_metric._names import DIRECTIONS
-from gae_metric.commands.cells import Cells
+from gae_metric.commands.folder import Cells
 from gae_metric.commands.methods import method
-from gae_metric.commands.requests import metric_name
+from gae_metric.commands.options import metric_name
 from gae_metric.companions import ROAD, Focus
 from gae_metric.companions.noise import SeededNoise
 from gae_metric.comparison.results import Cell, Failure, Results
 from gae_metric.errors import EvaluationError, InputError
 from gae_metric.explainers.gradients import ExplainFunc, random_map
 from gae_metric.functional import positive_map
-from gae_metric.metrics.contrastiveness import Contrastiveness
-from gae_metric.metrics.gae import GAE
+from gae_metric.metrics.gae import GAE, Contrastiveness
 from gae_metric.metrics.local_consistency import LocalConsistency
-from gae_metric.study.conversion import as_input
 from gae_metric.study.explaining import accepts_tensors
 
 #: Called with what is computed, and the seconds of work done and planned.
@@ -96,22 +94,6 @@ METRICS: dict[str, Callable[[Settings], Any]] = {
 
 #: Columns of GAE's components that are other metrics' scores.
 _PARTS = {"LC": "local_consistency", "C": "contrastiveness"}
-
-
-def predictions(model: nn.Module, x: NDArray[Any], batch_size: int = 32) -> NDArray[Any]:
-    """Return the model's logits (N, classes) for images (N, C, H, W).
-
-    Examples
-    --------
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval()
-    >>> predictions(model, np.zeros((3, 3, 2, 2), dtype=np.float32)).shape
-    (3, 2)
-    """
-    with torch.no_grad():
-        chunks = (x[start : start + batch_size] for start in range(0, len(x), batch_size))
-        rows = [model(as_input(model, chunk)).float().cpu().numpy() for chunk in chunks]
-    logits: NDArray[Any] = np.concatenate(rows)
-    return logits
 
 
 def evaluate(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gae_metric.commands.quantus_evaluation import predictions
+from gae_metric.commands.options import arguments_of, check_count
 from gae_metric.commands.requests import InputsRequest
 from gae_metric.commands.tables import Inputs
 from gae_metric.commands.terminal import Terminal
@@ -16,7 +16,7 @@ from gae_metric.errors import InputError
 from gae_metric.inputs.images import ImageSet, load_images
 from gae_metric.inputs.labels import read_labels
 from gae_metric.inputs.models import load_model
-from gae_metric.study.logits import LogitsModel
+from gae_metric.study.logits import LogitsModel, predictions
 
 #: Share of labels that a model with the right preprocessing surely predicts.
 _SUSPICIOUS = 0.2
@@ -40,7 +40,7 @@ def read_inputs(request: InputsRequest, files: Sequence[str], terminal: Terminal
         If a part of the request is not as described.
     """
     device = chosen_device(request.device)
-    loaded = load_model(request.model, request.weights, request.model_args)
+    loaded = load_model(request.model, request.weights, arguments_of(request.model_arg))
     preprocessing = loaded.preprocessing.changed(**request.changes)
     logits = LogitsModel(loaded.model.to(device), request.selected)
     side = preprocessing.size
@@ -56,7 +56,7 @@ def read_inputs(request: InputsRequest, files: Sequence[str], terminal: Terminal
             seed=request.seed,
             progress=lambda read, wanted: progress("reading images", read, wanted),
         )
-    request.check_count(len(images.files))
+    check_count(len(images.files), request.least)
     model = logits.explained
     targets = explained_targets(model, images, request.batch_size, terminal)
     known = loaded.classes if loaded.classes and len(loaded.classes) == classes else None

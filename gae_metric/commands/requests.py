@@ -5,17 +5,15 @@ The attributes of a request are a command's options; what its docstring says of 
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gae_metric._names import DIRECTIONS, OTHER_NAMES, lookup
+from gae_metric._names import DIRECTIONS, lookup
+from gae_metric.commands import options
 from gae_metric.commands.methods import check_method
-from gae_metric.errors import InputError
-from gae_metric.inputs.files import check_file, list_images
-from gae_metric.inputs.model_names import check_model, model_names
+from gae_metric.errors import InputError, check_integer
+from gae_metric.inputs.files import check_file, check_model, list_images, model_names
 
 DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random"
 
@@ -107,37 +105,24 @@ class InputsRequest:
 
     def check(self) -> list[str]:
         """Refuse what is wrong of itself; return the images that the folder has."""
-        check_least(
+        options.check_least(
             ("samples", self.samples, 1), ("seed", self.seed, 0), ("batch-size", self.batch_size, 1)
         )
         check_model(self.model)
         files = list_images(self.images, self.recursive or self.labels == "folders")
-        self.check_count(min(len(files), self.samples or len(files)))
+        options.check_count(min(len(files), self.samples or len(files)), self.least)
         if self.labels not in (None, "folders"):
             check_file(str(self.labels), "labels")
         if self.weights is not None:
             check_file(self.weights, "weights")
-        _ = self.changes, self.model_args, self.masking
+        _ = self.changes, options.arguments_of(self.model_arg), self.masking
         return files
-
-    def check_count(self, count: int) -> None:
-        """Refuse fewer images than make a mosaic."""
-        if count < self.least:
-            raise InputError(
-                f"samples: a mosaic is made of {self.least} images, so at least 4 samples are "
-                f"needed, got {count}"
-            )
 
     @property
     def changes(self) -> dict[str, Any]:
         """What is changed of the model's own preprocessing."""
-        numbers = {name: _numbers(name, getattr(self, name)) for name in ("mean", "std", "range")}
-        return {"size": self.size, **numbers}
-
-    @property
-    def model_args(self) -> dict[str, Any]:
-        """Options of the model."""
-        return _arguments(self.model_arg or [])
+        given = {"mean": self.mean, "std": self.std, "range": self.range}
+        return {"size": self.size} | {k: options.numbers_of(k, text) for k, text in given.items()}
 
     @property
     def selected(self) -> str | int | None:
@@ -147,7 +132,7 @@ class InputsRequest:
     @property
     def masking(self) -> dict[str, Any]:
         """Options of metrics that mask."""
-        value = _mask_value(self.mask_value)
+        value = options.mask_value_of(self.mask_value)
         return {"steps": self.steps, "schedule": self.schedule, "mask_value": value}
 
     @property
@@ -187,12 +172,12 @@ class EvaluateRequest(InputsRequest):
     @property
     def method_names(self) -> list[str]:
         """Methods, as they are registered."""
-        return list(dict.fromkeys(check_method(name) for name in _names("methods", self.methods)))
+        return options.names_of("methods", self.methods, check_method)
 
     @property
     def metric_names(self) -> list[str]:
         """Metrics, in the order of the tables."""
-        asked = {metric_name(name) for name in _names("metrics", self.metrics)}
+        asked = options.names_of("metrics", self.metrics, options.metric_name)
         return [name for name in DIRECTIONS if name in asked]
 
     @property
@@ -202,7 +187,7 @@ class EvaluateRequest(InputsRequest):
 
     def check(self) -> list[str]:
         """Refuse what is wrong of itself; return the images that the folder has."""
-        check_least(("lipschitz-samples", self.lipschitz_samples, 1))
+        options.check_least(("lipschitz-samples", self.lipschitz_samples, 1))
         _ = self.method_names, self.metric_names
         return super().check()
 
@@ -262,7 +247,7 @@ class ScoreRequest:
 
     def check(self) -> None:
         """Refuse what is wrong of itself."""
-        check_least(("batch-size", self.batch_size, 1))
+        options.check_least(("batch-size", self.batch_size, 1))
         for name in ("probe", "maps"):
             if not (path := getattr(self, name)).exists():
                 raise InputError(
@@ -301,83 +286,13 @@ class DemoRequest:
     def chosen(self) -> list[str]:
         """Networks."""
         known = dict.fromkeys(model_names("digits"))
-        names = (lookup("networks", name, known)[0] for name in _names("networks", self.networks))
-        return list(dict.fromkeys(names))
+        return options.names_of(
+            "networks", self.networks, lambda name: lookup("networks", name, known)[0]
+        )
 
     def check(self) -> None:
         """Refuse what is wrong of itself."""
         if not _LEAST <= self.samples <= 450:
             raise InputError(f"samples: expected 4 (a mosaic's) to 450, got {self.samples}")
-        if self.seed < 0:
-            raise InputError(f"seed: expected a non-negative integer, got {self.seed}")
+        check_integer("seed", self.seed, 0)
         _ = self.chosen
-
-
-def settings_of(request: Any) -> dict[str, Any]:
-    """Return what scores depend on of a request, and what people want to know of it."""
-    left = ("overwrite", "figures", "batch_size", "device", "out")
-    values = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in left}
-    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
-
-
-def metric_name(name: str) -> str:
-    """Return a metric's name in tables, whichever of its names is given."""
-    return lookup("metrics", name, {key: key for key in DIRECTIONS} | OTHER_NAMES)[1]
-
-
-def check_least(*numbers: tuple[str, int | None, int]) -> None:
-    """Refuse what is no integer, given by name, or below what it must be at least.
-
-    Raises
-    ------
-    InputError
-        If one is.
-    """
-    for name, number, least in numbers:
-        if number is not None and (type(number) is not int or number < least):
-            raise InputError(f"{name}: expected at least {least}, a whole number, got {number!r}")
-
-
-def _names(option: str, text: str) -> list[str]:
-    """Split a list of names by commas."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise InputError(f"{option}: expected at least one, got none")
-    return names
-
-
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Split a list of numbers by commas."""
-    if text is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}") from None
-    if option == "std" and len(numbers) == 1:
-        raise InputError(f"std: expected positive numbers, one for each channel, got {text!r}")
-    return numbers
-
-
-def _mask_value(text: str) -> float | str:
-    """Read a number, ``mean`` or ``blur``."""
-    if text in ("mean", "blur"):
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"mask-value: expected a number, mean or blur, got {text!r}") from None
-
-
-def _arguments(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read KEY=VALUE: numbers, True, False, None and tuples of them; anything else is text."""
-    arguments: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise InputError(f"model-arg: expected KEY=VALUE, got {pair!r}")
-        try:
-            arguments[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            arguments[key] = value
-    return arguments

@@ -1,7 +1,8 @@
-"""What an evaluation leaves behind: a table on the screen, and a folder of tables."""
+"""What an evaluation leaves behind: a table on the screen, a folder of tables, and a page."""
 
 from __future__ import annotations
 
+import base64
 import json
 import platform
 import re
@@ -10,22 +11,27 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment
 from numpy.typing import NDArray
 from rich import box
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
 from gae_metric._names import two_lines
-from gae_metric.commands.escaping import csv_text
+from gae_metric.commands.terminal import Terminal, csv_text, visible
+from gae_metric.comparison.intervals import summary
 from gae_metric.comparison.pairs import least_pairs
 from gae_metric.comparison.results import Results
-from gae_metric.comparison.summary import summary
 from gae_metric.explainers.gradients import ExplainFunc
 
 ARROWS = {"higher": "↑", "lower": "↓"}
@@ -143,6 +149,19 @@ def messages(results: Results) -> list[str]:
     return lines
 
 
+def show(terminal: Terminal, evaluation: Evaluation) -> None:
+    """Print an evaluation's table, and what is missing from it."""
+    results = evaluation.results
+    terminal.out.print(
+        f"\n[bold]{escape(evaluation.name)}[/]: {len(evaluation.inputs.x)} images, "
+        f"mean ± standard error; {caption(results)}"
+    )
+    terminal.out.print(table(evaluation, terminal.out.width))
+    for line in messages(results):
+        terminal.out.print(Padding(Text(line, style="yellow"), (0, 0, 0, 2)))
+    terminal.out.print()
+
+
 def write_tables(
     folder: Path, evaluations: Sequence[Evaluation], settings: Mapping[str, Any]
 ) -> None:
@@ -186,3 +205,44 @@ def _versions() -> dict[str, str]:
         for name in ["gae-metric", *(re.split(r"[^\w-]", one)[0] for one in asked)]:
             found[name] = version(name)
     return found
+
+
+def write_report(
+    path: Path, evaluations: Sequence[Evaluation], pictures: Mapping[str, Sequence[Path]]
+) -> None:
+    """Write the page, which needs nothing but itself.
+
+    Parameters
+    ----------
+    path
+        The file; one that is there is replaced.
+    evaluations
+        One for each model.
+    pictures
+        Figures to show, by the evaluation's name.
+    """
+    template = files("gae_metric.commands").joinpath("report.html").read_text(encoding="utf-8")
+    models = [_model(one, pictures.get(one.name, ())) for one in evaluations]
+    page = Environment(autoescape=True).from_string(template).render(models=models)
+    path.write_text(visible(page), encoding="utf-8")
+
+
+def _model(evaluation: Evaluation, pictures: Sequence[Path]) -> dict[str, Any]:
+    results = evaluation.results
+    cells = {(row["method"], row["metric"]): row for row in summary(results).to_dict("records")}
+    lead, better = next(iter(results.metrics.items()))
+
+    def place(method: str) -> float:
+        mean = cells.get((method, lead), {}).get("mean", np.nan)
+        return np.inf if np.isnan(mean) else mean if better == "lower" else -mean
+
+    return {
+        "evaluation": evaluation,
+        "caption": caption(results).replace("[bold]", "").replace("[/]", ""),
+        "metrics": [(name, ARROWS[way], way) for name, way in results.metrics.items()],
+        "methods": sorted(results.methods, key=place),
+        "cells": cells,
+        "messages": messages(results),
+        "lead": lead,
+        "pictures": {p.stem: base64.b64encode(p.read_bytes()).decode() for p in pictures},
+    }

@@ -1,4 +1,4 @@
-"""The terminal: progress, tables and errors."""
+"""The terminal: progress, tables and errors; and texts that nothing is to obey."""
 
 from __future__ import annotations
 
@@ -9,28 +9,18 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
-from rich.padding import Padding
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 from rich.segment import Segment
-from rich.text import Text
 
-from gae_metric.commands.escaping import visible
 from gae_metric.errors import EvaluationError, InputError
 
 if TYPE_CHECKING:
-    from gae_metric.commands.tables import Evaluation
+    import pandas as pd
 
 
 #: Packages that are not called as what is imported of them.
@@ -90,15 +80,7 @@ class Terminal:
 
             yield line
             return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.err, transient=True) as bar:
+        with Progress(console=self.err, transient=True) as bar:
             task = bar.add_task(escape(title), total=None)
 
             def update(what: str, done: float, wanted: float) -> None:
@@ -115,19 +97,6 @@ class Terminal:
     def done(self, text: str) -> None:
         """Print what has come of it."""
         self.out.print(text, markup=False, soft_wrap=True)
-
-    def show(self, evaluation: Evaluation) -> None:
-        """Print an evaluation's table, and what is missing from it."""
-        from gae_metric.commands.tables import caption, messages, table
-
-        self.out.print(
-            f"\n[bold]{escape(evaluation.name)}[/]: {len(evaluation.inputs.x)} images, "
-            f"mean ± standard error; {caption(evaluation.results)}"
-        )
-        self.out.print(table(evaluation, self.out.width))
-        for line in messages(evaluation.results):
-            self.out.print(Padding(Text(line, style="yellow"), (0, 0, 0, 2)))
-        self.out.print()
 
 
 def extra_of(package: str | None) -> str | None:
@@ -187,3 +156,55 @@ def report_errors(terminal: Terminal, stopped: str | None = None) -> Iterator[No
             "please report it, with what GAE_TRACEBACK=1 shows"
         )
         raise end(text, 1) from error
+
+
+#: What moves a terminal's cursor, turns the direction of a text, or is no character.
+_HIDDEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+#: What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t")
+_MARKDOWN = re.compile(r"[\\`*\[\]|#~<>&]|(?<!\w)_|_(?!\w)")
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+
+
+def visible(text: str) -> str:
+    r"""Return a text that does nothing to a terminal but to be read.
+
+    Examples
+    --------
+    >>> visible("a\x1b[2Jb") == r"a\x1b[2Jb"
+    True
+    """
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def csv_text(frame: pd.DataFrame, **options: Any) -> str:
+    r"""Return a table as CSV in which no text is a formula: one is led by an apostrophe.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> csv_text(pd.DataFrame({"file": ["=1+2.png", "a.png"], "score": [-1.0, 2.0]}), index=False)
+    "file,score\n'=1+2.png,-1.0\na.png,2.0\n"
+    """
+
+    def quoted(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return f"'{visible(value)}" if value.startswith(_FORMULA) else visible(value)
+
+    text: str = frame.map(quoted).to_csv(lineterminator="\n", **options)
+    return text
+
+
+def markdown_text(text: str) -> str:
+    r"""Return a text on one line that GitHub's Markdown shows as it is.
+
+    Examples
+    --------
+    >>> print(markdown_text("a|b <i>ROAD_MoRF</i> *"))
+    a\|b &lt;i&gt;ROAD_MoRF&lt;/i&gt; \*
+    """
+    line = " ".join(text.split())
+    return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line)

@@ -12,12 +12,12 @@ from quantus.helpers.enums import DataType
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gae_metric.metrics.data_warnings import named
+from gae_metric.errors import check_integer
+from gae_metric.metrics.attribution_metric import named
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
-from gae_metric.study.arguments import Data, is_integer
-from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.devices import sent
+from gae_metric.study.arguments import Data
+from gae_metric.study.conversion import ChunkSize, sent
 
 
 class CompanionMetric(QuantusMetric):
@@ -27,10 +27,7 @@ class CompanionMetric(QuantusMetric):
     score_column: ClassVar[int] = 0
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        seed = given["seed"]
-        if not is_integer(seed, 0):
-            raise ValueError(f"seed: expected a non-negative integer, got {seed!r}")
-        super().__init__({**given, "seed": int(seed)})
+        super().__init__({**given, "seed": check_integer("seed", given["seed"], 0)})
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
         hidden = not self.display_progressbar
@@ -47,11 +44,6 @@ class CompanionMetric(QuantusMetric):
             raise ValueError(f"x_batch: expected images (N, C, H, W), got {tuple(data.x.shape)}")
         if data.y is not None and data.y.table is not None:
             raise ValueError(f"y_batch: {self.name} is defined for one class of each sample")
-
-    def _chunks(self, data: Data) -> ChunkSize:
-        """How many samples explain_func gets at a time."""
-        size = self.explain_batch_size or data.batch_size
-        return ChunkSize(size, "explain_func", self._disable_warnings)
 
     def _finite_maps(
         self, call: Call, rows: NDArray[np.int64], size: ChunkSize

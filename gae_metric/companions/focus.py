@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from quantus.helpers.enums import EvaluationCategory, ScoreDirection
 from torch import Tensor
+from typing_extensions import Unpack
 
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.focus_plan import FocusPlan
+from gae_metric.functional.draws import check_size
 from gae_metric.functional.mosaic import mosaics as halved_mosaics
 from gae_metric.functional.mosaic import quadrants
 from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
-from gae_metric.metrics.quantus_metric import Call
-from gae_metric.study.devices import sent
+from gae_metric.metrics.quantus_metric import Call, QuantusOptions
+from gae_metric.study.conversion import sent
 from gae_metric.study.logits import Output
 
 MosaicSize = Literal["input", "double"]
@@ -108,16 +109,7 @@ class Focus(CompanionMetric):
         mosaics: FocusPlan | None = None,
         explain_batch_size: int | None = None,
         output: Output = None,
-        abs: bool = False,
-        normalise: bool = False,
-        normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-        normalise_func_kwargs: dict[str, Any] | None = None,
-        return_aggregate: bool = False,
-        aggregate_func: Callable[..., Any] | None = None,
-        default_plot_func: Callable[..., Any] | None = None,
-        disable_warnings: bool = False,
-        display_progressbar: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[QuantusOptions],
     ) -> None:
         if mosaic_size not in ("input", "double"):
             raise ValueError(f'mosaic_size: expected "input" or "double", got {mosaic_size!r}')
@@ -131,11 +123,7 @@ class Focus(CompanionMetric):
         assert data.y is not None
         targets = data.y.values.numpy()
         plan = self.mosaics or FocusPlan.draw(data.contents, targets, self.seed, data.finite)
-        if len(plan) != len(data):
-            raise ValueError(
-                f"mosaics: expected a plan for the {len(data)} samples of x_batch, got one for "
-                f"{len(plan)}"
-            )
+        check_size(plan, len(data))
         drawn = (plan.indices >= 0).all(axis=1)
         rows = np.flatnonzero(drawn & data.finite[plan.indices].all(axis=1))
         progress.update(len(data) - len(rows))

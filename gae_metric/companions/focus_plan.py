@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gae_metric.functional.draws import NEVER, Candidates, take
+from gae_metric.functional.draws import NEVER, Candidates, checked_order, take
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +151,6 @@ class FocusPlan:
         >>> bool((plan.permute([3, 2, 1, 0]).target == plan.target[::-1]).all())
         True
         """
-        new = np.asarray(order)
-        if new.shape != (len(self),) or (np.sort(new) != np.arange(len(self))).any():
-            raise ValueError(f"order: expected a permutation of {len(self)} samples")
+        new = checked_order(order, len(self))
         indices = self.indices[new]
         return FocusPlan(np.where(indices < 0, -1, np.argsort(new)[indices]), self.target[new])

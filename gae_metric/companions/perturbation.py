@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,13 +9,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from quantus.helpers.enums import ScoreDirection
+from typing_extensions import Unpack
 
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.noise import content_generator
 from gae_metric.companions.road import Order, pixel_ranking
-from gae_metric.metrics.quantus_metric import Call
-from gae_metric.study.arguments import Data, is_integer
-from gae_metric.study.chunks import ChunkSize
+from gae_metric.errors import check_integer
+from gae_metric.metrics.quantus_metric import Call, QuantusOptions
+from gae_metric.study.arguments import Data
+from gae_metric.study.conversion import ChunkSize
 from gae_metric.study.logits import Output
 
 
@@ -90,21 +91,11 @@ class AOPC(CompanionMetric):
         seed: int = 0,
         explain_batch_size: int | None = None,
         output: Output = None,
-        abs: bool = False,
-        normalise: bool = False,
-        normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-        normalise_func_kwargs: dict[str, Any] | None = None,
-        return_aggregate: bool = False,
-        aggregate_func: Callable[..., Any] | None = None,
-        default_plot_func: Callable[..., Any] | None = None,
-        disable_warnings: bool = False,
-        display_progressbar: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[QuantusOptions],
     ) -> None:
         super().__init__(locals())
         for name, value in (("regions", regions), ("size", size)):
-            if not is_integer(value, 1):
-                raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+            check_integer(name, value)
         self.curves: NDArray[np.float64] = np.empty((0, len(self.orders), regions + 1))
 
     def _score(self, call: Call, progress: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Literal
 
@@ -12,12 +12,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from quantus.helpers.enums import ScoreDirection
+from typing_extensions import Unpack
 
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
-from gae_metric.metrics.quantus_metric import Call
-from gae_metric.study.arguments import Data, is_integer
-from gae_metric.study.chunks import ChunkSize
+from gae_metric.errors import check_integer
+from gae_metric.metrics.quantus_metric import Call, QuantusOptions
+from gae_metric.study.arguments import Data
+from gae_metric.study.conversion import ChunkSize
 from gae_metric.study.logits import Output
 
 Order = Literal["morf", "lerf"]
@@ -119,16 +121,7 @@ class ROAD(CompanionMetric):
         explain_batch_size: int | None = None,
         n_jobs: int = 1,
         output: Output = None,
-        abs: bool = False,
-        normalise: bool = False,
-        normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-        normalise_func_kwargs: dict[str, Any] | None = None,
-        return_aggregate: bool = False,
-        aggregate_func: Callable[..., Any] | None = None,
-        default_plot_func: Callable[..., Any] | None = None,
-        disable_warnings: bool = False,
-        display_progressbar: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[QuantusOptions],
     ) -> None:
         if order not in ("morf", "lerf"):
             raise ValueError(f'order: expected "morf" or "lerf", got {order!r}')
@@ -140,8 +133,7 @@ class ROAD(CompanionMetric):
             )
         if not (np.isfinite(noise) and noise >= 0):
             raise ValueError(f"noise: expected a non-negative number, got {noise!r}")
-        if not is_integer(n_jobs, 1):
-            raise ValueError(f"n_jobs: expected a positive integer, got {n_jobs!r}")
+        check_integer("n_jobs", n_jobs)
         super().__init__(locals())
         self.score_direction = ScoreDirection.LOWER if order == "morf" else ScoreDirection.HIGHER
         self.curves: NDArray[np.float64] = np.empty((0, len(percentages)))

@@ -12,26 +12,9 @@ from scipy import stats
 
 from gae_metric.comparison.direction import directions
 from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise_of
-from gae_metric.comparison.results import Better, Results
-from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
+from gae_metric.comparison.results import Better, Results, Scores, ScoreTable, read_score_tables
+from gae_metric.errors import check_integer
 
-_COLUMNS = (
-    "method",
-    "metric",
-    "better",
-    "samples",
-    "missing",
-    "mean",
-    "standard_error",
-    "ci_low",
-    "ci_high",
-    "best",
-    "tie",
-    "pairs",
-    "dropped",
-    "p",
-    "p_holm",
-)
 #: Values that a bootstrap holds at a time.
 _LARGEST = 2**22
 
@@ -127,76 +110,84 @@ def compare(
 ['Random', 0.005, False, False, 0.031]]
     """
     _check(alpha, correction, confidence, resamples, seed)
-    blocks = read_score_tables(results)
+    tables = read_score_tables(results)
     known = dict(results.metrics) if isinstance(results, Results) else {}
     if isinstance(better, Mapping):
         known |= better
     ways = directions(
-        dict.fromkeys(block.metric for block in blocks),
-        better if isinstance(better, str) else known,
+        dict.fromkeys(one.metric for one in tables), better if isinstance(better, str) else known
     )
-    rows: list[dict[str, Any]] = []
-    for block in blocks:
-        model = {} if block.model is None else {"model": block.model}
-        common = block.scores.dropna(axis="columns", how="all").dropna()
-        cells = {
-            method: _statistics(
-                common.get(method, pd.Series(dtype=float)), confidence, resamples, seed
-            )
-            | {"missing": int(block.scores[method].isna().sum())}
-            for method in block.methods
-        }
-        means = {method: cell["mean"] for method, cell in cells.items() if cell["samples"]}
-        best = None
-        if means:
-            best = (max if ways[block.metric] == "higher" else min)(means, key=means.__getitem__)
-        against = _against(block, best)
-        deciding = {m: c["p_holm" if correction else "p"] for m, c in against.items()}
+    compared = []
+    # Without scores, the columns of a table of none.
+    for one in tables or [ScoreTable(None, "", pd.DataFrame())]:
+        common = one.scores.dropna(axis="columns", how="all").dropna()
+        # Of a method that has no score at all there are none in it.
+        columns = {str(name): common.get(name, pd.Series(dtype=float)) for name in one.scores}
+        way = ways.get(one.metric, "higher")
+        table = _described(columns, confidence, resamples, seed)
+        table.insert(1, "metric", one.metric)
+        table.insert(2, "better", way)
+        table.insert(4, "missing", one.scores.isna().sum().to_numpy(dtype=int))
+        means = table.set_index("method")["mean"].dropna()
+        best = None if means.empty else means.idxmax() if way == "higher" else means.idxmin()
+        table["best"] = table["mean"] == means.get(best, np.nan)
+        against = _against(one, best, table)
+        deciding = against["p_holm" if correction else "p"]
         told = len(common) >= least_pairs(alpha)
-        ties = {method for method, p in deciding.items() if told and p >= alpha}
-        if ties and best is not None:
-            ties.add(best)
-        rows.extend(
-            model
-            | {"method": method, "metric": block.metric, "better": ways[block.metric]}
-            | cell
-            | {
-                "best": best is not None and method in means and means[method] == means[best],
-                "tie": method in ties,
-            }
-            | against.get(
-                method,
-                {"pairs": len(block.scores) - cell["missing"], "dropped": cell["missing"]},
-            )
-            for method, cell in cells.items()
-        )
-    columns = ["model"] if blocks and blocks[0].model is not None else []
-    table: pd.DataFrame = pd.DataFrame(rows, columns=[*columns, *_COLUMNS])
-    return table
-
-
-def _against(block: ScoreTable, best: str | None) -> dict[str, dict[str, Any]]:
-    """Test the other methods against the best."""
-    tests = pairwise_of(block).rename(columns={"samples": "pairs"})
-    turned = tests.rename(columns={"method_a": "method_b", "method_b": "method_a"})
-    both = pd.concat([tests, turned]).set_index("method_b")
-    of_best = both.loc[both["method_a"] == best, ["pairs", "dropped", "p", "p_holm"]]
-    found: dict[str, dict[str, Any]] = of_best.to_dict("index")
+        tied = (deciding >= alpha) & told
+        table["tie"] = tied | ((table["method"] == best) & bool(tied.any()))
+        if one.model is not None:
+            table.insert(0, "model", one.model)
+        compared.append(pd.concat([table, against], axis="columns"))
+    found: pd.DataFrame = pd.concat(compared, ignore_index=True)
     return found
 
 
-def _statistics(
-    scores: pd.Series[float], confidence: float, resamples: int, seed: int
-) -> dict[str, float]:
-    there: Any = scores.dropna()
-    low, high = bootstrap_interval(there.to_numpy(), confidence, resamples, seed)
-    return {
-        "samples": len(there),
-        "mean": float(there.mean()),
-        "standard_error": float(there.sem()),
-        "ci_low": low,
-        "ci_high": high,
-    }
+def summary(results: Results) -> pd.DataFrame:
+    """Return each cell's mean, interval and comparison with the best method.
+
+    Returns
+    -------
+    pandas.DataFrame
+        :func:`gae_metric.compare` of the scores, and ``seconds``.
+
+    Examples
+    --------
+    >>> results = Results(("A", "B"), {"GAE": "higher"}, np.zeros(2, dtype=np.int64))
+    >>> results.scores = {("A", "GAE"): np.array([0.0, 1.0]), ("B", "GAE"): np.zeros(2)}
+    >>> summary(results)[["method", "mean", "standard_error", "best"]].values.tolist()
+    [['A', 0.5, 0.5, True], ['B', 0.0, 0.0, False]]
+    """
+    table = compare(results)
+    cells = zip(table["method"], table["metric"], strict=True)
+    table["seconds"] = [results.seconds.get(cell, float("nan")) for cell in cells]
+    return table
+
+
+def _against(scores: ScoreTable, best: Any, table: pd.DataFrame) -> pd.DataFrame:
+    """Test the other methods against the best, in the rows of a table."""
+    tests = pairwise_of(scores).rename(columns={"samples": "pairs"})
+    turned = tests.rename(columns={"method_a": "method_b", "method_b": "method_a"})
+    both = pd.concat([tests, turned])
+    of_best = both[both["method_a"] == best].set_index("method_b").reindex(table["method"])
+    found: pd.DataFrame = of_best[["pairs", "dropped", "p", "p_holm"]].set_axis(table.index)
+    missing = table["missing"]
+    found["pairs"] = found["pairs"].fillna(len(scores.scores) - missing).astype(int)
+    found["dropped"] = found["dropped"].fillna(missing).astype(int)
+    return found
+
+
+def _described(
+    columns: Mapping[str, pd.Series[float]], confidence: float, resamples: int, seed: int
+) -> pd.DataFrame:
+    """Return the number, the mean and an interval of each method's scores."""
+    rows = []
+    for method, scores in columns.items():
+        ends = bootstrap_interval(scores.to_numpy(), confidence, resamples, seed)
+        rows.append((method, len(scores), scores.mean(), scores.sem(), *ends))
+    names = ["method", "samples", "mean", "standard_error", "ci_low", "ci_high"]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=names)
+    return table
 
 
 def bootstrap_interval(
@@ -243,7 +234,5 @@ def _check(alpha: float, correction: object, confidence: float, resamples: int, 
     check_shares(alpha=alpha, confidence=confidence)
     if correction not in (None, "holm"):
         raise ValueError(f'correction: expected "holm" or None, got {correction!r}')
-    if resamples < 1:
-        raise ValueError(f"resamples: expected a positive integer, got {resamples}")
-    if seed < 0:
-        raise ValueError(f"seed: expected a non-negative integer, got {seed}")
+    check_integer("resamples", resamples)
+    check_integer("seed", seed, 0)

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import ceil, log2
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from gae_metric.comparison.score_tables import Scores, ScoreTable, read_score_tables
-
-_COLUMNS = (
-    "metric",
-    "method_a",
-    "method_b",
-    "samples",
-    "dropped",
-    "mean_difference",
-    "median_difference",
-    "deviation",
-    "rank_biserial",
-    "statistic",
-    "p",
-    "p_holm",
-)
+from gae_metric.comparison.results import Scores, ScoreTable, read_score_tables
 
 
 def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
@@ -151,27 +135,22 @@ def pairwise(results: Scores) -> pd.DataFrame:
     >>> pairwise(results)[["method_a", "method_b", "rank_biserial", "p"]].values.tolist()
     [['A', 'B', 1.0, 0.03125]]
     """
-    blocks = read_score_tables(results)
-    frames = [pairwise_of(block) for block in blocks]
-    if not frames:
-        empty: pd.DataFrame = pd.DataFrame(columns=list(_COLUMNS))
-        return empty
-    if blocks[0].model is not None:
-        for block, frame in zip(blocks, frames, strict=True):
-            frame.insert(0, "model", block.model)
-    table: pd.DataFrame = pd.concat(frames, ignore_index=True)
-    return table
+    # Without scores, the columns of a table of none.
+    tables = read_score_tables(results) or [ScoreTable(None, "", pd.DataFrame())]
+    found: pd.DataFrame = pd.concat([pairwise_of(one) for one in tables], ignore_index=True)
+    return found
 
 
-def pairwise_of(block: ScoreTable) -> pd.DataFrame:
-    """Test every pair of methods of one block."""
-    rows: list[dict[str, Any]] = []
-    for a, b in combinations(block.methods, 2):
-        test = signed_rank(block.scores[a].to_numpy(), block.scores[b].to_numpy())
-        rows.append({"metric": block.metric, "method_a": a, "method_b": b} | test)
-    table: pd.DataFrame = pd.DataFrame(
-        rows, columns=[name for name in _COLUMNS if name != "p_holm"]
-    )
+def pairwise_of(scores: ScoreTable) -> pd.DataFrame:
+    """Test every pair of methods; see :func:`pairwise`."""
+    model = {} if scores.model is None else {"model": scores.model}
+    rows = [
+        {**model, "metric": scores.metric, "method_a": a, "method_b": b}
+        | signed_rank(scores.scores[a], scores.scores[b])
+        for a, b in combinations(scores.scores, 2)
+    ]
+    columns = [*model, "metric", "method_a", "method_b", *signed_rank([], [])]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
     table["p_holm"] = holm(table["p"].to_numpy(dtype=np.float64))
     return table
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from math import ceil, pi
-from typing import overload
+from typing import TypedDict, overload
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+from typing_extensions import Unpack
 
 from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise
-from gae_metric.comparison.score_tables import Scores
+from gae_metric.comparison.results import Scores
 
 #: Asymptotic efficiency of Wilcoxon's test relative to the paired t test, normal differences.
 NORMAL_EFFICIENCY = 3 / pi
@@ -19,15 +20,15 @@ NORMAL_EFFICIENCY = 3 / pi
 _LARGEST = 10**9
 
 
+class _Options(TypedDict, total=False):
+    power: float
+    alpha: float
+    efficiency: float
+
+
 @overload
 def samples_needed(
-    difference: float,
-    *,
-    deviation: float,
-    results: None = None,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    efficiency: float = NORMAL_EFFICIENCY,
+    difference: float, *, deviation: float, results: None = None, **options: Unpack[_Options]
 ) -> int: ...
 
 
@@ -37,9 +38,7 @@ def samples_needed(
     *,
     deviation: None = None,
     results: Scores,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    efficiency: float = NORMAL_EFFICIENCY,
+    **options: Unpack[_Options],
 ) -> pd.DataFrame: ...
 
 

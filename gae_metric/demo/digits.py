@@ -17,20 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    "CANVAS",
-    "CHANNELS",
-    "CLASSES",
-    "DIGIT",
-    "MEAN",
-    "STD",
-    "Split",
-    "load",
-    "render",
-    "scans",
-    "to_display",
-]
-
 Split = Literal["train", "test"]
 Array = TypeVar("Array", Tensor, "npt.NDArray[Any]")
 

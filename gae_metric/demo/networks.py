@@ -1,7 +1,7 @@
 """The demo's three networks: a VGG, a residual network and a vision transformer, all of timm.
 
-Their weights ship with the package; ``python -m gae_metric.demo.train --network all --out DIR``
-trains them again.
+Their weights ship with the package; ``scripts/train_digits.py`` of
+the source trains them again.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from gae_metric.demo.digits import CANVAS, CLASSES
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
-
-__all__ = ["NAMES", "NetworkInfo", "build", "info", "load"]
 
 
 def _vgg() -> nn.Module:
@@ -109,8 +107,7 @@ def build(name: str, seed: int = 0) -> nn.Module:
     >>> sum(p.numel() for p in build("vit").parameters()) < 300_000
     True
     """
-    if name not in _BUILDERS:
-        raise ValueError(f"name: expected one of {', '.join(NAMES)}, got {name!r}")
+    _weights(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return _BUILDERS[name]()
@@ -176,8 +173,6 @@ def info(name: str) -> NetworkInfo:
     >>> info("vit").family
     'vit'
     """
-    if name not in _BUILDERS:
-        raise ValueError(f"name: expected one of {', '.join(NAMES)}, got {name!r}")
     with as_file(_weights(name)) as path, safe_open(path, "pt") as file:
         measured = json.loads(file.metadata()["measured"])
     return NetworkInfo(
@@ -190,4 +185,6 @@ def info(name: str) -> NetworkInfo:
 
 
 def _weights(name: str) -> Traversable:
+    if name not in _BUILDERS:
+        raise ValueError(f"name: expected one of {', '.join(NAMES)}, got {name!r}")
     return files("gae_metric.demo").joinpath("weights").joinpath(f"{name}.safetensors")

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["SOURCES", "load"]
-
 SOURCES = {
     "cat": ("skimage.data", "chelsea.png", "Stefan van der Walt, CC0"),
     "coffee": ("skimage.data", "coffee.png", "Rachel Michetti, CC0"),

@@ -5,11 +5,11 @@
 ['GradCAM', 'InputXGradient', 'IntegratedGradients', 'Random', 'Saliency', 'absLRP']
 """
 
+from gae_metric.explainers.cams import gradcam
 from gae_metric.explainers.gradients import (
     EXPLAINERS,
     ExplainFunc,
     explainer,
-    gradcam,
     input_x_gradient,
     integrated_gradients,
     not_applicable,

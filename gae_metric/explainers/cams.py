@@ -1,6 +1,6 @@
-"""GradCAM's relatives: other weights of the same feature map, and guided backpropagation.
+"""GradCAM, and its relatives: other weights of the same feature map, and guided backpropagation.
 
-Parameters, returns, errors and cost are those of :func:`gae_metric.explainers.gradcam`.
+Parameters, returns, errors and cost of the relatives are those of :func:`gradcam`.
 
 >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 >>> layercam(model.eval(), torch.ones(2, 3, 8, 8), [0, 1]).shape
@@ -9,40 +9,74 @@ torch.Size([2, 1, 8, 8])
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gae_metric.explainers.chunked_gradients import Array, chunked, selected
-from gae_metric.explainers.grad_cam import NotApplicableError, Weigh, cam
-
-if TYPE_CHECKING:
-    from gae_metric.explainers.gradients import ExplainFunc
-
-__all__ = ["gradcam_plus_plus", "guided_gradcam", "hirescam", "layercam"]
+from gae_metric.explainers.chunked_gradients import Array, accepts_tensors, chunked, selected
+from gae_metric.explainers.grad_cam import NotApplicableError, Weigh, cam, mean_gradient
 
 
-def _method(weigh: Weigh | None, guided: bool = False) -> ExplainFunc:
-    chosen = {} if weigh is None else {"weigh": weigh}
+@accepts_tensors
+def gradcam(
+    model: nn.Module,
+    inputs: Array,
+    targets: Any,
+    *,
+    layer: nn.Module | str | None = None,
+    batch_size: int | None = None,
+    weigh: Weigh = mean_gradient,
+    guide: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None,
+    **kwargs: Any,
+) -> Array:
+    """GradCAM (Selvaraju et al. 2017): gradient-weighted feature maps, upsampled bilinearly.
 
-    def explain(
-        model: nn.Module,
-        inputs: Array,
-        targets: Any,
-        *,
-        layer: nn.Module | str | None = None,
-        batch_size: int | None = None,
-        **kwargs: Any,
-    ) -> Array:
-        def method(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-            maps = cam(model, x, lambda logits: selected(logits, target).sum(), layer, **chosen)
-            return maps * guided_backpropagation(model, x, target) if guided else maps
+    Parameters
+    ----------
+    model, inputs, targets, batch_size, **kwargs
+        As in :func:`gae_metric.explainers.saliency`; inputs are images (B, C, H, W).
+    layer
+        Module, or its dotted name, whose output (B, K, h, w) is used. By default the last feature
+        map before pooling: it is found by following one forward pass, so that no model class needs
+        to be known (see :func:`gae_metric.explainers.grad_cam.find_feature_map`).
+    weigh
+        How the feature map is weighed, from its gradient, its values and the axes of its positions;
+        by default by the gradient's mean over the positions.
+    guide
+        Gives maps (B, C, H, W) by which those of the feature map are multiplied.
 
-        return chunked(method, model, inputs, targets, batch_size, lambda maps, x: maps)
+    Returns
+    -------
+    Maps >= 0 of shape (B, 1, H, W), of the kind, device and dtype of ``inputs``.
 
-    explain.accepts_tensors = True  # type: ignore[attr-defined]
-    return explain
+    Raises
+    ------
+    NotApplicableError
+        If the model has no such feature map (a vision transformer) and no ``layer`` is given.
+    ValueError
+        As in :func:`gae_metric.explainers.saliency`, or if the layer is not part of the model or
+        its output has not four dimensions.
+
+    Notes
+    -----
+    Cost: one forward pass, and a backward pass down to the feature map.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> import numpy as np
+    >>> gradcam(model.eval(), np.ones((2, 3, 8, 8), dtype=np.float32), [0, 1]).shape
+    (2, 1, 8, 8)
+    """
+
+    def method(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+        maps = cam(model, x, lambda logits: selected(logits, target).sum(), layer, weigh)
+        return maps if guide is None else maps * guide(model, x, target)
+
+    return chunked(method, model, inputs, targets, batch_size, lambda maps, x: maps)
 
 
 def _plus_plus(gradient: Tensor, values: Tensor, positions: tuple[int, int]) -> Tensor:
@@ -50,19 +84,6 @@ def _plus_plus(gradient: Tensor, values: Tensor, positions: tuple[int, int]) -> 
     below = 2 * gradient**2 + total * gradient**3
     alpha = torch.where(below != 0, gradient**2 / below.where(below != 0, 1), 0)
     return (alpha * gradient.clamp(min=0)).sum(dim=positions, keepdim=True)
-
-
-hirescam = _method(lambda gradient, values, positions: gradient)
-"""HiResCAM (Draelos and Carin 2020): the feature map times its gradient."""
-
-layercam = _method(lambda gradient, values, positions: gradient.clamp(min=0))
-"""LayerCAM (Jiang et al. 2021): the feature map times the positive part of its gradient."""
-
-gradcam_plus_plus = _method(_plus_plus)
-"""GradCAM++ (Chattopadhay et al. 2018): weights from powers of the gradient."""
-
-guided_gradcam = _method(None, guided=True)
-"""Guided GradCAM (Selvaraju et al. 2017): GradCAM's map times :func:`guided_backpropagation`."""
 
 
 def guided_backpropagation(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
@@ -94,3 +115,16 @@ def guided_backpropagation(model: nn.Module, x: Tensor, target: Tensor) -> Tenso
             raise NotApplicableError("no ReLU of the model guides gradients", "try GradCAM")
         (gradient,) = torch.autograd.grad(score, leaf)
     return gradient
+
+
+hirescam = partial(gradcam, weigh=lambda gradient, values, positions: gradient)
+"""HiResCAM (Draelos and Carin 2020): the feature map times its gradient."""
+
+layercam = partial(gradcam, weigh=lambda gradient, values, positions: gradient.clamp(min=0))
+"""LayerCAM (Jiang et al. 2021): the feature map times the positive part of its gradient."""
+
+gradcam_plus_plus = partial(gradcam, weigh=_plus_plus)
+"""GradCAM++ (Chattopadhay et al. 2018): weights from powers of the gradient."""
+
+guided_gradcam = partial(gradcam, guide=guided_backpropagation)
+"""Guided GradCAM (Selvaraju et al. 2017): GradCAM's map times :func:`guided_backpropagation`."""

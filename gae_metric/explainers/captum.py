@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gae_metric._names import lookup
-from gae_metric.explainers.chunked_gradients import chunked
+from gae_metric.explainers.chunked_gradients import accepts_tensors, chunked
 from gae_metric.study.logits import LogitsModel
 
 #: Parameters of ``attribute`` that this adapter knows what to give for.
@@ -72,6 +72,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
     found, method = lookup("methods (captum)", name, _methods(captum.attr))
     accepted = inspect.signature(method.attribute).parameters
 
+    @accepts_tensors
     def explain(
         model: nn.Module, inputs: Any, targets: Any, *, batch_size: int = 64, **kwargs: Any
     ) -> Any:
@@ -93,7 +94,6 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
             )
             return chunked(attribute, model, inputs, targets, batch_size, lambda maps, x: maps)
 
-    explain.accepts_tensors = True  # type: ignore[attr-defined]
     return f"captum:{found}", explain
 
 

@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.outputs import taken
-from gae_metric.study.conversion import as_input, as_targets, like
-from gae_metric.study.devices import at_work
-from gae_metric.study.modes import check_model
+from gae_metric.errors import check_integer
+from gae_metric.study.conversion import as_input, as_targets, at_work, like
+from gae_metric.study.logits import check_model
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_BATCH_SIZE = 64
+
+
+def accepts_tensors(function: Function) -> Function:
+    """Mark a function that takes tensors on any device and returns them there."""
+    function.accepts_tensors = True  # type: ignore[attr-defined]
+    return function
 
 
 def chunked(
@@ -29,9 +36,7 @@ def chunked(
 ) -> Array:
     """Apply ``finish(method(model, x, target), x)`` to chunks, and return what the caller gave."""
     check_model(model)
-    step = DEFAULT_BATCH_SIZE if batch_size is None else int(batch_size)
-    if step < 1:
-        raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
+    step = DEFAULT_BATCH_SIZE if batch_size is None else check_integer("batch_size", batch_size)
     with at_work(model):
         x = as_input(model, inputs)
         target = as_targets(targets, len(x)).to(x.device)

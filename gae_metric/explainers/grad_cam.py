@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,15 +19,7 @@ Weigh: TypeAlias = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 """From a feature map's gradient, its values and the axes of its positions to its weights."""
 
 #: Functions that turn a feature map into fewer positions, or into none.
-_POOLS = frozenset(
-    f"{kind}{name}_pool2d"
-    for kind in ("", "adaptive_")
-    for name in ("avg", "max", "lp", "fractional_max")
-) | {
-    "max_pool2d_with_indices",
-    "adaptive_max_pool2d_with_indices",
-    "fractional_max_pool2d_with_indices",
-}
+_POOLS = re.compile(r"(adaptive_)?(avg|max|lp|fractional_max)_pool2d(_with_indices)?")
 _MEANS = frozenset({"mean", "sum", "amax", "max"})
 _FLATTENS = frozenset({"flatten", "view", "reshape"})
 
@@ -86,7 +79,7 @@ def _pooled(
     name: str, x: Tensor, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[int, int] | None:
     """Return the axes of the positions that a call pooled, or None where it did not pool."""
-    if name in _POOLS or (name in _FLATTENS and result.ndim == 2 and len(result) == len(x)):
+    if _POOLS.fullmatch(name) or (name in _FLATTENS and result.ndim == 2 and len(result) == len(x)):
         return (2, 3)
     if name in _MEANS:
         axes = kwargs.get("dim", args[1] if len(args) > 1 else None)
@@ -166,12 +159,17 @@ def _check_watchable(model: nn.Module) -> None:
         )
 
 
+def mean_gradient(gradient: Tensor, values: Tensor, positions: tuple[int, int]) -> Tensor:
+    """Return GradCAM's weights of a feature map."""
+    return gradient.mean(dim=positions, keepdim=True)
+
+
 def cam(
     model: nn.Module,
     x: Tensor,
     score: Callable[[Tensor], Tensor],
     layer: nn.Module | str | None = None,
-    weigh: Weigh = lambda gradient, values, positions: gradient.mean(dim=positions, keepdim=True),
+    weigh: Weigh = mean_gradient,
 ) -> Tensor:
     """Return the class activation map of a score of the output.
 

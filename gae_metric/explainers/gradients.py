@@ -16,8 +16,7 @@ torch.Size([2, 3, 2, 2])
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,11 +25,11 @@ from torch import Tensor, nn
 import abslrp
 from gae_metric._names import lookup
 from gae_metric.companions.noise import content_generator
-from gae_metric.explainers import grad_cam as _gradcam
-from gae_metric.explainers.chunked_gradients import Array, chunked, gradient, selected
+from gae_metric.errors import check_integer
+from gae_metric.explainers.cams import gradcam
+from gae_metric.explainers.chunked_gradients import Array, accepts_tensors, chunked, gradient
+from gae_metric.explainers.grad_cam import NotApplicableError, find_feature_map
 from gae_metric.study.conversion import as_input, as_tensor, like
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class ExplainFunc(Protocol):
@@ -40,13 +39,7 @@ class ExplainFunc(Protocol):
         """Return one map per input."""
 
 
-def _accepts_tensors(function: Function) -> Function:
-    """Mark a function that takes tensors on any device and returns them there."""
-    function.accepts_tensors = True  # type: ignore[attr-defined]
-    return function
-
-
-@_accepts_tensors
+@accepts_tensors
 def saliency(
     model: nn.Module, inputs: Array, targets: Any, *, batch_size: int | None = None, **kwargs: Any
 ) -> Array:
@@ -90,7 +83,7 @@ def saliency(
     return chunked(gradient, model, inputs, targets, batch_size, lambda g, x: g.abs())
 
 
-@_accepts_tensors
+@accepts_tensors
 def input_x_gradient(
     model: nn.Module, inputs: Array, targets: Any, *, batch_size: int | None = None, **kwargs: Any
 ) -> Array:
@@ -108,7 +101,7 @@ def input_x_gradient(
     return chunked(gradient, model, inputs, targets, batch_size, lambda g, x: g * x)
 
 
-@_accepts_tensors
+@accepts_tensors
 def integrated_gradients(
     model: nn.Module,
     inputs: Array,
@@ -151,8 +144,7 @@ def integrated_gradients(
     >>> abs(integrated_gradients(model, x, 0).sum().item() - drop) < 1e-6
     True
     """
-    if n_steps < 1:
-        raise ValueError(f"n_steps: expected a positive integer, got {n_steps!r}")
+    check_integer("n_steps", n_steps)
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)
     path = list(zip(((1 + nodes) / 2).tolist(), (weights / 2).tolist(), strict=True))
 
@@ -165,57 +157,7 @@ def integrated_gradients(
     return chunked(mean_gradient, model, inputs, targets, batch_size, lambda g, x: g * x)
 
 
-@_accepts_tensors
-def gradcam(
-    model: nn.Module,
-    inputs: Array,
-    targets: Any,
-    *,
-    layer: nn.Module | str | None = None,
-    batch_size: int | None = None,
-    **kwargs: Any,
-) -> Array:
-    """GradCAM (Selvaraju et al. 2017): gradient-weighted feature maps, upsampled bilinearly.
-
-    Parameters
-    ----------
-    model, inputs, targets, batch_size, **kwargs
-        As in :func:`saliency`; inputs are images (B, C, H, W).
-    layer
-        Module, or its dotted name, whose output (B, K, h, w) is used. By default the last feature
-        map before pooling: it is found by following one forward pass, so that no model class needs
-        to be known (see :func:`gae_metric.explainers.grad_cam.find_feature_map`).
-
-    Returns
-    -------
-    Maps >= 0 of shape (B, 1, H, W), of the kind, device and dtype of ``inputs``.
-
-    Raises
-    ------
-    NotApplicableError
-        If the model has no such feature map (a vision transformer) and no ``layer`` is given.
-    ValueError
-        As in :func:`saliency`, or if the layer is not part of the model or its output has not four
-        dimensions.
-
-    Notes
-    -----
-    Cost: one forward pass, and a backward pass down to the feature map.
-
-    Examples
-    --------
-    >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    >>> gradcam(model.eval(), np.ones((2, 3, 8, 8), dtype=np.float32), [0, 1]).shape
-    (2, 1, 8, 8)
-    """
-
-    def cam(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-        return _gradcam.cam(model, x, lambda logits: selected(logits, target).sum(), layer)
-
-    return chunked(cam, model, inputs, targets, batch_size, lambda maps, x: maps)
-
-
-@_accepts_tensors
+@accepts_tensors
 def random_map(
     model: nn.Module, inputs: Array, targets: Any, *, seed: int = 0, **kwargs: Any
 ) -> Array:
@@ -311,7 +253,7 @@ def not_applicable(name: str, model: nn.Module, inputs: Tensor) -> str | None:
     if name != "GradCAM":
         return None
     try:
-        _gradcam.find_feature_map(model, as_input(model, inputs))
-    except _gradcam.NotApplicableError as error:
+        find_feature_map(model, as_input(model, inputs))
+    except NotApplicableError as error:
         return error.reason
     return None

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from gae_metric.functional.precision import at_least_single
 
-__all__ = ["MaskValue", "mask_baseline", "masked_inputs"]
-
 #: A number, ``"mean"``, ``"blur"``, or values that broadcast to one sample.
 MaskValue = float | Literal["mean", "blur"] | ArrayLike
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-
-__all__ = ["NEVER", "Candidates", "content_hashes", "take"]
 
 #: The key of what is no candidate.
 NEVER = np.uint64(2**64 - 1)
@@ -135,6 +134,22 @@ def take(keys: NDArray[np.uint64], count: int) -> list[int]:
         taken.append(first)
         keys[first] = NEVER
     return taken
+
+
+def check_size(plan: Sized, size: int) -> None:
+    """Refuse a plan of mosaics of another number of samples."""
+    if len(plan) != size:
+        raise ValueError(
+            f"mosaics: expected a plan for the {size} samples of x_batch, got one for {len(plan)}"
+        )
+
+
+def checked_order(order: ArrayLike, size: int) -> NDArray[np.int64]:
+    """Refuse what is no permutation of a number of samples."""
+    new = np.asarray(order)
+    if new.shape != (size,) or (np.sort(new) != np.arange(size)).any():
+        raise ValueError(f"order: expected a permutation of {size} samples")
+    return new
 
 
 def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

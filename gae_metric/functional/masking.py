@@ -12,14 +12,6 @@ from torch import Tensor
 from gae_metric.functional.precision import EPSILON, at_least_single, wide_dtype
 from gae_metric.functional.selection import highest
 
-__all__ = [
-    "LERF",
-    "MORF",
-    "Schedule",
-    "Trajectory",
-    "masking_trajectory",
-]
-
 #: Index of the orders, least and most relevant first, in every array that holds both.
 LERF, MORF = 0, 1
 
@@ -81,6 +73,8 @@ class Trajectory:
     impacts: Tensor | None = None
 
 
+@torch.inference_mode(False)
+@torch.no_grad()
 def masking_trajectory(
     model: Callable[[Tensor], Tensor],
     x: Tensor,
@@ -143,29 +137,10 @@ def masking_trajectory(
             [10.,  6.,  1.,  0.]], dtype=torch.float64)
     """
     _check(x, targets, steps, schedule)
+    x = x.detach()
+    # Made in inference mode, they could not be kept for a gradient.
+    targets = targets.clone() if targets.is_inference() else targets
     value = baseline if isinstance(baseline, Tensor) else x.new_tensor(baseline)
-    with torch.inference_mode(False), torch.no_grad():
-        return _run(
-            model,
-            x.detach(),
-            # Made in inference mode, they could not be kept for a gradient.
-            targets.clone() if targets.is_inference() else targets,
-            steps,
-            schedule,
-            value,
-            keep_impacts,
-        )
-
-
-def _run(
-    model: Callable[[Tensor], Tensor],
-    x: Tensor,
-    targets: Tensor,
-    steps: int,
-    schedule: Schedule,
-    value: Tensor,
-    keep_impacts: bool,
-) -> Trajectory:
     rows, features = len(x), x[0].numel()
     wide = wide_dtype(x.device)
     value = value.expand_as(x)

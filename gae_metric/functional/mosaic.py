@@ -13,10 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as nnf
 
-from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.functional.precision import wide_dtype
-
-__all__ = ["Interpolation", "MosaicPlan", "mosaics", "positions", "quadrant_scores", "score_map"]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic", "area")

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gae_metric.functional.draws import NEVER, Candidates, take
-
-__all__ = ["MosaicPlan", "draw_mosaics"]
+from gae_metric.functional.draws import NEVER, Candidates, checked_order, take
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,10 +169,7 @@ class MosaicPlan:
         >>> bool((plan.permute([3, 2, 1, 0]).positive == plan.positive[::-1]).all())
         True
         """
-        new = _integers(order, "order")
-        if new.shape != (len(self),) or (np.sort(new) != np.arange(len(self))).any():
-            raise ValueError(f"order: expected a permutation of {len(self)} samples")
-        return self.subset(new)
+        return self.subset(checked_order(_integers(order, "order"), len(self)))
 
 
 def draw_mosaics(

@@ -7,17 +7,6 @@ from torch import Tensor
 
 from gae_metric.functional.precision import EPSILON, at_least_single, sum_per_sample
 
-__all__ = [
-    "contrastiveness",
-    "global_attribution",
-    "local_consistency",
-    "local_faithfulness",
-    "local_robustness",
-    "output_difference",
-    "positive_map",
-    "similarity",
-]
-
 
 def positive_map(a: Tensor) -> Tensor:
     """Positive part of attribution maps, scaled per sample to maximum 1.

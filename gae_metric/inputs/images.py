@@ -14,13 +14,7 @@ from gae_metric.errors import InputError
 from gae_metric.inputs.files import EXTENSIONS, list_images
 from gae_metric.inputs.preprocessing import eight_bit
 
-__all__ = [
-    "EXTENSIONS",
-    "ImageSet",
-    "decoded",
-    "list_images",
-    "load_images",
-]
+__all__ = ["EXTENSIONS", "ImageSet", "decoded", "list_images", "load_images"]
 
 #: Longest side over shortest. Narrower images cannot be cropped to a square that shows anything,
 #: and would first be enlarged to billions of pixels.

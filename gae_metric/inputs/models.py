@@ -22,10 +22,9 @@ from torch import nn
 
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
-from gae_metric.inputs.lite import lite_weights
-from gae_metric.inputs.model_names import check_model
+from gae_metric.inputs.files import check_model
 from gae_metric.inputs.preprocessing import Preprocessing, square_crop, timm_crop, torchvision_crop
-from gae_metric.inputs.weights import load_weights
+from gae_metric.inputs.weights import lite_weights, load_weights
 
 #: Options by which timm and torchvision would load weights from elsewhere, with ``torch.load``.
 _FETCHES = frozenset(

@@ -100,14 +100,11 @@ class Preprocessing:
                     f"size: expected a positive number of pixels, at most {_LARGEST}, got {size}"
                 )
             new = replace(new, size=size)
-        if mean is not None:
-            new = replace(new, mean=_per_channel("mean", mean))
-        if std is not None:
-            deviations = _per_channel("std", std)
-            if not all(value > 0 for value in deviations):
-                raise InputError(f"std: expected positive numbers, got {list(std)}")
-            new = replace(new, std=deviations)
-        return new
+        if std is not None and not min(std, default=1) > 0:
+            raise InputError(f"std: expected positive numbers, got {list(std)}")
+        given = {"mean": mean, "std": std}
+        more: dict[str, Any] = {k: _per_channel(k, v) for k, v in given.items() if v is not None}
+        return replace(new, **more)
 
     def _columns(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return mean and deviation, to be broadcast over positions."""

@@ -5,8 +5,7 @@
 5
 """
 
-from gae_metric.metrics.contrastiveness import Contrastiveness
-from gae_metric.metrics.gae import GAE
+from gae_metric.metrics.gae import GAE, Contrastiveness
 from gae_metric.metrics.local_consistency import (
     LocalConsistency,
     LocalFaithfulness,

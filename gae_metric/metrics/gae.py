@@ -1,18 +1,21 @@
-"""Global Attribution Evaluation (SPEC 2)."""
+"""Global Attribution Evaluation and Contrastiveness (SPEC 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from numpy.typing import NDArray
+from quantus.helpers.enums import EvaluationCategory
+from typing_extensions import Unpack
 
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
+from gae_metric.metrics.local_consistency import LocalConsistency
 from gae_metric.metrics.plot import plot_parts
+from gae_metric.metrics.quantus_metric import QuantusOptions
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
 
@@ -117,13 +120,7 @@ class GAE(AttributionMetric):
     """
 
     name: ClassVar[str] = "GAE"
-    columns: ClassVar[tuple[str, ...]] = (
-        "lc_robustness",
-        "lc_faithfulness",
-        "local_consistency",
-        "contrastiveness",
-        "gae",
-    )
+    columns: ClassVar[tuple[str, ...]] = (*LocalConsistency.columns, "contrastiveness", "gae")
 
     def _plot_last(self, **kwargs: Any) -> None:
         plot_parts(self.components, **kwargs)
@@ -142,15 +139,120 @@ class GAE(AttributionMetric):
         targets: Targets = "y_batch",
         output: Output = None,
         cache: bool = True,
-        abs: bool = False,
-        normalise: bool = False,
-        normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-        normalise_func_kwargs: dict[str, Any] | None = None,
-        return_aggregate: bool = False,
-        aggregate_func: Callable[..., Any] | None = None,
-        default_plot_func: Callable[..., Any] | None = None,
-        disable_warnings: bool = False,
-        display_progressbar: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[QuantusOptions],
+    ) -> None:
+        super().__init__(locals())
+
+
+class Contrastiveness(AttributionMetric):
+    """Contrastiveness (C): whether the map points at the explained class, and at no other.
+
+    Each sample is put into a mosaic with three others. The score is the mean, over the mosaic's map
+    for the sample's class, of a score map that is 1 in the sample's quadrant and, in the others,
+    grows with how much of their class the model sees in the sample (eq. 17). Higher is better; in
+    [0, 1].
+
+    Parameters
+    ----------
+    seed
+        Non-negative seed of the mosaics. Which samples a sample's mosaic shows depends on the seed
+        and their contents, not on their order.
+    mosaics
+        A :class:`gae_metric.MosaicPlan` to use instead of drawing one, or several.
+    explain_batch_size
+        Mosaics that explain_func gets at a time; by default ``batch_size``. Does not change scores.
+    n_mosaics
+        Mosaics of each sample; their scores are averaged.
+    interpolation
+        How samples shrink: ``"nearest"`` (default), ``"bilinear"``, ``"bicubic"`` or ``"area"``.
+    protocol
+        ``"paper"`` (default): every sample is the positive of its own mosaic. ``"repository"``: as
+        the authors' code at batch size 4: four consecutive samples are one mosaic, its positive is
+        drawn by the softmax of its outputs, predicted classes are explained, quadrants are scored
+        by ``y_batch``, and the 2x2 block in the centre counts as the positive's. There is then one
+        score for each four samples.
+    targets
+        Which classes are explained, and count as the negatives': ``"y_batch"`` (default) or the
+        model's predictions, ``"predicted"``, which is the paper's protocol.
+    output
+        Selects the logits from what the model returns: a function, a key or attribute, or a
+        position. ``"log"``: the model returns probabilities. ``"binary"``: it returns one logit z,
+        and the classes 0 and 1 have -z and z. By default a tensor is taken as it is, and ``logits``
+        of an object. explain_func gets a model that returns the logits.
+    cache
+        Whether what the model does with a sample may be kept for, and taken from, other calls; see
+        :func:`gae_metric.clear_cache`.
+    abs, normalise, normalise_func, normalise_func_kwargs
+        As in Quantus, on each map on its own; only the positive part of the result counts.
+    return_aggregate, aggregate_func
+        As in Quantus.
+    default_plot_func, disable_warnings, display_progressbar
+        As in Quantus.
+    **kwargs
+        Refused, as in Quantus.
+
+    Attributes
+    ----------
+    components : pandas.DataFrame
+        ``contrastiveness`` of the last call, one row per sample. Before them ``predicted``, the
+        class that the model predicts (-1: none), and ``probability``, that of the explained class.
+    mosaic_indices, mosaic_positive : ndarray
+        Mosaics of the last call: data-set indices in their quadrants, (N, n_mosaics, 4), and
+        quadrants of the positives, (N, n_mosaics).
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described; on a call, also if there are fewer than 4 samples.
+
+    Notes
+    -----
+    Cost per sample: one forward pass of the model and ``n_mosaics`` explanations. A sample with a
+    value that is not finite is replaced in other samples' mosaics by the next one.
+
+    Time series are put into mosaics as four segments in a row; volumes and video slice by slice
+    and frame by frame, in quadrants.
+
+    Where a sample has several classes (``y_batch``), a quadrant counts by the one of its sample's
+    that the model gives the highest output for the positive: 1 where the explained one is among
+    them.
+
+    References
+    ----------
+    Vukadin, Afrić, Šilić, Delač, ACM TIST 15(3), 2024, doi 10.1145/3649458, eq. 17.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from gae_metric import Contrastiveness
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)).eval()
+    >>> x = np.repeat([1.0, 0.0, 0.0, 0.0], 16).reshape(4, 1, 4, 4)
+    >>> def bright(model, inputs, targets, **kwargs):
+    ...     return inputs
+    >>> metric = Contrastiveness(disable_warnings=True)
+    >>> scores = metric(model, x, [1, 0, 0, 0], explain_func=bright)
+    >>> round(scores[0], 6)
+    1.0
+    """
+
+    name: ClassVar[str] = "Contrastiveness"
+    evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.LOCALISATION
+    columns: ClassVar[tuple[str, ...]] = ("contrastiveness",)
+    masks: ClassVar[bool] = False
+    needs_originals: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        seed: int = 0,
+        mosaics: MosaicPlan | Sequence[MosaicPlan] | None = None,
+        explain_batch_size: int | None = None,
+        n_mosaics: int = 1,
+        interpolation: Interpolation = "nearest",
+        protocol: Protocol = "paper",
+        targets: Targets = "y_batch",
+        output: Output = None,
+        cache: bool = True,
+        **kwargs: Unpack[QuantusOptions],
     ) -> None:
         super().__init__(locals())

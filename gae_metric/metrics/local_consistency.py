@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
-from numpy.typing import NDArray
 from quantus.helpers.enums import DataType, EvaluationCategory
+from typing_extensions import Unpack
 
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
 from gae_metric.metrics.plot import plot_curves
+from gae_metric.metrics.quantus_metric import QuantusOptions
 from gae_metric.study.logits import Output
 
 
@@ -30,16 +30,7 @@ class _Local(AttributionMetric):
         targets: Targets = "y_batch",
         output: Output = None,
         cache: bool = True,
-        abs: bool = False,
-        normalise: bool = False,
-        normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-        normalise_func_kwargs: dict[str, Any] | None = None,
-        return_aggregate: bool = False,
-        aggregate_func: Callable[..., Any] | None = None,
-        default_plot_func: Callable[..., Any] | None = None,
-        disable_warnings: bool = False,
-        display_progressbar: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[QuantusOptions],
     ) -> None:
         super().__init__(locals())
 
@@ -132,11 +123,7 @@ class LocalConsistency(_Local):
     """
 
     name: ClassVar[str] = "Local Consistency"
-    columns: ClassVar[tuple[str, ...]] = (
-        "lc_robustness",
-        "lc_faithfulness",
-        "local_consistency",
-    )
+    columns: ClassVar[tuple[str, ...]] = ("lc_robustness", "lc_faithfulness", "local_consistency")
 
 
 class LocalRobustness(_Local):

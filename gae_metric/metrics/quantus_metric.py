@@ -6,34 +6,50 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import pandas as pd
 import quantus
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from quantus.helpers.enums import DataType, EvaluationCategory, ModelType
 from quantus.helpers.warn import check_kwargs
 from quantus.metrics.base import Metric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from gae_metric.errors import check_integer
 from gae_metric.metrics.plot import plot_scores
-from gae_metric.study.arguments import Data, check_data, check_maps, is_integer, takes_series
-from gae_metric.study.devices import at_work
+from gae_metric.study import supplied_maps
+from gae_metric.study.arguments import Data, check_data, check_maps, takes_series
+from gae_metric.study.conversion import ChunkSize, at_work
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.logits import check_output
 from gae_metric.study.samples import Samples
-from gae_metric.study.supplied_maps import (
-    check_explain_func,
-    check_given_maps,
-    explain_options,
-    normalised,
-)
 
-#: Arguments that all of Quantus's metrics have.
-_QUANTUS = set(inspect.signature(Metric.__init__).parameters) - {"self", "kwargs"}
+
+class QuantusOptions(TypedDict, total=False):
+    """Arguments that all of Quantus's metrics have, off by default."""
+
+    abs: bool
+    normalise: bool
+    normalise_func: Callable[[NDArray[Any]], NDArray[Any]] | None
+    normalise_func_kwargs: dict[str, Any] | None
+    return_aggregate: bool
+    aggregate_func: Callable[..., Any] | None
+    default_plot_func: Callable[..., Any] | None
+    disable_warnings: bool
+    display_progressbar: bool
+
+
+_QUANTUS = {
+    name: option.replace(
+        kind=option.KEYWORD_ONLY, default=False if option.annotation in (bool, "bool") else None
+    )
+    for name, option in inspect.signature(Metric.__init__).parameters.items()
+    if name in QuantusOptions.__annotations__
+}
 
 
 class Call(NamedTuple):
@@ -70,23 +86,30 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     #: Scores of the last call, one row per sample, indexed by the sample's place in ``x_batch``.
     components: pd.DataFrame
 
+    def __init_subclass__(cls) -> None:
+        """Have the signature of the constructor name Quantus's options."""
+        own = inspect.signature(cls.__init__)
+        *first, rest = own.parameters.values()
+        if rest.kind is rest.VAR_KEYWORD:
+            added = [option for name, option in _QUANTUS.items() if name not in own.parameters]
+            signature = own.replace(parameters=[*first, *added, rest])
+            cls.__init__.__signature__ = signature  # type: ignore[attr-defined]
+
     def __init__(self, given: Mapping[str, Any]) -> None:
         """Take what a subclass's constructor was called with, by name: its ``locals()``."""
-        size, known = given["explain_batch_size"], inspect.signature(type(self)).parameters
-        if size is not None and not is_integer(size, 1):
-            raise ValueError(
-                f"explain_batch_size: expected a positive integer or None, got {size!r}"
-            )
-        check_output(given["output"])
-        for name in given["kwargs"]:
+        options = {name: option.default for name, option in _QUANTUS.items()} | given["kwargs"]
+        own = {name: given[name] for name in given if name not in ("self", "kwargs", "__class__")}
+        known = inspect.signature(type(self)).parameters
+        if (size := own["explain_batch_size"]) is not None:
+            check_integer("explain_batch_size", size)
+        check_output(own["output"])
+        for name in set(options) - set(known):
             if close := difflib.get_close_matches(name, known, 1, 0.8):
                 raise ValueError(f"{name}: no such parameter; did you mean {close[0]}?")
-        quantus_options = {name: given[name] for name in _QUANTUS} | given["kwargs"]
-        quantus_options["default_plot_func"] = given["default_plot_func"] or self._plot
-        super().__init__(**quantus_options)
-        own = set(given) - _QUANTUS - {"self", "kwargs", "__class__"}
+        options["default_plot_func"] = options["default_plot_func"] or self._plot
+        super().__init__(**options)
         # Plain attributes, as in Quantus: they can be read, and set between calls.
-        self.__dict__.update({name: given[name] for name in own})
+        self.__dict__.update(own)
         self._forget()
 
     def __call__(
@@ -178,29 +201,22 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         )
         self._check_applicability(data)
         given = None if a_batch is None else check_maps(a_batch, data, channel_first)
-        options = explain_options(explain_func, explain_func_kwargs, data, device)
+        options = supplied_maps.explain_options(explain_func, explain_func_kwargs, data, device)
         self._forget()
         self.explain_func, self.explain_func_kwargs = explain_func, options
         quiet = self._disable_warnings
         guard = ModelGuard(data, self.cache, quiet)
         explainer = Explainer(explain_func, options, data.model, self._post_process, guard)
         enough = not self.makes_inputs
-        reason = check_explain_func(self.name, explainer, given, enough=enough)
+        reason = supplied_maps.check_explain_func(self.name, explainer, given, enough=enough)
         alone = given is not None and reason is not None
         with at_work(model, data.device), guard:
             # Where quantus.explain has the name of another tool's method, of any use or not.
-            if (
-                given is not None
-                and not alone
-                and (self.needs_originals or explain_func is quantus.explain)
-            ):
-                given, alone = check_given_maps(
-                    self.name,
-                    explainer,
-                    data,
-                    given,
-                    enough=enough,
-                    quiet=quiet or not self.needs_originals,
+            used = self.needs_originals or explain_func is quantus.explain
+            if given is not None and not alone and used:
+                still = quiet or not self.needs_originals
+                given, alone = supplied_maps.check_given_maps(
+                    self.name, explainer, data, given, enough=enough, quiet=still
                 )
             results = self._evaluate(Call(data, guard, explainer, given, alone))
         scores: list[float] = results["components"].iloc[:, self.score_column].tolist()
@@ -236,6 +252,11 @@ class QuantusMetric(Metric):  # type: ignore[misc]
             "convolutions or recurrent layers, or take other lengths"
         )
 
+    def _chunks(self, data: Data) -> ChunkSize:
+        """Return the inputs that are explained at a time."""
+        size = self.explain_batch_size or data.batch_size
+        return ChunkSize(size, "explain_func", self._disable_warnings)
+
     def _forget(self) -> None:
         """Forget the results of the call before."""
         self.components = pd.DataFrame()
@@ -243,7 +264,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     def _post_process(self, maps: Tensor) -> Tensor:
         """Apply Quantus's ``normalise`` and ``abs``, each map on its own."""
         if self.normalise and self.normalise_func is not None:
-            maps = normalised(maps, self.normalise_func)
+            maps = supplied_maps.normalised(maps, self.normalise_func)
         return maps.abs() if self.abs else maps
 
     @property

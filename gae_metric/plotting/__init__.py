@@ -15,16 +15,11 @@ colours can be told apart with any of the common kinds of colour vision.
 - :func:`distribution`: every sample's score.
 """
 
-from gae_metric.plotting.bars import bars
-from gae_metric.plotting.class_maps import class_maps
-from gae_metric.plotting.curves import curves
-from gae_metric.plotting.distribution import distribution
-from gae_metric.plotting.extremes import extremes, top_and_bottom
-from gae_metric.plotting.impact import impact
-from gae_metric.plotting.maps import maps
-from gae_metric.plotting.mosaic import mosaic
+from gae_metric.plotting.bars import bars, distribution
+from gae_metric.plotting.maps import class_maps, maps
+from gae_metric.plotting.sample import curves, impact, mosaic
 from gae_metric.plotting.scatter import scatter
-from gae_metric.plotting.strips import Strip, strips
+from gae_metric.plotting.strips import Strip, extremes, strips, top_and_bottom
 
 __all__ = [
     "Strip",

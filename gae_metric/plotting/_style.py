@@ -80,15 +80,22 @@ def line_axes(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> N
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def image_axes(axes: Axes, title: str = "") -> None:
-    """Dress the axes of an image."""
+def image_axes(axes: Axes, title: str = "", below: str = "", size: float = TEXT) -> None:
+    """Dress the axes of an image, with a title of a size and small text below."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_linewidth(0.4)
         spine.set_color(GRAY)
     if title:
-        axes.set_title(title, fontsize=TEXT, pad=2)
+        axes.set_title(title, fontsize=size, pad=2)
+    if below:
+        axes.set_xlabel(below, fontsize=SMALL, labelpad=2)
+
+
+def beside(axes: Axes, text: str) -> None:
+    """Write small text on the left of an image."""
+    axes.set_ylabel(text, fontsize=SMALL, labelpad=2, linespacing=1.0)
 
 
 def label(text: str, width: float, lines: int = 2) -> str:
@@ -155,6 +162,12 @@ def as_picture(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.moveaxis(np.broadcast_to(values, (3, *values.shape[1:])), 0, -1).clip(0, 1)
 
 
+def picture(axes: Axes, pixels: NDArray[Any], title: str = "", size: float = TEXT) -> None:
+    """Draw pixels (C, H, W) in [0, 1]."""
+    axes.imshow(as_picture(pixels))
+    image_axes(axes, title, size=size)
+
+
 def channel_sum(values: NDArray[Any], name: str) -> NDArray[np.float64]:
     """Sum a map (C, H, W) or (H, W) over its channels: (H, W)."""
     array = np.asarray(values, dtype=np.float64)
@@ -163,9 +176,17 @@ def channel_sum(values: NDArray[Any], name: str) -> NDArray[np.float64]:
     return array if array.ndim == 2 else array.sum(axis=0)
 
 
-def signed_map(axes: Axes, values: NDArray[Any], name: str) -> None:
-    """Draw a map (C, H, W) or (H, W), summed over channels, white at zero."""
-    summed = channel_sum(values, name)
+def signed_map(
+    axes: Axes,
+    values: NDArray[Any],
+    method: str,
+    title: str = "",
+    below: str = "",
+    size: float = TEXT,
+) -> None:
+    """Draw a method's map (C, H, W) or (H, W), summed over channels, white at zero."""
+    image_axes(axes, title, below, size)
+    summed = channel_sum(values, f"attributions[{method!r}]")
     if not np.isfinite(summed).all():
         centred: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
         axes.text(0.5, 0.5, "not\nfinite", fontsize=SMALL, **centred)

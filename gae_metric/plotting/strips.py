@@ -1,17 +1,20 @@
-"""Figures 5, 6, 10 and 15: images side by side, and maps below them, of one model or of several."""
+"""Strips of images with maps below them: of one another's models, and of extreme scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from os import PathLike
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gae_metric._names import two_lines
+from gae_metric.errors import check_integer
 from gae_metric.plotting import _style
 
 
@@ -98,7 +101,10 @@ def strips(
     counts = [len(strip.images) for strip in given]
     if len(set(counts)) != 1:
         raise ValueError(f"strips: expected strips of the same number of images, got {counts}")
-    again = [False, *(_same(one, other) for one, other in zip(given[1:], given, strict=False))]
+    again = [False]
+    for above, strip in pairwise(given):
+        labels = strip.labels is None or list(strip.labels) == list(above.labels or ())
+        again.append(labels and np.array_equal(strip.images, above.images))
     return sheet(given, again, title, path)
 
 
@@ -111,10 +117,7 @@ def sheet(
     margin: float = 0.25,
     gap: float = 0.0,
 ) -> Figure:
-    """Draw strips of as many images, without the images of those that show the same again.
-
-    ``margin`` and ``gap``, in inches, are for the names of rows and between strips.
-    """
+    """Draw strips, without images that are there again; leave inches for names and between them."""
     count = len(given[0].images)
     names = any(strip.name for strip in given)
     side = margin + (0.15 if names else 0)
@@ -143,12 +146,6 @@ def sheet(
     return _style.finish(figure, title, path)
 
 
-def _same(one: Strip, other: Strip) -> bool:
-    """Whether a strip's images and labels are those of the one above."""
-    labels = one.labels is None or list(one.labels) == list(other.labels or ())
-    return labels and np.array_equal(one.images, other.images)
-
-
 def _height(strip: Strip, cell: float, repeated: bool) -> float:
     rows = len(strip.attributions) + (not repeated)
     labels = () if repeated else strip.labels or ()
@@ -168,18 +165,135 @@ def _draw(
 ) -> None:
     if not repeated:
         for i, picture in enumerate(panels.pop(0)):
-            picture.imshow(_style.as_picture(strip.images[i]))
-            _style.image_axes(picture)
+            _style.picture(picture, strip.images[i])
             if strip.labels is not None:
                 text = _style.label(strip.labels[i], cell)
                 picture.set_title(text, fontsize=_style.SMALL, pad=2, linespacing=1.0)
     for row, (name, maps) in zip(panels, strip.attributions.items(), strict=True):
         for i, panel in enumerate(row):
-            _style.signed_map(panel, np.asarray(maps)[i], f"attributions[{name!r}]")
-            _style.image_axes(panel)
-            if name in strip.scores:
-                panel.set_xlabel(f"{strip.scores[name][i]:.3f}", fontsize=_style.SMALL, labelpad=2)
+            score = f"{strip.scores[name][i]:.3f}" if name in strip.scores else ""
+            _style.signed_map(panel, np.asarray(maps)[i], name, below=score)
         text = _row(strip, name, cell)
         # Names of as many lines everywhere: strips are laid out one by one, and lie below another.
-        text = "\n" * (lines - text.count("\n")) + text
-        row[0].set_ylabel(text, fontsize=_style.SMALL, labelpad=2, linespacing=1.0)
+        _style.beside(row[0], "\n" * (lines - text.count("\n")) + text)
+
+
+def top_and_bottom(scores: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the samples of the k highest and of the k lowest scores.
+
+    Parameters
+    ----------
+    scores
+        (N,) scores; NaN and infinite ones are left out.
+    k
+        How many of each; half of the samples where there are not twice as many.
+
+    Returns
+    -------
+    tuple of ndarray
+        Indices, highest first, and lowest first; of equal scores, the lower index first.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two scores, or k is not positive.
+
+    Examples
+    --------
+    >>> top_and_bottom([0.1, float("nan"), 0.5, 0.3, 0.3], 2)
+    (array([2, 3]), array([0, 4]))
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    check_integer("k", k)
+    finite = pd.Series(values[np.isfinite(values)], np.flatnonzero(np.isfinite(values)))
+    if values.ndim != 1 or len(finite) < 2:
+        raise ValueError(
+            f"scores: expected at least two finite scores of shape (N,), got shape {values.shape} "
+            f"with {len(finite)}"
+        )
+    k = min(k, len(finite) // 2)
+    top = finite.nlargest(k).index
+    bottom = finite.drop(top).nsmallest(k).index  # where scores are equal none is shown twice
+    return top.to_numpy(), bottom.to_numpy()
+
+
+def extremes(
+    images: NDArray[Any],
+    attributions: NDArray[Any] | Callable[[NDArray[np.int64]], NDArray[Any]],
+    scores: ArrayLike,
+    k: int = 5,
+    labels: Sequence[str] | None = None,
+    title: str = "",
+    *,
+    path: str | PathLike[str] | None = None,
+) -> Figure:
+    """Draw figures 11 and 14: a method's k best and k worst samples, with their maps.
+
+    Parameters
+    ----------
+    images
+        Pixels (N, C, H, W) in [0, 1].
+    attributions
+        The method's maps (N, C, H, W), (N, 1, H, W) or (N, H, W), or a function that returns those
+        of the samples whose indices (M,) it is given: only 2k of the N are needed.
+    scores
+        (N,), higher is better, such as ``metric.components["gae"]``.
+    k
+        How many of each; half of the samples where there are not twice as many.
+    labels
+        N texts, such as classes, written above the images.
+    title
+        Title of the figure.
+    path
+        File to save the figure in too; its ending says the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One column wide up to k = 5: two rows of images with their maps for the best samples, the
+        best one first, and two for the worst, the worst one first; the score is below each map.
+
+    Raises
+    ------
+    ValueError
+        If a shape is not as described or there are fewer than two scores.
+
+    Examples
+    --------
+    >>> pixels = np.random.default_rng(0).random((6, 3, 8, 8))
+    >>> figure = extremes(pixels, lambda samples: pixels[samples], [0.1, 0.5, 0.3, 0.2, 0, 0.4], 2)
+    >>> [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
+    ['0.500', '0.400', '0.000', '0.100']
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or len(images) != len(np.atleast_1d(scores)):
+        raise ValueError(
+            f"images: expected pixels (N, C, H, W) of {len(np.atleast_1d(scores))} samples, as "
+            f"there are scores, got {images.shape}"
+        )
+    values = np.asarray(scores, dtype=np.float64)
+    top, bottom = top_and_bottom(values, k)
+    shown = np.concatenate([top, bottom])
+    maps = np.asarray(
+        attributions(shown) if callable(attributions) else np.asarray(attributions)[shown]
+    )
+    if len(maps) != len(shown) or maps.shape[-2:] != images.shape[2:]:
+        raise ValueError(
+            f"attributions: expected maps of {len(shown)} samples of size {images.shape[2:]}, got "
+            f"{maps.shape}"
+        )
+    halves = [
+        Strip(
+            images[samples],
+            {"": drawn},
+            name,
+            None if labels is None else [labels[i] for i in samples],
+            {"": values[samples].tolist()},
+        )
+        for name, samples, drawn in (
+            ("highest", top, maps[: len(top)]),
+            ("lowest", bottom, maps[len(top) :]),
+        )
+    ]
+    # A gap, so that the scores above are not read as part of the names below.
+    return sheet(halves, [False, False], title, path, margin=0.1, gap=0.07)

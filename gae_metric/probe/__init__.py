@@ -9,7 +9,7 @@ item gets the scores that the metric itself would have given.
 'Have a model evaluated, and prepare all that must be explained.'
 """
 
-from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.probe_set import ProbeSet
+from gae_metric.probe.storage import ProbeError
 
 __all__ = ["ProbeError", "ProbeSet"]

@@ -66,28 +66,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
+from gae_metric import metrics
 from gae_metric.functional.masking import MAX_STEPS
 from gae_metric.metrics.attribution_metric import AttributionMetric
-from gae_metric.metrics.contrastiveness import Contrastiveness
-from gae_metric.metrics.gae import GAE
-from gae_metric.metrics.local_consistency import (
-    LocalConsistency,
-    LocalFaithfulness,
-    LocalRobustness,
-)
-from gae_metric.probe.errors import ProbeError
-from gae_metric.probe.storage import FILE_NAME
+from gae_metric.probe.storage import FILE_NAME, ProbeError
 from gae_metric.study.mosaicking import Protocol
 
 FORMAT = "gae-probe"
 VERSION = 1
 
 METRICS: dict[str, type[AttributionMetric]] = {
-    "GAE": GAE,
-    "LocalConsistency": LocalConsistency,
-    "LocalRobustness": LocalRobustness,
-    "LocalFaithfulness": LocalFaithfulness,
-    "Contrastiveness": Contrastiveness,
+    name: getattr(metrics, name) for name in metrics.__all__
 }
 """Metrics that a probe set can be made for."""
 

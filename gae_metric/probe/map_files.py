@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.probe.errors import ProbeError
-from gae_metric.probe.storage import ArrayFile, open_container
+from gae_metric.probe.storage import ArrayFile, ProbeError, open_container
 from gae_metric.study.conversion import as_tensor
 
 #: Rows of no item that are listed one by one.
@@ -31,22 +30,18 @@ class MapBlock:
     #: Number of the first item, and of items.
     start: int
     count: int
-    #: A map in each row; or the map of one item alone.
+    #: A map in each row.
     values: ArrayFile | NDArray[Any]
-    alone: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the map of one item."""
-        return self.values.shape if self.alone else self.values.shape[1:]
+        return self.values.shape[1:]
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Return maps of the block from one row to another."""
         values = self.values
-        if self.alone:
-            start, stop = 0, len(values)
-        found = values.rows(start, stop) if isinstance(values, ArrayFile) else values[start:stop]
-        return found[None] if self.alone else found
+        return values.rows(start, stop) if isinstance(values, ArrayFile) else values[start:stop]
 
 
 @dataclass(frozen=True)
@@ -89,10 +84,10 @@ def blocks_of(maps: Any, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
             raise ProbeError("maps: expected an array of maps, got a single value")
         return _whole(as_array(maps), 0, expected.ids, "maps")
     if isinstance(maps, Mapping):
-        return _by_name(maps, lambda name: as_array(maps[name]), expected)
+        return _by_name(maps, lambda name: as_array(maps[name])[None], expected)
     if isinstance(maps, Sequence):
         wanted = islice(maps, len(expected.ids))
-        blocks = [MapBlock(i, 1, as_array(values), alone=True) for i, values in enumerate(wanted)]
+        blocks = [MapBlock(i, 1, as_array(values)[None]) for i, values in enumerate(wanted)]
         return blocks, [f"maps[{i}]" for i in range(len(expected.ids), len(maps))]
     raise ProbeError(
         "maps: expected an array, a mapping from items, an iterable of chunks or a path, got "
@@ -118,7 +113,7 @@ def _files(path: Path, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
     if "maps" in names:
         return _whole(container.array("maps.npy"), 0, expected.ids, "maps")
     if not shards:
-        return _by_name(names, lambda name: container.array(f"{name}.npy"), expected)
+        return _by_name(names, lambda name: container.array(f"{name}.npy", alone=True), expected)
     starts = np.cumsum([0, *expected.shards]).tolist()
     for name, found in shards.items():
         number = int(found[1])
@@ -139,7 +134,7 @@ def _by_name(
     blocks, extra = [], []
     for name in names:
         if name in numbers:
-            blocks.append(MapBlock(numbers[name], 1, named(name), alone=True))
+            blocks.append(MapBlock(numbers[name], 1, named(name)))
         else:
             extra.append(str(name))
     return blocks, extra

@@ -16,23 +16,19 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from gae_metric._names import lookup
+from gae_metric.errors import check_integer
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
-from gae_metric.metrics.attribution_metric import Targets
-from gae_metric.metrics.data_warnings import named, oddities
-from gae_metric.probe.building import describe, evaluated
-from gae_metric.probe.errors import ProbeError
+from gae_metric.metrics.attribution_metric import Targets, named, oddities
 from gae_metric.probe.format import METRICS, Manifest
-from gae_metric.probe.ids import item_ids, item_table
 from gae_metric.probe.map_files import MapSet
 from gae_metric.probe.returned_maps import read_maps, score_chunks
-from gae_metric.probe.storage import Container, open_container
-from gae_metric.probe.study_from_files import Recorded
-from gae_metric.probe.study_in_memory import Built
-from gae_metric.probe.writing import write
-from gae_metric.study.arguments import check_data, is_integer
+from gae_metric.probe.storage import Container, ProbeError, open_container
+from gae_metric.probe.study_from_files import Recorded, item_ids, item_table
+from gae_metric.probe.writing import Built, describe, evaluated, write
+from gae_metric.study.arguments import check_data
 from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
 from gae_metric.study.study import Study
@@ -243,7 +239,7 @@ class ProbeSet:
         >>> [(ids[0], inputs.shape) for ids, inputs, targets in probe.explain_items(3)]
         [('0-mosaic-0', (3, 3, 48, 48)), ('3-mosaic-0', (1, 3, 48, 48))]
         """
-        _check_size("batch_size", batch_size)
+        check_integer("batch_size", batch_size, kind=ProbeError)
         for start in range(0, len(self), batch_size):
             stop = min(start + batch_size, len(self))
             ids = self.ids[start:stop]
@@ -301,7 +297,7 @@ class ProbeSet:
         >>> probe.score(maps[0]).columns.tolist()
         ['contrastiveness']
         """
-        _check_size("batch_size", batch_size)
+        check_integer("batch_size", batch_size, kind=ProbeError)
         most = max(1, _CHUNK // (4 * math.prod(self.input_shape)))
         chunks = read_maps(maps, self._expected(), min(batch_size, most))
         scorer, odd = score_chunks(self._source, self.ids, self._source.items, chunks)
@@ -352,7 +348,7 @@ class ProbeSet:
         ...     len(ProbeSet.load(f"{folder}/probe.npz"))
         4
         """
-        _check_size("shard_bytes", shard_bytes)
+        check_integer("shard_bytes", shard_bytes, kind=ProbeError)
         written = write(self._source, self._manifest, Path(path), shard_bytes)
         if self._container is None:
             # Maps may come by the shards that were written.
@@ -395,8 +391,3 @@ class ProbeSet:
         folder = None if self._container is None else self._container.path.resolve()
         counts = [shard.items for shard in shards] or [len(self)]
         return MapSet(self.ids, self.input_shape, counts, folder, files)
-
-
-def _check_size(name: str, value: Any) -> None:
-    if not is_integer(value, 1):
-        raise ProbeError(f"{name}: expected a positive integer, got {value!r}")

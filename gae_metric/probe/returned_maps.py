@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.metrics.data_warnings import named
-from gae_metric.probe.errors import ProbeError
+from gae_metric.metrics.attribution_metric import named
 from gae_metric.probe.map_files import MapBlock, MapSet, as_array, blocks_of
+from gae_metric.probe.storage import ProbeError
 from gae_metric.study.conversion import as_maps
 from gae_metric.study.scoring import Evaluated, Scorer
 from gae_metric.study.study import Items

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from gae_metric.probe.errors import ProbeError
+from gae_metric.errors import InputError
 
 T = TypeVar("T")
 
@@ -42,6 +42,8 @@ class ArrayFile:
         Opens the file for reading in binary; returns it, its size in bytes, and what it is called
         in errors. It is open from the first rows that are read to the last ones, as there may be
         more files than can be open at a time, and a zip's are slow to open in the middle.
+    alone
+        Whether all of it is one row.
 
     Raises
     ------
@@ -49,7 +51,9 @@ class ArrayFile:
         If it is not the file of a plain array, or is cut off.
     """
 
-    def __init__(self, opened: Callable[[], tuple[IO[bytes], int, str]]) -> None:
+    def __init__(
+        self, opened: Callable[[], tuple[IO[bytes], int, str]], alone: bool = False
+    ) -> None:
         self._opened = opened
         self._file: IO[bytes] | None = None
         file, size, source = opened()
@@ -69,6 +73,8 @@ class ArrayFile:
             raise ProbeError(
                 f"{source}: cut off: {size} bytes do not hold {self.dtype} {self.shape}"
             )
+        if alone:
+            self.shape = (1, *self.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -153,9 +159,9 @@ class Container:
         """Return the names of the ``.npy`` files, sorted."""
         raise NotImplementedError
 
-    def array(self, name: str) -> ArrayFile:
+    def array(self, name: str, alone: bool = False) -> ArrayFile:
         """Open an array by its file's name."""
-        return ArrayFile(lambda: self._open(name))
+        return ArrayFile(lambda: self._open(name), alone)
 
     def manifest(self) -> bytes:
         """Return what ``manifest.json`` holds."""
@@ -278,3 +284,7 @@ def open_container(path: str | Path, what: str) -> Container:
     else:
         return Npz(path)
     raise ProbeError(f"{what}: expected a folder or an .npz file, found {found} at {str(path)!r}")
+
+
+class ProbeError(InputError):
+    """A probe set, or the maps that are to be scored with it, is not as described."""

@@ -1,4 +1,7 @@
-"""The evaluated study of a probe set, from its files: neither the model nor the inputs are read."""
+"""The evaluated study of a probe set, from its files: neither the model nor the inputs are read.
+
+And what its items are called.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.functional.masking import LERF, MORF
-from gae_metric.probe.errors import ProbeError
 from gae_metric.probe.format import Manifest
-from gae_metric.probe.ids import items_of_table
-from gae_metric.probe.storage import ArrayFile, Container
+from gae_metric.probe.storage import ArrayFile, Container, ProbeError
 from gae_metric.study.mosaicking import Mosaicking
 from gae_metric.study.study import NONE, Items
 from gae_metric.study.trajectories import Masking
@@ -83,8 +84,8 @@ class Recorded:
         for shard, part in enumerate(parts):
             for name in part:
                 self._verify(shard, name)
-        self._signs: tuple[int, ArrayFile] | None = None
-        self._inputs: tuple[int, ArrayFile] | None = None
+        #: By array, the shard whose file was read last. It is left open for what follows in it.
+        self._read: dict[str, tuple[int, ArrayFile]] = {}
 
     def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the sign of the impact maps of samples, int8 (n, C, ...)."""
@@ -92,13 +93,10 @@ class Recorded:
         result = torch.empty((len(rows), *self._manifest.input_shape), dtype=torch.int8)
         for shard in np.unique(shards).tolist():
             where = np.flatnonzero(shards == shard)
-            if self._signs is None or self._signs[0] != shard:
-                self._signs = (shard, self._open(shard, "impact_sign"))
-                self._verify(shard, "impact_sign")
             places = rows[where] - self._row_starts[shard]
             # Rows are read one by one: a shard's do not all fit the memory.
             for i, place in zip(where.tolist(), places.tolist(), strict=True):
-                signs = self._signs[1].rows(place, place + 1)
+                signs = self._rows(shard, "impact_sign", place, place + 1)
                 self._refuse(np.abs(signs.astype(np.int16)) > 1, shard, "impact_sign", "-1, 0 or 1")
                 result[i] = torch.as_tensor(signs[0])
         return result
@@ -114,15 +112,17 @@ class Recorded:
             low, high = max(start, first), min(stop, end)
             if low >= high:
                 continue
-            # Left open, as reading goes on in the same file of a zip.
-            if self._inputs is None or self._inputs[0] != shard:
-                self._inputs = (shard, self._open(shard, "inputs"))
-                self._verify(shard, "inputs")
-            values = self._inputs[1].rows(low - first, high - first)
+            values = self._rows(shard, "inputs", low - first, high - first)
             self._refuse(~np.isfinite(values), shard, "inputs", "finite numbers")
             parts.append(values)
         result: NDArray[np.float32] = np.concatenate(parts)
         return result
+
+    def _rows(self, shard: int, name: str, start: int, stop: int) -> NDArray[Any]:
+        if name not in self._read or self._read[name][0] != shard:
+            self._read[name] = (shard, self._open(shard, name))
+            self._verify(shard, name)
+        return self._read[name][1].rows(start, stop)
 
     def _open(self, shard: int, name: str) -> ArrayFile:
         entry = self._manifest.shards[shard]
@@ -203,3 +203,41 @@ class Recorded:
                 )
         table = np.concatenate(tables) if tables else np.zeros((0, 4), dtype=np.int64)
         return items_of_table(table, self.samples)
+
+
+def item_ids(items: Items, samples: NDArray[np.int64]) -> list[str]:
+    """Return the items' names.
+
+    Parameters
+    ----------
+    items
+        Items of scored samples.
+    samples
+        Data-set index of each scored sample.
+
+    Returns
+    -------
+    list of str
+        ``7-original``, ``7-lerf-3`` and ``7-morf-3`` (state 3 of that order) or ``7-mosaic-0``,
+        7 being the data-set index of the sample.
+    """
+    columns = (samples[items.row], items.order, items.state, items.mosaic)
+    return [
+        f"{sample}-original"
+        if state == 0
+        else f"{sample}-mosaic-{mosaic}"
+        if mosaic != NONE
+        else f"{sample}-{'lerf' if order == LERF else 'morf'}-{state}"
+        for sample, order, state, mosaic in zip(*(c.tolist() for c in columns), strict=True)
+    ]
+
+
+def item_table(items: Items, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return items as rows (sample, order, state, mosaic), (n, 4)."""
+    return np.stack([samples[items.row], items.order, items.state, items.mosaic], axis=1)
+
+
+def items_of_table(table: NDArray[np.int64], samples: NDArray[np.int64]) -> Items:
+    """Turn :func:`item_table` back, given ascending samples that hold all of the table's."""
+    row = np.searchsorted(samples, table[:, 0])
+    return Items(row, table[:, 1], table[:, 2], table[:, 3])

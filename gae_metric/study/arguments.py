@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.data import Dataset
 
+from gae_metric.errors import check_integer
 from gae_metric.functional.draws import content_hashes
-from gae_metric.study.conversion import as_maps
-from gae_metric.study.devices import at_work, sent
-from gae_metric.study.labels import Labels, as_labels
-from gae_metric.study.logits import LogitsModel, Output
-from gae_metric.study.modes import check_model
-from gae_metric.study.samples import Samples
+from gae_metric.study.conversion import as_maps, at_work, sent
+from gae_metric.study.logits import LogitsModel, Output, check_model
+from gae_metric.study.samples import Labels, Samples, as_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +101,6 @@ def check_data(
     if y_batch is None and not predicted and isinstance(x_batch, Dataset):
         y_batch = x_batch if isinstance(x_batch[0], tuple) else None
     y = None if predicted and y_batch is None else as_labels(y_batch, len(x))
-    if not is_integer(batch_size, 1):
-        raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}")
     data = Data(
         model=LogitsModel(model, output, model_predict_kwargs),
         x=x,
@@ -114,7 +110,7 @@ def check_data(
         contents=np.zeros(len(x), dtype=np.uint64),
         device=where,
         dtype=_dtype(model, x),
-        batch_size=int(batch_size),
+        batch_size=check_integer("batch_size", batch_size),
     )
     for start in range(0, len(x), data.batch_size):
         samples = np.arange(start, min(start + data.batch_size, len(x)))
@@ -147,12 +143,6 @@ def takes_series(data: Data) -> bool:
     except Exception:
         return False
     return True
-
-
-def is_integer(value: Any, least: int) -> bool:
-    """Whether a value is a whole number, which a truth value is not, and not below another."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return whole and bool(value >= least)
 
 
 def _dtype(model: nn.Module, x: Samples) -> torch.dtype:

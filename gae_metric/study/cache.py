@@ -38,8 +38,7 @@ class SampleTrajectory:
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors."""
-        tensors = (self.masked_from, self.outputs, self.impact_sign, self.logits)
-        return sum(tensor.nbytes for tensor in tensors)
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,7 @@ class TrajectoryCache:
 
     def _shrink(self) -> None:
         while self._nbytes > self._limit:
-            _, entry = self._entries.popitem(last=False)
-            self._nbytes -= entry.nbytes
+            self._remove(next(iter(self._entries)))
 
 
 #: The cache that all metrics share.

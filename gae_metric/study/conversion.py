@@ -1,11 +1,17 @@
-"""Arrays, tensors and sequences of any kind as tensors that a model can compute with, and back."""
+"""Tensors from whatever is given, the devices that they go to, and chunks that fit these."""
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
@@ -94,19 +100,145 @@ def as_maps(
     maps = as_tensor(values, source, "an array of maps")
     if maps.is_complex():
         raise ValueError(f"{source}: expected real maps, got {maps.dtype}")
-    if len(shape) > 2 and maps.shape == (shape[0], *shape[2:]):
-        maps = maps.unsqueeze(1)
-    single = torch.Size([shape[0], 1, *shape[2:]])
-    if maps.shape != shape and (len(shape) == 2 or maps.shape != single):
-        options = [tuple(shape)]
-        if len(shape) > 2:
-            options += [tuple(single), (shape[0], *shape[2:])]
+    shapes = [tuple(shape)]
+    if len(shape) > 2:
+        shapes += [(shape[0], 1, *shape[2:]), (shape[0], *shape[2:])]
+    if maps.shape not in shapes:
         raise ValueError(
-            f"{source}: expected maps of shape {' or '.join(map(str, options))}, got "
+            f"{source}: expected maps of shape {' or '.join(map(str, shapes))}, got "
             f"{tuple(maps.shape)}"
         )
+    if maps.ndim < len(shape):
+        maps = maps.unsqueeze(1)
     maps = at_least_single(maps)
     if device is not None:
         # float64 stays float64 where the device has it.
         maps = maps.to(device, wide_dtype(device) if maps.dtype == torch.float64 else maps.dtype)
     return maps
+
+
+def sent(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
+    """Put values on a device.
+
+    A plain copy to a GPU waits until all that was asked of it before is done. This one has a queue
+    of its own, which what is asked for next waits for.
+
+    Examples
+    --------
+    >>> sent(torch.arange(3), torch.device("cpu"))
+    tensor([0, 1, 2])
+    """
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    side, current = _queue(device), torch.cuda.current_stream(device)
+    with torch.cuda.stream(side):
+        there = tensor.to(device)
+    current.wait_stream(side)
+    # Its memory belongs to that queue, and is in use in this one.
+    there.record_stream(current)
+    return there
+
+
+@lru_cache
+def _queue(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def at_work(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
+    """Have a model where and as gradients can be taken of it, whatever the caller's modes.
+
+    For the time of the context it is on the device, inference mode is off, and so is cuDNN where
+    the model has recurrent layers: cuDNN refuses their gradients in evaluation mode.
+    """
+    home = next((value.device for value in model.parameters()), device)
+    moved = device is not None and home is not None and home != device
+    moved = moved and (home.type, device.index) != (device.type, None)  # type: ignore[union-attr]
+    cudnn = torch.backends.cudnn.enabled
+    recurrent = cudnn and any(isinstance(each, nn.RNNBase) for each in model.modules())
+    with torch.inference_mode(False):
+        try:
+            if recurrent:
+                torch.backends.cudnn.enabled = False
+            if moved:
+                model.to(device)
+            yield
+        finally:
+            if moved:
+                model.to(home)
+            if recurrent:
+                torch.backends.cudnn.enabled = cudnn
+
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class ChunkSize:
+    """A number of items that is halved when they do not fit in memory."""
+
+    #: Items at a time.
+    value: int
+    #: What is done in chunks, for the warning.
+    what: str
+    #: Whether not to warn.
+    quiet: bool = False
+
+    def run(self, count: int, work: Callable[[int], Result]) -> tuple[int, Result]:
+        """Do some of the work that is left.
+
+        Parameters
+        ----------
+        count
+            Items left.
+        work
+            Called with the number of items to do; must be repeatable.
+
+        Returns
+        -------
+        tuple
+            Number of items done and ``work``'s result.
+        """
+        while True:
+            size = min(self.value, count)
+            try:
+                return size, work(size)
+            except Exception as error:
+                if size == 1 or not out_of_memory(error):
+                    raise
+            # Outside the except block, where the error's frames no longer hold their tensors.
+            self.value = size // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if not self.quiet:
+                warnings.warn(
+                    f"out of memory: {self.what} goes on with {self.value} instead of {size} "
+                    "samples at a time; scores do not change",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+
+    def each(
+        self, count: int, work: Callable[[int, int], Result]
+    ) -> Iterator[tuple[slice, Result]]:
+        """Do all of the work: ``work(start, stop)`` again and again, with where it was done."""
+        start = 0
+
+        def some(size: int) -> Result:
+            return work(start, start + size)
+
+        while start < count:
+            done, result = self.run(count - start, some)
+            yield slice(start, start + done), result
+            start += done
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that an allocation failed."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    # The last: what cuBLAS and cuDNN say.
+    signs = ("out of memory", "can't allocate memory", "status_alloc_failed")
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)

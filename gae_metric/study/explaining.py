@@ -1,4 +1,4 @@
-"""Call any explain_func on tensors, and check what it returns."""
+"""What is explained, chunk by chunk, and the function that explains it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import quantus
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from abslrp.losses import untold
-from gae_metric.study.conversion import as_input, as_maps, as_targets, as_tensor, like
-from gae_metric.study.devices import at_work
+from gae_metric.study.conversion import (
+    ChunkSize,
+    as_input,
+    as_maps,
+    as_targets,
+    as_tensor,
+    at_work,
+    like,
+)
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.logits import LogitsModel
+from gae_metric.study.samples import Samples
+from gae_metric.study.scoring import Scorer
+from gae_metric.study.study import NONE, Items, Study
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -119,3 +131,67 @@ class Explainer:
             maps = untold(self.function, **given)
         self.guard.explained()
         return self.post_process(as_maps(maps, x.shape, "explain_func", x.device))
+
+
+def explain_and_score(
+    study: Study,
+    explainer: Explainer,
+    given: Samples | None,
+    items: Items,
+    size: ChunkSize,
+    progress: str | None,
+) -> Scorer:
+    """Explain in chunks of a study's items, sample by sample, and let go of what is done.
+
+    Parameters
+    ----------
+    study
+        What is explained.
+    explainer
+        What explains.
+    given
+        Maps of the data set's samples, in place of explaining them.
+    items
+        What is to be explained.
+    size
+        Of them that are explained at a time.
+    progress
+        Name on the progress bar; None for no bar.
+    """
+    scorer = Scorer(study)
+    start = 0
+
+    def add_given(rows: NDArray[np.int64]) -> None:
+        if given is None:
+            return
+        rows = scorer.lacks(rows)
+        none = np.full(len(rows), NONE)
+        ready = study.ready(Items(rows, none, np.zeros_like(rows), none))
+        if len(ready):
+            maps = study.data.maps(given, study.samples[ready.row])
+            scorer.add(ready, explainer.post_process(maps))
+
+    def explain(count: int) -> None:
+        ready = study.ready(items[start : start + count])
+        add_given(ready.row)
+        if len(ready):
+            scorer.add(ready, explainer(*study.inputs(ready)))
+
+    hidden = progress is None
+    with tqdm(total=len(items), desc=progress, unit="map", disable=hidden) as bar:
+        while start < len(items):
+            study.load(items.row[start : start + size.value])
+            done, _ = size.run(len(items) - start, explain)
+            start += done
+            bar.update(done)
+            before = int(items.row[start]) if start < len(items) else len(study.samples)
+            study.forget(before)
+            scorer.forget(before)
+    if given is not None:
+        # Those that nothing else was explained of.
+        for first in range(0, len(study.samples), study.data.batch_size):
+            rows = np.arange(first, min(first + study.data.batch_size, len(study.samples)))
+            study.load(rows)
+            add_given(rows)
+            study.forget(int(rows[-1]) + 1)
+    return scorer

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gae_metric.study import cache, fingerprint
 from gae_metric.study.arguments import Data
-from gae_metric.study.chunks import out_of_memory
+from gae_metric.study.conversion import out_of_memory
 
 #: Features of all samples, up to which they are evaluated at once to see what an error means.
 _FEW = 2**24

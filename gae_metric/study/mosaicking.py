@@ -11,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gae_metric.errors import check_integer
+from gae_metric.functional.draws import check_size
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.mosaic_plan import MosaicPlan, draw_mosaics, substitute
-from gae_metric.study.arguments import Data, is_integer
-from gae_metric.study.devices import sent
-from gae_metric.study.labels import Labels
+from gae_metric.study.arguments import Data
+from gae_metric.study.conversion import sent
+from gae_metric.study.samples import Labels
 
 Protocol = Literal["paper", "repository"]
 
@@ -53,10 +55,8 @@ class Mosaicking:
     protocol: Protocol = "paper"
 
     def __post_init__(self) -> None:
-        if not is_integer(self.seed, 0):
-            raise ValueError(f"seed: expected a non-negative integer, got {self.seed!r}")
-        if not is_integer(self.n_mosaics, 1):
-            raise ValueError(f"n_mosaics: expected a positive integer, got {self.n_mosaics!r}")
+        check_integer("seed", self.seed, 0)
+        check_integer("n_mosaics", self.n_mosaics)
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"interpolation: expected one of {', '.join(INTERPOLATIONS)}, got "
@@ -90,11 +90,7 @@ class Mosaicking:
                 f"positive and three others, got {len(data)}"
             )
         for plan in self.plans or ():
-            if len(plan) != len(data):
-                raise ValueError(
-                    f"mosaics: expected a plan for the {len(data)} samples of x_batch, got one for "
-                    f"{len(plan)}"
-                )
+            check_size(plan, len(data))
 
     def draw(self, data: Data, classes: NDArray[np.int64], labels: Labels) -> Layout:
         """Lay out every sample's mosaics as in the paper, around samples that are not finite.

@@ -10,19 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gae_metric.functional import scores as equations
 from gae_metric.functional.masking import LERF, MORF
 from gae_metric.functional.mosaic import positions, score_map
-from gae_metric.functional.scores import (
-    contrastiveness,
-    global_attribution,
-    local_consistency,
-    local_faithfulness,
-    local_robustness,
-    output_difference,
-    positive_map,
-    similarity,
-)
-from gae_metric.study.devices import sent
+from gae_metric.study.conversion import sent
 from gae_metric.study.mosaicking import Mosaicking
 from gae_metric.study.study import Items
 from gae_metric.study.trajectories import Masking
@@ -106,7 +97,7 @@ class Scorer:
 
     def add(self, items: Items, maps: Tensor) -> None:
         """Take maps (n, 1 or C, ...) of loaded items of the study."""
-        maps = positive_map(maps)
+        maps = equations.positive_map(maps)
         ends = maps.flatten(1)
         # Maps that are not finite are NaN throughout.
         self._later(self._bad_map, items.row, ends[:, 0].isnan())
@@ -133,7 +124,7 @@ class Scorer:
 
     def _add_originals(self, items: Items, a: Tensor) -> None:
         signs = sent(self._study.impact_signs(items.row), a.device)
-        self._later(self._faithfulness, items.row, local_faithfulness(a, signs))
+        self._later(self._faithfulness, items.row, equations.local_faithfulness(a, signs))
         self._similarity[items.row, :, 0] = 1
         self._later(self._empty_original, items.row, _empty(a))
         self._originals.update(zip(items.row.tolist(), a, strict=True))
@@ -144,7 +135,7 @@ class Scorer:
         originals = torch.stack([self._originals[row].to(a.device) for row in rows.tolist()])
         a_init = originals[sent(places.reshape(-1), a.device)]
         place = items.row, items.order, items.state
-        self._later(self._similarity, place, similarity(a_init, a))
+        self._later(self._similarity, place, equations.similarity(a_init, a))
 
     def _add_mosaics(self, items: Items, a: Tensor) -> None:
         assert self._study.mosaicking is not None
@@ -153,7 +144,7 @@ class Scorer:
         sides = positions(a.shape)
         s = score_map(scores, sides, centre_block=block)
         place = items.row, items.mosaic
-        shown = contrastiveness(a.reshape(len(a), -1, *sides), s)
+        shown = equations.contrastiveness(a.reshape(len(a), -1, *sides), s)
         self._later(self._contrastiveness, place, shown)
         self._later(self._empty_mosaic, place, _empty(a))
 
@@ -166,10 +157,11 @@ class Scorer:
         """Curves along the trajectory, (R, T) each; see :attr:`GAE.curves`."""
         self._settle()
         outputs = torch.from_numpy(self._study.outputs)
-        difference = output_difference(outputs[:, LERF], outputs[:, MORF], outputs[:, LERF, 0])
+        lerf, morf = outputs[:, LERF], outputs[:, MORF]
+        difference = equations.output_difference(lerf, morf, lerf[:, 0])
         return {
-            "output_lerf": outputs[:, LERF].numpy(),
-            "output_morf": outputs[:, MORF].numpy(),
+            "output_lerf": lerf.numpy(),
+            "output_morf": morf.numpy(),
             "output_difference": difference.numpy(),
             "similarity_lerf": self._similarity[:, LERF],
             "similarity_morf": self._similarity[:, MORF],
@@ -184,15 +176,15 @@ class Scorer:
             curves = self.curves()
             d_o = torch.from_numpy(curves["output_difference"][:, 1:])
             d_a = torch.from_numpy(curves["similarity_difference"][:, 1:])
-            values["lc_robustness"] = local_robustness(d_o, d_a)
+            values["lc_robustness"] = equations.local_robustness(d_o, d_a)
             values["lc_faithfulness"] = torch.from_numpy(self._faithfulness)
-            values["local_consistency"] = local_consistency(
+            values["local_consistency"] = equations.local_consistency(
                 values["lc_robustness"], values["lc_faithfulness"]
             )
         if self._study.mosaics:
             values["contrastiveness"] = torch.from_numpy(self._contrastiveness.mean(axis=1))
         if len(values) == 4:
-            values["gae"] = global_attribution(
+            values["gae"] = equations.global_attribution(
                 values["local_consistency"], values["contrastiveness"]
             )
         index = pd.Index(self._study.samples, name="sample")

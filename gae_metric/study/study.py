@@ -14,10 +14,10 @@ from gae_metric.functional.masking import LERF, MORF
 from gae_metric.functional.mosaic import quadrant_scores
 from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
-from gae_metric.study.devices import sent
+from gae_metric.study.conversion import sent
 from gae_metric.study.guard import ModelGuard
-from gae_metric.study.labels import Labels
 from gae_metric.study.mosaicking import Layout, Mosaicking
+from gae_metric.study.samples import Labels
 from gae_metric.study.trajectories import Masking, Trajectories
 
 #: What a sum of probabilities may be off by, in half precision.

@@ -15,7 +15,7 @@ from quantus.helpers import constants
 from torch import Tensor
 
 from gae_metric.study.arguments import Data
-from gae_metric.study.devices import sent
+from gae_metric.study.conversion import sent
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.samples import Samples
 from gae_metric.study.study import Study
@@ -33,13 +33,9 @@ def explain_options(
     device: Any,
 ) -> dict[str, Any]:
     """Return keyword arguments for explain_func, leaving the caller's as they are."""
-    options = dict(kwargs or {})
-    if device is not None:
-        options.setdefault("device", device)
-    elif explain_func is quantus.explain and data.device.type != "cpu":
-        # It puts inputs on the CPU otherwise, wherever the model is.
-        options.setdefault("device", data.device)
-    return options
+    if device is None and explain_func is quantus.explain and data.device.type != "cpu":
+        device = data.device  # it puts inputs on the CPU otherwise, wherever the model is
+    return ({} if device is None else {"device": device}) | dict(kwargs or {})
 
 
 def check_explain_func(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gae_metric.errors import check_integer
 from gae_metric.functional.baseline import MaskValue, mask_baseline
 from gae_metric.functional.masking import (
     MAX_STEPS,
@@ -19,10 +21,9 @@ from gae_metric.functional.masking import (
     target_impact,
 )
 from gae_metric.study import cache, fingerprint
-from gae_metric.study.arguments import Data, is_integer
+from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
-from gae_metric.study.chunks import ChunkSize
-from gae_metric.study.devices import sent
+from gae_metric.study.conversion import ChunkSize, sent
 from gae_metric.study.guard import ModelGuard
 
 
@@ -35,9 +36,7 @@ class Masking:
     mask_value: MaskValue = 0.0
 
     def __post_init__(self) -> None:
-        steps = self.steps
-        if not is_integer(steps, 2) or steps > MAX_STEPS:
-            raise ValueError(f"steps: expected an integer from 2 to {MAX_STEPS}, got {steps!r}")
+        check_integer("steps", self.steps, 2, MAX_STEPS)
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
@@ -74,15 +73,10 @@ class Trajectories:
         self._batch = ChunkSize(data.batch_size, "the model", quiet)
         self._loaded: dict[int, SampleTrajectory] = {}
         self._digests: dict[int, bytes] = {}
-        self._outputs_of = _all_or_none(
-            fingerprint.of_setting(data.model.output or "default"),
-            fingerprint.of_setting(data.model.predict_kwargs),
-        )
-        self._trajectories_of = _all_or_none(
-            self._outputs_of,
-            fingerprint.of_setting(masking.steps),
-            fingerprint.of_setting(masking.schedule),
-            fingerprint.of_setting(masking.mask_value),
+        outputs = data.model.output or "default", data.model.predict_kwargs
+        self._outputs_of = fingerprint.of_setting(outputs)
+        self._trajectories_of = fingerprint.of_setting(
+            (*outputs, masking.steps, masking.schedule, masking.mask_value)
         )
         self._compared = False
 
@@ -158,20 +152,12 @@ class Trajectories:
             schedule=self.masking.schedule,
             baseline=mask_baseline(x, self.masking.mask_value),
         )
-        masked_from, outputs = found.masked_from.cpu(), found.outputs.cpu()
-        sign, logits, finite = found.impact_sign.cpu(), found.logits.cpu(), found.finite.tolist()
-        first = found.first_impact.tolist()
+        by_sample = found.masked_from.movedim(1, 0), found.outputs.movedim(1, 0)
+        tensors: list[Any] = [part.cpu() for part in (*by_sample, found.impact_sign, found.logits)]
+        numbers = found.finite.tolist(), found.first_impact.tolist(), found.targets.tolist()
         # Copies, or else an entry would keep its whole group in memory.
         return [
-            SampleTrajectory(
-                masked_from[:, i].clone(),
-                outputs[:, i].clone(),
-                sign[i].clone(),
-                logits[i].clone(),
-                finite[i],
-                first[i],
-                int(targets[samples[i]]),
-            )
+            SampleTrajectory(*(part[i].clone() for part in tensors), *(part[i] for part in numbers))
             for i in range(len(samples))
         ]
 
@@ -200,9 +186,9 @@ class Trajectories:
         self, samples: list[int], setting: Hashable | None, targets: Tensor | None = None
     ) -> list[Hashable | None]:
         """Return keys of the samples' entries; None for those that must not be shared."""
-        base = _all_or_none(self._guard.state, setting)
-        if base is None:
+        if self._guard.state is None or setting is None:
             return [None] * len(samples)
+        base = self._guard.state, setting
         new = [i for i in samples if i not in self._digests]
         for start in range(0, len(new), self.data.batch_size):
             part = new[start : start + self.data.batch_size]
@@ -241,7 +227,3 @@ class Trajectories:
     def _share(self, key: Hashable | None, entry: SampleTrajectory | Tensor) -> None:
         if key is not None:
             cache.SHARED.put(self.data.model.model, key, entry)
-
-
-def _all_or_none(*parts: Hashable | None) -> Hashable | None:
-    return None if any(part is None for part in parts) else parts

@@ -15,10 +15,9 @@ from scipy import stats
 
 import gae_metric
 from gae_metric import GAE, LocalConsistency, compare, pairwise
-from gae_metric.comparison.intervals import bootstrap_interval
+from gae_metric.comparison.intervals import bootstrap_interval, summary
 from gae_metric.comparison.pairs import holm, signed_rank
 from gae_metric.comparison.results import Results
-from gae_metric.comparison.summary import summary
 from tests.gae_metric.nets import conv_net, images, input_x_gradient, top_classes
 
 

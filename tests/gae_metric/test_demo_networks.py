@@ -8,7 +8,10 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from gae_metric.demo import digits, networks, train
+from gae_metric.demo import digits, networks
+from tests.hardening.test_release_scripts import load
+
+train = load("train_digits")
 
 
 def test_the_split_is_fixed_and_disjoint() -> None:

@@ -64,6 +64,16 @@ def test_constructor_and_call_have_quantus_order(cls):
     assert ours[-len(common) + 1 :] == common[1:]  # its own parameters come first
 
 
+@pytest.mark.parametrize("cls", ALL)
+def test_options_of_quantus_are_off_by_default(cls):
+    signature, metric = inspect.signature(cls).parameters, cls()
+    for name in ("abs", "normalise", "return_aggregate", "disable_warnings", "display_progressbar"):
+        assert signature[name].default is False
+    for name in ("abs", "normalise", "return_aggregate", "display_progressbar"):
+        assert getattr(metric, name) is False
+    assert cls(abs=True).abs is True
+
+
 def test_own_parameters_come_in_the_documented_order():
     own = list(inspect.signature(GAE.__init__).parameters)[1:6]
     assert own == ["steps", "schedule", "seed", "mosaics", "explain_batch_size"]

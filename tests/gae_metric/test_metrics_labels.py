@@ -10,7 +10,7 @@ from gae_metric import GAE, Contrastiveness, LocalFaithfulness
 from gae_metric.companions import ROAD, Focus
 from gae_metric.functional import score_map
 from gae_metric.functional.mosaic import quadrant_scores
-from gae_metric.study.labels import as_labels
+from gae_metric.study.samples import as_labels
 from tests.gae_metric.nets import conv_net, gradient_tensor, images, input_x_gradient, top_classes
 
 #: Which of five classes eight samples have.

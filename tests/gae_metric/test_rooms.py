@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import gae_metric
-from gae_metric._moved import MOVED
+from gae_metric._lazy import MOVED
 
 ROOMS = [
     *("companions", "comparison", "demo", "explainers", "functional", "inputs", "metrics"),

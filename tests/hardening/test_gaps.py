@@ -12,7 +12,7 @@ from rich.console import Console
 from gae_metric.commands.terminal import Terminal
 from gae_metric.explainers.gradients import saliency
 from gae_metric.functional import selection
-from gae_metric.probe.building import _plain
+from gae_metric.probe.writing import _plain
 from tests.hardening.networks import inputs, network
 
 

@@ -18,7 +18,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gae_metric import Contrastiveness, ProbeSet
-from gae_metric.commands import demo, quantus_evaluation
+from gae_metric.commands import evaluate as evaluating
+from gae_metric.commands import quantus_evaluation
 from gae_metric.commands import terminal as terminals
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
@@ -27,7 +28,7 @@ from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 from gae_metric.explainers import saliency
 from gae_metric.inputs import models
-from gae_metric.inputs.model_names import check_model, model_names
+from gae_metric.inputs.files import check_model, model_names
 from gae_metric.inputs.models import load_model
 
 
@@ -88,9 +89,9 @@ def test_a_run_that_was_stopped_goes_on(evaluate, tmp_path, monkeypatch):
     stopped = evaluate(status=130)
     assert "the same command goes on from there" in " ".join(stopped.stderr.split())
     assert {file.name for file in (tmp_path / "out" / "cells").iterdir()} == {
-        "Saliency.GAE.npz",
-        "Saliency.ROAD.npz",
-        "Random.GAE.npz",
+        "Saliency.GAE.json",
+        "Saliency.ROAD.json",
+        "Random.GAE.json",
     }
     monkeypatch.setitem(quantus_evaluation.METRICS, "ROAD", build)
     built.clear()
@@ -283,12 +284,12 @@ def test_demo_on_photographs(tmp_path, monkeypatch):
     network = replace(
         load_model("digits:vgg"), classes=tuple(["zero", "one", "two", "three", "four"] * 2)
     )
-    monkeypatch.setattr(demo, "load_model", lambda name: network)
+    monkeypatch.setattr(evaluating, "load_model", lambda name: network)
     result = CliRunner().invoke(app, ["demo", "--photographs", f"--out={tmp_path / 'out'}"])
     assert result.exit_code == 0, result.output
     scores = pd.read_csv(tmp_path / "out" / "scores.csv")
-    assert set(scores["method"]) == set(demo.PHOTOGRAPH_METHODS)
-    assert set(scores["file"]) == set(demo.photographs.SOURCES)
+    assert set(scores["method"]) == set(evaluating.PHOTOGRAPH_METHODS)
+    assert set(scores["file"]) == set(evaluating.photographs.SOURCES)
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert next(row for row in page.rows if row[0] == "cat")[1] in network.classes
 

@@ -7,8 +7,7 @@ import pytest
 from torch import nn
 
 from gae_metric._names import DIRECTIONS
-from gae_metric.commands.report import write_report
-from gae_metric.commands.tables import Evaluation, Inputs
+from gae_metric.commands.tables import Evaluation, Inputs, write_report
 from gae_metric.comparison.results import Results
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from gae_metric import GAE, Contrastiveness, ProbeSet
 from gae_metric.commands.cli import app
-from gae_metric.commands.quantus_evaluation import predictions
 from gae_metric.demo import digits, networks
 from gae_metric.explainers.gradients import EXPLAINERS
 from gae_metric.inputs.images import load_images
 from gae_metric.inputs.models import load_model
+from gae_metric.study.logits import predictions
 
 runner = CliRunner()
 COUNT = 6

@@ -6,7 +6,7 @@ import torch
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv
 
 from gae_metric.errors import InputError
-from gae_metric.inputs import lite
+from gae_metric.inputs import weights as lite
 from gae_metric.inputs.models import load_model
 
 

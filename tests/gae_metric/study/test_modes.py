@@ -14,7 +14,7 @@ from torchvision.ops import StochasticDepth
 from gae_metric import GAE, LocalConsistency
 from gae_metric.companions import ROAD
 from gae_metric.explainers import EXPLAINERS, saliency
-from gae_metric.study.modes import check_model
+from gae_metric.study.logits import check_model
 from tests.gae_metric.nets import conv_net, images, top_classes
 
 

@@ -1,4 +1,4 @@
-"""Train the demo's networks: ``python -m gae_metric.demo.train --network all --out DIR``.
+"""Train the demo's networks: ``python scripts/train_digits.py --network all --out DIR``.
 
 Half of what a network sees are single digits of random size and place, half are mosaics of four
 halved digits whose label gives each of the four a quarter. Trained on single full-size digits
@@ -213,7 +213,7 @@ def main(
         metadata = {
             "measured": json.dumps(measured),
             "recipe": json.dumps(asdict(RECIPES[name]) | {"seed": seed}),
-            "command": f"python -m gae_metric.demo.train --network {name} --seed {seed}",
+            "command": f"python scripts/train_digits.py --network {name} --seed {seed}",
         }
         save_file(state, out / f"{name}.safetensors", metadata)
         typer.echo(

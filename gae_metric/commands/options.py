@@ -1,0 +1,91 @@
+"""What the texts of options mean, and which values are refused before torch is imported."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from gae_metric._names import DIRECTIONS, OTHER_NAMES, lookup
+from gae_metric.errors import InputError
+
+
+def settings_of(request: Any) -> dict[str, Any]:
+    """Return what scores depend on of a request, and what people want to know of it."""
+    left = ("overwrite", "figures", "batch_size", "device", "out")
+    values = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in left}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+
+
+def metric_name(name: str) -> str:
+    """Return a metric's name in tables, whichever of its names is given."""
+    return lookup("metrics", name, {key: key for key in DIRECTIONS} | OTHER_NAMES)[1]
+
+
+def check_least(*numbers: tuple[str, int | None, int]) -> None:
+    """Refuse what is no integer, given by name, or below what it must be at least.
+
+    Raises
+    ------
+    InputError
+        If one is.
+    """
+    for name, number, least in numbers:
+        if number is not None and (type(number) is not int or number < least):
+            raise InputError(f"{name}: expected at least {least}, a whole number, got {number!r}")
+
+
+def check_count(count: int, least: int) -> None:
+    """Refuse fewer images than make a mosaic."""
+    if count < least:
+        raise InputError(
+            f"samples: a mosaic is made of {least} images, so at least 4 samples are needed, got "
+            f"{count}"
+        )
+
+
+def names_of(option: str, text: str, known: Callable[[str], str]) -> list[str]:
+    """Split a list of names by commas, and return each once, as it is known."""
+    names = [known(name.strip()) for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{option}: expected at least one, got none")
+    return list(dict.fromkeys(names))
+
+
+def numbers_of(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Split a list of numbers by commas."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}") from None
+    if option == "std" and len(numbers) == 1:
+        raise InputError(f"std: expected positive numbers, one for each channel, got {text!r}")
+    return numbers
+
+
+def mask_value_of(text: str) -> float | str:
+    """Read a number, ``mean`` or ``blur``."""
+    if text in ("mean", "blur"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"mask-value: expected a number, mean or blur, got {text!r}") from None
+
+
+def arguments_of(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Read KEY=VALUE: numbers, True, False, None and tuples of them; anything else is text."""
+    arguments: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"model-arg: expected KEY=VALUE, got {pair!r}")
+        try:
+            arguments[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            arguments[key] = value
+    return arguments
