@@ -96,14 +96,13 @@ def maps_of(
         def start(logits: Tensor) -> list[Tensor]:
             return started(logits, logits.argmax(1) if classes is None else classes[rows], other)
 
-        def seen(logits: Tensor) -> None:
-            if rows.start == 0 and 1 < step < len(batch):
-                check_place(model, batch, slice(step - 1, step), logits[-1:], settings)
-
-        here = replace(settings, first=rows.start)
-        part = batch.rows(rows)
+        noted: dict[int, Tensor] = {} if settings.logits is None else settings.logits
+        here = replace(settings, first=settings.first + rows.start, logits=noted)
         merge = partial(combine, contrast=begin)
-        maps = propagate(model, part, start, merge, here, seen=seen, **given)
+        maps = propagate(model, batch.rows(rows), start, merge, here, **given)
+        logits = noted[here.first]
+        if rows.start == 0 and 1 < step < len(batch) and len(logits) == step:
+            check_place(model, batch, slice(step - 1, step), logits[-1:], settings)
         single = classes is None or classes.ndim == 1
         return [one[0] if single else one.transpose(0, 1) for one in maps]
 

@@ -33,7 +33,6 @@ def propagate(
     *,
     signed: bool,
     channels: bool = False,
-    seen: Callable[[Tensor], None] | None = None,
 ) -> list[Tensor]:
     """Relevance of the inputs for every start.
 
@@ -54,8 +53,6 @@ def propagate(
         Whether a start may be negative.
     channels
         Whether an input's first axis after the samples' is added up in its map.
-    seen
-        Shown the logits, if samples are not explained one by one.
 
     Returns
     -------
@@ -66,8 +63,6 @@ def propagate(
     def begun(logits: Tensor, rows: slice) -> list[Tensor]:
         whole = settings.samples == "whole" or len(logits) == len(batch)
         every = logits if whole else logits.expand(len(batch), *logits.shape[1:])
-        if whole and seen is not None:
-            seen(logits)
         return [one[:, rows] for one in starts(every)]
 
     def merged(part: Batch, found: list[Tensor | None], wanted: Any, count: int) -> list[Tensor]:

@@ -94,7 +94,8 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         if rule is not None and rule.decomposes:
             return under(self, rule.function, *args, **kwargs)
         result = func(*args, **kwargs)
-        if func is torch.ops.aten.index.Tensor and self.looked_up is not None:
+        if func is torch.ops.aten.index.Tensor and args[1][0] is not None:
+            assert self.looked_up is not None
             self.looked_up(args[1][0], result)
         return result
 

@@ -117,27 +117,23 @@ def explain(
     results: list[TextRelevance] = []
     shortened: list[int] = []
     step = step_of(batch_size, samples)
-    for rows in (slice(i, i + step) for i in range(0, samples, step)):
-        if encoded:
-            whole, first = tokenizer_or_encoding, rows.start
-            part = {
-                key: one[rows] if hasattr(one, "__len__") and len(one) == samples else one
-                for key, one in whole.items()
-            }
-        else:
-            whole, first = _encoding(tokenizer, listed[rows], cut), 0
-            part, fast = whole, getattr(whole, "encodings", None) or []
-            shortened += [rows.start + i for i, one in enumerate(fast) if one.overflowing]
+    for first in range(0, samples, samples if encoded else step):
+        rows = slice(first, samples if encoded else first + step)
+        whole = tokenizer_or_encoding if encoded else _encoding(tokenizer, listed[rows], cut)
+        fast = [] if encoded else getattr(whole, "encodings", None) or []
+        shortened += [first + i for i, one in enumerate(fast) if one.overflowing]
         chosen: dict[str, Any] = {key: one[rows] for key, one in given.items()}
-        found = token_relevance(model, part, **chosen, **options, flows=flows, first=rows.start)
+        found = token_relevance(
+            model, whole, **chosen, **options, batch_size=step, flows=flows, first=first
+        )
         relevance, logits = found.relevance.cpu().numpy(), found.logits.float().cpu().numpy()
         for i, target in enumerate(found.targets.tolist()):
             text = None if encoded else listed[rows][i]
-            read = read_tokens(whole, first + i, tokenizer, text)
+            read = read_tokens(whole, i, tokenizer, text)
             named = tokenizer if found.positions is not None else None
             one = TextRelevance(
                 **read,
-                relevance=relevance[i, kept(whole, first + i)],
+                relevance=relevance[i, kept(whole, i)],
                 target=target,
                 logits=logits[i],
                 label=_label(model, labels, named, target, len(logits[i])),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from abslrp.rule_sets import alpha_beta, epsilon
 from abslrp.text.propagate import token_relevance
 
 
@@ -90,12 +93,15 @@ class Ragged(Bag):
         return logits
 
 
+@pytest.mark.parametrize(
+    "rules", ["absLRP", epsilon.build(1e-12), alpha_beta.build(1, 0, epsilon=1e-12)]
+)
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
-def test_a_bag_of_embeddings_is_its_rows(mode: str) -> None:
+def test_a_bag_of_embeddings_is_its_rows(mode: str, rules: Any) -> None:
     encoding = {"input_ids": torch.tensor([[3, 4, 5, 6], [7, 8, 9, 1]])}
     bag, rows = Bag(mode).double().eval(), WrittenOut(mode).double().eval()
-    found = token_relevance(bag, encoding, [0, 2])
-    wanted = token_relevance(rows, encoding, [0, 2])
+    found = token_relevance(bag, encoding, [0, 2], rules=rules)
+    wanted = token_relevance(rows, encoding, [0, 2], rules=rules)
     torch.testing.assert_close(found.relevance, wanted.relevance)
     assert found.relevance.abs().max() > 0.1
 
