@@ -7,11 +7,10 @@ kernel.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from abslrp.plan.accounts import Custom, Diagonal, Product, Split
@@ -73,7 +72,7 @@ def ablate(tape: Tape, leaf: Value, attention: Attention, relevance_at: Relevanc
             )
         for call in embeddings:
             call.inputs = [leaf]
-            call.account = _spread_evenly(call, leaf)
+            call.account = _spread_evenly(call)
 
 
 def _without(call: Call, attention: str) -> bool:
@@ -149,18 +148,13 @@ def _reaches(tape: Tape, leaf: Value, around: list[Call]) -> bool:
     return any(value in reached for value in last)
 
 
-def _spread_evenly(call: Call, leaf: Value) -> Custom:
+def _spread_evenly(call: Call) -> Custom:
     """Each patch's relevance in equal parts to its entries; beyond the last whole patch none."""
-    kernel, shape = call.account.map.weights.shape[2:], leaf.shape
-    entries = shape[1] * math.prod(kernel)
-    sizes = call.output.shape[2:]
-    beyond = [size - n * k for size, n, k in zip(shape[2:], sizes, kernel, strict=True)]
-    widths = [width for one in reversed(beyond) for width in (0, one)]
+    map = call.account.map
 
     def propagate(relevance: Tensor) -> list[Tensor | None]:
-        share = relevance.sum(2, keepdim=True) / entries
-        for axis, size in enumerate(kernel):
-            share = share.repeat_interleave(size, axis + 3)
-        return [F.pad(share, widths).expand(len(relevance), *shape)]
+        ones = torch.ones_like(map.weights[:1])
+        share = relevance.sum(2, keepdim=True) / ones.numel()
+        return [map.transposed(share, ones.to(share.dtype))]
 
     return Custom(propagate, axes=call.account.axes)

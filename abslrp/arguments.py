@@ -90,6 +90,17 @@ def as_targets(targets: Any, samples: int, name: str = "targets") -> Tensor:
     return chosen.long()
 
 
+def one_each(given: Any, samples: int, name: str = "targets") -> Tensor:
+    """Return one integer for each sample, (B,) int64."""
+    chosen = as_targets(given, samples, name)
+    if chosen.ndim != 1:
+        raise ValueError(
+            f"{name}: expected one integer for each sample, ({samples},), got shape "
+            f"{tuple(chosen.shape)}"
+        )
+    return chosen
+
+
 def check_targets(targets: Tensor, logits: Tensor, name: str = "targets") -> None:
     """Refuse classes that the logits do not have."""
     if targets.is_cuda and torch.cuda.is_current_stream_capturing():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
 from abslrp.outputs import Output, select_logits, taken
+from abslrp.tape import Place, Tape, Value
 from abslrp.targets import Target, number_of
 
 
@@ -32,6 +33,9 @@ class Batch:
     given: Mapping[int | str, Any]
     explained: tuple[int | str, ...]
     target: Callable[[Any], Tensor] | None = None
+
+    features = "inputs"
+    """How messages call what relevance is wanted of."""
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Any, model_kwargs: Mapping[str, Any] | None) -> Batch:
@@ -104,6 +108,27 @@ class Batch:
         if self.target is None:
             return select_logits(result, output, samples, dense=dense)
         return number_of(self.target, taken(result, output), samples)
+
+    def leaves(self, tape: Tape, *, whole: bool) -> list[Value]:
+        """Return what relevance is wanted of as inputs of a tape.
+
+        ``whole``: of all samples together. The list may be filled while the model runs.
+        """
+        return [
+            tape.input(one, Place(1, one.numel()) if whole else Place.of(one))
+            for one in self.tensors
+        ]
+
+    def maps(
+        self, found: Sequence[Tensor | None], values: Sequence[Value], starts: int
+    ) -> list[Tensor]:
+        """Return maps (S, B, ...) made of relevance of the values, 0 where none arrived."""
+        return [
+            torch.zeros(starts, *value.shape, dtype=value.dtype, device=value.device)
+            if one is None
+            else one.to(value.dtype)
+            for one, value in zip(found, values, strict=True)
+        ]
 
     def like(self, maps: Sequence[Tensor], inputs: Any, at: str | Sequence[str] | None) -> Any:
         """Return maps in the structure of the inputs that a user gave; None for integers.

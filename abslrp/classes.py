@@ -16,6 +16,7 @@ from abslrp.arguments import (
     chunk_size,
     lacks_batch_axis,
     no_batch_axis,
+    one_each,
     step_of,
 )
 from abslrp.batch import Batch
@@ -49,25 +50,34 @@ def maps_of(
     contrast: Start | Literal["own"],
     settings: Settings,
     *,
+    against: Any = None,
     channels: bool = False,
     batch_size: int | None = None,
 ) -> Sequence[Tensor]:
     """Return the maps of each input, or of each module of ``settings.at``; arguments as there."""
     begin: Start = own_contrast(settings.rules) if contrast == "own" else contrast
     if batch.target is not None:
-        if contrast not in ("own", None):
+        if contrast not in ("own", None) or against is not None:
             raise ValueError(
-                f"contrast: a target makes one number, with nothing to be contrasted with; "
-                f"expected None, got {contrast!r}"
+                f"contrast, against: a target makes one number, with nothing to be contrasted "
+                f"with; expected None, got {contrast!r}, {against!r}"
             )
         begin = None
-    given: dict[str, Any] = {"signed": begin == "signed", "channels": channels}
+    signed = begin == "signed" or (begin is None and against is not None)
+    given: dict[str, Any] = {"signed": signed, "channels": channels}
+
+    def started(logits: Tensor, classes: Tensor, others: Tensor | None) -> list[Tensor]:
+        check_targets(classes, logits)
+        if others is not None:
+            check_targets(others, logits, "against")
+            others = others.to(logits.device, non_blocking=True)
+        columns = classes.reshape(len(classes), -1).to(logits.device, non_blocking=True)
+        return [starts(logits, one, begin, others) for one in columns.unbind(1)]
 
     def whole(logits: Tensor) -> list[Tensor]:
         """Start at each row of the logits by itself."""
-        classes = as_targets(targets, len(logits)).to(logits.device)
-        check_targets(classes, logits)
-        every = starts(logits, classes, begin)
+        others = None if against is None else one_each(against, len(logits), "against")
+        (every,) = started(logits, one_each(targets, len(logits)), others)
         rows = torch.eye(len(logits), dtype=every.dtype, device=every.device)
         return [every * row[:, None] for row in rows]
 
@@ -75,29 +85,26 @@ def maps_of(
         return propagate(
             model, batch, whole, lambda maps: combine(maps[:, None], begin)[0], settings, **given
         )
-    classes = _targets(model, batch, targets, settings.output)
+    predicted = isinstance(targets, str) and targets == "predicted"
+    classes = None if predicted else _targets(model, batch, targets, settings.output)
+    others = None if against is None else one_each(against, len(batch), "against")
     step = step_of(batch_size, min(chunk_size(one) for one in batch.tensors))
 
     def chunk(rows: slice) -> list[Tensor]:
-        chosen = classes[rows]
-        columns = chosen[:, None] if chosen.ndim == 1 else chosen
+        other = None if others is None else others[rows]
 
         def start(logits: Tensor) -> list[Tensor]:
-            check_targets(chosen, logits)
-            return [
-                starts(logits, one.to(logits.device, non_blocking=True), begin)
-                for one in columns.unbind(1)
-            ]
+            return started(logits, logits.argmax(1) if classes is None else classes[rows], other)
 
-        def seen(logits: Tensor) -> None:
-            if rows.start == 0 and 1 < step < len(batch):
-                check_place(model, batch, slice(step - 1, step), logits[-1:], settings)
-
-        here = replace(settings, first=rows.start)
-        part = batch.rows(rows)
+        noted: dict[int, Tensor] = {} if settings.logits is None else settings.logits
+        here = replace(settings, first=settings.first + rows.start, logits=noted)
         merge = partial(combine, contrast=begin)
-        maps = propagate(model, part, start, merge, here, seen=seen, **given)
-        return [one[0] if chosen.ndim == 1 else one.transpose(0, 1) for one in maps]
+        maps = propagate(model, batch.rows(rows), start, merge, here, **given)
+        logits = noted[here.first]
+        if rows.start == 0 and 1 < step < len(batch) and len(logits) == step:
+            check_place(model, batch, slice(step - 1, step), logits[-1:], settings)
+        single = classes is None or classes.ndim == 1
+        return [one[0] if single else one.transpose(0, 1) for one in maps]
 
     chunks = [chunk(slice(i, i + step)) for i in range(0, len(batch), step)]
     return [torch.cat(one) for one in zip(*chunks, strict=True)]

@@ -32,6 +32,7 @@ def explain(
     targets: Any = None,
     *,
     target: Callable[[Any], Tensor] | None = None,
+    against: Any = None,
     conserve: Conserve = "operation",
     contrast: Start | Literal["own"] = OWN,
     rules: str | RuleSet = "absLRP",
@@ -61,10 +62,14 @@ def explain(
         keyword, integers among them.
     targets
         Class of each sample: (B,) integers, or one integer for all; or (B, K) integers for K
-        maps of each sample, which share one forward pass.
+        maps of each sample, which share one forward pass. ``"predicted"``: the class of the
+        highest logit.
     target
         In place of classes a function from the output, of any shape, to one number for each sample
         (see :mod:`abslrp.targets`). It has no contrast.
+    against
+        Class of each sample, (B,) integers or one integer for all, that the target is contrasted
+        with, in place of all others; where both start in one pass, from -1.
     conserve
         ``"operation"`` (default), ``"argument"`` or None (SPEC 1.3).
     contrast
@@ -173,7 +178,7 @@ def explain(
     batch, targets = with_target(Batch.of(model, inputs, model_kwargs), targets, target)
     check_reduce(reduce, batch)
     maps = maps_of(
-        model, batch, targets, contrast, settings,
+        model, batch, targets, contrast, settings, against=against,
         channels=reduce == "channels", batch_size=batch_size,
     )  # fmt: skip
     warn_of_losses(settings.flows, ("the target", "the other classes"))

@@ -24,7 +24,7 @@ from abslrp.plan.release import release
 from abslrp.plan.routes import by_gradient
 from abslrp.refusals import UnknownOperationError, no_rule
 from abslrp.registry import RuleSet, rule_set
-from abslrp.tape import Call, Place, Tape, Value
+from abslrp.tape import Call, Tape, Value
 from abslrp.tape.values import tensors_in
 
 
@@ -44,6 +44,8 @@ class Settings:
     """What was warned of already."""
     flows: list[Flow] | None = field(default=None, compare=False)
     """Where it is noted what became of relevance, if at all."""
+    logits: dict[int, Tensor] | None = field(default=None, compare=False)
+    """Where logits are noted, by the index of their first sample, if at all."""
     first: int = 0
     """Index of the first sample."""
     audits: bool = False
@@ -201,10 +203,7 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
     with torch.inference_mode(False):
         # A copy, so that a model that overwrites its input leaves it alone.
         copy = batch.copied()
-    values = [
-        run.tape.input(leaf, Place(1, leaf.numel()) if whole else Place.of(leaf))
-        for leaf in copy.tensors
-    ]
+    values = copy.leaves(run.tape, whole=whole)
     samples = None if whole else len(batch)
     run.tape.names = {id(module): name for name, module in model.named_modules()}
 
@@ -231,7 +230,8 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
     start = settings.start_at
     logits = run.tape.value(result) if start is None else found[start]
     if logits is None:
-        raise ValueError(f"model: its logits do not depend on the inputs{constants(run.tape)}")
+        reason = constants(run.tape)
+        raise ValueError(f"model: its logits do not depend on the {batch.features}{reason}")
     if logits.place is None:  # a rule set that takes no totals would go on with mixed samples
         raise LostSamplesError(logits)
     return logits, values if settings.at is None else [found[name] for name in settings.at]

@@ -65,7 +65,11 @@ def about(share: torch.Tensor) -> str:
 
 
 def warn_of_losses(
-    flows: Sequence[Flow] | None, names: Sequence[str] = (), *, stacklevel: int = 3
+    flows: Sequence[Flow] | None,
+    names: Sequence[str] = (),
+    *,
+    more: str = "; abslrp.audit(model, inputs, targets) lists all calls.",
+    stacklevel: int = 3,
 ) -> None:
     """Warn of relevance that is lost, zero or not finite: one warning each, however many flows.
 
@@ -76,6 +80,8 @@ def warn_of_losses(
         numbers that are not finite alone.
     names
         What the starts are called, if there are several.
+    more
+        What a user can do to know more.
     stacklevel
         Of the caller's caller.
     """
@@ -84,10 +90,9 @@ def warn_of_losses(
     states = [torch.stack([flow.started, flow.arrived, flow.lost()]) for flow in flows]
     started, arrived, lost = torch.cat(states, 2).cpu()
     samples = [flow.first + i for flow in flows for i in range(flow.started.shape[1])]
-    more = "abslrp.audit(model, inputs, targets) lists all calls."
 
     def warn(message: str) -> None:
-        warnings.warn(f"relevance: {message}; {more}", RuntimeWarning, stacklevel + 1)
+        warnings.warn(f"relevance: {message}{more}", RuntimeWarning, stacklevel + 1)
 
     def named(which: torch.Tensor) -> str:
         found = sorted({samples[i] for i in which.any(0).nonzero().flatten().tolist()})

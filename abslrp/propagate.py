@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from abslrp.forward import Pass, Settings, logits_of
 from abslrp.names import public_name
 from abslrp.plan.arrivals import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
-from abslrp.tape import Value
 from abslrp.tape.modes import leaving_nothing
 
 Rows: TypeAlias = "slice | list[int]"
@@ -34,7 +33,6 @@ def propagate(
     *,
     signed: bool,
     channels: bool = False,
-    seen: Callable[[Tensor], None] | None = None,
 ) -> list[Tensor]:
     """Relevance of the inputs for every start.
 
@@ -55,8 +53,6 @@ def propagate(
         Whether a start may be negative.
     channels
         Whether an input's first axis after the samples' is added up in its map.
-    seen
-        Shown the logits, if samples are not explained one by one.
 
     Returns
     -------
@@ -67,19 +63,13 @@ def propagate(
     def begun(logits: Tensor, rows: slice) -> list[Tensor]:
         whole = settings.samples == "whole" or len(logits) == len(batch)
         every = logits if whole else logits.expand(len(batch), *logits.shape[1:])
-        if whole and seen is not None:
-            seen(logits)
         return [one[:, rows] for one in starts(every)]
 
-    def merged(found: list[Tensor | None], wanted: Sequence[Value], count: int) -> list[Tensor]:
+    def merged(part: Batch, found: list[Tensor | None], wanted: Any, count: int) -> list[Tensor]:
         if settings.at is None and all(one is None for one in found):
-            raise ValueError("model: its logits do not depend on the inputs")
-        maps = [
-            torch.zeros(count, *value.shape, dtype=value.dtype, device=value.device)
-            if one is None
-            else one.to(value.dtype)
-            for one, value in zip(found, wanted, strict=True)
-        ]
+            raise ValueError(f"model: its logits do not depend on the {batch.features}")
+        maps = part.maps(found, wanted, count)
+        shapes[:] = [one.shape[2:] for one in maps]
         if len(maps) == 1 or settings.at is not None:
             done = [merge(one) for one in maps]
         else:
@@ -99,10 +89,11 @@ def propagate(
         try:
             logits, wanted = logits_of(model, part, run)
             ablate(run.tape, run.tape.inputs[0], settings.attention, settings.relevance_at)
-            shapes[:] = [value.shape[1:] for value in wanted]
+            if settings.logits is not None:
+                settings.logits[settings.first] = logits.tensor
             begin = begun(logits.tensor, rows)
             found = [
-                merged(one, wanted, len(start))
+                merged(part, one, wanted, len(start))
                 for one, start in zip(run.relevance(logits, begin, wanted), begin, strict=True)
             ]
             run.report()

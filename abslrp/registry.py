@@ -59,9 +59,7 @@ class RuleSet:
 
     Examples
     --------
-    >>> import torch
     >>> from abslrp.plan import passing
-    >>> from abslrp.registry import RuleSet
     >>> mine = RuleSet("mine")
     >>> @mine.rule(torch.sin)
     ... def sine(call, input):
@@ -104,13 +102,9 @@ class RuleSet:
 
         Examples
         --------
-        >>> import torch
         >>> from abslrp.plan import passing
-        >>> from abslrp.registry import ABSLRP, RuleSet
         >>> mine = RuleSet("mine", ABSLRP)
-        >>> @mine.rule(torch.ops.aten.relu)
-        ... def relu(call, input):
-        ...     return passing(input)
+        >>> relu = mine.rule(torch.ops.aten.relu)(lambda call, input: passing(input))
         >>> mine.find(torch.relu).function is relu, ABSLRP.find(torch.relu).function is relu
         (True, False)
         """
@@ -121,12 +115,8 @@ class RuleSet:
 
         Examples
         --------
-        >>> import torch
-        >>> from abslrp.registry import RuleSet
         >>> mine = RuleSet("mine")
-        >>> @mine.decomposition(torch.ops.aten.sinc)
-        ... def sinc(input):
-        ...     return torch.sin(input) / input
+        >>> _ = mine.decomposition(torch.ops.aten.sinc)(lambda input: torch.sin(input) / input)
         >>> mine.find(torch.sinc).decomposes
         True
         """
@@ -161,8 +151,6 @@ class RuleSet:
 
         Examples
         --------
-        >>> import torch
-        >>> from abslrp.registry import RuleSet
         >>> mine = RuleSet("mine")
         >>> _ = mine.rule(torch.sin)(lambda call, input: None)
         >>> mine.remove(torch.sin)
@@ -176,8 +164,6 @@ class RuleSet:
 
         Examples
         --------
-        >>> import torch
-        >>> from abslrp.registry import ABSLRP
         >>> ABSLRP.find(torch.matmul).function.__name__
         'matmul'
         >>> ABSLRP.find(torch.linalg.svd) is None
@@ -254,17 +240,13 @@ def rule(*functions: Function | str | Iterable[Function], rules: str | None = No
     Raises
     ------
     ValueError
-        If the set, or without ``rules`` any set, has a rule for one of them already, or there is
-        no such set.
+        If the set (any, without ``rules``) has a rule for one of them, or there is no such set.
 
     Examples
     --------
     >>> import torch, abslrp
     >>> from abslrp.plan import passing
-    >>> from abslrp.registry import COMMON
-    >>> @abslrp.rule(torch.sinc)
-    ... def sinc(call, input):
-    ...     return passing(input)
+    >>> sinc = abslrp.rule(torch.sinc)(lambda call, input: passing(input))
     >>> COMMON.remove(torch.sinc)
     >>> @abslrp.rule(torch.sinc)
     ... def by_a_function(call, input):
@@ -300,27 +282,15 @@ def _flat(functions: Any) -> list[Function]:
 
 
 def rule_set(name: str) -> RuleSet:
-    """Return the rule set of a name.
-
-    Parameters
-    ----------
-    name
-        One of :data:`RULE_SETS`, such as ``"absLRP"`` or ``"epsilon"``.
-
-    Returns
-    -------
-    RuleSet
-        The rule set itself: what is registered in it counts for all that use it.
+    """Return the rule set of a name: itself, so that what is registered in it counts for all.
 
     Raises
     ------
     ValueError
-        If there is none; the message names those there are.
+        If there is none of :data:`RULE_SETS`; the message names those there are.
 
     Examples
     --------
-    >>> import abslrp
-    >>> from abslrp.registry import rule_set
     >>> rule_set("absLRP").name
     'absLRP'
     """

@@ -89,7 +89,9 @@ ABSLRP: Table = {
     "names": Room(0, "operators by the names that users know"),
     "arrays": Room(0, "numbers of any kind as tensors"),
     "targets": Room(0, "outputs of any shape as one number for each sample"),
-    "batch": Room(1, "what a model is called with, what it makes of it", "arrays outputs targets"),
+    "batch": Room(
+        1, "what a model is called with, what it makes of it", "arrays outputs tape targets"
+    ),
     "arguments": Room(2, "what users pass, checked", "arrays batch outputs"),
     "plan": Room(1, "factors and the forms of an account; no operator, no equation", "tape"),
     "registry": Room(2, "which rule an operator has", "names plan tape"),
@@ -127,8 +129,7 @@ ABSLRP: Table = {
         8, "what users call", "context contrast forward plan registry rule_sets rules tape"
     ),
     "text": Room(
-        7, "what users call",
-        "arguments batch contrast forward outputs plan propagate registry rule_sets tape",
+        8, "what users call", "arguments batch classes contrast forward losses outputs tape"
     ),
     "graphs": Room(9, "what users call", "arguments batch explain outputs"),
     "__init__": Room(

@@ -146,10 +146,9 @@ def make(
     addition.register(rules, terms)
     multiplication.register(rules, lambda call: constant(0.5), lambda z, h: z * inverse(h))
 
-    @rules.rule(pooling.POOLS, pooling.REDUCTIONS, pooling.SIGNED)
-    def pool(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
-        """``R = x W^T (R / (h + epsilon))`` by the function's own transpose."""
-        return pooling.transposed(call, input, stabilised(call.output, inverse), itself(input))
+    # R = x W^T (R / (h + epsilon)), whatever the weights' sign.
+    pool = pooling.register(rules, lambda h: stabilised(h, inverse), itself)
+    rules.rule(pooling.SIGNED)(pool)
 
     @rules.rule(SOFTMAX)
     def softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:

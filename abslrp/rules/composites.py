@@ -75,13 +75,6 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor
     return result
 
 
-@COMMON.decomposition(aten.addcdiv)
-def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
-    """``input + value * tensor1 / tensor2``."""
-    result: Tensor = input + tensor1 / tensor2 * value
-    return result
-
-
 @COMMON.decomposition(aten.lerp)
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """``(1 - weight) * input + weight * end``."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from abslrp.plan import entrywise
 from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredError, constant
 from abslrp.plan.axes import aligned, only, probe, reduced
 from abslrp.plan.factors import Factor, above, inverse, positive
 from abslrp.plan.maps import Adjoint
 from abslrp.plan.routes import by_gradient
-from abslrp.registry import ABSLRP, COMMON
+from abslrp.registry import ABSLRP, COMMON, RuleSet
 from abslrp.rules import structural
 from abslrp.rules.absolute import EPSILON
 from abslrp.tape import Axes, Call, Value
@@ -58,21 +60,68 @@ def transposed(
     )  # fmt: skip
 
 
-@ABSLRP.rule(POOLS, REDUCTIONS)
-def positive_weights(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
-    """Eq. 12 for a linear map without negative weights: ``R = x+ W^T s``."""
-    return transposed(call, input, inverse(call.output, EPSILON), positive(input))
+def register(
+    rules: RuleSet, before: Callable[[Value], Factor], after: Callable[[Value], Factor]
+) -> Callable[..., Account]:
+    """Give what adds entries up, with weights that are not negative, a rule.
+
+    Parameters
+    ----------
+    rules
+        Where it is registered.
+    before
+        What R is multiplied by, made of the output.
+    after
+        What its way back is multiplied by, made of the input.
+
+    Returns
+    -------
+    The rule of pooling and reductions.
+    """
+
+    @rules.rule(POOLS, REDUCTIONS)
+    def pool(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
+        return transposed(call, input, before(call.output), after(input))
+
+    @rules.rule("grid_sampler_2d grid_sampler_3d")
+    def sampled(call: Call, input: Any, grid: Any, interpolation: int, *options: Any) -> Account:
+        # The places that values are taken between count as constants, as indices do.
+        if not isinstance(input, Value):
+            return constant()
+        if interpolation == 2:
+            raise UncoveredError("bicubic weights, which have two signs")
+        share = before(call.output), after(input)
+        return transposed(call, input, *share, axes=only(0), curved=True)
+
+    @rules.rule("index_add scatter_add scatter_reduce index_put _unsafe_index_put put")
+    def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
+        # Where an index says.
+        name = call.short
+        if "put" in name and not structural.accumulates(call):
+            return structural.filled(call, input, *args, **kwargs)
+        if name == "scatter_reduce" and args[3] not in ("sum", "mean"):
+            if args[3] == "prod":
+                raise UncoveredError("products of what an index names")
+            moved = by_gradient(call, curved=True)  # to the extremes
+            return Routing(moved, axes=probe, nonnegative=structural.kept_sign(call))
+        if kwargs.get("alpha", 1) < 0:
+            raise UncoveredError("a negative alpha")
+        adjoint, s = by_gradient(call), [before(call.output)]
+
+        def propagate(relevance: Tensor) -> list[Tensor | None]:
+            sent = adjoint([entrywise.multiplied(relevance, s, owned=False)])
+            return [
+                None if one is None else entrywise.multiplied(one, [after(value)], owned=False)
+                for one, value in zip(sent, call.inputs, strict=True)
+            ]
+
+        return Custom(propagate, axes=probe, nonnegative=structural.kept_sign(call))
+
+    return pool
 
 
-@ABSLRP.rule("grid_sampler_2d grid_sampler_3d")
-def sampled(call: Call, input: Any, grid: Any, interpolation: int, *options: Any) -> Account:
-    """Eq. 12 for values taken between places; the places count as constants, as indices do."""
-    if not isinstance(input, Value):
-        return constant()
-    if interpolation == 2:
-        raise UncoveredError("bicubic weights, which have two signs")
-    s, x = inverse(call.output, EPSILON), positive(input)
-    return transposed(call, input, s, x, axes=only(0), curved=True)
+#: Eq. 12 for a linear map without negative weights: ``R = x+ W^T s``.
+register(ABSLRP, lambda h: inverse(h, EPSILON), positive)
 
 
 @ABSLRP.rule("prod cumprod")
@@ -83,31 +132,6 @@ def multiplied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     name = "cumsum" if "cumprod" in call.name else "sum"
     alike = dataclasses.replace(call, operator=getattr(aten, name))
     return transposed(alike, input, above(call.output), axes=reduced(_dims(call)))
-
-
-@ABSLRP.rule("index_add scatter_add scatter_reduce index_put _unsafe_index_put put")
-def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
-    """Eq. 12 for entries that are added up where an index says: ``R = x+ W^T s``."""
-    name = call.short
-    if "put" in name and not structural.accumulates(call):
-        return structural.filled(call, input, *args, **kwargs)
-    if name == "scatter_reduce" and args[3] not in ("sum", "mean"):
-        if args[3] == "prod":
-            raise UncoveredError("products of what an index names")
-        moved = by_gradient(call, curved=True)  # to the extremes
-        return Routing(moved, axes=probe, nonnegative=structural.kept_sign(call))
-    if kwargs.get("alpha", 1) < 0:
-        raise UncoveredError("a negative alpha")
-    output, adjoint = call.output, by_gradient(call)
-
-    def propagate(relevance: Tensor) -> list[Tensor | None]:
-        sent = adjoint([relevance / (output.tensor.abs() + EPSILON)])
-        return [
-            None if one is None else one * value.tensor.clamp(min=0)
-            for one, value in zip(sent, call.inputs, strict=True)
-        ]
-
-    return Custom(propagate, axes=probe, nonnegative=structural.kept_sign(call))
 
 
 @ABSLRP.rule(SIGNED)

@@ -29,8 +29,10 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
     def __init__(self, table: Table, *, trace: bool = False) -> None:
         super().__init__(table, trace=trace)
         self.functions = table.functions()
-        self.watch: Callable[[OpOverload, Any, Any], None] | None = None
-        """Called with a call that took no value, its arguments and its result."""
+        self.rows_of: Tensor | None = None
+        """A table whose rows are inputs, wherever the model looks them up."""
+        self.looked_up: Callable[[Tensor, Tensor], None] | None = None
+        """Called with indices into the table, and with the rows."""
         self._paused = False
 
     def noting(self, function: Callable[[], T]) -> T:
@@ -59,9 +61,9 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         taken = self.taken(args, kwargs)
         if not taken.values:
+            if self.rows_of is not None and args and _is(args[0], self.rows_of):
+                return self._looking_up(func, args, kwargs)
             result = func(*args, **kwargs)
-            if self.watch is not None:
-                self.watch(func, args, result)
             if func is torch.ops.aten.lift_fresh.default and self.left:
                 self.back(result)
             return result
@@ -86,6 +88,17 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         self.note(func, rule, taken, result)
         return result
 
+    def _looking_up(self, func: OpOverload, args: Any, kwargs: Any) -> Any:
+        """Run a call of the table; bags of rows and the like as they are written out."""
+        rule = self.table.find(func)
+        if rule is not None and rule.decomposes:
+            return under(self, rule.function, *args, **kwargs)
+        result = func(*args, **kwargs)
+        if func is torch.ops.aten.index.Tensor and args[1][0] is not None:
+            assert self.looked_up is not None
+            self.looked_up(args[1][0], result)
+        return result
+
     def called(self, function: Callable[..., Any], rule: Any, args: Any, kwargs: Any) -> Any:
         """Run a Python function that has a rule, and note it as one call."""
         taken = self.taken(args, kwargs)
@@ -100,6 +113,12 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         finally:
             self._paused = False
         return result
+
+
+def _is(one: Any, table: Tensor) -> bool:
+    """Whether a tensor is a table, or the same memory by another name."""
+    alike = isinstance(one, Tensor) and one.shape == table.shape and one.layout == table.layout
+    return alike and bool(one.data_ptr() == table.data_ptr())
 
 
 _FOLDED = (torch.ops.aten.linear.default, torch.ops.aten.matmul.default)

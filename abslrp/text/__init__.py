@@ -8,9 +8,8 @@
 from abslrp.text.classifier import EncoderClassifier, load_classifier, packaged_minilm
 from abslrp.text.explain import explain
 from abslrp.text.figure import to_figure, to_png
-from abslrp.text.html import to_html
 from abslrp.text.propagate import TokenRelevance, token_relevance
-from abslrp.text.result import TextRelevance
+from abslrp.text.result import TextRelevance, to_html
 
 __all__ = [
     "EncoderClassifier",

@@ -9,23 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from abslrp.arguments import as_targets
 
-
-def one_each(given: Any, samples: int, name: str = "targets") -> Tensor:
-    """One integer for each sample, (B,) int64."""
-    chosen = as_targets(given, samples, name)
-    if chosen.ndim != 1:
-        raise ValueError(
-            f"{name}: expected one integer for each text, ({samples},), got shape "
-            f"{tuple(chosen.shape)}"
-        )
-    return chosen
-
-
-def columns_of(position: Any, kept: Tensor) -> Tensor:
+def columns_of(wanted: Tensor, kept: Tensor) -> Tensor:
     """Columns of the tokens that are the given ones of those kept, (B,) int64."""
-    wanted, counts = one_each(position, len(kept), "position").to(kept.device), kept.sum(1)
+    counts = kept.sum(1)
     wrong = (wanted < -counts) | (wanted >= counts)
     if wrong.any():
         raise ValueError(

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from abslrp.arguments import step_of
-from abslrp.text.encoding import one_each
-from abslrp.text.propagate import token_relevance
+from abslrp.arguments import one_each, step_of
+from abslrp.losses import noted, warn_of_losses
+from abslrp.text.propagate import STARTS, token_relevance
 from abslrp.text.result import TextRelevance
 from abslrp.text.tokens import kept, read_tokens
 
@@ -61,8 +61,7 @@ def explain(
     labels
         Names of the classes; by default those of ``model.config.id2label``, or the tokens.
     **options
-        ``conserve``, ``contrast``, ``rules``, ``on_unknown``, ``output`` and ``embedding`` of
-        :func:`abslrp.text.propagate.token_relevance`.
+        ``contrast``, ``embedding`` and others of :func:`abslrp.text.propagate.token_relevance`.
 
     Returns
     -------
@@ -114,35 +113,33 @@ def explain(
     }
     given = {key: one_each(one, samples, key) for key, one in each.items() if one is not None}
     cut = _limit(tokenizer, max_length)
+    flows = noted([])
     results: list[TextRelevance] = []
     shortened: list[int] = []
     step = step_of(batch_size, samples)
-    for rows in (slice(i, i + step) for i in range(0, samples, step)):
-        if encoded:
-            whole, first = tokenizer_or_encoding, rows.start
-            part = {
-                key: one[rows] if hasattr(one, "__len__") and len(one) == samples else one
-                for key, one in whole.items()
-            }
-        else:
-            whole, first = _encoding(tokenizer, listed[rows], cut), 0
-            part, fast = whole, getattr(whole, "encodings", None) or []
-            shortened += [rows.start + i for i, one in enumerate(fast) if one.overflowing]
+    for first in range(0, samples, samples if encoded else step):
+        rows = slice(first, samples if encoded else first + step)
+        whole = tokenizer_or_encoding if encoded else _encoding(tokenizer, listed[rows], cut)
+        fast = [] if encoded else getattr(whole, "encodings", None) or []
+        shortened += [first + i for i, one in enumerate(fast) if one.overflowing]
         chosen: dict[str, Any] = {key: one[rows] for key, one in given.items()}
-        found = token_relevance(model, part, **chosen, **options)
+        found = token_relevance(
+            model, whole, **chosen, **options, batch_size=step, flows=flows, first=first
+        )
         relevance, logits = found.relevance.cpu().numpy(), found.logits.float().cpu().numpy()
         for i, target in enumerate(found.targets.tolist()):
             text = None if encoded else listed[rows][i]
-            read = read_tokens(whole, first + i, tokenizer, text)
+            read = read_tokens(whole, i, tokenizer, text)
             named = tokenizer if found.positions is not None else None
             one = TextRelevance(
-                **vars(read),
-                relevance=relevance[i, kept(whole, first + i)],
+                **read,
+                relevance=relevance[i, kept(whole, i)],
                 target=target,
                 logits=logits[i],
                 label=_label(model, labels, named, target, len(logits[i])),
             )
             results.append(one.grouped() if words else one)
+    warn_of_losses(flows, STARTS, more=".")
     if shortened:
         warnings.warn(f"texts: cut to max_length={cut} tokens: texts {shortened}", stacklevel=2)
     return results

@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import ScaledTranslation
 
-from abslrp.text.colors import as_results, caption, color, intensities
-from abslrp.text.result import TextRelevance
+from abslrp.text.result import TextRelevance, as_results
 
 MARGIN = 8.0
-LEADING = 1.7
-"""Margin in points, and distance of lines in font sizes."""
+LEADING, SPACE = 1.7, 0.32
+"""Margin in points; distance of lines and width of a space in font sizes."""
 
 
 def to_figure(
@@ -61,56 +59,37 @@ def to_figure(
     """
     if width <= 0 or fontsize <= 0:
         raise ValueError(f"width, fontsize: expected positive sizes, got {width}, {fontsize}")
-    figure = Figure(figsize=(width, 1), dpi=72)  # a pixel is a point while the text is measured
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    plain = FontProperties(size=fontsize)
-    bold = FontProperties(size=fontsize, weight="bold")
-    drawn: list[tuple[float, float, float, str, FontProperties, Any, str]] = []
-    inner = width * 72 - 2 * MARGIN
-    x, line = 0.0, 0.0
+    figure = Figure(figsize=(width, 1), dpi=72)  # a pixel is a point
+    whole: Any = figure.transFigure
+    top = figure.dpi_scale_trans + ScaledTranslation(0, 1, whole)  # in inches from there
+    step, left, line = fontsize * LEADING, MARGIN, 0.0
 
-    def put(text: str, gap: float, font: FontProperties, back: Any, ink: str) -> None:
-        nonlocal x, line
-        wide = _width(renderer, text, font)
-        if x and x + gap + wide > inner:
-            x, line, gap = 0.0, line + 1, 0.0
-        drawn.append((x + gap, line, wide, text, font, back, ink))
-        x += gap + wide
-
-    space = _width(renderer, "n n", plain) - _width(renderer, "nn", plain)
-    for index, result in enumerate(as_results(results)):
-        x, line = 0.0, line + (index > 0) * 1.5
-        if captions:
-            put(caption(result), 0, bold, None, "black")
-            x, line = 0.0, line + 1
-        for (text, gap), share, marked in zip(
-            result.pieces, intensities(result), result.special, strict=True
-        ):
-            if marked and not special:
-                continue
-            back = [one / 255 for one in color(share)]
-            put(text, space if gap and x else 0, plain, back, "0.4" if marked else "black")
-    step = fontsize * LEADING
-    height = (line + 1) * step + 2 * MARGIN
-    figure.set_size_inches(width, height / 72)
-    for left, row, wide, text, font, back, ink in drawn:
-        start = (MARGIN + left) / (width * 72)
-        middle = 1 - (MARGIN + (row + 0.5) * step) / height
+    def put(text: str, gap: float, back: Any = None, **style: Any) -> None:
+        nonlocal left, line
+        drawn = figure.text(
+            0, 0, text, transform=top, fontsize=fontsize, va="center_baseline", parse_math=False,
+            **style,
+        )  # fmt: skip
+        wide = drawn.get_window_extent().width
+        if left > MARGIN and left + gap + wide > width * 72 - MARGIN:
+            left, line, gap = MARGIN, line + 1, 0.0
+        start, middle = (left + gap) / 72, -(MARGIN + (line + 0.5) * step) / 72
+        drawn.set_position((start, middle))
         if back is not None:
-            box = (start, middle - step * 0.42 / height)
-            size = wide / (width * 72), step * 0.84 / height
-            figure.add_artist(
-                Rectangle(box, *size, transform=figure.transFigure, facecolor=back, linewidth=0)
-            )
-        figure.text(
-            start,
-            middle,
-            text,
-            fontproperties=font,
-            va="center_baseline",
-            color=ink,
-            parse_math=False,
-        )
+            low, size = (start, middle - step * 0.42 / 72), (wide / 72, step * 0.84 / 72)
+            figure.add_artist(Rectangle(low, *size, transform=top, facecolor=back, linewidth=0))
+        left += gap + wide
+
+    for index, result in enumerate(as_results(results)):
+        left, line = MARGIN, line + (index > 0) * 1.5
+        if captions:
+            put(result.caption, 0, weight="bold")
+            left, line = MARGIN, line + 1
+        for text, space, rgb, i in result.colored(special):
+            back = [one / 255 for one in rgb]
+            gap = SPACE * fontsize if space and left > MARGIN else 0
+            put(text, gap, back, color="0.4" if result.special[i] else "black")
+    figure.set_size_inches(width, ((line + 1) * step + 2 * MARGIN) / 72)
     return figure
 
 
@@ -143,12 +122,4 @@ def to_png(
     --------
     >>> to_png(found, "review.png")  # doctest: +SKIP
     """
-    figure = to_figure(results, **options)
-    FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", dpi=dpi)
-
-
-def _width(renderer: Any, text: str, font: FontProperties) -> float:
-    """Width of a text in points."""
-    wide, _, _ = renderer.get_text_width_height_descent(text, font, ismath=False)
-    return float(wide)
+    to_figure(results, **options).savefig(path, format="png", dpi=dpi)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from abslrp.arguments import check_model, check_targets
+from abslrp.arguments import check_model, one_each
 from abslrp.batch import Batch
-from abslrp.contrast import OWN, Start, combine, starts
-from abslrp.forward import Pass, Settings, constants
+from abslrp.classes import maps_of
+from abslrp.contrast import OWN, Start
+from abslrp.forward import Settings
+from abslrp.losses import noted, warn_of_losses
 from abslrp.outputs import Output, select_logits, taken
-from abslrp.plan.arrivals import Conserve
-from abslrp.propagate import by_rows
-from abslrp.registry import RuleSet
-from abslrp.rule_sets import own_contrast
 from abslrp.tape import Place, Tape, Value
-from abslrp.text.encoding import columns_of, inputs_of, kept_in, one_each, table_of
+from abslrp.tape.place import LostPlaceError, SamplesMixedError
+from abslrp.tape.probe import place_of
+from abslrp.text.encoding import columns_of, inputs_of, kept_in, table_of
+
+STARTS = ("the target", "what it is contrasted with")
 
 
 class TokenRelevance(NamedTuple):
@@ -35,44 +39,115 @@ class TokenRelevance(NamedTuple):
     of logits."""
 
 
-class LookedUp(NamedTuple):
-    """Embeddings that a table returned."""
+@dataclass(frozen=True)
+class Tokens(Batch):
+    """Token ids, and of the embeddings that the model looks up for them the relevance is wanted.
 
-    value: Value
-    """(B, T', E) with T' >= T where the model pads its tokens, or (T, B, E)."""
-    tokens_first: bool | None
-    """None if they are those of other ids."""
+    The model is called with its ids, as its user calls it, and not with ``inputs_embeds``: some
+    models derive position ids or the token to pool from the ids, and would otherwise compute
+    something else for padded batches.
 
-
-def _looked_up(tape: Tape, weight: Tensor, ids: Tensor) -> list[LookedUp]:
-    """Let what one embedding table returns be inputs, and return the list that they will be in.
-
-    The model is called with its token ids, as its user calls it, and not with ``inputs_embeds``:
-    some models derive position ids or the token to pool from the ids, and would otherwise
-    compute something else for padded batches.
+    Attributes
+    ----------
+    table
+        Weight of the word embedding.
+    kept
+        Where there are tokens, not padding: (B, T) bool.
+    position
+        Of the tokens whose logits are explained, where each has some: (B,).
+    positioned
+        Whether a user said which.
+    looked
+        The tokens whose embeddings were looked up, by one call each; None: of other ids.
+    ranks
+        Number of axes of what the model returned.
     """
-    aten = torch.ops.aten
-    found: list[LookedUp] = []
 
-    def watch(operator: Any, args: Any, result: Any) -> None:
-        looks = operator in (aten.embedding.default, aten.index.Tensor)
-        if looks and args[0].data_ptr() == weight.data_ptr():
-            looked = args[1] if operator is aten.embedding.default else args[1][0]
-            first = _tokens_first(looked, ids)
-            place = Place(len(ids), result.shape[-1]) if first else Place.of(result)
-            found.append(LookedUp(tape.input(result, place), first))
+    table: Tensor = field(kw_only=True)
+    kept: Tensor = field(kw_only=True)
+    position: Tensor = field(kw_only=True)
+    positioned: bool = False
+    looked: list[Tensor | None] = field(default_factory=list)
+    ranks: set[int] = field(default_factory=set)
 
-    tape.watch = watch
-    return found
+    features = "embeddings"
+
+    def rows(self, rows: slice | list[int]) -> Tokens:
+        """Return some of the texts."""
+        given = super().rows(rows).given
+        return replace(self, given=given, kept=self.kept[rows], position=self.position[rows])
+
+    def leaves(self, tape: Tape, *, whole: bool) -> list[Value]:
+        """Return the embeddings, once the model has looked them up."""
+        found: list[Value] = []
+        self.looked.clear()
+
+        def looked_up(indices: Tensor, embeddings: Tensor) -> None:
+            tokens = _tokens(indices, self.tensors[0], self.kept)
+            self.looked.append(tokens)
+            found.append(tape.input(embeddings, self._place(tokens, embeddings)))
+
+        tape.rows_of, tape.looked_up = self.table, looked_up
+        return found
+
+    def _place(self, tokens: Tensor | None, embeddings: Tensor) -> Place | None:
+        """Return where the texts are in embeddings."""
+        if tokens is None:
+            return None
+        samples = tokens.div(self.kept.shape[1], rounding_mode="floor").flatten()
+        try:
+            batch, inner = place_of(samples, len(self))
+        except (LostPlaceError, SamplesMixedError):
+            return None
+        alike = samples.numel() % (batch * inner) == 0  # of as many tokens each
+        return Place(batch, inner * embeddings.shape[-1]) if alike else None
+
+    def logits(
+        self, model: Any, output: Output, samples: int | None, *, dense: bool = False
+    ) -> Tensor:
+        """Return the logits of each text: of one token, where all tokens have some."""
+        logits = taken(self.called(model), output)
+        if len(self.looked) != 1 or self.looked[0] is None:
+            raise ValueError(
+                "model: expected its forward pass to look up the tokens' embeddings once, one for "
+                f"each token, got {len(self.looked)} calls for ids {tuple(self.kept.shape)}; pass "
+                "embedding= to name the module (encoder-decoder models are not covered)"
+            )
+        if isinstance(logits, Tensor) and logits.ndim == 3:
+            self.ranks.add(logits.ndim)
+            columns = columns_of(self.position, self.kept)
+            logits = logits[torch.arange(len(logits), device=logits.device), columns]
+        elif self.positioned:
+            raise ValueError("position: expected None for a model with one row of logits a text")
+        return select_logits(logits, None, samples, dense=dense)
+
+    def maps(
+        self, found: Sequence[Tensor | None], values: Sequence[Value], starts: int
+    ) -> list[Tensor]:
+        """Return relevance (S, B, T) of the tokens, none of padding."""
+        (embeddings,), (tokens,) = found, self.looked
+        assert embeddings is not None
+        assert tokens is not None
+        wide = torch.promote_types(embeddings.dtype, torch.float32)
+        relevance = embeddings.sum(-1, dtype=wide).flatten(1)
+        flat = relevance.new_zeros(starts, self.kept.numel() + 1)  # at -1, that of no token
+        flat[:, tokens.flatten()] = relevance
+        # Before the streams are scaled, so that a model that pools padding cannot thin the shares.
+        return [flat[:, :-1].view(starts, *self.kept.shape).masked_fill(~self.kept, 0)]
 
 
-def _tokens_first(looked: Tensor, ids: Tensor) -> bool | None:
-    """Whether the tokens that are looked up are the given ones, transposed; None: other ones."""
+def _tokens(looked: Tensor, ids: Tensor, kept: Tensor) -> Tensor | None:
+    """Return the number of the token that each id is of, -1 for padding of the model's own.
+
+    None if they are those of other tokens.
+    """
+    numbers = torch.arange(ids.numel(), device=ids.device).view(ids.shape)
+    for one in (numbers, numbers.T, numbers.flatten(), numbers[kept]):
+        if one.shape == looked.shape and torch.equal(ids.flatten()[one], looked):
+            return one
     if looked.ndim == 2 and torch.equal(looked[:, : ids.shape[1]], ids):
-        return False
-    if torch.equal(looked, ids.T):
-        return True
-    return False if looked.shape == ids.shape else None  # ids that the model changed
+        return F.pad(numbers, (0, looked.shape[1] - ids.shape[1]), value=-1)
+    return numbers if looked.shape == ids.shape else None  # ids that the model changed
 
 
 def token_relevance(
@@ -82,12 +157,10 @@ def token_relevance(
     *,
     position: Any = None,
     against: Any = None,
-    conserve: Conserve = "operation",
     contrast: Start | Literal["own"] = OWN,
-    rules: str | RuleSet = "absLRP",
-    on_unknown: Literal["error", "warn"] = "error",
-    output: Output = None,
     embedding: nn.Module | None = None,
+    batch_size: int | None = None,
+    **options: Any,
 ) -> TokenRelevance:
     """Relevance at the word embeddings, summed per token, for a class or for a token.
 
@@ -110,13 +183,14 @@ def token_relevance(
         Of logits (B, T, N): the token of each sample, without padding, whose logits are explained,
         (B,) integers or one for all, negative ones from the end. By default the last, whose
         logits tell a causal language model's next token.
-    against
-        Class of each sample, as ``targets``, that the target is contrasted with, in place of all
-        others.
-    conserve, contrast, rules, on_unknown, output
+    against, contrast, batch_size
         As in :func:`abslrp.explain`.
     embedding
-        Module that looks the tokens up; by default ``model.get_input_embeddings()``.
+        Module that looks the tokens up, one by one or a bag at a time; by default
+        ``model.get_input_embeddings()``.
+    **options
+        ``conserve``, ``rules``, ``attention``, ``on_unknown``, ``output`` and ``accelerate`` of
+        :func:`abslrp.explain`.
 
     Returns
     -------
@@ -134,7 +208,8 @@ def token_relevance(
 
     Notes
     -----
-    Cost: one forward pass and one backward pass per start, two for ``"streams"``.
+    Cost: one forward pass and one backward pass per start, two for ``"streams"``. A warning tells
+    where relevance is lost, as in :func:`abslrp.explain`.
 
     Examples
     --------
@@ -152,64 +227,23 @@ def token_relevance(
     """
     check_model(model)
     table = table_of(model, embedding)
+    seen: dict[int, Tensor] = {}
+    settings = Settings(**{"flows": noted([table]), **options}, logits=seen)
     inputs = inputs_of(model, encoding, table.device)
-    batch, ids = Batch(inputs, ("input_ids",)), inputs["input_ids"]
-    kept = kept_in(ids, encoding.get("attention_mask"))
-    chosen, other = (
-        None if one is None else one_each(one, len(ids), name).to(table.device)
-        for one, name in ((targets, "targets"), (against, "against"))
-    )
-    begin: Start = own_contrast(rules) if contrast == "own" else contrast
-    signed = begin == "signed" or (begin is None and other is not None)
-    seen: list[tuple[Tensor, Tensor]] = []  # classes and logits of each call
-    places: list[Tensor] = []  # where each row of logits (B, T, N) is taken
-
-    def evaluated(rows: slice | list[int]) -> Tensor:
-        logits = taken(batch.rows(rows).called(model), output)
-        if isinstance(logits, Tensor) and logits.ndim == 3:
-            places[:] = [columns_of(-1 if position is None else position, kept)]
-            logits = logits[torch.arange(len(logits), device=logits.device), places[0][rows]]
-        elif position is not None:
-            raise ValueError("position: expected None for a model with one row of logits a text")
-        return select_logits(logits, None, len(ids[rows]))
-
-    def maps(rows: slice, settings: Settings) -> list[Tensor]:
-        run = Pass(settings, signed=signed)
-        try:
-            leaves = _looked_up(run.tape, table, ids[rows])
-            return [through(run, leaves, run.tape.noting(lambda: evaluated(rows)), rows)]
-        finally:
-            run.forget()
-
-    def through(run: Pass, leaves: list[LookedUp], logits: Tensor, rows: slice) -> Tensor:
-        if len(leaves) != 1 or leaves[0].tokens_first is None:
-            raise ValueError(
-                "model: expected its forward pass to look up the tokens' embeddings once, one for "
-                f"each token, got {[tuple(one.value.shape) for one in leaves]} for ids "
-                f"{tuple(ids[rows].shape)}; pass embedding= to name the module (a bag of "
-                "embeddings that one call adds up is not covered, nor are encoder-decoder models)"
-            )
-        reason = constants(run.tape)
-        nowhere = ValueError(f"model: its logits do not depend on the embeddings{reason}")
-        value = run.tape.value(logits)
-        if value is None:
-            raise nowhere
-        classes = logits.detach().argmax(1) if chosen is None else chosen[rows]
-        check_targets(classes, logits)
-        if other is not None:
-            check_targets(other[rows], logits, "against")
-        begun = starts(logits.detach(), classes, begin, None if other is None else other[rows])
-        ((found,),) = run.relevance(value, [begun], [leaves[0].value])
-        if found is None:
-            raise nowhere
-        seen.append((classes, logits.detach()))
-        tokens = found.sum(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
-        tokens = tokens.mT if leaves[0].tokens_first else tokens
-        return tokens[:, :, : ids.shape[1]]
-
-    settings = Settings(rules, conserve, on_unknown, output)
-    (both,) = by_rows(len(ids), maps, evaluated, settings, [ids.shape[1:]])
-    # Before the streams are scaled, so that a model that pools padding cannot thin the shares.
-    both = both.masked_fill(~kept, 0)
-    classes, logits = (torch.cat(parts) for parts in zip(*seen, strict=True))
-    return TokenRelevance(combine(both, begin), classes, logits, *places)
+    kept = kept_in(inputs["input_ids"], encoding.get("attention_mask"))
+    place = one_each(-1 if position is None else position, len(kept), "position").to(kept.device)
+    batch = Tokens(
+        inputs, ("input_ids",), table=table, kept=kept, position=place,
+        positioned=position is not None,
+    )  # fmt: skip
+    chosen = None if targets is None else one_each(targets, len(kept)).to(table.device)
+    (relevance,) = maps_of(
+        model, batch, "predicted" if chosen is None else chosen, contrast, settings,
+        against=against, batch_size=len(kept) if batch_size is None else batch_size,
+    )  # fmt: skip
+    if "flows" not in options:
+        warn_of_losses(settings.flows, STARTS, more=".")
+    logits = torch.cat([seen[first] for first in sorted(seen)]).detach()
+    chosen = logits.argmax(1) if chosen is None else chosen
+    columns = columns_of(place, kept) if batch.ranks else None
+    return TokenRelevance(relevance, chosen, logits, columns)

@@ -1,18 +1,33 @@
-"""What an explanation of one text holds."""
+"""What an explanation of one text holds, and its tokens in colours, as in figure 9 and as HTML.
+
+Red speaks for the target, blue against it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
+
+RED = (239, 83, 80)
+BLUE = (84, 140, 235)
+"""Ends of the scale, light enough for black text (contrast above 4.5:1)."""
+
+STYLE = (
+    "font-family:sans-serif;line-height:1.9;color:#111;background:#fff;padding:.5em;"
+    "overflow-wrap:break-word"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class TextRelevance:
     """Relevance of the tokens, or of the words, of one text.
 
-    Padding is left out, so that the result is the same in every batch.
+    Padding is left out, so that the result is the same in every batch. A notebook shows it in
+    colours, as :func:`to_html` does.
 
     Parameters
     ----------
@@ -75,6 +90,39 @@ class TextRelevance:
         shares: NDArray[np.floating] = powers / powers.sum()
         return shares
 
+    @property
+    def caption(self) -> str:
+        """Target and its probability, or its logit where there is but one."""
+        name = self.label if self.label is not None else f"class {self.target}"
+        if len(self.logits) < 2:
+            return f"{name} (logit {self.logits[self.target]:.3g})"
+        return f"{name} ({self.probabilities[self.target]:.1%})"
+
+    @property
+    def intensities(self) -> list[float]:
+        """Relevance divided by the largest absolute relevance of the text's own tokens.
+
+        The scale leaves special tokens out, or one that gathers most of the relevance would leave
+        the text white; theirs is cut to [-1, 1]. What is not finite counts as 0.
+        """
+        relevance = np.nan_to_num(self.relevance.astype(float), posinf=0, neginf=0)
+        largest = np.abs(relevance[~self.special]).max(initial=0)
+        if largest == 0:
+            largest = np.abs(relevance).max(initial=0) or 1
+        shares: list[float] = np.clip(relevance / largest, -1, 1).tolist()
+        return shares
+
+    def colored(self, special: bool = True) -> Iterator[tuple[str, bool, tuple[int, ...], int]]:
+        """Yield what to print, whether a space comes before it, its colour, and which token."""
+        for i, ((text, space), intensity) in enumerate(
+            zip(self.pieces, self.intensities, strict=True)
+        ):
+            if special or not self.special[i]:
+                yield text, space, color(intensity), i
+
+    def _repr_html_(self) -> str:
+        return to_html(self)
+
     def grouped(self) -> TextRelevance:
         """Return the relevance of words: the sums over their tokens. Special tokens stay.
 
@@ -103,3 +151,74 @@ class TextRelevance:
             words=tuple(word for _, word in words),
             pieces=tuple(zip(texts, (self.pieces[i][1] for i, _ in words), strict=True)),
         )
+
+
+def color(intensity: float) -> tuple[int, ...]:
+    """Colour of an intensity in [-1, 1]: white at 0.
+
+    Examples
+    --------
+    >>> color(0), color(1) == RED, color(-1) == BLUE
+    ((255, 255, 255), True, True)
+    """
+    end = RED if intensity > 0 else BLUE
+    return tuple(round(255 + abs(intensity) * (one - 255)) for one in end)
+
+
+def as_results(results: TextRelevance | Sequence[TextRelevance]) -> list[TextRelevance]:
+    """Return one or several results as a list; ValueError for anything else."""
+    listed = [results] if isinstance(results, TextRelevance) else list(results)
+    for i, one in enumerate(listed):
+        if not isinstance(one, TextRelevance):
+            raise ValueError(
+                f"results: expected TextRelevance at position {i}, got {type(one).__name__}"
+            )
+    return listed
+
+
+def to_html(
+    results: TextRelevance | Sequence[TextRelevance], *, special: bool = True, captions: bool = True
+) -> str:
+    """Render texts with their tokens coloured: red speaks for the target, blue against it.
+
+    Parameters
+    ----------
+    results
+        What :func:`abslrp.text.explain` returned, or one of it.
+    special
+        Whether special tokens are shown; they are grey and dashed.
+    captions
+        Whether the target and its probability stand before each text.
+
+    Returns
+    -------
+    An HTML fragment with inline styles only, for a notebook, a page or a file of its own. A
+    token's relevance is shown when the pointer rests on it.
+
+    Raises
+    ------
+    ValueError
+        If ``results`` holds something else.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from abslrp.text import TextRelevance
+    >>> found = TextRelevance(
+    ...     ("good",), np.array([1.0]), np.array([False]), 1, np.zeros(2), label="positive"
+    ... )
+    >>> "background:rgb(239,83,80)" in to_html(found)
+    True
+    """
+    blocks = []
+    for result in as_results(results):
+        line = f"<strong>{escape(result.caption)}</strong> " if captions else ""
+        for n, (text, space, rgb, i) in enumerate(result.colored(special)):
+            style = f"background:rgb({','.join(map(str, rgb))});padding:.1em 0;border-radius:.15em"
+            if result.special[i]:
+                style += ";color:#666;border-bottom:1px dashed #999;font-size:.8em"
+            title = f"{result.relevance[i]:+.4g}"
+            gap = " " if space and n else ""
+            line += f'{gap}<span style="{style}" title="{title}">{escape(text)}</span>'
+        blocks.append(f'<p style="margin:.3em 0">{line}</p>')
+    return f'<div style="{STYLE}">\n' + "\n".join(blocks) + "\n</div>\n"

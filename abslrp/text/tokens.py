@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 SPACES = "\u2581\u0120"  # how SentencePiece and byte-level BPE spell a space before a token
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Tokens of one text, as :class:`abslrp.text.result.TextRelevance` has them."""
-
-    tokens: tuple[str, ...]
-    special: NDArray[np.bool_]
-    pieces: tuple[tuple[str, bool], ...]
-    words: tuple[int | None, ...] | None = None
-    spelled: tuple[str, ...] = ()
 
 
 def kept(encoding: Any, row: int) -> list[int]:
@@ -32,8 +19,8 @@ def kept(encoding: Any, row: int) -> list[int]:
 
 def read_tokens(
     encoding: Any, row: int, tokenizer: Any = None, text: str | tuple[str, str] | None = None
-) -> Tokens:
-    """Read row ``row`` of an encoding.
+) -> dict[str, Any]:
+    """Read row ``row`` of an encoding: what a :class:`abslrp.text.TextRelevance` has of a text.
 
     Parameters
     ----------
@@ -47,9 +34,10 @@ def read_tokens(
         The text, or a pair, to spell words as they are written.
     """
     places = kept(encoding, row)
-    fast = getattr(encoding, "encodings", None)
-    if fast:
-        one, texts = fast[row], (text,) if isinstance(text, str) else text
+    keys: list[Key] | None = None
+    spans, texts = None, (text,) if isinstance(text, str) else text
+    if fast := getattr(encoding, "encodings", None):
+        one = fast[row]
         tokens = tuple(one.tokens[i] for i in places)
         special = [bool(one.special_tokens_mask[i]) for i in places]
         keys = [
@@ -57,50 +45,33 @@ def read_tokens(
             for i in places
         ]
         spans = [one.offsets[i] for i in places] if texts is not None else None
-        pieces = _pieces(tokens, special, keys, spans, texts)
-        return Tokens(tokens, np.array(special), pieces, *_words(keys, tokens, spans, texts))
-    ids = [int(encoding["input_ids"][row][i]) for i in places]
-    tokens = tuple(map(str, ids if tokenizer is None else tokenizer.convert_ids_to_tokens(ids)))
-    if "special_tokens_mask" in encoding:
-        special = [bool(encoding["special_tokens_mask"][row][i]) for i in places]
     else:
-        known = set(getattr(tokenizer, "all_special_ids", ()))
-        known -= {getattr(tokenizer, "unk_token_id", None)}  # stands for a part of the text
-        special = [one in known for one in ids]
-    return Tokens(tokens, np.array(special), _pieces(tokens, special, None, None, None))
+        ids = [int(encoding["input_ids"][row][i]) for i in places]
+        tokens = tuple(map(str, ids if tokenizer is None else tokenizer.convert_ids_to_tokens(ids)))
+        if "special_tokens_mask" in encoding:
+            special = [bool(encoding["special_tokens_mask"][row][i]) for i in places]
+        else:
+            known = set(getattr(tokenizer, "all_special_ids", ()))
+            known -= {getattr(tokenizer, "unk_token_id", None)}  # stands for a part of the text
+            special = [one in known for one in ids]
+    pieces = _pieces(tokens, special, keys, spans, texts)
+    found = {"tokens": tokens, "special": np.array(special), "pieces": pieces}
+    return found if keys is None else {**found, **_words(keys, pieces)}
 
 
 Key = tuple[int, int] | None
 """Sequence of a pair, and word of it; None for special tokens."""
 
 
-def _words(
-    keys: list[Key],
-    tokens: Sequence[str],
-    spans: list[tuple[int, int]] | None,
-    texts: Sequence[str] | None,
-) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+def _words(keys: list[Key], pieces: Sequence[tuple[str, bool]]) -> dict[str, Any]:
     """For each token its word's number, and the words."""
-    numbers: dict[tuple[int, int], int] = {}
-    members: list[list[int]] = []
-    words: list[int | None] = []
-    for i, key in enumerate(keys):
-        if key is None:
-            words.append(None)
-            continue
-        if key not in numbers:
-            numbers[key] = len(members)
-            members.append([])
-        members[numbers[key]].append(i)
-        words.append(numbers[key])
-    spelled = []
-    for (sequence, _), group in zip(numbers, members, strict=True):
-        if texts is not None and spans is not None:
-            start, stop = spans[group[0]][0], spans[group[-1]][1]
-            spelled.append(texts[sequence][start:stop].strip())
-        else:
-            spelled.append("".join(bare(tokens[i]) for i in group))
-    return tuple(words), tuple(spelled)
+    numbers: dict[Key, int] = {}
+    words = [None if key is None else numbers.setdefault(key, len(numbers)) for key in keys]
+    spelled = [""] * len(numbers)
+    for (text, space), word in zip(pieces, words, strict=True):
+        if word is not None:
+            spelled[word] += " " * bool(space and spelled[word]) + text
+    return {"words": tuple(words), "spelled": tuple(spelled)}
 
 
 def bare(token: str) -> str:

@@ -59,6 +59,41 @@ def test_one_target_for_all(one: Any) -> None:
     np.testing.assert_array_equal(abslrp.explain(net(), X, one), wanted)
 
 
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_predicted_classes(batch_size: int | None) -> None:
+    model = net(dtype=torch.float64)
+    classes = model(torch.from_numpy(X).double()).argmax(1)
+    maps = abslrp.explain(model, X, "predicted", batch_size=batch_size)
+    np.testing.assert_allclose(maps, abslrp.explain(model, X, classes), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+@pytest.mark.parametrize("contrast", ["streams", "signed", None])
+def test_a_class_in_place_of_all_others(contrast: Any, batch_size: int | None) -> None:
+    model, x, other = net(dtype=torch.float64), torch.from_numpy(X).double(), [2, 0, 3]
+    options: Any = {"contrast": contrast, "against": other, "batch_size": batch_size}
+    found = abslrp.explain(model, x, Y, **options)
+    hot = torch.eye(4).double()
+    if contrast == "streams":
+        alone = [abslrp.explain(model, x, one, contrast=None) for one in (Y, other)]
+        one, two = (each / each.sum((1, 2, 3), keepdim=True) for each in alone)
+        wanted = one - two
+    else:
+        wanted = abslrp.relevance(model, x, hot[Y] - hot[other])
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    assert (found - abslrp.explain(model, x, Y, contrast=contrast)).abs().max() > 1e-3
+    several = abslrp.explain(model, x, np.stack([Y, Y], 1), **options)
+    torch.testing.assert_close(several, torch.stack([found, found], 1), rtol=1e-9, atol=1e-12)
+
+
+def test_what_against_refuses() -> None:
+    for given, message in ((4, "classes from 0 to 3, got 4"), ([[1], [1], [2]], "one integer")):
+        with pytest.raises(ValueError, match=f"against: expected {message}"):
+            abslrp.explain(net(), X, Y, against=given)
+    with pytest.raises(ValueError, match="contrast, against: a target makes one number"):
+        abslrp.explain(net(), X, target=abslrp.targets.logit(1), against=1)
+
+
 def test_quantus_keywords_are_ignored() -> None:
     wanted = abslrp.explain(net(), X, Y)
     got = abslrp.explain(

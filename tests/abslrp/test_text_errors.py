@@ -103,7 +103,7 @@ def call(model: Any = None, **changes: Any) -> Tensor:
         ({"model": Twice()}, "look up the tokens' embeddings once"),
         (
             {"targets": [[0, 1], [1, 2]]},
-            r"targets: expected one integer for each text, .*got shape \(2, 2\)",
+            r"targets: expected one integer for each sample, .*got shape \(2, 2\)",
         ),
     ],
 )

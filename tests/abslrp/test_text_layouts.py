@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from abslrp.rule_sets import alpha_beta, epsilon
 from abslrp.text.propagate import token_relevance
 
 
@@ -60,15 +63,82 @@ def test_the_same_tokens_have_the_same_relevance(kind: type[Pooling], ids: list[
     torch.testing.assert_close(found, wanted)
 
 
-def test_a_bag_of_embeddings_is_refused() -> None:
-    class Bag(Pooling):
-        def __init__(self) -> None:
-            super().__init__()
-            self.table = nn.EmbeddingBag(20, 6)
+class Bag(Pooling):
+    """A bag for each text, of the tokens that are no padding."""
 
+    def __init__(self, mode: str = "mean") -> None:
+        super().__init__()
+        self.table, self.mode = nn.EmbeddingBag.from_pretrained(self.table.weight, mode=mode), mode
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        logits: Tensor = self.head(torch.tanh(self.table(input_ids)))
+        return logits
+
+
+class WrittenOut(Bag):
+    def forward(self, input_ids: Tensor) -> Tensor:
+        rows = F.embedding(input_ids, self.table.weight)
+        bags = rows.amax(1) if self.mode == "max" else getattr(rows, self.mode)(1)
+        logits: Tensor = self.head(torch.tanh(bags))
+        return logits
+
+
+class Ragged(Bag):
+    """Of flat tokens without padding, and where each text begins."""
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        there = input_ids > 0
+        offsets = F.pad(there.sum(1).cumsum(0)[:-1], (1, 0))
+        logits: Tensor = self.head(torch.tanh(self.table(input_ids[there], offsets)))
+        return logits
+
+
+@pytest.mark.parametrize(
+    "rules", ["absLRP", epsilon.build(1e-12), alpha_beta.build(1, 0, epsilon=1e-12)]
+)
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_a_bag_of_embeddings_is_its_rows(mode: str, rules: Any) -> None:
+    encoding = {"input_ids": torch.tensor([[3, 4, 5, 6], [7, 8, 9, 1]])}
+    bag, rows = Bag(mode).double().eval(), WrittenOut(mode).double().eval()
+    found = token_relevance(bag, encoding, [0, 2], rules=rules)
+    wanted = token_relevance(rows, encoding, [0, 2], rules=rules)
+    torch.testing.assert_close(found.relevance, wanted.relevance)
+    assert found.relevance.abs().max() > 0.1
+
+
+def test_bags_of_different_lengths() -> None:
+    """Samples are then explained one by one."""
+    ids = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0]])
+    encoding = {"input_ids": ids, "attention_mask": (ids > 0).long()}
+    found = token_relevance(Ragged().eval(), encoding, against=[0, 1], contrast="signed")
+    for i, count in enumerate([4, 2]):
+        row = {"input_ids": ids[i : i + 1, :count]}
+        target = int(found.targets[i])
+        alone = token_relevance(Bag().eval(), row, target, against=i, contrast="signed")
+        torch.testing.assert_close(found.relevance[i : i + 1, :count], alone.relevance)
+        torch.testing.assert_close(found.logits[i : i + 1], alone.logits)
+        assert target == alone.logits.argmax()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_texts_are_explained_some_at_a_time(batch_size: int) -> None:
+    encoding = {"input_ids": torch.tensor([[3, 4, 5], [6, 7, 8], [9, 2, 1]])}
+    wanted = token_relevance(Pooling().eval(), encoding)
+    found = token_relevance(Pooling().eval(), encoding, batch_size=batch_size)
+    torch.testing.assert_close(found.relevance, wanted.relevance)
+    torch.testing.assert_close(found.logits, wanted.logits)
+    assert torch.equal(found.targets, wanted.targets)
+
+
+def test_what_constants_take_is_told_of() -> None:
+    class Marked(Pooling):
         def forward(self, input_ids: Tensor) -> Tensor:
-            logits: Tensor = self.head(self.table(input_ids))
+            marks = torch.full((len(input_ids), 3, 6), 0.5)
+            rows = torch.cat([self.table(input_ids).abs(), marks], 1)
+            logits: Tensor = self.head(rows.sum(1))
             return logits
 
-    with pytest.raises(ValueError, match="a bag of embeddings that one call adds up"):
-        token_relevance(Bag().eval(), {"input_ids": torch.tensor([[1, 2]])}, 0)
+    with pytest.warns(RuntimeWarning, match=r"is lost .*torch.cat.*constants") as caught:
+        token_relevance(Marked().eval(), {"input_ids": torch.tensor([[3, 4, 5]])}, 0)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__

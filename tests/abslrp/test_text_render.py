@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from abslrp.text import TextRelevance, to_figure, to_html, to_png
-from abslrp.text.colors import BLUE, RED, color, intensities
+from abslrp.text.result import BLUE, RED, color
 from abslrp.text.tokens import bare
 
 
@@ -56,14 +56,14 @@ class TestColors:
         assert color(0.5)[1] > color(1)[1]
 
     def test_scale_is_the_largest_of_the_texts_own_tokens(self):
-        assert intensities(REVIEW) == [1, 0, 0.5, -0.25, -1]
+        assert REVIEW.intensities == [1, 0, 0.5, -0.25, -1]
 
     @pytest.mark.parametrize("values", [[0.0, 0.0], [np.nan, 0.0], [np.inf, 0.0]])
     def test_nothing_to_scale_by(self, values):
-        assert intensities(result(["a", "b"], values)) == [0, 0]
+        assert result(["a", "b"], values).intensities == [0, 0]
 
     def test_only_special_tokens(self):
-        assert intensities(result(["[CLS]"], [2.0], [True])) == [1]
+        assert result(["[CLS]"], [2.0], [True]).intensities == [1]
 
 
 class TestHtml:
@@ -84,6 +84,9 @@ class TestHtml:
         assert "[CLS]" not in page
         assert "class 1" not in page
         assert page.count("<p") == 2
+
+    def test_a_notebook_shows_a_result(self):
+        assert REVIEW._repr_html_() == to_html(REVIEW)
 
     def test_caption(self):
         assert "good (73.1%)" in to_html(result(["a"], [1.0], label="good"))
@@ -111,7 +114,9 @@ class TestPicture:
     def test_lines_wrap_inside_the_figure(self):
         long = result(["word"] * 80, np.linspace(-1, 1, 80))
         figure = to_figure(long, width=3, captions=False)
-        corners = [(a.get_x(), a.get_x() + a.get_width(), a.get_y()) for a in figure.artists]
+        whole = figure.transFigure.inverted()
+        boxes = [whole.transform_bbox(one.get_window_extent()) for one in figure.artists]
+        corners = [(box.x0, box.x1, box.y0) for box in boxes]
         assert min(left for left, _, _ in corners) > 0
         assert max(right for _, right, _ in corners) < 1
         assert min(low for _, _, low in corners) > 0
