@@ -51,12 +51,12 @@ def extremes(subject: Subject, metric: str, method: str, title: str = "", shown:
     if title:
         best = np.isin(samples, scores.index.to_numpy()[top])
         high, low = (np.mean([gini(one) for one in maps[some]]) for some in (best, ~best))
-        title += f": highest and lowest {metric} of {len(scores)} samples; Gini index of the maps "
-        title += f"{high:.2f} and {low:.2f}"
+        title += f": highest and lowest {metric} of {len(scores)} samples; Gini index of positive "
+        title += f"parts {high:.2f} and {low:.2f}"
         sparsity = subject.scores_of(scores.index.to_numpy(), [method], _SPARSITY).get(method)
         if sparsity is not None:
             correlation = scores.reset_index(drop=True).corr(pd.Series(sparsity), "spearman")
-            title += f", over all samples ρ = {correlation:.2f} with {metric}"
+            title += f"; Sparseness over all: ρ = {correlation:.2f}"
     names = subject.class_names(samples)
     chosen = scores.loc[samples.tolist()]
     return plotting.extremes(subject.display(x), maps, chosen, shown, names, title)

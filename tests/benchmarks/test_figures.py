@@ -172,7 +172,7 @@ def test_highest_and_lowest(drawings, collected, x, number, model):
     title = figure.get_suptitle().replace("\n", " ")
     assert f"of {SAMPLES} samples" in title
     means = [np.mean([gini(one[None]) for one in some]) for some in np.split(maps, [len(top)])]
-    assert f"Gini index of the maps {means[0]:.2f} and {means[1]:.2f}" in title
+    assert f"Gini index of positive parts {means[0]:.2f} and {means[1]:.2f}" in title
     assert f"{SAMPLES} samples for 1024" in drawings.outcomes[number][0].instead
     assert set(drawings[14]) == {"digits-vit", COARSE}
 
