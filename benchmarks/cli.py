@@ -9,6 +9,7 @@ import typer
 
 from benchmarks.commands import run, status, tables
 from benchmarks.figures.command import figures
+from benchmarks.rehearse import rehearse
 from benchmarks.report.command import report
 from benchmarks.tables.cost import cost
 
@@ -116,5 +117,5 @@ def _table(frame: pd.DataFrame, models: list[str], details: bool) -> object:
     return table
 
 
-for _command in (run, status, tables, figures, report, cost):
+for _command in (run, status, tables, figures, report, cost, rehearse):
     app.command()(_command)

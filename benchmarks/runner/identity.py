@@ -34,7 +34,7 @@ _NO_SCORES = {
     gae_metric: ("comparison", "plotting", "probe"),
     benchmarks: (
         *("compatibility", "figures", "notebooks", "paper", "report", "sanity", "speed"),
-        *("studies", "tables", "cli.py", "commands.py", "__main__.py"),
+        *("studies", "tables", "check.py", "cli.py", "commands.py", "rehearse.py", "__main__.py"),
     ),
 }
 
