@@ -12,7 +12,6 @@ from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import gae as gae_speed
 from benchmarks.speed import measure, modes
 from benchmarks.speed.__main__ import app
-from gae_metric.study.guard import ModelGuard
 from tests.hardening.networks import inputs, network
 
 
@@ -106,25 +105,7 @@ def test_modes():
 def test_the_commands_on_a_real_network(command, mode):
     """All of it: processes that measure memory, the compiler."""
     line = [command, "--model", "SqueezeNet", "--batch", "1", "--repeats", "1", "--mode", mode]
-    line += ["--no-others"] if command == "gae" else []
     result = CliRunner().invoke(app, line)
     assert result.exit_code == 0, result.output
     explained = "absLRP, recorded" if mode == "recorded" else "gradient"
     assert {"abslrp": explained, "gae": "GAE's own work"}[command] in result.output
-
-
-def test_the_table_of_guards(small, tmp_path):
-    """What is watched is there, and is a part of the whole; it is not watched afterwards."""
-    out = tmp_path / "table.csv"
-    before = ModelGuard.__enter__
-    command = ["guards", "--samples", "4", "--batch", "4", "--out", str(out)]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
-    table = pd.read_csv(out)
-    assert table["metric"].tolist() == [
-        *("GAE", "GAE, used again", "Contrastiveness", "Contrastiveness, used again"),
-    ]
-    assert (table["guards"] > 0).all()
-    assert (table["guards"] < table["seconds"]).all()
-    assert table["% of all"].between(0, 100, inclusive="neither").all()
-    assert ModelGuard.__enter__ is before
