@@ -69,6 +69,7 @@ def run_all(
     from benchmarks.config.runs import parse, read
     from benchmarks.figures.plan import FIGURES
     from benchmarks.figures.write import write_figures
+    from benchmarks.methods.matrix import QUICK
     from benchmarks.runner.run import execute
     from benchmarks.tables.against_paper import write_tables
 
@@ -80,7 +81,8 @@ def run_all(
     )
     say(f"reduced: {_REDUCED}, one CPU")
     failed: list[str] = []
-    made: dict[Any, Path] = {}
+    made: dict[str, Path] = {}
+    seen: set[tuple[str, str]] = set()
     with patch.dict(os.environ, {"IMAGENET": str(folder / "imagenet"), "VOC": str(folder)}):
         for name in names:
             start = perf_counter()
@@ -88,19 +90,25 @@ def run_all(
             given: dict[str, Any] = {**run.model_dump(), **_REDUCED, "devices": ["cpu"]}
             given |= {"readers": 0, "output": str(folder / "results" / name)}
             for model in given["models"]:
-                model["args"] = _SMALL if small and "vit" in model["name"] else {}
-                key = (model["name"], tuple(model["args"]))
-                made[key] = made.get(key) or make_weights(*key[:1], model["args"], folder)
-                model["weights"] = str(made[key])
-            reduced = [*_reduce(given["methods"], _quick()), *_reduce(given["metrics"], _METRICS)]
+                spec = model["name"]
+                model["args"] = _SMALL if small and "vit" in spec else {}
+                made[spec] = made.get(spec) or make_weights(spec, model["args"], folder)
+                model["weights"] = str(made[spec])
+            reduced = [*_reduce(given["methods"], QUICK), *_reduce(given["metrics"], _METRICS)]
+            first, methods = given["models"][0]["name"], given["methods"]
+            new = [one for one in methods if (first, one["label"]) not in seen]
+            seen |= {(first, one["label"]) for one in methods}
+            if len(new) < len(methods):
+                given["methods"] = [one for one in methods if one["name"] == "absLRP" or one in new]
+                reduced.append("of methods that this model had before, absLRP alone")
             say(f"{name}: reduced: {'; '.join(reduced) or 'nothing else'}")
             summary = execute(parse(given), quiet=True, say=say)
             write_tables(given["output"], given["output"])
             beside = sorted(path for path in (folder / "results").iterdir() if path.name != name)
             wanted = [n for n, plan in FIGURES.items() if _is_of(plan, run)]
             where = folder / "figures" / name
-            drawn = write_figures(given["output"], where, wanted, beside=beside) if wanted else None
-            stems = {file.name[6:8] for file in drawn.files} if drawn else set()
+            drawn = write_figures(given["output"], where, wanted, beside=beside) if wanted else []
+            stems = {file.name[6:8] for file in drawn}
             lacking = [n for n in wanted if f"{n:02d}" not in stems]
             if summary.failed or lacking:
                 failed.append(name)
@@ -120,12 +128,6 @@ def _is_of(plan: Any, run: Any) -> bool:
     own = {model.name.partition(":")[2] for model in run.models}
     data = run.data.name.partition(":")[0]
     return set(plan.models) <= own and data in plan.data
-
-
-def _quick() -> dict[str, dict[str, Any]]:
-    from benchmarks.methods.matrix import QUICK
-
-    return QUICK
 
 
 def _reduce(entries: Sequence[dict[str, Any]], options: Mapping[str, Any]) -> list[str]:

@@ -58,6 +58,6 @@ def figures(
                 where = output / name
             others = [other for other in folders if other != folder]
             written = write_figures(folder, where, numbers, terminal.say, others, image or ())
-            count += len(written.files)
+            count += len(written)
         if not count:
             raise typer.Exit(1)

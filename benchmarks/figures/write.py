@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -29,14 +28,6 @@ DRAW: dict[str, Draw] = {
 
 #: Dots per inch of the PNG files; the PDF files beside them are for print.
 DPI = 150
-
-
-@dataclass(frozen=True)
-class Written:
-    """What was written, and what was not and why."""
-
-    files: tuple[Path, ...]
-    skipped: tuple[str, ...]
 
 
 def check_numbers(numbers: Sequence[int]) -> tuple[int, ...]:
@@ -75,7 +66,7 @@ def write_figures(
     say: Callable[[str], None] = lambda line: None,
     beside: Sequence[str | Path] = (),
     named: Sequence[str] = (),
-) -> Written:
+) -> list[Path]:
     """Draw a run's figures, each as PNG and as PDF: ``figure02-digits-vgg.png``.
 
     Parameters
@@ -93,6 +84,10 @@ def write_figures(
     named
         Images of several classes that are to be shown, ``FILE:CLASS,CLASS``.
 
+    Returns
+    -------
+    The files.
+
     Raises
     ------
     InputError
@@ -106,13 +101,11 @@ def write_figures(
         [Material(one) for one in beside] if any(len(FIGURES[n].data) > 1 for n in wanted) else []
     )
     files: list[Path] = []
-    skipped: list[str] = []
     for number in wanted:
         plan = FIGURES[number]
         for outcome in material.drawn(plan, DRAW[plan.kind], others):
             if isinstance(outcome, Skipped):
-                skipped.append(f"figure {number}: skipped: {outcome.reason}")
-                say(skipped[-1])
+                say(f"figure {number}: skipped: {outcome.reason}")
                 continue
             stem = f"figure{number:02d}-{outcome.name}"
             files += _save(outcome.figure, Path(output), stem)
@@ -120,7 +113,7 @@ def write_figures(
             say(f"wrote {files[-2]} and .pdf{instead}")
     for problem in material.problems:
         say(f"left out: {problem}")
-    return Written(tuple(files), tuple(skipped))
+    return files
 
 
 def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:

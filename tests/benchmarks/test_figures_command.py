@@ -81,7 +81,7 @@ def test_files_and_what_is_skipped(whole, tmp_path):
     instead = "(digits:vgg for vgg16; digits for imagenet; InputXGradient for absLRP)"
     assert f"wrote {out / 'figure03-digits-vgg.png'} and .pdf {instead}" in lines
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    for path in write_figures(whole, tmp_path / "again", [3]).files:
+    for path in write_figures(whole, tmp_path / "again", [3]):
         assert path.read_bytes() == before[path.name]
 
 
