@@ -54,7 +54,7 @@ def test_the_table_of_explanations(small, tmp_path):
 def test_the_table_of_scores(small, monkeypatch):
     monkeypatch.setattr(gae_speed.torch, "randn", lambda *shape, **options: inputs(shape[0])[0])
     monkeypatch.setattr(gae_speed, "STEPS", 3)
-    table = gae_speed.table(["ResNet50"], 4, [2, 5], 1, "cpu", False, ("plain", "autocast"))
+    table = gae_speed.table(["ResNet50"], 4, [2, 5], 1, "cpu", ("plain", "autocast"))
     rows = table[table["what"] == "GAE"]
     assert rows["batch"].tolist() == [2, 2, 5, 5]
     assert rows["mode"].tolist() == ["plain", "autocast"] * 2
@@ -66,7 +66,7 @@ def test_what_does_not_fit_has_its_error_in_the_table(small, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(measure, "interleaved", scarce)
-    table = abslrp_speed.table([64], 1, "cpu", ["VGG16"], False)
+    table = abslrp_speed.table([64], 1, "cpu", ["VGG16"])
     assert table["error"].tolist() == ["CUDA out of memory"]
 
 
