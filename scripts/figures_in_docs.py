@@ -46,17 +46,11 @@ class Figure:
 
 def demo(out: Path) -> Numbers:
     """Return GAE of the demo, by method and network."""
-    table = pd.concat(
-        pd.read_csv(path).assign(network=path.parent.name) for path in out.glob("*/summary.csv")
-    )
-    table = table[table["metric"] == "GAE"]
-    short = {"vgg": "VGG", "resnet": "ResNet", "vit": "ViT"}
+    table = pd.read_csv(out / "summary.csv")
+    names = {"vgg": "VGG", "resnet": "ResNet", "vit": "ViT"}
     return {
-        (row.method, short[row.network.rpartition(":")[2].rpartition("-")[2]]): (
-            row.mean,
-            row.standard_error,
-        )
-        for row in table.itertuples(index=False)
+        (row.method, names[row.model]): (row.mean, row.standard_error)
+        for row in table[table["metric"] == "GAE"].itertuples(index=False)
     }
 
 
