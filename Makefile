@@ -9,6 +9,8 @@
 #   make install   install with the development tools
 #   make docs      build the documentation's site, build/site/index.html
 #   make notebooks run the notebooks and store their outputs
+#   make figures-in-docs  make numbers of README and docs again, and name those that changed
+#                  (an hour and more; NAMES="demo reviews": these alone)
 #   make mutation  change rules and formulas place by place, and see that tests fail (half an hour)
 #   make compat    run the tests on the oldest and newest supported versions (hours, gigabytes)
 #   make dist      build the distributions for a release and check them
@@ -31,7 +33,8 @@ DEV := $(VENV)/.installed-dev
 DOCS := $(VENV)/.installed-docs
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest abslrp gae_metric tests -n $(WORKERS)
 
-.PHONY: install demo test test-all test-processors lint upstream compat mutation dist docs notebooks
+.PHONY: install demo test test-all test-processors lint upstream compat mutation dist docs notebooks \
+	figures-in-docs
 
 install: $(DEV)
 
@@ -67,6 +70,9 @@ dist: $(DEV)
 
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+figures-in-docs: $(DEV)
+	$(BIN)/python scripts/figures_in_docs.py $(NAMES)
 
 notebooks: $(DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.notebooks.execute

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchmarks.commands import run, status, tables
 from benchmarks.figures.command import figures
+from benchmarks.rehearse import rehearse
 from benchmarks.report.command import report
 from benchmarks.tables.cost import cost
 
@@ -44,12 +44,11 @@ def methods(
     details: Annotated[
         bool, typer.Option("--details", help="Also defaults and citations.")
     ] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write everything to a CSV file, too.")] = None,
 ) -> None:
     """List the methods, and which of them explains which network."""
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.methods.matrix import DIGITS, compatibility
-    from gae_metric.commands.terminal import Terminal, csv_text, report_errors
+    from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()
     with report_errors(terminal):
@@ -61,9 +60,6 @@ def methods(
                 progress=lambda spec, name: status.update(f"{spec}: {name}"),
             )
         frame = _frame(matrix)
-        if csv is not None:
-            text = csv_text(frame.drop(columns=["cell", "failed"]), index=False)
-            csv.write_text(text, encoding="utf-8", newline="")
         terminal.out.print(_table(frame, names, details))
         for (spec, reason), part in frame[~frame["applies"]].groupby(
             ["model", "reason"], sort=False
@@ -90,7 +86,6 @@ def _frame(matrix: dict[str, dict[str, Cell]]) -> pd.DataFrame:
             "source": method.source,
             "defaults": ", ".join(f"{key}={value}" for key, value in method.defaults.items()),
             "citation": method.citation,
-            "paper_name": method.paper_name if method.paper else "",
         }
         rows += [
             common | {"model": spec, "cell": str(cell), **vars(cell)} for spec, cell in row.items()
@@ -115,5 +110,5 @@ def _table(frame: pd.DataFrame, models: list[str], details: bool) -> object:
     return table
 
 
-for _command in (run, status, tables, figures, report, cost):
+for _command in (run, status, tables, figures, report, cost, rehearse):
     app.command()(_command)

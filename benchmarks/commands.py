@@ -62,7 +62,11 @@ def run(
         ),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Check the configuration, and do no work.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Check the configuration, data and weights, say what it costs, and stop.",
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
@@ -81,8 +85,11 @@ def run(
     terminal = Terminal()
     with report_errors(terminal):
         alone = config is None and model
-        settings = parse(changes) if alone else read(_config(config), **changes)
+        settings = parse(changes) if alone else read(config_of(config), **changes)
         if check:
+            from benchmarks.check import check_run
+
+            check_run(settings, terminal.say)
             terminal.out.print("the configuration is right", markup=False)
             return
         from benchmarks.runner.run import execute
@@ -118,7 +125,7 @@ def _ended_by_sigterm(terminal: Terminal) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _config(given: Path | None) -> Path:
+def config_of(given: Path | None) -> Path:
     """Return a file, or one of ours by its name."""
     if given is None:
         return CONFIGS / "digits.yaml"

@@ -27,26 +27,49 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import functional as TF
 
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
 from gae_metric.inputs.models import LoadedModel, load_model
-from gae_metric.inputs.preprocessing import Preprocessing, torchvision_crop
+from gae_metric.inputs.preprocessing import Crop, Preprocessing, torchvision_crop
 from gae_metric.inputs.weights import load_weights
 
 PAPER: dict[str, str] = {
     "vgg16": "timm:vgg16.tv_in1k",
-    "resnet50": "timm:resnet50.tv_in1k",
-    "vit_base_patch16_224": "timm:vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    "resnet50": "timm:resnet50.ram_in1k",
+    "vit_base_patch16_224": "timm:vit_base_patch16_224.augreg_in21k_ft_in1k",
     "vit_base_patch16_384": "timm:vit_base_patch16_384.augreg_in21k_ft_in1k",
     "vit_base_patch32_224": "timm:vit_base_patch32_224.augreg_in21k_ft_in1k",
 }
 """The paper's models by the names of its tables.
 
-Its text does not say which weights: torchvision's first ImageNet weights for the CNNs and timm's
-defaults for the vision transformers are taken.
+Its text does not say which weights. The published requirements pin timm 0.4.12, and these are what
+that version has for these names.
 """
+
+
+def squashed_crop(size: int) -> Crop:
+    """Return the published code's preprocessing: squashed to a square, the middle cut out.
+
+    The square is of 256 pixels for a model of 224; the published code has no other size.
+
+    Examples
+    --------
+    >>> squashed_crop(224)(Image.new("RGB", (500, 300))).shape
+    torch.Size([3, 224, 224])
+    """
+
+    def transform(image: Image.Image) -> Tensor:
+        pixels = TF.pil_to_tensor(image).float() / 255
+        side = round(size * 256 / 224)
+        squashed = TF.resize(pixels, [side, side], antialias=True)
+        middle: Tensor = TF.center_crop(squashed, [size, size])
+        return middle
+
+    return transform
 
 
 def load(
@@ -83,7 +106,9 @@ def load(
         loaded = replace(build(shared_folder() / "models"), name=f"shared:{key}")
     elif kind == "paper":
         key, chosen = lookup("model (paper)", name, PAPER)
-        loaded = replace(load_model(chosen, weights, model_args), name=f"paper:{key}")
+        own = load_model(chosen, weights, model_args)
+        preprocessing = replace(own.preprocessing, crop_to=squashed_crop)
+        loaded = replace(own, name=f"paper:{key}", preprocessing=preprocessing)
     else:
         loaded = load_model(spec, weights, model_args)
     if size is not None:

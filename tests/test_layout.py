@@ -72,15 +72,23 @@ BENCHMARKS: Table = {
     "methods": Room(1, "methods by name, and what they explain", "models"),
     "config": Room(2, "what a run is of", "data methods metrics models"),
     "sanity": Room(2, "checks of GAE itself", "data methods metrics models"),
-    "speed": Room(2, "times and memory", "methods"),
-    "studies": Room(2, "one file for each question", "data models"),
+    "speed": Room(2, "times and memory"),
+    "studies": Room(2, "one file for each question"),
     "runner": Room(3, "what carries a run out", "__init__ config data methods metrics models"),
     "figures": Room(4, "figures of a run", "config data methods metrics models runner"),
     "tables": Room(4, "tables of a run", "config methods metrics paper runner"),
     "report": Room(5, "a page of a run", "data figures runner tables"),
-    "commands": Room(5, "what run and tables do", "config runner tables"),
-    "cli": Room(6, "the command line, on top", "commands figures methods report tables"),
-    "__main__": Room(7, "the command line's other name", "cli"),
+    "check": Room(
+        5, "whether what a run needs is there", "config data figures methods metrics models"
+    ),
+    "commands": Room(6, "what run and tables do", "check config runner tables"),
+    "rehearse": Room(
+        7,
+        "tables and figures on stand-ins",
+        "commands config data figures methods models runner tables",
+    ),
+    "cli": Room(8, "the command line, on top", "commands figures methods rehearse report tables"),
+    "__main__": Room(9, "the command line's other name", "cli"),
 }
 
 ABSLRP: Table = {

@@ -43,7 +43,7 @@ def listed(methods: Sequence[Any]) -> list[Any]:
     Examples
     --------
     >>> listed(["cnn", {"name": "rise", "options": {"n_masks": 100}}])[-2:]
-    [{'name': 'rise', 'options': {'n_masks': 100}}, 'EpsilonPlusFlat']
+    ['EpsilonPlusFlat', {'name': 'rise', 'options': {'n_masks': 100}}]
     """
     own = {_method_name(one): one for one in methods if isinstance(one, Mapping)}
     meant: list[Any] = []

@@ -21,11 +21,19 @@ def figures(
         list[int] | None,
         typer.Option(help="Figure of the paper, 2-8 or 10-16; may be repeated. Default: all."),
     ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Image of several classes for figures 7, 8 and 16, by the model's numbers, such "
+            "as both.png:243,281; may be repeated. Default: those of the run."
+        ),
+    ] = None,
 ) -> None:
     """Draw figures 2 to 8 and 10 to 16 for a run: PNG and PDF.
 
-    What a run has nothing to show for is skipped, with a line that says why. Ends with status 1
-    where nothing could be drawn.
+    A line for each says what stands in it for the paper's network, data and methods. What a run
+    has nothing to show for is skipped, with a line that says why. Ends with status 1 where nothing
+    could be drawn.
     """
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.figures.write import check_numbers, write_figures
@@ -48,6 +56,8 @@ def figures(
             where = folder / "figures" if output is None else output
             if output is not None and len(folders) > 1:
                 where = output / name
-            count += len(write_figures(folder, where, numbers, terminal.say).files)
+            others = [other for other in folders if other != folder]
+            written = write_figures(folder, where, numbers, terminal.say, others, image or ())
+            count += len(written)
         if not count:
             raise typer.Exit(1)

@@ -14,6 +14,8 @@ class Drawn:
     #: What its file is named by, after the number: the model.
     name: str
     figure: Figure
+    #: What stands in it for what the paper's shows.
+    instead: str = ""
 
 
 @dataclass(frozen=True)

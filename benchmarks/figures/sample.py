@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from benchmarks.figures.outcome import LackingError
+from benchmarks.figures.plan import Plan
 from benchmarks.figures.subject import Subject
 from benchmarks.metrics.sample_blocks import Plans
 from gae_metric import LocalConsistency, plotting
 from gae_metric.functional import LERF, MORF, mask_baseline, masking_trajectory, mosaics
 
-#: Methods that do not look at the model: beside them any other seems contrastive.
-_BASELINES = ("Constant", "Random")
 
-
-def curves(subject: Subject) -> Figure:
+def curves(plan: Plan, subjects: Sequence[Subject]) -> Figure:
     """Draw figure 2: the curves that Local Robustness compares."""
+    (subject,) = subjects
     sample, main = subject.typical("LC"), subject.main
     x, targets = subject.images([sample]), subject.classes_of([sample])
     subject.maps([main], x, targets)  # says so where the method fails
@@ -38,8 +41,9 @@ def curves(subject: Subject) -> Figure:
     return plotting.curves(metric.curves, 0, title)
 
 
-def impact(subject: Subject) -> Figure:
+def impact(plan: Plan, subjects: Sequence[Subject]) -> Figure:
     """Draw figure 3: where masking changes the output."""
+    (subject,) = subjects
     sample = subject.typical("LC")
     image = subject.images([sample])
     x = torch.from_numpy(image).to(subject.device)
@@ -60,8 +64,9 @@ def impact(subject: Subject) -> Figure:
     return plotting.impact(subject.display(image)[0], impacts[LERF], impacts[MORF], title)
 
 
-def mosaic(subject: Subject) -> Figure:
-    """Draw figure 4: a mosaic, and two methods' maps of it."""
+def mosaic(plan: Plan, subjects: Sequence[Subject]) -> Figure:
+    """Draw figure 4: a mosaic, and the positive parts of two methods' maps of it."""
+    (subject,) = subjects
     sample = subject.typical("C")
     targets = subject.targets["target"].to_numpy(dtype="int64")
     if subject.targets.index.tolist() != list(range(len(targets))):
@@ -69,33 +74,29 @@ def mosaic(subject: Subject) -> Figure:
     contents = subject.targets.get("content")
     if contents is None or contents.isna().any():
         raise LackingError("the run is older than the draw of mosaics by content; run it anew")
-    plan = Plans.draw(
+    drawn = Plans.draw(
         contents.to_numpy(dtype="uint64"), targets, subject.run.seed, focus=False
     ).mosaics
-    assert plan is not None  # as asked
-    indices, positive = plan.indices[sample], int(plan.positive[sample])
+    assert drawn is not None  # as asked
+    indices, positive = drawn.indices[sample], int(drawn.positive[sample])
     x = mosaics(
         torch.from_numpy(subject.images(indices)),
         [[0, 1, 2, 3]],
         subject.options("GAE", "C").get("interpolation", "nearest"),
     ).numpy()
-    methods = _unlike(subject)
-    maps = subject.maps(methods, x, subject.classes_of([sample]))
-    contrast = subject.scores("C").loc[sample]
+    maps = subject.maps(subject.methods_of(plan), x, subject.classes_of([sample]))
+    scores = subject.scores_of([sample], maps, "C")
+    what = "positive parts of maps" if plan.positive else "maps"
     return plotting.mosaic(
         subject.display(x)[0],
-        {label: values[0] for label, values in maps.items()},
+        {label: _shown(values[0], plan.positive) for label, values in maps.items()},
         positive,
         labels=subject.class_names(indices),
-        title=f"{subject.name}: {subject.describe(sample)}, in a mosaic",
-        scores={label: float(contrast[label]) for label in maps},
+        title=f"{subject.name}: {subject.describe(sample)}, in a mosaic; {what}",
+        scores={label: values[0] for label, values in scores.items()},
     )
 
 
-def _unlike(subject: Subject) -> list[str]:
-    """Return the main method, and of those that look at the model the one of the lowest mean C."""
-    names = {method.label: method.name for method in subject.run.methods}
-    means = subject.scores("C").mean().drop(subject.main).sort_values(kind="stable")
-    others = [str(label) for label in means.index]
-    looking = [label for label in others if names[label] not in _BASELINES]
-    return [subject.main, *(looking or others)[:1]]
+def _shown(relevance: NDArray[Any], positive: bool) -> NDArray[Any]:
+    """Return a map (C, H, W), or the positive part of its sum over channels."""
+    return relevance.sum(axis=0, keepdims=True).clip(0) if positive else relevance

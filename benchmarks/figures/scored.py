@@ -81,16 +81,6 @@ class Scored:
         best = self.methods[0] if means is None else str(means.idxmax())
         return ours[0] if ours else best
 
-    def best(self, count: int) -> list[str]:
-        """Return the main method, and those after it of the highest mean C (GAE, as listed)."""
-        means = self.means("C")
-        if means is None:
-            means = self.means("GAE")
-        ranked = self.methods
-        if means is not None:
-            ranked = list(means.sort_values(ascending=False, kind="stable").index)
-        return [self.main, *(label for label in ranked if label != self.main)][:count]
-
     def typical(self, metric: str) -> int:
         """Return the sample of the main method's median score."""
         scores = self.scores(metric).get(self.main)

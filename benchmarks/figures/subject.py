@@ -15,6 +15,7 @@ from benchmarks.config.entries import ModelEntry
 from benchmarks.data.dataset import Data
 from benchmarks.figures.kinds import class_name
 from benchmarks.figures.outcome import LackingError
+from benchmarks.figures.plan import Plan
 from benchmarks.figures.scored import Scored
 from benchmarks.methods import METHODS
 from benchmarks.methods.attention_maps import token_grid
@@ -46,6 +47,9 @@ class Subject(Scored):
         Where maps are computed.
     problems
         Takes a line about each method that fails.
+    named
+        Images of several classes that are to be shown, see
+        :func:`benchmarks.figures.two_classes.named_image`.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Subject(Scored):
         data: Callable[[], Data],
         device: str,
         problems: list[str],
+        named: Sequence[str] = (),
     ) -> None:
         super().__init__(collected, entry.name)
         self.entry = entry
@@ -62,6 +67,12 @@ class Subject(Scored):
         self.device = device
         self._data = data
         self._problems = problems
+        self.named = named
+
+    @property
+    def data_kind(self) -> str:
+        """What kind of data the run is of, such as ``imagenet``."""
+        return self.run.data.name.partition(":")[0]
 
     # The model
 
@@ -126,9 +137,15 @@ class Subject(Scored):
             raise LackingError(problem)
         return found
 
+    def methods_of(self, plan: Plan) -> list[str]:
+        """Return a figure's methods, the main one in the place of absLRP."""
+        return [self.main if name == "absLRP" else name for name in plan.methods]
+
     def explainer(self, label: str) -> ExplainFunc:
-        """Return a method with the options that the run gives it."""
-        entry = next(method for method in self.run.methods if method.label == label)
+        """Return a method with the options that the run gives it, if it is one of the run's."""
+        entry = next((one for one in self.run.methods if one.label == label), None)
+        if entry is None:
+            return METHODS[label].bind()
         if self.run.modules and entry.name not in METHODS:
             raise LackingError(
                 f"{entry.name} is of the run's modules ({', '.join(self.run.modules)}); results "

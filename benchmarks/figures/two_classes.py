@@ -1,80 +1,104 @@
-"""Images that show two classes, and the classes that a model sees in them."""
+"""Images that show several classes: those that people have named, or two images side by side."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.data import RealLabelsImagenet
 from torch.nn.functional import interpolate
 
-from benchmarks.data.labels import CLASSES, VOC_CLASSES
+from benchmarks.data.labels import CLASSES
+from benchmarks.data.reading import read_image
 from benchmarks.figures.kinds import classes_of_voc, kinds
 from benchmarks.figures.subject import Subject
+from gae_metric.errors import InputError
 
 LEAST = 0.01
 """Probability below which a class counts as not seen, though it is known to be there."""
 
-#: Clarity below which it is not known.
-_LEAST_CLEAR = 0.1
-#: Images that are looked at.
-_MOST = 64
+#: Images that are looked at, and classes of one that are shown.
+_IMAGES, _CLASSES = 64, 3
 
 
 @dataclass(frozen=True, eq=False)
 class SeveralClasses:
-    """An image that shows two classes.
+    """An image that shows several classes.
 
     Attributes
     ----------
     x
         The model's input (C, H, W).
     what
-        What it is: its file, or the digits that it is made of.
+        How it is known that they are there.
     classes, probabilities
-        The two classes, and what the model gives them.
-    clarity
-        How sure the model is of the less clear of the two.
+        The classes, and what the model gives them.
     """
 
     x: NDArray[np.float32]
     what: str
-    classes: tuple[int, int]
-    probabilities: tuple[float, float]
-    clarity: float
+    classes: tuple[int, ...]
+    probabilities: tuple[float, ...]
 
 
 @functools.cache
 def several_classes(subject: Subject) -> list[SeveralClasses]:
-    """Return images that show two classes, the clearest first.
+    """Return images that show several classes, those first whose second is seen most clearly.
 
-    At most 64 images are looked at: of photographs, those whose explained class has a probability
-    nearest to a half, which leaves most room for a second. No map has a say in it.
+    Classes are there because ``--image`` names them, or by annotation: VOC's, or, for ImageNet's
+    validation images, the labels of Beyer et al. (2020). A model's likeliest class of each
+    annotated thing is taken. Where nothing is annotated, two of the run's images are put side by
+    side. No map has a say in it.
     """
-    found = _of_digits(subject) if subject.part.arrays is not None else _of_photographs(subject)
-    return sorted(found, key=lambda one: -one.clarity)
+    if subject.named:
+        return [named_image(subject, spec) for spec in subject.named]
+    found = list(_annotated(subject)) or list(_beside(subject))
+    return sorted(found, key=lambda one: -sorted(one.probabilities)[-2])
 
 
-def _of_digits(subject: Subject) -> Iterable[SeveralClasses]:
-    """Put two neighbours among the run's digits side by side, at half their size."""
-    targets = subject.targets["target"].to_numpy()
+def _annotated(subject: Subject) -> Iterator[SeveralClasses]:
+    """Look for images in which people have named several kinds of thing."""
+    number = subject.classes
+    things: list[list[list[int]]] = []
+    if subject.part.classes is not None:
+        things = [[classes_of_voc(i, number) for i in some] for some in subject.part.classes]
+        what = "by VOC's annotations"
+    elif number == CLASSES and subject.run.data.name.startswith("imagenet:"):
+        names = [Path(file).name for file in subject.part.files]
+        labels, kind = RealLabelsImagenet(range(50_000)).real_labels, kinds(number)
+        for some in (labels.get(name, []) for name in names):
+            things.append([[i for i in some if kind[i] == one] for one in {*kind[some]}])
+        what = "by the labels of Beyer et al."
+    places = [place for place, some in enumerate(things) if sum(map(bool, some)) > 1]
+    for place in places[:_IMAGES]:
+        x = subject.images([int(subject.targets.index[place])])[0]
+        chances = subject.probabilities(x[None])[0]
+        best = [max(own, key=lambda i: chances[i]) for own in things[place] if own]
+        seen = sorted((i for i in best if chances[i] >= LEAST), key=lambda i: -chances[i])
+        if len(seen) > 1:
+            shown = tuple(seen[:_CLASSES])
+            yield SeveralClasses(x, what, shown, tuple(float(chances[i]) for i in shown))
+
+
+def _beside(subject: Subject) -> Iterator[SeveralClasses]:
+    """Put neighbours among the run's images side by side, at half their size."""
+    kind = kinds(subject.classes)
+    targets = subject.targets["target"].to_numpy(dtype=np.int64)
     places = np.arange(len(targets) // 2 * 2).reshape(-1, 2)
-    pairs = places[targets[places[:, 0]] != targets[places[:, 1]]][:_MOST]
+    pairs = places[kind[targets[places[:, 0]]] != kind[targets[places[:, 1]]]][:_IMAGES]
     if not len(pairs):
         return
-    samples = subject.targets.index.to_numpy()
-    inputs = subject.images(samples[pairs.ravel()])
+    inputs = subject.images(subject.targets.index.to_numpy()[pairs.ravel()])
     x = side_by_side(inputs[::2], inputs[1::2])
-    probabilities = subject.probabilities(x)
-    for row, pair in enumerate(pairs):
-        one, other = (int(targets[place]) for place in pair)
-        files = subject.targets["file"].to_numpy()[pair]
-        chances = (float(probabilities[row, one]), float(probabilities[row, other]))
-        if min(chances) >= LEAST:
-            yield SeveralClasses(x[row], " and ".join(files), (one, other), chances, min(chances))
+    for one, chances, pair in zip(x, subject.probabilities(x), targets[pairs], strict=True):
+        seen = (float(chances[pair[0]]), float(chances[pair[1]]))
+        if min(seen) >= LEAST:
+            yield SeveralClasses(one, "two images side by side", tuple(map(int, pair)), seen)
 
 
 def side_by_side(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -97,97 +121,26 @@ def side_by_side(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArr
     return canvas
 
 
-def _of_photographs(subject: Subject) -> Iterable[SeveralClasses]:
-    """Look for two things in two halves, or for the classes that annotations name."""
-    # Annotations name VOC's classes, which are found among VOC's own and among ImageNet's.
-    known = subject.classes in (len(VOC_CLASSES), CLASSES)
-    annotated = subject.part.classes if known else None
-    chances = subject.targets["probability"].to_numpy(dtype=float)
-    places = np.argsort(np.abs(chances - 0.5), kind="stable")
-    if annotated is not None:
-        places = np.array([p for p in places if len(annotated[p]) > 1], dtype=np.int64)
-    kind = kinds(subject.classes)
-    for place in places[:_MOST]:
-        x = subject.images([int(subject.targets.index[place])])[0]
-        if annotated is None:
-            probabilities = subject.probabilities(halves(x))
-            pair, clarity = pair_of(probabilities, kind)
-        else:
-            probabilities = subject.probabilities(x[None])
-            pair, clarity = annotated_pair(probabilities[0], annotated[place])
-        if pair is not None:
-            one, other = sorted(pair, key=lambda index: -probabilities[0, index])
-            both = (float(probabilities[0, one]), float(probabilities[0, other]))
-            file = str(subject.targets["file"].iloc[place])
-            yield SeveralClasses(x, file, (one, other), both, clarity)
+def named_image(subject: Subject, spec: str) -> SeveralClasses:
+    """Read an image that is named with its classes, ``both.png:243,281``.
 
-
-def halves(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return an input (C, H, W), and its left, right, upper and lower half with zeros beside it.
-
-    Examples
-    --------
-    >>> halves(np.ones((1, 2, 2), np.float32))[1, 0]
-    array([[1., 0.],
-           [1., 0.]], dtype=float32)
+    Raises
+    ------
+    InputError
+        If it cannot be read, or two or more classes of the model are not named.
     """
-    height, width = x.shape[1] // 2, x.shape[2] // 2
-    found = np.tile(x, (5, 1, 1, 1))
-    found[1, :, :, width:] = 0
-    found[2, :, :, :width] = 0
-    found[3, :, height:] = 0
-    found[4, :, :height] = 0
-    return found
-
-
-def pair_of(
-    probabilities: NDArray[np.float64], kind: NDArray[np.int64]
-) -> tuple[tuple[int, int] | None, float]:
-    """Find two kinds of thing that lie in two halves.
-
-    Parameters
-    ----------
-    probabilities
-        (5, classes), of what :func:`halves` returns.
-    kind
-        (classes,) the kind of each class.
-
-    Returns
-    -------
-    The class of either kind that is likeliest in the whole image, or None where the model sees no
-    two kinds; and the geometric mean of the less likely kind's probability in its half and in the
-    whole image: half an image may be taken for anything.
-
-    Examples
-    --------
-    >>> alone = np.array([[0.6, 0.3, 0.1], [0.9, 0.1, 0], [0.1, 0.5, 0.4], [1, 0, 0], [1, 0, 0]])
-    >>> pair, clarity = pair_of(alone, np.array([0, 1, 1]))
-    >>> pair, round(clarity, 3)
-    ((0, 1), 0.6)
-    """
-    names, place = np.unique(kind, return_inverse=True)
-    of_kinds = np.zeros((len(names), len(probabilities)))
-    np.add.at(of_kinds, place, probabilities.T)
-    whole = np.minimum.outer(of_kinds[:, 0], of_kinds[:, 0])
-    best: tuple[tuple[int, int] | None, float] = (None, 0.0)
-    for first, second in ((1, 2), (3, 4)):
-        both = np.sqrt(np.minimum.outer(of_kinds[:, first], of_kinds[:, second]) * whole)
-        np.fill_diagonal(both, 0)
-        one, other = np.unravel_index(int(both.argmax()), both.shape)
-        clarity = float(both[one, other])
-        if clarity > best[1] and clarity >= _LEAST_CLEAR:
-            chosen = (np.where(place == k, probabilities[0], -1).argmax() for k in (one, other))
-            best = ((int(next(chosen)), int(next(chosen))), clarity)
-    return best
-
-
-def annotated_pair(
-    probabilities: NDArray[np.float64], named: Sequence[int]
-) -> tuple[tuple[int, int] | None, float]:
-    """Return the two likeliest classes of two annotated things: that these are there is known."""
-    own = [classes_of_voc(index, len(probabilities)) for index in named]
-    best = [max(some, key=lambda i: probabilities[i]) for some in own if some]
-    ranked = sorted(best, key=lambda i: -probabilities[i])
-    if len(ranked) < 2 or probabilities[ranked[1]] < LEAST:
-        return None, 0.0
-    return (ranked[0], ranked[1]), float(probabilities[ranked[1]])
+    file, _, text = spec.rpartition(":")
+    wanted = text.split(",")
+    known = all(one.strip().isdecimal() and int(one) < subject.classes for one in wanted)
+    if len(wanted) < 2 or not known:
+        raise InputError(
+            f"image: expected FILE:CLASS,CLASS with classes from 0 to {subject.classes - 1}, got "
+            f"{spec!r}"
+        )
+    reading = read_image(Path(file), subject.loaded.preprocessing)
+    if reading.image is None:
+        raise InputError(f"image: cannot read {file!r}: {reading.problem}")
+    chances = subject.probabilities(reading.image[None])[0]
+    indices = tuple(map(int, wanted))
+    seen = tuple(float(chances[i]) for i in indices)
+    return SeveralClasses(reading.image, "as named", indices, seen)

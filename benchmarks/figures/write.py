@@ -3,58 +3,31 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks.figures import across_models as models
-from benchmarks.figures import classes, ranked, sample, sheets
-from benchmarks.figures.material import Material
-from benchmarks.figures.outcome import Outcome, Skipped
-from benchmarks.figures.subject import Family, Subject
+from benchmarks.figures import ranked, sample, sheets
+from benchmarks.figures.material import Draw, Material
+from benchmarks.figures.outcome import Skipped
+from benchmarks.figures.plan import FIGURES
 from benchmarks.runner.store import replace_file
 from gae_metric.errors import InputError
 
-Draw: TypeAlias = Callable[[Material], Iterator[Outcome]]
-
-
-def _each(family: Family | None, draw: Callable[[Subject], Figure]) -> Draw:
-    """Draw a figure for each model, or each of a family."""
-    return lambda material: material.each(family, draw)
-
-
-FIGURES: dict[int, Draw] = {
-    2: _each(None, sample.curves),
-    3: _each(None, sample.impact),
-    4: _each(None, sample.mosaic),
-    5: _each("cnn", sheets.main),
-    6: _each("vit", sheets.main),
-    7: _each("cnn", classes.first),
-    8: _each("vit", classes.first),
-    10: models.resolution,
-    11: _each("cnn", ranked.ranked),
-    12: _each("cnn", sheets.every),
-    13: _each("vit", sheets.every),
-    14: _each("vit", ranked.ranked),
-    15: models.every_model,
-    16: _each(None, classes.further),
+DRAW: dict[str, Draw] = {
+    "curves": sample.curves,
+    "impact": sample.impact,
+    "mosaic": sample.mosaic,
+    "maps": sheets.maps,
+    "classes": sheets.classes,
+    "ranked": ranked.ranked,
 }
-"""What draws each figure."""
+"""What draws each kind of figure."""
 
 #: Dots per inch of the PNG files; the PDF files beside them are for print.
 DPI = 150
-
-
-@dataclass(frozen=True)
-class Written:
-    """What was written, and what was not and why."""
-
-    files: tuple[Path, ...]
-    skipped: tuple[str, ...]
 
 
 def check_numbers(numbers: Sequence[int]) -> tuple[int, ...]:
@@ -91,7 +64,9 @@ def write_figures(
     output: str | Path,
     numbers: Sequence[int] = (),
     say: Callable[[str], None] = lambda line: None,
-) -> Written:
+    beside: Sequence[str | Path] = (),
+    named: Sequence[str] = (),
+) -> list[Path]:
     """Draw a run's figures, each as PNG and as PDF: ``figure02-digits-vgg.png``.
 
     Parameters
@@ -104,6 +79,14 @@ def write_figures(
         The paper's figures that are wanted; all of them by default.
     say
         Takes a line on each figure as soon as there is one.
+    beside
+        Folders of other runs, for the figure that shows two data sets.
+    named
+        Images of several classes that are to be shown, ``FILE:CLASS,CLASS``.
+
+    Returns
+    -------
+    The files.
 
     Raises
     ------
@@ -113,21 +96,24 @@ def write_figures(
         If a file cannot be written.
     """
     wanted = check_numbers(numbers)
-    material = Material(results)
+    material = Material(results, named)
+    others = (
+        [Material(one) for one in beside] if any(len(FIGURES[n].data) > 1 for n in wanted) else []
+    )
     files: list[Path] = []
-    skipped: list[str] = []
     for number in wanted:
-        for outcome in FIGURES[number](material):
+        plan = FIGURES[number]
+        for outcome in material.drawn(plan, DRAW[plan.kind], others):
             if isinstance(outcome, Skipped):
-                skipped.append(f"figure {number}: skipped: {outcome.reason}")
-                say(skipped[-1])
+                say(f"figure {number}: skipped: {outcome.reason}")
                 continue
             stem = f"figure{number:02d}-{outcome.name}"
             files += _save(outcome.figure, Path(output), stem)
-            say(f"wrote {files[-2]} and .pdf")
+            instead = f" ({outcome.instead})" if outcome.instead else ""
+            say(f"wrote {files[-2]} and .pdf{instead}")
     for problem in material.problems:
         say(f"left out: {problem}")
-    return Written(tuple(files), tuple(skipped))
+    return files
 
 
 def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:

@@ -13,7 +13,6 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -120,8 +119,8 @@ def check_same(model: nn.Module, copied: nn.Module, x: Tensor) -> None:
         raise InapplicableError("the model's output changes where nothing is overwritten in place")
 
 
-Build = Callable[[tuple[Any, ...], Mapping[str, Any]], "nn.Module | None"]
-"""From a call's arguments to the module that stands for it and gets the active ones; or None."""
+Build = Callable[[tuple[Any, ...], Mapping[str, Any]], nn.Module]
+"""From a call's arguments to the module that stands for it and gets the active ones."""
 
 
 class Unrolled(nn.Module):
@@ -160,21 +159,15 @@ class Unrolled(nn.Module):
         self._inner = [working_copy(model).eval()]
         self._builders = builders
         self._watch = watch
-        self._made: list[nn.Module | None] = []
         self._learning = True
         self._position = 0
-        with self.learning():
-            check_same(model, self, x)
+        check_same(model, self, x)
         self._learning = False
 
     @property
     def inner(self) -> nn.Module:
         """The working copy."""
         return self._inner[0]
-
-    def learning(self) -> AbstractContextManager[Any]:
-        """Return what the first run is within."""
-        return nullcontext()
 
     def forward(self, x: Tensor) -> Any:
         """Run the copy, its calls going to the modules."""
@@ -189,13 +182,9 @@ class Unrolled(nn.Module):
                 self._watch(name, args)
             return func(*args, **kwargs)
         if self._learning:
-            made = self._builders[name](args, kwargs)
-            self._made.append(made)
-            if made is not None:
-                self.calls.append(made.eval())
+            self.calls.append(self._builders[name](args, kwargs).eval())
         self._position += 1
-        module = self._made[self._position - 1]
-        return func(*args, **kwargs) if module is None else module(*active)
+        return self.calls[self._position - 1](*active)
 
 
 class OutOfPlace(Unrolled):

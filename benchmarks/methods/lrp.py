@@ -1,8 +1,8 @@
 """LRP with the rule sets of :mod:`abslrp`, for any model, and absLRP's ablations (table 10).
 
-Zennit has LRP-epsilon and LRP-alpha-beta, but sees modules only: a model's additions, functions
-and attention would have to be rewritten, architecture by architecture. On networks that Zennit
-handles the maps agree with Zennit's. No kept library has cLRP, RAP and cRAP.
+Zennit has LRP-epsilon, LRP-alpha-beta and EpsilonPlusFlat, but sees modules only: a model's
+additions, functions and attention would have to be rewritten, architecture by architecture. On
+networks that Zennit handles the maps agree with Zennit's. No kept library has cLRP, RAP and cRAP.
 """
 
 from __future__ import annotations
@@ -82,6 +82,11 @@ lrp_contrastive = _register(
 rap = _register("RAP", f"{NAM}, by its authors' code", rules="RAP", paper=CNN)
 rap_eq5 = _register("RAP-eq5", f"{NAM}, as eq. 5 of the paper has it", rules="RAP-eq5")
 crap = _register("cRAP", f"{NAM}, from the two starts of {GU}", rules="cRAP", paper=CNN)
+epsilon_plus_flat = _register(
+    "EpsilonPlusFlat",
+    "Kohlbrenner et al., IJCNN 2020, as Zennit has it (Anders et al., arXiv:2106.13200)",
+    rules="EpsilonPlusFlat",
+)
 abs_lrp_signed = _register(
     "absLRP-signed", f"{ABSLRP}, one pass from +1 and -1/N as its text", contrast="signed"
 )

@@ -20,7 +20,7 @@ DIGITS = ("digits:vgg", "digits:resnet", "digits:vit")
 """The networks that the matrix is of by default."""
 
 #: Options under which a trial takes a second, and says the same.
-_QUICK: dict[str, dict[str, Any]] = {
+QUICK: dict[str, dict[str, Any]] = {
     "RISE": {"n_masks": 8},
     "IntegratedGradients": {"n_steps": 4},
     "SmoothGrad": {"n_samples": 4},
@@ -64,7 +64,7 @@ def tried(method: Method, loaded: LoadedModel) -> Cell:
     x = _image(loaded)
     target = predictions(loaded.model, x).argmax(axis=1)
     try:
-        maps = method(loaded.model, x, target, **_QUICK.get(method.name, {}))
+        maps = method(loaded.model, x, target, **QUICK.get(method.name, {}))
     except NotApplicableError as error:
         return Cell(False, error.reason)
     except Exception as error:  # a matrix shows every failure, whatever it is

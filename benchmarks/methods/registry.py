@@ -27,7 +27,6 @@ Explain: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 _PACKAGES = {
     "Captum": "captum",
     "pytorch-grad-cam": "pytorch_grad_cam",
-    "Zennit": "zennit",
     "LXT": "lxt",
 }
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -73,21 +71,13 @@ def tidied(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def main(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Notebooks; by default all.", show_default=False)
-    ] = None,
-) -> None:
-    """Run notebooks and store them with what they show."""
+def main() -> None:
+    """Run the notebooks and store them with what they show."""
     import nbformat
 
-    for name in names or NOTEBOOKS:
-        path = FOLDER / f"{name.removesuffix('.ipynb')}.ipynb"
-        if not path.exists():
-            raise typer.BadParameter(f"expected one of {', '.join(NOTEBOOKS)}, got {name!r}")
-        nbformat.write(execute(load(path.stem)), path)  # type: ignore[no-untyped-call]
-        typer.echo(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB")
+    for name in NOTEBOOKS:
+        nbformat.write(execute(load(name)), FOLDER / f"{name}.ipynb")  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

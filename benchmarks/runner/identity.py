@@ -26,7 +26,7 @@ from gae_metric.inputs.models import LoadedModel
 
 #: Packages that any score may come from, and those of the methods' sources.
 _MATTER = ("torch", "torchvision", "timm", "quantus", "numpy", "scipy", "pillow")
-_SOURCES = {"Captum": "captum", "pytorch-grad-cam": "grad-cam", "Zennit": "zennit", "LXT": "lxt"}
+_SOURCES = {"Captum": "captum", "pytorch-grad-cam": "grad-cam", "LXT": "lxt"}
 #: Packages that are noted, too, and shown where they differ.
 _NOTED = ("gae-metric", "pandas", "pyarrow", "ray")
 #: Folders of our own code that no score comes from.
@@ -34,7 +34,7 @@ _NO_SCORES = {
     gae_metric: ("comparison", "plotting", "probe"),
     benchmarks: (
         *("compatibility", "figures", "notebooks", "paper", "report", "sanity", "speed"),
-        *("studies", "tables", "cli.py", "commands.py", "__main__.py"),
+        *("studies", "tables", "check.py", "cli.py", "commands.py", "rehearse.py", "__main__.py"),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The document of the results, Markdown, with what comes out badly in it."""
+"""The document of the results, Markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.sanity import meta
-from benchmarks.sanity.complaints import complaints
 from benchmarks.sanity.figure import draw
 from benchmarks.sanity.maps import DEGRADATIONS
 from benchmarks.sanity.results import Found
@@ -34,7 +33,6 @@ def markdown(found: Sequence[Found], picture: str) -> str:
         found=found,
         picture=picture,
         versions=versions,
-        complaints=complaints(found),
         degradations=DEGRADATIONS,
         summary=meta.summary,
     )

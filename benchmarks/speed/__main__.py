@@ -1,4 +1,4 @@
-"""``python -m benchmarks.speed abslrp|gae|guards``: tables of time and memory."""
+"""``python -m benchmarks.speed abslrp|gae``: tables of time and memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ def abslrp(
     batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.")] = None,
     model: Annotated[list[str] | None, typer.Option(help=", ".join(abslrp_speed.MODELS))] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; the least time counts.")] = 5,
-    others: Annotated[bool, typer.Option(help="Other rule sets and libraries, too.")] = False,
     mode: Modes = None,
     threads: Threads = None,
     device: Device = "cpu",
@@ -54,7 +53,7 @@ def abslrp(
     cuda = _prepare(device, threads)
     names, wanted = _models(model or abslrp_speed.DEFAULT), _modes(mode, cuda)
     batches = batch or ([1, 16, 64] if cuda else [8, 32])
-    _show(abslrp_speed.table(batches, repeats, device, names, others, wanted), device, out)
+    _show(abslrp_speed.table(batches, repeats, device, names, wanted), device, out)
 
 
 @app.command()
@@ -65,7 +64,6 @@ def gae(
         list[int] | None, typer.Option(min=1, help="Images that are worked on at a time.")
     ] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; the least time counts.")] = 3,
-    others: Annotated[bool, typer.Option(help="ROAD and LocalLipschitz, too.")] = True,
     mode: Modes = None,
     threads: Threads = None,
     device: Device = "cpu",
@@ -78,26 +76,8 @@ def gae(
     names = _models(model or ["ResNet50", "ViT-B/16"])
     batches = batch or ([1, 16, 64] if cuda else [4])
     wanted = _modes(mode, cuda)
-    result = gae_speed.table(names, samples, batches, repeats, device, others, wanted)
+    result = gae_speed.table(names, samples, batches, repeats, device, wanted)
     _show(result, device, out)
-
-
-@app.command()
-def guards(
-    model: Annotated[list[str] | None, typer.Option(help=", ".join(abslrp_speed.MODELS))] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="GAE, Contrastiveness.")] = None,
-    samples: Annotated[int, typer.Option(min=4, help="Images to score.")] = 8,
-    batch: Annotated[int, typer.Option(min=1, help="Images worked on at a time.")] = 8,
-    threads: Threads = None,
-    device: Device = "cpu",
-    out: Out = None,
-) -> None:
-    """Time what a call spends on making sure of the model and of the cache."""
-    from benchmarks.speed import guards as guards_speed
-
-    _prepare(device, threads)
-    names, metrics = _models(model or ["ResNet50"]), metric or [*guards_speed.METRICS]
-    _show(guards_speed.table(names, metrics, samples, batch, device), device, out)
 
 
 def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:

@@ -85,7 +85,6 @@ def table(
     repeats: int,
     device: str,
     names: list[str],
-    others: bool,
     wanted: tuple[Mode, ...] = ("plain",),
 ) -> pd.DataFrame:
     """Seconds, ratios and peak memory for every model and batch size.
@@ -105,11 +104,6 @@ def table(
             for mode in wanted
             for task, work in tasks(model, batch, device, mode).items()
         }
-        if others:
-            from benchmarks.speed.other_lrp import other_tasks
-
-            more = other_tasks(name, model, *data(batch, device))
-            timed |= {(task, "plain"): work for task, work in more.items()}
         row: dict[str, object] = {"model": name, "batch": batch}
         try:
             times = measure.interleaved(timed, repeats, device)

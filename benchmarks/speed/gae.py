@@ -1,4 +1,4 @@
-"""GAE against the model work that it consists of, with Quantus's metrics beside it."""
+"""GAE against the model work that it consists of."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import pandas as pd
-import quantus
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +17,6 @@ from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import measure, modes
 from benchmarks.speed.modes import Mode
 from gae_metric import GAE, clear_cache
-from gae_metric.companions import ROAD
-from gae_metric.companions.noise import SeededNoise
 
 STEPS = 10
 
@@ -36,10 +32,9 @@ class Case:
     mode: Mode = "plain"
     explain: Callable[..., Any] = abslrp.explain
 
-    def metric(self, metric: Any, fresh: bool = True) -> None:
-        """Score absLRP with a Quantus metric, with nothing cached from before if ``fresh``."""
-        if fresh:
-            clear_cache()
+    def metric(self, metric: Any) -> None:
+        """Score absLRP with a Quantus metric, with nothing cached from before."""
+        clear_cache()
         device = str(self.x.device)
         with warnings.catch_warnings(), modes.context(self.mode, device):
             warnings.simplefilter("ignore")  # random weights: some target logits are negative
@@ -66,27 +61,8 @@ def case(name: str, samples: int, batch: int, device: str, mode: Mode = "plain")
     return Case(model, x, y, batch, mode, modes.explainer(mode))
 
 
-def quantus_metrics(seed: int = 0) -> dict[str, Any]:
-    """Return what stands beside GAE."""
-
-    def lipschitz(samples: int) -> Any:
-        return quantus.LocalLipschitzEstimate(
-            nr_samples=samples,
-            normalise_func_kwargs={"normalise_axes": (1, 2, 3)},
-            perturb_func=SeededNoise(seed, samples),
-            disable_warnings=True,
-        )
-
-    return {
-        "ROAD (gae_metric.companions)": ROAD(order="morf", seed=seed),
-        "ROAD (Quantus)": quantus.ROAD(disable_warnings=True),
-        "LocalLipschitz, 10": lipschitz(10),
-        "LocalLipschitz, 200": lipschitz(200),
-    }
-
-
-def rows(name: str, given: Case, repeats: int, others: bool) -> list[dict[str, Any]]:
-    """Return the times of one model: GAE, its own work and, if wanted, the other metrics."""
+def rows(name: str, given: Case, repeats: int) -> list[dict[str, Any]]:
+    """Return the times of one model: GAE and its own work."""
     samples, batch, mode, device = len(given.x), given.batch, given.mode, str(given.x.device)
     part = given.first(batch)
     pieces = abslrp_speed.pieces(part.model, part.x, part.y, mode, part.explain)
@@ -102,7 +78,7 @@ def rows(name: str, given: Case, repeats: int, others: bool) -> list[dict[str, A
     options = ("--model", name, "--samples", str(samples), "--batch", str(batch), "--mode", mode)
     memory = measure.peak(gae, device, "peak", "GAE", *options)
     whole = {"of own work": per_sample / work, "images/s": 1 / per_sample, "peak MB": memory / 1e6}
-    found: list[dict[str, Any]] = [
+    return [
         {"batch": batch, "mode": mode, **_row(name, what, taken, one_gradient), **more}
         for what, taken, more in (
             ("one forward pass", times["forward"] / batch, {}),
@@ -111,18 +87,6 @@ def rows(name: str, given: Case, repeats: int, others: bool) -> list[dict[str, A
             ("GAE", per_sample, whole),
         )
     ]
-    if not others or mode != "plain":
-        return found
-    for label, metric in quantus_metrics().items():
-        part = given.first(1) if label.endswith("200") else given
-        try:
-            taken = measure.seconds_once(partial(part.metric, metric), device)
-        except Exception as error:  # another library's failure is a result
-            problem = f"{type(error).__name__}: {error}"
-            found.append({"model": name, "what": label, "error": problem})
-        else:
-            found.append(_row(name, label, taken / len(part.x), one_gradient))
-    return found
 
 
 def _row(model: str, what: str, seconds: float, gradient: float) -> dict[str, Any]:
@@ -136,7 +100,6 @@ def table(
     batches: list[int],
     repeats: int,
     device: str,
-    others: bool,
     wanted: tuple[Mode, ...] = ("plain",),
 ) -> pd.DataFrame:
     """Seconds per sample, in gradients of one sample, and as a multiple of GAE's own work.
@@ -146,6 +109,6 @@ def table(
     found: list[dict[str, Any]] = []
     for name, batch, mode in itertools.product(names, batches, wanted):
         given = case(name, max(samples, batch), batch, device, mode)
-        found += rows(name, given, repeats, others)
+        found += rows(name, given, repeats)
     result: pd.DataFrame = pd.DataFrame(found)
     return result

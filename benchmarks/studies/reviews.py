@@ -1,4 +1,7 @@
-"""``python -m benchmarks.studies.reviews``: figure 9, tokens of three reviews, as PNG and HTML."""
+"""``python -m benchmarks.studies.reviews``: figure 9, the words of reviews, as PNG and HTML.
+
+Red speaks for positive sentiment, blue for negative, whatever the prediction.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,7 @@ SHARED = Path(os.environ.get("GAE_SHARED", Path(__file__).resolve().parents[3] /
 HEAD = SHARED / "models" / "minilm_sst2_linear_head.safetensors"
 
 
-def explained(head: Path) -> list[text.TextRelevance]:
-    """Explain the reviews' predicted classes, word by word, with MiniLM and a sentiment head."""
-    model, tokenizer = text.load_classifier(text.packaged_minilm(), head)
-    return text.explain(model, tokenizer, REVIEWS, words=True, labels=["negative", "positive"])
+LABELS = ("negative", "positive")
 
 
 def main(
@@ -32,17 +32,28 @@ def main(
     head: Annotated[
         Path, typer.Option(help="Safetensors file with weight (2, 384) and bias (2).")
     ] = HEAD,
+    reviews: Annotated[
+        Path | None, typer.Option(help="Text file with a review a line. Default: three of ours.")
+    ] = None,
 ) -> None:
-    """Write the reviews with their words coloured, and print the predictions."""
-    if not head.exists():
-        raise typer.BadParameter(f"no such file: {head}", param_hint="--head")
-    results = explained(head)
+    """Write reviews with their words coloured, red for positive sentiment; print predictions."""
+    for option, file in (("--head", head), ("--reviews", reviews)):
+        if file is not None and not file.is_file():
+            raise typer.BadParameter(f"no such file: {file}", param_hint=option)
+    lines = REVIEWS if reviews is None else reviews.read_text(encoding="utf-8").splitlines()
+    given = [line for line in lines if line.strip()]
+    if not given:
+        raise typer.BadParameter(f"no review in {reviews}", param_hint="--reviews")
+    model, tokenizer = text.load_classifier(text.packaged_minilm(), head)
+    positive = [LABELS.index("positive")] * len(given)
+    results = text.explain(model, tokenizer, given, positive, words=True, labels=LABELS)
     out.mkdir(parents=True, exist_ok=True)
     text.to_png(results, out / "reviews.png", special=False)
     (out / "reviews.html").write_text(text.to_html(results, special=False), encoding="utf-8")
-    for review, result in zip(REVIEWS, results, strict=True):
-        share = float(result.probabilities[result.target])
-        typer.echo(f"{result.label} ({share:.3f}): {review}")
+    for review, result in zip(given, results, strict=True):
+        predicted = int(result.probabilities.argmax())
+        share = float(result.probabilities[predicted])
+        typer.echo(f"{LABELS[predicted]} ({share:.3f}): {review}")
 
 
 if __name__ == "__main__":

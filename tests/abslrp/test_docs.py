@@ -51,5 +51,17 @@ def test_reviews(tmp_path: Path) -> None:
     for review, line in zip(reviews.REVIEWS, done.stdout.strip().splitlines(), strict=True):
         label, share = re.match(r"(\w+) \((.*?)\)", line).groups()  # type: ignore[union-attr]
         assert f"| {review} | {label}, {share} |" in text
+    file = tmp_path / "own.txt"
+    file.write_text("a delight .\n\ndull .\n", encoding="utf-8")
+    own = CliRunner().invoke(app, ["--out", str(tmp_path), "--reviews", str(file)])
+    assert [line.partition(": ")[2] for line in own.stdout.splitlines()] == [
+        "a delight .",
+        "dull .",
+    ]
+    # Red is positive sentiment in each, whatever the prediction.
+    html = (tmp_path / "reviews.html").read_text(encoding="utf-8")
+    assert html.count("positive (") == 2
+    file.write_text("\n", encoding="utf-8")
+    assert CliRunner().invoke(app, ["--out", str(tmp_path), "--reviews", str(file)]).exit_code == 2
     missing = CliRunner().invoke(app, ["--out", str(tmp_path), "--head", str(tmp_path / "none")])
     assert missing.exit_code != 0

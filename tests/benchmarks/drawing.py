@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from benchmarks.config.runs import parse
 from benchmarks.figures.material import Material
 from benchmarks.figures.outcome import Drawn
-from benchmarks.figures.write import FIGURES
+from benchmarks.figures.plan import FIGURES
+from benchmarks.figures.write import DRAW
 from benchmarks.runner.run import execute
 
 #: A second vision transformer, with 3 x 3 tokens where digits:vit has 6 x 6.
@@ -54,13 +55,15 @@ def small_run(folder):
 class Drawings:
     """The figures of a run, each drawn once."""
 
-    def __init__(self, folder):
-        self.material = Material(folder)
+    def __init__(self, folder, beside=(), named=()):
+        self.material = Material(folder, named)
+        self.beside = [Material(one) for one in beside]
         self.outcomes = {}
 
     def __getitem__(self, number):
         if number not in self.outcomes:
-            self.outcomes[number] = list(FIGURES[number](self.material))
+            plan = FIGURES[number]
+            self.outcomes[number] = list(self.material.drawn(plan, DRAW[plan.kind], self.beside))
         return {one.name: one.figure for one in self.outcomes[number] if isinstance(one, Drawn)}
 
 

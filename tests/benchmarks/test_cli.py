@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -16,8 +15,8 @@ def run(*arguments):
     return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(arguments))
 
 
-def test_the_matrix_is_tried(tmp_path):
-    result = run("methods", "--csv", str(tmp_path / "matrix.csv"))
+def test_the_matrix_is_tried():
+    result = run("methods")
     assert result.exit_code == 0, result.output
     for name, row in METHODS.items():
         (line,) = [one for one in result.output.splitlines() if one.split()[:1] == [name]]
@@ -27,9 +26,6 @@ def test_the_matrix_is_tried(tmp_path):
             "vit": ["-", "-", "yes"],
         }[row.family]
         assert line.split()[-3:] == (expected if row.installed else ["-"] * 3)
-    table = pd.read_csv(tmp_path / "matrix.csv", keep_default_na=False)
-    assert len(table) == 3 * len(METHODS)
-    assert (table["applies"] | (table["reason"] != "")).all()
     assert "the model has no attention" in result.output
 
 

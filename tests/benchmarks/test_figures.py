@@ -3,12 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import abslrp
+from benchmarks.config.runs import parse
 from benchmarks.data.names import open_data
+from benchmarks.figures.plan import FIGURES
+from benchmarks.figures.ranked import gini
 from benchmarks.figures.two_classes import LEAST, side_by_side
 from benchmarks.methods import METHODS
 from benchmarks.runner.collected import collect
+from benchmarks.runner.run import execute
 from gae_metric import LocalConsistency, MosaicPlan
 from gae_metric.demo import networks
 from gae_metric.functional import LERF, MORF, content_hashes, masking_trajectory, mosaics
@@ -101,7 +106,8 @@ def test_impact_of_the_same_sample(drawings, collected, x):
         np.testing.assert_allclose(shown(panel), impacts[order, 0].sum(axis=0), atol=1e-6)
 
 
-def test_mosaic_of_the_run_and_two_methods(drawings, collected, x):
+def test_mosaic_and_positive_parts(drawings, collected, x):
+    """Figure 4: absLRP beside LRP-alpha2beta1, which the run need not have."""
     figures = drawings[4]
     assert list(figures) == ["digits-vgg", "digits-vit", COARSE]
     i, y = middle(column(collected, "C")), targets(collected)
@@ -110,55 +116,42 @@ def test_mosaic_of_the_run_and_two_methods(drawings, collected, x):
     axes = figures["digits-vgg"].axes
     np.testing.assert_array_equal(shown(axes[0]), picture(mosaic[0]))
     assert [text.get_text() for text in axes[0].texts] == [f"class {y[k]}" for k in plan.indices[i]]
-    # Random looks at nothing and LLAttention does not apply: there is no other.
-    assert [panel.get_title().replace("\n", "") for panel in axes[1:]] == [
-        "absLRP",
-        "InputXGradient",
-    ]
-    np.testing.assert_allclose(shown(axes[1]), ours(mosaic, y[i : i + 1])[0], atol=1e-6)
-    labels = [panel.get_xlabel() for panel in axes[1:]]
-    assert labels == [
-        f"C = {column(collected, 'C', m)[i]:.3f}" for m in ("absLRP", "InputXGradient")
-    ]
-    # Of the vision transformer's, the one of the lowest mean.
-    others = ("InputXGradient", "LLAttention")
-    lowest = min(others, key=lambda m: column(collected, "C", m, "digits:vit").mean())
-    titles = [panel.get_title().replace("\n", "") for panel in figures["digits-vit"].axes]
-    assert titles == ["mosaic", "absLRP", lowest]
+    titles = [panel.get_title().replace("\n", "") for panel in axes[1:]]
+    assert titles == ["absLRP", "LRP-alpha2beta1"]
+    np.testing.assert_allclose(shown(axes[1]), ours(mosaic, y[i : i + 1])[0].clip(0), atol=1e-6)
+    other = METHODS["LRP-alpha2beta1"](networks.load("vgg"), mosaic, y[i : i + 1])
+    np.testing.assert_allclose(shown(axes[2]), other[0].sum(0).clip(0), atol=1e-6)
+    assert "positive parts" in figures["digits-vgg"].get_suptitle().replace("\n", " ")
+    assert axes[1].get_xlabel() == f"C = {column(collected, 'C')[i]:.3f}"
+    assert axes[2].get_xlabel() == ""  # of which there is no score
 
 
-def test_main_method_by_family(drawings, collected, x):
-    assert list(drawings[5]) == ["digits-vgg"]
-    assert list(drawings[6]) == ["digits-vit", COARSE]
-    for number, name in ((5, "vgg"), (6, "vit")):
-        y = targets(collected, f"digits:{name}")
-        axes = drawings[number][f"digits-{name}"].axes
-        samples = [which(panel, x) for panel in axes[:5]]
-        assert len(set(y[samples])) == 5  # of different classes
-        assert [panel.get_title() for panel in axes[:5]] == [f"class {c}" for c in y[samples]]
-        gae = column(collected, "GAE", model=f"digits:{name}")
-        maps = ours(x[samples], y[samples], name)
-        for sample, panel, values in zip(samples, axes[5:], maps, strict=True):
-            np.testing.assert_allclose(shown(panel), values, atol=1e-5)
-            assert panel.get_xlabel() == f"{gae[sample]:.3f}"
-        assert axes[5].get_ylabel() == "absLRP"
-
-
-def test_every_method_by_family(drawings, collected, x):
-    assert list(drawings[12]) == ["digits-vgg"]
-    assert list(drawings[13]) == ["digits-vit", COARSE]
-    for number, name, methods in (
-        (12, "vgg", ["Random", "InputXGradient", "absLRP"]),
-        (13, "vit", ["Random", "InputXGradient", "LLAttention", "absLRP"]),
-    ):
-        rows = np.array(drawings[number][f"digits-{name}"].axes).reshape(4, 1 + len(methods))
-        titles = [panel.get_title().replace("\n", "") for panel in rows[0]]
-        assert titles == ["image", *methods]
-        for row in rows:
-            sample = which(row[0], x)
-            for panel, method in zip(row[1:], methods, strict=True):
-                score = column(collected, "GAE", method, f"digits:{name}")[sample]
-                assert panel.get_xlabel() == f"{score:.3f}"
+@pytest.mark.parametrize(
+    ("number", "name", "instead"),
+    [
+        (5, "vgg", "digits for imagenet"),
+        (6, "vit", "digits for voc"),
+        (12, "vgg", "digits for voc"),
+        (13, "vit", "digits for imagenet"),
+    ],
+)
+def test_main_method_alone(drawings, collected, x, number, name, instead):
+    models = ["digits-vgg"] if name == "vgg" else ["digits-vit", COARSE]
+    assert list(drawings[number]) == models
+    network = {"vgg": "vgg16", "vit": "vit_base_patch16_224"}[name]
+    first = drawings.outcomes[number][0]
+    assert first.instead == f"digits:{name} for {network}; {instead}"
+    y = targets(collected, f"digits:{name}")
+    axes = drawings[number][f"digits-{name}"].axes
+    samples = [which(panel, x) for panel in axes[:5]]
+    assert len(set(y[samples])) == 5  # of different classes
+    assert [panel.get_title() for panel in axes[:5]] == [f"class {c}" for c in y[samples]]
+    gae = column(collected, "GAE", model=f"digits:{name}")
+    maps = ours(x[samples], y[samples], name)
+    for sample, panel, values in zip(samples, axes[5:], maps, strict=True):
+        np.testing.assert_allclose(shown(panel), values, atol=1e-5)
+        assert panel.get_xlabel() == f"{gae[sample]:.3f}"
+    assert axes[5].get_ylabel() == "absLRP"
 
 
 @pytest.mark.parametrize(("number", "model"), [(11, "digits:vgg"), (14, "digits:vit")])
@@ -176,7 +169,11 @@ def test_highest_and_lowest(drawings, collected, x, number, model):
     for i, panel, values in zip([*top, *bottom], [*axes[5:10], *axes[15:]], maps, strict=True):
         np.testing.assert_allclose(shown(panel), values, atol=1e-5)
         assert panel.get_xlabel() == f"{scores[i]:.3f}"
-    assert f"of {SAMPLES} samples" in figure.get_suptitle().replace("\n", " ")
+    title = figure.get_suptitle().replace("\n", " ")
+    assert f"of {SAMPLES} samples" in title
+    means = [np.mean([gini(one[None]) for one in some]) for some in np.split(maps, [len(top)])]
+    assert f"Gini index of positive parts {means[0]:.2f} and {means[1]:.2f}" in title
+    assert f"{SAMPLES} samples for 1024" in drawings.outcomes[number][0].instead
     assert set(drawings[14]) == {"digits-vit", COARSE}
 
 
@@ -203,20 +200,22 @@ def test_a_map_for_each_class(drawings, collected, x):
     both = [(chances[k, y[i]], chances[k, y[j]]) for k, (i, j) in enumerate(pairs)]
     order = sorted(range(len(pairs)), key=lambda k: -min(both[k]))
     order = [k for k in order if min(both[k]) >= LEAST]
-    methods = ["absLRP", "InputXGradient", "Random"]
-    first, later = (_rows(drawings[number]["digits-vgg"], len(methods)) for number in (7, 16))
-    assert len(first) == 6  # three images of two classes
-    assert len(later) == 2 * len(order[3:6]) > 0
-    for place, (image, target, chance, panels) in enumerate([*first, *later]):
-        k, which_class = order[place // 2], place % 2
-        np.testing.assert_allclose(image, picture(canvases[k]), atol=1e-6)
-        assert target == y[pairs[k][which_class]]
-        assert chance == pytest.approx(both[k][which_class], abs=0.006)
-        panel = panels[0] if place < 6 else panels[-1]  # absLRP stands first, or as it is listed
-        np.testing.assert_allclose(shown(panel), ours(canvases[k : k + 1], [target])[0], atol=1e-5)
-    titles = [panel.get_title().replace("\n", "") for panel in first[0][3]]
-    assert titles[0] == "absLRP"
-    assert set(titles) == set(methods)
+    for number, name in ((7, "vgg"), (8, "vit"), (16, "vgg")):
+        plan, figure = FIGURES[number], drawings[number][f"digits-{name}"]
+        first = _rows(figure, len(plan.methods))
+        assert len(first) == 2 * plan.shown
+        titles = [panel.get_title().replace("\n", "") for panel in first[0][3]]
+        assert titles == list(plan.methods)
+        assert "two images side by side" in figure.get_suptitle().replace("\n", " ")
+        if name != "vgg":
+            continue
+        for place, (image, target, chance, panels) in enumerate(first):
+            k, which_class = order[place // 2], place % 2
+            np.testing.assert_allclose(image, picture(canvases[k]), atol=1e-6)
+            assert target == y[pairs[k][which_class]]
+            assert chance == pytest.approx(both[k][which_class], abs=0.006)
+            expected = ours(canvases[k : k + 1], [target])[0]
+            np.testing.assert_allclose(shown(panels[0]), expected, atol=1e-5)
 
 
 def _grid(figure):
@@ -228,7 +227,10 @@ def test_two_token_grids(drawings, collected, x):
     (figure,) = drawings[10].values()
     assert list(drawings[10]) == [f"digits-vit-vs-{COARSE}"]
     names = [part.get_supylabel().replace("\n", " ") for part in figure.subfigs]
-    assert names == ["vit, 6×6 tokens", "vit_tiny_patch16_224, 3×3 tokens"]
+    assert names == [
+        "digits:vit, 6×6 tokens",
+        "timm:vit_tiny_patch16_224, 3×3 tokens",
+    ]
     y = targets(collected, "digits:vit")
     fine = _grid(figure.subfigs[0])
     samples = [which(panel, x) for panel in fine[0]]
@@ -240,35 +242,42 @@ def test_two_token_grids(drawings, collected, x):
     labels = [[row[0].get_ylabel().replace("\n", "") for row in part] for part in (fine, coarse)]
     rows = [[label for label in part if label] for part in labels]
     assert rows[0] == rows[1]
-    assert rows[0][0] == "absLRP"
-    assert len(rows[0]) == 2
+    assert rows[0] == ["absLRP", "HiResCAM"]
     subject = drawings.material.subjects[2]
     maps = subject.maps(["absLRP"], x[samples], targets(collected, subject.name)[samples])["absLRP"]
     for panel, values in zip(coarse[-2], maps, strict=True):
         np.testing.assert_allclose(shown(panel), values.sum(axis=0), atol=1e-6)
 
 
-def test_one_method_for_every_model(drawings, collected, x):
-    (figure,) = drawings[15].values()
-    axes = _grid(figure)
-    named = [row[0].get_ylabel().replace("\n", "") for row in axes]
-    assert [name for name in named if name] == ["vgg", "vit", "vit_tiny_patch16_224"][: len(named)]
-    assert "absLRP for every model" in figure.get_suptitle()
-    samples = [which(panel, x) for panel in axes[0]]
-    for name in ("vgg", "vit"):
-        y = targets(collected, f"digits:{name}")
-        row = axes[named.index(name)]
-        for panel, values in zip(row, ours(x[samples], y[samples], name), strict=True):
-            np.testing.assert_allclose(shown(panel), values, atol=1e-5)
+def test_two_data_sets(folder, tmp_path, collected, x):
+    """Figure 15: the same network on the images of two runs, the paper's first on top."""
+    for i, pixels in enumerate(x[:4]):
+        (tmp_path / "images" / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray((pixels[0] * 255).round().astype(np.uint8))
+        image.save(tmp_path / "images" / str(i % 2) / f"{i}.png")
+    given = collected.run.model_dump()
+    given |= {"models": "digits:vgg", "data": f"imagefolder:{tmp_path / 'images'}"}
+    execute(parse(given | {"output": str(tmp_path / "run"), "samples": 4}), quiet=True)
+    both = Drawings(folder, beside=[tmp_path / "run"])
+    figure = both[15]["digits-vgg"]
+    names = [part.get_supylabel().replace("\n", " ") for part in figure.subfigs]
+    assert names == ["digits", "imagefolder"]
+    assert [len(_grid(part)[0]) for part in figure.subfigs] == [4, 4]
+    (outcome,) = both.outcomes[15]
+    assert outcome.instead == ("digits:vgg for resnet50; digits for imagenet; imagefolder for voc")
+    alone = Drawings(folder)
+    assert list(alone[15]) == ["digits-vgg"]
+    assert alone.outcomes[15][0].instead.endswith("no run of voc beside it")
 
 
 def test_what_fails_now_is_left_out(drawings, folder, monkeypatch):
     def broken(model, inputs, targets, **kwargs):
         raise RuntimeError("out of order")
 
-    row = METHODS["InputXGradient"]
-    monkeypatch.setitem(METHODS, "InputXGradient", type(row)(row.name, "any", "x", "", broken))
+    row = METHODS["GradCAM"]
+    monkeypatch.setitem(METHODS, "GradCAM", type(row)(row.name, "any", "x", "", broken))
     fresh = Drawings(folder)
-    rows = np.array(fresh[12]["digits-vgg"].axes).reshape(4, -1)
-    assert [panel.get_title() for panel in rows[0]] == ["image", "Random", "absLRP"]
-    assert fresh.material.problems == ["digits:vgg: InputXGradient: RuntimeError: out of order"]
+    titles = [axes.get_title().replace("\n", "") for axes in fresh[16]["digits-vgg"].axes]
+    left = [name for name in FIGURES[16].methods if name != "GradCAM"]
+    assert [title for title in titles if title] == ["image", *left]
+    assert fresh.material.problems == ["digits:vgg: GradCAM: RuntimeError: out of order"]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks import models
@@ -62,6 +63,19 @@ def test_the_paper_s_models_are_timm_s(tmp_path):
     assert list(patches) == ["vit_base_patch32_224"]
 
 
+@pytest.mark.parametrize(("size", "cut"), [(224, 16), (384, 27.5)])
+def test_images_are_squashed_and_the_middle_is_cut_out(size, cut):
+    """A bright edge of less than 16 of 256 parts of either side is cut off, a wider one is seen."""
+    side = round(size * 256 / 224)
+    for share, seen in ((0.8 * cut / side, False), (1.2 * cut / side, True)):
+        pixels = np.zeros((480, 640, 3), np.uint8)
+        pixels[: round(480 * share)] = pixels[:, : round(640 * share)] = 255
+        crop = models.squashed_crop(size)(Image.fromarray(pixels))
+        assert crop.shape == (3, size, size)
+        assert bool((crop[:, :, 0] > 0.5).all() and (crop[:, 0] > 0.5).all()) == seen
+        assert crop[:, size // 2, size // 2].max() == 0
+
+
 def test_a_paper_model_with_local_weights(tmp_path, monkeypatch):
     monkeypatch.setitem(models.PAPER, "tiny", "timm:vit_tiny_patch16_224")
     options = {"num_classes": 2, "img_size": 32, "depth": 1}
@@ -71,6 +85,8 @@ def test_a_paper_model_with_local_weights(tmp_path, monkeypatch):
     assert loaded.name == "paper:tiny"
     x = torch.randn(1, 3, 32, 32)
     assert torch.equal(loaded.model(x), built.eval()(x))
+    assert loaded.preprocessing.crop_to is models.squashed_crop
+    assert loaded.preprocessing.mean == (0.5, 0.5, 0.5)
 
 
 def test_unknown_names():

@@ -92,7 +92,7 @@ def good(command, files):
         "demo": {"samples": "4", "networks": "vgg", "out": files / "demo"},
         "run": {"config": files / "run.yaml", "output": files / "results" / "run"},
         "tables": {"output": files / "tables"},
-        "methods": {"model": "digits:vgg", "csv": files / "methods.csv"},
+        "methods": {"model": "digits:vgg"},
     }[command]
 
 
@@ -119,7 +119,7 @@ OPTIONS = {
         *("batch-size", "engine", "devices", "threads", "readers", "output"),
     ),
     "tables": ("output", ""),
-    "methods": ("model", "csv"),
+    "methods": ("model",),
 }
 
 

@@ -12,7 +12,6 @@ from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import gae as gae_speed
 from benchmarks.speed import measure, modes
 from benchmarks.speed.__main__ import app
-from gae_metric.study.guard import ModelGuard
 from tests.hardening.networks import inputs, network
 
 
@@ -55,7 +54,7 @@ def test_the_table_of_explanations(small, tmp_path):
 def test_the_table_of_scores(small, monkeypatch):
     monkeypatch.setattr(gae_speed.torch, "randn", lambda *shape, **options: inputs(shape[0])[0])
     monkeypatch.setattr(gae_speed, "STEPS", 3)
-    table = gae_speed.table(["ResNet50"], 4, [2, 5], 1, "cpu", False, ("plain", "autocast"))
+    table = gae_speed.table(["ResNet50"], 4, [2, 5], 1, "cpu", ("plain", "autocast"))
     rows = table[table["what"] == "GAE"]
     assert rows["batch"].tolist() == [2, 2, 5, 5]
     assert rows["mode"].tolist() == ["plain", "autocast"] * 2
@@ -67,7 +66,7 @@ def test_what_does_not_fit_has_its_error_in_the_table(small, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(measure, "interleaved", scarce)
-    table = abslrp_speed.table([64], 1, "cpu", ["VGG16"], False)
+    table = abslrp_speed.table([64], 1, "cpu", ["VGG16"])
     assert table["error"].tolist() == ["CUDA out of memory"]
 
 
@@ -106,25 +105,7 @@ def test_modes():
 def test_the_commands_on_a_real_network(command, mode):
     """All of it: processes that measure memory, the compiler."""
     line = [command, "--model", "SqueezeNet", "--batch", "1", "--repeats", "1", "--mode", mode]
-    line += ["--no-others"] if command == "gae" else []
     result = CliRunner().invoke(app, line)
     assert result.exit_code == 0, result.output
     explained = "absLRP, recorded" if mode == "recorded" else "gradient"
     assert {"abslrp": explained, "gae": "GAE's own work"}[command] in result.output
-
-
-def test_the_table_of_guards(small, tmp_path):
-    """What is watched is there, and is a part of the whole; it is not watched afterwards."""
-    out = tmp_path / "table.csv"
-    before = ModelGuard.__enter__
-    command = ["guards", "--samples", "4", "--batch", "4", "--out", str(out)]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
-    table = pd.read_csv(out)
-    assert table["metric"].tolist() == [
-        *("GAE", "GAE, used again", "Contrastiveness", "Contrastiveness, used again"),
-    ]
-    assert (table["guards"] > 0).all()
-    assert (table["guards"] < table["seconds"]).all()
-    assert table["% of all"].between(0, 100, inclusive="neither").all()
-    assert ModelGuard.__enter__ is before

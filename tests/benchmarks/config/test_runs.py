@@ -146,6 +146,7 @@ def test_each_table_has_its_config(monkeypatch, tmp_path):
         assert set(table["score"]) <= set(columns_of_run(run))
         assert {f"paper:{name}" for name in table["model"]} == {m.name for m in run.models}
         assert all(number in m.paper for m in run.models)
+        assert run.samples == 256
 
 
 def test_the_kind_of_data_in_any_case():
@@ -173,6 +174,14 @@ def test_the_command_checks_first(tmp_path):
     assert not (tmp_path / "out").exists()
     result = CliRunner().invoke(app, ["run", "--config", str(file), "--metric", "C", "--check"])
     assert result.exit_code == 0, result.output
+    assert "images with labels" in result.output
+    assert "input gradients an image and model" in result.output
+    # A folder, labels or weights that are not there are found before a run begins.
+    for data in ("imagenet:", "voc:", "imagefolder:"):
+        missing = ["--data", f"{data}{tmp_path / 'none'}", "--metric", "C", "--check"]
+        result = CliRunner().invoke(app, ["run", "--config", str(file), *missing])
+        assert result.exit_code == 2, result.output
+        assert "data: " in result.output
     assert not (tmp_path / "out").exists()
 
 

@@ -207,6 +207,19 @@ class Dangerous:
         return (pytest.fail, ("the pickle was executed",))
 
 
+@pytest.mark.parametrize("start", [b"\x80", b"PK"])
+def test_a_length_that_looks_like_a_pickle_or_an_archive(tmp_path, start):
+    """A safetensors file begins with the length of its header, as that of timm's ResNet50 does."""
+    path, tensors = tmp_path / "weights.safetensors", {"w": torch.arange(4.0)}
+    wanted = int.from_bytes(start, "little")
+    for letters in range(max(0, wanted - 200), wanted + 64):
+        save_file(tensors, path, metadata={"note": "a" * letters})
+        if path.read_bytes()[: len(start)] == start:
+            break
+    assert path.read_bytes()[: len(start)] == start
+    assert torch.equal(read_weights(path)["w"], tensors["w"])
+
+
 @pytest.mark.parametrize("kind", ["torch", "legacy", "pickle", "renamed"])
 def test_pickles_are_refused_and_never_executed(tmp_path, kind):
     path = tmp_path / ("weights.safetensors" if kind == "renamed" else "weights.pth")
