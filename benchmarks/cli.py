@@ -11,6 +11,7 @@ from benchmarks.commands import run, status, tables
 from benchmarks.figures.command import figures
 from benchmarks.report.command import report
 from benchmarks.tables.cost import cost
+from benchmarks.tables.evidence import evidence_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,3 +119,4 @@ def _table(frame: pd.DataFrame, models: list[str], details: bool) -> object:
 
 for _command in (run, status, tables, figures, report, cost):
     app.command()(_command)
+app.command("evidence")(evidence_command)

@@ -42,19 +42,19 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             start = stream.read(4)
     except OSError as error:
         raise InputError(f"weights: cannot read {str(file)!r}: {error.strerror}") from error
-    pickled = (
-        f"weights: {file.name} is a pickle (a .pth or .pt checkpoint), which can run any code when "
-        "it is loaded, so it is refused; convert it where you trust it:\n"
-        "  safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'weights.safetensors')"
-    )
-    if start[:2] == b"PK" or start[:1] == b"\x80":
-        raise InputError(pickled)
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        if file.suffix.lower() in _PICKLES:
-            raise InputError(pickled) from error
-        raise InputError(f"weights: {file.name} is not a safetensors file: {error}") from error
+        # Not before: a header's length may begin with the same bytes.
+        pickled = start[:2] == b"PK" or start[:1] == b"\x80" or file.suffix.lower() in _PICKLES
+        raise InputError(
+            f"weights: {file.name} is a pickle (a .pth or .pt checkpoint), which can run any code "
+            "when it is loaded, so it is refused; convert it where you trust it:\n"
+            "  safetensors.torch.save_file(torch.load(FILE, weights_only=True), "
+            "'weights.safetensors')"
+            if pickled
+            else f"weights: {file.name} is not a safetensors file: {error}"
+        ) from error
     half = (torch.float16, torch.bfloat16)
     return {key: t.float() if t.dtype in half else t for key, t in tensors.items()}
 
