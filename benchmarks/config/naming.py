@@ -33,7 +33,9 @@ def check_model(spec: str) -> str:
     if kind in ("timm", "torchvision"):
         model_names.check_model(spec)
         return f"{kind}:{name}"
-    known = {"paper": PAPER, "shared": SHARED}.get(kind) or model_names.model_names(kind)
+    known = {"paper": list(PAPER), "shared": list(SHARED)}.get(kind) or model_names.model_names(
+        kind
+    )
     return f"{kind}:{lookup(f'model ({kind})', name, dict.fromkeys(known))[0]}"
 
 
