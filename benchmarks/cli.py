@@ -11,6 +11,7 @@ from benchmarks.figures.command import figures
 from benchmarks.rehearse import rehearse
 from benchmarks.report.command import report
 from benchmarks.tables.cost import cost
+from benchmarks.tables.evidence import evidence_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,3 +113,4 @@ def _table(frame: pd.DataFrame, models: list[str], details: bool) -> object:
 
 for _command in (run, status, tables, figures, report, cost, rehearse):
     app.command()(_command)
+app.command("evidence")(evidence_command)

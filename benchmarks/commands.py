@@ -33,6 +33,7 @@ def run(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Data, such as imagenet:DIR.")] = None,
     samples: Annotated[int | None, typer.Option(help="Number of images.")] = None,
+    first: Annotated[int | None, typer.Option(help="Of these, how many are scored.")] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(help="Method, or all, cnn, vit, paper-cnn, paper-vit; may be repeated."),

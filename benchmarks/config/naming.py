@@ -6,10 +6,11 @@ import os
 import re
 
 from benchmarks.models import PAPER, SHARED, shared_folder
-from gae_metric._names import lookup, nearest
-from gae_metric.errors import InputError, UnknownNameError
+from gae_metric._names import lookup
+from gae_metric.errors import InputError
+from gae_metric.inputs import model_names
 
-SOURCES = ("timm", "torchvision", "digits", "paper", "shared")
+SOURCES = (*model_names.SOURCES, "paper", "shared")
 
 
 def check_model(spec: str) -> str:
@@ -30,27 +31,12 @@ def check_model(spec: str) -> str:
         raise InputError(f"expected SOURCE:NAME, such as timm:resnet50, got {spec!r}")
     kind, _ = lookup("model (source)", source, dict.fromkeys(SOURCES))
     if kind in ("timm", "torchvision"):
-        known = _published(kind)
-        if (architecture := name.partition(".")[0]) not in known:
-            near = nearest(architecture, known)
-            raise UnknownNameError(f"{kind} has no {architecture!r}; {near}")
+        model_names.check_model(spec)
         return f"{kind}:{name}"
-    from gae_metric.demo.networks import NAMES
-
-    tables = {"digits": NAMES, "paper": PAPER, "shared": SHARED}
-    return f"{kind}:{lookup(f'model ({kind})', name, dict.fromkeys(tables[kind]))[0]}"
-
-
-def _published(kind: str) -> list[str]:
-    if kind == "timm":
-        import timm
-
-        names: list[str] = timm.list_models()
-        return names
-    from torchvision import models
-
-    listed: list[str] = models.list_models(module=models)
-    return listed
+    known = {"paper": list(PAPER), "shared": list(SHARED)}.get(kind) or model_names.model_names(
+        kind
+    )
+    return f"{kind}:{lookup(f'model ({kind})', name, dict.fromkeys(known))[0]}"
 
 
 def expand(path: str) -> str:

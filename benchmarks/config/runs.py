@@ -64,6 +64,9 @@ class Run(Entry):
     data: Annotated[DataEntry, BeforeValidator(_named)] = DataEntry()
     #: Images drawn; None for all.
     samples: StrictInt | None = Field(None, ge=1)
+    #: How many of them are scored, those drawn first, in whole blocks; None for all, in the data
+    #: set's order. Mosaics are of all, so that a run that scores more has the first ones' scores.
+    first: StrictInt | None = Field(None, ge=1)
     #: Of the draw of images, the mosaics, and every noise.
     seed: StrictInt = Field(0, ge=0)
     #: Classes that are explained: the model's own predictions (the paper's protocol) or the labels.

@@ -95,7 +95,9 @@ class Data:
         files = [[self.root / name for name in names] for names in pairs]
         return replace(self, digests=tuple(map(file_digest, files)))
 
-    def sample(self, n: int | None = None, seed: int = 0, workers: int = 0) -> Data:
+    def sample(
+        self, n: int | None = None, seed: int = 0, workers: int = 0, ordered: bool = True
+    ) -> Data:
         """Draw images that can be read.
 
         Parameters
@@ -108,11 +110,13 @@ class Data:
             gives its place to the next one drawn.
         workers
             Processes that read.
+        ordered
+            Whether the images come in the data set's order, or as they were drawn.
 
         Returns
         -------
         Data
-            The images drawn, in the data set's order; ``skipped`` names those that cannot be read.
+            The images drawn; ``skipped`` names those that cannot be read.
 
         Raises
         ------
@@ -124,7 +128,7 @@ class Data:
         wanted = min(len(self), n or len(self))
         order = [int(i) for i in np.random.default_rng(seed).permutation(len(self))]
         if self.arrays is not None:
-            return self.part(sorted(order[:wanted]))
+            return self.part(sorted(order[:wanted]) if ordered else order[:wanted])
         good: list[int] = []
         skipped = dict(self.skipped)
         waiting = iter(order)
@@ -135,7 +139,8 @@ class Data:
                 else:
                     skipped[self.files[index]] = reading.problem
         self._refuse_none(len(good), skipped)
-        return replace(self.part(sorted(good)), skipped=dict(sorted(skipped.items())))
+        drawn = self.part(sorted(good) if ordered else good)
+        return replace(drawn, skipped=dict(sorted(skipped.items())))
 
     def load(self, prepare: Preprocessing, workers: int = 0) -> MaskedImages:
         """Read and prepare all images; those that cannot be read are left out, by name.

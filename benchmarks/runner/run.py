@@ -214,6 +214,7 @@ def _draw(run: Run, store: Store) -> tuple[Data, dict[str, Any]]:
         "files": digest([source.files, source.labels.tolist()]),
         "samples": run.samples,
         "seed": run.seed,
+        "ordered": run.first is None,
     }
     try:
         drawn = json.loads(read_bytes(store.root / "data.json", "data", 1 << 29))
@@ -227,7 +228,7 @@ def _draw(run: Run, store: Store) -> tuple[Data, dict[str, Any]]:
     if known:
         data = source.part(chosen)
     else:
-        data = source.sample(run.samples, run.seed, run.readers)
+        data = source.sample(run.samples, run.seed, run.readers, run.first is None)
         skipped = dict(data.skipped)
     if len(data) < 4 and any(kind_of(metric.name).mosaics for metric in run.metrics):
         raise InputError(

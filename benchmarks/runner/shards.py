@@ -107,7 +107,8 @@ def shards_of(run: Run, data: Data, weights: Mapping[str, str]) -> tuple[list[Sh
         for span in spans(len(data), run.block):
             listed = [Shard(model.name, label, *span, own) for label, own in settings.items()]
             targets.append(listed[0])
-            scores += listed[1:]
+            if span[0] < (run.first or len(data)):
+                scores += listed[1:]
     return targets, scores
 
 

@@ -93,7 +93,7 @@ def build_tables(collected: Collected) -> list[Table]:
     tables = []
     for model in run.models:
         ours = compared[compared["model"] == model.name]
-        samples = int((collected.targets["model"] == model.name).sum())
+        samples = scores[scores["model"] == model.name]["sample"].nunique()
         means = ours.groupby("metric")["mean"].count()
         empty = [name for name in means.index if not means[name]]
         whys = [

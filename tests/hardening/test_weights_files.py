@@ -69,6 +69,17 @@ def test_pickles_are_refused_with_the_reason(tmp_path, kind, suffix):
     assert not bomb.exists()
 
 
+@pytest.mark.parametrize("start", [b"\x80\x00", b"\x80\x02", b"PK"])
+def test_a_header_whose_length_begins_as_a_pickle_does_is_read(tmp_path, start):
+    length = int.from_bytes(start, "little")
+    header = {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    text = json.dumps(header).encode().ljust(length)
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(length.to_bytes(8, "little") + text + np.float32(3).tobytes())
+    assert file.read_bytes().startswith(start)
+    assert read_weights(file)["w"].item() == 3
+
+
 @pytest.mark.parametrize("protocol", [0, 1])
 @pytest.mark.parametrize("suffix", [".pkl", ".pickle", ".pth", ".PT", ".ckpt", ".bin", ".joblib"])
 def test_the_oldest_pickles_are_told_by_their_names(tmp_path, protocol, suffix):

@@ -26,6 +26,7 @@ SMALL = {"models": "digits:vgg", "methods": "Saliency"}
         ({"models": "timm:resnet5"}, "did you mean 'resnet50'"),
         ({"models": "torchvision:squeezenet1_"}, "did you mean 'squeezenet1_"),
         ({"models": "paper:vgg17"}, "did you mean 'vgg16'"),
+        ({"models": "lite:3"}, "model (lite)"),
         ({"models": "vgg16"}, "expected SOURCE:NAME"),
         ({"models": [{"name": "digits:vgg", "wieghts": "x"}]}, "models[0]: unknown key 'wieghts'"),
         ({"models": [{"name": "digits:vgg", "weights": "/no/file"}]}, "there is no file"),

@@ -414,3 +414,18 @@ def test_the_command_on_a_full_disk(tmp_path):
         again = runner.invoke(app, [*arguments, "--output", str(folder)])
         assert again.exit_code == 0, again.output
         assert f"{3 - len(kept)} shards computed, {len(kept)} were there" in again.output
+
+
+def test_a_run_of_more_images_has_the_first_ones_scores(tmp_path):
+    (few, some), (more, every) = (run(tmp_path, first=n) for n in (3, 6))
+    # Blocks of 4: one of two is scored, and the classes of all are known.
+    assert (few.computed, more.computed, more.found) == (3, 1, 3)
+    assert some.scores["sample"].unique().tolist() == [0, 1, 2, 3]
+    assert every.scores["sample"].nunique() == 6
+    first = every.scores[every.scores["sample"] < 4].reset_index(drop=True)
+    pd.testing.assert_frame_equal(first, some.scores)
+    # Those that are scored first are those that a smaller draw has, whose order is the files'.
+    _, smaller = run(tmp_path / "smaller", samples=4)
+    drawn = some.targets.query("sample < 4")["file"]
+    assert sorted(drawn) == sorted(smaller.targets["file"])
+    assert drawn.tolist() != smaller.targets["file"].tolist()
