@@ -6,9 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from benchmarks.sanity import checks, meta
 from benchmarks.sanity.case import DIGITS, PHOTOGRAPHS, Case, Settings, open_case
 from benchmarks.sanity.maps import Remembered
 from gae_metric import clear_cache
+from gae_metric.commands.provenance import installed
 from gae_metric.errors import InputError
 
 CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
@@ -114,10 +113,6 @@ def read(out: Path) -> list[Found]:
 
 
 def _facts(case: Case, command: str, seconds: dict[str, float]) -> dict[str, Any]:
-    versions = {"Python": platform.python_version()}
-    for name in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
     return {
         "network": case.network,
         "command": command,
@@ -125,5 +120,5 @@ def _facts(case: Case, command: str, seconds: dict[str, float]) -> dict[str, Any
         "accuracy": case.accuracy,
         "seconds": seconds,
         "threads": torch.get_num_threads(),
-        "versions": versions,
+        "versions": {"Python": platform.python_version(), **installed(_PACKAGES)},
     }

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
 from gae_metric.comparison.results import Cell
+from gae_metric.errors import InputError
+from gae_metric.inputs.files import read_bytes
 
-
-def digest(model: nn.Module, *values: Any) -> str:
-    """Return a hash of a model's weights, and of arrays or what is told of other values."""
-    found = hashlib.sha256()
-    for key, weights in model.state_dict().items():
-        found.update(key.encode())
-        found.update(weights.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    for value in values:
-        found.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
-    return found.hexdigest()
+#: Bytes of a cell that are read: more than curves and mosaics of any data set have.
+_LARGEST = 1 << 36
 
 
 class Cells:
@@ -47,7 +40,6 @@ class Cells:
         """Keep a cell; its file is whole or not there."""
         parts = {} if cell.components is None else cell.components.to_dict("series")
         arrays: dict[str, Any] = {
-            "digest": np.array(self.digest),
             "scores": cell.scores,
             "seconds": np.array(cell.seconds),
             "notes": np.array(cell.notes, dtype=str),
@@ -56,21 +48,28 @@ class Cells:
             **{f"mosaic {i}": values for i, values in enumerate(cell.mosaics or ())},
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = self._file(method, metric)
+        file, stream = self._file(method, metric), io.BytesIO()
+        np.savez(stream, **arrays)
+        content = stream.getvalue()
         part = file.with_suffix(".part")
-        with part.open("wb") as stream:
-            np.savez(stream, **arrays)
+        part.write_bytes(content + self._seal(method, metric, content))
         part.replace(file)
 
+    def _seal(self, method: str, metric: str, content: bytes) -> bytes:
+        key = repr((self.digest, method, metric)).encode()
+        return hashlib.sha256(key + content).hexdigest().encode()
+
     def get(self, method: str, metric: str) -> Cell | None:
-        """Return a cell, or None where it is not there or of another run."""
+        """Return a cell, or None where it is not there, damaged, or another one."""
         try:
-            with np.load(self._file(method, metric), allow_pickle=False) as file:
-                arrays = dict(file)
-        except (OSError, ValueError, EOFError):
+            sealed = read_bytes(self._file(method, metric), "cells", _LARGEST)
+        except InputError:
             return None
-        if str(arrays.get("digest")) != self.digest:
+        content, seal = sealed[:-64], sealed[-64:]
+        if seal != self._seal(method, metric, content):
             return None
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = dict(file)
 
         def named(kind: str) -> dict[str, Any]:
             return {k.partition(" ")[2]: v for k, v in arrays.items() if k.startswith(f"{kind} ")}

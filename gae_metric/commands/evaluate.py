@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gae_metric.commands.cells import Cells, digest
+from gae_metric.commands.cells import Cells
 from gae_metric.commands.figures import write_figures
-from gae_metric.commands.folder import claim, new_folder
+from gae_metric.commands.folder import begin, claim, new_folder
 from gae_metric.commands.methods import method
+from gae_metric.commands.provenance import digest
 from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.report import write_report
 from gae_metric.commands.requests import EvaluateRequest, settings_of
-from gae_metric.commands.tables import Evaluation, Inputs, write_tables
+from gae_metric.commands.tables import Evaluation, Inputs, versions, write_tables
 from gae_metric.commands.terminal import Terminal, duration
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
@@ -54,7 +55,6 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Eval
     files = request.check()
     methods = dict(method(name) for name in request.method_names)
     settings = {"command": "evaluate"} | settings_of(request)
-    folder = claim(request.out, settings, request.overwrite)
     options = Settings(
         seed=request.seed,
         lipschitz_samples=request.lipschitz_samples,
@@ -68,6 +68,7 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Eval
             METRICS[name](options)
     except ValueError as error:  # an option of theirs
         raise InputError(str(error)) from error
+    folder = claim(request.out, settings, request.overwrite)
     work = Run(folder, methods, names, options, settings, terminal, request.figures)
     work.add(folder, request.model, read_inputs(request, files, terminal))
     return work.finish()
@@ -92,9 +93,11 @@ class Run:
 
     def add(self, folder: Path, name: str, inputs: Inputs) -> None:
         """Evaluate a model, show its table, and write what there is by now."""
-        options, settings = self.options, dict(self.settings)
+        options = self.options
+        if not self.evaluations:
+            begin(self.folder, self.settings)
         scored = replace(options, batch_size=0)
-        made = digest(inputs.model, inputs.x, inputs.targets, scored)
+        made = digest(inputs.model, inputs.x, inputs.targets, scored, versions())
         cells = Cells(new_folder(folder) / "cells", made)
 
         def planned(seconds: float, kept: int) -> None:
@@ -117,13 +120,13 @@ class Run:
         self.evaluations.append(evaluation)
         self.terminal.show(evaluation)
         if inputs.skipped:
-            settings["skipped"] = dict(inputs.skipped)
-        write_tables(self.folder, self.evaluations, settings)
+            self.settings = {**self.settings, "skipped": dict(inputs.skipped)}
         if self.figures:
             self.pictures[name] = write_figures(folder, evaluation)
 
     def finish(self) -> list[Evaluation]:
-        """Write the page, and say where everything is."""
+        """Write tables of all models and the page, and say where everything is."""
+        write_tables(self.folder, self.evaluations, self.settings)
         write_report(self.folder / "report.html", self.evaluations, self.pictures)
         self.terminal.done(f"Results are in {self.folder}; report.html shows them")
         return self.evaluations

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gae_metric.errors import InputError
+from gae_metric.inputs.files import read_bytes
 
 #: What a run writes.
 _TABLES = ("scores.csv", "summary.csv", "components.csv", "report.html", "run.json")
@@ -34,16 +35,16 @@ def new_folder(path: str | Path) -> Path:
 
 
 def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
-    """Make a run's folder, or find it as the same run left it, which then goes on.
+    """Make a run's folder, or find it as a run left it; nothing in it is changed.
 
     Parameters
     ----------
     path
         The folder.
     settings
-        What the run is of; kept in ``run.json``.
+        What the run is of, as :func:`begin` keeps it in ``run.json``.
     overwrite
-        Whether to remove what another run wrote.
+        Whether what another run wrote may be removed.
 
     Raises
     ------
@@ -51,30 +52,40 @@ def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
         If there is something else in it, or it cannot be written to.
     """
     folder = new_folder(path)
-    asked = json.loads(json.dumps(settings, default=str))
-    try:
-        before = json.loads((folder / "run.json").read_text(encoding="utf-8"))["settings"]
-        before.pop("skipped", None)
-    except FileNotFoundError:
-        before = None
-        if any(folder.iterdir()) and not overwrite:
-            raise InputError(
-                f"out: {str(folder)!r} has something in it that is no run of gae-metric; give "
-                "another folder, or --overwrite"
-            ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        before = {"run.json": str(error)}
-    if before not in (None, asked):
-        if not overwrite:
-            keys = [key for key in {**before, **asked} if before.get(key) != asked.get(key)]
-            raise InputError(
-                f"out: {str(folder)!r} holds a run with another {', '.join(keys)}; give another "
-                "folder, or --overwrite to replace it"
-            )
+    before = _settings(folder)
+    if before is None and any(folder.iterdir()) and not overwrite:
+        raise InputError(
+            f"out: {str(folder)!r} has something in it that is no run of gae-metric; give "
+            "another folder, or --overwrite"
+        )
+    if before not in (None, settings) and not overwrite:
+        keys = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
+        raise InputError(
+            f"out: {str(folder)!r} holds a run with another {', '.join(keys)}; give another "
+            "folder, or --overwrite to replace it"
+        )
+    return folder
+
+
+def begin(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Remove what another run wrote, now that nothing is wrong with this one."""
+    before = _settings(folder)
+    if before not in (None, settings):
         for name in _TABLES:
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "cells", ignore_errors=True)
-    run = json.dumps({"settings": asked}, indent=2)
-    if before != asked:
+    if before != settings:
+        run = json.dumps({"settings": settings}, indent=2)
         (folder / "run.json").write_text(run, encoding="utf-8")
-    return folder
+
+
+def _settings(folder: Path) -> Any:
+    """Return what the run in a folder is of, as far as that can be read; None: there is none."""
+    if not (folder / "run.json").exists():
+        return None
+    try:
+        before = json.loads(read_bytes(folder / "run.json", "out", 1 << 24))["settings"]
+        before.pop("skipped", None)
+        return before
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        return {"run.json": str(error)}

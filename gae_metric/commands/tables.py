@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -21,8 +18,11 @@ from rich import box
 from rich.table import Table
 from torch import nn
 
+import abslrp
+import gae_metric
 from gae_metric._names import two_lines
 from gae_metric.commands.escaping import csv_text
+from gae_metric.commands.provenance import MATTER, digest_of_code, installed
 from gae_metric.comparison.pairs import least_pairs
 from gae_metric.comparison.results import Results
 from gae_metric.comparison.summary import summary
@@ -173,16 +173,13 @@ def write_tables(
     run = {
         "settings": dict(settings),
         "messages": {evaluation.name: messages(evaluation.results) for evaluation in evaluations},
-        "versions": _versions(),
+        "versions": versions(),
     }
     (folder / "run.json").write_text(json.dumps(run, indent=2, default=str), encoding="utf-8")
 
 
-def _versions() -> dict[str, str]:
-    """Return Python's version, and those of this package and what it depends on."""
-    found = {"python": platform.python_version()}
-    with suppress(PackageNotFoundError):  # run from a checkout
-        asked = [one for one in requires("gae-metric") or [] if "extra ==" not in one]
-        for name in ["gae-metric", *(re.split(r"[^\w-]", one)[0] for one in asked)]:
-            found[name] = version(name)
-    return found
+def versions() -> dict[str, str]:
+    """Return the versions of Python and what scores may come from, and a digest of our code."""
+    names = ("gae-metric", *MATTER, "captum", "scikit-learn", "scikit-image", "pandas")
+    code = digest_of_code({abslrp: (), gae_metric: ()})
+    return {"python": platform.python_version(), **installed(names), "code": code}
