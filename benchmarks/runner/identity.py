@@ -11,23 +11,13 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from modulefinder import ModuleFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import abslrp
-import benchmarks
-import gae_metric
 from benchmarks.config.entries import ModelEntry
 from benchmarks.methods import METHODS
 from benchmarks.models import load
-from gae_metric.commands.provenance import (
-    MATTER,
-    digest,
-    digest_of_code,
-    digest_of_files,
-    installed,
-)
-from gae_metric.inputs.models import LoadedModel
+from gae_metric.commands import provenance
+from gae_metric.commands.provenance import installed
 
 #: Packages of the methods' sources.
 _SOURCES = {"Captum": "captum", "pytorch-grad-cam": "grad-cam", "Zennit": "zennit", "LXT": "lxt"}
@@ -36,10 +26,10 @@ OF_QUANTUS = ("scikit-image", "scikit-learn", "opencv-python", "opencv-python-he
 #: Packages that are noted, too, and shown where they differ.
 _NOTED = ("gae-metric", "pandas", "pyarrow", "ray")
 #: Folders of our own code that no score comes from.
-_NO_SCORES: dict[ModuleType, Sequence[str]] = {
-    abslrp: (),
-    gae_metric: ("comparison", "plotting", "probe"),
-    benchmarks: (
+_NO_SCORES: dict[str, Sequence[str]] = {
+    "abslrp": (),
+    "gae_metric": ("comparison", "plotting", "probe"),
+    "benchmarks": (
         *("compatibility", "figures", "notebooks", "paper", "report", "sanity", "speed"),
         *("studies", "tables", "cli.py", "commands.py", "__main__.py"),
     ),
@@ -49,29 +39,24 @@ _NO_SCORES: dict[ModuleType, Sequence[str]] = {
 def versions() -> dict[str, str]:
     """Return the versions of packages, as far as they are installed, of Python and the system."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    return found | _installed((*MATTER, *_SOURCES.values(), *_NOTED))
+    return found | _installed((*provenance.MATTER, *_SOURCES.values(), *_NOTED))
 
 
 def matter(method: str = "") -> dict[str, str]:
     """Return the versions of what a method's scores depend on; or of what predictions do."""
     source = _SOURCES.get(METHODS[method].source) if method else None
-    return _installed((*MATTER, *([source] if source else ())))
+    return _installed((*provenance.MATTER, *([source] if source else ())))
 
 
-def model_digest(model: ModelEntry | LoadedModel) -> str:
+def model_digest(model: ModelEntry) -> str:
     """Return a digest of a model's weights, wherever they come from."""
-    loaded = (
-        load(model.name, model.weights, model.args, model.size)
-        if isinstance(model, ModelEntry)
-        else model
-    )
-    return digest(loaded.model)
+    return provenance.digest(load(model.name, model.weights, model.args, model.size).model)
 
 
 @functools.cache
 def code_digest() -> str:
     """Return a digest of this project's own code that scores come from."""
-    return digest_of_code(_NO_SCORES)
+    return provenance.digest_of_code(_NO_SCORES)
 
 
 def module_digest(names: tuple[str, ...]) -> str:
@@ -81,7 +66,7 @@ def module_digest(names: tuple[str, ...]) -> str:
     """
     stdlib, packages = sysconfig.get_paths()["stdlib"], {"site-packages", "dist-packages"}
     places = [p for p in sys.path if not p.startswith(stdlib) and not packages & {*Path(p).parts}]
-    finder = ModuleFinder(path=places, excludes=["abslrp", "benchmarks", "gae_metric"])
+    finder = ModuleFinder(path=places, excludes=[*_NO_SCORES])
     files: list[tuple[str, Path]] = []
     for name in names:
         try:
@@ -95,9 +80,9 @@ def module_digest(names: tuple[str, ...]) -> str:
         if file := getattr(found, "__file__", None):
             files.append((name, Path(file)))
     known = _distributions() if (missing := finder.any_missing()) else {}
-    tops = {name.partition(".")[0] for name in missing}
+    tops = {name.partition(".")[0] for name in missing} - {*_NO_SCORES}
     packages = {one for top in tops for one in known.get(top, ())}
-    return digest_of_files(files, sorted(installed(packages).items()))
+    return provenance.digest_of_files(files, sorted(installed(packages).items()))
 
 
 _installed = functools.cache(installed)

@@ -265,14 +265,10 @@ def _revision() -> dict[str, Any]:
     """Return git's revision of this code, and whether files differ from it."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        ).stdout.strip()
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.check_output(
+            command, stderr=subprocess.PIPE, text=True, timeout=30
+        ).strip()
 
     try:
         changed = bool(git("status", "--porcelain", "--untracked-files=no"))

@@ -91,7 +91,7 @@ def shards_of(run: Run, data: Data, weights: Mapping[str, str]) -> tuple[list[Sh
         "device": "+".join(kinds),
         **({"threads": run.threads or torch.get_num_threads()} if "cpu" in kinds else {}),
     }
-    scoring = {
+    scoring: dict[str, Any] = {
         "seed": run.seed,
         "samples": len(data),
         "steps": run.steps,

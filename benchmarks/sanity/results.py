@@ -81,7 +81,16 @@ def run(
         tables[name] = check(case, methods)
         seconds[name] = round(time.process_time() - start, 1)
         say(f"{network}: {name} in {seconds[name]:.0f} s of CPU time")
-    found = Found(network, _facts(case, command, seconds), tables)
+    facts = {
+        "network": case.network,
+        "command": command,
+        "settings": asdict(case.settings),
+        "accuracy": case.accuracy,
+        "seconds": seconds,
+        "threads": torch.get_num_threads(),
+        "versions": {"Python": platform.python_version(), **installed(_PACKAGES)},
+    }
+    found = Found(network, facts, tables)
     folder = out / network.replace(":", "-")
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
@@ -110,15 +119,3 @@ def read(out: Path) -> list[Found]:
     if not found:
         raise InputError(f"results: there are none in {str(out)!r}")
     return found
-
-
-def _facts(case: Case, command: str, seconds: dict[str, float]) -> dict[str, Any]:
-    return {
-        "network": case.network,
-        "command": command,
-        "settings": asdict(case.settings),
-        "accuracy": case.accuracy,
-        "seconds": seconds,
-        "threads": torch.get_num_threads(),
-        "versions": {"Python": platform.python_version(), **installed(_PACKAGES)},
-    }

@@ -38,18 +38,18 @@ class Cells:
 
     def put(self, method: str, metric: str, cell: Cell) -> None:
         """Keep a cell; its file is whole or not there."""
-        parts = {} if cell.components is None else cell.components.to_dict("series")
-        arrays: dict[str, Any] = {
-            "scores": cell.scores,
-            "seconds": np.array(cell.seconds),
-            "notes": np.array(cell.notes, dtype=str),
-            **{f"part {name}": column.to_numpy() for name, column in parts.items()},
-            **{f"curve {name}": values for name, values in (cell.curves or {}).items()},
-            **{f"mosaic {i}": values for i, values in enumerate(cell.mosaics or ())},
+        groups: dict[str, Any] = {
+            "part": {} if cell.components is None else cell.components.to_dict("series"),
+            "curve": cell.curves or {},
+            "mosaic": dict(enumerate(cell.mosaics or ())),
         }
+        arrays = {
+            f"{kind} {name}": values for kind in groups for name, values in groups[kind].items()
+        }
+        arrays |= {"scores": cell.scores, "notes": np.array(cell.notes, dtype=str)}
         self.folder.mkdir(parents=True, exist_ok=True)
         file, stream = self._file(method, metric), io.BytesIO()
-        np.savez(stream, **arrays)
+        np.savez(stream, seconds=cell.seconds, **arrays)
         content = stream.getvalue()
         part = file.with_suffix(".part")
         part.write_bytes(content + self._seal(method, metric, content))

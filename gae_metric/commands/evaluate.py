@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,8 @@ class Run:
     settings: Mapping[str, Any]
     terminal: Terminal
     figures: bool = True
-
-    def __post_init__(self) -> None:
-        self.evaluations: list[Evaluation] = []
-        self.pictures: dict[str, list[Path]] = {}
+    evaluations: list[Evaluation] = field(default_factory=list)
+    pictures: dict[str, list[Path]] = field(default_factory=dict)
 
     def add(self, folder: Path, name: str, inputs: Inputs) -> None:
         """Evaluate a model, show its table, and write what there is by now."""

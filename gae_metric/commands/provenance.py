@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -49,11 +48,11 @@ def digest_of_files(files: Iterable[tuple[str, Path]], *values: Any) -> str:
     return found.hexdigest()
 
 
-def digest_of_code(without: Mapping[ModuleType, Sequence[str]]) -> str:
+def digest_of_code(without: Mapping[str, Sequence[str]]) -> str:
     """Return a hash of packages' code, less some folders and files of each."""
     files = []
     for package, left in without.items():
-        folder = Path(str(package.__file__)).parent
+        folder = Path(str(resources.files(package)))
         some = [p for p in folder.rglob("*.py") if p.relative_to(folder).parts[0] not in left]
         files += [(p.relative_to(folder.parent).as_posix(), p) for p in some]
     return digest_of_files(files)

@@ -18,8 +18,6 @@ from rich import box
 from rich.table import Table
 from torch import nn
 
-import abslrp
-import gae_metric
 from gae_metric._names import two_lines
 from gae_metric.commands.escaping import csv_text
 from gae_metric.commands.provenance import MATTER, digest_of_code, installed
@@ -181,5 +179,5 @@ def write_tables(
 def versions() -> dict[str, str]:
     """Return the versions of Python and what scores may come from, and a digest of our code."""
     names = ("gae-metric", *MATTER, "captum", "scikit-learn", "scikit-image", "pandas")
-    code = digest_of_code({abslrp: (), gae_metric: ()})
+    code = digest_of_code({"abslrp": (), "gae_metric": ()})
     return {"python": platform.python_version(), **installed(names), "code": code}
