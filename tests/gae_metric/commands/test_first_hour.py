@@ -376,3 +376,9 @@ def test_retries_of_the_hub_are_quiet(caplog):
     assert not caplog.records
     logging.getLogger("huggingface_hub").warning("heard again")
     assert len(caplog.records) == 1
+
+
+def test_a_name_of_several_lines_is_said_on_one(evaluate, scans):
+    (scans / "a\nerror: no\x1b[2J.png").write_bytes(b"no image")
+    said = evaluate(methods="Random", metrics="ROAD").stderr
+    assert r"  a\nerror: no\x1b[2J.png: not an image" in said.splitlines()
