@@ -149,7 +149,7 @@ def config_of(given: Path | None) -> Path:
 def _tell(terminal: Terminal, summary: Summary, output: str) -> None:
     terminal.say(f"{output}: {summary.computed} shards computed, {summary.found} were there")
     for file, reason in summary.skipped.items():
-        terminal.say(f"left out: {file}: {reason}")
+        terminal.say(f"left out: {repr(file)[1:-1]}: {reason}")  # a name may have lines
     if summary.skipped:
         terminal.say(f"{len(summary.skipped)} images were left out")
     for text, count in summary.inapplicable.items():

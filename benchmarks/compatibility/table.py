@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.compatibility.candidates import ENTRIES
 from benchmarks.compatibility.one_model import BATCH, REPEATS, Result
+from gae_metric.commands.provenance import installed
 
 PACKAGES = ("gae-metric", "torch", "torchvision", "timm", "transformers", "onnx", "onnx2torch")
 
 
 def markdown(results: Mapping[str, Result], command: str) -> str:
     """Return the whole document for results by model key."""
-    installed = []
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            installed.append(f"{name} {version(name)}")
+    versions = {"Python": platform.python_version(), **installed(PACKAGES)}
     return _TEMPLATES.get_template("table.md").render(
         command=command,
         results=results,
         entries=ENTRIES,
         explained=sum(result.error is None for result in results.values()),
-        versions=f"Python {platform.python_version()}, {', '.join(installed)}.",
+        versions=", ".join(f"{name} {one}" for name, one in versions.items()) + ".",
         repeats=REPEATS,
         batch=BATCH,
     )

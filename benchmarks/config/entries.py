@@ -82,7 +82,7 @@ class ModelEntry(Entry):
     args: dict[str, Any] = {}
     size: StrictInt | None = Field(None, ge=1)
     #: Tables of the paper that its results stand beside.
-    paper: tuple[Annotated[int, Field(ge=1, le=13)], ...] = ()
+    paper: tuple[Annotated[StrictInt, Field(ge=1, le=13)], ...] = ()
 
     @field_validator("name")
     @classmethod

@@ -28,7 +28,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from benchmarks.config.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, listed
 from benchmarks.config.naming import expand
@@ -39,8 +38,8 @@ from gae_metric.functional.masking import MAX_STEPS, Schedule
 from gae_metric.inputs.files import read_bytes
 
 _T = TypeVar("_T")
-#: Bytes that a file may have, and numbers.
-_LARGEST, _MOST = 1 << 20, 1 << 53
+#: Bytes that a file may have, and numbers; processes and threads, which would take the machine.
+_LARGEST, _MOST, _MANY = 1 << 20, 1 << 53, 1024
 _METRICS = ("GAE", "ROAD_MoRF", "ROAD_LeRF", "LocalLipschitz", "Focus")
 
 
@@ -84,11 +83,11 @@ class Run(Entry):
     #: One worker for each, by Ray where there are several; ``cpu`` may be repeated.
     devices: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(("cpu",), min_length=1)
     #: Threads of each worker; by default torch's own number in the process that starts the run.
-    threads: StrictInt | None = Field(None, ge=1)
+    threads: StrictInt | None = Field(None, ge=1, le=_MANY)
     #: Processes that read images.
-    readers: StrictInt = Field(0, ge=0)
+    readers: StrictInt = Field(0, ge=0, le=_MANY)
     #: Times that a shard whose worker died is tried again.
-    retries: StrictInt = Field(2, ge=0)
+    retries: StrictInt = Field(2, ge=0, le=_MANY)
     #: Python modules that register more methods.
     modules: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     #: Folder of the results.
@@ -232,11 +231,8 @@ def _refuse_odd(value: Any, where: str = "run") -> None:
     """Refuse what no setting is: numbers of absurd size, texts that no file can hold."""
     if isinstance(value, (int, float)) and not -_MOST <= value <= _MOST:
         raise InputError(f"{where}: expected a number of at most {_MOST} in size")
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{where}: expected text of UTF-8, got {value!a}") from None
+    if isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
+        raise InputError(f"{where}: expected text of UTF-8 without NUL, got {value!a}")
     if isinstance(value, (list, tuple)):
         for number, one in enumerate(value):
             _refuse_odd(one, f"{where}[{number}]")
@@ -275,7 +271,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _problem(error: ErrorDetails) -> str:
+def _problem(error: Mapping[str, Any]) -> str:
     """Say in one line what is wrong where."""
     place = [part for part in error["loc"] if not str(part).startswith("function-")]
     where, last = "", place[-1] if place else ""

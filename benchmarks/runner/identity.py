@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import platform
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import abslrp
-import benchmarks
-import gae_metric
 from benchmarks.config.entries import ModelEntry
 from benchmarks.methods import METHODS
 from benchmarks.models import load
-from gae_metric.inputs.models import LoadedModel
+from gae_metric.commands import provenance
+from gae_metric.commands.provenance import installed
 
-#: Packages that any score may come from, and those of the methods' sources.
-_MATTER = ("torch", "torchvision", "timm", "quantus", "numpy", "scipy", "pillow")
+#: Packages of the methods' sources.
 _SOURCES = {"Captum": "captum", "pytorch-grad-cam": "grad-cam", "LXT": "lxt"}
+#: What Quantus's own metrics segment, blur and count with.
+OF_QUANTUS = ("scikit-image", "scikit-learn", "opencv-python", "opencv-python-headless")
 #: Packages that are noted, too, and shown where they differ.
 _NOTED = ("gae-metric", "pandas", "pyarrow", "ray")
 #: Folders of our own code that no score comes from.
-_NO_SCORES = {
-    gae_metric: ("comparison", "plotting", "probe"),
-    benchmarks: (
+_NO_SCORES: dict[str, Sequence[str]] = {
+    "abslrp": (),
+    "gae_metric": ("comparison", "plotting", "probe"),
+    "benchmarks": (
         *("compatibility", "figures", "notebooks", "paper", "report", "sanity", "speed"),
         *("studies", "tables", "check.py", "cli.py", "commands.py", "rehearse.py", "__main__.py"),
     ),
@@ -42,60 +39,34 @@ _NO_SCORES = {
 def versions() -> dict[str, str]:
     """Return the versions of packages, as far as they are installed, of Python and the system."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    return found | _installed((*_MATTER, *_SOURCES.values(), *_NOTED))
+    return found | _installed((*provenance.MATTER, *_SOURCES.values(), *_NOTED))
 
 
 def matter(method: str = "") -> dict[str, str]:
     """Return the versions of what a method's scores depend on; or of what predictions do."""
     source = _SOURCES.get(METHODS[method].source) if method else None
-    return _installed((*_MATTER, *([source] if source else ())))
+    return _installed((*provenance.MATTER, *([source] if source else ())))
 
 
-@functools.cache
-def _installed(names: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # noqa: PERF203 - a handful
-            continue
-    return found
-
-
-def model_digest(model: ModelEntry | LoadedModel) -> str:
+def model_digest(model: ModelEntry) -> str:
     """Return a digest of a model's weights, wherever they come from."""
-    loaded = (
-        load(model.name, model.weights, model.args, model.size)
-        if isinstance(model, ModelEntry)
-        else model
-    )
-    digest = hashlib.sha256()
-    for name, value in loaded.model.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return provenance.digest(load(model.name, model.weights, model.args, model.size).model)
 
 
 @functools.cache
 def code_digest() -> str:
     """Return a digest of this project's own code that scores come from."""
-    files = []
-    for package in (abslrp, gae_metric, benchmarks):
-        folder = Path(str(package.__file__)).parent
-        without = _NO_SCORES.get(package, ())
-        some = [p for p in folder.rglob("*.py") if p.relative_to(folder).parts[0] not in without]
-        files += [(p.relative_to(folder.parent).as_posix(), p) for p in some]
-    return _of_files(files)
+    return provenance.digest_of_code(_NO_SCORES)
 
 
 def module_digest(names: tuple[str, ...]) -> str:
-    """Return a digest of modules, and of all that they import but installed packages.
+    """Return a digest of modules, all that they import, and the versions of installed packages.
 
     What a module reads or imports by a name that is made when it runs is not seen.
     """
     stdlib, packages = sysconfig.get_paths()["stdlib"], {"site-packages", "dist-packages"}
     places = [p for p in sys.path if not p.startswith(stdlib) and not packages & {*Path(p).parts}]
-    finder = ModuleFinder(path=places, excludes=["abslrp", "benchmarks", "gae_metric"])
+    finder = ModuleFinder(path=places, excludes=[*_NO_SCORES])
     files: list[tuple[str, Path]] = []
     for name in names:
         try:
@@ -108,16 +79,14 @@ def module_digest(names: tuple[str, ...]) -> str:
     for name, found in finder.modules.items():
         if file := getattr(found, "__file__", None):
             files.append((name, Path(file)))
-    return _of_files(files)
+    known = _distributions() if (missing := finder.any_missing()) else {}
+    tops = {name.partition(".")[0] for name in missing} - {*_NO_SCORES}
+    packages = {one for top in tops for one in known.get(top, ())}
+    return provenance.digest_of_files(files, sorted(installed(packages).items()))
 
 
-def _of_files(files: Iterable[tuple[str, Path]]) -> str:
-    digest = hashlib.sha256()
-    for name, path in sorted(files):
-        content = path.read_bytes()
-        digest.update(f"{name} {len(content)};".encode())
-        digest.update(content)
-    return digest.hexdigest()
+_installed = functools.cache(installed)
+_distributions = functools.cache(metadata.packages_distributions)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

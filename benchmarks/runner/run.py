@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,8 @@ def execute(
         shards = [*targets, *scores]
         if not replace:
             refuse_to_replace(store, shards)
-        replace_file(store.root / "data.json", json.dumps(drawn, indent=1).encode())
+        sealed = {**drawn, "sha256": digest(drawn)}
+        replace_file(store.root / "data.json", json.dumps(sealed, indent=1).encode())
         driver = _Driver(run, store, data, targets, address, retry_failed, quiet)
         if not driver.finished(shards):
             look_through(store, shards, say)
@@ -216,17 +217,15 @@ def _draw(run: Run, store: Store) -> tuple[Data, dict[str, Any]]:
         "seed": run.seed,
         "ordered": run.first is None,
     }
-    try:
-        drawn = json.loads(read_bytes(store.root / "data.json", "data", 1 << 29))
-        places = {file: place for place, file in enumerate(source.files)}
-        known = drawn["asked"] == asked
-        chosen = [places[file] for file in drawn["drawn"]] if known else []
-        skipped = {str(file): str(reason) for file, reason in drawn["skipped"].items()}
+    known = False
     # Whatever is wrong with it: images are drawn by the seed, so they can be drawn again.
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        known = False
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        drawn = json.loads(read_bytes(store.root / "data.json", "data", 1 << 26))
+        known = drawn.pop("sha256") == digest(drawn) and drawn["asked"] == asked
     if known:
-        data = source.part(chosen)
+        places = {file: place for place, file in enumerate(source.files)}
+        data = source.part([places[file] for file in drawn["drawn"]])
+        skipped: dict[str, str] = drawn["skipped"]
     else:
         data = source.sample(run.samples, run.seed, run.readers, run.first is None)
         skipped = dict(data.skipped)
@@ -267,14 +266,10 @@ def _revision() -> dict[str, Any]:
     """Return git's revision of this code, and whether files differ from it."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        ).stdout.strip()
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.check_output(
+            command, stderr=subprocess.PIPE, text=True, timeout=30
+        ).strip()
 
     try:
         changed = bool(git("status", "--porcelain", "--untracked-files=no"))

@@ -17,7 +17,8 @@ from benchmarks.data.dataset import Data
 from benchmarks.methods import METHODS
 from benchmarks.metrics.registry import kind_of
 from benchmarks.metrics.sample_blocks import spans
-from benchmarks.runner.identity import code_digest, matter, module_digest
+from benchmarks.runner.identity import OF_QUANTUS, code_digest, matter, module_digest
+from gae_metric.commands.provenance import installed
 
 #: Raised when scores of the same settings are no longer the same numbers.
 FORMAT = 2
@@ -90,13 +91,15 @@ def shards_of(run: Run, data: Data, weights: Mapping[str, str]) -> tuple[list[Sh
         "device": "+".join(kinds),
         **({"threads": run.threads or torch.get_num_threads()} if "cpu" in kinds else {}),
     }
-    scoring = {
+    scoring: dict[str, Any] = {
         "seed": run.seed,
         "samples": len(data),
         "steps": run.steps,
         "schedule": run.schedule,
         "metrics": {m.name: {**kind_of(m.name).options, **m.options} for m in run.metrics},
     }
+    if any(m.name.startswith("quantus:") for m in run.metrics):
+        scoring["packages"] = installed(OF_QUANTUS)
     targets, scores = [], []
     for model in run.models:
         named = model.model_dump(exclude={"paper", "weights"})

@@ -26,6 +26,7 @@ from benchmarks.metrics.sample_blocks import Block
 from benchmarks.models import load
 from benchmarks.runner import identity
 from benchmarks.runner.shards import Shard
+from gae_metric.commands.provenance import digest
 from gae_metric.errors import InputError
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.functional import content_hashes
@@ -137,7 +138,7 @@ class Worker:
             loaded = load(entry.name, entry.weights, entry.args, entry.size)
             loaded.model.to(self.device)
             self._model = (entry, loaded)
-            self._weights = identity.model_digest(loaded)
+            self._weights = digest(loaded.model)
         return self._model[1]
 
     def _check_same(self, task: Task) -> None:

@@ -14,7 +14,7 @@ import typer
 from benchmarks.sanity import results
 from benchmarks.sanity.case import Settings, default_networks
 from benchmarks.sanity.document import write
-from gae_metric.errors import InputError
+from gae_metric.commands.terminal import Terminal, report_errors
 
 
 def main(
@@ -58,15 +58,12 @@ def main(
     command = shlex.join(["python", "-m", "benchmarks.sanity", *sys.argv[1:]])
     given = {**context.params, "methods": tuple(method or ()) or None}
     keys = [key.name for key in fields(Settings) if given.get(key.name) is not None]
-    try:
+    with report_errors(Terminal()):
         if not report_only:
             for name in network or default_networks():
                 settings = replace(Settings.of(name), **{key: given[key] for key in keys})
                 results.run(name, settings, out, command, lambda text: typer.echo(text, err=True))
         write(results.read(out), document)
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
     typer.echo(f"{document} is written from {out}")
 
 

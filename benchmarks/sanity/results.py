@@ -6,9 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from benchmarks.sanity import checks, meta
 from benchmarks.sanity.case import DIGITS, PHOTOGRAPHS, Case, Settings, open_case
 from benchmarks.sanity.maps import Remembered
 from gae_metric import clear_cache
+from gae_metric.commands.provenance import installed
 from gae_metric.errors import InputError
 
 CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
@@ -82,7 +81,16 @@ def run(
         tables[name] = check(case, methods)
         seconds[name] = round(time.process_time() - start, 1)
         say(f"{network}: {name} in {seconds[name]:.0f} s of CPU time")
-    found = Found(network, _facts(case, command, seconds), tables)
+    facts = {
+        "network": case.network,
+        "command": command,
+        "settings": asdict(case.settings),
+        "accuracy": case.accuracy,
+        "seconds": seconds,
+        "threads": torch.get_num_threads(),
+        "versions": {"Python": platform.python_version(), **installed(_PACKAGES)},
+    }
+    found = Found(network, facts, tables)
     folder = out / network.replace(":", "-")
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
@@ -111,19 +119,3 @@ def read(out: Path) -> list[Found]:
     if not found:
         raise InputError(f"results: there are none in {str(out)!r}")
     return found
-
-
-def _facts(case: Case, command: str, seconds: dict[str, float]) -> dict[str, Any]:
-    versions = {"Python": platform.python_version()}
-    for name in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return {
-        "network": case.network,
-        "command": command,
-        "settings": asdict(case.settings),
-        "accuracy": case.accuracy,
-        "seconds": seconds,
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-    }

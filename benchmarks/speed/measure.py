@@ -93,10 +93,5 @@ def _resident() -> int:
 
 def in_a_fresh_process(*arguments: str) -> str:
     """Run ``python -m benchmarks.speed`` with these arguments and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed", *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+    command = [sys.executable, "-m", "benchmarks.speed", *arguments]
+    return subprocess.check_output(command, stderr=subprocess.PIPE, text=True)

@@ -65,12 +65,11 @@ def write_tables(results: str | Path, output: str | Path) -> Written:
     tables = build_tables(collected)
     text = markdown(tables)
     cells, agreement = csv(tables)
-    contents = {".md": text, ".tex": latex(tables), ".csv": cells, "kendall": agreement}
-    ending = "-incomplete" if collected.missing else ""
+    contents = {"tables.md": text, "tables.tex": latex(tables), "tables.csv": cells}
     files = []
-    for kind, content in contents.items():
-        name = f"kendall{ending}.csv" if kind == "kendall" else f"tables{ending}{kind}"
-        files.append(Path(output) / name)
+    for name, content in {**contents, "kendall.csv": agreement}.items():
+        named = name.replace(".", "-incomplete.") if collected.missing else name
+        files.append(Path(output) / named)
         replace_file(files[-1], content.encode())
     return Written(text, tuple(files))
 

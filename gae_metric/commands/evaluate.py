@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gae_metric.commands.figures import write_figures
-from gae_metric.commands.folder import Cells, claim, digest, new_folder
+from gae_metric.commands.folder import Cells, begin, claim, new_folder
 from gae_metric.commands.methods import method
 from gae_metric.commands.options import settings_of
+from gae_metric.commands.provenance import digest
 from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import DEFAULT_METHODS, DemoRequest, EvaluateRequest
-from gae_metric.commands.tables import Evaluation, Inputs, show, write_report, write_tables
+from gae_metric.commands.tables import (
+    Evaluation,
+    Inputs,
+    show,
+    versions,
+    write_report,
+    write_tables,
+)
 from gae_metric.commands.terminal import Terminal, duration
 from gae_metric.demo import digits, photographs
 from gae_metric.errors import InputError
@@ -57,7 +65,6 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Eval
     files = request.check()
     methods = dict(method(name) for name in request.method_names)
     settings = {"command": "evaluate"} | settings_of(request)
-    folder = claim(request.out, settings, request.overwrite)
     options = Settings(
         seed=request.seed,
         lipschitz_samples=request.lipschitz_samples,
@@ -71,6 +78,7 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Eval
             METRICS[name](options)
     except ValueError as error:  # an option of theirs
         raise InputError(str(error)) from error
+    folder = claim(request.out, settings, request.overwrite)
     work = Run(folder, methods, names, options, settings, terminal, request.figures)
     work.add(folder, request.model, read_inputs(request, files, terminal))
     return work.finish()
@@ -88,16 +96,16 @@ class Run:
     settings: Mapping[str, Any]
     terminal: Terminal
     figures: bool = True
-
-    def __post_init__(self) -> None:
-        self.evaluations: list[Evaluation] = []
-        self.pictures: dict[str, list[Path]] = {}
+    evaluations: list[Evaluation] = field(default_factory=list)
+    pictures: dict[str, list[Path]] = field(default_factory=dict)
 
     def add(self, folder: Path, name: str, inputs: Inputs) -> None:
         """Evaluate a model, show its table, and write what there is by now."""
-        options, settings = self.options, dict(self.settings)
+        options = self.options
+        if not self.evaluations:
+            begin(self.folder, self.settings)
         scored = replace(options, batch_size=0)
-        made = digest(inputs.model, inputs.x, inputs.targets, scored)
+        made = digest(inputs.model, inputs.x, inputs.targets, scored, versions())
         cells = Cells(new_folder(folder) / "cells", made)
 
         def planned(seconds: float, kept: int) -> None:
@@ -120,13 +128,13 @@ class Run:
         self.evaluations.append(evaluation)
         show(self.terminal, evaluation)
         if inputs.skipped:
-            settings["skipped"] = dict(inputs.skipped)
-        write_tables(self.folder, self.evaluations, settings)
+            self.settings = {**self.settings, "skipped": dict(inputs.skipped)}
         if self.figures:
             self.pictures[name] = write_figures(folder, evaluation)
 
     def finish(self) -> list[Evaluation]:
-        """Write the page, and say where everything is."""
+        """Write tables of all models and the page, and say where everything is."""
+        write_tables(self.folder, self.evaluations, self.settings)
         write_report(self.folder / "report.html", self.evaluations, self.pictures)
         self.terminal.done(f"Results are in {self.folder}; report.html shows them")
         return self.evaluations

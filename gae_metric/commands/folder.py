@@ -13,12 +13,13 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
 from gae_metric.comparison.results import Cell
 from gae_metric.errors import InputError
+from gae_metric.inputs.files import read_bytes
 
+#: Bytes of a cell that are read: more than curves and mosaics of any data set have.
+_LARGEST = 1 << 36
 #: What a run writes.
 _TABLES = ("scores.csv", "summary.csv", "components.csv", "report.html", "run.json")
 
@@ -42,16 +43,16 @@ def new_folder(path: str | Path) -> Path:
 
 
 def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
-    """Make a run's folder, or find it as the same run left it, which then goes on.
+    """Make a run's folder, or find it as a run left it; nothing in it is changed.
 
     Parameters
     ----------
     path
         The folder.
     settings
-        What the run is of; kept in ``run.json``.
+        What the run is of, as :func:`begin` keeps it in ``run.json``.
     overwrite
-        Whether to remove what another run wrote.
+        Whether what another run wrote may be removed.
 
     Raises
     ------
@@ -59,44 +60,43 @@ def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
         If there is something else in it, or it cannot be written to.
     """
     folder = new_folder(path)
-    asked = json.loads(json.dumps(settings, default=str))
-    try:
-        before = json.loads((folder / "run.json").read_text(encoding="utf-8"))["settings"]
-        before.pop("skipped", None)
-    except FileNotFoundError:
-        before = None
-        if any(folder.iterdir()) and not overwrite:
-            raise InputError(
-                f"out: {str(folder)!r} has something in it that is no run of gae-metric; give "
-                "another folder, or --overwrite"
-            ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        before = {"run.json": str(error)}
-    if before not in (None, asked):
-        if not overwrite:
-            keys = [key for key in {**before, **asked} if before.get(key) != asked.get(key)]
-            raise InputError(
-                f"out: {str(folder)!r} holds a run with another {', '.join(keys)}; give another "
-                "folder, or --overwrite to replace it"
-            )
-        for name in _TABLES:
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "cells", ignore_errors=True)
-    run = json.dumps({"settings": asked}, indent=2)
-    if before != asked:
-        (folder / "run.json").write_text(run, encoding="utf-8")
+    before = _settings(folder)
+    if before is None and any(folder.iterdir()) and not overwrite:
+        raise InputError(
+            f"out: {str(folder)!r} has something in it that is no run of gae-metric; give "
+            "another folder, or --overwrite"
+        )
+    if before not in (None, settings) and not overwrite:
+        keys = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
+        raise InputError(
+            f"out: {str(folder)!r} holds a run with another {', '.join(keys)}; give another "
+            "folder, or --overwrite to replace it"
+        )
     return folder
 
 
-def digest(model: nn.Module, *values: Any) -> str:
-    """Return a hash of a model's weights, and of arrays or what is told of other values."""
-    found = hashlib.sha256()
-    for key, weights in model.state_dict().items():
-        found.update(key.encode())
-        found.update(weights.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    for value in values:
-        found.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
-    return found.hexdigest()
+def begin(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Remove what another run wrote, now that nothing is wrong with this one."""
+    before = _settings(folder)
+    if before not in (None, settings):
+        for name in _TABLES:
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "cells", ignore_errors=True)
+    if before != settings:
+        run = json.dumps({"settings": settings}, indent=2)
+        (folder / "run.json").write_text(run, encoding="utf-8")
+
+
+def _settings(folder: Path) -> Any:
+    """Return what the run in a folder is of, as far as that can be read; None: there is none."""
+    if not (folder / "run.json").exists():
+        return None
+    try:
+        before = json.loads(read_bytes(folder / "run.json", "out", 1 << 24))["settings"]
+        before.pop("skipped", None)
+        return before
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        return {"run.json": str(error)}
 
 
 class Cells:
@@ -119,22 +119,29 @@ class Cells:
     def put(self, method: str, metric: str, cell: Cell) -> None:
         """Keep a cell; its file is whole or not there."""
         parts = None if cell.components is None else cell.components.to_dict("list")
-        kept = {"digest": self.digest, **vars(cell), "components": parts}
+        kept = {**vars(cell), "components": parts}
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self._file(method, metric)
         part = file.with_suffix(".part")
         # Floating-point numbers come back as they were, NaN too.
-        part.write_text(json.dumps(kept, default=lambda array: array.tolist()), encoding="utf-8")
+        content = json.dumps(kept, default=lambda array: array.tolist()).encode()
+        part.write_bytes(content + self._seal(method, metric, content))
         part.replace(file)
 
+    def _seal(self, method: str, metric: str, content: bytes) -> bytes:
+        key = repr((self.digest, method, metric)).encode()
+        return hashlib.sha256(key + content).hexdigest().encode()
+
     def get(self, method: str, metric: str) -> Cell | None:
-        """Return a cell, or None where it is not there or of another run."""
+        """Return a cell, or None where it is not there, damaged, or another one."""
         try:
-            kept = json.loads(self._file(method, metric).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            sealed = read_bytes(self._file(method, metric), "cells", _LARGEST)
+        except InputError:
             return None
-        if not isinstance(kept, dict) or kept.pop("digest", None) != self.digest:
+        content, seal = sealed[:-64], sealed[-64:]
+        if seal != self._seal(method, metric, content):
             return None
+        kept = json.loads(content)
         parts, curves, mosaics = kept["components"], kept["curves"], kept["mosaics"]
         kept["scores"] = np.array(kept["scores"])
         kept["components"] = parts and pd.DataFrame(parts)

@@ -100,7 +100,7 @@ def explained_targets(
     if images.skipped:
         terminal.say(f"{len(images.skipped)} images were left out:")
         for file, reason in images.skipped.items():
-            terminal.say(f"  {file}: {reason}")
+            terminal.say(f"  {repr(file)[1:-1]}: {reason}")  # a name may have lines
     logits = predictions(model, images.x, batch_size)
     predicted: NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)
     if images.labels is None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import platform
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +25,7 @@ from rich.text import Text
 from torch import nn
 
 from gae_metric._names import two_lines
+from gae_metric.commands.provenance import MATTER, digest_of_code, installed
 from gae_metric.commands.terminal import Terminal, csv_text, visible
 from gae_metric.comparison.intervals import summary
 from gae_metric.comparison.pairs import least_pairs
@@ -192,19 +190,16 @@ def write_tables(
     run = {
         "settings": dict(settings),
         "messages": {evaluation.name: messages(evaluation.results) for evaluation in evaluations},
-        "versions": _versions(),
+        "versions": versions(),
     }
     (folder / "run.json").write_text(json.dumps(run, indent=2, default=str), encoding="utf-8")
 
 
-def _versions() -> dict[str, str]:
-    """Return Python's version, and those of this package and what it depends on."""
-    found = {"python": platform.python_version()}
-    with suppress(PackageNotFoundError):  # run from a checkout
-        asked = [one for one in requires("gae-metric") or [] if "extra ==" not in one]
-        for name in ["gae-metric", *(re.split(r"[^\w-]", one)[0] for one in asked)]:
-            found[name] = version(name)
-    return found
+def versions() -> dict[str, str]:
+    """Return the versions of Python and what scores may come from, and a digest of our code."""
+    names = ("gae-metric", *MATTER, "captum", "scikit-learn", "scikit-image", "pandas")
+    code = digest_of_code({"abslrp": (), "gae_metric": ()})
+    return {"python": platform.python_version(), **installed(names), "code": code}
 
 
 def write_report(

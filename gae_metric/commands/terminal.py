@@ -163,7 +163,7 @@ _HIDDEN = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 #: What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t")
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _MARKDOWN = re.compile(r"[\\`*\[\]|#~<>&]|(?<!\w)_|_(?!\w)")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
@@ -206,5 +206,5 @@ def markdown_text(text: str) -> str:
     >>> print(markdown_text("a|b <i>ROAD_MoRF</i> *"))
     a\|b &lt;i&gt;ROAD_MoRF&lt;/i&gt; \*
     """
-    line = " ".join(text.split())
+    line = visible(" ".join(text.split()))
     return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line)

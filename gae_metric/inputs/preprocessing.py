@@ -159,7 +159,7 @@ def eight_bit(image: Image.Image, tags: Mapping[int, Any] | None = None) -> Imag
 def _per_channel(name: str, values: Sequence[float]) -> tuple[float, ...]:
     """Return three values, from three or from one."""
     if len(values) not in (1, 3) or not np.isfinite(values).all():
-        raise InputError(f"{name}: expected one number or one per channel (3), got {list(values)}")
+        raise InputError(f"{name}: expected one finite number, or three, got {list(values)}")
     return tuple(float(value) for value in values) * (3 // len(values))
 
 

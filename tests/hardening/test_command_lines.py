@@ -105,14 +105,15 @@ OPTIONS = {
     "evaluate": (
         *("model", "images", "labels", "methods", "metrics", "weights", "samples", "seed"),
         *("batch-size", "device", "out", "size", "mean", "std", "range", "model-arg"),
-        *("lipschitz-samples", "no-such-option"),
+        *("lipschitz-samples", "steps", "schedule", "mask-value", "n-mosaics", "interpolation"),
+        *("protocol", "output", "no-such-option"),
     ),
     "probe": (
         *("model", "images", "labels", "out", "metric", "steps", "schedule", "mask-value"),
         *("n-mosaics", "interpolation", "protocol", "samples", "seed", "batch-size", "device"),
         *("size", "mean", "std", "range", "model-arg", "weights"),
     ),
-    "score": ("probe", "maps", "out"),
+    "score": ("probe", "maps", "out", "batch-size"),
     "demo": ("samples", "networks", "seed", "out"),
     "run": (
         *("config", "model", "data", "samples", "method", "metric", "seed", "block"),

@@ -177,6 +177,11 @@ def test_references_are_refused_and_not_followed(tmp_path, kind):
         ("samples: 1\nseed: 2\nsamples: 3", "line 1: a key is there twice"),
         ("methods:\n- {name: RISE, name: absLRP}", "line 3: a key is there twice"),
         ('methods: {name: RISE, label: "\\ud800"}', "label: expected text of UTF-8"),
+        ('output: "a\\0b"', "output: expected text of UTF-8 without NUL"),
+        ("models: {name: digits:vgg, paper: [true]}", "paper.*: .*valid integer"),
+        ("threads: 100000000000", "threads: .*less than or equal to 1024"),
+        ("readers: 9007199254740992", "readers: .*less than or equal to 1024"),
+        ("retries: 9999", "retries: .*less than or equal to 1024"),
     ],
 )
 def test_values_that_no_setting_has(tmp_path, text, expected):

@@ -137,6 +137,30 @@ def test_a_broken_list_of_images_is_made_again(finished, tmp_path_factory, text)
     pd.testing.assert_frame_equal(collect(folder).scores, before.scores)
 
 
+def test_a_list_of_other_images_is_made_again(finished, tmp_path_factory):
+    """One letter makes another image of one, with which scores would be another draw's."""
+    folder = copied(finished, tmp_path_factory)
+    whole = (folder / "data.json").read_bytes()
+    drawn = json.loads(whole)["drawn"]
+    other = next(f"digit {i}" for i in range(400) if f"digit {i}" not in drawn)
+    (folder / "data.json").write_bytes(whole.replace(drawn[0].encode(), other.encode(), 1))
+    assert execute(configuration(folder), quiet=True).computed == 0
+    assert (folder / "data.json").read_bytes() == whole
+
+
+@pytest.mark.parametrize("field", ["model", "method", "span"])
+def test_a_plan_that_calls_shards_otherwise(finished, tmp_path_factory, field):
+    folder = copied(finished, tmp_path_factory)
+    plan = json.loads((folder / PLAN).read_text())
+    shard = plan["shards"][-1]
+    shard[field] = [shard["span"][0], 10**6] if field == "span" else f"{shard[field]}x"
+    (folder / PLAN).write_text(json.dumps(plan))
+    found = collect(folder)
+    assert found.missing == 1
+    assert dict(found.lacking) == {(shard["model"], shard["method"]): 1}
+    assert len(found.scores) < 8
+
+
 def test_a_list_of_images_that_there_are_not(finished, tmp_path_factory):
     folder = copied(finished, tmp_path_factory)
     drawn = json.loads((folder / "data.json").read_text())

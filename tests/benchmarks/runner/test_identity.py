@@ -131,6 +131,34 @@ def test_versions_that_matter(tmp_path, monkeypatch, package, computed):
         identity._installed.cache_clear()
 
 
+def test_versions_of_what_modules_and_quantus_import(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    method = """from benchmarks.methods import method
+@method("Mine", family="any", source="me", citation="")
+def mine(model, inputs, targets, **kwargs):
+    import skimage.filters
+    return inputs
+"""
+    (tmp_path / "my_filter.py").write_text(method)
+    changes = {"modules": "my_filter", "methods": ["Mine", "Constant"]}
+    cases = [(changes, 1), ({"methods": "Constant", "metrics": "quantus:Sparseness"}, 1)]
+    real = identity.metadata.version
+    other = lambda name: "99.1" if name == "scikit-image" else real(name)  # noqa: E731
+    try:
+        for i, (given, computed) in enumerate(cases):
+            run(tmp_path / f"{i}", **given)
+            with monkeypatch.context() as patch:
+                identity._installed.cache_clear()
+                patch.setattr(identity.metadata, "version", other)
+                assert run(tmp_path / f"{i}", replace=True, **given)[0] == computed
+            identity._installed.cache_clear()
+    finally:
+        identity._installed.cache_clear()
+        METHODS.pop("Mine", None)
+        sys.modules.pop("my_filter", None)
+
+
 def test_batch_size_threads_and_our_own_code(tmp_path, monkeypatch):
     run(tmp_path, threads=1)
     for changes, what in (

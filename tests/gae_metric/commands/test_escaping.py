@@ -40,11 +40,11 @@ def test_colours_of_our_own_stay(monkeypatch, capsys):
 
 
 def test_no_text_is_a_formula():
-    names = ["=HYPERLINK(1)", "+1", "-1", "@sum", "\t=1", "a\r=1", "fine", "a=1"]
+    names = ["=HYPERLINK(1)", "+1", "-1", "@sum", "\t=1", "\n=1", "＝1", "a\r=1", "fine", "a=1"]
     rows = list(
         csv.reader(io.StringIO(csv_text(pd.DataFrame({"n": names, "x": -1.5})), newline=""))
     )
-    assert [row[1] for row in rows[1:]] == [*(f"'{n}" for n in names[:5]), r"a\r=1", *names[6:]]
+    assert [row[1] for row in rows[1:]] == [*(f"'{n}" for n in names[:7]), r"a\r=1", *names[8:]]
     assert {row[2] for row in rows[1:]} == {"-1.5"}
 
 
@@ -66,6 +66,10 @@ def test_markdown_latex_and_csv_of_tables():
     start = r"| \[=a\|b\*c\_ &lt;img src=x&gt;\`$&amp;\#\~^\\input{x}% "
     assert row.startswith(start)
     assert "<b>" not in text
+    assert r"\\x1b\]" in row
+    for hidden in ("\x1b[2J", "a\x9b31m", "\u202egnp", "x\x00y"):
+        written = markdown([table(hidden)])
+        assert written == visible(written)
     lines = latex([table(name)]).splitlines()
     (row,) = [line for line in lines if r"\textbf{0.500}" in line]
     assert row.startswith(r"{[}=a\textbar{}b$^{*}$c\_ \textless{}img src=x\textgreater{}`\$\&\#")

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 from gae_metric import Contrastiveness, ProbeSet
 from gae_metric.commands import evaluate as evaluating
-from gae_metric.commands import quantus_evaluation
+from gae_metric.commands import provenance, quantus_evaluation
 from gae_metric.commands import terminal as terminals
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
@@ -114,6 +115,52 @@ def test_cells_of_other_images_are_not_taken(evaluate, scans, monkeypatch):
     assert built.count("GAE") == 2 + 3
 
 
+def test_cells_of_other_versions_or_code_are_not_taken(evaluate, monkeypatch):
+    options = {"methods": "Random", "metrics": "ROAD"}
+    evaluate(**options)
+    assert "1 cells of the table are there already" in evaluate(**options).stderr
+    real = provenance.metadata.version
+    for package in ("torch", "quantus", "captum", "gae-metric"):
+        other = lambda name, package=package: "99" if name == package else real(name)  # noqa: E731
+        with monkeypatch.context() as patch:
+            patch.setattr(provenance.metadata, "version", other)
+            assert "there already" not in evaluate(**options).stderr
+    with monkeypatch.context() as patch:
+        patch.setattr("gae_metric.commands.tables.digest_of_code", lambda _: "0")
+        assert "there already" not in evaluate(**options).stderr
+
+
+def test_a_re_run_that_is_stopped_hides_no_results(evaluate, tmp_path, monkeypatch):
+    """Neither of a demo of several networks, nor where an option is wrong."""
+    out = tmp_path / "demo"
+    monkeypatch.setattr(evaluating, "DEFAULT_METHODS", "Saliency,Random")
+    monkeypatch.setattr(evaluating, "METRICS", {"ROAD": evaluating.METRICS["ROAD"]})
+    command = ["demo", "--samples=4", "--networks=vgg,resnet", f"--out={out}"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    before = {p.name: p.read_bytes() for p in out.glob("*.csv")}
+    assert len(before["summary.csv"].splitlines()) == 1 + 2 * 2
+    shutil.rmtree(out / "resnet")
+    real = evaluating.load_model
+
+    def stops(name):
+        if name == "digits:resnet":
+            raise KeyboardInterrupt
+        return real(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluating, "load_model", stops)
+        assert CliRunner().invoke(app, command).exit_code == 130
+        assert {p.name: p.read_bytes() for p in out.glob("*.csv")} == before
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert (out / "scores.csv").read_bytes() == before["scores.csv"]
+    evaluate()
+    before = (tmp_path / "out" / "scores.csv").read_bytes()
+    for wrong in ({"steps": 1}, {"std": "0,0,0"}, {"output": "none"}, {"device": "cuda:99"}):
+        evaluate("--overwrite", **wrong, status=2)
+        assert (tmp_path / "out" / "scores.csv").read_bytes() == before
+    assert "there already" in evaluate().stderr
+
+
 def test_a_folder_of_another_run_is_refused(evaluate, scans, tmp_path):
     evaluate()
     before = (tmp_path / "out" / "scores.csv").read_text()
@@ -122,6 +169,11 @@ def test_a_folder_of_another_run_is_refused(evaluate, scans, tmp_path):
     assert (tmp_path / "out" / "scores.csv").read_text() == before
     assert "no run of gae-metric" in evaluate(out=scans, status=2).stderr
     (tmp_path / "out" / "mine.txt").touch()
+    (tmp_path / "other" / "cells").mkdir(parents=True)
+    (tmp_path / "other" / "cells" / "mine.txt").touch()
+    (tmp_path / "other" / "scores.csv").touch()
+    evaluate("--overwrite", out=tmp_path / "other", methods="Random", metrics="ROAD")
+    assert (tmp_path / "other" / "cells" / "mine.txt").exists()
     evaluate("--overwrite", seed=1, methods="Random", metrics="ROAD")
     assert not (tmp_path / "out" / "components.csv").exists()
     assert len(list((tmp_path / "out" / "cells").iterdir())) == 1
@@ -325,3 +377,9 @@ def test_retries_of_the_hub_are_quiet(caplog):
     assert not caplog.records
     logging.getLogger("huggingface_hub").warning("heard again")
     assert len(caplog.records) == 1
+
+
+def test_a_name_of_several_lines_is_said_on_one(evaluate, scans):
+    (scans / "a\nerror: no\x1b[2J.png").write_bytes(b"no image")
+    said = evaluate(methods="Random", metrics="ROAD").stderr
+    assert r"  a\nerror: no\x1b[2J.png: not an image" in said.splitlines()
