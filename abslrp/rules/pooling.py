@@ -75,6 +75,15 @@ def sampled(call: Call, input: Any, grid: Any, interpolation: int, *options: Any
     return transposed(call, input, s, x, axes=only(0), curved=True)
 
 
+@ABSLRP.rule("torchvision::roi_align")
+def regions(call: Call, input: Any, boxes: Any, *options: Any) -> Account:
+    """Eq. 12 for means over boxes, which count as constants."""
+    if not isinstance(input, Value):
+        return constant()
+    s, x = inverse(call.output, EPSILON), positive(input)
+    return transposed(call, input, s, x, axes=only(), curved=True)
+
+
 @ABSLRP.rule("prod cumprod")
 def multiplied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Eq. 12 for each factor with the others as its weight: R where the product is positive."""

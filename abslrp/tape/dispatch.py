@@ -31,6 +31,8 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         self.functions = table.functions()
         self.watch: Callable[[OpOverload, Any, Any], None] | None = None
         """Called with a call that took no value, its arguments and its result."""
+        self.asks = False
+        """Whether something is to have a gradient, as where the model takes one by itself."""
         self._paused = False
 
     def noting(self, function: Callable[[], T]) -> T:
@@ -119,6 +121,7 @@ class _Names(TorchFunctionMode):
         rule = self.tape.functions.get(func)
         if rule is not None:
             return self.tape.called(func, rule, args, kwargs or {})
+        self.tape.asks |= func is Tensor.requires_grad_
         if func in _OUT_OF_TORCH and args[0].numel() > 1:
             value = self.tape.memory.within(args[0])
             self.tape.left += [] if value is None else [value]

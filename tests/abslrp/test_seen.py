@@ -344,6 +344,53 @@ def test_a_gradient_taken_inside_is_refused_with_the_reason() -> None:
         abslrp.explain(Force().eval(), torch.rand(2, 3), [0, 1])
 
 
+@pytest.mark.parametrize("name", ["vjp", "jacobian"])
+def test_a_gradient_by_torchs_functions_is_refused(name: str) -> None:
+    """Below autograd they find nothing to differentiate and return 0: other logits."""
+
+    class Force(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            found = getattr(torch.autograd.functional, name)(lambda z: (z**2).sum(), x)
+            return x + (found[1] if name == "vjp" else found)
+
+    model, x = Force().eval(), torch.rand(2, 3) + 1
+    assert torch.allclose(model(x), 3 * x)
+    with pytest.raises(abslrp.UnknownOperationError, match="takes a gradient in its forward pass"):
+        abslrp.explain(model, x, [0, 1])
+
+
+def test_that_an_activation_asks_for_a_gradient_changes_nothing() -> None:
+    class Asking(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.clone().requires_grad_())
+
+    model, x = Asking(3, 2).eval(), torch.rand(2, 3)
+    plain = nn.Linear(3, 2).eval()
+    plain.load_state_dict(model.state_dict())
+    assert torch.equal(abslrp.explain(model, x, 0), abslrp.explain(plain, x, 0))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda h: h.new_zeros(len(h), 2).scatter(1, PAIRS[: len(h)], h, reduce="add"),
+         r"torch.scatter: entries that are added up"),
+        (lambda h: torch._foreach_mul([h], 2.0)[0], r"torch._foreach_mul \(called at"),
+        (lambda h: (torch._foreach_mul_([h], 2.0), h)[1], r"torch._foreach_mul \(called at"),
+    ],
+)  # fmt: skip
+def test_calls_without_a_rule_are_named(made: Any, message: str) -> None:
+    class Net(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return made(super().forward(x))
+
+    with pytest.raises(abslrp.UnknownOperationError, match=message):
+        abslrp.explain(Net(4, 4).eval(), torch.rand(3, 4), 0)
+
+
+PAIRS = torch.tensor([0, 1, 0, 1]).expand(3, 4)
+
+
 def test_nothing_is_left_of_modes() -> None:
     from torch.overrides import _get_current_function_mode_stack
     from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
