@@ -119,7 +119,8 @@ def solved(
     """Substitute row by row: an unknown is what its equation leaves once others are known."""
     if not left:
         return solved(a.mT, b.mT, upper=not upper, unitriangular=unitriangular).mT
-    b = b.expand(*torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:])
+    shape = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
+    b = b.expand(*shape, *b.shape[-2:])
     found = b[..., :0, :]
     for i in sorted(range(a.shape[-1]), reverse=upper):
         known = a[..., [i], i + 1 :] if upper else a[..., [i], :i]

@@ -177,7 +177,8 @@ def _winner_axes(call: Call, value: Value) -> Any:
         return axes_of(call, value)
     if call.output.ndim == 0:  # of all entries
         return only()(call, value)
-    if name in ("maximum", "minimum", "fmax", "fmin") or len(call.inputs) > 1:
+    two = len(call.inputs) > 1 or isinstance(_dims(call), Tensor)  # torch.min(x, constant)
+    if two or name in ("maximum", "minimum", "fmax", "fmin"):
         return aligned(call, value)
     default = None if name in ("amax", "amin", "max", "min", "aminmax") else -1
     return reduced(_dims(call, 2 if name in ("topk", "kthvalue") else 1, default))(call, value)

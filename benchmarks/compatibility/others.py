@@ -44,10 +44,11 @@ def zennit(case: Case) -> Tensor:
     """EpsilonPlusFlat with the canonizer of ResNets, which merges batch norms of any network."""
     leaf = case.inputs.clone().requires_grad_()
     with EpsilonPlusFlat(canonizers=[ResNetCanonizer()]).context(_Logits(case)) as changed:
-        logits = changed(leaf)
+        logits = changed(leaf.clone())
         start = one_hot(logits.argmax(1), logits.shape[1]).to(logits)
-        (found,) = torch.autograd.grad(logits, leaf, start)
-    return found.flatten(1).sum(1)
+        torch.autograd.backward(logits, start, inputs=[leaf])
+    assert leaf.grad is not None
+    return leaf.grad.flatten(1).sum(1)
 
 
 def captum(case: Case) -> Tensor:
@@ -69,10 +70,10 @@ def lxt(case: Case) -> Tensor:
         functions = type("Functions", (dict,), {"get_interface": dict.get})
         room.ALL_ATTENTION_FUNCTIONS = functions(room.ALL_ATTENTION_FUNCTIONS)
     leaf = case.inputs.clone().requires_grad_()
-    logits = model(leaf).amax(1)
-    (found,) = torch.autograd.grad(logits.sum(), leaf)
-    relevance = (found * leaf).flatten(1).sum(1)
-    return (relevance / logits).detach()
+    logits = model(leaf.clone()).amax(1)
+    torch.autograd.backward(logits.sum(), inputs=[leaf])
+    assert leaf.grad is not None
+    return (leaf.grad * leaf.detach()).flatten(1).sum(1) / logits.detach()
 
 
 OTHERS = {"zennit": zennit, "captum": captum, "lxt": lxt}

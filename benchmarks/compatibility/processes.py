@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import resource
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch
 from benchmarks.compatibility import cases, hugging_face
 from benchmarks.compatibility.trial import trial
 
-SECONDS, GIBIBYTES = 60, 8
+SECONDS, GIBIBYTES = 120, 8
 SOURCES: dict[str, tuple[Callable[[], list[str]], Callable[[str], cases.Case]]] = {
     "torchvision": (cases.of_torchvision, cases.from_torchvision),
     "timm": (cases.of_timm, cases.from_timm),
@@ -31,24 +32,17 @@ def case_of(key: str) -> cases.Case:
     return SOURCES[source][1](name)
 
 
-def _send(key: str, pipe: Connection) -> None:
+def _limited(key: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_DATA, (GIBIBYTES << 30,) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS,) * 2)
-    pipe.send(trial(lambda: case_of(key)))
+    return trial(lambda: case_of(key))
 
 
 def tried(key: str) -> dict[str, Any]:
     """Try one model, with limits of CPU time and memory."""
-    ours, theirs = CONTEXT.Pipe(duplex=False)
-    child = CONTEXT.Process(target=_send, args=(key, theirs))
-    child.start()
-    theirs.close()
-    try:
-        found: dict[str, Any] = ours.recv()
-        return found
-    except EOFError:
-        return {"verdict": "wrong", "reason": f"no result in {SECONDS} s and {GIBIBYTES} GiB"}
-    finally:
-        child.kill()
-        child.join()
+    with ProcessPoolExecutor(1, CONTEXT) as pool:
+        try:
+            return pool.submit(_limited, key).result()
+        except BrokenProcessPool:
+            return {"verdict": "wrong", "reason": f"no result in {SECONDS} s and {GIBIBYTES} GiB"}

@@ -64,7 +64,7 @@ def trial(make: Callable[[], Case]) -> dict[str, Any]:
 def gradient(case: Case) -> Tensor:
     """One forward pass and one input gradient: what a map is compared with."""
     leaf = case.inputs.clone().requires_grad_()
-    (found,) = torch.autograd.grad(case.called(inputs=leaf).amax(1).sum(), leaf)
+    (found,) = torch.autograd.grad(case.called(inputs=leaf.clone()).amax(1).sum(), leaf)
     if not (found.isfinite().all() and found.any()):
         raise ValueError("it is 0 or not finite")
     return found

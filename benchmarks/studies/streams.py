@@ -38,7 +38,7 @@ def parted(model: Any, x: Tensor, **options: Any) -> dict[str, tuple[float, floa
     gradients = torch.autograd.grad(
         (logits * (start[0] - start[1])).sum(), [kept[name] for name in every]
     )
-    relevance: dict[str, Tensor] = dict(abslrp.relevance(model, x, start, at=names, **options))  # type: ignore[arg-type]
+    relevance: dict[str, Tensor] = dict(abslrp.relevance(model, x, start, at=names, **options))
     relevance["input"] = abslrp.relevance(model, x, start, **options)
     found = {}
     for name, gradient in zip(every, gradients, strict=True):

@@ -244,3 +244,18 @@ def test_means_over_boxes() -> None:
     found = abslrp.relevance(Regions().eval(), x, start, conserve=None)
     assert h.abs().min() > 1e-3  # far from the epsilon
     torch.testing.assert_close(found, share.sum(0), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("constant", [torch.tensor(0.25), torch.full((3,), 0.25)])
+@pytest.mark.parametrize("name", ["min", "max", "minimum", "maximum", "fmin", "fmax"])
+def test_the_smaller_or_larger_of_a_value_and_a_constant(name: str, constant: Tensor) -> None:
+    """To the winner; what the constant wins is lost."""
+
+    class Bounded(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return getattr(torch, name)(x, constant.to(x))
+
+    x, start = tensor([[0.5, -1.0, 2.0], [0.1, 0.3, 0.2]]), torch.ones(2, 3, dtype=torch.double)
+    wins = x < 0.25 if "min" in name else x > 0.25
+    found = abslrp.relevance(Bounded().eval(), x, start, conserve=None)
+    assert torch.equal(found, wins.double())

@@ -333,6 +333,22 @@ def test_rows_of_a_graph_are_refused_by_name() -> None:
         abslrp.explain(model, torch.rand(4, 4), [0, 1, 2, 0])
 
 
+def test_where_samples_are_lost_is_found_behind_many_residual_connections() -> None:
+    """There are 2^60 ways back to that call."""
+
+    class Deep(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.cat([x[i : i + 1] for i in torch.arange(len(x)).tolist()[::-1]])
+            h = h.flatten()[torch.arange(x.numel()).flip(0)].view(x.shape).flip(1)
+            for _ in range(60):
+                h = h * 0.5 + h.relu() * 0.5
+            return h
+
+    x = torch.rand(3, 4)
+    alone = torch.cat([abslrp.explain(Deep().eval(), x[i : i + 1], 0) for i in range(3)])
+    torch.testing.assert_close(abslrp.explain(Deep().eval(), x, 0), alone)
+
+
 def test_a_gradient_taken_inside_is_refused_with_the_reason() -> None:
     class Force(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
