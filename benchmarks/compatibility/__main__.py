@@ -26,10 +26,9 @@ def main(
 ) -> None:
     """Try to explain models, and count the results."""
     known = pd.read_csv(results, keep_default_na=False) if results.exists() else pd.DataFrame()
-    keys = list(model or ())
-    if every:
-        named = [f"{source}/{name}" for source, (names, _) in SOURCES.items() for name in names()]
-        keys += [key for key in named if known.empty or key not in set(known.model)]
+    listed = [f"{source}/{name}" for source, (names, _) in SOURCES.items() for name in names()]
+    left = [key for key in listed if known.empty or key not in set(known.model)]
+    keys = [*(model or ()), *(left if every else ())]
     for key in keys:
         if key.split("/")[0] not in SOURCES:
             raise typer.BadParameter(f"expected {' or '.join(SOURCES)}/NAME, got {key!r}")
@@ -37,7 +36,7 @@ def main(
         typer.echo(f"{key}: {row['verdict']} {row['reason']}", err=True)
         known = pd.concat([known, pd.DataFrame([row])]).drop_duplicates("model", keep="last")
         known.sort_values("model").to_csv(results, index=False)
-    text = written(pd.read_csv(results, na_values={"reason": []}, keep_default_na=True))
+    text = written(pd.read_csv(results), len(listed))
     if page is None:
         typer.echo(text)
     else:

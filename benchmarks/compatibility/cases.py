@@ -52,7 +52,7 @@ class Case:
 
     def called(self, rows: slice = slice(None), inputs: Tensor | None = None) -> Tensor:
         """Logits of some samples, as the model gives them."""
-        given = self.inputs[rows] if inputs is None else inputs
+        given = self.inputs[rows].clone() if inputs is None else inputs  # some write to it
         return self.output(self.model(given, **self.cut(rows)))
 
     def cut(self, rows: slice) -> dict[str, Tensor]:

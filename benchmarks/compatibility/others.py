@@ -46,17 +46,17 @@ def zennit(case: Case) -> Tensor:
     with EpsilonPlusFlat(canonizers=[ResNetCanonizer()]).context(_Logits(case)) as changed:
         logits = changed(leaf.clone())
         start = one_hot(logits.argmax(1), logits.shape[1]).to(logits)
-        torch.autograd.backward(logits, start, inputs=[leaf])
-    assert leaf.grad is not None
-    return leaf.grad.flatten(1).sum(1)
+        (gradient,) = torch.autograd.grad(logits, leaf, start)
+    return gradient.flatten(1).sum(1)
 
 
 def captum(case: Case) -> Tensor:
     """Return the share by Captum's ``LRP``, LRP-epsilon by default."""
     model = _Logits(case)
     logits, targets = model(case.inputs).max(1)
-    found: Tensor = LRP(model).attribute(case.inputs.clone().requires_grad_(), targets)
-    return found.detach().flatten(1).sum(1) / logits
+    relevance = LRP(model).attribute(case.inputs.clone().requires_grad_(), targets)
+    found: Tensor = relevance.detach().flatten(1).sum(1) / logits
+    return found
 
 
 def lxt(case: Case) -> Tensor:
@@ -71,9 +71,9 @@ def lxt(case: Case) -> Tensor:
         room.ALL_ATTENTION_FUNCTIONS = functions(room.ALL_ATTENTION_FUNCTIONS)
     leaf = case.inputs.clone().requires_grad_()
     logits = model(leaf.clone()).amax(1)
-    torch.autograd.backward(logits.sum(), inputs=[leaf])
-    assert leaf.grad is not None
-    return (leaf.grad * leaf.detach()).flatten(1).sum(1) / logits.detach()
+    (gradient,) = torch.autograd.grad(logits.sum(), leaf)
+    found: Tensor = ((gradient * leaf).flatten(1).sum(1) / logits).detach()
+    return found
 
 
 OTHERS = {"zennit": zennit, "captum": captum, "lxt": lxt}

@@ -13,8 +13,8 @@ PACKAGES = ("torch", "torchvision", "timm", "transformers", "zennit", "captum", 
 LINK = "https://github.com/gae-metric/gae-metric/blob/main/benchmarks/compatibility/results.csv"
 
 
-def written(results: pd.DataFrame) -> str:
-    """Return the page for results as they stand in the CSV file."""
+def written(results: pd.DataFrame, listed: int) -> str:
+    """Return the page for results as they stand in the CSV file, and the length of the list."""
     beyond = results.verdict.isin(["not built", "no gradient"])
     given = results[~beyond]
     arriving = given.set_index(given.model.str.rpartition("/")[0].str.replace("/", " "))
@@ -37,7 +37,7 @@ def written(results: pd.DataFrame) -> str:
         keep_trailing_newline=True,
     )  # fmt: skip
     return environment.get_template("page.md").render(
-        tried=len(given), explained=int((given.verdict == "explained").sum()), counts=counts,
-        unbuilt=int(beyond.sum()), versions=", ".join(versions), link=LINK,
+        listed=listed, tried=len(given), explained=int((given.verdict == "explained").sum()),
+        counts=counts, unbuilt=int(beyond.sum()), versions=", ".join(versions), link=LINK,
         time=given.time.astype(float).median(), failures=failures.to_numpy().tolist(),
     )  # fmt: skip

@@ -135,11 +135,12 @@ def test_the_page_counts_and_names_what_fails() -> None:
             {"model": "transformers/image/c", "verdict": "not built"},
         ]
     )  # fmt: skip
-    text = page.written(rows)
+    text = page.written(rows, 7)
     assert "Of 2 models that have a gradient 1 are explained (50.0 %)" in text
     assert "| timm | 2 | 1 | 1 | 0 | 1 | 1 | 1 | 0 | 0 | 1 | 0 |" in text
     assert "| timm/b | refused | ValueError: a\\|b |" in text
     assert "Another 1 do not build" in text
+    assert "3 of the 7 models of the list" in text
 
 
 def test_the_command_goes_on_where_it_was_stopped(
