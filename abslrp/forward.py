@@ -219,10 +219,7 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
         raise
     except Exception as error:
         if "does not require grad" in str(error):
-            raise UnknownOperationError(
-                "model: it takes a gradient in its forward pass, through which no relevance can be "
-                "followed; explain the part before it, or write the gradient out"
-            ) from error
+            raise UnknownOperationError(DIFFERENTIATES) from error
         if lacks_batch_axis(model, batch, settings.output):
             raise no_batch_axis(batch.tensors[0]) from error
         raise
@@ -237,6 +234,10 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
     return logits, values if settings.at is None else [found[name] for name in settings.at]
 
 
+DIFFERENTIATES = (
+    "model: it takes a gradient in its forward pass, through which no relevance can be followed; "
+    "explain the part before it, or write the gradient out"
+)
 Made: TypeAlias = "tuple[Tensor | None, Value | None]"
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from abslrp.ablations import ablate
 from abslrp.batch import Batch
-from abslrp.forward import Pass, Settings, logits_of
+from abslrp.forward import DIFFERENTIATES, Pass, Settings, logits_of
 from abslrp.names import public_name
 from abslrp.plan.arrivals import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
@@ -88,6 +88,11 @@ def propagate(
         part = batch.rows(rows)
         try:
             logits, wanted = logits_of(model, part, run)
+            if run.tape.asks and settings.start_at is None and settings.samples == "rows":
+                # torch.autograd.functional finds nothing to take a gradient of, and returns 0.
+                own = evaluate(model, part, slice(None), settings)
+                if not _alike(own, logits.tensor, ROUNDING):
+                    raise UnknownOperationError(DIFFERENTIATES)
             ablate(run.tape, run.tape.inputs[0], settings.attention, settings.relevance_at)
             if settings.logits is not None:
                 settings.logits[settings.first] = logits.tensor

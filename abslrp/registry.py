@@ -85,8 +85,9 @@ class RuleSet:
         ----------
         *functions
             ATen operators or their packets (``torch.ops.aten.relu``), names of packets in a
-            string, torch functions and methods (``torch.relu``), which stand for their operator,
-            or Python functions that ask torch whether they are overridden
+            string (``"relu gelu"``; ``"torchvision::nms"`` of a library that need not be imported),
+            torch functions and methods (``torch.relu``), which stand for their operator, or Python
+            functions that ask torch whether they are overridden
             (``torch.overrides.wrap_torch_function``).
 
         Returns
@@ -171,7 +172,8 @@ class RuleSet:
         """
         operator = operator_of(function)
         # What is said of one overload goes before what is said of all.
-        packet = [operator.overloadpacket] if isinstance(operator, OpOverload) else []
+        own = isinstance(operator, OpOverload)
+        packet = [operator.overloadpacket, operator._schema.name] if own else []
         for name in [operator, *packet]:
             for table in self.lineage:
                 if name in table._rules:
@@ -195,7 +197,9 @@ class RuleSet:
         """Return the rules of Python functions, which are no operators."""
         every = (item for table in reversed(self.lineage) for item in table._rules.items())
         return {
-            one: rule for one, rule in every if not isinstance(one, (OpOverload, OpOverloadPacket))
+            one: rule
+            for one, rule in every
+            if not isinstance(one, (OpOverload, OpOverloadPacket, str))
         }
 
     def __contains__(self, function: object) -> bool:
@@ -272,7 +276,10 @@ def _flat(functions: Any) -> list[Function]:
     flat: list[Function] = []
     for one in functions:
         if isinstance(one, str):
-            named = [getattr(torch.ops.aten, name, None) for name in one.split()]
+            named: list[Any] = [
+                name if "::" in name else getattr(torch.ops.aten, name, None)
+                for name in one.split()
+            ]
             flat += [packet for packet in named if packet is not None]  # older torch lacks some
         elif callable(one):
             flat.append(one)

@@ -202,10 +202,12 @@ class LostSamplesError(Exception):
 def _lost_at(value: Value) -> Call | None:
     """Return the first call on the way to a value through which the samples were lost."""
     waiting, found = [value.maker], None
+    seen: set[Call | None] = {None}  # there are 2^n ways through n residual connections
     while waiting:
         call = waiting.pop()
-        if call is None:
+        if call is None or call in seen:
             continue
+        seen.add(call)
         if call.trouble is not None:
             found = call
         waiting.extend(one.maker for one in call.inputs if one.place is None)

@@ -105,6 +105,24 @@ def distances(left: Tensor, right: Tensor, p: float = 2.0, *options: Any) -> Ten
     return result
 
 
+@COMMON.decomposition(aten.linalg_solve_triangular)
+def solved(
+    a: Tensor, b: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Tensor:
+    """Substitute row by row: an unknown is what its equation leaves once others are known."""
+    if not left:
+        return solved(a.mT, b.mT, upper=not upper, unitriangular=unitriangular).mT
+    shape = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
+    b = b.expand(*shape, *b.shape[-2:])
+    found = b[..., :0, :]
+    for i in sorted(range(a.shape[-1]), reverse=upper):
+        known = a[..., [i], i + 1 :] if upper else a[..., [i], :i]
+        row = b[..., [i], :] - known @ found
+        row = row if unitriangular else row / a[..., [i], i : i + 1]
+        found = torch.cat([row, found] if upper else [found, row], -2)
+    return found
+
+
 @COMMON.decomposition(aten.embedding)
 def embedding(weight: Tensor, indices: Tensor, *options: Any) -> Tensor:
     """Take rows of a table that depends on the input; no gradient reaches the padding's."""

@@ -124,6 +124,15 @@ def register(
 register(ABSLRP, lambda h: inverse(h, EPSILON), positive)
 
 
+@ABSLRP.rule("torchvision::roi_align")
+def regions(call: Call, input: Any, boxes: Any, *options: Any) -> Account:
+    """Eq. 12 for means over boxes, which count as constants."""
+    if not isinstance(input, Value):
+        return constant()
+    s, x = inverse(call.output, EPSILON), positive(input)
+    return transposed(call, input, s, x, axes=only(), curved=True)
+
+
 @ABSLRP.rule("prod cumprod")
 def multiplied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Eq. 12 for each factor with the others as its weight: R where the product is positive."""
@@ -192,7 +201,8 @@ def _winner_axes(call: Call, value: Value) -> Any:
         return axes_of(call, value)
     if call.output.ndim == 0:  # of all entries
         return only()(call, value)
-    if name in ("maximum", "minimum", "fmax", "fmin") or len(call.inputs) > 1:
+    two = len(call.inputs) > 1 or isinstance(_dims(call), Tensor)  # torch.min(x, constant)
+    if two or name in ("maximum", "minimum", "fmax", "fmin"):
         return aligned(call, value)
     default = None if name in ("amax", "amin", "max", "min", "aminmax") else -1
     return reduced(_dims(call, 2 if name in ("topk", "kthvalue") else 1, default))(call, value)

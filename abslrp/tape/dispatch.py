@@ -33,6 +33,8 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         """A table whose rows are inputs, wherever the model looks them up."""
         self.looked_up: Callable[[Tensor, Tensor], None] | None = None
         """Called with indices into the table, and with the rows."""
+        self.asks = False
+        """Whether something is to have a gradient, as where the model takes one by itself."""
         self._paused = False
 
     def noting(self, function: Callable[[], T]) -> T:
@@ -138,6 +140,7 @@ class _Names(TorchFunctionMode):
         rule = self.tape.functions.get(func)
         if rule is not None:
             return self.tape.called(func, rule, args, kwargs or {})
+        self.tape.asks |= func is Tensor.requires_grad_
         if func in _OUT_OF_TORCH and args[0].numel() > 1:
             value = self.tape.memory.within(args[0])
             self.tape.left += [] if value is None else [value]

@@ -217,7 +217,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if len(found) > 1:
                 raise SamplesMixedError
         except (SamplesMixedError, LostPlaceError) as error:
-            call.trouble = error
+            call.trouble = call.trouble or error
             sites.locate(call, self.names)
             return None
         return found.pop()

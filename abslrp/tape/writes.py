@@ -16,7 +16,7 @@ from abslrp.tape.values import tensors_in
 
 def write(tape: Recorder, func: OpOverload, how: Written, args: Any, kwargs: Any) -> Any:
     """Run a call that writes to its arguments as the same call in new memory, and a move."""
-    targets = [argument(func, name, args, kwargs) for name in how.names]
+    targets = list(tensors_in([argument(func, name, args, kwargs) for name in how.names]))
     if how.reshapes and how.twin is not None:
         func(*args, **kwargs)
         rule = tape.table.find(how.twin)
@@ -39,6 +39,8 @@ def write(tape: Recorder, func: OpOverload, how: Written, args: Any, kwargs: Any
     for target, one in zip(targets, results, strict=True):
         fresh = one.untyped_storage()._cdata not in sources
         _put(tape, target, one, fresh=fresh)
+    if not func._schema.returns:  # of lists
+        return None
     return targets[0] if len(targets) == 1 else tuple(targets)
 
 

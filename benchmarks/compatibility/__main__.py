@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
-from benchmarks.compatibility.candidates import ENTRIES, FAST
-from benchmarks.compatibility.processes import in_a_process_of_its_own
-from benchmarks.compatibility.table import markdown
+from benchmarks.compatibility.page import written
+from benchmarks.compatibility.processes import SOURCES, tried
 
 
 def main(
-    fast: Annotated[
-        bool, typer.Option("--fast", help="Only the models that the tests run.")
-    ] = False,
     model: Annotated[
-        list[str] | None, typer.Option(help="Only this one, such as timm:levit_128s.")
+        list[str] | None, typer.Argument(help="Only these, such as timm/levit_128s; tried anew.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the Markdown table here.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All that the results do not have yet.")
+    ] = False,
+    results: Annotated[Path, typer.Option(help="One line a model.")] = (
+        Path(__file__).parent / "results.csv"
+    ),
+    page: Annotated[Path | None, typer.Option(help="Write the counts into this page.")] = None,
 ) -> None:
-    """Explain every model of the list and write the compatibility table."""
-    keys = model or (FAST if fast else list(ENTRIES))
-    if unknown := [key for key in keys if key not in ENTRIES]:
-        raise typer.BadParameter(f"expected one of {', '.join(ENTRIES)}, got {unknown[0]!r}")
-    results = {}
+    """Try to explain models, and count the results."""
+    known = pd.read_csv(results, keep_default_na=False) if results.exists() else pd.DataFrame()
+    listed = [f"{source}/{name}" for source, (names, _) in SOURCES.items() for name in names()]
+    left = [key for key in listed if known.empty or key not in set(known.model)]
+    keys = [*(model or ()), *(left if every else ())]
     for key in keys:
-        results[key] = result = in_a_process_of_its_own(key)
-        typer.echo(f"{key}: {result}", err=True)
-    arguments = shlex.join(sys.argv[1:])
-    text = markdown(results, f"python -m benchmarks.compatibility {arguments}".strip())
-    if out is None:
+        if key.split("/")[0] not in SOURCES:
+            raise typer.BadParameter(f"expected {' or '.join(SOURCES)}/NAME, got {key!r}")
+        row = {"model": key, **tried(key)}
+        typer.echo(f"{key}: {row['verdict']} {row['reason']}", err=True)
+        known = pd.concat([known, pd.DataFrame([row])]).drop_duplicates("model", keep="last")
+        known.sort_values("model").to_csv(results, index=False)
+    text = written(pd.read_csv(results), len(listed))
+    if page is None:
         typer.echo(text)
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    if any(result.error is not None for result in results.values()):
-        raise typer.Exit(1)
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

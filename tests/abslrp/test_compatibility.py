@@ -1,131 +1,178 @@
-"""The compatibility table: a few models always, all of them in the marked run."""
+"""The compatibility table: a few models always, what a verdict means, and the command."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+import typer
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import abslrp
-from benchmarks.compatibility import one_model as measure
-from benchmarks.compatibility.candidates import CLASSES, ENTRIES, FAST, Entry
-from benchmarks.compatibility.table import markdown
 
-EXTRAS = {"transformers": "text", "onnx2torch": "onnx"}
-SLOW = [key for key in ENTRIES if key not in FAST]
+pytest.importorskip("zennit", reason="needs the extra 'benchmarks'")
+pytest.importorskip("captum", reason="needs the extra 'benchmarks'")
+pytest.importorskip("lxt", reason="needs the extra 'benchmarks'")
+pytest.importorskip("transformers", reason="needs the extra 'text'")
 
+from benchmarks.compatibility import hugging_face, page, trial
+from benchmarks.compatibility.__main__ import main
+from benchmarks.compatibility.cases import BATCH, CLASSES, Case, of_timm, of_torchvision
+from benchmarks.compatibility.processes import SOURCES, case_of
 
-def check(key: str) -> None:
-    entry = ENTRIES[key]
-    if entry.library in EXTRAS:
-        pytest.importorskip(entry.library, reason=f"needs the extra {EXTRAS[entry.library]!r}")
-    result = measure.measure(entry, repeats=1)
-    assert result.error is None
-    assert result.arriving is not None
-    assert result.deviation is not None
-    assert result.arriving > 0
-    # Float32 rounding of networks as deep as 500 operations; a rule that does not conserve is
-    # off by far more.
-    assert result.deviation < 1e-3
+FAST = (
+    "torchvision/classification/squeezenet1_1",
+    "torchvision/segmentation/lraspp_mobilenet_v3_large",
+    "timm/levit_128s",
+    "transformers/image/vit",
+    "transformers/text/bert",
+    "transformers/causal/llama",
+)
 
 
 @pytest.mark.parametrize("key", FAST)
-def test_fast(key: str) -> None:
-    check(key)
+def test_explained(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "OTHERS", {})
+    result = trial.trial(lambda: case_of(key))
+    assert (result["verdict"], result["reason"]) == ("explained", "")
+    assert result["arrives"] > 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("key", SLOW)
-def test_all(key: str) -> None:
-    check(key)
+def tried(forward: Any, **layers: nn.Module) -> dict[str, Any]:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4, CLASSES, bias=False)
+            nn.init.uniform_(self.head.weight, 0.1, 1)
 
+        def forward(self, x: Tensor) -> Any:
+            return forward(self, x)
 
-class Leaky(nn.Module):
-    """Part of the relevance goes to a constant, by a concatenation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.token = nn.Parameter(torch.full((1, 1), 2.0))
-        self.head = nn.Linear(2, CLASSES, bias=False)
-        nn.init.uniform_(self.head.weight, 0.1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        both = torch.cat([x.abs().sum(1, keepdim=True), self.token.expand(len(x), 1)], 1)
-        logits: Tensor = self.head(both)
-        return logits
-
-
-class Negative(nn.Module):
-    """No input adds to the logits."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return -x.abs() @ torch.ones(x.shape[1], CLASSES)
-
-
-class Failing(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.logcumsumexp(x, 1)
-
-
-def entry(build: Any) -> Entry:
-    return Entry("torch", "test", build, (4,))
+    return trial.trial(lambda: Case.of(lambda: (Network(), (4,))))
 
 
 def test_leaks_are_found() -> None:
-    model, x = entry(Leaky).make(2)
-    token, value = 2.0, x.abs().sum(1)
-    weight = model.head.weight[[0, 1], :]
-    wanted = token * weight[:, 1] / (token * weight[:, 1] + value * weight[:, 0])
-    result = measure.measure(entry(Leaky), repeats=1)
-    assert result.error is None
-    assert result.leaking == pytest.approx(float(wanted.mean()), abs=1e-6)
-    assert result.arriving == pytest.approx(1 - float(wanted.mean()), abs=1e-6)
-    model, x = entry(Negative).make(2)
-    assert abslrp.audit(model, x[:1], 0).lost == 1
+    result = tried(lambda net, x: net.head(torch.cat([x.abs()[:, :2], x.new_ones(len(x), 2)], 1)))
+    assert result["verdict"] == "explained"
+    assert 0.1 < result["lost"] < 0.9
+    assert result["arrives"] + result["lost"] == pytest.approx(1)
 
 
-def test_relevance_lost_otherwise_is_a_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
-    relevance = abslrp.relevance
-    monkeypatch.setattr(abslrp, "relevance", lambda *args: 0.9 * relevance(*args))
-    result = measure.measure(entry(lambda: nn.Linear(4, CLASSES)), repeats=1)
-    assert result.deviation == pytest.approx(0.1, abs=1e-6)
+def test_a_function_without_a_rule_is_a_refusal_with_its_reason() -> None:
+    result = tried(lambda net, x: net.head(torch.logcumsumexp(x, 1)))
+    assert result["verdict"] == "refused"
+    assert result["reason"].startswith("UnknownOperationError: torch.logcumsumexp")
 
 
-def test_a_model_that_is_not_explained_has_its_error_in_the_table() -> None:
-    result = measure.measure(entry(Failing), repeats=1)
-    assert result.error is not None
-    assert result.error.startswith("UnknownOperationError: torch.logcumsumexp")
-    text = markdown(
-        {FAST[0]: result, FAST[1]: measure.Result(None, 2.0, 1.0, -1e-12, 3e-7)}, "make"
-    )
-    assert "1 of 2 models" in text
-    rows = text.rstrip().splitlines()[-2:]
-    assert "no: UnknownOperationError" in rows[0]
-    assert rows[1].endswith("| yes | 2.0 | 1.000 | 0.000 | 3e-07 |")
+def test_what_cannot_be_explained_is_no_failure() -> None:
+    assert tried(lambda net, x: net.head(x[:, :3]))["verdict"] == "not built"
+    assert tried(lambda net, x: net.head(x.sign()))["verdict"] == "no gradient"
+    assert tried(lambda net, x: net.head(x.detach()))["verdict"] == "no gradient"
 
 
-def test_the_command(tmp_path: Any) -> None:
-    import typer
+@pytest.mark.parametrize("reason", ["conservation", "definition", "alone"])
+def test_what_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    relevance, explain = abslrp.relevance, abslrp.explain
 
-    from benchmarks.compatibility.__main__ import main
+    def wrong_sum(*args: Any, **kwargs: Any) -> Tensor:
+        rules = not kwargs.get("accelerate", True) and reason == "conservation"
+        return relevance(*args, **kwargs) * (1 if rules or reason == "alone" else 0.9)
 
+    def wrong_alone(model: Any, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return explain(model, inputs, *args, **kwargs) * (2 if len(inputs) == 1 else 1)
+
+    if reason == "definition":
+        monkeypatch.setattr(
+            abslrp, "relevance",
+            lambda *a, accelerate=True, **k: relevance(*a, **k).flip(1 if accelerate else 0),
+        )  # fmt: skip
+    elif reason == "conservation":
+        monkeypatch.setattr(abslrp, "relevance", wrong_sum)
+    else:
+        monkeypatch.setattr(abslrp, "explain", wrong_alone)
+    result = tried(lambda net, x: net.head(x.abs()))
+    assert result["verdict"] == "wrong"
+    assert reason in result["reason"].split(", ")
+
+
+def test_what_is_left_on_the_model_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    explain = abslrp.explain
+
+    def leaving(model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        model.register_forward_hook(lambda *given: None)
+        return explain(model, *args, **kwargs)
+
+    monkeypatch.setattr(abslrp, "explain", leaving)
+    result = tried(lambda net, x: net.head(x.abs()))
+    assert result["verdict"] == "wrong"
+    assert result["reason"].startswith("left on the model")
+
+
+def test_the_other_libraries_are_asked() -> None:
+    result = trial.trial(lambda: case_of("torchvision/classification/vgg11"))
+    assert float(result["zennit"]) == pytest.approx(1, abs=0.01)
+    assert float(result["captum"]) == pytest.approx(1, abs=0.01)
+    assert result["lxt"].startswith("ValueError")
+
+
+def test_the_lists() -> None:
+    assert len(of_timm()) > 150
+    assert {"classification/vgg16", "detection/ssd300_vgg16"} <= set(of_torchvision())
+    assert {"image/vit", "audio/wav2vec2", "causal/gpt2"} <= set(hugging_face.of_transformers())
+    assert set(SOURCES) == {"torchvision", "timm", "transformers"}
+
+
+def test_the_page_counts_and_names_what_fails() -> None:
+    rows = pd.DataFrame(
+        [
+            {"model": "timm/a", "verdict": "explained", "arrives": 1.0, "time": 2.0,
+             "zennit": "0.95", "captum": "TypeError: no", "lxt": "7.1"},
+            {"model": "timm/b", "verdict": "refused", "reason": "ValueError: a|b"},
+            {"model": "transformers/image/c", "verdict": "not built"},
+        ]
+    )  # fmt: skip
+    text = page.written(rows, 7)
+    assert "Of 2 models that have a gradient 1 are explained (50.0 %)" in text
+    assert "| timm | 2 | 1 | 1 | 0 | 1 | 1 | 1 | 0 | 0 | 1 | 0 |" in text
+    assert "| timm/b | refused | ValueError: a\\|b |" in text
+    assert "Another 1 do not build" in text
+    assert "3 of the 7 models of the list" in text
+
+
+def test_the_command_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SOURCES, "timm", (lambda: ["a", "b"], SOURCES["timm"][1]))
+    for name in ("torchvision", "transformers"):
+        monkeypatch.setitem(SOURCES, name, (list, SOURCES[name][1]))
+    asked: list[str] = []
+    others = dict.fromkeys(trial.OTHERS, "1.000")
+
+    def one(key: str) -> dict[str, Any]:
+        asked.append(key)
+        return {"verdict": "explained", "reason": "", "time": 1.0, "arrives": 1.0, **others}
+
+    monkeypatch.setattr("benchmarks.compatibility.__main__.tried", one)
     app = typer.Typer()
     app.command()(main)
-    out = tmp_path / "docs" / "table.md"
-    key = "torch:1-D convolutions"
-    done = CliRunner().invoke(app, ["--model", key, "--out", str(out)])
-    assert done.exit_code == 0, done.output
-    assert "| torch | 1-D convolutions | 2×512 | yes |" in out.read_text()
-    assert CliRunner().invoke(app, ["--model", "timm:nonsense"]).exit_code != 0
+    files = ["--results", str(tmp_path / "r.csv"), "--page", str(tmp_path / "p.md")]
+    for arguments in (["timm/b"], ["--all"], ["timm/a"]):
+        done = CliRunner().invoke(app, [*arguments, *files])
+        assert done.exit_code == 0, done.output
+    assert asked == ["timm/b", "timm/a", "timm/a"]
+    assert "| timm | 2 | 2 | 0 | 0 | 2 |" in (tmp_path / "p.md").read_text()
+    assert CliRunner().invoke(app, ["nonsense/a", *files]).exit_code != 0
 
 
 def test_making_a_model_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
-    one, x = ENTRIES[FAST[1]].make(1)
-    two, y = ENTRIES[FAST[1]].make(1)
+    one, two = (case_of("timm/mobilenetv3_small_050") for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(x, y)
-    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), two.parameters(), strict=True))
+    assert torch.equal(one.inputs, two.inputs)
+    assert len(one.inputs) == BATCH
+    parameters = zip(one.model.parameters(), two.model.parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in parameters)

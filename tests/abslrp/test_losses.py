@@ -89,6 +89,24 @@ def test_a_call_without_positive_contributions() -> None:
     assert message.startswith("relevance: none arrives at the inputs in samples 0;")
 
 
+def test_a_distance_has_only_what_speaks_against_it() -> None:
+    """The map of minus a distance is 0, which is told, with what tells two prototypes apart."""
+
+    class Prototypes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return -(x[:, None] - torch.eye(3)[:2].to(x)).square().sum(-1)
+
+    model, x = Prototypes().eval(), torch.tensor([[0.9, 0.1, 0.3]], dtype=torch.double)
+    maps = []
+    (message,) = said(lambda: maps.append(abslrp.explain(model, x, 0)))
+    assert not maps[0].any()
+    assert "abslrp.targets.difference(class, other) may have some" in message
+    # Eq. 12 twice, of the square and of x - p, for p = (0, 1, 0): x+ |x - p|.
+    found = abslrp.explain(model, x, target=abslrp.targets.difference(0, 1))
+    expected = torch.tensor([[0.81, 0.09, 0.09]], dtype=torch.double) / 0.99
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("batch_size", [None, 1])
 def test_samples_that_are_not_finite_are_named(batch_size: int | None) -> None:
     model, x = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3)).eval(), torch.rand(4, 2)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import abslrp
+from abslrp.registry import COMMON
 from tests.abslrp.single import Single, draw, tensor
 
 Call = Callable[..., Tensor]
@@ -116,3 +117,34 @@ def test_attention_weights_with_a_mask() -> None:
         abslrp.relevance(Attend(weights).eval(), x, R, conserve=None) for weights in (True, False)
     )
     np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("unit", [False, True])
+def test_triangular_equations_are_solved_row_by_row(upper: bool, left: bool, unit: bool) -> None:
+    """The map is that of the substitution, by calls that have rules, and torch's solution."""
+    solve = COMMON.find(torch.linalg.solve_triangular)
+    assert solve is not None
+    options = {"upper": upper, "left": left, "unitriangular": unit}
+    torch.manual_seed(0)
+    other = torch.rand(3, 3, dtype=torch.double)
+
+    class Solving(nn.Module):
+        def __init__(self, by: Any) -> None:
+            super().__init__()
+            self.by = by
+
+        def forward(self, x: Tensor) -> Tensor:
+            a = x.view(-1, 3, 3) + 2 * torch.eye(3).to(x)
+            result: Tensor = self.by(a, other @ a, **options).flatten(1)
+            return result
+
+    x = torch.rand(2, 9, dtype=torch.double)
+    one, two = Solving(torch.linalg.solve_triangular).eval(), Solving(solve.function).eval()
+    torch.testing.assert_close(one(x), two(x))
+    maps = abslrp.relevance(one, x, torch.eye(9, dtype=torch.double)[:2])
+    torch.testing.assert_close(maps, abslrp.relevance(two, x, torch.eye(9).double()[:2]))
+    single = abslrp.relevance(one, x[1:], torch.eye(9).double()[1:2])
+    torch.testing.assert_close(maps[1:], single)
+    assert maps.any()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import abslrp
 from tests.abslrp.single import check, draw, tensor
 from tests.naive import rules
 
@@ -224,3 +225,37 @@ def test_relevance_follows_elements_as_a_gradient(call: Any) -> None:
         return [gradient.numpy()]
 
     check(call, [draw(2, 3, 4)], naive, rectify=[False])
+
+
+def test_means_over_boxes() -> None:
+    """Eq. 12 with the bilinear weights, read off the Jacobian; a box has no relevance."""
+    pool = pytest.importorskip("torchvision").ops.roi_align
+    boxes = tensor([[0.0, 0.5, 0.5, 4.0, 5.0], [0.0, 1.0, 0.0, 5.0, 3.5]])
+
+    class Regions(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return pool(x, boxes.to(x), (2, 2), sampling_ratio=2).flatten()[None]
+
+    x = tensor(draw(1, 4, 6, 6))
+    weights = torch.autograd.functional.jacobian(Regions(), x)[0]
+    h = Regions()(x)[0]
+    start = torch.rand(1, len(h), dtype=torch.double)
+    share = (x * weights).clamp(min=0) * (start[0] / h.abs())[:, None, None, None, None]
+    found = abslrp.relevance(Regions().eval(), x, start, conserve=None)
+    assert h.abs().min() > 1e-3  # far from the epsilon
+    torch.testing.assert_close(found, share.sum(0), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("constant", [torch.tensor(0.25), torch.full((3,), 0.25)])
+@pytest.mark.parametrize("name", ["min", "max", "minimum", "maximum", "fmin", "fmax"])
+def test_the_smaller_or_larger_of_a_value_and_a_constant(name: str, constant: Tensor) -> None:
+    """To the winner; what the constant wins is lost."""
+
+    class Bounded(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return getattr(torch, name)(x, constant.to(x))
+
+    x, start = tensor([[0.5, -1.0, 2.0], [0.1, 0.3, 0.2]]), torch.ones(2, 3, dtype=torch.double)
+    wins = x < 0.25 if "min" in name else x > 0.25
+    found = abslrp.relevance(Bounded().eval(), x, start, conserve=None)
+    assert torch.equal(found, wins.double())

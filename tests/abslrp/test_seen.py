@@ -333,6 +333,22 @@ def test_rows_of_a_graph_are_refused_by_name() -> None:
         abslrp.explain(model, torch.rand(4, 4), [0, 1, 2, 0])
 
 
+def test_where_samples_are_lost_is_found_behind_many_residual_connections() -> None:
+    """There are 2^60 ways back to that call."""
+
+    class Deep(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.cat([x[i : i + 1] for i in torch.arange(len(x)).tolist()[::-1]])
+            h = h.flatten()[torch.arange(x.numel()).flip(0)].view(x.shape).flip(1)
+            for _ in range(60):
+                h = h * 0.5 + h.relu() * 0.5
+            return h
+
+    x = torch.rand(3, 4)
+    alone = torch.cat([abslrp.explain(Deep().eval(), x[i : i + 1], 0) for i in range(3)])
+    torch.testing.assert_close(abslrp.explain(Deep().eval(), x, 0), alone)
+
+
 def test_a_gradient_taken_inside_is_refused_with_the_reason() -> None:
     class Force(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -342,6 +358,53 @@ def test_a_gradient_taken_inside_is_refused_with_the_reason() -> None:
 
     with pytest.raises(abslrp.UnknownOperationError, match="takes a gradient in its forward pass"):
         abslrp.explain(Force().eval(), torch.rand(2, 3), [0, 1])
+
+
+@pytest.mark.parametrize("name", ["vjp", "jacobian"])
+def test_a_gradient_by_torchs_functions_is_refused(name: str) -> None:
+    """Below autograd they find nothing to differentiate and return 0: other logits."""
+
+    class Force(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            found = getattr(torch.autograd.functional, name)(lambda z: (z**2).sum(), x)
+            return x + (found[1] if name == "vjp" else found)
+
+    model, x = Force().eval(), torch.rand(2, 3) + 1
+    assert torch.allclose(model(x), 3 * x)
+    with pytest.raises(abslrp.UnknownOperationError, match="takes a gradient in its forward pass"):
+        abslrp.explain(model, x, [0, 1])
+
+
+def test_that_an_activation_asks_for_a_gradient_changes_nothing() -> None:
+    class Asking(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.clone().requires_grad_())
+
+    model, x = Asking(3, 2).eval(), torch.rand(2, 3)
+    plain = nn.Linear(3, 2).eval()
+    plain.load_state_dict(model.state_dict())
+    assert torch.equal(abslrp.explain(model, x, 0), abslrp.explain(plain, x, 0))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda h: h.new_zeros(len(h), 2).scatter(1, PAIRS[: len(h)], h, reduce="add"),
+         r"torch.scatter: entries that are added up"),
+        (lambda h: torch._foreach_mul([h], 2.0)[0], r"torch._foreach_mul \(called at"),
+        (lambda h: (torch._foreach_mul_([h], 2.0), h)[1], r"torch._foreach_mul \(called at"),
+    ],
+)  # fmt: skip
+def test_calls_without_a_rule_are_named(made: Any, message: str) -> None:
+    class Net(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return made(super().forward(x))
+
+    with pytest.raises(abslrp.UnknownOperationError, match=message):
+        abslrp.explain(Net(4, 4).eval(), torch.rand(3, 4), 0)
+
+
+PAIRS = torch.tensor([0, 1, 0, 1]).expand(3, 4)
 
 
 def test_nothing_is_left_of_modes() -> None:

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.compatibility.candidates import ENTRIES
+from benchmarks.compatibility.processes import case_of
 from tests.gae_metric.nets import conv_net, images
 
 SIZE = 16
@@ -38,12 +38,17 @@ def network(name: str) -> nn.Module:
 
 NAMES = ("vgg", "resnet", "vit")
 
-DEEP = ("torchvision:resnet152", "timm:vit_large_patch16_224", "torchvision:swin_b")
+DEEP = (
+    "torchvision/classification/resnet152",
+    "timm/vit_large_patch16_224",
+    "torchvision/classification/swin_b",
+)
 
 
 def deep(name: str, n: int = 1) -> tuple[nn.Module, Tensor]:
     """Return one of the deepest models of the compatibility table, and small images for it."""
-    model, x = ENTRIES[name].make(n)
+    case = case_of(name)
+    model, x = case.model, case.inputs[:n]
     for module in model.modules():
         # Keeps the logits of random weights within float16's range.
         if isinstance(module, torchvision.models.resnet.Bottleneck):
