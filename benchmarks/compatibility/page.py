@@ -10,7 +10,6 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "zennit", "captum", "lxt")
-LINK = "https://github.com/gae-metric/gae-metric/blob/main/benchmarks/compatibility/results.csv"
 
 
 def written(results: pd.DataFrame, listed: int) -> str:
@@ -38,6 +37,6 @@ def written(results: pd.DataFrame, listed: int) -> str:
     )  # fmt: skip
     return environment.get_template("page.md").render(
         listed=listed, tried=len(given), explained=int((given.verdict == "explained").sum()),
-        counts=counts, unbuilt=int(beyond.sum()), versions=", ".join(versions), link=LINK,
+        counts=counts, unbuilt=int(beyond.sum()), versions=", ".join(versions),
         time=given.time.astype(float).median(), failures=failures.to_numpy().tolist(),
     )  # fmt: skip
