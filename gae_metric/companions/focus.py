@@ -55,12 +55,11 @@ class Focus(CompanionMetric):
         Mosaics that ``explain_func`` gets at a time; default ``batch_size``.
     output
         What selects the logits from what the model returns, as for :class:`gae_metric.GAE`.
-    abs, normalise, normalise_func, normalise_func_kwargs, return_aggregate, aggregate_func
-        As in Quantus, except that ``normalise`` is off by default and works on each map alone.
-    default_plot_func, disable_warnings, display_progressbar
-        As in Quantus.
     **kwargs
-        Refused, as in Quantus.
+        Options of Quantus: ``abs``, ``normalise``, ``normalise_func``, ``normalise_func_kwargs``,
+        ``return_aggregate``, ``aggregate_func``, ``default_plot_func``, ``disable_warnings`` and
+        ``display_progressbar``, all off by default. As in Quantus, except that ``normalise`` works
+        on each map alone. Any other is refused.
 
     Attributes
     ----------

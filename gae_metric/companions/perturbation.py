@@ -43,10 +43,11 @@ class AOPC(CompanionMetric):
         methods and both orders meet the same noise.
     explain_batch_size, output
         As for :class:`ROAD`.
-    abs, normalise, normalise_func, normalise_func_kwargs, return_aggregate, aggregate_func
-        As in Quantus, except that ``normalise`` is off by default and works on each map alone.
-    default_plot_func, disable_warnings, display_progressbar
-        As in Quantus.
+    **kwargs
+        Options of Quantus: ``abs``, ``normalise``, ``normalise_func``, ``normalise_func_kwargs``,
+        ``return_aggregate``, ``aggregate_func``, ``default_plot_func``, ``disable_warnings`` and
+        ``display_progressbar``, all off by default. As in Quantus, except that ``normalise`` works
+        on each map alone. Any other is refused.
 
     Attributes
     ----------

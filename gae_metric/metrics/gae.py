@@ -62,14 +62,11 @@ class GAE(AttributionMetric):
     cache
         Whether what the model does with a sample may be kept for, and taken from, other calls; see
         :func:`gae_metric.clear_cache`.
-    abs, normalise, normalise_func, normalise_func_kwargs
-        As in Quantus, on each map on its own; only the positive part of the result counts.
-    return_aggregate, aggregate_func
-        As in Quantus.
-    default_plot_func, disable_warnings, display_progressbar
-        As in Quantus.
     **kwargs
-        Refused, as in Quantus.
+        Options of Quantus: ``abs``, ``normalise``, ``normalise_func``, ``normalise_func_kwargs``,
+        ``return_aggregate``, ``aggregate_func``, ``default_plot_func``, ``disable_warnings`` and
+        ``display_progressbar``, all off by default. As in Quantus, on each map on its own; only the
+        positive part of the result counts. Any other is refused.
 
     Attributes
     ----------
@@ -182,14 +179,11 @@ class Contrastiveness(AttributionMetric):
     cache
         Whether what the model does with a sample may be kept for, and taken from, other calls; see
         :func:`gae_metric.clear_cache`.
-    abs, normalise, normalise_func, normalise_func_kwargs
-        As in Quantus, on each map on its own; only the positive part of the result counts.
-    return_aggregate, aggregate_func
-        As in Quantus.
-    default_plot_func, disable_warnings, display_progressbar
-        As in Quantus.
     **kwargs
-        Refused, as in Quantus.
+        Options of Quantus: ``abs``, ``normalise``, ``normalise_func``, ``normalise_func_kwargs``,
+        ``return_aggregate``, ``aggregate_func``, ``default_plot_func``, ``disable_warnings`` and
+        ``display_progressbar``, all off by default. As in Quantus, on each map on its own; only the
+        positive part of the result counts. Any other is refused.
 
     Attributes
     ----------
