@@ -8,9 +8,9 @@ import re
 from benchmarks.models import PAPER, SHARED, shared_folder
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
-from gae_metric.inputs import model_names
+from gae_metric.inputs import files
 
-SOURCES = (*model_names.SOURCES, "paper", "shared")
+SOURCES = (*files.SOURCES, "paper", "shared")
 
 
 def check_model(spec: str) -> str:
@@ -31,11 +31,9 @@ def check_model(spec: str) -> str:
         raise InputError(f"expected SOURCE:NAME, such as timm:resnet50, got {spec!r}")
     kind, _ = lookup("model (source)", source, dict.fromkeys(SOURCES))
     if kind in ("timm", "torchvision"):
-        model_names.check_model(spec)
+        files.check_model(spec)
         return f"{kind}:{name}"
-    known = {"paper": list(PAPER), "shared": list(SHARED)}.get(kind) or model_names.model_names(
-        kind
-    )
+    known = {"paper": list(PAPER), "shared": list(SHARED)}.get(kind) or files.model_names(kind)
     return f"{kind}:{lookup(f'model ({kind})', name, dict.fromkeys(known))[0]}"
 
 

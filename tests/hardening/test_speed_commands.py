@@ -38,12 +38,12 @@ def test_the_table_of_explanations(small, tmp_path):
     )
     assert result.exit_code == 0, result.output
     table = pd.read_csv(out)
-    kinds = ["gradient", "absLRP", "absLRP, one stream"]
+    kinds = ["gradient", "forward", "absLRP", "absLRP, one stream"]
     kinds += [f"{kind}, autocast" for kind in kinds]
     assert table["method"].tolist() == kinds * 2
-    assert table["batch"].tolist() == [1] * 6 + [3] * 6
+    assert table["batch"].tolist() == [1] * 8 + [3] * 8
     assert (table["seconds"] > 0).all()
-    main = table[~table["method"].str.contains("stream")]
+    main = table[~table["method"].str.contains("stream|forward")]
     assert (main["peak MB"] == 2).all()
     assert table.loc[table["method"] == "gradient", "ratio"].tolist() == [1, 1]
     plain = next(call for call in small if "absLRP" in call)

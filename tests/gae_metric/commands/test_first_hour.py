@@ -153,6 +153,7 @@ def test_a_re_run_that_is_stopped_hides_no_results(evaluate, tmp_path, monkeypat
         assert {p.name: p.read_bytes() for p in out.glob("*.csv")} == before
     assert CliRunner().invoke(app, command).exit_code == 0
     assert (out / "scores.csv").read_bytes() == before["scores.csv"]
+    monkeypatch.undo()
     evaluate()
     before = (tmp_path / "out" / "scores.csv").read_bytes()
     for wrong in ({"steps": 1}, {"std": "0,0,0"}, {"output": "none"}, {"device": "cuda:99"}):
