@@ -73,7 +73,7 @@ BENCHMARKS: Table = {
     "config": Room(2, "what a run is of", "data methods metrics models"),
     "sanity": Room(2, "checks of GAE itself", "data methods metrics models"),
     "speed": Room(2, "times and memory"),
-    "studies": Room(2, "one file for each question"),
+    "studies": Room(2, "one file for each question", "data models"),
     "runner": Room(3, "what carries a run out", "__init__ config data methods metrics models"),
     "figures": Room(4, "figures of a run", "config data methods metrics models runner"),
     "tables": Room(4, "tables of a run", "config methods metrics paper runner"),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from bisect import bisect_left
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.runner.collected import Collected, collect
 from gae_metric.errors import InputError
+
+if TYPE_CHECKING:
+    from benchmarks.runner.collected import Collected
 
 _LEGEND = """\
 Means, with 95 % intervals: percentiles of 999 draws of the images, the same draws for all methods
@@ -164,6 +166,8 @@ def evidence_command(
     score: Annotated[str, typer.Option(help="GAE, LC_R, LC_F, LC, C or another score.")] = "GAE",
 ) -> None:
     """Say what a run's networks show together, of all images and of those predicted right."""
+    # Imported here, so that --help and a mistyped option need no torch.
+    from benchmarks.runner.collected import collect
     from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()

@@ -180,9 +180,8 @@ def class_maps(
             for k, name in enumerate(names):
                 for column, method in enumerate(band):
                     panel = figure.add_subplot(grid[row + k, 1 + column])
-                    title = "" if i or k else two_lines(method)
-                    values = attributions[method][i][k]
-                    _style.signed_map(panel, values, method, title, size=_style.SMALL)
+                    values, head = attributions[method][i][k], "" if i or k else two_lines(method)
+                    _style.signed_map(panel, values, method, head, size=_style.SMALL)
                     if column == 0:
                         _style.beside(panel, _style.label(name, cell * shape))
             row += len(names) + 1

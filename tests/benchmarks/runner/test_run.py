@@ -27,6 +27,7 @@ from gae_metric import GAE, Contrastiveness, LocalConsistency
 from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.companions import ROAD, Focus
 from gae_metric.errors import InputError
+from gae_metric.study.logits import predictions
 from tests.benchmarks.disks import remount, small_disk
 
 FAKES = "tests.benchmarks.fakes"
@@ -65,7 +66,7 @@ def test_scores_are_the_metrics_own_whatever_the_shards(tmp_path, block):
     scores = wide(found.scores, "absLRP")
     model, explain = load("digits:vgg").model, METHODS["absLRP"]
     x = open_data("digits").sample(8, seed=3).arrays
-    y = evaluation.predictions(model, x).argmax(1)
+    y = predictions(model, x).argmax(1)
     assert found.targets["target"].tolist() == y.tolist()
     gae = GAE(seed=3, disable_warnings=True)
     gae(model, x, y, explain_func=explain)

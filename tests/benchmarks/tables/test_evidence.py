@@ -138,7 +138,7 @@ def test_images_predicted_as_labelled_and_scores_that_are_missing():
 
 
 def test_the_command(monkeypatch, tmp_path):
-    monkeypatch.setattr("benchmarks.tables.evidence.collect", lambda folder: made())
+    monkeypatch.setattr("benchmarks.runner.collected.collect", lambda folder: made())
     result = CliRunner().invoke(app, ["evidence", str(tmp_path)])
     assert result.exit_code == 0
     for title in ("All images", "Images predicted as labelled"):
