@@ -116,13 +116,13 @@ def warn_of_losses(
         passage = flow.passages[int(index)]
         name = public_name(passage.call.operator)
         whose = f" from {names[start]}" if len(flow.started) == len(names) else ""
-        # Such as a distance to a prototype, which has only what speaks against it.
-        against = "; target=abslrp.targets.difference(class, other) may have some"
-        warn(
+        message = (
             f"{about(most)} of a sample's{whose} is lost on the way to the inputs, most of it "
             f"({about(share)}) at {place_of(passage.call, name)}: {reason(passage.moves)}"
-            + against
-            * (not passage.moves and share > 0.995)
         )
+        if share > 0.995 and not passage.moves:
+            # Such as a distance to a prototype, which has only what speaks against it.
+            message += "; target=abslrp.targets.difference(class, other) may have some"
+        warn(message)
     elif (none := (arrived == 0) & (started != 0)).any():
         warn(f"none arrives at the inputs in samples {named(none)}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 aten = torch.ops.aten
 _FEW = 16
+"""Input channels of all weights together up to which a convolution is transposed at once."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ class Convolution(LinearMap):
         Few channels of an image do not fill a processor's registers, so all are computed as one.
         """
         axis = 0 if self.unbatched else 1
-        if self.backwards or self.groups > 1 or self.shape[axis] * len(weights) > _FEW:
+        alone = len(weights) == 1 or self.shape[axis] * len(weights) > _FEW
+        if alone or self.backwards or self.groups > 1:
             return super().each(relevance, weights)
         shape = list(self.shape)
         shape[axis] *= len(weights)

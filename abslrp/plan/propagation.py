@@ -267,7 +267,8 @@ def forget(call: Call) -> None:
     for value in call.outputs:
         if value is not None:
             value.uses.clear()
-            value.maker = value.maker if made else None
+            if not made:
+                value.maker = None
     call.outputs = []
     if account is not None and not made and account.statement is None:
         call.account = None
