@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from sys import modules
 from types import ModuleType
 from typing import Any
 
@@ -35,18 +33,18 @@ def lazy(
     (['InputError'], 'InputError')
     """
     homes = {name: f"{package}.{home}" for home, own in names.items() for name in own}
-    modules = rooms or {}
+    rooms = rooms or {}
 
     def find(name: str) -> Any:
-        if name in modules:
-            return import_module(modules[name])
+        if name in rooms:
+            return import_module(rooms[name])
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(homes[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 
-    return list(homes), find, lambda: sorted({*vars(sys.modules[package]), *homes, *modules})
+    return list(homes), find, lambda: sorted({*vars(sys.modules[package]), *homes, *rooms})
 
 
 MOVED = {
@@ -88,4 +86,4 @@ class Moved(MetaPathFinder, Loader):
         old = module.__name__
         new = f"gae_metric.{MOVED[old.partition('.')[2]]}"
         warnings.warn(f"{old} is {new} now", DeprecationWarning, stacklevel=2)
-        modules[old] = importlib.import_module(new)
+        sys.modules[old] = import_module(new)

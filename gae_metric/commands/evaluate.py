@@ -161,9 +161,8 @@ def run_demo(request: DemoRequest, terminal: Terminal | None = None) -> list[Eva
     Returns
     -------
     list of Evaluation
-        One for each network. The folder holds what
-        :func:`run` writes, figures and cells in a folder for each
-        network.
+        One for each network. The folder holds what :func:`run` writes, figures and cells in a
+        folder for each network.
 
     Raises
     ------
@@ -186,8 +185,8 @@ def run_demo(request: DemoRequest, terminal: Terminal | None = None) -> list[Eva
         names = list(photographs.SOURCES)
         x = photographs.load(loaded.preprocessing)
         targets = predictions(loaded.model, x).argmax(axis=1)
-        show = loaded.preprocessing.to_display
-        work.add(folder, "lite:0", Inputs(loaded.model, x, names, targets, show, loaded.classes))
+        pixels = loaded.preprocessing.to_display
+        work.add(folder, "lite:0", Inputs(loaded.model, x, names, targets, pixels, loaded.classes))
         return work.finish()
     x, labels = digits.load("test", n=request.samples, seed=request.seed)
     for name in request.chosen:
