@@ -262,13 +262,13 @@ def test_a_token_classifier_has_classes_of_each_token() -> None:
         vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, num_labels=3
     )
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(2)
         model = hf.BertForTokenClassification(config).eval()
     for weight in model.parameters():
         weight.data.mul_(5 if weight.ndim > 1 else 1)
     (found,) = text.explain(model, {"input_ids": [[3, 4, 5]]}, targets=2, position=1)
     assert found.label == "LABEL_2"
-    assert (found.relevance != 0).any()
+    assert (found.relevance != 0).all()
     assert F.softmax(torch.tensor(found.logits), 0).sum() == pytest.approx(1)
 
 
