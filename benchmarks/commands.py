@@ -112,16 +112,22 @@ def run(
 @contextmanager
 def _ended_by_sigterm(terminal: Terminal) -> Iterator[None]:
     """Stop in an orderly way, with status 143, at what batch systems end a job by."""
+    stopped = False
 
     def stop(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
+        nonlocal stopped
+        stopped = True
+        raise SystemExit
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except SystemExit:
+    except BaseException as error:
+        # Ray makes of it another status where it waits and where it starts, or another error.
+        if not (stopped or isinstance(error, SystemExit)):
+            raise
         terminal.say("stopped; finished shards are kept: the same command goes on from there")
-        raise
+        raise SystemExit(128 + signal.SIGTERM) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -184,21 +190,26 @@ def tables(
         typer.Argument(help="Folders of results; by default all in benchmarks/results."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder of the tables; by default that of the results.")
+        Path | None,
+        typer.Option(
+            help="Folder of the tables, or of folders of them where there are several results; "
+            "by default that of the results."
+        ),
     ] = None,
 ) -> None:
     """Write tables 1 to 13 beside the paper's numbers: Markdown, CSV and LaTeX.
 
     Those of a run that is not finished go to tables-incomplete.md and so on.
     """
-    from benchmarks.runner.collected import folders_of, newer
+    from benchmarks.runner.collected import folders_of, newer, outputs_of
     from benchmarks.tables.against_paper import write_tables
     from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()
     with report_errors(terminal):
-        for folder in folders_of(results):
-            written = write_tables(folder, output or folder)
+        folders = folders_of(results)
+        for folder, where in zip(folders, outputs_of(folders, output), strict=True):
+            written = write_tables(folder, where)
             terminal.out.print(written.markdown, markup=False, soft_wrap=True)
             for path in written.files:
                 terminal.say(f"wrote {path}")

@@ -63,7 +63,8 @@ GAE_METRIC: Table = {
 
 BENCHMARKS: Table = {
     "__init__": Room(0, "a line of text"),
-    "compatibility": Room(0, "which models absLRP explains"),
+    "result_files": Room(0, "files of results, written whole, and not over what is finished"),
+    "compatibility": Room(1, "which models absLRP explains", "result_files"),
     "data": Room(0, "images and labels"),
     "metrics": Room(0, "metrics by name, called block by block"),
     "models": Room(0, "models by name"),
@@ -71,13 +72,17 @@ BENCHMARKS: Table = {
     "paper": Room(0, "the paper's numbers"),
     "methods": Room(1, "methods by name, and what they explain", "models"),
     "config": Room(2, "what a run is of", "data methods metrics models"),
-    "sanity": Room(2, "checks of GAE itself", "data methods metrics models"),
-    "speed": Room(2, "times and memory"),
-    "studies": Room(2, "one file for each question", "data models"),
-    "runner": Room(3, "what carries a run out", "__init__ config data methods metrics models"),
-    "figures": Room(4, "figures of a run", "config data methods metrics models runner"),
-    "tables": Room(4, "tables of a run", "config methods metrics paper runner"),
-    "report": Room(5, "a page of a run", "data figures runner tables"),
+    "sanity": Room(2, "checks of GAE itself", "data methods metrics models result_files"),
+    "speed": Room(2, "times and memory", "result_files"),
+    "studies": Room(2, "one file for each question", "data models result_files"),
+    "runner": Room(
+        3, "what carries a run out", "__init__ config data methods metrics models result_files"
+    ),
+    "figures": Room(
+        4, "figures of a run", "config data methods metrics models result_files runner"
+    ),
+    "tables": Room(4, "tables of a run", "config methods metrics paper result_files runner"),
+    "report": Room(5, "a page of a run", "data figures result_files runner tables"),
     "check": Room(
         5, "whether what a run needs is there", "config data figures methods metrics models"
     ),

@@ -10,6 +10,7 @@ import typer
 
 from benchmarks.compatibility.page import written
 from benchmarks.compatibility.processes import SOURCES, tried
+from benchmarks.result_files import replace_file
 
 
 def main(
@@ -35,7 +36,7 @@ def main(
         row = {"model": key, **tried(key)}
         typer.echo(f"{key}: {row['verdict']} {row['reason']}", err=True)
         known = pd.concat([known, pd.DataFrame([row])]).drop_duplicates("model", keep="last")
-        known.sort_values("model").to_csv(results, index=False)
+        replace_file(results, known.sort_values("model").to_csv(index=False).encode())
     text = written(pd.read_csv(results), len(listed))
     if page is None:
         typer.echo(text)

@@ -37,25 +37,15 @@ def figures(
     """
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.figures.write import check_numbers, write_figures
-    from benchmarks.runner.collected import folders_of
+    from benchmarks.runner.collected import folders_of, outputs_of
     from gae_metric.commands.terminal import Terminal, report_errors
-    from gae_metric.errors import InputError
 
     terminal = Terminal()
     with report_errors(terminal):
         numbers = check_numbers(figure or [])
         folders = folders_of(results)
-        names = [folder.resolve().name for folder in folders]
-        if output is not None and len(set(names)) < len(names):
-            raise InputError(
-                f"output: the figures of {len(names)} folders go into folders of their names, and "
-                f"two are called {max(names, key=names.count)!r}"
-            )
         count = 0
-        for folder, name in zip(folders, names, strict=True):
-            where = folder / "figures" if output is None else output
-            if output is not None and len(folders) > 1:
-                where = output / name
+        for folder, where in zip(folders, outputs_of(folders, output, "figures"), strict=True):
             others = [other for other in folders if other != folder]
             written = write_figures(folder, where, numbers, terminal.say, others, image or ())
             count += len(written)

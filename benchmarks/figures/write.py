@@ -13,7 +13,7 @@ from benchmarks.figures import ranked, sample, sheets
 from benchmarks.figures.material import Draw, Material
 from benchmarks.figures.outcome import Skipped
 from benchmarks.figures.plan import FIGURES
-from benchmarks.runner.store import replace_file
+from benchmarks.result_files import replace_file
 from gae_metric.errors import InputError
 
 DRAW: dict[str, Draw] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.report.section import Progress, Section
 from benchmarks.report.templates import PAGE, TEMPLATES
-from benchmarks.runner.store import replace_file
+from benchmarks.result_files import replace_file
 from gae_metric.errors import InputError
 
 _STYLES = ("page.css", "samples.css")

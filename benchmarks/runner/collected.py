@@ -16,8 +16,9 @@ from pydantic import BaseModel, Field
 
 from benchmarks.config.runs import PARTS, Run
 from benchmarks.metrics.registry import find_metric
+from benchmarks.result_files import replace_file
 from benchmarks.runner.shards import Shard
-from benchmarks.runner.store import Store, replace_file
+from benchmarks.runner.store import Store, read_table
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 
@@ -40,6 +41,7 @@ _COLUMNS = {
 }
 #: Bytes of a plan that are read: more than a run of 300,000 shards has.
 _LARGEST = 1 << 26
+_LARGEST_TABLE = 1 << 31
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +100,25 @@ def folders_of(given: Sequence[Path] | None, root: Path = RESULTS) -> Sequence[P
     return folders
 
 
+def outputs_of(folders: Sequence[Path], output: Path | None, inner: str = "") -> Sequence[Path]:
+    """Return where each folder's tables or figures go: by default into it, or below ``output``.
+
+    Raises
+    ------
+    InputError
+        If those of two folders would go into one.
+    """
+    if output is None:
+        return [folder / inner for folder in folders]
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"output: what is written of {len(names)} folders goes into folders of their names, "
+            f"and two are called {max(names, key=names.count)!r}"
+        )
+    return [output] if len(names) == 1 else [output / name for name in names]
+
+
 def collect(root: str | Path) -> Collected:
     """Read a run's results: those that are finished, or else what there is so far.
 
@@ -119,7 +140,7 @@ def collect(root: str | Path) -> Collected:
         run, skipped = _stored(plan["run"]), {str(k): str(v) for k, v in plan["skipped"].items()}
         if finished is None:
             return _from_shards(run, Store(folder), plan["shards"], skipped)
-        frames: Any = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
+        frames: Any = {name: _table(folder / f"{name}.parquet") for name in _TABLES}
         noted = json.loads(read_bytes(folder / "facts.json", "results", _LARGEST))
         facts = tuple({**one, "versions": {**one.get("versions", {})}} for one in noted)
         return Collected(run, **frames, missing=0, facts=facts, skipped=skipped)
@@ -153,7 +174,7 @@ def finished_plan(folder: Path) -> dict[str, Any] | None:
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in _FILES:
         path = folder / name
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sums.get(name):
+        if path.is_file() and _digest(path) == sums.get(name):
             continue
         if (folder / _NEXT).exists():  # stopped while it replaced them
             return None
@@ -162,6 +183,16 @@ def finished_plan(folder: Path) -> dict[str, Any] | None:
             "`python -m benchmarks run` with the same configuration makes it anew"
         )
     return _plan(folder, PLAN)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(read_bytes(path, "results", _LARGEST_TABLE)).hexdigest()
+
+
+def _table(path: Path) -> pd.DataFrame:
+    content = read_bytes(path, "results", _LARGEST_TABLE)
+    table: pd.DataFrame = read_table(content, str(path)).to_pandas()
+    return table
 
 
 def newer(folder: Path) -> bool:

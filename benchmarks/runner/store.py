@@ -9,22 +9,30 @@ import json
 import os
 import re
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from benchmarks.result_files import replace_file
 from gae_metric.errors import InputError
 
 _KEY = b"benchmarks"
 #: Stands in a shard's metadata, before 64 digits that are the SHA-256 of its name and of all bytes
 #: of the file but these.
 _SEAL = b"benchmarks.sha256="
+#: Bytes of a shard that are read.
+_LARGEST = 1 << 28
+#: Bytes that a table may take in memory, and as a multiple of its file's: scores take 20.
+_LEAST, _EXPANSION = 1 << 26, 100
+#: Tests of the types of columns; a value of others has any number of bytes or parts.
+_TEXTS = (pa.types.is_string, pa.types.is_large_string)
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 #: Folders and a name, none of which is hidden or leads up; what :attr:`Shard.key` makes of a name.
 _KEYS = re.compile(r"(?:[A-Za-z0-9_+][A-Za-z0-9_.+-]*/)*[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
 #: What :func:`replace_file` writes to first.
@@ -140,8 +148,7 @@ class Store:
 
     def facts(self, key: str) -> dict[str, Any]:
         """Return the facts that a shard was written with."""
-        facts: dict[str, Any] = json.loads(pq.read_schema(self._whole(key)).metadata[_KEY])
-        return facts
+        return _facts(pq.read_schema(pa.BufferReader(self._whole(key))))
 
     def read(self, key: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         """Return a shard's table, and the facts that it was written with.
@@ -151,21 +158,69 @@ class Store:
         InputError
             If it is damaged.
         """
-        table = pq.read_table(self._whole(key))
-        facts: dict[str, Any] = json.loads(table.schema.metadata[_KEY])
-        frame: pd.DataFrame = table.to_pandas()
-        return frame, facts
+        table = read_table(self._whole(key), str(self.path(key)))
+        return table.to_pandas(), _facts(table.schema)
 
-    def _whole(self, key: str) -> pa.BufferReader:
+    def _whole(self, key: str) -> bytes:
         if (content := self._content(key)) is None:
             raise InputError(f"results: {str(self.path(key))!r} is damaged")
-        return pa.BufferReader(content)
+        return content
 
     def _content(self, key: str) -> bytes | None:
         """Return a shard's bytes, or None if they are not those that were written."""
-        content = self.path(key).read_bytes()
+        path = self.path(key)
+        content = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
         before, _, after = content.rpartition(_SEAL)
         return content if after[:64] == _digest(key, before, after[64:]) else None
+
+
+def _facts(schema: pa.Schema) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(schema.metadata[_KEY])
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"results: a shard has no facts: {error}") from error
+    return facts
+
+
+def read_table(content: bytes, name: str) -> pa.Table:
+    """Read a Parquet file, whose rows may be many more than its bytes, into bounded memory.
+
+    Parameters
+    ----------
+    content
+        The file.
+    name
+        What it is called in errors.
+
+    Raises
+    ------
+    InputError
+        If it would take more memory than a table of scores of that many bytes can, or holds
+        anything but numbers and texts.
+    """
+    limit = max(_LEAST, _EXPANSION * len(content))
+    schema = pq.read_schema(pa.BufferReader(content))
+    texts = [c.name for c in schema if any(is_text(c.type) for is_text in _TEXTS)]
+    odd = [c for c in schema if not any(fits(c.type) for fits in (*_TEXTS, *_NUMBERS))]
+    if odd:
+        raise InputError(f"results: {name!r} has a column of {odd[0].type}, which no run writes")
+    # A text that stands in many rows stays one until it is known what they add up to.
+    file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
+    found, groups = file.metadata, range(file.metadata.num_row_groups)
+    packed = sum(found.row_group(group).total_byte_size for group in groups)
+    if max(8 * found.num_rows * found.num_columns, packed) <= limit:
+        table = file.read()
+        if sum(_text_bytes(table[column]) for column in texts) <= limit:
+            return table.cast(schema)
+    raise InputError(
+        f"results: {name!r} of {len(content)} bytes would take more than {limit} bytes of memory"
+    )
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Return the bytes of a column's texts, those that stand in several rows counted in each."""
+    sizes = (pc.binary_length(part.dictionary).take(part.indices) for part in column.chunks)
+    return sum(pc.sum(each).as_py() or 0 for each in sizes)
 
 
 def _digest(key: str, *parts: bytes) -> bytes:
@@ -174,40 +229,3 @@ def _digest(key: str, *parts: bytes) -> bytes:
     for part in parts:
         digest.update(part)
     return digest.hexdigest().encode()
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in the place of another, or of none, so that it is never there in part.
-
-    Raises
-    ------
-    OSError
-        If there is no room or no permission; the message names the file, and what was there stays.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"cannot write {str(path)!r}: {error.strerror}. Finished shards are kept: the same "
-            "command goes on from there",
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder outlive a power cut, where the system can."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

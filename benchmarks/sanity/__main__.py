@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
+from benchmarks.result_files import refuse_finished
 from benchmarks.sanity import results
 from benchmarks.sanity.case import Settings, default_networks
 from benchmarks.sanity.document import write
 from gae_metric.commands.terminal import Terminal, report_errors
+
+OUT = Path("benchmarks/results/sanity")
 
 
 def main(
@@ -39,12 +42,14 @@ def main(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder of results.")] = Path(
-        "benchmarks/results/sanity"
-    ),
-    document: Annotated[Path, typer.Option(help="Markdown document to write.")] = Path(
-        "docs/sanity.md"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of results.")] = OUT,
+    document: Annotated[
+        Path | None,
+        typer.Option(help="Markdown document to write; by default sanity.md in the results'."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace finished results of these networks.")
+    ] = False,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Write the document from the results.")
     ] = False,
@@ -57,12 +62,15 @@ def main(
     torch.set_num_threads(threads)
     command = shlex.join(["python", "-m", "benchmarks.sanity", *sys.argv[1:]])
     given = {**context.params, "methods": tuple(method or ()) or None}
-    keys = [key.name for key in fields(Settings) if given.get(key.name) is not None]
+    keys = [key.name for key in dataclasses.fields(Settings) if given.get(key.name) is not None]
+    document = document or (Path("docs/sanity.md") if out == OUT else out / "sanity.md")
     with report_errors(Terminal()):
-        if not report_only:
-            for name in network or default_networks():
-                settings = replace(Settings.of(name), **{key: given[key] for key in keys})
-                results.run(name, settings, out, command, lambda text: typer.echo(text, err=True))
+        names = [] if report_only else network or default_networks()
+        for name in names:
+            refuse_finished("out", results.facts_file(out, name), replace)
+        for name in names:
+            settings = dataclasses.replace(Settings.of(name), **{key: given[key] for key in keys})
+            results.run(name, settings, out, command, lambda text: typer.echo(text, err=True))
         write(results.read(out), document)
     typer.echo(f"{document} is written from {out}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 import time
@@ -13,12 +14,14 @@ from typing import Any
 import pandas as pd
 import torch
 
+from benchmarks.result_files import replace_file
 from benchmarks.sanity import checks, meta
 from benchmarks.sanity.case import DIGITS, PHOTOGRAPHS, Case, Settings, open_case
 from benchmarks.sanity.maps import Remembered
 from gae_metric import clear_cache
 from gae_metric.commands.provenance import installed
 from gae_metric.errors import InputError
+from gae_metric.inputs.files import read_bytes
 
 CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
     "baselines": checks.baselines,
@@ -30,6 +33,8 @@ CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
 """The checks, by the names of their files."""
 
 _PACKAGES = ("gae-metric", "quantus", "torch", "torchvision", "timm", "grad-cam", "scipy")
+#: Bytes of a file that are read.
+_LARGEST = 1 << 24
 _NETWORKS = (*DIGITS, *PHOTOGRAPHS)
 
 
@@ -50,6 +55,11 @@ class Found:
     network: str
     facts: dict[str, Any]
     tables: dict[str, pd.DataFrame]
+
+
+def facts_file(out: Path, network: str) -> Path:
+    """Return the file that a network's results end with."""
+    return out / network.replace(":", "-") / "facts.json"
 
 
 def run(
@@ -91,12 +101,12 @@ def run(
         "versions": {"Python": platform.python_version(), **installed(_PACKAGES)},
     }
     found = Found(network, facts, tables)
-    folder = out / network.replace(":", "-")
-    folder.mkdir(parents=True, exist_ok=True)
+    file = facts_file(out, network)
+    file.unlink(missing_ok=True)  # what is replaced is not finished until the last file is there
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-    text = json.dumps(found.facts, indent=2)
-    (folder / "facts.json").write_text(text + "\n", encoding="utf-8")
+        text = table.to_csv(index=False, float_format="%.6g")
+        replace_file(file.with_name(f"{name}.csv"), text.encode())
+    replace_file(file, f"{json.dumps(facts, indent=2)}\n".encode())
     clear_cache()
     return found
 
@@ -111,10 +121,15 @@ def read(out: Path) -> list[Found]:
     """
     found = []
     for network in _NETWORKS:
-        folder = out / network.replace(":", "-")
-        if (folder / "facts.json").is_file():
-            facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-            tables = {name: pd.read_csv(folder / f"{name}.csv") for name in CHECKS}
+        file = facts_file(out, network)
+        if file.is_file():
+            facts = json.loads(read_bytes(file, "results", _LARGEST))
+            tables = {
+                name: pd.read_csv(
+                    io.BytesIO(read_bytes(file.with_name(f"{name}.csv"), "results", _LARGEST))
+                )
+                for name in CHECKS
+            }
             found.append(Found(network, facts, tables))
     if not found:
         raise InputError(f"results: there are none in {str(out)!r}")

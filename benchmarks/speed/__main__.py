@@ -13,9 +13,11 @@ import pandas as pd
 import torch
 import typer
 
+from benchmarks.result_files import refuse_finished, replace_file
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import measure
 from benchmarks.speed.modes import MODES, Mode
+from gae_metric.commands.terminal import Terminal, report_errors
 
 Threads = Annotated[int | None, typer.Option(help="Threads of torch.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
@@ -26,6 +28,7 @@ Modes = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Write the table, too: .csv or .md.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the table that is there.")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
@@ -48,9 +51,10 @@ def abslrp(
     threads: Threads = None,
     device: Device = "cpu",
     out: Out = None,
+    replace: Replace = False,
 ) -> None:
     """Multiples of one forward pass and one input gradient of the plain model."""
-    cuda = _prepare(device, threads)
+    cuda = _prepare(device, threads, out, replace)
     names, wanted = _models(model or abslrp_speed.DEFAULT), _modes(mode, cuda)
     batches = batch or ([1, 16, 64] if cuda else [8, 32])
     _show(abslrp_speed.table(batches, repeats, device, names, wanted), device, out)
@@ -68,11 +72,12 @@ def gae(
     threads: Threads = None,
     device: Device = "cpu",
     out: Out = None,
+    replace: Replace = False,
 ) -> None:
     """GAE with absLRP as a multiple of the gradients and explanations it consists of."""
     from benchmarks.speed import gae as gae_speed
 
-    cuda = _prepare(device, threads)
+    cuda = _prepare(device, threads, out, replace)
     names = _models(model or ["ResNet50", "ViT-B/16"])
     batches = batch or ([1, 16, 64] if cuda else [4])
     wanted = _modes(mode, cuda)
@@ -85,14 +90,13 @@ def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:
     typer.echo(result.to_string(index=False, float_format=_number, na_rep="-"))
     if out is None:
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix != ".md":
-        result.to_csv(out, index=False)
+        replace_file(out, result.to_csv(index=False).encode())
         return
     command = " ".join(["python -m benchmarks.speed", *sys.argv[1:]])
     cells = result.map(lambda value: _number(value) if isinstance(value, float) else str(value))
     table = cells.to_markdown(index=False, tablefmt="github", disable_numparse=True)
-    out.write_text(f"Made by `{command}` on {machine(device)}.\n\n{table}\n")
+    replace_file(out, f"Made by `{command}` on {machine(device)}.\n\n{table}\n".encode())
 
 
 def _number(value: float) -> str:
@@ -101,8 +105,11 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else text
 
 
-def _prepare(device: str, threads: int | None) -> bool:
-    """Set threads, and return whether it is a GPU, which has to be there."""
+def _prepare(device: str, threads: int | None, out: Path | None, replace: bool) -> bool:
+    """Set threads, and return whether it is a GPU, which has to be there, as the table has not."""
+    if out is not None:
+        with report_errors(Terminal()):
+            refuse_finished("out", out, replace)
     if threads is not None:
         torch.set_num_threads(threads)
     cuda = device.startswith("cuda")

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from abslrp import text
+from benchmarks.result_files import refuse_finished
+from gae_metric.commands.terminal import Terminal, report_errors
 
 REVIEWS = (
     "a warm , funny and quietly moving film , carried by two wonderful performances .",
@@ -35,11 +37,16 @@ def main(
     reviews: Annotated[
         Path | None, typer.Option(help="Text file with a review a line. Default: three of ours.")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace reviews.png and reviews.html.")
+    ] = False,
 ) -> None:
     """Write reviews with their words coloured, red for positive sentiment; print predictions."""
     for option, file in (("--head", head), ("--reviews", reviews)):
         if file is not None and not file.is_file():
             raise typer.BadParameter(f"no such file: {file}", param_hint=option)
+    with report_errors(Terminal()):
+        refuse_finished("out", out / "reviews.png", replace)
     lines = REVIEWS if reviews is None else reviews.read_text(encoding="utf-8").splitlines()
     given = [line for line in lines if line.strip()]
     if not given:

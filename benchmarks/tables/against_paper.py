@@ -14,8 +14,8 @@ from scipy import stats
 from benchmarks.config.runs import Run
 from benchmarks.metrics.registry import kind_of
 from benchmarks.paper import paper_table, paper_tables
+from benchmarks.result_files import replace_file
 from benchmarks.runner.collected import Collected, collect
-from benchmarks.runner.store import replace_file
 from benchmarks.tables.formats import csv, latex, markdown
 from benchmarks.tables.model_table import Table
 from gae_metric.comparison import compare

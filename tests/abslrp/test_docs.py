@@ -53,7 +53,9 @@ def test_reviews(tmp_path: Path) -> None:
         assert f"| {review} | {label}, {share} |" in text
     file = tmp_path / "own.txt"
     file.write_text("a delight .\n\ndull .\n", encoding="utf-8")
-    own = CliRunner().invoke(app, ["--out", str(tmp_path), "--reviews", str(file)])
+    again = ["--out", str(tmp_path), "--reviews", str(file)]
+    assert "holds finished results" in CliRunner().invoke(app, again).output
+    own = CliRunner().invoke(app, [*again, "--replace"])
     assert [line.partition(": ")[2] for line in own.stdout.splitlines()] == [
         "a delight .",
         "dull .",
@@ -62,6 +64,8 @@ def test_reviews(tmp_path: Path) -> None:
     html = (tmp_path / "reviews.html").read_text(encoding="utf-8")
     assert html.count("positive (") == 2
     file.write_text("\n", encoding="utf-8")
-    assert CliRunner().invoke(app, ["--out", str(tmp_path), "--reviews", str(file)]).exit_code == 2
+    empty = CliRunner().invoke(app, [*again, "--replace"])
+    assert empty.exit_code == 2
+    assert "no review in" in empty.output
     missing = CliRunner().invoke(app, ["--out", str(tmp_path), "--head", str(tmp_path / "none")])
     assert missing.exit_code != 0

@@ -1,5 +1,6 @@
 """The whole command of the sanity checks, reduced, its document, and what it refuses."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,31 @@ def test_command_writes_results_document_and_figure(written):
     for line in text.splitlines():
         if line.startswith("| digits:resnet"):
             assert "nan" not in line
+
+
+def test_finished_results_are_replaced_only_where_that_is_asked(written, tmp_path, monkeypatch):
+    folder, app = written
+    computed = []
+    monkeypatch.setattr(results, "run", lambda network, *others: computed.append(network))
+    # The network that is not finished is not begun either.
+    again = ["--network", "digits:vgg", "--network", "digits:resnet", "--samples", "5"]
+    again += ["--out", str(folder / "results"), "--document", str(tmp_path / "sanity.md")]
+    outcome = CliRunner().invoke(app, again)
+    assert outcome.exit_code == 2
+    assert "holds finished results; --replace replaces them" in " ".join(outcome.output.split())
+    assert computed == []
+    assert not (tmp_path / "sanity.md").exists()
+    assert CliRunner().invoke(app, [*again, "--replace"]).exit_code == 0
+    assert computed == ["digits:vgg", "digits:resnet"]
+
+
+def test_the_document_of_other_results_is_beside_them(written):
+    folder, app = written
+    outcome = CliRunner().invoke(app, ["--report-only", "--out", str(folder / "results")])
+    assert outcome.exit_code == 0, outcome.output
+    assert (folder / "results" / "sanity.md").is_file()
+    shutil.rmtree(folder / "results" / "figures")
+    (folder / "results" / "sanity.md").unlink()
 
 
 def test_document_is_written_again_from_results(written):

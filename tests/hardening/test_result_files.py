@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,6 +105,40 @@ def test_any_value_in_a_plan(finished, tmp_path_factory, name, data):
         tables(folder)
     assert outcome.message != ""
     shutil.rmtree(folder.parent)
+
+
+#: Small files: of many rows; of a text and of bytes that stand in many; of lists of many parts.
+BOMBS = {
+    "rows": pa.array(np.zeros(10_000_000)),
+    "text": pa.DictionaryArray.from_arrays(np.zeros(100_000, np.int32), ["x" * 1_000_000]),
+    "bytes": pa.DictionaryArray.from_arrays(np.zeros(100_000, np.int32), [b"x" * 1_000_000]),
+    "lists": pa.ListArray.from_arrays([0, 10_000_000], pa.array(np.zeros(10_000_000))),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_tables_that_are_larger_than_their_files(finished, tmp_path_factory, kind):
+    """Refused by what they say of themselves, before gigabytes of memory are taken."""
+    folder = copied(finished, tmp_path_factory, shards=False)
+    table = pa.table({"score": BOMBS[kind]})
+    pq.write_table(table, folder / "scores.parquet", compression="zstd", store_schema=False)
+    assert (folder / "scores.parquet").stat().st_size < 100_000
+    sealed(folder, "scores.parquet")
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(InputError, match=r"scores\.parquet'.*(more than|no run writes)"):
+        collect(folder)
+    assert pa.default_memory_pool().max_memory() - before < 1 << 26
+
+
+def test_files_that_are_too_large_are_not_read(finished, tmp_path_factory):
+    folder = copied(finished, tmp_path_factory, shards=False)
+    os.truncate(folder / "scores.parquet", 1 << 40)
+    with pytest.raises(InputError, match=r"expected at most \d+ bytes, it has 1099511627776"):
+        collect(folder)
+    folder = copied(finished, tmp_path_factory)
+    key = Store(folder).shards()[0]
+    os.truncate(Store(folder).path(key), 1 << 40)
+    assert Store(folder).damaged(key)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ def test_the_table_of_explanations(small, tmp_path):
         app, [*command, "--mode", "plain", "--mode", "autocast", "--out", str(out)]
     )
     assert result.exit_code == 0, result.output
+    again = CliRunner().invoke(app, [*command, "--out", str(out)])
+    assert again.exit_code == 2
+    assert "holds finished results; --replace replaces them" in " ".join(again.output.split())
     table = pd.read_csv(out)
     kinds = ["gradient", "forward", "absLRP", "absLRP, one stream"]
     kinds += [f"{kind}, autocast" for kind in kinds]

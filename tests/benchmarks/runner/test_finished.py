@@ -58,6 +58,18 @@ def content(folder):
     return {name: (folder / name).read_bytes() for name in names}
 
 
+def test_tables_of_several_folders_do_not_replace_one_another(finished, tmp_path):
+    other = shutil.copytree(finished, tmp_path / "other")
+    result = command("tables", finished, other, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    for folder in (finished, other):
+        assert (tmp_path / "out" / folder.name / "tables.md").is_file()
+    same = shutil.copytree(finished, tmp_path / "elsewhere" / finished.name)
+    result = command("tables", finished, same, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "two are called 'run'" in result.output
+
+
 @pytest.mark.parametrize("shards", [True, False])
 def test_a_re_run_that_is_interrupted_hides_nothing(finished, shards):
     """As in a checkout, whose results have no shards."""

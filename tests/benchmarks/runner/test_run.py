@@ -379,7 +379,7 @@ def test_a_disk_that_fills_again_and_again(tmp_path):
     # Before the first shard, in the middle of the shards, and with the tables that come last.
     for name in ("plan.json", "shards/.*parquet", "(scores|targets|facts).*"):
         expected = (
-            rf"cannot write '.*disk/{name}': No space left on device\. Finished shards are kept: "
+            rf"cannot write '.*disk/{name}': No space left on device\. What was finished is kept: "
             "the same command goes on from there"
         )
         assert any(re.search(expected, text) for text in stopped), (name, stopped)
@@ -408,7 +408,7 @@ def test_the_command_on_a_full_disk(tmp_path):
     with small_disk(tmp_path / "disk", "24k") as folder:
         full = runner.invoke(app, [*arguments, "--output", str(folder)])
         assert full.exit_code == 1, full.output
-        assert "No space left on device. Finished shards are kept" in full.output
+        assert "No space left on device. What was finished is kept" in full.output
         assert "Traceback" not in full.output
         kept = whole_shards(folder)
         remount(folder, "size=1m")

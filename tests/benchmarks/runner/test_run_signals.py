@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import commands
 from benchmarks.runner.collected import collect
+from gae_metric.commands.terminal import Terminal
 
 PROC = Path("/proc")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not PROC.is_dir(), reason="processes are looked for in /proc"),
-]
 WAYS = {
     "here": ["--devices", "cpu"],
     "readers": ["--devices", "cpu", "--readers", "2"],
@@ -36,6 +34,36 @@ def left(mark):
     return found
 
 
+def stopped_as(comes):
+    """Go through a stop of which something else comes."""
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+    finally:
+        raise comes
+
+
+@pytest.mark.parametrize("comes", [SystemExit(1), RuntimeError("the stop went through something")])
+def test_whatever_becomes_of_a_stop(comes):
+    """Where Ray waits, it makes status 1 of it."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stopped, commands._ended_by_sigterm(Terminal()):
+        stopped_as(comes)
+    assert stopped.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_is_no_stop():
+    with pytest.raises(KeyError), commands._ended_by_sigterm(Terminal()):
+        raise KeyError
+    # Of Ray's own handler, which stands while Ray starts.
+    with pytest.raises(SystemExit) as stopped, commands._ended_by_sigterm(Terminal()):
+        raise SystemExit(15)
+    assert stopped.value.code == 143
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PROC.is_dir(), reason="processes are looked for in /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_that_is_ended(tmp_path, way, number):

@@ -7,7 +7,8 @@ import uuid
 import pandas as pd
 import pytest
 
-from benchmarks.runner.store import Store, replace_file
+from benchmarks.result_files import replace_file
+from benchmarks.runner.store import Store
 from gae_metric.errors import InputError
 from tests.benchmarks.disks import remount, small_disk
 
@@ -48,7 +49,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, step):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, step, full)
-        with pytest.raises(OSError, match=r"No space left on device\. Finished shards are kept"):
+        with pytest.raises(OSError, match=r"No space left on device\. What was finished is kept"):
             store.write("a", TABLE, {"old": False})
     assert store.facts("a") == {"old": True}
     assert [p.name for p in (tmp_path / "shards").iterdir()] == ["a.parquet"]

@@ -1,0 +1,62 @@
+"""Files of results: there as a whole or not at all, and written over only where that is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+from gae_metric.errors import InputError
+
+
+def refuse_finished(option: str, path: Path, replace: bool) -> None:
+    """Refuse to write over what a command has finished, before anything is computed for it.
+
+    Raises
+    ------
+    InputError
+        If there is a file of that name, and it is not to be replaced.
+    """
+    if path.exists() and not replace:
+        raise InputError(
+            f"{option}: {str(path)!r} holds finished results; --replace replaces them, "
+            f"--{option} names another place"
+        )
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file in the place of another, or of none, so that it is never there in part.
+
+    Raises
+    ------
+    OSError
+        If there is no room or no permission; the message names the file, and what was there stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise OSError(
+            error.errno,
+            f"cannot write {str(path)!r}: {error.strerror}. What was finished is kept: the same "
+            "command goes on from there",
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder outlive a power cut, where the system can."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
