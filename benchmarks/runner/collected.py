@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,7 +132,7 @@ def collect(root: str | Path) -> Collected:
         If the folder holds none, or a finished run's files are damaged.
     """
     folder = Path(root)
-    try:
+    with readable(root):
         finished = finished_plan(folder)
         plan = latest_plan(folder) if finished is None else finished
         if plan is None:
@@ -144,9 +145,15 @@ def collect(root: str | Path) -> Collected:
         noted = json.loads(read_bytes(folder / "facts.json", "results", _LARGEST))
         facts = tuple({**one, "versions": {**one.get("versions", {})}} for one in noted)
         return Collected(run, **frames, missing=0, facts=facts, skipped=skipped)
+
+
+@contextmanager
+def readable(root: str | Path) -> Iterator[None]:
+    """Refuse files that are cut off or another program's, and end in nearly any error."""
+    try:
+        yield
     except InputError:
         raise
-    # The files may be cut off or another program's, and end in nearly any error.
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from benchmarks.runner.collected import finished_plan
+from benchmarks.runner.collected import finished_plan, readable
 from benchmarks.runner.identity import differences
 from benchmarks.runner.shards import Shard
 from benchmarks.runner.store import Store
@@ -49,10 +49,11 @@ def look_through(store: Store, shards: Sequence[Shard], say: Callable[[str], Non
             continue
         if key in keys:
             continue
-        told = store.facts(key)
-        place = told["shard"]["model"], told["shard"]["method"]
-        if (settings := now.get(place)) is not None:
-            others[_short(differences(told["settings"], settings)) or "block"] += 1
+        with readable(store.root):
+            told = store.facts(key)
+            place = told["shard"]["model"], told["shard"]["method"]
+            if (settings := now.get(place)) is not None:
+                others[_short(differences(told["settings"], settings)) or "block"] += 1
     for what, count in others.items():
         say(f"shards of other settings, which are left alone: {count}: {what}")
 

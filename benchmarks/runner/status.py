@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runner.collected import collect, finished_plan, latest_plan, newer
+from benchmarks.runner.collected import collect, finished_plan, latest_plan, newer, readable
 from benchmarks.runner.store import Store
 from gae_metric.errors import InputError
 
@@ -37,7 +37,8 @@ def status(root: str | Path) -> tuple[list[str], bool]:
         finished, whole, lines = False, False, [str(error)]
     if finished and not under_way and not (folder / "shards").is_dir():
         return lines, True
-    states, facts, damaged = _shards(Store(folder), plan)
+    with readable(root):
+        states, facts, damaged = _shards(Store(folder), plan)
     counts = Counter(state for _, state in states)
     lines.append(f"{'a newer run' if under_way else 'shards'}: {_listed(counts)}")
     for place in dict.fromkeys(place for place, state in states if state != "there"):

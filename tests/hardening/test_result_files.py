@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 from benchmarks.config.runs import parse
 from benchmarks.runner.collected import PLAN, collect
+from benchmarks.runner.earlier import look_through
 from benchmarks.runner.run import execute
+from benchmarks.runner.status import status
 from benchmarks.runner.store import Store
 from benchmarks.tables.against_paper import write_tables
 from gae_metric.errors import InputError
@@ -128,6 +130,23 @@ def test_tables_that_are_larger_than_their_files(finished, tmp_path_factory, kin
     with pytest.raises(InputError, match=r"scores\.parquet'.*(more than|no run writes)"):
         collect(folder)
     assert pa.default_memory_pool().max_memory() - before < 1 << 26
+
+
+@pytest.mark.parametrize("facts", [{}, [], 3, {"settings": 3, "where": 3, "shard": 3}, "deep"])
+def test_facts_that_are_no_shards(finished, tmp_path_factory, facts, monkeypatch):
+    """Whole by its seal, which anybody can make."""
+    folder = copied(finished, tmp_path_factory)
+    store = Store(folder)
+    if facts == "deep":
+        monkeypatch.setattr(json, "dumps", lambda value, **options: "[" * 100_000)
+    for key in store.shards():
+        store.write(key, pd.DataFrame({"sample": [0]}), facts)
+    monkeypatch.undo()
+    plan = json.loads((folder / PLAN).read_text())
+    for read in (collect, status, lambda root: look_through(Store(root), [], print)):
+        with pytest.raises(InputError, match=r"not as a run leaves it|has no facts"):
+            read(folder)
+    assert json.loads((folder / PLAN).read_text()) == plan
 
 
 def test_files_that_are_too_large_are_not_read(finished, tmp_path_factory):
