@@ -126,6 +126,13 @@ def test_citation() -> None:
     yaml = pytest.importorskip("yaml", reason="needs PyYAML, of the extra 'dev'")
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    # The version is that of the package and of the changelog's newest entry, and so is its date.
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{citation["version"]}"\n' in project
+    log = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entry = f"## [{citation['version']}] - {citation['date-released']}\n"
+    assert entry in log
+    assert log.index("## [") == log.index(entry)
     article = citation["preferred-citation"]
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert article["type"] == "article"
