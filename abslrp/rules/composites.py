@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -82,13 +83,29 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     return result
 
 
-@COMMON.decomposition(aten.baddbmm)
-def baddbmm(input: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """``beta * input + alpha * left @ right``."""
-    # If beta is 0 torch ignores the input, even NaN.
-    added = input * beta if beta else torch.zeros((), dtype=left.dtype, device=left.device)
-    result: Tensor = added + torch.bmm(left, right) * alpha
-    return result
+def plus(product: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor]:
+    """Return ``beta * input + alpha * product(left, right)``."""
+
+    def written(input: Any, left: Any, right: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        made = product(left, right)
+        made = made if alpha == 1 else made * alpha
+        # If beta is 0 torch ignores the input, even NaN.
+        return made + (input if beta == 1 else input * beta) if beta else made
+
+    return written
+
+
+COMMON.decomposition(aten.baddbmm)(plus(torch.bmm))
+COMMON.decomposition(aten.addmv)(plus(torch.mv))
+COMMON.decomposition(aten.addr)(plus(torch.outer))
+COMMON.decomposition(aten.addbmm)(plus(lambda left, right: torch.bmm(left, right).sum(0)))
+
+
+@COMMON.decomposition(aten.bilinear)
+def bilinear(left: Tensor, right: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Make a layer of the first for each unit, and a product of that and the second."""
+    result: Tensor = torch.einsum("...i,oij,...j->...o", left, weight, right)
+    return result if bias is None else result + bias
 
 
 @COMMON.decomposition(aten.cdist, aten._euclidean_dist)
