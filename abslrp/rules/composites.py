@@ -29,24 +29,23 @@ def attention(
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query @ key.transpose(-2, -1)) * scale
+    # Of (heads, T, T) only the scores, with -inf in place of what is closed, and the softmax are
+    # kept: the scale is the queries', and rows that may see nothing are opened, and made 0 below.
+    query = query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    scores = query @ key.transpose(-2, -1)
+    blind = None
     if is_causal:
         ones = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
         scores = scores.masked_fill(~ones.tril(), float("-inf"))
-    closed = None
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        closed = ~attn_mask
-        scores = scores.masked_fill(closed, float("-inf"))
-    elif attn_mask is not None:
-        closed = attn_mask == float("-inf")
-        scores = scores + attn_mask
-    weights = torch.softmax(scores, dim=-1)
-    if closed is not None:
-        # A query that may see nothing attends to nothing; the softmax alone would give NaN.
-        weights = weights.masked_fill(closed.all(-1, keepdim=True), 0.0)
-    result: Tensor = weights @ value
-    return result
+    if attn_mask is not None:
+        closed = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask == float("-inf")
+        blind = closed.all(-1, keepdim=True)
+        if attn_mask.dtype == torch.bool:
+            scores = scores.masked_fill(closed & ~blind, float("-inf"))
+        else:
+            scores = scores + attn_mask.masked_fill(blind, 0.0)
+    result: Tensor = torch.softmax(scores, dim=-1) @ value
+    return result if blind is None else result.masked_fill(blind, 0.0)
 
 
 def grouped_mm(
