@@ -45,7 +45,8 @@ def check_model(model: Any) -> None:
         raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     # A module of torch.export has no mode: its graph is that of the one that was exported.
     exported = isinstance(model, torch.fx.GraphModule) and "eval" in vars(model)
-    if model.training and not exported:
+    # One of torch.jit.freeze has none, either.
+    if getattr(model, "training", False) and not exported:
         raise ValueError("model: expected evaluation mode, got training mode; call model.eval()")
 
 
@@ -78,6 +79,8 @@ def as_targets(targets: Any, samples: int, name: str = "targets") -> Tensor:
     except (RuntimeError, TypeError, ValueError) as error:
         given = repr(targets) if targets is None else f"{type(targets).__name__} ({error})"
         raise ValueError(f"{name}: expected integers of shape ({samples},), got {given}") from error
+    if str(getattr(targets, "dtype", "")).endswith("uint64"):  # which torch cannot compute with
+        chosen = chosen.long()
     if chosen.ndim == 0:
         chosen = chosen.expand(samples)
     if chosen.is_floating_point() or chosen.is_complex() or chosen.dtype == torch.bool:

@@ -80,6 +80,10 @@ class Batch:
         return replace(self, given=given, target=target)
 
     def _cut(self, one: Any, rows: slice | list[int]) -> Any:
+        if isinstance(one, dict):
+            return {key: self._cut(each, rows) for key, each in one.items()}
+        if type(one) in (list, tuple):
+            return type(one)(self._cut(each, rows) for each in one)
         alike = isinstance(one, Tensor) and one.ndim > 0 and len(one) == len(self)
         if not alike or isinstance(rows, slice):
             return one[rows] if alike else one

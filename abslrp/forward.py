@@ -218,7 +218,7 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
     except (UnknownOperationError, LostSamplesError, OneOutputError):
         raise
     except Exception as error:
-        if "does not require grad" in str(error):
+        if any(one in str(error) for one in ("does not require grad", "primal.is_inference")):
             raise UnknownOperationError(DIFFERENTIATES) from error
         if lacks_batch_axis(model, batch, settings.output):
             raise no_batch_axis(batch.tensors[0]) from error

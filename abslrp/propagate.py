@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -93,6 +94,8 @@ def propagate(
                 own = evaluate(model, part, slice(None), settings)
                 if not _alike(own, logits.tensor, ROUNDING):
                     raise UnknownOperationError(DIFFERENTIATES)
+            if (run.tape.decides or run.tape.left) and settings.samples == "rows":
+                _check_decisions(model, part, logits.tensor, settings)
             ablate(run.tape, run.tape.inputs[0], settings.attention, settings.relevance_at)
             if settings.logits is not None:
                 settings.logits[settings.first] = logits.tensor
@@ -180,32 +183,74 @@ def by_rows(
             raise UnknownOperationError(no_rule(call, settings.table)) from error
         if samples == 1:
             raise
-        _check_apart(samples, evaluated, error)
+        where = "" if call is None else f" ({public_name(call.operator)}, called at {call.site})"
+        together = _check_apart(samples, evaluated, where)
+    noted: dict[int, Tensor] = {} if settings.logits is None else settings.logits
+    settings = replace(settings, logits=noted)
     alone = [part(slice(i, i + 1)) for i in range(samples)]
+    own = torch.cat([noted[settings.first + i] for i in range(samples)])
+    if settings.start_at is None and not _alike(together, own, ROUNDING):
+        raise _dependent(where)
+    warnings.warn(
+        f"model: it cannot be told which sample each entry is of{where}, so that samples are "
+        "explained one at a time; they have the same logits alone. It is slower, no less right",
+        stacklevel=2,
+    )
     each = zip(*alone, strict=True)
     return [torch.cat(one, -1 - len(shape)) for one, shape in zip(each, shapes, strict=True)]
 
 
-@torch.no_grad()
-def _check_apart(samples: int, evaluated: Callable[[Rows], Tensor], lost: LostSamplesError) -> None:
-    """Refuse samples that depend on one another: the last has other logits alone or among its like.
-
-    Among its like it is evaluated by the same kernels, so that hardly anything is rounding.
-    """
-    last = samples - 1
-    together = evaluated(slice(None))[-1:]
-    try:
-        alone = evaluated(slice(last, samples))
-    except (RuntimeError, ValueError, IndexError):  # rows of one graph, perhaps
-        alone = torch.full_like(together, torch.inf)
-    exact = min(ROUNDING, 10 * torch.finfo(together.dtype).eps ** 0.5)
-    among = evaluated([last] * samples)[-1:]
-    if _alike(together, alone, ROUNDING) and _alike(together, among, exact):
+def _check_decisions(model: nn.Module, batch: Batch, logits: Tensor, settings: Settings) -> None:
+    """Refuse samples that depend on one another by numbers or masks: a look at first and last."""
+    if len(batch) == 1 or (logits.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
-    call = lost.call
-    where = "" if call is None else f" ({public_name(call.operator)}, called at {call.site})"
-    raise ValueError(
-        f"model: its samples depend on one another{where}, so that no sample has a map of its own; "
+
+    def evaluated(rows: Rows) -> Tensor:
+        return evaluate(model, batch, rows, settings)
+
+    if settings.start_at is not None:
+        logits = evaluated(slice(None))
+    for row in (0, len(batch) - 1):
+        own = logits[row : row + 1]
+        try:
+            alone = evaluated(slice(row, row + 1))
+        except (RuntimeError, ValueError, IndexError):  # it takes batches of one size, perhaps
+            return
+        # Hard decisions may turn by rounding, but not among its like, by the same kernels.
+        apart = _alike(own, alone, _exact(own)) or _alike(
+            own, evaluated([row] * len(batch))[:1], _exact(own)
+        )
+        if not apart:
+            raise _dependent(" (by numbers, masks or indices that are made of several)")
+
+
+def _exact(logits: Tensor) -> float:
+    """Return the tolerance of hardly anything but rounding."""
+    return min(ROUNDING, 10 * float(torch.finfo(logits.dtype).eps ** 0.5))
+
+
+def _dependent(how: str) -> ValueError:
+    return ValueError(
+        f"model: its samples depend on one another{how}, so that no sample has a map of its own; "
         "explain one at a time (batch_size=1) if that is the function you mean, or, if they are "
         "rows of one graph or set, with samples='whole'"
     )
+
+
+@torch.no_grad()
+def _check_apart(samples: int, evaluated: Callable[[Rows], Tensor], where: str) -> Tensor:
+    """Refuse samples that depend on one another: the last has other logits alone or among its like.
+
+    Returns the logits of all. Among its like it is evaluated by the same kernels, so that hardly
+    anything is rounding.
+    """
+    last = samples - 1
+    together = evaluated(slice(None))
+    try:
+        alone = evaluated(slice(last, samples))
+    except (RuntimeError, ValueError, IndexError):  # rows of one graph, perhaps
+        alone = torch.full_like(together[-1:], torch.inf)
+    among = evaluated([last] * samples)[-1:]
+    if _alike(together[-1:], alone, ROUNDING) and _alike(together[-1:], among, _exact(together)):
+        return together
+    raise _dependent(where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,6 +64,26 @@ class Adjoint(LinearMap):
         """(S, *output's shape) to (S, *input's shape)."""
         result: Tensor = self.route([relevance])[0]
         return result
+
+
+@dataclass(frozen=True)
+class Operand(LinearMap):
+    """A function of an operand and of weights that is linear in both, by torch's own gradient."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    shape: Sequence[int]
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the map's value for an input, without bias."""
+        return self.function(x, weight)
+
+    def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
+        """(S, *output's shape) to (S, *input's shape)."""
+        with torch.inference_mode(False), torch.enable_grad():
+            x = weight.new_zeros(self.shape).requires_grad_()
+            h = self.function(x, weight)
+            each = [torch.autograd.grad(h, x, one, retain_graph=True)[0] for one in relevance]
+        return torch.stack(each)
 
 
 @dataclass(frozen=True)
@@ -142,8 +162,9 @@ class Convolution(LinearMap):
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the map's value for an input, without bias."""
+        x = x[None] if self.unbatched else x
         result: Tensor = aten.convolution(x, weight, None, *self._options())
-        return result
+        return result[0] if self.unbatched else result
 
     @property
     def pointwise(self) -> bool:

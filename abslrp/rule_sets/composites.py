@@ -76,7 +76,7 @@ def composite(
         fitting = (one for where, one in chosen if _fits(where, call, given))
         return next(fitting, table).account(call)
 
-    register_linear(rules, account)
+    register_linear(rules, account, lambda call, given: table.account(call))
     return rules
 
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Split, passing
 from abslrp.plan.axes import but
 from abslrp.plan.factors import Factor, computed, constant, itself
-from abslrp.plan.maps import Convolution, Left, Right, Rows
+from abslrp.plan.maps import Convolution, Right, Rows
 from abslrp.registry import COMMON, RuleSet
 from abslrp.rules import addition, multiplication, normalization, operands, pooling
-from abslrp.rules.operands import Linear, LinearRule
+from abslrp.rules.operands import Linear, LinearRule, Pair
 from abslrp.rules.softmax import LOG_SOFTMAX, SOFTMAX
-from abslrp.tape import Axes, Call, Value
+from abslrp.tape import Call, Value
 
 EPSILON = 1e-6
 """Stabiliser of the LRP rule sets, Zennit's default."""
@@ -126,21 +126,20 @@ def make(
     rules = RuleSet(name, COMMON, conserves=False)
     inverse = inverse_of(epsilon)
 
-    def pair(call: Call, a: Value, b: Value, axes: Axes) -> Account:
+    def pair(call: Call, given: Pair) -> Account:
         """Half of the relevance to each operand, with the other as weights."""
         output = call.output
         half = computed(lambda: inverse(output.tensor) / 2)
-        one, other = (
-            Product(x, map, after=[itself(x)]) for x, map in ((a, Right(b)), (b, Left(a)))
-        )
-        return Split(before=[half], parts=[one, other], axes=axes)
+        maps = ((given.first, given.of_first), (given.second, given.of_second))
+        parts = [Product(x, map, after=[itself(x)]) for x, map in maps]
+        return Split(before=[half], parts=parts, axes=given.axes)
 
     def terms(call: Call, given: list[tuple[Any, float]]) -> Account:
         """``R_a = a / (h + epsilon) R``; a constant counts in h only."""
         parts, sure = addition.shares(given, lambda a, sign: [itself(a), constant(sign)])
         return Split(before=[stabilised(call.output, inverse)], parts=parts, nonnegative=sure)
 
-    operands.register_linear(rules, linear_rule)
+    operands.register_linear(rules, linear_rule, pair)
     operands.register_products(rules, linear_rule, pair)
     normalization.register(rules, norm_rule)
     addition.register(rules, terms)

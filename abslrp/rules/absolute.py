@@ -9,10 +9,10 @@ from torch import Tensor
 
 from abslrp.plan.accounts import Account, Product, Split, Term
 from abslrp.plan.factors import inverse, magnitude, positive
-from abslrp.plan.maps import Left, LinearMap, Right
+from abslrp.plan.maps import LinearMap
 from abslrp.registry import ABSLRP
-from abslrp.rules.operands import Linear, register_linear, register_products
-from abslrp.tape import Axes, Call, Value
+from abslrp.rules.operands import Linear, Pair, register_linear, register_products
+from abslrp.tape import Call, Value
 
 EPSILON = 1e-9
 """Stabiliser of eq. 12."""
@@ -44,11 +44,12 @@ def linear_map(call: Call, given: Linear) -> Account:
     return account
 
 
-def two_values(call: Call, a: Value, b: Value, axes: Axes) -> Account:
-    """Eq. 12 once for each operand, with the other as weights."""
-    parts = [product(a, Right(b), b.nonnegative), product(b, Left(a), a.nonnegative)]
+def two_values(call: Call, given: Pair) -> Account:
+    """Eq. 12 once for each operand, with the other as weights; a bias counts in h."""
+    a, of_a, b, of_b, axes = given
+    parts = [product(a, of_a, b.nonnegative), product(b, of_b, a.nonnegative)]
     return Split(before=[inverse(call.output, EPSILON)], parts=parts, axes=axes)
 
 
-register_linear(ABSLRP, linear_map)
+register_linear(ABSLRP, linear_map, two_values)
 register_products(ABSLRP, linear_map, two_values)

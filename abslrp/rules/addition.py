@@ -11,6 +11,7 @@ from abslrp.plan.accounts import Account, Diagonal, Split
 from abslrp.plan.factors import Factor, constant, inverse, negative, positive
 from abslrp.registry import ABSLRP, RuleSet
 from abslrp.rules.absolute import EPSILON
+from abslrp.rules.multiplication import scaled
 from abslrp.tape import Call, Value
 
 
@@ -52,17 +53,24 @@ Terms = Callable[[Call, list[tuple[Any, float]]], Account]
 def register(rules: RuleSet, terms: Terms) -> None:
     """Give sums and differences a rule, which takes their operands with their factors."""
 
+    def sum_of(call: Call, *given: tuple[Any, float]) -> Account:
+        # What adds the number 0, as Python's sum does, or takes from it, adds nothing.
+        left: list[Any] = [
+            one for one in given if isinstance(one[0], (Value, torch.Tensor)) or one[0]
+        ]
+        return scaled(*left[0]) if len(left) == 1 else terms(call, left)
+
     @rules.rule(torch.ops.aten.add)
     def add(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
-        return terms(call, [(input, 1.0), (other, alpha)])
+        return sum_of(call, (input, 1.0), (other, alpha))
 
     @rules.rule("sub subtract")
     def sub(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
-        return terms(call, [(input, 1.0), (other, -alpha)])
+        return sum_of(call, (input, 1.0), (other, -alpha))
 
     @rules.rule(torch.ops.aten.rsub)
     def rsub(call: Call, input: Any, other: Any, alpha: float = 1) -> Account:
-        return terms(call, [(input, -alpha), (other, 1.0)])
+        return sum_of(call, (input, -alpha), (other, 1.0))
 
 
 register(ABSLRP, absolute)

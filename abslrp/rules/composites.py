@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,24 +29,23 @@ def attention(
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query @ key.transpose(-2, -1)) * scale
+    # Of (heads, T, T) only the scores, with -inf in place of what is closed, and the softmax are
+    # kept: the scale is the queries', and rows that may see nothing are opened, and made 0 below.
+    query = query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    scores = query @ key.transpose(-2, -1)
+    blind = None
     if is_causal:
         ones = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
         scores = scores.masked_fill(~ones.tril(), float("-inf"))
-    closed = None
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        closed = ~attn_mask
-        scores = scores.masked_fill(closed, float("-inf"))
-    elif attn_mask is not None:
-        closed = attn_mask == float("-inf")
-        scores = scores + attn_mask
-    weights = torch.softmax(scores, dim=-1)
-    if closed is not None:
-        # A query that may see nothing attends to nothing; the softmax alone would give NaN.
-        weights = weights.masked_fill(closed.all(-1, keepdim=True), 0.0)
-    result: Tensor = weights @ value
-    return result
+    if attn_mask is not None:
+        closed = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask == float("-inf")
+        blind = closed.all(-1, keepdim=True)
+        if attn_mask.dtype == torch.bool:
+            scores = scores.masked_fill(closed & ~blind, float("-inf"))
+        else:
+            scores = scores + attn_mask.masked_fill(blind, 0.0)
+    result: Tensor = torch.softmax(scores, dim=-1) @ value
+    return result if blind is None else result.masked_fill(blind, 0.0)
 
 
 def grouped_mm(
@@ -82,13 +82,29 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     return result
 
 
-@COMMON.decomposition(aten.baddbmm)
-def baddbmm(input: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """``beta * input + alpha * left @ right``."""
-    # If beta is 0 torch ignores the input, even NaN.
-    added = input * beta if beta else torch.zeros((), dtype=left.dtype, device=left.device)
-    result: Tensor = added + torch.bmm(left, right) * alpha
-    return result
+def plus(product: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor]:
+    """Return ``beta * input + alpha * product(left, right)``."""
+
+    def written(input: Any, left: Any, right: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        made = product(left, right)
+        made = made if alpha == 1 else made * alpha
+        # If beta is 0 torch ignores the input, even NaN.
+        return made + (input if beta == 1 else input * beta) if beta else made
+
+    return written
+
+
+COMMON.decomposition(aten.baddbmm)(plus(torch.bmm))
+COMMON.decomposition(aten.addmv)(plus(torch.mv))
+COMMON.decomposition(aten.addr)(plus(torch.outer))
+COMMON.decomposition(aten.addbmm)(plus(lambda left, right: torch.bmm(left, right).sum(0)))
+
+
+@COMMON.decomposition(aten.bilinear)
+def bilinear(left: Tensor, right: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Make a layer of the first for each unit, and a product of that and the second."""
+    result: Tensor = torch.einsum("...i,oij,...j->...o", left, weight, right)
+    return result if bias is None else result + bias
 
 
 @COMMON.decomposition(aten.cdist, aten._euclidean_dist)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from abslrp.plan.accounts import Account, UncoveredError
 from abslrp.plan.axes import but, only
-from abslrp.plan.maps import Convolution, Left, LinearMap, Right, Rows
+from abslrp.plan.maps import Convolution, Left, LinearMap, Operand, Right, Rows
 from abslrp.registry import RuleSet
-from abslrp.tape import Axes, Call, Value
+from abslrp.rules.composites import plus
+from abslrp.tape import Axes, Call, Value, WrittenOut
 
 aten = torch.ops.aten
 
@@ -28,8 +29,18 @@ class Linear(NamedTuple):
     convolves: bool = False
 
 
+class Pair(NamedTuple):
+    """A product of two values: a linear map of each with the other as weights."""
+
+    first: Value
+    of_first: LinearMap
+    second: Value
+    of_second: LinearMap
+    axes: Axes
+
+
 LinearRule = Callable[[Call, Linear], Account]
-PairRule = Callable[[Call, Value, Value, Axes], Account]
+PairRule = Callable[[Call, Pair], Account]
 
 
 def _with_contrary(rule: LinearRule) -> LinearRule:
@@ -45,27 +56,52 @@ def _with_contrary(rule: LinearRule) -> LinearRule:
     return account
 
 
+def _without_bias(call: Call) -> Callable[..., Tensor]:
+    """Write a layer out as one without bias, and a sum."""
+    operator: Any = call.operator
+
+    def written(input: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> Tensor:
+        made: Tensor = operator(input, weight, None, *options)
+        return made + bias.reshape(-1, *[1] * (weight.ndim - 2))
+
+    return written
+
+
 def _opposite(given: Linear) -> Linear:
     bias = None if given.bias is None else -given.bias
     return given._replace(map=replace(given.map, weight=-given.map.weights), bias=bias)
 
 
-def register_linear(rules: RuleSet, rule: LinearRule) -> None:
-    """Give all linear layers and convolutions a rule."""
+def register_linear(rules: RuleSet, rule: LinearRule, pair: PairRule) -> None:
+    """Give all linear layers and convolutions a rule; ``pair`` where weights are made of values."""
     rule = _with_contrary(rule)
+
+    def account(call: Call, given: Linear, weight: Any, of_weight: LinearMap) -> Account:
+        input, map, bias, axes, _ = given
+        if isinstance(bias, Value):
+            raise WrittenOut(_without_bias(call))
+        if not isinstance(weight, Value):
+            return rule(call, given)
+        if not isinstance(input, Value):
+            return rule(call, Linear(weight, of_weight, bias, only()))
+
+        def both(call: Call, value: Value) -> Any:
+            return (axes if value is input else only())(call, value)
+
+        return pair(call, Pair(input, map, weight, of_weight, both))
 
     @rules.rule(aten.linear)
     def linear(call: Call, input: Any, weight: Any, bias: Any = None) -> Account:
-        if not isinstance(input, Value) or isinstance(weight, Value):
-            raise UncoveredError("weights that depend on the input")
-        return rule(call, Linear(input, Rows(dense(weight)), bias, but(-1)))
+        of_weight = Operand(input, lambda w, x: aten.linear(x, w), weight.shape)
+        given = Linear(input, Rows(dense(weight)), bias, but(-1))
+        return account(call, given, weight, of_weight)
 
     @rules.rule(aten.addmm, aten._sparse_addmm)
     def addmm(
         call: Call, bias: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1
     ) -> Account:
         if isinstance(bias, Value) or isinstance(left, Value) == isinstance(right, Value):
-            raise UncoveredError("a product of two activations with a bias")
+            raise WrittenOut(plus(torch.mm))
         bias = bias * beta if beta != 1 else bias
         left, right = dense(left), dense(right)
         if isinstance(left, Value):
@@ -77,8 +113,6 @@ def register_linear(rules: RuleSet, rule: LinearRule) -> None:
         call: Call, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
         transposed: bool, output_padding: Any, groups: int,
     ) -> Account:  # fmt: skip
-        if not isinstance(input, Value) or isinstance(weight, Value):
-            raise UncoveredError("a kernel that depends on the input")
         dims = weight.ndim - 2
         unbatched = input.ndim == dims + 1
 
@@ -90,9 +124,11 @@ def register_linear(rules: RuleSet, rule: LinearRule) -> None:
             weight, tuple(input.shape), each(stride), each(padding), each(dilation), transposed,
             each(output_padding), groups, unbatched,
         )  # fmt: skip
-        if bias is not None:
+        of_weight = Operand(input, lambda w, x: map.forward(x, w), weight.shape)
+        if bias is not None and not isinstance(bias, Value):
             bias = bias.reshape(-1, *[1] * dims)
-        return rule(call, Linear(input, map, bias, only() if unbatched else only(0), True))
+        given = Linear(input, map, bias, only() if unbatched else only(0), True)
+        return account(call, given, weight, of_weight)
 
     @rules.rule("conv1d conv2d conv3d")
     def convolution(
@@ -132,7 +168,7 @@ def register_products(rules: RuleSet, linear: LinearRule, pair: PairRule) -> Non
                     f"a product of two activations needs two axes each, got shapes "
                     f"{tuple(left.shape)} and {tuple(right.shape)}"
                 )
-            return pair(call, left, right, _axes(left, right))
+            return pair(call, Pair(left, Right(right), right, Left(left), _axes(left, right)))
         if isinstance(left, Value):
             return linear(call, Linear(left, Right(right), None, _axes(left, right)))
         vector = right.ndim == 1

@@ -235,7 +235,7 @@ def accumulates(call: Call) -> bool:
 
 
 @COMMON.rule(
-    "masked_fill where index_fill scatter index_put index_copy masked_scatter fill_diagonal "
+    "where index_fill scatter index_put index_copy masked_scatter fill_diagonal "
     "_unsafe_index_put put"
 )
 def filled(call: Call, *args: Any, **kwargs: Any) -> Account:
@@ -249,6 +249,17 @@ def filled(call: Call, *args: Any, **kwargs: Any) -> Account:
     positive = kept_sign(call) and all(one >= 0 for one in numbers)
     axes = aligned if call.short in ("masked_fill", "where") else probe
     return Routing(by_gradient(call), axes=axes, nonnegative=positive)
+
+
+@COMMON.rule("masked_fill")
+def masked_fill(call: Call, input: Any, mask: Tensor, value: Any) -> Account:
+    """Keep the entries outside a mask; where the result is positive it is what was given."""
+    account = filled(call, input, mask, value)
+    below = not isinstance(value, (Value, Tensor)) and value <= 0
+    if isinstance(input, Value) and below and input.shape == call.output.shape:
+        adjoint = at_once(lambda relevance: relevance.masked_fill(mask, 0))
+        return Routing(adjoint, axes=account.axes, nonnegative=account.nonnegative, rectifies=True)
+    return account
 
 
 @COMMON.rule("copy")

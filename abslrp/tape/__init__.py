@@ -5,6 +5,6 @@ This room knows no rule; what it asks of one is in :class:`abslrp.tape.recorder.
 
 from abslrp.tape.dispatch import Tape
 from abslrp.tape.place import Place
-from abslrp.tape.values import Axes, Call, Value
+from abslrp.tape.values import Axes, Call, Value, WrittenOut
 
-__all__ = ["Axes", "Call", "Place", "Tape", "Value"]
+__all__ = ["Axes", "Call", "Place", "Tape", "Value", "WrittenOut"]

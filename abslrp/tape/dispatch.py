@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from abslrp.tape.modes import State, under
 from abslrp.tape.recorder import Recorder, Table
 from abslrp.tape.spelling import written
+from abslrp.tape.values import WrittenOut
 from abslrp.tape.writes import write
 
 T = TypeVar("T")
@@ -87,7 +88,10 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             # Of permuted axes torch makes a product for each entry of the first, but for autograd.
             args = (args[0].contiguous(), *args[1:])
         result = func(*args, **kwargs)
-        self.note(func, rule, taken, result)
+        try:
+            self.note(func, rule, taken, result)
+        except WrittenOut as instead:
+            return under(self, instead.function, *args, **kwargs)
         return result
 
     def _looking_up(self, func: OpOverload, args: Any, kwargs: Any) -> Any:

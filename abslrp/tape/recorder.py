@@ -76,6 +76,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Called with a value when no tensor object of the model's stands for it any more."""
         self.left: list[Value] = []
         """Values whose entries were copied to where no call of torch is made."""
+        self.decides = False
+        """Whether numbers, masks or indices were made of values: the samples in them are lost."""
         self._within: list[OpOverload] = []
 
     def input(self, tensor: Tensor, place: Place | None) -> Value:
@@ -146,6 +148,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = tuple(result) if several else (result,)
         made = [one if _counts(one) else None for one in results]
         if not any(one is not None for one in made):
+            # What has a rule and makes no such numbers took a shape, but for casts.
+            self.decides |= rule is None or operator is torch.ops.aten._to_copy.default
             return None
         inputs = list(dict.fromkeys(taken.values))
         call = Call(operator, tuple(taken.args), taken.kwargs, inputs, several=several)
@@ -174,6 +178,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             sites.locate(call, self.names)
             call.within = self._within[0] if self._within else None
         self._place(call)
+        lost = any(one is not None and one.place is None for one in call.outputs)
+        self.decides |= lost and any(isinstance(one, Tensor) for one in call.results)
         for value in inputs:
             value.uses.append(call)
         for one, output in zip(made, call.outputs, strict=True):

@@ -17,6 +17,14 @@ whose entries the call mixes, None in place of the list where the order of the e
 ``"probe"`` where the call must be run on the samples' numbers."""
 
 
+class WrittenOut(Exception):  # noqa: N818 - it is no error
+    """Raised by a rule for a call whose place ``function`` takes, of the same arguments."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+
 class Value:
     """One tensor on the way from the input to the logits, as it was when it was made.
 

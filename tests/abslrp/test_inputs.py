@@ -177,10 +177,11 @@ def test_arrays_of_any_kind(way: str) -> None:
         np.array([2, 1, 0])[::-1],
         np.array([0, 1, 2], dtype=">i8"),
         np.array([0, 1, 2], dtype=np.uint16),
+        np.array([0, 1, 2], dtype=np.uint64),
         [torch.tensor(0), torch.tensor(1), torch.tensor(2)],
         (0, 1, 2),
     ],
-    ids=["pandas", "reversed", "other byte order", "uint16", "tensors", "tuple"],
+    ids=["pandas", "reversed", "other byte order", "uint16", "uint64", "tensors", "tuple"],
 )
 def test_labels_of_any_kind(labels: Any) -> None:
     wanted = abslrp.explain(flat(), ARRAYS, [0, 1, 2])
@@ -192,6 +193,26 @@ def test_an_exported_module_is_explained_as_what_it_was_exported_from() -> None:
     exported = torch.export.export(model, (x,)).module()
     found = abslrp.explain(exported, x, [0, 1, 2])
     torch.testing.assert_close(found, abslrp.explain(model, x, [0, 1, 2]))
+
+
+def test_a_frozen_module_is_explained_as_what_it_was_made_from() -> None:
+    """It has no mode."""
+    model, x = flat(), torch.from_numpy(ARRAYS)
+    found = abslrp.explain(torch.jit.freeze(torch.jit.script(model)), x, [0, 1, 2])
+    torch.testing.assert_close(found, abslrp.explain(model, x, [0, 1, 2]))
+
+
+def test_nested_keywords_are_cut_with_the_inputs() -> None:
+    class Nested(nn.Linear):
+        def forward(self, x: Tensor, more: dict[str, Any]) -> Tensor:
+            return super().forward(x * more["by"][0] + more["shift"])
+
+    model, x, by = Nested(4, 3).eval(), torch.rand(3, 4), torch.tensor([[1.0], [2.0], [3.0]])
+    more: dict[str, Any] = {"more": {"by": [by], "shift": 0.5}}
+    whole, parts = (
+        abslrp.explain(model, x, [0, 1, 2], model_kwargs=more, batch_size=size) for size in (3, 1)
+    )
+    torch.testing.assert_close(parts, whole)
 
 
 def test_weights_that_are_loaded_layer_by_layer() -> None:

@@ -40,9 +40,7 @@ REFUSED = {
         "histogram* histc unique* normal* randint_like cauchy exponential geometric log_normal "
         "uniform random*"
     ),
-    "a fused sum and product of activations, which x + a @ b says": (
-        "addmm* addmv addbmm addr nn.functional.bilinear nn.functional.linear_cross_entropy.*"
-    ),
+    "labels and weights in one": "nn.functional.linear_cross_entropy.*",
     "reductions of a kind for which the entries' shares are not known": (
         "index_reduce.* scatter_reduce.prod _segment_reduce.* index_add scatter nanmedian "
         "masked.median nn.functional.fractional_max_pool* max_pool2d_with_indices_backward"
@@ -57,6 +55,7 @@ CONSTANT = {
         "*norm norm.* linalg.*norm linalg.norm.* *logsumexp rsqrt std* var* "
         "nn.functional.pairwise_distance nn.functional.triplet_margin_*"
     ),
+    "a denominator, and the one unknown of a unit triangle": "linalg.solve_triangular",
     "it takes no entry but a shape, or steps": (
         "*_like new_* fill zero_ heaviside bernoulli* masked.arg* _batch_norm_with_update addr"
     ),

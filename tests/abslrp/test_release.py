@@ -55,6 +55,13 @@ class Residual(Net):
         return (y + y.flip(1)).relu()
 
 
+class Masked(Net):
+    """Scores that are closed as in attention: where the result is above 0 it is what was given."""
+
+    def between(self, v: Tensor) -> Tensor:
+        return v.masked_fill(torch.arange(8) > 5, float("-inf")).softmax(1)
+
+
 class TakenTwice(Net):
     def between(self, v: Tensor) -> Tensor:
         return v.relu() + v
@@ -90,7 +97,7 @@ class Unknown(Net):
         return torch.special.erfcx(v.relu())
 
 
-SHARED = [Net, InPlace, Pooled, Joined, Residual]
+SHARED = [Net, InPlace, Pooled, Joined, Residual, Masked]
 OWN = [TakenTwice, Kept, SeenFromOutside, Squared, Activated, Unknown]
 
 
@@ -110,6 +117,25 @@ def held(model: nn.Module, x: Tensor, *, release: bool) -> int:
 def test_one_tensor_serves_for_both(kind):
     x = torch.rand(2, 6, dtype=torch.float64)
     assert held(kind().eval(), x, release=True) < held(kind().eval(), x, release=False)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_of_attention_two_arrays_are_kept(causal: bool) -> None:
+    """The scores, with those that are closed, and the weights."""
+
+    class Attention(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            mask = None if causal else torch.ones(9, 9, dtype=torch.bool).triu()
+            result = F.scaled_dot_product_attention(x, x, x, mask, is_causal=causal)
+            return result.sum(1)
+
+    run, model, x = Pass(Settings(), signed=False), Attention().eval(), torch.rand(2, 9, 4)
+    logits_of(model, Batch.of(model, x, None), run)
+    values = [value for call in run.tape.calls for value in call.outputs if value is not None]
+    square = [value.tensor for value in values if value.shape[-2:] == (9, 9)]
+    assert len(square) == 3
+    assert len({one.untyped_storage().data_ptr() for one in square}) == 2
+    run.forget()
 
 
 @pytest.mark.parametrize("kind", OWN)

@@ -18,6 +18,7 @@ from tests.naive import rules
 
 CONSTANT = draw(3, 4, seed=5)
 INDEX = torch.tensor([0])
+EYE = torch.eye(4, dtype=torch.float64).expand(3, 4, 4)
 
 
 def assigned(x: Tensor, value: Any) -> Tensor:
@@ -200,3 +201,38 @@ def test_what_cannot_be_negative_is_known(name: str, rules: str) -> None:
     else:
         assert claimed(lambda x: KEEPING[name](x.relu()), rules)
         assert not claimed(lambda x: KEEPING[name](x * 1.0), rules)
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon", "alpha1beta0"])
+@pytest.mark.parametrize(
+    ("call", "plain"),
+    [
+        (lambda x: 0 - x, torch.neg),
+        (lambda x: torch.rsub(x, 0, alpha=2), lambda x: x * -2),
+        (lambda x: torch.sub(0.0, x), torch.neg),
+        (lambda x: torch.sub(x, 0), torch.clone),
+        (lambda x: sum([x]), torch.clone),
+        (lambda x: torch.baddbmm(x[:, None], x[:, None], EYE, beta=0, alpha=-1)[:, 0],
+         lambda x: torch.bmm(x[:, None], EYE)[:, 0] * -1),
+    ],
+)  # fmt: skip
+def test_adding_nothing_adds_nothing(
+    call: Callable[[Tensor], Tensor], plain: Callable[[Tensor], Tensor], rules: str
+) -> None:
+    """Also below 0, where a sum with a constant has nothing that contributes."""
+
+    class View(torch.nn.Module):
+        def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                self.layer = torch.nn.Linear(4, 4).double()
+            self.call = call
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.call(self.layer(x))
+
+    x, R = draw(3, 4), np.abs(draw(3, 4, seed=1))
+    got, wanted = (abslrp.relevance(View(one).eval(), x, R, rules=rules) for one in (call, plain))
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+    assert np.abs(got).sum() > 0.1

@@ -375,6 +375,32 @@ def test_a_gradient_by_torchs_functions_is_refused(name: str) -> None:
         abslrp.explain(model, x, [0, 1])
 
 
+def test_a_gradient_by_torch_func_is_followed_as_it_is_written_out() -> None:
+    """Of |W x|^2 it is a linear map: relevance of it is that of the map, without bias x df / f."""
+    weight = torch.rand(4, 4, dtype=torch.float64)
+
+    class Force(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = torch.func.grad(lambda z: (z @ weight).square().sum())(x)
+            return found
+
+    x, start = torch.rand(3, 4, dtype=torch.float64), torch.eye(4, dtype=torch.float64)[:3]
+    matrix = 2 * weight @ weight.T
+    wanted = x * matrix[:3] / (x @ matrix).diagonal()[:, None]
+    torch.testing.assert_close(abslrp.relevance(Force().eval(), x, start), wanted)
+
+
+def test_a_forward_gradient_is_refused_with_the_reason() -> None:
+    class Force(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autograd.forward_ad.dual_level():
+                dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+                return x + torch.autograd.forward_ad.unpack_dual(dual**2).tangent
+
+    with pytest.raises(abslrp.UnknownOperationError, match="takes a gradient in its forward pass"):
+        abslrp.explain(Force().eval(), torch.rand(2, 3), [0, 1])
+
+
 def test_that_an_activation_asks_for_a_gradient_changes_nothing() -> None:
     class Asking(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

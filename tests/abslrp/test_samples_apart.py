@@ -1,0 +1,146 @@
+"""What one sample's logits owe to the others is refused; what only looks so is explained."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import abslrp
+
+X = torch.rand(4, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) + 0.1
+
+
+class Rows(nn.Module):
+    """What is tried on (B, 4, 4), and a layer."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.head = nn.Linear(16, 3).double()
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.call(x).flatten(1))
+        return logits
+
+
+def routed(bound: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
+    """Let experts of 2 and 3 take rows below and above a bound."""
+
+    def call(x: Tensor) -> Tensor:
+        out, high = torch.zeros_like(x), x.sum(-1) > bound(x)
+        out[high], out[~high] = x[high] * 2, x[~high] * 3
+        return out
+
+    return call
+
+
+DECIDING = {
+    "a mask": lambda x: x * (x > x.mean()),
+    "a number": lambda x: x * x.max().item(),
+    "a number by NumPy": lambda x: x * float(x.detach().numpy().max()),
+    "an index": lambda x: x * F.one_hot(x.sum((1, 2)).argmax(), len(x))[:, None, None],
+    "ranks": lambda x: x * (1 + x.sum((1, 2)).argsort().argsort())[:, None, None],
+    "places of the largest": lambda x: x * (1 + x.topk(1, 0).indices),
+    "rows that are chosen": routed(lambda x: x.sum(-1).min() * 1.5),
+}
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_samples_that_decide_for_one_another_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="samples depend on one another"):
+        abslrp.explain(Rows(DECIDING[name]).eval(), X, 0)
+
+
+OWN = {
+    "a mask": lambda x: x * (x > 0.5),
+    "a count": lambda x: x * (1 + (x > 0.5).sum((1, 2), keepdim=True)),
+    "an index": lambda x: x * (1 + F.one_hot(x.argmax(-1), 4)),
+    "all are finite": lambda x: x if bool(torch.isfinite(x).all()) else x * 0,
+    "rows that are chosen": routed(lambda x: 2.0),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_samples_decide_for_themselves_is_explained(name: str) -> None:
+    model = Rows(OWN[name]).eval()
+    found = abslrp.explain(model, X, [0, 1, 2, 0])
+    each = [abslrp.explain(model, X[i : i + 1], i % 3) for i in range(4)]
+    torch.testing.assert_close(found, torch.cat(each))
+
+
+def test_it_is_told_once_that_samples_are_explained_one_at_a_time() -> None:
+    model = Rows(lambda x: torch.cat([one * 2 for one in x.split(1)])).eval()
+    with pytest.warns(UserWarning, match=r"explained one at a time") as told:
+        found = abslrp.explain(model, X, 0)
+    assert len(told) == 1
+    assert "torch.split" in str(told[0].message)
+    torch.testing.assert_close(found, abslrp.explain(Rows(lambda x: x * 2).eval(), X, 0))
+
+
+def test_alone_every_sample_has_the_logits_of_the_batch() -> None:
+    """The last sample's are the same alone, the first one's are not."""
+
+    def call(x: Tensor) -> Tensor:
+        parts = x.split(1)
+        return torch.cat([one * 2 if len(parts) > 1 and one is parts[0] else one for one in parts])
+
+    with pytest.raises(ValueError, match="samples depend on one another"):
+        abslrp.explain(Rows(call).eval(), X, 0)
+
+
+class Packed(nn.Module):
+    """A recurrent network on sequences of different lengths."""
+
+    def __init__(self, kind: str, packs: bool) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.cells = getattr(nn, kind)(4, 3, 2, batch_first=True, bidirectional=True).double()
+            self.head = nn.Linear(6, 3).double()
+        self.packs = packs
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        if not self.packs:
+            return self.head(self.cells(x)[0].sum(1))  # type: ignore[no-any-return]
+        rows = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        hidden, found = pad_packed_sequence(self.cells(rows)[0], batch_first=True, total_length=4)
+        assert torch.equal(found, lengths)
+        return self.head(hidden.sum(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_packed_sequences_are_what_is_packed(kind: str) -> None:
+    """By eq. 12 to the letter as each sequence by itself, cut to its length."""
+    lengths, start = torch.tensor([3, 1, 4, 2]), torch.eye(3, dtype=torch.float64)[[0, 1, 2, 0]]
+    given: dict[str, Any] = {"conserve": None, "model_kwargs": {"lengths": lengths}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found = abslrp.relevance(Packed(kind, True).eval(), X, start, **given)
+    for i, length in enumerate(lengths.tolist()):
+        rows = slice(i, i + 1)
+        more = {**given, "model_kwargs": {"lengths": lengths[rows]}}
+        alone = abslrp.relevance(Packed(kind, False).eval(), X[rows, :length], start[rows], **more)
+        torch.testing.assert_close(found[rows, :length], alone)
+        assert not found[i, length:].any()
+    assert found.any()
+
+
+def test_maps_of_packed_sequences_are_those_of_each_alone() -> None:
+    model, lengths = Packed("GRU", True).eval(), np.array([3, 1, 4, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = abslrp.explain(model, X, 0, model_kwargs={"lengths": lengths})
+        for i in range(4):
+            alone = {"model_kwargs": {"lengths": lengths[i : i + 1]}}
+            one = abslrp.explain(model, X[i : i + 1], 0, **alone)
+            torch.testing.assert_close(found[i : i + 1], one)
