@@ -59,6 +59,21 @@ def cut(tensor: Tensor, index: Index, ndim: int) -> Tensor:
     ]
 
 
+def laid(shape: Sequence[int], like: Tensor, **kind: Any) -> Tensor:
+    """Return new memory whose last axes are in the order that those of a tensor have in memory."""
+    order = sorted(range(-like.ndim, 0), key=like.stride, reverse=True)
+    more = len(shape) - like.ndim
+    places = [*range(more), *(len(shape) + axis for axis in order)]
+    return torch.empty_permuted(shape, places, device=like.device, **{"dtype": like.dtype, **kind})
+
+
+def _as_laid(tensor: Tensor, other: Tensor) -> Tensor:
+    """Return a tensor in the order of another: where two differ, each pass takes ten times."""
+    if tensor.shape != other.shape or tensor.stride() == other.stride():
+        return tensor
+    return laid(tensor.shape, other, dtype=tensor.dtype).copy_(tensor)
+
+
 def multiplied(relevance: Tensor, factors: Sequence[Factor], *, owned: bool) -> Tensor:
     """Return relevance (S, *shape) times the factors, in its own memory if that is ``owned``.
 
@@ -67,16 +82,25 @@ def multiplied(relevance: Tensor, factors: Sequence[Factor], *, owned: bool) -> 
     shape = relevance.shape[1:]
     dtypes = [dtype for one in factors if (dtype := one.dtype) is not None]
     dtype = functools.reduce(torch.promote_types, dtypes, relevance.dtype)
-    here = owned and dtype == relevance.dtype
-    result = relevance if here else relevance.new_empty(relevance.shape, dtype=dtype)
     given = [(factor, factor.tensors()) for factor in factors]
+    result = relevance
+    if not owned or dtype != relevance.dtype:
+        every = (one for _, tensors in given for one in tensors if one is not None)
+        like = next((one for one in every if one.shape == shape), relevance[0])
+        result = laid(relevance.shape, like, dtype=dtype)
     for index in blocks(shape, relevance.device):
-        every = (slice(None), *index)
+        into = result[(slice(None), *index)]
         parts = [
-            (factor, [one if one is None else cut(one, index, len(shape)) for one in tensors])
+            (
+                factor,
+                [
+                    one if one is None else _as_laid(cut(one, index, len(shape)), into[0])
+                    for one in tensors
+                ],
+            )
             for factor, tensors in given
         ]
-        _multiply(relevance[every], parts, result[every])
+        _multiply(relevance[(slice(None), *index)], parts, into)
     return result
 
 
@@ -85,7 +109,7 @@ def by_sign(parts: Sequence[Tensor], signs: Sequence[int], v: Tensor) -> Tensor:
     v = v.to(parts[0].dtype)
     for index in blocks(v.shape, v.device):
         every = (slice(None), *index)
-        side = v[index] if index else v
+        side = _as_laid(v[index], parts[0][every][0])
         sides = [side if sign > 0 else side.neg() for sign in signs]
         for start in range(len(parts[0])):
             first, *others = (part[every][start] for part in parts)

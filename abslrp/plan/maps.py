@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from abslrp.plan.entrywise import laid
+
 aten = torch.ops.aten
 _FEW = 16
 """Input channels of all weights together up to which a convolution is transposed at once."""
@@ -203,9 +205,9 @@ class Convolution(LinearMap):
             places = (slice(None),) * 2 + tuple(slice(None, None, one) for one in self.stride)
             spread[places] = seen.view(*seen.shape[:2], *flat.shape[2:])
             return spread.view(starts, *self.shape)
-        # No entry of it is read. A CPU copies what is not contiguous; memory of a GPU is scarce.
+        # No entry of it is read. A CPU copies what is laid otherwise; memory of a GPU is scarce.
         whole = (starts * batch, *shape[1:])
-        like = flat.new_empty(whole if flat.is_cpu else 1).expand(whole)
+        like = laid(whole, flat) if flat.is_cpu else flat.new_empty(1).expand(whole)
         result: Tensor = aten.convolution_backward(
             flat, like, weight, None, *self._options(), [True, False, False]
         )[0]
