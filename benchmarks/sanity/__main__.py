@@ -63,7 +63,7 @@ def main(
             for name in network or default_networks():
                 settings = replace(Settings.of(name), **{key: given[key] for key in keys})
                 results.run(name, settings, out, command, lambda text: typer.echo(text, err=True))
-        write(results.read(out), document)
+        write(results.read(out), document, out)
     typer.echo(f"{document} is written from {out}")
 
 
