@@ -117,8 +117,11 @@ class InputsRequest:
         check_model(self.model)
         files = list_images(self.images, self.recursive or self.labels == "folders")
         options.check_count(min(len(files), self.samples or len(files)), self.least)
-        if self.labels not in (None, "folders"):
-            check_file(str(self.labels), "labels")
+        if self.labels is not None:
+            # Not at once, as it needs pandas.
+            from gae_metric.inputs.labels import read_labels
+
+            read_labels(self.labels, files)
         if self.weights is not None:
             check_file(self.weights, "weights")
         _ = self.changes, options.arguments_of(self.model_arg), self.masking, self.mosaicking

@@ -231,8 +231,11 @@ def test_the_page(evaluate, tmp_path):
         "evaluate --model lite:0 --images /nowhere",
         "evaluate --model timm:resnet_18 --images .",
         "evaluate --model digits:vgg --images {scans} --methods absLPR",
+        "evaluate --model digits:vgg --images {scans} --methods captum:DepLift",
         "evaluate --model digits:vgg --images {scans} --metrics GEA",
         "evaluate --model digits:vgg --images {scans} --labels /nowhere.csv",
+        "evaluate --model digits:vgg --images {scans} --labels {scans}/1.png",
+        "evaluate --model digits:vgg --images {scans} --labels folders",
         "evaluate --model digits:vgg --images {scans} --weights /nowhere.safetensors",
         "evaluate --model digits:vgg --images {scans} --samples 3",
         "evaluate --model digits:vgg --images {scans} --out {scans}",
@@ -256,7 +259,8 @@ def test_what_is_wrong_of_itself_needs_no_torch(scans, arguments):
     code = (
         "import sys\nfrom gae_metric.commands.cli import app\n"
         "try: app(sys.argv[1:])\nexcept SystemExit as stop: status = stop.code\n"
-        "assert status == 2, status\nassert not {'torch', 'pandas', 'scipy'} & set(sys.modules)"
+        "assert status == 2, status\nassert not {'torch', 'scipy'} & set(sys.modules)\n"
+        "assert '--labels' in sys.argv or 'pandas' not in sys.modules"
     )
     line = arguments.format(scans=scans).split(" ")
     command = [sys.executable, "-c", code, *line]
