@@ -31,6 +31,10 @@ def run(
     model: Annotated[
         list[str] | None, typer.Option(help="Model, such as timm:resnet50; may be repeated.")
     ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Local safetensors FILE of the model, or MODEL=FILE; may be repeated."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Data, such as imagenet:DIR.")] = None,
     samples: Annotated[int | None, typer.Option(help="Number of images.")] = None,
     first: Annotated[int | None, typer.Option(help="Of these, how many are scored.")] = None,
@@ -76,7 +80,7 @@ def run(
     Flags replace the configuration's keys. Without --config and --model it is digits.yaml.
     """
     # Imported here, so that --help and a mistyped option need no torch.
-    from benchmarks.config.runs import Run, parse, read
+    from benchmarks.config.runs import Run, parse, read, weighted
     from gae_metric.commands.terminal import Terminal, report_errors
 
     given = {_KEYS.get(name, name): value for name, value in context.params.items()}
@@ -87,6 +91,7 @@ def run(
     with report_errors(terminal):
         alone = config is None and model
         settings = parse(changes) if alone else read(config_of(config), **changes)
+        settings = weighted(settings, weights or ())
         if check:
             from benchmarks.check import check_run
 

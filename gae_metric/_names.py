@@ -18,7 +18,7 @@ METRICS: dict[str, tuple[Better, str]] = {
     "GAE": ("higher", "global attribution evaluation: LC times C"),
     "LC": ("higher", "Local Consistency: robust and faithful under masking"),
     "C": ("higher", "Contrastiveness: relevance in the class's own quadrant of a mosaic"),
-    "ROAD": ("lower", "the logit's fall where the most relevant pixels are imputed"),
+    "ROAD": ("lower", "accuracy once the most relevant pixels are imputed, mean of 10 to 90 %"),
     "LocalLipschitz": ("lower", "how much maps change with a little noise"),
     "Focus": ("higher", "share of relevance in a mosaic's quadrants of the class"),
 }

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isfinite
 from numbers import Integral
 from typing import Any
 
-__all__ = ["EvaluationError", "InputError", "UnknownNameError", "check_integer"]
+__all__ = [
+    "EvaluationError",
+    "InputError",
+    "UnknownNameError",
+    "check_channels",
+    "check_integer",
+    "check_range",
+]
 
 
 class InputError(ValueError):
@@ -45,3 +54,41 @@ def check_integer(
     if most is not None:
         expected = f"an integer from {least} to {most}"
     raise kind(f"{name}: expected {expected}, got {value!r}")
+
+
+def check_channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    """Return a finite value for each of three channels, from three or from one.
+
+    Raises
+    ------
+    InputError
+        If there are others, or a ``std`` is not positive.
+
+    Examples
+    --------
+    >>> check_channels("mean", [0.5])
+    (0.5, 0.5, 0.5)
+    """
+    if len(values) not in (1, 3) or not all(map(isfinite, values)):
+        raise InputError(f"{name}: expected one finite number, or three, got {list(values)}")
+    if name == "std" and not min(values) > 0:
+        raise InputError(f"std: expected positive numbers, got {list(values)}")
+    return tuple(float(value) for value in values) * (3 // len(values))
+
+
+def check_range(values: Sequence[float]) -> tuple[float, float]:
+    """Return two finite ascending numbers: what black and white become.
+
+    Raises
+    ------
+    InputError
+        If they are others.
+
+    Examples
+    --------
+    >>> check_range((-1, 1))
+    (-1.0, 1.0)
+    """
+    if len(values) != 2 or not (values[0] < values[1] and all(map(isfinite, values))):
+        raise InputError(f"range: expected two ascending numbers, got {list(values)}")
+    return float(values[0]), float(values[1])

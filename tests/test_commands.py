@@ -100,6 +100,10 @@ def check_pip(words: list[str], complete: bool) -> None:
         others = [*words[:place], *words[place + 2 :]]
         assert all(Requirement(word).specifier for word in others if word != "--no-deps")
         return
+    if "--index-url" in words:  # PyTorch's own builds
+        assert words == [*words[:-2], "--index-url", "https://download.pytorch.org/whl/cpu"]
+        assert set(words[:-2]) == {"torch", "torchvision"}
+        return
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for word in words:
         if word != "-e":

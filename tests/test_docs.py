@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_all_python_is_marked_as_such() -> None:
     """A block that is marked in another way, or not at all, would not run."""
     for page in PAGES:
         fences = re.findall(r"^```([^\n`]*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-        assert set(fences[::2]) <= {"python", "console", "bibtex", "text", "yaml"}, page
+        assert set(fences[::2]) <= {"python", "console", "bibtex", "text", "yaml", "math"}, page
         assert set(fences[1::2]) <= {""}, page
 
 
@@ -98,27 +99,91 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_page_has_a_place_in_the_site() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = [page.relative_to(ROOT / "docs").as_posix() for page in SITE]
+    pages += [f"notebooks/{path.stem}.md" for path in (ROOT / "benchmarks").rglob("*.ipynb")]
     assert [page for page in pages if f": {page}\n" not in navigation] == []
+    parts = re.findall(r"^  - (.+):$", navigation.partition("\nnav:\n")[2], re.MULTILINE)
+    assert parts[:4] == ["Use", "Understand", "Research notes", "Development"]
 
 
-def test_site(tmp_path: Path) -> None:
-    """The site is built without a warning, and fetches nothing when it is read."""
-    for package in ("material", "mkdocstrings"):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built without a warning."""
+    for package in ("material", "mkdocstrings", "latex2mathml"):
         if importlib.util.find_spec(package) is None:
             pytest.skip("needs the extra 'docs'")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    pages = list(tmp_path.rglob("*.html"))
+    return folder
+
+
+def test_site(site: Path) -> None:
+    """It fetches nothing when it is read."""
+    pages = list(site.rglob("*.html"))
     assert len(pages) > len(SITE)
     remote = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//")
     assert [page.name for page in pages if remote.search(page.read_text(encoding="utf-8"))] == []
-    styles = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.css"))
+    styles = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
     assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", styles)
     # The API is there, with its parameters.
-    assert "schedule" in (tmp_path / "api" / "gae_metric.html").read_text(encoding="utf-8")
+    assert "schedule" in (site / "api" / "gae_metric.html").read_text(encoding="utf-8")
     roles = re.compile(r":(?:class|func|data|meth|attr|mod):")
     assert [page.name for page in pages if roles.search(page.read_text(encoding="utf-8"))] == []
+
+
+def test_each_parameter_has_its_own_type(site: Path) -> None:
+    """Also where a docstring names several on one line."""
+    page = (site / "api" / "comparison.html").read_text(encoding="utf-8")
+    row = r"<code>{}</code>\s*</td>\s*<td>\s*<code>(.*?)</code>"
+    for name, kind in {"confidence": "float", "resamples": "int", "seed": "int"}.items():
+        types = re.findall(row.format(name), page, re.DOTALL)
+        assert {re.sub("<.*?>", "", one) for one in types} == {kind}, name
+
+
+def test_formulas_and_notebooks_are_set(site: Path) -> None:
+    page = (site / "gae.html").read_text(encoding="utf-8")
+    assert page.count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">') >= 8
+    assert "\\frac" not in page
+    for path in (ROOT / "benchmarks" / "notebooks").glob("*.ipynb"):
+        shown = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+        assert shown.count("data:image/png;base64,") >= 1
+        assert "<table" in shown
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_site_is_searched_from_a_folder(site: Path, tmp_path: Path, width: int) -> None:
+    """Without a server, and no page is wider than the window."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("there is no Chromium with its driver on this machine")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    waiting = pytest.importorskip("selenium.webdriver.support.wait").WebDriverWait
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path}")
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    try:
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for page in ("decisions", "gae", "sanity", "api/comparison", "notebooks/reading_a_score"):
+            browser.get((site / f"{page}.html").as_uri())
+            wide = "return document.documentElement.scrollWidth"
+            assert browser.execute_script(wide) <= width, page
+        # Below a page of a folder, too.
+        field = browser.find_element("css selector", ".md-search__input")
+        browser.execute_script("document.querySelector('#__search').click()")
+        wait = waiting(browser, 60)
+        wait.until(lambda _: field.is_displayed())
+        field.send_keys("trajectory")
+        found = ".md-search-result__link"
+        wait.until(lambda _: browser.find_elements("css selector", found))
+        links = [one.get_attribute("href") for one in browser.find_elements("css selector", found)]
+        assert any("/gae.html" in link for link in links), links
+    finally:
+        browser.quit()
 
 
 def test_citation() -> None:

@@ -32,10 +32,10 @@ from pydantic import (
 from benchmarks.config.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, listed
 from benchmarks.config.naming import expand
 from benchmarks.metrics.registry import kind_of
-from gae_metric._names import nearest
+from gae_metric._names import lookup, nearest
 from gae_metric.errors import InputError
 from gae_metric.functional.masking import MAX_STEPS, Schedule
-from gae_metric.inputs.files import read_bytes
+from gae_metric.inputs.files import check_file, read_bytes
 
 _T = TypeVar("_T")
 #: Bytes that a file may have, and numbers; processes and threads, which would take the machine.
@@ -225,6 +225,27 @@ def parse(given: Mapping[str, Any]) -> Run:
         # A list whose entries are wrong counts as too short, too.
         first = [one for one in found if one["type"] != "too_short"] or found
         raise InputError("; ".join(_problem(one) for one in first)) from error
+
+
+def weighted(run: Run, weights: Sequence[str]) -> Run:
+    """Return a run with local weights: FILE for its only model, or MODEL=FILE.
+
+    Raises
+    ------
+    InputError
+        If there is no such model or file.
+    """
+    models = {model.name: model for model in run.models}
+    for text in weights:
+        name, equals, file = text.partition("=")
+        if not equals:
+            if len(models) > 1:
+                raise InputError(f"weights: expected MODEL=FILE, one of several, got {text!r}")
+            name, file = next(iter(models)), text
+        key, model = lookup("weights", name, models)
+        check_file(file, "weights")
+        models[key] = model.model_copy(update={"weights": file})
+    return run.model_copy(update={"models": tuple(models.values())})
 
 
 def _refuse_odd(value: Any, where: str = "run") -> None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 FOLDER = Path(__file__).parent
-NOTEBOOKS = ("quantus_evaluation", "your_explainer_and_third_party_maps", "reading_a_score")
+NOTEBOOKS = (
+    *("quantus_evaluation", "your_explainer_and_third_party_maps", "reading_a_score"),
+    "photographs",
+)
 #: Seconds that a cell may take.
 TIMEOUT = 300
 

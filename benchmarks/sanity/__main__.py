@@ -71,7 +71,7 @@ def main(
         for name in names:
             settings = dataclasses.replace(Settings.of(name), **{key: given[key] for key in keys})
             results.run(name, settings, out, command, lambda text: typer.echo(text, err=True))
-        write(results.read(out), document)
+        write(results.read(out), document, out)
     typer.echo(f"{document} is written from {out}")
 
 

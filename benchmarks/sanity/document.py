@@ -14,22 +14,23 @@ from benchmarks.sanity.maps import DEGRADATIONS
 from benchmarks.sanity.results import Found
 
 
-def write(found: Sequence[Found], path: Path) -> None:
-    """Write the document and, in the folder ``figures`` beside it, its figure."""
+def write(found: Sequence[Found], path: Path, out: Path) -> None:
+    """Write the document, its figure in the folder ``figures`` beside it, and all tables."""
     figures = path.parent / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     picture = figures / f"{path.stem}.png"
     draw(found, picture)
     path.write_text(markdown(found, f"figures/{picture.name}"), encoding="utf-8")
+    (out / "tables.md").write_text(markdown(found, "", "tables.md"), encoding="utf-8")
 
 
-def markdown(found: Sequence[Found], picture: str) -> str:
-    """Return the document: the template ``document.md`` with the numbers in it."""
+def markdown(found: Sequence[Found], picture: str, template: str = "document.md") -> str:
+    """Return the document, or another template, with the numbers in it."""
     versions = dict.fromkeys(
         ", ".join(f"{name} {version}" for name, version in one.facts["versions"].items())
         for one in found
     )
-    return _TEMPLATES.get_template("document.md").render(
+    return _TEMPLATES.get_template(template).render(
         found=found,
         picture=picture,
         versions=versions,

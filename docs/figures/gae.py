@@ -1,4 +1,4 @@
-"""``python docs/figures/gae.py``: the figures of the pages on GAE, and the README's.
+"""``python docs/figures/gae.py``: the figures of the page on GAE.
 
 On the digits network that ships with the package; takes about half a minute.
 """
@@ -12,20 +12,15 @@ import torch
 import abslrp
 from gae_metric import GAE, plotting
 from gae_metric.demo import digits, networks
-from gae_metric.explainers import gradcam, input_x_gradient, saliency
+from gae_metric.explainers import input_x_gradient
 from gae_metric.functional import LERF, MORF, masking_trajectory, mosaics
 from gae_metric.metrics.plot import typical
 
-METHODS = {
-    "absLRP": abslrp.explain,
-    "GradCAM": gradcam,
-    "InputXGradient": input_x_gradient,
-    "Saliency": saliency,
-}
+METHODS = {"absLRP": abslrp.explain, "InputXGradient": input_x_gradient}
 
 
 def main(folder: Path = Path(__file__).parent) -> None:
-    """Write ``gae-curves.png``, ``gae-impact.png``, ``gae-mosaic.png`` and ``maps.png``."""
+    """Write ``gae-curves.png``, ``gae-impact.png`` and ``gae-mosaic.png``."""
     model = networks.load("vgg")
     x, _ = digits.load("test", n=16)
     images = digits.to_display(x)
@@ -61,15 +56,6 @@ def main(folder: Path = Path(__file__).parent) -> None:
         scores={name: parts[name].loc[i, "contrastiveness"] for name in shown},
     )
     figure.savefig(folder / "gae-mosaic.png")
-
-    rows = slice(0, 4)
-    figure = plotting.maps(
-        images[rows],
-        {name: function(model, x[rows], targets[rows]) for name, function in METHODS.items()},
-        [f"class {target}" for target in targets[rows]],
-        scores={name: table["gae"].tolist()[rows] for name, table in parts.items()},
-    )
-    figure.savefig(folder / "maps.png")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gae_metric.commands.cells import Cells
 from gae_metric.commands.figures import write_figures
-from gae_metric.commands.folder import Cells, begin, claim, new_folder
+from gae_metric.commands.folder import begin, new_folder
 from gae_metric.commands.methods import method
-from gae_metric.commands.options import settings_of
 from gae_metric.commands.provenance import digest
 from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate
 from gae_metric.commands.reading import read_inputs
@@ -64,7 +64,6 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Eval
     terminal = terminal or Terminal()
     files = request.check()
     methods = dict(method(name) for name in request.method_names)
-    settings = {"command": "evaluate"} | settings_of(request)
     options = Settings(
         seed=request.seed,
         lipschitz_samples=request.lipschitz_samples,
@@ -78,9 +77,8 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Eval
             METRICS[name](options)
     except ValueError as error:  # an option of theirs
         raise InputError(str(error)) from error
-    folder = claim(request.out, settings, request.overwrite)
-    work = Run(folder, methods, names, options, settings, terminal, request.figures)
-    work.add(folder, request.model, read_inputs(request, files, terminal))
+    work = Run(request.out, methods, names, options, request.settings, terminal, request.figures)
+    work.add(request.out, request.model, read_inputs(request, files, terminal))
     return work.finish()
 
 
@@ -175,10 +173,9 @@ def run_demo(request: DemoRequest, terminal: Terminal | None = None) -> list[Eva
     methods = dict(method(name) for name in chosen)
     if "IntegratedGradients" in methods:
         methods["IntegratedGradients"] = partial(methods["IntegratedGradients"], n_steps=_STEPS)
-    settings = {"command": "demo"} | settings_of(request)
-    folder = claim(request.out, settings, request.overwrite)
+    folder = request.out
     options = Settings(seed=request.seed)
-    work = Run(folder, methods, tuple(METRICS), options, settings, terminal)
+    work = Run(folder, methods, tuple(METRICS), options, request.settings, terminal)
     if request.photographs:
         work.metrics = ("GAE", "LC", "C", "ROAD")
         loaded = load_model("lite:0")

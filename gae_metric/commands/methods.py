@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gae_metric._names import lookup
@@ -46,7 +48,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 def check_method(name: str) -> str:
-    """Return a method's name in tables; Captum's own are looked up when they are loaded.
+    """Return a method's name in tables; which of Captum's can be used is seen once it is loaded.
 
     Raises
     ------
@@ -55,11 +57,16 @@ def check_method(name: str) -> str:
     """
     if not name.lower().startswith("captum:"):
         return lookup("methods", name, METHODS)[0]
-    if find_spec("captum") is None:
+    found = find_spec("captum")
+    if found is None or found.origin is None:
         raise InputError(
             f"methods: {name} needs Captum: pip install 'gae-metric[captum]'; those without "
             f"Captum: {', '.join(METHODS)}"
         )
+    # What it exports, as importing it takes seconds; those of no use here are refused later.
+    exported = Path(found.origin).with_name("attr").joinpath("__init__.py").read_text("utf-8")
+    known = re.findall(r'^    "(\w+)",$', exported, re.MULTILINE)
+    lookup("methods (captum)", name.partition(":")[2], dict.fromkeys(known))
     return name
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gae_metric._names import DIRECTIONS, OTHER_NAMES, lookup
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, check_channels, check_range
 
 
 def settings_of(request: Any) -> dict[str, Any]:
@@ -17,6 +17,19 @@ def settings_of(request: Any) -> dict[str, Any]:
     left = ("overwrite", "figures", "batch_size", "device", "out")
     values = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in left}
     return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+
+
+#: What options take that name one of a few.
+CHOICES = {
+    "schedule": ("reranked", "uniform"),
+    "interpolation": ("nearest", "bilinear", "bicubic", "area"),
+    "protocol": ("paper", "repository"),
+}
+
+
+def choice(option: str, name: str) -> str:
+    """Return one of the names that an option takes."""
+    return lookup(option, name, dict.fromkeys(CHOICES[option]))[0]
 
 
 def metric_name(name: str) -> str:
@@ -64,7 +77,7 @@ def numbers_of(option: str, text: str | None) -> tuple[float, ...] | None:
         raise InputError(f"{option}: expected numbers separated by commas, got {text!r}") from None
     if option == "std" and len(numbers) == 1:
         raise InputError(f"std: expected positive numbers, one for each channel, got {text!r}")
-    return numbers
+    return check_range(numbers) if option == "range" else check_channels(option, numbers)
 
 
 def mask_value_of(text: str) -> float | str:

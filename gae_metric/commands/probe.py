@@ -11,7 +11,6 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from gae_metric.commands.folder import new_folder
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import ProbeRequest, ScoreRequest
 from gae_metric.commands.terminal import Terminal, csv_text
@@ -41,7 +40,6 @@ def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> Prob
     """
     terminal = terminal or Terminal()
     files = request.check()
-    new_folder(request.out.parent if request.out.suffix == ".npz" else request.out)
     inputs = read_inputs(request, files, terminal)
     try:
         with terminal.progress(request.model) as progress, _noted(terminal):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gae_metric._names import DIRECTIONS
-from gae_metric.commands.folder import Cells
+from gae_metric.commands.cells import Cells
 from gae_metric.commands.methods import method
 from gae_metric.commands.options import metric_name
 from gae_metric.companions import ROAD, Focus

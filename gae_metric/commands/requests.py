@@ -11,6 +11,7 @@ from typing import Any
 
 from gae_metric._names import DIRECTIONS, lookup
 from gae_metric.commands import options
+from gae_metric.commands.folder import claim, new_folder
 from gae_metric.commands.methods import check_method
 from gae_metric.errors import InputError, check_integer
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
@@ -106,16 +107,24 @@ class InputsRequest:
     def check(self) -> list[str]:
         """Refuse what is wrong of itself; return the images that the folder has."""
         options.check_least(
-            ("samples", self.samples, 1), ("seed", self.seed, 0), ("batch-size", self.batch_size, 1)
+            ("samples", self.samples, 1),
+            ("seed", self.seed, 0),
+            ("batch-size", self.batch_size, 1),
+            ("n-mosaics", self.n_mosaics, 1),
+            ("size", self.size, 1),
         )
+        check_integer("steps", self.steps, 2, 255)
         check_model(self.model)
         files = list_images(self.images, self.recursive or self.labels == "folders")
         options.check_count(min(len(files), self.samples or len(files)), self.least)
-        if self.labels not in (None, "folders"):
-            check_file(str(self.labels), "labels")
+        if self.labels is not None:
+            # Not at once, as it needs pandas.
+            from gae_metric.inputs.labels import read_labels
+
+            read_labels(self.labels, files)
         if self.weights is not None:
             check_file(self.weights, "weights")
-        _ = self.changes, options.arguments_of(self.model_arg), self.masking
+        _ = self.changes, options.arguments_of(self.model_arg), self.masking, self.mosaicking
         return files
 
     @property
@@ -133,13 +142,15 @@ class InputsRequest:
     def masking(self) -> dict[str, Any]:
         """Options of metrics that mask."""
         value = options.mask_value_of(self.mask_value)
-        return {"steps": self.steps, "schedule": self.schedule, "mask_value": value}
+        schedule = options.choice("schedule", self.schedule)
+        return {"steps": self.steps, "schedule": schedule, "mask_value": value}
 
     @property
     def mosaicking(self) -> dict[str, Any]:
         """Options of metrics that make mosaics."""
-        names = ("seed", "n_mosaics", "interpolation", "protocol")
-        return {name: getattr(self, name) for name in names}
+        named = {name: getattr(self, name) for name in ("interpolation", "protocol")}
+        chosen = {option: options.choice(option, name) for option, name in named.items()}
+        return {"seed": self.seed, "n_mosaics": self.n_mosaics} | chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +200,14 @@ class EvaluateRequest(InputsRequest):
         """Refuse what is wrong of itself; return the images that the folder has."""
         options.check_least(("lipschitz-samples", self.lipschitz_samples, 1))
         _ = self.method_names, self.metric_names
-        return super().check()
+        files = super().check()
+        claim(self.out, self.settings, self.overwrite)
+        return files
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the run is of."""
+        return {"command": "evaluate"} | options.settings_of(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +239,9 @@ class ProbeRequest(InputsRequest):
                 f"out: expected an .npz file or a new or empty folder, got {str(out)!r}, which has "
                 "something in it"
             )
-        return super().check()
+        files = super().check()
+        new_folder(out.parent if out.suffix == ".npz" else out)
+        return files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,3 +316,9 @@ class DemoRequest:
             raise InputError(f"samples: expected 4 (a mosaic's) to 450, got {self.samples}")
         check_integer("seed", self.seed, 0)
         _ = self.chosen
+        claim(self.out, self.settings, self.overwrite)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the run is of."""
+        return {"command": "demo"} | options.settings_of(self)

@@ -72,9 +72,9 @@ def caption(results: Results) -> str:
     """Say what the marks of a table mean, and its short names."""
     few = len(results.targets) < least_pairs()
     marks = (
-        f"[bold]best[/]; fewer than {least_pairs()} images cannot tell methods apart (Wilcoxon)"
+        f"bold: best; fewer than {least_pairs()} images cannot tell methods apart (Wilcoxon)"
         if few
-        else "[bold]best[/], * not told apart from the best (Wilcoxon, p = 0.05)"
+        else "bold: best; *: best, or not told apart from it (Wilcoxon, p = 0.05)"
     )
     names = {"LC": "Local Consistency", "C": "Contrastiveness"}
     return "; ".join([marks, *(f"{k}: {v}" for k, v in names.items() if k in results.metrics)])
@@ -233,7 +233,7 @@ def _model(evaluation: Evaluation, pictures: Sequence[Path]) -> dict[str, Any]:
 
     return {
         "evaluation": evaluation,
-        "caption": caption(results).replace("[bold]", "").replace("[/]", ""),
+        "caption": caption(results),
         "metrics": [(name, ARROWS[way], way) for name, way in results.metrics.items()],
         "methods": sorted(results.methods, key=place),
         "cells": cells,

@@ -15,9 +15,13 @@ from gae_metric.inputs.files import read_bytes
 
 #: Bytes of a file: more than labels of a million images take.
 _LARGEST = 1 << 28
+#: Classes of a model that is not known yet.
+_MOST = 1 << 31
 
 
-def read_labels(source: str | Path, files: Sequence[str], classes: int) -> dict[str, int]:
+def read_labels(
+    source: str | Path, files: Sequence[str], classes: int | None = None
+) -> dict[str, int]:
     """Read the class index of each image.
 
     Parameters
@@ -29,7 +33,7 @@ def read_labels(source: str | Path, files: Sequence[str], classes: int) -> dict[
     files
         The images, as :func:`gae_metric.inputs.images.list_images` gives them.
     classes
-        Number of classes of the model.
+        Number of classes of the model; None: not known yet, and not looked at.
 
     Returns
     -------
@@ -60,11 +64,12 @@ def read_labels(source: str | Path, files: Sequence[str], classes: int) -> dict[
         )
     labels: dict[str, int] = {}
     for line, (file, text) in enumerate(zip(table["file"], table["class_index"], strict=True), 2):
-        index = class_index(text, classes)
+        index = class_index(text, _MOST if classes is None else classes)
         if index is None:
+            most = f" to {classes - 1} (the model has {classes} classes)" if classes else ""
             raise InputError(
-                f"labels: {name}, line {line}: class_index must be an integer from 0 to "
-                f"{classes - 1} (the model has {classes} classes), got {_short(text)}"
+                f"labels: {name}, line {line}: class_index must be an integer from 0{most}, got "
+                f"{_short(text)}"
             )
         if labels.setdefault(file, index) != index:
             raise InputError(f"labels: {name}, line {line}: a second class for {file!r}")
@@ -124,7 +129,7 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
-def _labels_of_folders(files: Sequence[str], classes: int) -> dict[str, int]:
+def _labels_of_folders(files: Sequence[str], classes: int | None) -> dict[str, int]:
     """Return ImageFolder's labels."""
     loose = [file for file in files if "/" not in file]
     if loose:
@@ -133,7 +138,7 @@ def _labels_of_folders(files: Sequence[str], classes: int) -> dict[str, int]:
             "does not"
         )
     names = sorted({file.split("/")[0] for file in files})
-    if len(names) != classes:
+    if classes is not None and len(names) != classes:
         raise InputError(
             f"labels: with 'folders', expected one folder for each of the model's {classes} "
             f"classes, found {len(names)}; give a CSV file with the columns file,class_index"

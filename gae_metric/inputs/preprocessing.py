@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPL
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, check_channels, check_range
 
 #: Pixels of a side; more than any model takes, and few enough for the memory there is.
 _LARGEST = 1 << 14
@@ -90,20 +90,15 @@ class Preprocessing:
         """
         new = self
         if range is not None:
-            if len(range) != 2 or not (range[0] < range[1] and np.isfinite(range).all()):
-                raise InputError(f"range: expected two ascending numbers, got {list(range)}")
-            low, high = float(range[0]), float(range[1])
-            new = replace(new, range=(low, high), mean=(0.0,) * 3, std=(1.0,) * 3)
+            new = replace(new, range=check_range(range), mean=(0.0,) * 3, std=(1.0,) * 3)
         if size is not None:
             if not 1 <= size <= _LARGEST:
                 raise InputError(
                     f"size: expected a positive number of pixels, at most {_LARGEST}, got {size}"
                 )
             new = replace(new, size=size)
-        if std is not None and not min(std, default=1) > 0:
-            raise InputError(f"std: expected positive numbers, got {list(std)}")
         given = {"mean": mean, "std": std}
-        more: dict[str, Any] = {k: _per_channel(k, v) for k, v in given.items() if v is not None}
+        more: dict[str, Any] = {k: check_channels(k, v) for k, v in given.items() if v is not None}
         return replace(new, **more)
 
     def _columns(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -154,13 +149,6 @@ def eight_bit(image: Image.Image, tags: Mapping[int, Any] | None = None) -> Imag
     if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # white
         values = 1 - values
     return Image.fromarray((values * 255).round().astype(np.uint8))
-
-
-def _per_channel(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    """Return three values, from three or from one."""
-    if len(values) not in (1, 3) or not np.isfinite(values).all():
-        raise InputError(f"{name}: expected one finite number, or three, got {list(values)}")
-    return tuple(float(value) for value in values) * (3 // len(values))
 
 
 def timm_crop(config: dict[str, Any], size: int) -> Crop:

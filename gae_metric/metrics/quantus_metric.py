@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import pandas as pd
@@ -67,6 +67,13 @@ class Call(NamedTuple):
     alone: bool
 
 
+def _check_spelling(names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a name that is nearly a known one."""
+    for name in names:
+        if close := difflib.get_close_matches(name, known, 1, 0.8):
+            raise ValueError(f"{name}: no such parameter; did you mean {close[0]}?")
+
+
 class QuantusMetric(Metric):  # type: ignore[misc]
     """Base of our metrics: inputs and an explainer in, one score per sample out."""
 
@@ -103,9 +110,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         if (size := own["explain_batch_size"]) is not None:
             check_integer("explain_batch_size", size)
         check_output(own["output"])
-        for name in set(options) - set(known):
-            if close := difflib.get_close_matches(name, known, 1, 0.8):
-                raise ValueError(f"{name}: no such parameter; did you mean {close[0]}?")
+        _check_spelling(set(options) - set(known), known)
         options["default_plot_func"] = options["default_plot_func"] or self._plot
         super().__init__(**options)
         # Plain attributes, as in Quantus: they can be read, and set between calls.
@@ -187,6 +192,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
             If an argument is not as described, or ``explain_func`` returns something else. All
             that can be told without evaluating the model is checked first.
         """
+        _check_spelling(kwargs, inspect.signature(self.__call__).parameters)
         check_kwargs(kwargs)
         data = check_data(
             model,

@@ -80,9 +80,9 @@ def maps(
         if labels is not None:
             _style.beside(row[0], labels[i])
         for panel, method in zip(row[1:], bands[band], strict=False):
-            values, title = np.asarray(attributions[method])[i], two_lines(method)
+            values, head = np.asarray(attributions[method])[i], two_lines(method)
             score = f"{scores[method][i]:.3f}" if scores and method in scores else ""
-            _style.signed_map(panel, values, method, title if i == 0 else "", score)
+            _style.signed_map(panel, values, method, head if i == 0 else "", score)
         for panel in row[1 + len(bands[band]) :]:
             panel.set_visible(False)
     return _style.finish(figure, title, path)

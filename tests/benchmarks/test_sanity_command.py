@@ -38,7 +38,8 @@ def written(tmp_path_factory):
 def test_command_writes_results_document_and_figure(written):
     folder, _ = written
     assert (folder / "docs" / "figures" / "sanity.png").stat().st_size > 10_000
-    text = (folder / "docs" / "sanity.md").read_text(encoding="utf-8")
+    assert "| all layers randomised |" in (folder / "docs" / "sanity.md").read_text("utf-8")
+    text = (folder / "results" / "tables.md").read_text(encoding="utf-8")
     for phrase in (
         "digits:resnet",
         "| Random |",
@@ -97,6 +98,8 @@ def test_the_document_in_docs_is_that_of_the_results_in_the_repository():
     assert {one.facts["network"] for one in found} >= {"digits:vgg", "digits:resnet", "digits:vit"}
     written = (root / "docs" / "sanity.md").read_text(encoding="utf-8")
     assert markdown(found, "figures/sanity.png").strip() == written.strip()
+    tables = (folder / "tables.md").read_text(encoding="utf-8")
+    assert markdown(found, "", "tables.md").strip() == tables.strip()
 
 
 def test_bad_results_are_seen(written):
@@ -109,7 +112,7 @@ def test_bad_results_are_seen(written):
     shifts = (worse["method"] == "absLRP") & (worse["kind"] == "shift")
     worse.loc[shifts, "GAE"] = np.linspace(0.3, 0.6, shifts.sum())
     worse.loc[shifts, "verdict"] = "rises at 5 of 5 steps, significantly at 5"
-    text = markdown([found], "figures/sanity.png")
+    text = markdown([found], "", "tables.md")
     (random,) = [line for line in text.splitlines() if line.startswith("| digits:resnet | Random")]
     assert "0.200 ± " in random
     (shift,) = [

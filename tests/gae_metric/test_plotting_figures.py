@@ -317,7 +317,9 @@ NAMES = sorted(set(plotting.__all__) - {"Strip", "top_and_bottom"})
 
 @pytest.mark.parametrize("name", NAMES)
 def test_text_is_readable_and_stays_inside_also_with_a_long_title(name, rng):
-    check_text(every_figure(rng)[name]())
+    figure = every_figure(rng)[name]()
+    check_text(figure)
+    assert figure.get_suptitle().split()[:3] == ["a", "network", "with"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from benchmarks.cli import app
 from benchmarks.config import runs as configuration
-from benchmarks.config.runs import parse, read
+from benchmarks.config.runs import parse, read, weighted
 from benchmarks.methods import METHODS
 from gae_metric.errors import InputError
 
@@ -198,3 +198,21 @@ def test_the_command_names_the_nearest_config_and_kind_of_data():
     assert "data.name: unknown name 'imagnet'; did you mean 'imagenet'" in result.output
     result = runner.invoke(app, ["run", "--config", "digits", "--check"])
     assert result.exit_code == 0, result.output
+
+
+def test_local_weights(tmp_path):
+    file = tmp_path / "a=b.safetensors"
+    file.touch()
+    one, two = (parse({**SMALL, "models": names}) for names in ("digits:vgg", ["lite:0", "lite:1"]))
+    assert weighted(one, [f"digits:VGG={file}"]).models[0].weights == str(file)
+    assert [m.weights for m in weighted(two, [f"lite:1={file}"]).models] == [None, str(file)]
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert weighted(one, [str(plain)]).models[0].weights == str(plain)
+    for run, text, message in (
+        (two, str(plain), "expected MODEL=FILE"),
+        (two, f"lite:2={plain}", "weights: unknown name 'lite:2'; did you mean"),
+        (one, "/nowhere", "weights: cannot read '/nowhere'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            weighted(run, [text])

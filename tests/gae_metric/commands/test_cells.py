@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pandas as pd
 
-from gae_metric.commands.folder import Cells
+from gae_metric.commands.cells import Cells
 from gae_metric.comparison.results import Cell
 
 

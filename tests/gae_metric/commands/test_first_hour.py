@@ -169,7 +169,10 @@ def test_a_folder_of_another_run_is_refused(evaluate, scans, tmp_path):
     assert "holds a run with another seed; give another folder, or --overwrite" in refused.stderr
     assert (tmp_path / "out" / "scores.csv").read_text() == before
     assert "no run of gae-metric" in evaluate(out=scans, status=2).stderr
-    (tmp_path / "out" / "mine.txt").touch()
+    mine, old = ("mine.txt", "mine/maps.png"), ("maps.png", "vgg/bars.png")
+    for name in (*mine, *old):
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / name).touch()
     (tmp_path / "other" / "cells").mkdir(parents=True)
     (tmp_path / "other" / "cells" / "mine.txt").touch()
     (tmp_path / "other" / "scores.csv").touch()
@@ -178,7 +181,8 @@ def test_a_folder_of_another_run_is_refused(evaluate, scans, tmp_path):
     evaluate("--overwrite", seed=1, methods="Random", metrics="ROAD")
     assert not (tmp_path / "out" / "components.csv").exists()
     assert len(list((tmp_path / "out" / "cells").iterdir())) == 1
-    assert (tmp_path / "out" / "mine.txt").exists()
+    assert all((tmp_path / "out" / name).exists() for name in mine)
+    assert not any((tmp_path / "out" / name).exists() for name in old)
 
 
 class Page(HTMLParser):
@@ -227,11 +231,26 @@ def test_the_page(evaluate, tmp_path):
         "evaluate --model lite:0 --images /nowhere",
         "evaluate --model timm:resnet_18 --images .",
         "evaluate --model digits:vgg --images {scans} --methods absLPR",
+        "evaluate --model digits:vgg --images {scans} --methods captum:DepLift",
         "evaluate --model digits:vgg --images {scans} --metrics GEA",
         "evaluate --model digits:vgg --images {scans} --labels /nowhere.csv",
+        "evaluate --model digits:vgg --images {scans} --labels {scans}/1.png",
+        "evaluate --model digits:vgg --images {scans} --labels folders",
         "evaluate --model digits:vgg --images {scans} --weights /nowhere.safetensors",
         "evaluate --model digits:vgg --images {scans} --samples 3",
+        "evaluate --model digits:vgg --images {scans} --out {scans}",
+        "evaluate --model digits:vgg --images {scans} --out {scans}/1.png",
+        "evaluate --model digits:vgg --images {scans} --steps 1",
+        "evaluate --model digits:vgg --images {scans} --schedule even",
+        "evaluate --model digits:vgg --images {scans} --n-mosaics 0",
+        "evaluate --model digits:vgg --images {scans} --interpolation cubic",
+        "evaluate --model digits:vgg --images {scans} --protocol their",
+        "evaluate --model digits:vgg --images {scans} --mean 0.5,0.5",
+        "evaluate --model digits:vgg --images {scans} --range 1",
+        "evaluate --model digits:vgg --images {scans} --size 0",
         "probe --model digits:vgg --images {scans} --out p.npz --mask-value dark",
+        "probe --model digits:vgg --images {scans} --out {scans}/1.png/p.npz",
+        "demo --out {scans}",
         "score --probe /nowhere --maps maps.npz",
         "demo --networks vggg",
     ],
@@ -240,7 +259,8 @@ def test_what_is_wrong_of_itself_needs_no_torch(scans, arguments):
     code = (
         "import sys\nfrom gae_metric.commands.cli import app\n"
         "try: app(sys.argv[1:])\nexcept SystemExit as stop: status = stop.code\n"
-        "assert status == 2, status\nassert not {'torch', 'pandas', 'scipy'} & set(sys.modules)"
+        "assert status == 2, status\nassert not {'torch', 'scipy'} & set(sys.modules)\n"
+        "assert '--labels' in sys.argv or 'pandas' not in sys.modules"
     )
     line = arguments.format(scans=scans).split(" ")
     command = [sys.executable, "-c", code, *line]
@@ -353,6 +373,8 @@ def test_messages_of_the_metrics(tmp_path):
         Contrastiveness()(model, x[0], y[:1], explain_func=saliency)
     with pytest.raises(ValueError, match=r"no such parameter; did you mean n_mosaics\?"):
         Contrastiveness(n_mosaic=2)
+    with pytest.raises(ValueError, match=r"explain_function: .*; did you mean explain_func\?"):
+        Contrastiveness()(model, x, y, explain_function=saliency)
     with pytest.warns(RuntimeWarning, match="the inputs are whole numbers up to 255, as pixels"):
         Contrastiveness()(model, (x * 255).astype(np.uint8), y, explain_func=saliency)
     probe = ProbeSet.build(model, x, y, metric="Contrastiveness")
