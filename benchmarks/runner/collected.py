@@ -141,7 +141,11 @@ def collect(root: str | Path) -> Collected:
         run, skipped = _stored(plan["run"]), {str(k): str(v) for k, v in plan["skipped"].items()}
         if finished is None:
             return _from_shards(run, Store(folder), plan["shards"], skipped)
-        frames: Any = {name: _table(folder / f"{name}.parquet") for name in _TABLES}
+        frames: Any = {}
+        for name in _TABLES:
+            path = folder / f"{name}.parquet"
+            content = read_bytes(path, "results", _LARGEST_TABLE)
+            frames[name] = read_table(content, str(path)).to_pandas()
         noted = json.loads(read_bytes(folder / "facts.json", "results", _LARGEST))
         facts = tuple({**one, "versions": {**one.get("versions", {})}} for one in noted)
         return Collected(run, **frames, missing=0, facts=facts, skipped=skipped)
@@ -181,7 +185,8 @@ def finished_plan(folder: Path) -> dict[str, Any] | None:
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in _FILES:
         path = folder / name
-        if path.is_file() and _digest(path) == sums.get(name):
+        content = read_bytes(path, "results", _LARGEST_TABLE) if path.is_file() else b""
+        if hashlib.sha256(content).hexdigest() == sums.get(name):
             continue
         if (folder / _NEXT).exists():  # stopped while it replaced them
             return None
@@ -190,16 +195,6 @@ def finished_plan(folder: Path) -> dict[str, Any] | None:
             "`python -m benchmarks run` with the same configuration makes it anew"
         )
     return _plan(folder, PLAN)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(read_bytes(path, "results", _LARGEST_TABLE)).hexdigest()
-
-
-def _table(path: Path) -> pd.DataFrame:
-    content = read_bytes(path, "results", _LARGEST_TABLE)
-    table: pd.DataFrame = read_table(content, str(path)).to_pandas()
-    return table
 
 
 def newer(folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import platform
 import time
@@ -21,7 +20,6 @@ from benchmarks.sanity.maps import Remembered
 from gae_metric import clear_cache
 from gae_metric.commands.provenance import installed
 from gae_metric.errors import InputError
-from gae_metric.inputs.files import read_bytes
 
 CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
     "baselines": checks.baselines,
@@ -33,8 +31,6 @@ CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
 """The checks, by the names of their files."""
 
 _PACKAGES = ("gae-metric", "quantus", "torch", "torchvision", "timm", "grad-cam", "scipy")
-#: Bytes of a file that are read.
-_LARGEST = 1 << 24
 _NETWORKS = (*DIGITS, *PHOTOGRAPHS)
 
 
@@ -123,13 +119,8 @@ def read(out: Path) -> list[Found]:
     for network in _NETWORKS:
         file = facts_file(out, network)
         if file.is_file():
-            facts = json.loads(read_bytes(file, "results", _LARGEST))
-            tables = {
-                name: pd.read_csv(
-                    io.BytesIO(read_bytes(file.with_name(f"{name}.csv"), "results", _LARGEST))
-                )
-                for name in CHECKS
-            }
+            facts = json.loads(file.read_text(encoding="utf-8"))
+            tables = {name: pd.read_csv(file.with_name(f"{name}.csv")) for name in CHECKS}
             found.append(Found(network, facts, tables))
     if not found:
         raise InputError(f"results: there are none in {str(out)!r}")
