@@ -181,7 +181,7 @@ def explain(
         model, batch, targets, contrast, settings, against=against,
         channels=reduce == "channels", batch_size=batch_size,
     )  # fmt: skip
-    warn_of_losses(settings.flows, ("the target", "the other classes"))
+    warn_of_losses(settings.flows, ("the target", "the other classes"), maps)
     return cast(Array, batch.like(maps, inputs, at))
 
 

@@ -67,6 +67,7 @@ def about(share: torch.Tensor) -> str:
 def warn_of_losses(
     flows: Sequence[Flow] | None,
     names: Sequence[str] = (),
+    maps: Sequence[torch.Tensor] = (),
     *,
     more: str = "; abslrp.audit(model, inputs, targets) lists all calls.",
     stacklevel: int = 3,
@@ -80,6 +81,8 @@ def warn_of_losses(
         numbers that are not finite alone.
     names
         What the starts are called, if there are several.
+    maps
+        What came of them, for each input (B, ...).
     more
         What a user can do to know more.
     stacklevel
@@ -126,3 +129,5 @@ def warn_of_losses(
         warn(message)
     elif (none := (arrived == 0) & (started != 0)).any():
         warn(f"none arrives at the inputs in samples {named(none)}")
+    elif any(not any(bool(part.any()) for part in one) for one in zip(*maps, strict=True)):
+        warn("a map is 0: the target and what it is contrasted with have the same relevance")

@@ -126,11 +126,8 @@ def check_place(
     model: nn.Module, batch: Batch, rows: slice, logits: Tensor, settings: Settings
 ) -> None:
     """Refuse a model whose logits of a sample, which is alone in ``rows``, are others elsewhere."""
-    try:
-        alone = evaluate(model, batch, rows, settings)
-    except (RuntimeError, ValueError, IndexError):  # it takes batches of one size, perhaps
-        return
-    if not _alike(alone, logits.detach(), ROUNDING):
+    alone = _alone(lambda rows: evaluate(model, batch, rows, settings), rows)
+    if alone is not None and not _alike(alone, logits.detach(), ROUNDING):
         raise ValueError(
             "model: its output for a sample depends on the sample's place in the batch, as where "
             "other inputs are taken from elsewhere and cut to it; pass them along (inputs=(x, "
@@ -138,7 +135,16 @@ def check_place(
         )
 
 
+def _alone(evaluated: Callable[[Rows], Tensor], rows: slice) -> Tensor | None:
+    """Return the logits of a sample alone; None of what takes batches of one size, or graphs."""
+    try:
+        return evaluated(rows)
+    except (RuntimeError, ValueError, IndexError):
+        return None
+
+
 def _alike(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    one, other = one.nan_to_num(), other.nan_to_num()  # what is not finite in both is alike
     scale = torch.maximum(one.abs().max(), other.abs().max())
     return bool((one - other).abs().max() <= tolerance * scale)
 
@@ -208,19 +214,19 @@ def _check_decisions(model: nn.Module, batch: Batch, logits: Tensor, settings: S
     def evaluated(rows: Rows) -> Tensor:
         return evaluate(model, batch, rows, settings)
 
-    if settings.start_at is not None:
-        logits = evaluated(slice(None))
+    together = logits if settings.start_at is None else evaluated(slice(None))
     for row in (0, len(batch) - 1):
-        own = logits[row : row + 1]
-        try:
-            alone = evaluated(slice(row, row + 1))
-        except (RuntimeError, ValueError, IndexError):  # it takes batches of one size, perhaps
-            return
-        # Hard decisions may turn by rounding, but not among its like, by the same kernels.
-        apart = _alike(own, alone, _exact(own)) or _alike(
-            own, evaluated([row] * len(batch))[:1], _exact(own)
-        )
-        if not apart:
+        rows = slice(row, row + 1)
+        own, alone = together[rows], _alone(evaluated, rows)
+        exact = _exact(own)
+        # Hard decisions may turn by rounding, but not among its like, by the same kernels; and a
+        # model that is random is another matter.
+        if (
+            alone is not None
+            and not _alike(own, alone, exact)
+            and not _alike(own, evaluated([row] * len(batch))[:1], exact)
+            and _alike(own, evaluated(slice(None))[rows], ROUNDING)
+        ):
             raise _dependent(" (by numbers, masks or indices that are made of several)")
 
 
@@ -246,11 +252,9 @@ def _check_apart(samples: int, evaluated: Callable[[Rows], Tensor], where: str) 
     """
     last = samples - 1
     together = evaluated(slice(None))
-    try:
-        alone = evaluated(slice(last, samples))
-    except (RuntimeError, ValueError, IndexError):  # rows of one graph, perhaps
-        alone = torch.full_like(together[-1:], torch.inf)
+    own, alone = together[-1:], _alone(evaluated, slice(last, samples))
     among = evaluated([last] * samples)[-1:]
-    if _alike(together[-1:], alone, ROUNDING) and _alike(together[-1:], among, _exact(together)):
+    same = alone is not None and _alike(own, alone, ROUNDING)
+    if same and _alike(own, among, _exact(own)):
         return together
     raise _dependent(where)

@@ -23,20 +23,23 @@ def message(model: nn.Module, **options: Any) -> str:
     return str(caught.value)
 
 
+FRACTIONAL = "torch.nn.functional.fractional_max_pool2d"
+
+
 class Gammas(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.lgamma(x).mean(1)
 
 
-class Bilinear(nn.Module):
+class Fractional(nn.Module):
     """Calls a module of torch, whose own source is no help to the user."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bilinear = nn.Bilinear(3, 3, 4)
+        self.pool = nn.FractionalMaxPool2d(2, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bilinear(x[:, 0], x[:, 1])
+        return self.pool(x[:, None]).flatten(1)
 
 
 def helper(x: Tensor) -> Tensor:
@@ -57,7 +60,7 @@ def line_of(code: Any, text: str) -> int:
     ("model", "code", "text", "name"),
     [
         (Gammas(), Gammas.forward, "lgamma", "torch.lgamma"),
-        (Bilinear(), Bilinear.forward, "bilinear(", "torch.bilinear"),
+        (Fractional(), Fractional.forward, "pool(", FRACTIONAL),
         (Helped(), helper, "digamma", "torch.digamma"),
         (nn.Sequential(nn.ReLU(), Gammas()), Gammas.forward, "lgamma", "torch.lgamma"),
     ],

@@ -198,3 +198,17 @@ def test_a_difference_is_the_sum_with_the_negative(accelerate: bool) -> None:
         for one in (False, True)
     )
     torch.testing.assert_close(found, wanted)
+
+
+def test_a_map_of_which_nothing_is_left_is_told() -> None:
+    """A tensor of factors passes relevance on, so that both classes have the same."""
+    signs = torch.tensor([-1.0, 1.0])
+
+    class Signs(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * signs
+
+    model, x = Signs(4, 1).eval(), torch.rand(2, 4)
+    model.weight.data.abs_()
+    with pytest.warns(RuntimeWarning, match="a map is 0: the target and what it is contrasted"):
+        assert not abslrp.explain(model, x, 0).any()

@@ -98,6 +98,26 @@ def test_alone_every_sample_has_the_logits_of_the_batch() -> None:
         abslrp.explain(Rows(call).eval(), X, 0)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    "call",
+    [lambda x: x * (x > 0.5), lambda x: torch.cat([one * 2 for one in x.split(1)])],
+    ids=["a mask", "one at a time"],
+)
+@pytest.mark.filterwarnings("ignore:.*one at a time:UserWarning")
+def test_a_sample_that_is_not_finite_depends_on_no_other(call: Callable[[Tensor], Tensor]) -> None:
+    x = X.clone()
+    x[3, 0, 0] = torch.nan
+    found, wanted = (abslrp.explain(Rows(call).eval(), one, 0) for one in (x, X))
+    torch.testing.assert_close(found[:3], wanted[:3])
+    assert found[3].isnan().any()
+
+
+def test_a_random_model_is_not_said_to_mix_samples() -> None:
+    model = Rows(lambda x: x * (x > 0.5) + torch.rand_like(x)).eval()
+    assert abslrp.explain(model, X, 0).shape == X.shape
+
+
 class Packed(nn.Module):
     """A recurrent network on sequences of different lengths."""
 
