@@ -154,17 +154,6 @@ def cat(call: Call, tensors: Sequence[Any], dim: int = 0) -> Account:
     return Routing(parts, axes=axes, nonnegative=kept_sign(call))
 
 
-@COMMON.rule(aten.stack)
-def stack(call: Call, tensors: Sequence[Any], dim: int = 0) -> Account:
-    """Join along a new axis."""
-    axis = dim % (call.output.ndim)
-
-    def axes(call: Call, value: Value) -> list[int | None]:
-        return [one + (one >= axis) for one in range(value.ndim)]
-
-    return Routing(by_gradient(call), axes=axes, nonnegative=kept_sign(call))
-
-
 @COMMON.rule(
     "split split_with_sizes unsafe_split unsafe_split_with_sizes chunk unsafe_chunk tensor_split"
 )
