@@ -102,6 +102,8 @@ class Routing(Account):
     adjoint: Callable[[Sequence[Tensor | None]], Sequence[Tensor | None]]
     lossless: bool = False
     """Whether there is one input and one output, and every entry of the output comes from it."""
+    window: Callable[[Tensor], Tensor] | None = None
+    """From (S, *shape) of the input to the part of that memory that is the output's, if one is."""
 
 
 @dataclass

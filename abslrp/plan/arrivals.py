@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from abslrp.plan.entrywise import multiplied
+from abslrp.plan.entrywise import laid, multiplied
 from abslrp.plan.factors import Factor, Line, above, joined
 from abslrp.plan.flows import Passage
 from abslrp.tape import Call, Place, Value
@@ -96,6 +96,23 @@ class Arrivals:
                 waiting[index] = self._sum([one, arrival], value)
                 return
         waiting.append(arrival)
+
+    def give_part(
+        self, value: Value, arrival: Arrival, part: Value, window: Callable[[Tensor], Tensor]
+    ) -> None:
+        """Let relevance of a part of a value wait at it, in the memory of what waits, if any."""
+        arrival = self.settled(arrival, part)
+        for one in self._arrived.get(value, ()):
+            if one.owned and one.negated is arrival.negated:
+                if self.passage is not None:
+                    self.passage.given.append(self.counted(arrival, part))
+                window(self.settled(one, value).relevance).add_(arrival.relevance)
+                if one.total is not None and arrival.total is not None:
+                    one.total = one.total + arrival.total
+                return
+        whole = laid((len(arrival.relevance), *value.shape), value.tensor, arrival.relevance.dtype)
+        window(whole.zero_()).copy_(arrival.relevance)
+        self.give(value, replace(arrival, relevance=whole, owned=True))
 
     def seen(self, value: Value) -> Tensor:
         """Return what came to a value, which may go on from there."""

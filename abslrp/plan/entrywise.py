@@ -59,19 +59,12 @@ def cut(tensor: Tensor, index: Index, ndim: int) -> Tensor:
     ]
 
 
-def laid(shape: Sequence[int], like: Tensor, **kind: Any) -> Tensor:
+def laid(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Return new memory whose last axes are in the order that those of a tensor have in memory."""
     order = sorted(range(-like.ndim, 0), key=like.stride, reverse=True)
     more = len(shape) - like.ndim
     places = [*range(more), *(len(shape) + axis for axis in order)]
-    return torch.empty_permuted(shape, places, device=like.device, **{"dtype": like.dtype, **kind})
-
-
-def _as_laid(tensor: Tensor, other: Tensor) -> Tensor:
-    """Return a tensor in the order of another: where two differ, each pass takes ten times."""
-    if tensor.shape != other.shape or tensor.stride() == other.stride():
-        return tensor
-    return laid(tensor.shape, other, dtype=tensor.dtype).copy_(tensor)
+    return torch.empty_permuted(shape, places, dtype=dtype or like.dtype, device=like.device)
 
 
 def multiplied(relevance: Tensor, factors: Sequence[Factor], *, owned: bool) -> Tensor:
@@ -85,31 +78,28 @@ def multiplied(relevance: Tensor, factors: Sequence[Factor], *, owned: bool) -> 
     given = [(factor, factor.tensors()) for factor in factors]
     result = relevance
     if not owned or dtype != relevance.dtype:
-        every = (one for _, tensors in given for one in tensors if one is not None)
-        like = next((one for one in every if one.shape == shape), relevance[0])
-        result = laid(relevance.shape, like, dtype=dtype)
+        known = (one for _, tensors in given for one in tensors if one is not None)
+        like = next((one for one in known if one.shape == shape), relevance[0])
+        result = laid(relevance.shape, like, dtype)
     for index in blocks(shape, relevance.device):
-        into = result[(slice(None), *index)]
+        every = (slice(None), *index)
+        into = result[every]
         parts = [
-            (
-                factor,
-                [
-                    one if one is None else _as_laid(cut(one, index, len(shape)), into[0])
-                    for one in tensors
-                ],
-            )
+            (factor, [one if one is None else cut(one, index, len(shape)) for one in tensors])
             for factor, tensors in given
         ]
-        _multiply(relevance[(slice(None), *index)], parts, into)
+        _multiply(relevance[every], parts, into)
     return result
 
 
 def by_sign(parts: Sequence[Tensor], signs: Sequence[int], v: Tensor) -> Tensor:
     """Add parts (S, *shape), each where a value has its sign, in the memory of the first."""
-    v = v.to(parts[0].dtype)
     for index in blocks(v.shape, v.device):
         every = (slice(None), *index)
-        side = _as_laid(v[index], parts[0][every][0])
+        side, like = v[index], parts[0][every][0]
+        if side.stride() != like.stride() or side.dtype != like.dtype:
+            # A pass over two orders takes ten times as long.
+            side = laid(side.shape, like).copy_(side)
         sides = [side if sign > 0 else side.neg() for sign in signs]
         for start in range(len(parts[0])):
             first, *others = (part[every][start] for part in parts)
@@ -122,24 +112,14 @@ def by_sign(parts: Sequence[Tensor], signs: Sequence[int], v: Tensor) -> Tensor:
 def _multiply(relevance: Tensor, factors: list[tuple[Factor, list[Any]]], result: Tensor) -> None:
     """Write relevance times the factors, given with their tensors, to the result."""
     whole: Tensor | None = None
-    fresh = False
     for factor, tensors in factors:
-        if factor.kind == "above":
-            continue
-        one, made = _entries(factor, *tensors)
-        if whole is None:
-            whole, fresh = one, made
-        elif fresh and _fits(one, whole):
-            whole.mul_(one)
-        elif made and _fits(whole, one):
-            whole, fresh = one.mul_(whole), True
-        else:
-            whole, fresh = whole * one, True
+        if factor.kind != "above":
+            one = _entries(factor, *tensors)
+            whole = one if whole is None else whole * one
     masks = [_masking(factor, *tensors) for factor, tensors in factors if factor.kind == "above"]
-    shape = result.shape[1:]
-    if whole is not None and whole.shape == shape:
+    if whole is not None and whole.shape == result.shape[1:]:
         for mask in masks:
-            whole, fresh = _kept(whole, mask, whole if fresh else None), True
+            whole = _kept(whole, mask, None)
         masks = []
     source = relevance
     for mask in masks:
@@ -170,27 +150,18 @@ def _masking(factor: Factor, v: Tensor, shift: Any = None, slope: Any = None) ->
     return v if slope is None else v * slope
 
 
-def _fits(one: Tensor, whole: Tensor) -> bool:
-    """Whether a tensor broadcasts to the shape of another."""
-    pairs = zip(reversed(one.shape), reversed(whole.shape), strict=False)
-    return one.ndim <= whole.ndim and all(a in (1, b) for a, b in pairs)
-
-
-def _entries(
-    factor: Factor, v: Tensor, shift: Any = None, slope: Any = None
-) -> tuple[Tensor, bool]:
-    """Return a factor's entries, and whether they are in new memory."""
+def _entries(factor: Factor, v: Tensor, shift: Any = None, slope: Any = None) -> Tensor:
+    """Return a factor's entries."""
     if factor.kind in ("constant", "computed"):
-        return v, False
-    made = shift is not None or slope is not None
+        return v
     v = _masking(factor, v, shift, slope)
     if v.dtype == torch.float16:  # which ends at 65504, far below 1 / epsilon
-        v, made = v.float(), True
+        v = v.float()
     if factor.kind == "inverse":
-        return v.abs().add_(factor.epsilon).reciprocal_(), True
+        return v.abs().add_(factor.epsilon).reciprocal_()
     if factor.kind == "negative":
-        return v.neg().clamp_(min=0), True
+        return v.neg().clamp_(min=0)
     assert factor.value is not None
     if factor.kind == "is" or factor.value.nonnegative:
-        return v, made
-    return (v.clamp(min=0) if factor.kind == "positive" else v.abs()), True
+        return v
+    return v.clamp(min=0) if factor.kind == "positive" else v.abs()

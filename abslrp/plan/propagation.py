@@ -224,6 +224,9 @@ class Propagation:
             if value is None:
                 continue
             for arrival in self.arrivals.merged(value):
+                if account is not None and account.window and len(call.inputs[0].uses) > 1:
+                    self.arrivals.give_part(call.inputs[0], arrival, value, account.window)
+                    continue
                 if lossless:
                     self.arrivals.give(call.inputs[0], self._moved(call, arrival))
                     continue

@@ -18,12 +18,12 @@ from abslrp.tape.memory import Memory
 def release(value: Value, memory: Memory) -> None:
     """Let go of what need not be kept, now that a value has no more uses than are known."""
     for input, output in _rectified(value):
-        if input.maker is None or input.bound or len(input.uses) != 1 or input.held is None:
+        if input.maker is None or input.bound or len(input.uses) != 1:
             continue
-        if input.held is output.held or not _only_multiplies(input.maker, input):
+        if input.tensor is output.tensor or not _only_multiplies(input.maker, input):
             continue
         if _vanishes(output) and memory.unseen(input) and memory.unseen(output):
-            input.held = output.tensor
+            input.tensor = output.tensor
 
 
 def _rectified(value: Value) -> Iterator[tuple[Value, Value]]:

@@ -13,7 +13,7 @@ from abslrp.plan.accounts import Account, Routing, UncoveredError, constant, pas
 from abslrp.plan.axes import aligned, but, in_order, probe, reduced
 from abslrp.plan.routes import at_once, by_gradient, unbroadcast
 from abslrp.registry import COMMON
-from abslrp.tape import Call, Value
+from abslrp.tape import Axes, Call, Value
 from abslrp.tape.values import tensors_in
 
 aten = torch.ops.aten
@@ -88,6 +88,19 @@ def expand(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     )  # fmt: skip
 
 
+def window(input: Value, part: Callable[[Tensor], Tensor], axes: Axes) -> Routing:
+    """Take the part of an input that the same view of its relevance is of."""
+
+    def whole(relevance: Tensor) -> Tensor:
+        result = relevance.new_zeros(len(relevance), *input.shape)
+        part(result).copy_(relevance)
+        return result
+
+    return Routing(
+        at_once(whole), lossless=True, window=part, axes=axes, nonnegative=input.nonnegative
+    )
+
+
 @COMMON.rule(aten.slice)
 def slice_(
     call: Call, input: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
@@ -106,11 +119,7 @@ def slice_(
         whole = axis != dim or (step == 1 and first % period == 0 and (last - first) % period == 0)
         return [one if whole or one != dim else None for one in range(value.ndim)]
 
-    def whole(relevance: Tensor) -> Any:
-        shape = len(relevance), *input.shape
-        return aten.slice_backward(relevance, shape, dim + 1, first, last, step)
-
-    return Routing(at_once(whole), axes=axes, lossless=True, nonnegative=input.nonnegative)
+    return window(input, lambda whole: aten.slice(whole, dim + 1, first, last, step), axes)
 
 
 @COMMON.rule(aten.select)
@@ -118,10 +127,7 @@ def select(call: Call, input: Value, dim: int, index: int) -> Account:
     """Take one entry along an axis."""
     dim = dim % input.ndim
 
-    def whole(relevance: Tensor) -> Any:
-        return aten.select_backward(relevance, (len(relevance), *input.shape), dim + 1, index)
-
-    return Routing(at_once(whole), axes=reduced(dim), lossless=True, nonnegative=input.nonnegative)
+    return window(input, lambda whole: whole.select(dim + 1, index), reduced(dim))
 
 
 @COMMON.rule(aten.cat, aten.concat, aten.concatenate)
@@ -146,17 +152,6 @@ def cat(call: Call, tensors: Sequence[Any], dim: int = 0) -> Account:
         return [found.get(value) for value in call.inputs]
 
     return Routing(parts, axes=axes, nonnegative=kept_sign(call))
-
-
-@COMMON.rule(aten.stack)
-def stack(call: Call, tensors: Sequence[Any], dim: int = 0) -> Account:
-    """Join along a new axis."""
-    axis = dim % (call.output.ndim)
-
-    def axes(call: Call, value: Value) -> list[int | None]:
-        return [one + (one >= axis) for one in range(value.ndim)]
-
-    return Routing(by_gradient(call), axes=axes, nonnegative=kept_sign(call))
 
 
 @COMMON.rule(

@@ -135,11 +135,11 @@ class Memory:
         saved: Tensor | None = None
         for ref, (size, stride, offset) in storage.seen:
             value = ref()
-            if value is None or value.held is None or not _within(value.tensor, tensor):
+            if value is None or not _within(value.tensor, tensor):
                 continue
             if saved is None:
                 saved = flat.clone()
-            value.held = saved.as_strided(size, stride, offset)
+            value.tensor = saved.as_strided(size, stride, offset)
 
     def after_write(self, tensor: Tensor, value: Any, note: Note) -> None:
         """Let a tensor stand for another value, which every view of its memory sees a part of."""
@@ -220,12 +220,8 @@ class Memory:
 
 def _users(tensor: Tensor, storage: Storage) -> int:
     """Return how many tensors that no value holds see a tensor's memory."""
-    held = {
-        id(kept)
-        for ref, _ in storage.seen
-        if (value := ref()) is not None and (kept := value.held) is not None
-        if _within(kept, tensor)
-    }
+    alive = (value for ref, _ in storage.seen if (value := ref()) is not None)
+    held = {id(value.tensor) for value in alive if _within(value.tensor, tensor)}
     untyped = tensor.untyped_storage()
     count: int = torch._C._storage_Use_Count(untyped._cdata)
     return count - len(held) - 1  # `untyped`

@@ -40,32 +40,25 @@ class Value:
         The call that made it, None for an input.
     uses
         The calls that took it.
-    held
-        The entries, None once they are let go of.
+    tensor
+        The entries.
     bound
         How many tensor objects of the model's stand for it.
     """
 
     __slots__ = (
-        "__weakref__", "bound", "device", "dtype", "held", "maker", "nonnegative", "place", "shape",
-        "uses",
+        "__weakref__", "bound", "device", "dtype", "maker", "nonnegative", "place", "shape",
+        "tensor", "uses",
     )  # fmt: skip
 
     def __init__(self, tensor: Tensor, place: Place | None, maker: Call | None = None) -> None:
-        self.held: Tensor | None = tensor
+        self.tensor = tensor
         self.shape, self.dtype, self.device = tensor.shape, tensor.dtype, tensor.device
         self.place = place
         self.nonnegative = False
         self.maker = maker
         self.uses: list[Call] = []
         self.bound = 0
-
-    @property
-    def tensor(self) -> Tensor:
-        """The entries."""
-        if self.held is None:
-            raise AssertionError("a value is read that was released")
-        return self.held
 
     @property
     def ndim(self) -> int:

@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import abslrp
+from abslrp.plan.entrywise import by_sign, multiplied
+from abslrp.plan.factors import magnitude
+from abslrp.tape import Value
 from tests.abslrp.chains import ACTIVATED, CONV, NORM, NORMED, RECTIFIED, Build, network
 from tests.abslrp.single import Single, draw, tensor
 from tests.naive.network import Graph, forward, relevance, to_torch
@@ -372,3 +375,50 @@ def _noting(kind: type, alive: list[weakref.ref[Any]]) -> Callable[..., None]:
         alive.append(weakref.ref(self))
 
     return noted
+
+
+class Overlapping(nn.Module):
+    """Parts of one value that share entries, one of them as its negative."""
+
+    def __init__(self, *, views: bool) -> None:
+        super().__init__()
+        self.views = views
+        self.first, self.last = nn.Linear(8, 24), nn.Linear(54, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x).unflatten(1, (4, 6))
+        if self.views:
+            parts = h[:, :3], -h[:, 1:], h[:, 2], h[..., ::2]
+        else:
+
+            def taken(axis: int, *places: int) -> Tensor:
+                return h.index_select(axis, torch.tensor(places))
+
+            parts = taken(1, 0, 1, 2), -taken(1, 1, 2, 3), taken(1, 2), taken(2, 0, 2, 4)
+        return self.last(torch.cat([one.flatten(1) for one in parts], 1))
+
+
+@pytest.mark.parametrize("options", [{}, {"conserve": None}, {"contrast": "signed"}], ids=str)
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+def test_parts_that_overlap(options: dict[str, Any], rules: str) -> None:
+    torch.manual_seed(0)
+    views, taken = (Overlapping(views=one).double().eval() for one in (True, False))
+    taken.load_state_dict(views.state_dict())
+    x = torch.randn(2, 8, dtype=torch.float64)
+    got, by_rule, wanted = (
+        abslrp.explain(model, x, [0, 1], rules=rules, accelerate=accelerate, **options).numpy()
+        for model, accelerate in ((views, True), (views, False), (taken, True))
+    )
+    close(got, wanted, 1e-10)
+    close(got, by_rule, 1e-10)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_relevance_lies_in_memory_as_its_value_does(rows: int) -> None:
+    entries = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    relevance = torch.rand(rows, 2, 3, 4, 5)
+    got = multiplied(relevance, [magnitude(Value(entries, None))], owned=False)
+    assert got[0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(got, relevance * entries.abs())
+    parts = [relevance.clone(), -relevance]
+    assert torch.equal(by_sign(parts, [1, -1], entries), relevance * entries.sign())
