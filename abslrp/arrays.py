@@ -43,12 +43,18 @@ def as_tensor(values: Any, name: str, expected: str = "an array or a tensor of n
         if isinstance(values, (list, tuple)) and values and isinstance(values[0], Tensor):
             values = torch.stack([value.detach() for value in values])
         tensor = values.detach() if isinstance(values, Tensor) else _from_array(values)
+        if tensor.is_nested:
+            raise TypeError("its samples have several shapes")
         if tensor.layout != torch.strided:
             tensor = tensor.to_dense()
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
             tensor = tensor.clone()  # or else it could not be kept for a gradient
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         kind = getattr(values, "dtype", type(values).__name__)
+        if isinstance(values, (list, tuple)) and values:
+            kind = f"{kind} of {type(values[0]).__name__}"
+        elif getattr(values, "is_nested", False):
+            kind = "a nested tensor"
         raise ValueError(f"{name}: expected {expected}, got {kind}") from error
     return tensor.to(_WIDER.get(tensor.dtype, tensor.dtype))
 

@@ -99,9 +99,9 @@ def explain(
         ``"error"``, or ``"warn"`` to use the gradient of functions that have no rule.
     output
         Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. ``"log"``: the model returns probabilities. ``"binary"``: it returns one logit z,
-        and the classes 0 and 1 have -z and z. By default a tensor is taken as it is, and ``logits``
-        of an object.
+        position. ``"log"``: the model returns probabilities, ``"log_softmax"``: their logarithms.
+        ``"binary"``: it returns one logit z, and the classes 0 and 1 have -z and z. By default a
+        tensor is taken as it is, and ``logits`` of an object.
     samples
         ``"rows"`` (default): each row of the inputs is a sample, and a model whose samples depend
         on one another is refused. ``"whole"``: all rows are parts of one, such as the nodes of a

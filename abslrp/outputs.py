@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Output: TypeAlias = "Callable[[Any], Tensor] | str | int | None"
-"""A function, a key or attribute, a position, ``"log"``, ``"binary"``, or None."""
+"""A function, key or attribute, position, ``"log"``, ``"log_softmax"``, ``"binary"``, or None."""
 
 ONE_OUTPUT = (
     "model: it has one output, and so no other class; for two classes, 0 and 1, by one logit z "
@@ -75,12 +75,31 @@ def centred_logarithm(probabilities: Tensor) -> Tensor:
         )
     capturing = probabilities.is_cuda and torch.cuda.is_current_stream_capturing()
     if not capturing and bool((probabilities < 0).any()):
-        raise ValueError('output: "log" is for probabilities, and the model returned negative ones')
+        raise ValueError(
+            'output: "log" is for probabilities, and the model returned negative ones; '
+            '"log_softmax" is for their logarithms'
+        )
     logits: Tensor = _Log.apply(probabilities)
     return logits
 
 
-_NAMED: dict[str, Callable[[Tensor], Tensor]] = {"binary": two_classes, "log": centred_logarithm}
+def centred(logarithms: Tensor) -> Tensor:
+    """Take log-probabilities (B, N) back to logits whose mean is 0. Relevance passes unchanged.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[1.0, 0.0, -1.0]])
+    >>> torch.allclose(centred(logits.log_softmax(1)), logits, atol=1e-4)
+    True
+    """
+    return centred_logarithm(logarithms.exp())
+
+
+_NAMED: dict[str, Callable[[Tensor], Tensor]] = {
+    "binary": two_classes,
+    "log": centred_logarithm,
+    "log_softmax": centred,
+}
 
 
 def select_logits(

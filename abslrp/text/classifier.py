@@ -78,9 +78,12 @@ class EncoderClassifier(nn.Module):
         return embedding
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any
+        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **inputs: Any
     ) -> Tensor:
-        """Return logits (B, N) of token ids (B, T); further inputs go to the encoder."""
+        """Return logits (B, N) of token ids (B, T); further inputs go to the encoder.
+
+        ``inputs_embeds`` (B, T, D) may stand for the ids.
+        """
         out = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs)
         hidden: Tensor = out.last_hidden_state
         if self.pooling == "cls":

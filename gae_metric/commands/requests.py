@@ -52,7 +52,7 @@ class InputsRequest:
     n_mosaics
         Mosaics of each image.
     interpolation
-        nearest, bilinear, bicubic or area.
+        nearest, bilinear, bicubic or area; evaluate also none: mosaics of full-size images.
     protocol
         paper or repository.
     batch_size
@@ -73,7 +73,7 @@ class InputsRequest:
         Option of the model, such as num_classes=10; may be repeated.
     output
         Which part of the model's result is its logits: a key, an attribute or a position; 'log'
-        where it returns probabilities, 'binary' where it returns one logit of two classes.
+        where it returns probabilities, 'log_softmax' their logarithms, 'binary' where it returns one logit of two classes.
     """
 
     model: str

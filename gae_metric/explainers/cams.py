@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gae_metric.explainers.chunked_gradients import Array, accepts_tensors, chunked, selected
 from gae_metric.explainers.grad_cam import NotApplicableError, Weigh, cam, mean_gradient
+from gae_metric.study.conversion import gradient_of
 
 
 @accepts_tensors
@@ -113,8 +114,7 @@ def guided_backpropagation(model: nn.Module, x: Tensor, target: Tensor) -> Tenso
                 node.register_prehook(lambda given: tuple(one.clamp(min=0) for one in given))
         if not found:
             raise NotApplicableError("no ReLU of the model guides gradients", "try GradCAM")
-        (gradient,) = torch.autograd.grad(score, leaf)
-    return gradient
+        return gradient_of(score, leaf)
 
 
 hirescam = partial(gradcam, weigh=lambda gradient, values, positions: gradient)

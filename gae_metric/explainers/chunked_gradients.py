@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from abslrp.outputs import taken
 from gae_metric.errors import check_integer
-from gae_metric.study.conversion import as_input, as_targets, at_work, like
+from gae_metric.study.conversion import as_input, as_targets, at_work, gradient_of, like
 from gae_metric.study.logits import check_model
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
@@ -54,8 +54,7 @@ def gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
     with torch.enable_grad():
         # A copy, so that a model that overwrites its input in place leaves the leaf alone.
         score = selected(model(leaf.clone()), target).sum()
-        (result,) = torch.autograd.grad(score, leaf)
-    return result
+        return gradient_of(score, leaf)
 
 
 def selected(output: Any, target: Tensor) -> Tensor:

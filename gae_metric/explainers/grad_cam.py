@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gae_metric._names import nearest
+from gae_metric.study.conversion import gradient_of
 from gae_metric.study.logits import LogitsModel
 
 Weigh: TypeAlias = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
@@ -205,7 +206,7 @@ def cam(
             found = find_feature_map(model, leaf.clone())
         else:
             found = _output_of(model, layer, leaf.clone())
-        (gradient,) = torch.autograd.grad(score(found.output), found.values)
+        gradient = gradient_of(score(found.output), found.values)
     weights = weigh(gradient, found.values.detach(), found.positions)
     channels = 1 if found.positions == (2, 3) else 3
     maps = (weights * found.values.detach()).sum(dim=channels).clamp(min=0)[:, None]

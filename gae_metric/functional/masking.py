@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,7 @@ LERF, MORF = 0, 1
 
 Schedule = Literal["reranked", "uniform"]
 SCHEDULES: tuple[Schedule, ...] = ("reranked", "uniform")
+Features = Literal["entries", "positions"]
 #: States fit a byte, with one value left for "never masked".
 MAX_STEPS = 255
 
@@ -83,6 +85,7 @@ def masking_trajectory(
     steps: int = 10,
     schedule: Schedule = "reranked",
     baseline: Tensor | float = 0.0,
+    features: Features = "entries",
     keep_impacts: bool = False,
 ) -> Trajectory:
     """Mask features step by step, least and most relevant first.
@@ -103,6 +106,10 @@ def masking_trajectory(
     baseline
         What masked features become, see :func:`mask_baseline`. Impact is relative to it,
         ``|(x - baseline) ⊙ ∂|f_c| / ∂x|``, so that masked features have impact 0.
+    features
+        ``"entries"`` of the input, or ``"positions"``: all channels of a position at a time, its
+        impact being that of all. Positions that are at the baseline are none of the D features, so
+        that padding does not count.
     keep_impacts
         Whether to return the summed impact maps.
 
@@ -141,35 +148,43 @@ def masking_trajectory(
     # Made in inference mode, they could not be kept for a gradient.
     targets = targets.clone() if targets.is_inference() else targets
     value = baseline if isinstance(baseline, Tensor) else x.new_tensor(baseline)
-    rows, features = len(x), x[0].numel()
-    wide = wide_dtype(x.device)
+    rows, wide = len(x), wide_dtype(x.device)
     value = value.expand_as(x)
+    whole = features == "positions" and x.ndim > 2
+    form = (1, *x.shape[2:]) if whole else x.shape[1:]
+    present = (x != value).any(1).flatten(1).repeat(2, 1) if whole else None
+    size: Tensor | int = x[0].numel() if present is None else present.sum(1, keepdim=True)
 
-    masked_from = torch.full((2, rows, features), steps, dtype=torch.uint8, device=x.device)
+    masked_from = torch.full((2, rows, math.prod(form)), steps, dtype=torch.uint8, device=x.device)
     outputs = torch.zeros((2, rows, steps), dtype=wide, device=x.device)
-    logits, output, impact = target_impact(model, x, targets, value, check=True)
+    logits, output, impact = target_impact(model, x, targets, value, whole, check=True)
     outputs[:, :, 0] = output
     finite = output.isfinite() & impact.isfinite().all(1)
     first_impact = impact.sum(1)
     impact = impact.nan_to_num(nan=0.0, posinf=0.0).repeat(2, 1)
     sums = _to_sum_one(impact.to(wide))
     # One row per order and sample from here on: (2B, D).
-    masked = torch.zeros_like(impact, dtype=torch.bool)
+    masked = torch.zeros_like(impact, dtype=torch.bool) if present is None else ~present
     ended = masked.all(1)
 
     for state in range(1, steps):
-        count = state * features // steps
+        count = state * size // steps
         if schedule == "uniform":
-            count -= (state - 1) * features // steps
-        new = highest(_key(impact, masked, rows, schedule), count, masked) & ~masked
+            count = count - (state - 1) * size // steps
+        key = _key(impact, masked, rows, schedule)
+        if present is not None:
+            key = key.masked_fill(~present, -torch.inf)
+        new = highest(key, count, masked) & ~masked
         masked |= new
-        masked_from.view(2 * rows, features).masked_fill_(new, state)
+        masked_from.view(2 * rows, -1).masked_fill_(new, state)
 
         going = (~ended).nonzero()[:, 0]
         sample = going % rows
-        keep = ~masked[going].view(-1, *x.shape[1:])
+        keep = ~masked[going].view(-1, *form)
         state_x = torch.where(keep, x[sample], value[sample])
-        _, output, impact_going = target_impact(model, state_x, targets[sample], value[sample])
+        _, output, impact_going = target_impact(
+            model, state_x, targets[sample], value[sample], whole
+        )
         # A fully masked input stays as it is: same output, no impact.
         outputs[:, :, state] = outputs[:, :, state - 1]
         outputs[going // rows, sample, state] = output.to(wide)
@@ -181,9 +196,10 @@ def masking_trajectory(
         sums += _to_sum_one(impact.to(wide))
         ended = masked.all(1)
 
-    impacts = (sums / (sums.sum(1, keepdim=True) + EPSILON)).view(2, *x.shape)
+    impacts = (sums / (sums.sum(1, keepdim=True) + EPSILON)).view(2, rows, *form)
+    impacts = impacts.expand(2, *x.shape)
     return Trajectory(
-        masked_from=masked_from.view(2, *x.shape),
+        masked_from=masked_from.view(2, rows, *form).expand(2, *x.shape),
         outputs=outputs,
         impact_sign=(impacts[LERF] - impacts[MORF]).sign().to(torch.int8),
         logits=logits,
@@ -216,9 +232,13 @@ def target_impact(
     x: Tensor,
     targets: Tensor,
     baseline: Tensor,
+    whole: bool = False,
     check: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (B, K), the target's output (B,) and impacts (B, D), not scaled."""
+    """Logits (B, K), the target's output (B,) and impacts (B, D), not scaled.
+
+    Impacts are those of entries, or of whole positions.
+    """
     with torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
         # A copy, for models that overwrite their input.
@@ -226,12 +246,30 @@ def target_impact(
         if check:
             check_classes(targets, logits.shape[-1])
         output = at_least_single(logits.gather(1, targets.to(logits.device)[:, None])[:, 0])
-        if not output.requires_grad:
-            raise ValueError("model: its output does not depend on the input differentiably")
-        # Only the input's gradient: the graph towards parameters is not walked.
-        (gradient,) = torch.autograd.grad(output.abs().sum(), leaf)
+        gradient = gradient_of(output.abs().sum(), leaf)
     impact = at_least_single(x.detach() - baseline) * at_least_single(gradient)
+    impact = impact.sum(1) if whole else impact
     return logits.detach(), output.detach().to(x.device), impact.abs().flatten(1)
+
+
+def gradient_of(score: Tensor, values: Tensor) -> Tensor:
+    """Gradient of a number with respect to values, like these.
+
+    The graph towards a model's parameters is not walked.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    # Of a frozen model neither may ask for one; otherwise a path may lead to parameters alone.
+    found = score.requires_grad and torch.autograd.grad(score, values, allow_unused=True)[0]
+    if not isinstance(found, Tensor):
+        raise ValueError(
+            "model: its output does not depend on the input differentiably (a detached tensor, "
+            "NumPy, a quantised layer, or the choice of a class in between?)"
+        )
+    return found
 
 
 def check_classes(targets: Tensor, classes: int, name: str = "targets") -> None:

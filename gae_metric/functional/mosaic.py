@@ -15,8 +15,8 @@ from torch.nn import functional as nnf
 
 from gae_metric.functional.precision import wide_dtype
 
-Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
-INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic", "area")
+Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "none"]
+INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic", "area", "none")
 
 
 def quadrants(shape: Sequence[int]) -> tuple[tuple[slice, ...], ...]:
@@ -65,7 +65,7 @@ def _cut(length: int, parts: int) -> list[slice]:
 def mosaics(
     x: Tensor, indices: ArrayLike | Tensor, interpolation: Interpolation = "nearest"
 ) -> Tensor:
-    """Put four samples together, each shrunk to a quarter of its size.
+    """Put four samples together, each shrunk to a quarter of its size or as it is.
 
     Parameters
     ----------
@@ -77,7 +77,8 @@ def mosaics(
         after the other.
     interpolation
         How a sample shrinks: ``"nearest"`` (default), ``"bilinear"`` (linear for time series),
-        ``"bicubic"`` (not for time series) or ``"area"``.
+        ``"bicubic"`` (not for time series) or ``"area"``. ``"none"``: samples keep their size, and
+        mosaics have twice the height and width, or four times the length.
 
     Returns
     -------
@@ -101,8 +102,12 @@ def mosaics(
         rows = indices.to(x.device)
     else:
         rows = torch.tensor(np.asarray(indices), device=x.device)
-    result = x.new_empty((len(rows), *x.shape[1:]))
-    for k, place in enumerate(quadrants(positions(x.shape))):
+    sides = positions(x.shape)
+    if interpolation == "none":
+        times = 4 if len(sides) == 1 else 2
+        sides = [*sides[:-2], *(times * side for side in sides[-2:])]
+    result = x.new_empty((len(rows), *x.shape[1 : x.ndim - len(sides)], *sides))
+    for k, place in enumerate(quadrants(sides)):
         size = [part.stop - part.start for part in place]
         result[_everywhere(place)] = _shrink(x[rows[:, k]], size, interpolation)
     return result
@@ -114,6 +119,8 @@ def positions(shape: Sequence[int]) -> Sequence[int]:
 
 
 def _shrink(x: Tensor, size: Sequence[int], interpolation: Interpolation) -> Tensor:
+    if interpolation == "none":
+        return x
     if interpolation == "nearest":
         # Integers, as floor(i * side / half) in float32 may fall one short.
         for axis, new in enumerate(size, start=x.ndim - len(size)):

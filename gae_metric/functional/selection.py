@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-def highest(key: Tensor, count: int, first: Tensor) -> Tensor:
+def highest(key: Tensor, count: int | Tensor, first: Tensor) -> Tensor:
     """Mark the highest values of each row.
 
     Ties are broken by ``first``, then by the lower index, so that the result depends on the values
@@ -19,7 +19,7 @@ def highest(key: Tensor, count: int, first: Tensor) -> Tensor:
     key
         (R, D) values without NaN.
     count
-        How many to mark in each row, 0 to D.
+        How many to mark in each row, 0 to D; or of each, int64 (R, 1).
     first
         bool (R, D): marked before others of the same value.
 
@@ -34,10 +34,8 @@ def highest(key: Tensor, count: int, first: Tensor) -> Tensor:
     >>> highest(key, 2, torch.tensor([[False, False, False, True]]))
     tensor([[False,  True, False,  True]])
     """
-    if count <= 0:
-        return torch.zeros_like(first)
-    if count >= key.shape[1]:
-        return torch.ones_like(first)
+    if isinstance(count, int) and not 0 < count < key.shape[1]:
+        return torch.full_like(first, count > 0)
     threshold = _from_top(key, count)
     above, ties = key > threshold, key == threshold
     left = count - above.sum(1, keepdim=True)
@@ -52,8 +50,10 @@ def highest(key: Tensor, count: int, first: Tensor) -> Tensor:
     return above | (ties & (place <= left))
 
 
-def _from_top(key: Tensor, count: int) -> Tensor:
+def _from_top(key: Tensor, count: int | Tensor) -> Tensor:
     """Return the ``count``-th highest value of each row, (R, 1)."""
+    if isinstance(count, Tensor):
+        return key.sort(dim=1, descending=True).values.gather(1, (count - 1).clamp(min=0))
     place = key.shape[1] - count
     if key.device.type == "cpu":
         # Linear time, also where most values are equal.

@@ -16,7 +16,7 @@ from gae_metric.study.arguments import Data
 from gae_metric.study.explaining import explain_and_score
 from gae_metric.study.mosaicking import Mosaicking, as_plans
 from gae_metric.study.scoring import Scorer
-from gae_metric.study.study import NONE, Study
+from gae_metric.study.study import IN_PLACE_OF_LOGITS, NONE, Study
 from gae_metric.study.supplied_maps import maps_of_classes
 from gae_metric.study.trajectories import Masking
 
@@ -95,7 +95,9 @@ class AttributionMetric(QuantusMetric):
         return self.targets == "predicted"
 
     def _masking(self) -> Masking | None:
-        return Masking(self.steps, self.schedule, self.mask_value) if self.masks else None
+        if not self.masks:
+            return None
+        return Masking(self.steps, self.schedule, self.mask_value, self.features)
 
     def _mosaicking(self) -> Mosaicking | None:
         if not self.shows:
@@ -147,13 +149,14 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
     count = int(scored.sum())
     if not count:
         return
-    if study.outputs_inside:
-        what, remedy = "are in [0, 1], as after a sigmoid", "output=torch.logit"
-        if study.outputs_sum_to_1:
-            what, remedy = "are probabilities, as after a softmax", 'output="log"'
+    if study.outputs_like:
+        last = next(name for name in IN_PLACE_OF_LOGITS if name in study.outputs_like)
+        what, remedy = IN_PLACE_OF_LOGITS[last]
+        if last == "sigmoid" and study.data.model.output == "binary":
+            remedy = "output=lambda p: torch.cat([-torch.logit(p), torch.logit(p)], 1)"
         yield (
-            f"{metric}: the model's outputs {what}; scores are defined on logits. Pass {remedy}, "
-            "or the model without its last layer"
+            f"{metric}: the model's outputs are {what}, as after a {last}; scores are defined on "
+            f"logits. Pass {remedy}, or the model without its last layer"
         )
     if study.layout is not None:
         others = scored & (study.predicted != study.targets[study.samples].numpy())
@@ -168,7 +171,7 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
                 f"{metric}: {int(same.sum())} samples have a mosaic that shows "
                 "the same image twice: relevance of one image is scored as that of another"
             )
-    first = study.data.x[np.arange(min(8, len(study.data)))]
+    first = study.data.x[np.arange(min(8, len(study.data)))].float()  # whatever can be rounded
     whole = first.ndim == 4 and bool((first == first.round()).all() and first.min() >= 0)
     if whole and 16 < (largest := float(first.max())) <= 255:
         yield (

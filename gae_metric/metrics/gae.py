@@ -9,7 +9,7 @@ from quantus.helpers.enums import EvaluationCategory
 from typing_extensions import Unpack
 
 from gae_metric.functional.baseline import MaskValue
-from gae_metric.functional.masking import Schedule
+from gae_metric.functional.masking import Features, Schedule
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
@@ -47,7 +47,8 @@ class GAE(AttributionMetric):
         Mosaics of each sample; their scores are averaged.
     interpolation
         How samples shrink in mosaics: ``"nearest"`` (default), ``"bilinear"``, ``"bicubic"`` or
-        ``"area"``.
+        ``"area"``; or ``"none"``: they keep their size, and the model is given mosaics of twice the
+        height and width, or of four times the length (sentences).
     protocol
         ``"paper"`` (default) or ``"repository"``, see :class:`Contrastiveness`; the latter gives
         one score for each four samples.
@@ -56,12 +57,16 @@ class GAE(AttributionMetric):
         ``"predicted"``, which is the paper's protocol.
     output
         Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. ``"log"``: the model returns probabilities. ``"binary"``: it returns one logit z,
-        and the classes 0 and 1 have -z and z. By default a tensor is taken as it is, and ``logits``
-        of an object. explain_func gets a model that returns the logits.
+        position. ``"log"``: the model returns probabilities, ``"log_softmax"``: their logarithms.
+        ``"binary"``: it returns one logit z, and the classes 0 and 1 have -z and z. By default a
+        tensor is taken as it is, and ``logits`` of an object. explain_func gets a model that
+        returns the logits.
     cache
         Whether what the model does with a sample may be kept for, and taken from, other calls; see
         :func:`gae_metric.clear_cache`.
+    features
+        What is masked at a time, ``"entries"`` (default) or ``"positions"``, see
+        :class:`LocalConsistency`.
     **kwargs
         Options of Quantus: ``abs``, ``normalise``, ``normalise_func``, ``normalise_func_kwargs``,
         ``return_aggregate``, ``aggregate_func``, ``default_plot_func``, ``disable_warnings`` and
@@ -136,6 +141,7 @@ class GAE(AttributionMetric):
         targets: Targets = "y_batch",
         output: Output = None,
         cache: bool = True,
+        features: Features = "entries",
         **kwargs: Unpack[QuantusOptions],
     ) -> None:
         super().__init__(locals())
@@ -161,7 +167,9 @@ class Contrastiveness(AttributionMetric):
     n_mosaics
         Mosaics of each sample; their scores are averaged.
     interpolation
-        How samples shrink: ``"nearest"`` (default), ``"bilinear"``, ``"bicubic"`` or ``"area"``.
+        How samples shrink: ``"nearest"`` (default), ``"bilinear"``, ``"bicubic"``, ``"area"`` or
+        ``"none"``: they keep their size, and the model is given mosaics of twice the height and
+        width, or of four times the length.
     protocol
         ``"paper"`` (default): every sample is the positive of its own mosaic. ``"repository"``: as
         the authors' code at batch size 4: four consecutive samples are one mosaic, its positive is
@@ -173,9 +181,10 @@ class Contrastiveness(AttributionMetric):
         model's predictions, ``"predicted"``, which is the paper's protocol.
     output
         Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. ``"log"``: the model returns probabilities. ``"binary"``: it returns one logit z,
-        and the classes 0 and 1 have -z and z. By default a tensor is taken as it is, and ``logits``
-        of an object. explain_func gets a model that returns the logits.
+        position. ``"log"``: the model returns probabilities, ``"log_softmax"``: their logarithms.
+        ``"binary"``: it returns one logit z, and the classes 0 and 1 have -z and z. By default a
+        tensor is taken as it is, and ``logits`` of an object. explain_func gets a model that
+        returns the logits.
     cache
         Whether what the model does with a sample may be kept for, and taken from, other calls; see
         :func:`gae_metric.clear_cache`.

@@ -8,7 +8,7 @@ from quantus.helpers.enums import DataType, EvaluationCategory
 from typing_extensions import Unpack
 
 from gae_metric.functional.baseline import MaskValue
-from gae_metric.functional.masking import Schedule
+from gae_metric.functional.masking import Features, Schedule
 from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
 from gae_metric.metrics.plot import plot_curves
 from gae_metric.metrics.quantus_metric import QuantusOptions
@@ -30,6 +30,7 @@ class _Local(AttributionMetric):
         targets: Targets = "y_batch",
         output: Output = None,
         cache: bool = True,
+        features: Features = "entries",
         **kwargs: Unpack[QuantusOptions],
     ) -> None:
         super().__init__(locals())
@@ -67,12 +68,18 @@ class LocalConsistency(_Local):
         ``"predicted"``, which is the paper's protocol.
     output
         Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. ``"log"``: the model returns probabilities. ``"binary"``: it returns one logit z,
-        and the classes 0 and 1 have -z and z. By default a tensor is taken as it is, and ``logits``
-        of an object. explain_func gets a model that returns the logits.
+        position. ``"log"``: the model returns probabilities, ``"log_softmax"``: their logarithms.
+        ``"binary"``: it returns one logit z, and the classes 0 and 1 have -z and z. By default a
+        tensor is taken as it is, and ``logits`` of an object. explain_func gets a model that
+        returns the logits.
     cache
         Whether what the model does with a sample may be kept for, and taken from, other calls; see
         :func:`gae_metric.clear_cache`.
+    features
+        What is masked at a time: ``"entries"`` of the input (default, as in the paper: a pixel's
+        channel), or ``"positions"``: all channels of a pixel, time step or token, whose impact is
+        then that of all. Positions that are at ``mask_value`` already, such as padding, do not
+        count.
     **kwargs
         Options of Quantus: ``abs``, ``normalise``, ``normalise_func``, ``normalise_func_kwargs``,
         ``return_aggregate``, ``aggregate_func``, ``default_plot_func``, ``disable_warnings`` and

@@ -142,8 +142,9 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         x_batch
             (N, C, H, W) images, (N, C, D, H, W) volumes or video, (N, C, L) or (N, L) time series,
             or (N, F) tabular data, where the metric applies to them. An array or tensor, or what is
-            read a batch at a time: a memory map, a ``torch.utils.data.Dataset`` of samples or of
-            tuples of a sample and its class, or anything with a length that gives items or slices.
+            read a batch at a time: a memory map, a ``torch.utils.data.Dataset`` of samples, of
+            tuples of a sample and its class, or of dictionaries of one array and a ``label`` or
+            ``labels`` (Hugging Face), or anything with a length that gives items or slices.
             Converted to the floating-point type of the model's parameters.
         y_batch
             The classes that are explained: (N,) integers. For models with several classes of a

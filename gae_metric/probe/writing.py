@@ -167,9 +167,15 @@ def evaluated(
         See :meth:`ProbeSet.build`.
     """
     metric._check_applicability(data)
+    mosaicking = metric._mosaicking()
+    if mosaicking is not None and mosaicking.interpolation == "none":
+        raise ValueError(
+            'interpolation: "none" makes mosaics that are larger than samples, and all inputs of a '
+            "probe set have one shape"
+        )
     predicted = metric.targets == "predicted"
     with at_work(data.model.model, data.device), ModelGuard(data, metric.cache) as guard:
-        study = Study(data, guard, metric._masking(), metric._mosaicking(), predicted=predicted)
+        study = Study(data, guard, metric._masking(), mosaicking, predicted=predicted)
         rows = len(study.samples)
         with tqdm(total=rows, unit="sample", disable=not display_progressbar) as bar:
             for start in range(0, rows, data.batch_size):

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.utils.data import Dataset
 
 from gae_metric.errors import check_integer
 from gae_metric.functional.draws import content_hashes
@@ -98,8 +97,8 @@ def check_data(
             f"x_batch: shape {tuple(x.shape)} looks channel-last; pass channel_first=False "
             "(or True if it is not)"
         )
-    if y_batch is None and not predicted and isinstance(x_batch, Dataset):
-        y_batch = x_batch if isinstance(x_batch[0], tuple) else None
+    if y_batch is None and not predicted:
+        y_batch = x.classes
     y = None if predicted and y_batch is None else as_labels(y_batch, len(x))
     data = Data(
         model=LogitsModel(model, output, model_predict_kwargs),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
+from gae_metric.functional.masking import gradient_of
 from gae_metric.functional.precision import at_least_single, wide_dtype
 
-__all__ = ["as_input", "as_maps", "as_targets", "as_tensor", "like"]
+__all__ = ["as_input", "as_maps", "as_targets", "as_tensor", "gradient_of", "like"]
 
 
 def as_input(model: nn.Module, inputs: Any) -> Tensor:
@@ -138,6 +140,20 @@ def sent(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
     # Its memory belongs to that queue, and is in use in this one.
     there.record_stream(current)
     return there
+
+
+def give_back() -> None:
+    """Have memory that is free go back to the system, where the C library (glibc) keeps it."""
+    if (trim := _trimming()) is not None:
+        trim(0)
+
+
+@lru_cache
+def _trimming() -> Callable[[int], int] | None:
+    try:
+        return cast(Callable[[int], int], ctypes.CDLL(None).malloc_trim)
+    except (AttributeError, OSError, TypeError):  # another C library; Windows
+        return None
 
 
 @lru_cache

@@ -22,6 +22,7 @@ from gae_metric.study.conversion import (
     as_targets,
     as_tensor,
     at_work,
+    give_back,
     like,
 )
 from gae_metric.study.guard import ModelGuard
@@ -29,6 +30,9 @@ from gae_metric.study.logits import LogitsModel
 from gae_metric.study.samples import Samples
 from gae_metric.study.scoring import Scorer
 from gae_metric.study.study import NONE, Items, Study
+
+#: Features of a chunk whose temporaries are worth giving back.
+_LARGE = 2**22
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -174,8 +178,8 @@ def explain_and_score(
     def explain(count: int) -> None:
         ready = study.ready(items[start : start + count])
         add_given(ready.row)
-        if len(ready):
-            scorer.add(ready, explainer(*study.inputs(ready)))
+        for part in study.alike(ready) if len(ready) else []:
+            scorer.add(part, explainer(*study.inputs(part)))
 
     hidden = progress is None
     with tqdm(total=len(items), desc=progress, unit="map", disable=hidden) as bar:
@@ -187,6 +191,8 @@ def explain_and_score(
             before = int(items.row[start]) if start < len(items) else len(study.samples)
             study.forget(before)
             scorer.forget(before)
+            if done * study.data.x.shape[1:].numel() > _LARGE:
+                give_back()
     if given is not None:
         # Those that nothing else was explained of.
         for first in range(0, len(study.samples), study.data.batch_size):

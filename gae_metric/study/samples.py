@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -21,8 +21,9 @@ class Samples:
     Parameters
     ----------
     values
-        An array or tensor, a memory map, a ``torch.utils.data.Dataset`` whose items are samples or
-        tuples that begin with one, or anything with a length that gives items or slices.
+        An array or tensor, a memory map, a ``torch.utils.data.Dataset`` whose items are samples,
+        tuples that begin with one, or dictionaries that hold one, or anything with a length that
+        gives items or slices.
     name
         The argument, for errors.
 
@@ -30,6 +31,8 @@ class Samples:
     ----------
     shape, dtype
         As of one tensor of them all.
+    classes
+        ``values`` if its items have classes, too; or None.
 
     Raises
     ------
@@ -46,11 +49,14 @@ class Samples:
 
     def __init__(self, values: Any, name: str) -> None:
         if is_held(values):
-            values = as_tensor(values, name)
+            values = _held(values, name)
         self._values, self._name, self._turned = values, name, False
-        self._slices = hasattr(values, "shape") and hasattr(values, "dtype")
+        self._slices = _is_array(values)
         if self._slices and not values.shape:  # one number
             values = self._values = as_tensor(values, name)[None]
+        self.classes = None
+        if not self._slices and len(values) and _has_class(next(_rows(values, range(1)))):
+            self.classes = values
         first = self._read(0, min(len(values), 1))
         self._form = first[0].shape if first else torch.Size(getattr(values, "shape", (0,))[1:])
         self.shape = torch.Size([len(values), *self._form])
@@ -91,25 +97,78 @@ class Samples:
     def _read(self, start: int, stop: int) -> list[Tensor]:
         if self._slices:
             return list(as_tensor(self._values[start:stop], self._name))
-        return [as_tensor(x, self._name) for x in items(self._values, 0, range(start, stop))]
+        rows = _rows(self._values, range(start, stop))
+        return [as_tensor(_sample(row, self._name), self._name) for row in rows]
 
 
 def is_held(values: Any) -> bool:
     """Whether values are made a tensor at once: lists, tables (whose items are columns), sparse."""
-    if not (hasattr(values, "__len__") and hasattr(values, "__getitem__")):
+    if not _has_items(values):
         return True
+    if isinstance(values, (list, tuple)) and values and isinstance(values[0], Mapping):
+        return False
     kinds = (Tensor, list, tuple, str, Mapping)
     return isinstance(values, kinds) or hasattr(values, "iloc") or hasattr(values, "toarray")
 
 
-def items(values: Any, part: int, places: range) -> Iterator[Any]:
-    """Yield items, or, of those that are tuples, a part: 0 the sample, 1 its class."""
+def _held(values: Any, name: str) -> Tensor:
+    try:
+        return as_tensor(values, name)
+    except ValueError as error:
+        remedy = ""
+        if isinstance(values, Mapping):
+            remedy = f"; pass the entry that holds them, out of {', '.join(map(str, values))}"
+        elif isinstance(values, Iterable) and not _has_items(values):
+            remedy = (
+                "; samples are read by their index and more than once, so pass what has a length "
+                "and gives items: of a DataLoader its data set, loader.dataset, of a generator a "
+                "list of what it yields"
+            )
+        raise ValueError(f"{error}{remedy}") from error
+
+
+def _has_items(values: Any) -> bool:
+    return hasattr(values, "__len__") and hasattr(values, "__getitem__")
+
+
+def _is_array(values: Any) -> bool:
+    return hasattr(values, "shape") and hasattr(values, "dtype")
+
+
+def _rows(values: Any, places: range) -> Iterator[Any]:
     for i in places:
         try:
-            item = values[i]
-        except (AttributeError, TypeError):  # it takes slices alone
-            item = values[i : i + 1][0]
-        yield item[part] if isinstance(item, tuple) else item
+            yield values[i]
+        except (AttributeError, TypeError):  # noqa: PERF203 - it takes slices alone
+            yield values[i : i + 1][0]
+
+
+#: Entries of rows that are dictionaries: their classes.
+_CLASSES = ("label", "labels")
+
+
+def _has_class(row: Any) -> bool:
+    keyed = isinstance(row, Mapping) and any(key in row for key in _CLASSES)
+    return keyed or (isinstance(row, tuple) and len(row) > 1)
+
+
+def _class(row: Any) -> Any:
+    if isinstance(row, Mapping):
+        return next((row[key] for key in _CLASSES if key in row), None)
+    return row[1] if _has_class(row) else row
+
+
+def _sample(row: Any, name: str) -> Any:
+    if isinstance(row, Mapping):
+        found = [key for key in row if key not in _CLASSES and np.ndim(row[key])]
+        if len(found) != 1:
+            raise ValueError(
+                f"{name}: expected one entry of each row beside its label that is an array, got "
+                f"{', '.join(map(str, found)) or 'none'} of {', '.join(map(str, row))}; select the "
+                "columns, or give rows that are tuples (sample, class)"
+            )
+        return row[found[0]]
+    return row[0] if isinstance(row, tuple) else row
 
 
 #: What fills lists of classes that are shorter than others.
@@ -178,7 +237,7 @@ def as_labels(values: Any, count: int) -> Labels:
     ----------
     values
         (N,) whole numbers; (N, K) 0 or 1; or N lists of whole numbers. A Dataset's items are these,
-        or tuples whose second entry is.
+        tuples whose second entry is, or dictionaries with a ``label`` or ``labels``.
     count
         N.
 
@@ -192,8 +251,10 @@ def as_labels(values: Any, count: int) -> Labels:
             f"y_batch: expected {count} integer classes, got None; metrics that have "
             'targets="predicted" explain the model\'s own predictions'
         )
-    if not (is_held(values) or hasattr(values, "shape")):
-        values = list(items(values, 1, range(len(values))))
+    if is_held(values):
+        values = values if isinstance(values, (list, tuple)) else _held(values, "y_batch")
+    elif not _is_array(values):
+        values = [_class(row) for row in _rows(values, range(len(values)))]
     lists = isinstance(values, (list, tuple)) and all(np.ndim(row) for row in values)
     if lists and len(set(map(len, values))) > 1:
         values = list(zip(*zip_longest(*values, fillvalue=NONE), strict=True))

@@ -20,6 +20,14 @@ from gae_metric.study.mosaicking import Layout, Mosaicking
 from gae_metric.study.samples import Labels
 from gae_metric.study.trajectories import Masking, Trajectories
 
+#: What models return in place of logits, by what they end in: what that is, and its remedy. The
+#: first that fits counts.
+IN_PLACE_OF_LOGITS = {
+    "softmax": ("probabilities", 'output="log"'),
+    "sigmoid": ("in [0, 1]", "output=torch.logit"),
+    "log_softmax": ("logarithms of probabilities", 'output="log_softmax"'),
+}
+
 #: What a sum of probabilities may be off by, in half precision.
 _ROUNDING = 1e-2
 
@@ -96,8 +104,8 @@ class Study:
         the softmax of the explained one.
     blank
         (R,) samples that have one value in each channel.
-    outputs_inside, outputs_sum_to_1
-        Whether all outputs of loaded samples are in [0, 1], and whether each sample's sum to 1.
+    outputs_like
+        Keys of ``IN_PLACE_OF_LOGITS`` that the outputs of all loaded samples fit.
     """
 
     def __init__(
@@ -141,7 +149,7 @@ class Study:
         self.bad_output = np.zeros(rows, dtype=bool)
         self.predicted = np.full(rows, NONE)
         self.probability = np.full(rows, np.nan)
-        self.outputs_inside = self.outputs_sum_to_1 = True
+        self.outputs_like = set(IN_PLACE_OF_LOGITS)
         self._loaded = np.zeros(rows, dtype=bool)
         self._masks = ~self.bad_input if masking else np.zeros(rows, dtype=bool)
         self._shows = np.zeros((rows, self.mosaics), dtype=bool)
@@ -195,8 +203,8 @@ class Study:
         self.predicted[rows] = torch.where(known, logits.argmax(1), NONE).numpy()
         shares = logits.softmax(1)
         self.probability[rows] = shares.gather(1, classes[:, None])[:, 0].numpy()
-        self.outputs_inside &= bool(((logits >= 0) & (logits <= 1)).all())
-        self.outputs_sum_to_1 &= bool(((logits.sum(1) - 1).abs() < _ROUNDING).all())
+        own = logits[:, 1:] if self.data.model.output == "binary" else logits
+        self.outputs_like &= _ends_in(own)
 
     def _one_class(self) -> NDArray[np.bool_]:
         if self.layout is None:
@@ -223,8 +231,17 @@ class Study:
         shown = self._shows[items.row, items.mosaic] if self.mosaics else False
         return items[np.where(items.mosaic >= 0, shown, self._masks[items.row])]
 
+    def alike(self, items: Items) -> list[Items]:
+        """Part items into those whose inputs are of one shape: mosaics may be larger."""
+        if self.mosaicking is None or self.mosaicking.interpolation != "none":
+            return [items]
+        return [part for kind in (False, True) if len(part := items[(items.mosaic >= 0) == kind])]
+
     def inputs(self, items: Items) -> tuple[Tensor, Tensor]:
-        """Build inputs (n, C, ...) of loaded items, and targets (n,), on the model's device."""
+        """Build inputs (n, C, ...) of items of one shape, and targets (n,), on the model's device.
+
+        The items have been loaded.
+        """
         states = items.mosaic < 0
         parts: list[tuple[NDArray[np.int64], Tensor]] = []
         if states.any():
@@ -291,3 +308,15 @@ class Study:
             )
             classes[finite] = chosen
         return torch.from_numpy(classes)
+
+
+def _ends_in(outputs: Tensor) -> set[str]:
+    """Return what a model may end in that has these outputs, (n, K): some of several things."""
+    found = set()
+    if bool(((outputs >= 0) & (outputs <= 1)).all()):
+        found.add("sigmoid")
+        if bool(((outputs.sum(1) - 1).abs() < _ROUNDING).all()):
+            found.add("softmax")
+    if outputs.shape[1] > 1 and bool((outputs.logsumexp(1).abs() < _ROUNDING).all()):
+        found.add("log_softmax")
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from gae_metric.functional.baseline import MaskValue, mask_baseline
 from gae_metric.functional.masking import (
     MAX_STEPS,
     SCHEDULES,
+    Features,
     Schedule,
     masking_trajectory,
     target_impact,
@@ -34,6 +35,7 @@ class Masking:
     steps: int = 10
     schedule: Schedule = "reranked"
     mask_value: MaskValue = 0.0
+    features: Features = "entries"
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps, 2, MAX_STEPS)
@@ -41,6 +43,8 @@ class Masking:
             raise ValueError(
                 f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
             )
+        if self.features not in get_args(Features):
+            raise ValueError(f'features: expected "entries" or "positions", got {self.features!r}')
         if isinstance(self.mask_value, str) and self.mask_value in ("mean", "blur"):
             return
         shape = np.shape(self.mask_value) or (1,)
@@ -76,7 +80,7 @@ class Trajectories:
         outputs = data.model.output or "default", data.model.predict_kwargs
         self._outputs_of = fingerprint.of_setting(outputs)
         self._trajectories_of = fingerprint.of_setting(
-            (*outputs, masking.steps, masking.schedule, masking.mask_value)
+            (*outputs, masking.steps, masking.schedule, masking.mask_value, masking.features)
         )
         self._compared = False
 
@@ -151,6 +155,7 @@ class Trajectories:
             steps=self.masking.steps,
             schedule=self.masking.schedule,
             baseline=mask_baseline(x, self.masking.mask_value),
+            features=self.masking.features,
         )
         by_sample = found.masked_from.movedim(1, 0), found.outputs.movedim(1, 0)
         tensors: list[Any] = [part.cpu() for part in (*by_sample, found.impact_sign, found.logits)]
@@ -218,7 +223,8 @@ class Trajectories:
             return self._guard.alike(entry[None], self.data.logits(x))
         baseline = mask_baseline(x, self.masking.mask_value).expand_as(x)
         target = sent(np.array([entry.target]), x.device)
-        logits, _, impact = target_impact(self.data.model, x, target, baseline)
+        whole = self.masking.features == "positions" and x.ndim > 2
+        logits, _, impact = target_impact(self.data.model, x, target, baseline, whole)
         if not self._guard.alike(entry.logits[None], logits.cpu()):
             return False
         first = entry.logits.new_tensor([entry.first_impact])

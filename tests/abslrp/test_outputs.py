@@ -70,6 +70,10 @@ def test_logarithms_of_probabilities_are_centred_logits(dtype):
     # The probability of the second sample's class is 1: its logarithm alone has no gradient.
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     assert select_logits(torch.tensor([[1.0, 0.0]], dtype=dtype), "log", 1).isfinite().all()
+    found = select_logits(logits.log_softmax(1), "log_softmax", 2)
+    torch.testing.assert_close(found, centred, rtol=1e-4, atol=1e-5)
+    (ours,) = torch.autograd.grad(found[:, 0].sum(), logits)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match=r'output: "log" is for probabilities, and .* negative'):
         select_logits(logits, "log", 2)
 
@@ -83,6 +87,10 @@ def test_relevance_passes_the_logarithm():
         if rules == "absLRP":
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
         assert found.isfinite().all()
+    logarithms = nn.Sequential(two, nn.LogSoftmax(1)).eval()
+    expected = abslrp.explain(logarithms, x, 1, contrast=None)
+    found = abslrp.explain(logarithms, x, 1, output="log_softmax", contrast=None)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 
 class Returns(nn.Module):

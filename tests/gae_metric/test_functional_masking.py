@@ -303,3 +303,62 @@ def test_half_precision_model():
     trajectory = masking_trajectory(net, x, y)
     assert trajectory.finite.all()
     assert fractions(trajectory, 10)[LERF, 0, 9] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("schedule", ["reranked", "uniform"])
+def test_whole_positions_are_masked_as_gates_of_positions_are(schedule):
+    """Reference: gates g (B, 1, ...) of a model of g * x, whose entries are the positions."""
+    net, x, y = example()
+    options = {"schedule": schedule, "keep_impacts": True}
+    found = masking_trajectory(net, x, y, features="positions", **options)
+    for i in range(len(x)):
+        one = x[i : i + 1]
+        gates = masking_trajectory(
+            lambda gates, one=one: net(gates * one),
+            torch.ones_like(one[:, :1]),
+            y[i : i + 1],
+            **options,
+        )
+        for name in ("masked_from", "impacts"):
+            theirs = getattr(gates, name).expand(2, *one.shape)
+            torch.testing.assert_close(getattr(found, name)[:, i : i + 1], theirs)
+        torch.testing.assert_close(found.outputs[:, i], gates.outputs[:, 0])
+
+
+def summed(x):
+    """Logits of series (B, C, L) that positions at 0 have no part in."""
+    weight = torch.tensor([[1.0, -2.0], [0.5, 1.5], [2.0, 0.3]], dtype=x.dtype)
+    return (x.transpose(1, 2) @ weight.T).tanh().sum(1) + 3
+
+
+@pytest.mark.parametrize("schedule", ["reranked", "uniform"])
+def test_positions_at_the_baseline_are_no_features(schedule):
+    x = torch.tensor(images(3, (2, 11)))
+    y = torch.tensor([0, 1, 2])
+    padded = torch.nn.functional.pad(x, (0, 29))
+    padded[1] = padded[1].roll(7, 1)
+    options = {"schedule": schedule, "features": "positions"}
+    expected = masking_trajectory(summed, x, y, **options)
+    found = masking_trajectory(summed, padded, y, **options)
+    torch.testing.assert_close(found.outputs, expected.outputs)
+    places = [slice(11), slice(7, 18), slice(11)]
+    for i, place in enumerate(places):
+        assert found.masked_from[:, i, :, place].equal(expected.masked_from[:, i])
+        assert found.impact_sign[i, :, place].equal(expected.impact_sign[i])
+    assert (found.impact_sign[0, :, 11:] == 0).all()
+
+
+def test_each_row_has_its_own_count():
+    key = torch.tensor([[3.0, 1.0, 2.0, 2.0]]).expand(5, 4)
+    first = torch.tensor([[False, False, False, True]]).expand(5, 4)
+    found = highest(key, torch.arange(5)[:, None], first)
+    for count in range(5):
+        assert found[count].equal(highest(key[:1], count, first[:1])[0])
+
+
+@pytest.mark.parametrize("scale", [1.0, torch.ones(3, requires_grad=True)])
+def test_a_model_without_a_gradient_is_refused(scale):
+    """Also where a path leads to a parameter alone."""
+    x, y = torch.tensor(images(2, (2, 11))), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="does not depend on the input differentiably"):
+        masking_trajectory(lambda x: summed(x.detach()) * scale, x, y)

@@ -201,3 +201,13 @@ def test_the_centre_block_lies_across_the_quadrants(shape, changed):
     plain, block = (score_map(scores, shape, centre_block=centre)[0, 0] for centre in (False, True))
     assert (block != plain).nonzero().tolist() == changed
     assert (block[block != plain] == 1).all()
+
+
+def test_samples_that_keep_their_size_lie_side_by_side():
+    images, series = torch.rand(5, 3, 4, 5), torch.rand(5, 2, 3)
+    found = mosaics(images, [[3, 0, 4, 1]], "none")
+    rows = [torch.cat([images[3], images[0]], 2), torch.cat([images[4], images[1]], 2)]
+    assert found.equal(torch.cat(rows, 1)[None])
+    found = mosaics(series, [[3, 0, 4, 1]], "none")
+    assert found.equal(torch.cat([series[i] for i in (3, 0, 4, 1)], 1)[None])
+    assert mosaics(series[:, 0], [[3, 0, 4, 1]], "none").shape == (1, 12)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from gae_metric import GAE, Contrastiveness, LocalConsistency, LocalFaithfulness
 from gae_metric.companions import ROAD, Focus
@@ -188,3 +189,88 @@ def test_the_time_left_is_shown(case, capsys):
     shown = capsys.readouterr().err
     assert "Local Consistency: 100%" in shown
     assert "<" in shown  # elapsed<left
+
+
+class Rows(Lazy):
+    """As Hugging Face's data sets: dictionaries, and a shape of rows and columns."""
+
+    shape = (N, 3)
+
+    def __getitem__(self, i):
+        return {"label": int(self.y[i]), "path": f"{i}.png", "pixel_values": self.sample(i)}
+
+
+ROWS = {
+    "data set": Rows,
+    "list": lambda x, y: [{"image": a, "labels": b} for a, b in zip(x, y, strict=True)],
+    "tensors": lambda x, y: [
+        {"x": torch.tensor(a), "label": torch.tensor(b)} for a, b in zip(x, y, strict=True)
+    ],
+}
+
+
+@pytest.mark.parametrize("form", ROWS)
+def test_rows_that_are_dictionaries(case, form):
+    net, x, y = case
+    expected = scores(GAE(steps=3, cache=False), net, x, y)
+    for given in (None, y, ROWS[form](x, y)):
+        found = scores(GAE(steps=3, cache=False), net, ROWS[form](x, y), given)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_rows_without_one_array_beside_the_label_are_refused(case):
+    net, x, y = case
+    several = [{"image": row, "mask": row, "label": 0} for row in x]
+    with pytest.raises(ValueError, match=r"x_batch: .* got image, mask of image, mask, label; sel"):
+        GAE()(net, several, y, explain_func=gradient_tensor)
+    with pytest.raises(ValueError, match=r"x_batch: .* got none of path, label; select"):
+        GAE()(net, [{"path": "a.png", "label": 0}] * N, explain_func=gradient_tensor)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from range(N)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [lambda x: DataLoader(TensorDataset(torch.tensor(x))), lambda x: (row for row in x), Stream],
+)
+def test_what_is_read_once_is_refused_with_a_remedy(case, form):
+    net, x, y = case
+    made = form(x) if form is not Stream else Stream()
+    for inputs, classes, name in ((made, y, "x_batch"), (x, made, "y_batch")):
+        with pytest.raises(ValueError, match=rf"{name}: .* of a DataLoader .*loader\.dataset"):
+            GAE()(net, inputs, classes, explain_func=gradient_tensor)
+
+
+def test_a_dictionary_of_columns_is_refused_by_their_names(case):
+    net, x, y = case
+    with pytest.raises(ValueError, match=r"x_batch: .* got dict; pass the entry .* image, label"):
+        GAE()(net, {"image": x, "label": y}, y, explain_func=gradient_tensor)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (lambda x: ["a", "b"] * 6, "got list of str"),
+        (lambda x: torch.nested.nested_tensor(list(torch.tensor(x))), "got a nested tensor"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_what_holds_no_numbers_is_named(case, form, message):
+    net, x, y = case
+    with pytest.raises(ValueError, match=f"x_batch: .* {message}"):
+        LocalConsistency()(net, form(x), y, explain_func=gradient_tensor)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float8_e4m3fn, torch.float16, torch.uint16])
+@pytest.mark.parametrize("metric", [GAE(steps=3), ROAD(percentages=[30]), Focus()])
+def test_types_that_torch_hardly_computes_in(case, dtype, metric):
+    net, x, y = case
+    given = torch.tensor(x).abs().mul(3).round().clamp(max=15).to(dtype)
+    metric._disable_warnings = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = scores(metric, net, given, y)
+        np.testing.assert_array_equal(found, scores(metric, net, given.double(), y))

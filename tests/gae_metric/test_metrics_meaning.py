@@ -128,6 +128,30 @@ def test_probabilities_are_told_and_mended():
     assert log.min() > 0.2
 
 
+def test_log_probabilities_are_told_and_mended():
+    net, (x, y) = networks.load("resnet"), digits.load("test", n=8)
+    soft, log = (nn.Sequential(net, last).eval() for last in (nn.Softmax(1), nn.LogSoftmax(1)))
+    for metric in (GAE(steps=3), Contrastiveness(), LocalConsistency(steps=3)):
+        _, messages = told(metric, log, x, y, explain_func=input_x_gradient)
+        assert (
+            sum("a log_softmax; scores" in m and 'output="log_softmax"' in m for m in messages) == 1
+        )
+    expected, _ = told(GAE(output="log"), soft, x, y, explain_func=input_x_gradient)
+    found, messages = told(GAE(output="log_softmax"), log, x, y, explain_func=input_x_gradient)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert expected.max() > 0.02
+    assert not messages
+
+
+def test_one_probability_in_place_of_a_logit_is_told():
+    net, (x, y) = networks.load("resnet"), digits.load("test", n=8)
+    for last, told_of in ((nn.Sigmoid(), 1), (nn.Identity(), 0)):
+        model = nn.Sequential(net, nn.Linear(10, 1), last).eval()
+        metric = Contrastiveness(output="binary")
+        _, messages = told(metric, model, x, y % 2, explain_func=input_x_gradient)
+        assert sum("after a sigmoid" in m and "logit(p)]" in m for m in messages) == told_of
+
+
 def constant(model, inputs, targets, **kwargs):
     return inputs[:, :1] * 0 + 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import quantus
 import torch
@@ -161,3 +162,46 @@ def test_repository_at_another_batch_size_is_the_same():
     ]
     for other in results[1:]:
         np.testing.assert_allclose(other, results[0], rtol=0, atol=1e-6)
+
+
+def test_features_are_entries_or_positions(monkeypatch):
+    net = conv_net()
+    x = images(5)
+    y = top_classes(net, x)
+    with pytest.raises(ValueError, match='features: expected "entries" or'):
+        GAE(features="x")
+    found = {}
+    for features in ("entries", "positions", "entries"):  # no trajectory stands for another
+        metric = GAE(features=features, interpolation="none", steps=4)
+        metric(net, x, y, explain_func=gradient_tensor)
+        expected = found.setdefault(features, metric.components)
+        pd.testing.assert_frame_equal(metric.components, expected)
+    difference = found["entries"].lc_faithfulness - found["positions"].lc_faithfulness
+    assert difference.abs().max() > 0.05
+    assert found["entries"].contrastiveness.equals(found["positions"].contrastiveness)
+
+
+def test_full_size_mosaics_are_scored_by_their_own_quadrants():
+    """A map that is 1 on the positive alone, wherever its quadrant is."""
+    net = conv_net()
+    x = images(5, (3, 7, 9))
+    seen = []
+
+    def on_the_positive(model, inputs, targets, **kwargs):
+        seen.append(inputs.shape[1:])
+        maps = np.zeros((len(inputs), 1, *inputs.shape[2:]))
+        for one, made in zip(maps, inputs, strict=True):
+            for i in range(2):
+                for j in range(2):
+                    part = (slice(7 * i, 7 * i + 7), slice(9 * j, 9 * j + 9))
+                    of = next(k for k in range(5) if np.array_equal(x[k], made[(..., *part)]))
+                    one[(0, *part)] = y[of] == targets[len(seen_rows)]
+            seen_rows.append(0)
+        seen_rows.clear()
+        return maps
+
+    seen_rows = []
+    y = np.arange(5)
+    metric = Contrastiveness(interpolation="none", explain_batch_size=5)
+    assert metric(net, x, y, explain_func=on_the_positive) == pytest.approx([1] * 5)
+    assert seen == [(3, 14, 18)]

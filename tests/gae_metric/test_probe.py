@@ -388,3 +388,10 @@ def test_arguments_are_checked(small):
         next(probe.explain_items(0))
     with pytest.raises(ProbeError, match="shard_bytes"):
         probe.save("unused", shard_bytes=0)
+
+
+def test_mosaics_of_another_shape_than_samples_are_refused():
+    net = conv_net()
+    x = images(4)
+    with pytest.raises(ValueError, match='interpolation: "none" makes mosaics that are larger'):
+        ProbeSet.build(net, x, [0, 1, 2, 3], interpolation="none")

@@ -305,3 +305,22 @@ def test_captum_methods_that_draw_are_seeded_and_leave_the_generators(images):
     assert torch.equal(first, gradient_shap(model, images, TARGETS, n_samples=3))
     other = gradient_shap(model, images, TARGETS, n_samples=4)
     assert (other - first).abs().max() > 0.01 * first.abs().max()
+
+
+class Cut(nn.Module):
+    """Its output has a gradient, but none with respect to the input."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.net, self.scale = make(small_vgg), scale
+        self.eval()
+
+    def forward(self, x):
+        return self.net(x).detach() * self.scale
+
+
+@pytest.mark.parametrize("method", [*GRADIENT_METHODS, "GradCAM"])
+@pytest.mark.parametrize("scale", [1.0, nn.Parameter(torch.ones(1))])
+def test_a_model_without_a_gradient_is_refused(method, scale):
+    with pytest.raises(ValueError, match="model: its output does not depend on the input"):
+        EXPLAINERS[method](Cut(scale), torch.rand(2, 3, 32, 32), [0, 1])
