@@ -73,7 +73,8 @@ class InputsRequest:
         Option of the model, such as num_classes=10; may be repeated.
     output
         Which part of the model's result is its logits: a key, an attribute or a position; 'log'
-        where it returns probabilities, 'log_softmax' their logarithms, 'binary' where it returns one logit of two classes.
+        where it returns probabilities, 'log_softmax' where their logarithms, 'binary' where it
+        returns one logit of two classes.
     """
 
     model: str

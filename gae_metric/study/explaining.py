@@ -185,14 +185,14 @@ def explain_and_score(
     with tqdm(total=len(items), desc=progress, unit="map", disable=hidden) as bar:
         while start < len(items):
             study.load(items.row[start : start + size.value])
+            if size.value * study.data.x.shape[1:].numel() > _LARGE:
+                give_back()
             done, _ = size.run(len(items) - start, explain)
             start += done
             bar.update(done)
             before = int(items.row[start]) if start < len(items) else len(study.samples)
             study.forget(before)
             scorer.forget(before)
-            if done * study.data.x.shape[1:].numel() > _LARGE:
-                give_back()
     if given is not None:
         # Those that nothing else was explained of.
         for first in range(0, len(study.samples), study.data.batch_size):
