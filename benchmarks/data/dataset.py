@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -182,7 +183,7 @@ class Data:
             DataLoader(
                 files,
                 batch_size=None,
-                num_workers=workers,
+                num_workers=min(workers, os.cpu_count() or 1),  # torch warns of more
                 collate_fn=_as_it_is,
                 generator=torch.Generator(),  # the global one is left alone
             )

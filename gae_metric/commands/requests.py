@@ -112,9 +112,9 @@ class InputsRequest:
             ("seed", self.seed, 0),
             ("batch-size", self.batch_size, 1),
             ("n-mosaics", self.n_mosaics, 1),
-            ("size", self.size, 1),
         )
         check_integer("steps", self.steps, 2, 255)
+        check_integer("size", 1 if self.size is None else self.size)
         check_model(self.model)
         files = list_images(self.images, self.recursive or self.labels == "folders")
         options.check_count(min(len(files), self.samples or len(files)), self.least)

@@ -74,7 +74,7 @@ def caption(results: Results) -> str:
     marks = (
         f"bold: best; fewer than {least_pairs()} images cannot tell methods apart (Wilcoxon)"
         if few
-        else "bold: best; *: best, or not told apart from it (Wilcoxon, p = 0.05)"
+        else "bold: best; *: tied with the best (Wilcoxon, p = 0.05)"
     )
     names = {"LC": "Local Consistency", "C": "Contrastiveness"}
     return "; ".join([marks, *(f"{k}: {v}" for k, v in names.items() if k in results.metrics)])
