@@ -80,6 +80,9 @@ METRICS: dict[str, type[AttributionMetric]] = {
 }
 """Metrics that a probe set can be made for."""
 
+OF_ITEMS = frozenset({"inputs", "targets", "items"})
+"""Arrays with a row for each item; the others have one for each sample."""
+
 #: More than any data set has, and few enough for 64-bit arithmetic.
 _MOST = 1 << 40
 

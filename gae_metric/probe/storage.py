@@ -8,21 +8,18 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from gae_metric.errors import InputError
-
-T = TypeVar("T")
 
 #: What a file of a probe set may be called: no separators, no parents, no hidden files.
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.npy")
@@ -59,7 +56,8 @@ class ArrayFile:
         file, size, source = opened()
         self._source = source
         with file:
-            self.shape, self._fortran, self.dtype = _guarded(source, lambda: _header(file))
+            with _guarded(source):
+                self.shape, self._fortran, self.dtype = _header(file)
             self._offset = file.tell()
         self._whole: NDArray[Any] | None = None
         if self.dtype.hasobject or self.dtype.names is not None or self.dtype.subdtype is not None:
@@ -98,22 +96,17 @@ class ArrayFile:
         return values.reshape(stop - start, *self.shape[1:])
 
     def _read(self, first: int, count: int) -> NDArray[Any]:
-        wanted = count * self.dtype.itemsize
-
+        wanted, at = count * self.dtype.itemsize, 0
         # A bytearray, as torch warns of arrays that cannot be written to.
         data = bytearray(wanted)
-
-        def read() -> int:
+        with _guarded(self._source):
             file = self._file = self._file or self._opened()[0]
             file.seek(self._offset + first * self.dtype.itemsize)
-            at = 0
             while at < wanted and (part := file.read(min(_PART, wanted - at))):
                 data[at : at + len(part)] = part
                 at += len(part)
-            return at
-
-        if (found := _guarded(self._source, read)) != wanted:
-            raise ProbeError(f"{self._source}: cut off: {found} bytes, expected {wanted}")
+        if at != wanted:
+            raise ProbeError(f"{self._source}: cut off: {at} bytes, expected {wanted}")
         values: NDArray[Any] = np.frombuffer(data, dtype=self.dtype)
         return values.astype(self.dtype.newbyteorder("="), copy=False)
 
@@ -139,10 +132,11 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return tuple(map(int, shape)), fortran, dtype
 
 
-def _guarded(source: str, work: Callable[[], T]) -> T:
-    """Do something with a file that anybody may have written."""
+@contextmanager
+def _guarded(source: str) -> Iterator[None]:
+    """Name the file in errors: anybody may have written it."""
     try:
-        return work()
+        yield
     except ProbeError:
         raise
     except Exception as error:
@@ -166,17 +160,17 @@ class Container:
     def manifest(self) -> bytes:
         """Return what ``manifest.json`` holds."""
         file, size, source = self._open("manifest.json")
-        with file:
+        with file, _guarded(source):
             if size > MANIFEST_LIMIT:
                 raise ProbeError(f"{source}: expected at most {MANIFEST_LIMIT} bytes, got {size}")
-            return _guarded(source, lambda: file.read(size))
+            return file.read(size)
 
     def digest(self, name: str) -> str:
         """Return the SHA-256 of a file."""
         file, _, source = self._open(name)
         found = hashlib.sha256()
-        with file:
-            while part := _guarded(source, lambda: file.read(_PART)):
+        with file, _guarded(source):
+            while part := file.read(_PART):
                 found.update(part)
         return found.hexdigest()
 
@@ -217,21 +211,20 @@ class Folder(Container):
 
     def names(self) -> list[str]:
         """List the files."""
-        files = _guarded(str(self.path), lambda: list(self.path.iterdir()))
-        return sorted(file.name for file in files if file.suffix == ".npy")
+        with _guarded(str(self.path)):
+            return sorted(file.name for file in self.path.iterdir() if file.suffix == ".npy")
 
     def _open(self, name: str) -> tuple[IO[bytes], int, str]:
         if name != "manifest.json" and not FILE_NAME.fullmatch(name):
             raise ProbeError(f"{self.path}: expected a plain .npy file name, got {name!r}")
         path = self.path / name
         # Resolving a link that leads to itself is an error in some versions of Python.
-        target = _guarded(str(path), path.resolve)
-        if target.parent != self._root:
-            raise ProbeError(f"{path}: leads out of the folder")
-        if not path.is_file():
-            raise ProbeError(f"{self.path}: has no file {name}")
-        file: IO[bytes] = _guarded(str(path), lambda: path.open("rb"))
-        return file, os.fstat(file.fileno()).st_size, str(path)
+        with _guarded(str(path)):
+            if path.resolve().parent != self._root:
+                raise ProbeError(f"{path}: leads out of the folder")
+            if not path.is_file():
+                raise ProbeError(f"{self.path}: has no file {name}")
+            return path.open("rb"), path.stat().st_size, str(path)
 
     def _create(self, name: str) -> IO[bytes]:
         return (self.path / name).open("xb")
@@ -242,9 +235,7 @@ class Npz(Container):
 
     def __init__(self, path: Path, mode: Literal["r", "w"] = "r") -> None:
         self.path = path
-        if mode == "r":
-            self.zip = _guarded(str(path), lambda: zipfile.ZipFile(path))
-        else:
+        with _guarded(str(path)) if mode == "r" else nullcontext():
             self.zip = zipfile.ZipFile(path, mode)
 
     def names(self) -> list[str]:
@@ -252,18 +243,15 @@ class Npz(Container):
         return sorted(name for name in self.zip.namelist() if name.endswith(".npy"))
 
     def _open(self, name: str) -> tuple[IO[bytes], int, str]:
-        try:
-            entry = self.zip.getinfo(name)
-        except KeyError:
-            raise ProbeError(f"{self.path}: has no file {name}") from None
+        if name not in self.zip.NameToInfo:
+            raise ProbeError(f"{self.path}: has no file {name}")
         source = f"{self.path}, {name}"
-        file: IO[bytes] = _guarded(source, lambda: self.zip.open(entry))
-        return file, entry.file_size, source
+        with _guarded(source):
+            return self.zip.open(name), self.zip.getinfo(name).file_size, source
 
     def _create(self, name: str) -> IO[bytes]:
         # ZipInfo's own date, so that equal probe sets are equal files.
-        file: IO[bytes] = self.zip.open(zipfile.ZipInfo(name), "w", force_zip64=True)
-        return file
+        return self.zip.open(zipfile.ZipInfo(name), "w", force_zip64=True)
 
 
 def open_container(path: str | Path, what: str) -> Container:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from gae_metric.metrics.attribution_metric import AttributionMetric, data_oddities
-from gae_metric.probe.format import Manifest, Shard
+from gae_metric.probe.format import OF_ITEMS, Manifest, Shard
 from gae_metric.probe.storage import MANIFEST_LIMIT, Container, Folder, Npz, ProbeError
 from gae_metric.probe.study_from_files import BAD_INPUT, BAD_OUTPUT, ONE_CLASS, Recorded, item_table
 from gae_metric.study.arguments import Data
@@ -77,35 +78,48 @@ def _write(
     groups: list[tuple[int, int]],
     name: str,
 ) -> Manifest:
-    table = item_table(source.items, source.samples)
-    problems = np.select(
-        [source.bad_input, source.bad_output, source.one_class], [BAD_INPUT, BAD_OUTPUT, ONE_CLASS]
-    )
+    quadrants = np.full((len(source.samples), source.mosaics, 4), np.nan)
+    originals = np.unique(source.items.row[source.items.state == 0])
+    shown = source.items[source.items.mosaic >= 0]
+    if len(shown):
+        quadrants[shown.row, shown.mosaic] = source.quadrants(shown).numpy()
+    small: dict[str, NDArray[Any]] = {
+        "targets": source.targets,
+        "items": item_table(source.items, source.samples),
+        "samples": source.samples,
+        "sample_targets": source.sample_targets,
+        "problems": np.select(
+            [source.bad_input, source.bad_output, source.one_class],
+            [BAD_INPUT, BAD_OUTPUT, ONE_CLASS],
+        ),
+        "outputs": source.outputs,
+        "quadrants": quadrants,
+    }
+
+    def rows(array: str, start: int, stop: int) -> NDArray[Any]:
+        if array == "inputs":
+            return source.inputs(start, stop)
+        if array == "impact_sign":
+            values = np.zeros((stop - start, *manifest.input_shape), dtype=np.int8)
+            # 0 for samples that nothing is known of.
+            known = originals[(originals >= start) & (originals < stop)]
+            if len(known):
+                values[known - start] = source.impact_signs(known).numpy()
+            return values
+        return small[array][start:stop]
+
     shards = []
     for number, (start, stop) in enumerate(groups):
         first, end = np.searchsorted(source.items.row, (start, stop)).tolist()
-        rows = np.arange(start, stop)
-        small: dict[str, NDArray[Any]] = {
-            "targets": source.targets[first:end],
-            "items": table[first:end],
-            "samples": source.samples[rows],
-            "sample_targets": source.sample_targets[rows],
-            "problems": problems[rows],
-            "outputs": source.outputs[rows],
-            "quadrants": _quadrants(source, rows),
-        }
-        arrays = manifest.arrays(len(rows), end - first)
+        arrays = manifest.arrays(stop - start, end - first)
         files = {array: name.format(array, number) for array in arrays}
         digests = {}
         for array, (dtype, shape) in arrays.items():
-            if array == "inputs":
-                parts = _inputs(source, first, end, shape)
-            elif array == "impact_sign":
-                parts = _signs(source, rows, shape)
-            else:
-                parts = iter([small[array]])
+            low, high = (first, end) if array in OF_ITEMS else (start, stop)
+            step = max(1, _PART // (np.dtype(dtype).itemsize * math.prod(shape[1:])))
+            parts = (rows(array, at, min(at + step, high)) for at in range(low, high, step))
             digests[array] = target.write(files[array], dtype, shape, parts)
-        shards.append(Shard(len(rows), end - first, files, digests))
+        shards.append(Shard(stop - start, end - first, files, digests))
     written = replace(manifest, shards=tuple(shards))
     text = written.to_json()
     if len(text) > MANIFEST_LIMIT:
@@ -115,38 +129,6 @@ def _write(
         )
     target.write_text("manifest.json", text)
     return written
-
-
-def _quadrants(source: Built | Recorded, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    shown = source.items[(source.items.mosaic >= 0) & np.isin(source.items.row, rows)]
-    result = np.full((len(rows), source.mosaics, 4), np.nan)
-    if len(shown):
-        result[shown.row - rows[0], shown.mosaic] = source.quadrants(shown).numpy()
-    return result
-
-
-def _inputs(
-    source: Built | Recorded, start: int, stop: int, shape: tuple[int, ...]
-) -> Iterator[NDArray[Any]]:
-    step = max(1, _PART // (4 * int(np.prod(shape[1:]))))
-    for first in range(start, stop, step):
-        yield source.inputs(first, min(first + step, stop))
-
-
-def _signs(
-    source: Built | Recorded, rows: NDArray[np.int64], shape: tuple[int, ...]
-) -> Iterator[NDArray[Any]]:
-    """Yield signs; 0 for samples that nothing is known of."""
-    known = np.zeros(len(source.samples), dtype=bool)
-    known[source.items.row[source.items.state == 0]] = True
-    step = max(1, _PART // int(np.prod(shape[1:])))
-    for first in range(0, len(rows), step):
-        chosen = rows[first : first + step]
-        part = np.zeros((len(chosen), *shape[1:]), dtype=np.int8)
-        have = chosen[known[chosen]]
-        if len(have):
-            part[known[chosen]] = source.impact_signs(have).numpy()
-        yield part
 
 
 def evaluated(

@@ -336,7 +336,7 @@ def test_tables_that_name_other_items_are_refused(folder):
             ProbeSet.load(folder)
     np.save(path, good)
     np.save(folder / "samples-00002.npy", np.array([0]))
-    with pytest.raises(ProbeError, match="samples: expected ascending indices below 5"):
+    with pytest.raises(ProbeError, match="samples of shard 2, row 0: expected ascending indices"):
         ProbeSet.load(folder)
 
 
