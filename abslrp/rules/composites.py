@@ -82,6 +82,15 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     return result
 
 
+@COMMON.decomposition(aten.baddbmm)
+def baddbmm(input: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """``beta * input + alpha * left @ right``."""
+    # If beta is 0 torch ignores the input, even NaN.
+    added = input * beta if beta else torch.zeros((), dtype=left.dtype, device=left.device)
+    result: Tensor = added + torch.bmm(left, right) * alpha
+    return result
+
+
 @COMMON.decomposition(aten.cdist, aten._euclidean_dist)
 def distances(left: Tensor, right: Tensor, p: float = 2.0, *options: Any) -> Tensor:
     """``(sum |a - b|^p)^(1/p)`` of each pair of rows."""
