@@ -18,6 +18,9 @@ from gae_metric.errors import check_integer
 #: Values that a bootstrap holds at a time.
 _LARGEST = 2**22
 
+_COLUMNS = ["method", "metric", "better", "samples", "missing", "mean", "standard_error"]
+_COLUMNS += ["ci_low", "ci_high"]
+
 
 def compare(
     results: Scores,
@@ -109,7 +112,11 @@ def compare(
     [['absLRP', 0.485, True, True, nan], ['GradCAM', 0.478, False, True, 0.531], \
 ['Random', 0.005, False, False, 0.031]]
     """
-    _check(alpha, correction, confidence, resamples, seed)
+    check_shares(alpha=alpha, confidence=confidence)
+    if correction not in (None, "holm"):
+        raise ValueError(f'correction: expected "holm" or None, got {correction!r}')
+    check_integer("resamples", resamples)
+    check_integer("seed", seed, 0)
     tables = read_score_tables(results)
     known = dict(results.metrics) if isinstance(results, Results) else {}
     if isinstance(better, Mapping):
@@ -121,13 +128,15 @@ def compare(
     # Without scores, the columns of a table of none.
     for one in tables or [ScoreTable(None, "", pd.DataFrame())]:
         common = one.scores.dropna(axis="columns", how="all").dropna()
-        # Of a method that has no score at all there are none in it.
-        columns = {str(name): common.get(name, pd.Series(dtype=float)) for name in one.scores}
-        way = ways.get(one.metric, "higher")
-        table = _described(columns, confidence, resamples, seed)
-        table.insert(1, "metric", one.metric)
-        table.insert(2, "better", way)
-        table.insert(4, "missing", one.scores.isna().sum().to_numpy(dtype=int))
+        way, rows = ways.get(one.metric, "higher"), []
+        for method, given in one.scores.items():
+            # Of a method that has no score at all there are none in it.
+            scores = common.get(method, pd.Series(dtype=float))
+            counts = (len(scores), int(given.isna().sum()))
+            ends = bootstrap_interval(scores.to_numpy(), confidence, resamples, seed)
+            row = (str(method), one.metric, way, *counts, scores.mean(), scores.sem(), *ends)
+            rows.append(row)
+        table = pd.DataFrame(rows, columns=_COLUMNS)
         means = table.set_index("method")["mean"].dropna()
         best = None if means.empty else means.idxmax() if way == "higher" else means.idxmin()
         table["best"] = table["mean"] == means.get(best, np.nan)
@@ -177,19 +186,6 @@ def _against(scores: ScoreTable, best: Any, table: pd.DataFrame) -> pd.DataFrame
     return found
 
 
-def _described(
-    columns: Mapping[str, pd.Series[float]], confidence: float, resamples: int, seed: int
-) -> pd.DataFrame:
-    """Return the number, the mean and an interval of each method's scores."""
-    rows = []
-    for method, scores in columns.items():
-        ends = bootstrap_interval(scores.to_numpy(), confidence, resamples, seed)
-        rows.append((method, len(scores), scores.mean(), scores.sem(), *ends))
-    names = ["method", "samples", "mean", "standard_error", "ci_low", "ci_high"]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=names)
-    return table
-
-
 def bootstrap_interval(
     scores: NDArray[np.float64], confidence: float = 0.95, resamples: int = 9999, seed: int = 0
 ) -> tuple[float, float]:
@@ -228,11 +224,3 @@ def bootstrap_interval(
         random_state=np.random.default_rng(seed),  # the name that scipy 1.11 has for it too
     ).confidence_interval
     return float(interval.low), float(interval.high)
-
-
-def _check(alpha: float, correction: object, confidence: float, resamples: int, seed: int) -> None:
-    check_shares(alpha=alpha, confidence=confidence)
-    if correction not in (None, "holm"):
-        raise ValueError(f'correction: expected "holm" or None, got {correction!r}')
-    check_integer("resamples", resamples)
-    check_integer("seed", seed, 0)

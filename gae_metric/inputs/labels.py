@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from gae_metric.errors import InputError
@@ -137,11 +138,10 @@ def _labels_of_folders(files: Sequence[str], classes: int | None) -> dict[str, i
             f"labels: with 'folders', each image lies in a folder of its class, but {loose[0]!r} "
             "does not"
         )
-    names = sorted({file.split("/")[0] for file in files})
+    names, index = np.unique([file.split("/")[0] for file in files], return_inverse=True)
     if classes is not None and len(names) != classes:
         raise InputError(
             f"labels: with 'folders', expected one folder for each of the model's {classes} "
             f"classes, found {len(names)}; give a CSV file with the columns file,class_index"
         )
-    index = {name: i for i, name in enumerate(names)}
-    return {file: index[file.split("/")[0]] for file in files}
+    return dict(zip(files, index.tolist(), strict=True))

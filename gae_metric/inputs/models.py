@@ -34,6 +34,8 @@ _FETCHES = frozenset(
     }
 )
 
+_UNPUBLISHED = "model: {} has no published weights for {!r}; give a weights file"
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -116,8 +118,8 @@ def _timm(name: str, published: bool, args: dict[str, Any]) -> LoadedModel:
     import timm
     from timm.data import resolve_model_data_config
 
-    if published:
-        _needs_published("timm", name, timm.is_model_pretrained(name))
+    if published and not timm.is_model_pretrained(name):
+        raise InputError(_UNPUBLISHED.format("timm", name))
     model = _created(lambda: timm.create_model(name, pretrained=published, **args), name, published)
     config = resolve_model_data_config(model)
     preprocessing = Preprocessing(
@@ -148,8 +150,8 @@ def _torchvision(name: str, published: bool, args: dict[str, Any]) -> LoadedMode
         _, chosen = lookup(f"model (weights of {architecture})", tag, tags)
     elif tags:
         chosen = published_weights.DEFAULT
-    if published:
-        _needs_published("torchvision", name, chosen is not None)
+    if published and chosen is None:
+        raise InputError(_UNPUBLISHED.format("torchvision", name))
 
     def create() -> nn.Module:
         if published:
@@ -194,13 +196,6 @@ _SOURCES: dict[str, Callable[[str, bool, dict[str, Any]], LoadedModel]] = {
     "lite": _lite,
     "digits": _digits,
 }
-
-
-def _needs_published(source: str, name: str, published: bool) -> None:
-    if not published:
-        raise InputError(
-            f"model: {source} has no published weights for {name!r}; give a weights file"
-        )
 
 
 def _refuse_code(weights: Any, name: str) -> None:

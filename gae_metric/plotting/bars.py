@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from gae_metric._names import NO_SCORES, two_lines
 from gae_metric.plotting import _style
@@ -86,11 +85,14 @@ def bars(
     for panel, metric in zip(panels.ravel(), metrics, strict=False):
         chosen = summary[summary["metric"] == metric].set_index("method").reindex(methods)
         means = chosen["mean"].to_numpy(dtype=float)
-        ends = _ends(chosen, means)
+        if "ci_low" in chosen:
+            ends = chosen[["ci_low", "ci_high"]].to_numpy(dtype=float).T
+        else:
+            ends = means + np.outer([-1, 1], chosen["standard_error"].to_numpy(dtype=float))
         drawn = panel.barh(
             places,
             means,
-            xerr=np.abs(ends - means),
+            xerr=np.abs(np.where(np.isfinite(ends), ends, means) - means),
             color=np.where(chosen["best"].eq(True), _style.ORANGE, _style.BLUE).tolist(),
             height=0.7,
             error_kw={"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7, "ecolor": _style.BLACK},
@@ -105,17 +107,6 @@ def bars(
     for panel in panels.ravel()[len(metrics) :]:
         panel.set_visible(False)
     return _style.finish(figure, title, path)
-
-
-def _ends(rows: pd.DataFrame, means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the ends (2, K) of the intervals; the mean itself where there is none."""
-    if "ci_low" in rows:
-        ends = rows[["ci_low", "ci_high"]].to_numpy(dtype=float).T
-    else:
-        errors = rows["standard_error"].to_numpy(dtype=float)
-        ends = np.stack([means - errors, means + errors])
-    result: NDArray[np.float64] = np.where(np.isfinite(ends), ends, means)
-    return result
 
 
 def distribution(

@@ -7,9 +7,9 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -17,7 +17,11 @@ from gae_metric._names import two_lines
 from gae_metric.functional.mosaic import quadrants
 from gae_metric.plotting import _style
 
-_KEYS = [f"{w}_{of}" for w in ("output", "similarity") for of in ("lerf", "morf", "difference")]
+#: Two curves in each panel.
+_KEYS = (
+    *("output_lerf", "output_morf", "similarity_lerf", "similarity_morf"),
+    *("output_difference", "similarity_difference"),
+)
 
 
 def curves(
@@ -80,37 +84,29 @@ def curves(
             )
         rows[key] = array[sample]
     figure = _style.figure(_style.COLUMN_WIDTH, 3.6, figure)
-    outputs, similarities, differences = figure.subplots(3, 1, sharex=True)
-    state = np.arange(len(rows["output_lerf"]))
-    for axes, what, name in (
-        (outputs, "output", "Output"),
-        (similarities, "similarity", "Similarity of the map"),
-    ):
-        _line(axes, state, rows[f"{what}_lerf"], "LeRF", _style.BLUE, "o")
-        _line(axes, state, rows[f"{what}_morf"], "MoRF", _style.ORANGE, "s")
-        _style.line_axes(axes, name, y_label="logit" if what == "output" else "")
-    _line(differences, state, rows["output_difference"], "output", _style.BLACK, "o")
-    _line(differences, state, rows["similarity_difference"], "similarity", _style.GREEN, "s")
-    differences.fill_between(
-        state,
-        rows["output_difference"].astype(float),
-        rows["similarity_difference"].astype(float),
-        color=_style.GRAY,
-        alpha=0.2,
-        linewidth=0,
-    )
-    _style.line_axes(differences, "Difference, LeRF - MoRF", "masking state")
-    differences.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in (outputs, similarities, differences):
+    panels = figure.subplots(3, 1, sharex=True)
+    orders = (("LeRF", _style.BLUE, "o"), ("MoRF", _style.ORANGE, "s"))
+    differences = (("output", _style.BLACK, "o"), ("similarity", _style.GREEN, "s"))
+    left = iter(_KEYS)
+    for axes, looks in zip(panels, (orders, orders, differences), strict=True):
+        for label, color, marker in looks:
+            look: dict[str, Any] = {
+                "color": color,
+                "marker": marker,
+                "markersize": 2.5,
+                "linewidth": 1,
+            }
+            axes.plot(rows[next(left)], label=label, **look)
         axes.axhline(0, color=_style.GRAY, linewidth=0.4)
         axes.legend(fontsize=_style.SMALL, frameon=False, loc="best")
+    _style.line_axes(panels[0], "Output", y_label="logit")
+    _style.line_axes(panels[1], "Similarity of the map")
+    _style.line_axes(panels[2], "Difference, LeRF - MoRF", "masking state")
+    ends = [rows[key].astype(float) for key in _KEYS[4:]]
+    shade: dict[str, Any] = {"color": _style.GRAY, "alpha": 0.2, "linewidth": 0}
+    panels[2].fill_between(range(len(ends[0])), *ends, **shade)
+    panels[2].xaxis.set_major_locator(MaxNLocator(integer=True))
     return _style.finish(figure, title, path)
-
-
-def _line(
-    axes: Axes, x: NDArray[Any], y: NDArray[Any], label: str, color: str, marker: str
-) -> None:
-    axes.plot(x, y, label=label, color=color, marker=marker, markersize=2.5, linewidth=1)
 
 
 def impact(
@@ -158,36 +154,25 @@ def impact(
             f"lerf, morf: expected maps of the image's size {np.shape(image)}, got {lerf.shape} "
             f"and {morf.shape}"
         )
-    difference = _style.channel_sum(lerf - morf, "lerf")
     votes = np.sign(_style.channel_sum(np.sign(lerf - morf), "lerf"))
     figure = _style.figure(_style.COLUMN_WIDTH, 2.5)
     axes = figure.subplots(2, 3).ravel()
-    axes[0].imshow(_style.as_picture(image))
+    _style.picture(axes[0], image, "image")
     sums = [_style.channel_sum(values, name) for values, name in ((lerf, "lerf"), (morf, "morf"))]
     # Few features hold most of the impact: without a cut, the rest would all look black.
     peak = max(float(np.quantile(values, 0.995)) for values in sums) or 1.0
-    for panel, values in zip(axes[1:3], sums, strict=True):
+    for panel, values, name in zip(axes[1:3], sums, ("LeRF sum", "MoRF sum"), strict=True):
         panel.imshow(values, cmap=_style.POSITIVE, vmin=0, vmax=peak)
-    limit = float(np.quantile(np.abs(difference), 0.995)) or 1.0
-    axes[3].imshow(difference, cmap=_style.SIGNED, vmin=-limit, vmax=limit)
-    signs = axes[4].imshow(votes, cmap=_style.SIGNED, vmin=-1.5, vmax=1.5)
-    names = ("image", "LeRF sum", "MoRF sum", "impact map", "sign")
-    for panel, name in zip(axes[:5], names, strict=True):
         _style.image_axes(panel, name)
+    _style.signed_map(axes[3], lerf - morf, "impact", "impact map")
+    signs = axes[4].imshow(votes, cmap=_style.SIGNED, vmin=-1.5, vmax=1.5)
+    _style.image_axes(axes[4], "sign")
     axes[5].axis("off")
-    places, there = {"LeRF higher": 0.8, "equal": 0.5, "MoRF higher": 0.2}, axes[5].transAxes
-    axes[5].scatter(
-        [0.08] * 3,
-        [*places.values()],
-        s=28,
-        marker="s",
-        c=signs.cmap(signs.norm([1, 0, -1])),
-        edgecolors=_style.GRAY,
-        linewidths=0.4,
-        transform=there,
-    )
-    for text, place in places.items():
-        axes[5].text(0.2, place, text, fontsize=_style.SMALL, va="center", transform=there)
+    signed = {"LeRF higher": 1, "equal": 0, "MoRF higher": -1}
+    colors = signs.cmap(signs.norm(list(signed.values())))
+    look: dict[str, Any] = {"edgecolor": _style.GRAY, "linewidth": 0.4}
+    keys = [Patch(facecolor=c, label=text, **look) for c, text in zip(colors, signed, strict=True)]
+    axes[5].legend(handles=keys, fontsize=_style.SMALL, frameon=False, loc="center", handlelength=1)
     return _style.finish(figure, title, path)
 
 
@@ -251,14 +236,14 @@ def mosaic(
         raise ValueError(f"positive: expected a quadrant from 0 to 3 or None, got {positive}")
     if labels is not None and len(labels) != 4:
         raise ValueError(f"labels: expected four, one for each quadrant, got {len(labels)}")
-    columns = 1 + len(attributions)
-    cell = max(0.8, _style.COLUMN_WIDTH / columns)
+    count = 1 + len(attributions)
+    cell = max(0.8, _style.COLUMN_WIDTH / count)
     shape = picture.shape[0] / picture.shape[1]
     names = [two_lines(method) for method in attributions]
     lines = 1 + any("\n" in name for name in names)
     height = cell * shape + 0.12 * lines + (0.17 if scores else 0.05) + (0.2 if title else 0)
-    figure = _style.figure(columns * cell, height)
-    panels = figure.subplots(1, columns, squeeze=False)[0]
+    figure = _style.figure(count * cell, height)
+    panels = figure.subplots(1, count, squeeze=False)[0]
     _style.picture(panels[0], image, "mosaic")
     for panel, name, (method, values) in zip(panels[1:], names, attributions.items(), strict=True):
         if np.shape(values)[-2:] != picture.shape[:2]:
@@ -271,7 +256,12 @@ def mosaic(
     for panel in panels:
         panel.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
         if positive is not None:
-            _frame(panel, places[positive])
+            rows, columns = places[positive]
+            corner = (columns.start - 0.5, rows.start - 0.5)
+            size = (columns.stop - columns.start, rows.stop - rows.start)
+            frame = Rectangle(corner, *size, fill=False, edgecolor=_style.BLACK, linewidth=1.2)
+            seen = withStroke(linewidth=2.4, foreground="white")  # on any picture
+            panel.add_patch(frame).set(clip_on=False, path_effects=[seen])
     for place, label in zip(places, labels or (), strict=False):
         panels[0].text(
             place[1].start,
@@ -284,13 +274,3 @@ def mosaic(
             bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8},
         )
     return _style.finish(figure, title, path)
-
-
-def _frame(axes: Axes, place: tuple[slice, ...]) -> None:
-    rows, columns = place
-    corner = (columns.start - 0.5, rows.start - 0.5)
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    for color, width in (("white", 2.4), (_style.BLACK, 1.2)):  # seen on any picture
-        axes.add_patch(
-            Rectangle(corner, *size, fill=False, edgecolor=color, linewidth=width, clip_on=False)
-        )

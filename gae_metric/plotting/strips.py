@@ -282,18 +282,12 @@ def extremes(
             f"attributions: expected maps of {len(shown)} samples of size {images.shape[2:]}, got "
             f"{maps.shape}"
         )
-    halves = [
-        Strip(
-            images[samples],
-            {"": drawn},
-            name,
-            None if labels is None else [labels[i] for i in samples],
-            {"": values[samples].tolist()},
-        )
-        for name, samples, drawn in (
-            ("highest", top, maps[: len(top)]),
-            ("lowest", bottom, maps[len(top) :]),
-        )
-    ]
+    halves = []
+    for name, samples, drawn in zip(
+        ("highest", "lowest"), (top, bottom), np.split(maps, 2), strict=True
+    ):
+        texts = None if labels is None else [labels[i] for i in samples]
+        below = {"": values[samples].tolist()}
+        halves.append(Strip(images[samples], {"": drawn}, name, texts, below))
     # A gap, so that the scores above are not read as part of the names below.
     return sheet(halves, [False, False], title, path, margin=0.1, gap=0.07)

@@ -56,15 +56,14 @@ class MapSet:
         Shape of one input.
     shards
         Numbers of the items of the shards.
-    own_folder, own_files
-        Folder and files of the probe set, which maps may lie beside.
+    own
+        Files of the probe set, which maps may lie beside.
     """
 
     ids: Sequence[str]
     shape: tuple[int, ...]
     shards: Sequence[int] = ()
-    own_folder: Path | None = None
-    own_files: frozenset[str] = frozenset()
+    own: frozenset[Path] = frozenset()
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -96,9 +95,9 @@ def blocks_of(maps: Any, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
 
 
 def _files(path: Path, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
-    container = open_container(path, "maps")
-    own = expected.own_files if path.resolve() == expected.own_folder else frozenset()
-    names = [file.removesuffix(".npy") for file in container.names() if file not in own]
+    container, folder = open_container(path, "maps"), path.resolve()
+    files = [file for file in container.names() if folder / file not in expected.own]
+    names = [file.removesuffix(".npy") for file in files]
     shards = {name: found for name in names if (found := _SHARD.fullmatch(name))}
     kinds = {
         "one array 'maps'": "maps" in names,

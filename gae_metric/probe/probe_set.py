@@ -303,16 +303,13 @@ class ProbeSet:
         scorer, odd = score_chunks(self._source, self.ids, self._source.items, chunks)
         frame = scorer.components(self._manifest.columns)
         if not disable_warnings:
-            if odd:
-                warnings.warn(
-                    f"maps: {len(odd)} have values that are not finite, so that their samples' "
-                    f"scores are NaN: {named(odd, 5)}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
+            broken = (
+                f"maps: {len(odd)} have values that are not finite, so that their samples' "
+                f"scores are NaN: {named(odd, 5)}"
+            )
             # It looks at no more of a study than there is here.
-            study = cast(Study, self._source)
-            for oddity in oddities(self.metric, study, scorer, frame):
+            others = oddities(self.metric, cast(Study, self._source), scorer, frame)
+            for oddity in [*[broken] * bool(odd), *others]:
                 warnings.warn(oddity, RuntimeWarning, stacklevel=2)
         return frame
 
@@ -387,7 +384,7 @@ class ProbeSet:
 
     def _expected(self) -> MapSet:
         shards = self._manifest.shards
-        files = frozenset(file for shard in shards for file in shard.arrays.values())
-        folder = None if self._container is None else self._container.path.resolve()
+        own = Path() if self._container is None else self._container.path.resolve()
+        files = frozenset(own / file for shard in shards for file in shard.arrays.values())
         counts = [shard.items for shard in shards] or [len(self)]
-        return MapSet(self.ids, self.input_shape, counts, folder, files)
+        return MapSet(self.ids, self.input_shape, counts, files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,17 +92,14 @@ def _check(blocks: Sequence[MapBlock], extra: list[str], expected: MapSet) -> No
     if len(extra) == 1 and not seen.any():
         faults.append("one array that holds the maps of all items is to be called 'maps'")
     usual = next((block.shape for block in blocks if block.shape in expected.shapes), None)
-    wrong: dict[str, list[str]] = {}
+    wanted = " or ".join(map(str, expected.shapes if usual is None else [usual]))
+    wrong: dict[str, list[str]] = defaultdict(list)
     for block in blocks:
         ids = expected.ids[block.start : block.start + block.count]
         if block.shape != usual:
-            shapes = expected.shapes if usual is None else [usual]
-            wanted = " or ".join(map(str, shapes))
-            wrong.setdefault(f"of shape {block.shape} instead of {wanted}", []).extend(ids)
+            wrong[f"of shape {block.shape} instead of {wanted}"] += ids
         if not _is_real(block.values.dtype):
-            wrong.setdefault(f"of type {block.values.dtype} instead of real numbers", []).extend(
-                ids
-            )
+            wrong[f"of type {block.values.dtype} instead of real numbers"] += ids
     faults += [f"{len(ids)} {what}: {named(ids, 5)}" for what, ids in wrong.items() if ids]
     if faults:
         raise ProbeError(

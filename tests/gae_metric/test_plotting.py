@@ -100,7 +100,7 @@ def test_impact(rng):
     np.testing.assert_allclose(impact_map, (lerf - morf).sum(0))
     assert (sign[:10] == -1).all()
     assert (sign[10:] == 1).all()
-    labels = [text.get_text() for text in figure.axes[5].texts]
+    labels = [text.get_text() for text in figure.axes[5].get_legend().get_texts()]
     assert labels == ["LeRF higher", "equal", "MoRF higher"]
 
 
