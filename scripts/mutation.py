@@ -71,7 +71,7 @@ TARGETS: dict[str, list[str]] = {
     "abslrp.rules.activation": [
         f"{RULES}elementwise.py", f"{RULES}signs.py", "tests/abslrp/test_engine.py", ENGINE[1]
     ],
-    "abslrp.rules.composites": [
+    "abslrp.rules.decompositions": [
         f"{RULES}attention.py", f"{RULES}linear.py", "tests/abslrp/test_engine.py"
     ],
     "abslrp.rules.structural": [f"{RULES}pooling.py", f"{RULES}signs.py", ENGINE[0]],

@@ -13,7 +13,7 @@ from abslrp.plan.accounts import Account, UncoveredError
 from abslrp.plan.axes import but, only
 from abslrp.plan.maps import Convolution, Left, LinearMap, Operand, Right, Rows
 from abslrp.registry import RuleSet
-from abslrp.rules.composites import plus
+from abslrp.rules.decompositions import plus
 from abslrp.tape import Axes, Call, Value, WrittenOut
 
 aten = torch.ops.aten

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from abslrp.rules.composites import attention
+from abslrp.rules.decompositions import attention
 from benchmarks.methods.registry import InapplicableError
 
 #: More tokens than these before the patches' are not a class token and registers.
