@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -183,7 +182,6 @@ class Data:
                 files,
                 batch_size=None,
                 num_workers=workers,
-                collate_fn=_as_it_is,
                 generator=torch.Generator(),  # the global one is left alone
             )
         )
@@ -216,7 +214,3 @@ class _Files(torch.utils.data.Dataset[Reading]):
         if data.digests and reading.problem is None and file_digest(files) != data.digests[index]:
             return Reading(problem="its content has changed since the run began")
         return reading
-
-
-def _as_it_is(reading: Any) -> Any:
-    return reading

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -56,9 +56,7 @@ def rollout(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
     )
 
 
-def _tibav(
-    name: str, rules: str | RuleSet, citation: str, *, paper: tuple[str, ...] = ()
-) -> Callable[..., Any]:
+def _tibav(name: str, rules: str | RuleSet, citation: str, *, paper: tuple[str, ...] = ()) -> None:
     """Register TIBAV with a rule set for the relevance of attention, from 1 at the target."""
 
     def product(
@@ -75,13 +73,9 @@ def _tibav(
         """Product over blocks of I + E_h (grad A * R^A)^+ (eq. 7)."""
         return _token_maps(model, grid, product)
 
-    return explain
 
-
-tibav = _tibav(
-    "TIBAV", "Chefer", "Chefer et al., CVPR 2021 (eq. 7), by its authors' code", paper=VIT
-)
-tibav_epsilon = _tibav(
+_tibav("TIBAV", "Chefer", "Chefer et al., CVPR 2021 (eq. 7), by its authors' code", paper=VIT)
+_tibav(
     "TIBAV-epsilon", epsilon.build(1e-9), "Chefer et al., CVPR 2021 (eq. 7), R by LRP-epsilon, 1e-9"
 )
 

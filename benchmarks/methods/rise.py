@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.methods.registry import Explain, by_chunks, method
+from gae_metric.errors import check_integer
 
 
 @method(
@@ -35,10 +36,8 @@ def rise(
     The same masks serve every sample, so that maps depend on (sample, seed) alone. Cost:
     ``n_masks`` forward passes of each sample, ``batch_size`` (default 64) at a time.
     """
-    if n_masks < 1 or cells < 1:
-        raise ValueError(
-            f"n_masks, cells: expected positive integers, got {n_masks!r} and {cells!r}"
-        )
+    check_integer("n_masks", n_masks)
+    check_integer("cells", cells)
     if not 0 < keep <= 1:
         raise ValueError(f"keep: expected a share in (0, 1], got {keep!r}")
 
