@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from benchmarks.methods.copies import OutOfPlace
 from benchmarks.methods.gradients import attributing, by_captum, with_relus
 from benchmarks.methods.layers import cam_layer, name_of_layer
-from benchmarks.methods.registry import Explain, InapplicableError, by_chunks, method
+from benchmarks.methods.registry import Explain, InapplicableError, method
 
 
 def _register(name: str, library_name: str, citation: str) -> None:
     """Register a method of pytorch-grad-cam."""
 
-    @method(name, citation, "any", source="pytorch-grad-cam", paper=("cnn", "vit"))
-    @by_chunks
+    @method(name, citation, "any", source="pytorch-grad-cam", paper=("cnn", "vit"), chunks=True)
     def explain(
         model: nn.Module,
         x: Tensor,
@@ -62,7 +61,6 @@ _register("GradCAM++", "GradCAMPlusPlus", "Chattopadhay et al., WACV 2018")
 
 
 @by_captum("GuidedGradCAM", "Selvaraju et al., ICCV 2017 (Captum's nearest upsampling)", "cnn")
-@by_chunks
 def guided_gradcam(model: nn.Module, x: Tensor, *, layer: nn.Module | str | None = None) -> Explain:
     """GradCAM times guided backpropagation; ``layer`` as for GradCAM."""
     given = name_of_layer(model, layer)

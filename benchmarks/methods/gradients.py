@@ -12,17 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.methods.copies import OutOfPlace, Unrolled
-from benchmarks.methods.registry import BATCH, Explain, InapplicableError, by_chunks, method
+from benchmarks.methods.registry import BATCH, Explain, InapplicableError, method
 from benchmarks.methods.unrolling import DEEPLIFT, RELUS, refuse_unlinear
 from gae_metric.companions.noise import content_generator
 from gae_metric.errors import check_integer
 from gae_metric.explainers import captum
 
-by_captum = functools.partial(method, source="Captum", paper=("cnn",))
+by_captum = functools.partial(method, source="Captum", paper=("cnn",), chunks=True)
 
 
 @by_captum("Saliency", "Simonyan et al., ICLR workshop 2014", "any")
-@by_chunks
 def saliency(model: nn.Module, x: Tensor) -> Explain:
     """Absolute gradient of the target's logit."""
     return attributing("Saliency", OutOfPlace(model, x))
@@ -31,14 +30,12 @@ def saliency(model: nn.Module, x: Tensor) -> Explain:
 @by_captum(
     "InputXGradient", "Shrikumar et al., arXiv:1605.01713, 2016", "any", paper_name="Input*Gradient"
 )
-@by_chunks
 def input_x_gradient(model: nn.Module, x: Tensor) -> Explain:
     """Input times gradient of the target's logit."""
     return attributing("InputXGradient", OutOfPlace(model, x))
 
 
 @by_captum("Deconvolution", "Zeiler and Fergus, ECCV 2014", "cnn")
-@by_chunks
 def deconvolution(model: nn.Module, x: Tensor) -> Explain:
     """Gradient in which a ReLU passes what is positive of the gradient it receives."""
     return attributing("Deconvolution", with_relus(model, x))
@@ -47,7 +44,6 @@ def deconvolution(model: nn.Module, x: Tensor) -> Explain:
 @by_captum(
     "DeepLIFT", "Shrikumar et al., ICML 2017 (rescale rule, baseline 0: Captum's defaults)", "cnn"
 )
-@by_chunks
 def deeplift(model: nn.Module, x: Tensor) -> Explain:
     """DeepLIFT's rescale rule from an all-zero baseline.
 
@@ -64,7 +60,6 @@ def deeplift(model: nn.Module, x: Tensor) -> Explain:
     "any",
     paper_name="Integrated Gradients",
 )
-@by_chunks
 def integrated_gradients(
     model: nn.Module, x: Tensor, *, n_steps: int = 50, batch_size: int | None = None
 ) -> Explain:
@@ -87,7 +82,6 @@ def integrated_gradients(
     "Smilkov et al., arXiv:1706.03825, 2017 (50 samples, noise 10 to 20 % of the range)",
     "any",
 )
-@by_chunks
 def smoothgrad(
     model: nn.Module,
     x: Tensor,
@@ -127,7 +121,6 @@ def smoothgrad(
     "any",
     paper=(),
 )
-@by_chunks
 def gradient_shap(
     model: nn.Module, x: Tensor, *, n_samples: int = 50, noise: float = 0.09, seed: int = 0
 ) -> Explain:

@@ -129,6 +129,7 @@ def method(
     source: str,
     paper: tuple[str, ...] = (),
     paper_name: str | None = None,
+    chunks: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated explanation function.
 
@@ -138,6 +139,8 @@ def method(
         See :class:`Method`.
     paper_name
         By default the name.
+    chunks
+        Whether it is a function for :func:`by_chunks`.
 
     Raises
     ------
@@ -157,6 +160,7 @@ def method(
         for known in METHODS:
             if known.lower() == name.lower():
                 raise ValueError(f"name: there is a method {known!r} already")
+        function = by_chunks(function) if chunks else function
         METHODS[name] = Method(name, family, source, citation, function, paper, paper_name or name)
         function.accepts_tensors = True  # type: ignore[attr-defined]
         return function

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.methods.registry import Explain, by_chunks, method
+from benchmarks.methods.registry import Explain, method
 from gae_metric.errors import check_integer
 
 
@@ -19,8 +19,8 @@ from gae_metric.errors import check_integer
     family="any",
     source="benchmarks",
     citation="Petsiuk et al., BMVC 2018 (4000 masks of 7x7 cells, half of them kept)",
+    chunks=True,
 )
-@by_chunks
 def rise(
     model: nn.Module,
     x: Tensor,
