@@ -16,8 +16,6 @@ from benchmarks.tables.evidence import evidence_command
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchmarks.methods.matrix import Cell
-
 app = typer.Typer(
     name="benchmarks",
     no_args_is_help=True,
@@ -60,44 +58,21 @@ def methods(
                 trials=trials,
                 progress=lambda spec, name: status.update(f"{spec}: {name}"),
             )
-        frame = _frame(matrix)
-        terminal.out.print(_table(frame, names, details))
-        for (spec, reason), part in frame[~frame["applies"]].groupby(
-            ["model", "reason"], sort=False
-        ):
+        terminal.out.print(_table(matrix, names, details))
+        lacking = matrix[~matrix["applies"]]
+        for (spec, reason), part in lacking.groupby(["model", "reason"], sort=False):
             what = f"failed, {reason}" if part["failed"].any() else reason
             line = f"{spec}: {', '.join(part['method'])}: {what}"
             terminal.out.print(line, markup=False, soft_wrap=True)
-        if frame["failed"].any():
+        if matrix["failed"].any():
             raise typer.Exit(1)
 
 
-def _frame(matrix: dict[str, dict[str, Cell]]) -> pd.DataFrame:
-    """Return a row for each method and model."""
-    import pandas as pd
-
-    from benchmarks.methods import METHODS
-
-    rows = []
-    for name, row in matrix.items():
-        method = METHODS[name]
-        common = {
-            "method": name,
-            "models": method.family,
-            "source": method.source,
-            "defaults": ", ".join(f"{key}={value}" for key, value in method.defaults.items()),
-            "citation": method.citation,
-        }
-        rows += [
-            common | {"model": spec, "cell": str(cell), **vars(cell)} for spec, cell in row.items()
-        ]
-    frame: pd.DataFrame = pd.DataFrame(rows)
-    return frame
-
-
-def _table(frame: pd.DataFrame, models: list[str], details: bool) -> object:
+def _table(matrix: pd.DataFrame, models: list[str], details: bool) -> object:
     from rich import box
     from rich.table import Table
+
+    from benchmarks.methods import METHODS
 
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     for column in ("method", "models", "source"):
@@ -105,9 +80,11 @@ def _table(frame: pd.DataFrame, models: list[str], details: bool) -> object:
     more = ["defaults", "citation"] if details else []
     for column in (*models, *more):
         table.add_column(column, overflow="fold")
-    for keys, part in frame.groupby(["method", "models", "source", *more], sort=False):
-        texts = [str(key) for key in keys]
-        table.add_row(*texts[:3], *part["cell"], *texts[3:])
+    for name, part in matrix.groupby("method", sort=False):
+        method = METHODS[str(name)]
+        defaults = ", ".join(f"{key}={value}" for key, value in method.defaults.items())
+        texts = [defaults, method.citation] if details else []
+        table.add_row(method.name, method.family, method.source, *part["cell"], *texts)
     return table
 
 

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gae_metric._names import nearest
+from gae_metric.commands.terminal import Terminal, report_errors
+from gae_metric.errors import InputError
+
 if TYPE_CHECKING:
     from benchmarks.runner.run import Summary
-    from gae_metric.commands.terminal import Terminal
 
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -81,7 +84,6 @@ def run(
     """
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.config.runs import Run, parse, read, weighted
-    from gae_metric.commands.terminal import Terminal, report_errors
 
     given = {_KEYS.get(name, name): value for name, value in context.params.items()}
     changes = {key: given[key] for key in Run.model_fields if given.get(key) not in (None, ())}
@@ -146,9 +148,6 @@ def config_of(given: Path | None) -> Path:
     name = given.name.removesuffix(".yaml")
     ours = CONFIGS / f"{name}.yaml"
     if not ours.exists():
-        from gae_metric._names import nearest
-        from gae_metric.errors import InputError
-
         known = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
         raise InputError(
             f"config: there is no file {str(given)!r}, and in benchmarks/configs no {name!r}; "
@@ -179,7 +178,6 @@ def status(
     Ends with status 1 unless all is there and whole.
     """
     from benchmarks.runner.status import status as described
-    from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()
     with report_errors(terminal):
@@ -208,15 +206,14 @@ def tables(
     """
     from benchmarks.runner.collected import folders_of, newer, outputs_of
     from benchmarks.tables.against_paper import write_tables
-    from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()
     with report_errors(terminal):
         folders = folders_of(results)
         for folder, where in zip(folders, outputs_of(folders, output), strict=True):
-            written = write_tables(folder, where)
-            terminal.out.print(written.markdown, markup=False, soft_wrap=True)
-            for path in written.files:
+            text, files = write_tables(folder, where)
+            terminal.out.print(text, markup=False, soft_wrap=True)
+            for path in files:
                 terminal.say(f"wrote {path}")
             if newer(folder):
                 terminal.say(

@@ -6,9 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
 
-from benchmarks.config.naming import check_model, expand
+from benchmarks.config.naming import Expanded, check_model
 from benchmarks.data.names import check_data
 from benchmarks.methods import METHODS, find
 from benchmarks.metrics.registry import check_metric, find_metric
@@ -46,17 +54,14 @@ def listed(methods: Sequence[Any]) -> list[Any]:
     ['EpsilonPlusFlat', {'name': 'rise', 'options': {'n_masks': 100}}]
     """
     own = {_method_name(one): one for one in methods if isinstance(one, Mapping)}
-    meant: list[Any] = []
-    for one in methods:
-        names = group(one) if isinstance(one, str) else None
-        meant += [one] if names is None else [own.get(name, name) for name in names]
-    words = [one for one in methods if isinstance(one, str) and group(one) is not None]
-    covered = {name for word in words for name in group(word) or ()}
+    groups = [group(one) if isinstance(one, str) else None for one in methods]
+    covered = {name for names in groups for name in names or ()}
     once: list[Any] = []
-    for one in meant:
-        name = _method_name(one) if isinstance(one, Mapping) else one
-        if not (isinstance(name, str) and name in covered and one in once):
-            once.append(one)
+    for given, names in zip(methods, groups, strict=True):
+        for one in [given] if names is None else [own.get(name, name) for name in names]:
+            name = _method_name(one) if isinstance(one, Mapping) else one
+            if not (isinstance(name, str) and name in covered and one in once):
+                once.append(one)
     return once
 
 
@@ -74,45 +79,29 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _there(value: str) -> str:
+    if not Path(value).is_file():
+        raise InputError(f"there is no file {value!r}")
+    return value
+
+
 class ModelEntry(Entry):
     """A model, see :func:`benchmarks.models.load`."""
 
-    name: str
-    weights: str | None = None
+    name: Annotated[str, AfterValidator(check_model)]
+    weights: Annotated[Expanded, AfterValidator(_there)] | None = None
     args: dict[str, Any] = {}
     size: StrictInt | None = Field(None, ge=1)
     #: Tables of the paper that its results stand beside.
     paper: tuple[Annotated[StrictInt, Field(ge=1, le=13)], ...] = ()
 
-    @field_validator("name")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return check_model(value)
-
-    @field_validator("weights")
-    @classmethod
-    def _there(cls, value: str | None) -> str | None:
-        if value is not None and not Path(value := expand(value)).is_file():
-            raise InputError(f"there is no file {value!r}")
-        return value
-
 
 class DataEntry(Entry):
     """A data set, see :func:`benchmarks.data.names.open_data`."""
 
-    name: str = "digits"
-    labels: str | None = None
+    name: Annotated[Expanded, AfterValidator(check_data)] = "digits"
+    labels: Expanded | None = None
     split: Literal["train", "trainval", "val"] = "val"
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return check_data(expand(value))
-
-    @field_validator("labels")
-    @classmethod
-    def _expanded(cls, value: str | None) -> str | None:
-        return None if value is None else expand(value)
 
 
 class _Optioned(Entry):

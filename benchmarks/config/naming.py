@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from benchmarks.models import PAPER, SHARED, shared_folder
 from gae_metric._names import lookup
@@ -59,3 +62,7 @@ def expand(path: str) -> str:
     if "{shared}" in expanded:
         expanded = expanded.replace("{shared}", str(shared_folder()))
     return expanded
+
+
+Expanded = Annotated[str, AfterValidator(expand)]
+"""A path or name in which :func:`expand` puts what its variables stand for."""

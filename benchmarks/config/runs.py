@@ -30,7 +30,7 @@ from pydantic import (
 )
 
 from benchmarks.config.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, listed
-from benchmarks.config.naming import expand
+from benchmarks.config.naming import Expanded
 from benchmarks.metrics.registry import kind_of
 from gae_metric._names import lookup, nearest
 from gae_metric.errors import InputError
@@ -91,7 +91,7 @@ class Run(Entry):
     #: Python modules that register more methods.
     modules: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     #: Folder of the results.
-    output: str = "benchmarks/results/run"
+    output: Expanded = "benchmarks/results/run"
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -125,19 +125,10 @@ class Run(Entry):
                 raise InputError(f"expected cpu, mps, cuda or cuda:NUMBER, got {name!r}")
         return value
 
-    @field_validator("output")
-    @classmethod
-    def _expanded(cls, value: str) -> str:
-        return expand(value)
-
     @model_validator(mode="after")
-    def _devices_of_engine(self) -> Run:
+    def _fits(self) -> Run:
         if self.engine == "ray" and len(set(self.devices)) > 1:
             raise InputError("devices: with engine ray, they are those of the cluster")
-        return self
-
-    @model_validator(mode="after")
-    def _masks_of_data(self) -> Run:
         if self.masks and self.data.name.partition(":")[0] != "voc":
             first = next(metric.name for metric in self.metrics if kind_of(metric.name).masks)
             raise InputError(

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -184,7 +183,6 @@ class Data:
                 files,
                 batch_size=None,
                 num_workers=min(workers, os.cpu_count() or 1),  # torch warns of more
-                collate_fn=_as_it_is,
                 generator=torch.Generator(),  # the global one is left alone
             )
         )
@@ -217,7 +215,3 @@ class _Files(torch.utils.data.Dataset[Reading]):
         if data.digests and reading.problem is None and file_digest(files) != data.digests[index]:
             return Reading(problem="its content has changed since the run began")
         return reading
-
-
-def _as_it_is(reading: Any) -> Any:
-    return reading

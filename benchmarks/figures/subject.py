@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -32,6 +33,7 @@ from gae_metric.study.logits import predictions
 Family: TypeAlias = Literal["cnn", "vit"]
 
 
+@dataclass(eq=False)
 class Subject(Scored):
     """A model of a run, with its images and maps.
 
@@ -52,22 +54,16 @@ class Subject(Scored):
         :func:`benchmarks.figures.two_classes.named_image`.
     """
 
-    def __init__(
-        self,
-        collected: Collected,
-        entry: ModelEntry,
-        data: Callable[[], Data],
-        device: str,
-        problems: list[str],
-        named: Sequence[str] = (),
-    ) -> None:
-        super().__init__(collected, entry.name)
-        self.entry = entry
-        self.slug = re.sub(r"[^a-z0-9_.+]+", "-", entry.name.lower()).strip("-.")
-        self.device = device
-        self._data = data
-        self._problems = problems
-        self.named = named
+    collected: Collected
+    entry: ModelEntry
+    data: Callable[[], Data]
+    device: str
+    problems: list[str]
+    named: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        super().__init__(self.collected, self.entry.name)
+        self.slug = re.sub(r"[^a-z0-9_.+]+", "-", self.name.lower()).strip("-.")
 
     @property
     def data_kind(self) -> str:
@@ -131,8 +127,8 @@ class Subject(Scored):
             except Exception as error:  # noqa: PERF203 - a handful
                 problem = f"{label}: {type(error).__name__}: {error}"
                 line = f"{self.name}: {problem}"
-                if line not in self._problems:
-                    self._problems.append(line)
+                if line not in self.problems:
+                    self.problems.append(line)
         if not found:
             raise LackingError(problem)
         return found
@@ -158,7 +154,7 @@ class Subject(Scored):
     @functools.cached_property
     def part(self) -> Data:
         """The images of the samples, in their order."""
-        data = self._data()
+        data = self.data()
         places = {file: place for place, file in enumerate(data.files)}
         files = list(self.targets["file"])
         for file in files:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +21,10 @@ from abslrp.registry import RuleSet
 from abslrp.rule_sets import epsilon
 from benchmarks.methods.attention_maps import Attentions, attend, by_heads, tokens_of
 from benchmarks.methods.copies import working_copy
-from benchmarks.methods.registry import Explain, by_chunks, method
+from benchmarks.methods.registry import Explain, method
 from gae_metric.explainers.chunked_gradients import selected
 
-for_vit = functools.partial(method, family="vit", source="benchmarks")
+for_vit = functools.partial(method, family="vit", source="benchmarks", chunks=True)
 VIT = ("vit",)
 
 Grid: TypeAlias = "tuple[int, int] | None"
@@ -39,7 +39,6 @@ Combine = Callable[[nn.Module, Tensor, Tensor, list[Tensor], list[Tensor]], Tens
     "Chefer et al., CVPR 2021 (raw attention of the last block, mean over heads)",
     paper=VIT,
 )
-@by_chunks
 def last_layer_attention(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
     """Attention of the class token in the last block, the same for every target."""
     return _token_maps(model, grid, lambda model, x, target, maps, slopes: maps[-1].mean(1))
@@ -48,7 +47,6 @@ def last_layer_attention(model: nn.Module, x: Tensor, *, grid: Grid = None) -> E
 @for_vit(
     "Rollout", "Abnar and Zuidema, ACL 2020, as eq. 6 has it (rows not renormalised)", paper=VIT
 )
-@by_chunks
 def rollout(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
     """Product over blocks of I + E_h A (eq. 6), the same for every target."""
     return _token_maps(
@@ -56,9 +54,7 @@ def rollout(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
     )
 
 
-def _tibav(
-    name: str, rules: str | RuleSet, citation: str, *, paper: tuple[str, ...] = ()
-) -> Callable[..., Any]:
+def _tibav(name: str, rules: str | RuleSet, citation: str, *, paper: tuple[str, ...] = ()) -> None:
     """Register TIBAV with a rule set for the relevance of attention, from 1 at the target."""
 
     def product(
@@ -70,18 +66,13 @@ def _tibav(
         )
 
     @for_vit(name, citation, paper=paper)
-    @by_chunks
     def explain(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
         """Product over blocks of I + E_h (grad A * R^A)^+ (eq. 7)."""
         return _token_maps(model, grid, product)
 
-    return explain
 
-
-tibav = _tibav(
-    "TIBAV", "Chefer", "Chefer et al., CVPR 2021 (eq. 7), by its authors' code", paper=VIT
-)
-tibav_epsilon = _tibav(
+_tibav("TIBAV", "Chefer", "Chefer et al., CVPR 2021 (eq. 7), by its authors' code", paper=VIT)
+_tibav(
     "TIBAV-epsilon", epsilon.build(1e-9), "Chefer et al., CVPR 2021 (eq. 7), R by LRP-epsilon, 1e-9"
 )
 

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from benchmarks.methods.attention_maps import BODIES
 from benchmarks.methods.copies import base_name, is_active, out_of_place, working_copy
-from benchmarks.methods.registry import Explain, InapplicableError, by_chunks, method
+from benchmarks.methods.registry import Explain, InapplicableError, method
 from gae_metric.explainers.chunked_gradients import selected
 
 ACTIVATIONS = frozenset({"gelu", "relu", "silu", "tanh", "sigmoid", "mish", "hardswish", "elu"})
@@ -31,8 +31,8 @@ PRODUCTS = frozenset({"matmul", "bmm", "mm", "mul", "einsum"})
     family="vit",
     source="LXT",
     citation="Achtibat et al., ICML 2024 (epsilon -> 0; LXT's example tunes Zennit's gamma, too)",
+    chunks=True,
 )
-@by_chunks
 def attnlrp(
     model: nn.Module, x: Tensor, *, attention: Literal["attnlrp", "cp"] = "attnlrp"
 ) -> Explain:

@@ -6,7 +6,6 @@ upsampled; that is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,13 @@ from torch import Tensor, nn
 from benchmarks.methods.copies import OutOfPlace
 from benchmarks.methods.gradients import attributing, by_captum, with_relus
 from benchmarks.methods.layers import cam_layer, name_of_layer
-from benchmarks.methods.registry import Explain, InapplicableError, by_chunks, method
+from benchmarks.methods.registry import Explain, InapplicableError, method
 
 
-def _register(name: str, library_name: str, citation: str) -> Callable[..., Any]:
+def _register(name: str, library_name: str, citation: str) -> None:
     """Register a method of pytorch-grad-cam."""
 
-    @method(name, citation, "any", source="pytorch-grad-cam", paper=("cnn", "vit"))
-    @by_chunks
+    @method(name, citation, "any", source="pytorch-grad-cam", paper=("cnn", "vit"), chunks=True)
     def explain(
         model: nn.Module,
         x: Tensor,
@@ -55,24 +53,19 @@ def _register(name: str, library_name: str, citation: str) -> Callable[..., Any]
 
         return cam
 
-    return explain
 
-
-gradcam = _register("GradCAM", "GradCAM", "Selvaraju et al., ICCV 2017")
-hirescam = _register("HiResCAM", "HiResCAM", "Draelos and Carin, arXiv:2011.08891, 2020")
-layercam = _register("LayerCAM", "LayerCAM", "Jiang et al., IEEE TIP 30, 2021")
-gradcam_plus_plus = _register("GradCAM++", "GradCAMPlusPlus", "Chattopadhay et al., WACV 2018")
+_register("GradCAM", "GradCAM", "Selvaraju et al., ICCV 2017")
+_register("HiResCAM", "HiResCAM", "Draelos and Carin, arXiv:2011.08891, 2020")
+_register("LayerCAM", "LayerCAM", "Jiang et al., IEEE TIP 30, 2021")
+_register("GradCAM++", "GradCAMPlusPlus", "Chattopadhay et al., WACV 2018")
 
 
 @by_captum("GuidedGradCAM", "Selvaraju et al., ICCV 2017 (Captum's nearest upsampling)", "cnn")
-@by_chunks
 def guided_gradcam(model: nn.Module, x: Tensor, *, layer: nn.Module | str | None = None) -> Explain:
     """GradCAM times guided backpropagation; ``layer`` as for GradCAM."""
-    from captum.attr import GuidedGradCam
-
     given = name_of_layer(model, layer)
     unrolled = with_relus(model, x)
     found = cam_layer(OutOfPlace(model, x), x, given)
     if found.kind != "map":
         raise InapplicableError("Captum's GradCAM needs a feature map with channels first")
-    return attributing(GuidedGradCam(unrolled, unrolled.inner.get_submodule(found.name)))
+    return attributing("GuidedGradCam", unrolled, unrolled.inner.get_submodule(found.name))

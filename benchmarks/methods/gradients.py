@@ -3,67 +3,55 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks.methods.copies import OutOfPlace, Unrolled
-from benchmarks.methods.registry import Explain, InapplicableError, by_chunks, method
+from benchmarks.methods.registry import BATCH, Explain, InapplicableError, method
 from benchmarks.methods.unrolling import DEEPLIFT, RELUS, refuse_unlinear
 from gae_metric.companions.noise import content_generator
+from gae_metric.errors import check_integer
+from gae_metric.explainers import captum
 
-by_captum = functools.partial(method, source="Captum", paper=("cnn",))
+by_captum = functools.partial(method, source="Captum", paper=("cnn",), chunks=True)
 
 
 @by_captum("Saliency", "Simonyan et al., ICLR workshop 2014", "any")
-@by_chunks
 def saliency(model: nn.Module, x: Tensor) -> Explain:
     """Absolute gradient of the target's logit."""
-    from captum.attr import Saliency
-
-    return attributing(Saliency(OutOfPlace(model, x)))
+    return attributing("Saliency", OutOfPlace(model, x))
 
 
 @by_captum(
     "InputXGradient", "Shrikumar et al., arXiv:1605.01713, 2016", "any", paper_name="Input*Gradient"
 )
-@by_chunks
 def input_x_gradient(model: nn.Module, x: Tensor) -> Explain:
     """Input times gradient of the target's logit."""
-    from captum.attr import InputXGradient
-
-    return attributing(InputXGradient(OutOfPlace(model, x)))
+    return attributing("InputXGradient", OutOfPlace(model, x))
 
 
 @by_captum("Deconvolution", "Zeiler and Fergus, ECCV 2014", "cnn")
-@by_chunks
 def deconvolution(model: nn.Module, x: Tensor) -> Explain:
     """Gradient in which a ReLU passes what is positive of the gradient it receives."""
-    from captum.attr import Deconvolution
-
-    return attributing(Deconvolution(with_relus(model, x)))
+    return attributing("Deconvolution", with_relus(model, x))
 
 
 @by_captum(
     "DeepLIFT", "Shrikumar et al., ICML 2017 (rescale rule, baseline 0: Captum's defaults)", "cnn"
 )
-@by_chunks
 def deeplift(model: nn.Module, x: Tensor) -> Explain:
     """DeepLIFT's rescale rule from an all-zero baseline.
 
     ReLU6 and hardtanh, which Captum has no rule for, are written as differences of two ReLUs;
     DeepLIFT of the difference is DeepLIFT of the function.
     """
-    from captum.attr import DeepLift
-
-    return attributing(
-        DeepLift(Unrolled(model, x, DEEPLIFT, refuse_unlinear)), baselines=torch.zeros_like(x)
-    )
+    unrolled = Unrolled(model, x, DEEPLIFT, refuse_unlinear)
+    return attributing("DeepLift", unrolled, baselines=torch.zeros_like(x))
 
 
 @by_captum(
@@ -72,7 +60,6 @@ def deeplift(model: nn.Module, x: Tensor) -> Explain:
     "any",
     paper_name="Integrated Gradients",
 )
-@by_chunks
 def integrated_gradients(
     model: nn.Module, x: Tensor, *, n_steps: int = 50, batch_size: int | None = None
 ) -> Explain:
@@ -80,14 +67,13 @@ def integrated_gradients(
 
     ``batch_size`` bounds the images that the model sees at a time, steps included.
     """
-    from captum.attr import IntegratedGradients
-
-    _positive("n_steps", n_steps)
+    check_integer("n_steps", n_steps)
     return attributing(
-        IntegratedGradients(OutOfPlace(model, x)),
+        "IntegratedGradients",
+        OutOfPlace(model, x),
         baselines=torch.zeros_like(x),
         n_steps=n_steps,
-        internal_batch_size=batch_size or 16,
+        internal_batch_size=batch_size or BATCH,
     )
 
 
@@ -96,7 +82,6 @@ def integrated_gradients(
     "Smilkov et al., arXiv:1706.03825, 2017 (50 samples, noise 10 to 20 % of the range)",
     "any",
 )
-@by_chunks
 def smoothgrad(
     model: nn.Module,
     x: Tensor,
@@ -111,20 +96,21 @@ def smoothgrad(
     ``noise`` is the standard deviation as a share of the sample's range. A sample's noise depends
     on its content and the seed alone.
     """
-    from captum.attr import NoiseTunnel, Saliency
+    from captum.attr import Saliency
 
-    _positive("n_samples", n_samples)
-    library = NoiseTunnel(Saliency(OutOfPlace(model, x)))
-    options: dict[str, Any] = {
-        "nt_type": "smoothgrad",
-        "nt_samples": n_samples,
-        "nt_samples_batch_size": min(n_samples, batch_size or 16),
-        "abs": True,
-    }
+    check_integer("n_samples", n_samples)
+    plain = Saliency(OutOfPlace(model, x))
 
     def explain(one: Tensor, target: Tensor) -> Tensor:
-        deviation = noise * float(one.max() - one.min())
-        return attributing(library, stdevs=deviation, **options)(one, target)
+        return attributing(
+            "NoiseTunnel",
+            plain,
+            stdevs=noise * float(one.max() - one.min()),
+            nt_type="smoothgrad",
+            nt_samples=n_samples,
+            nt_samples_batch_size=min(n_samples, batch_size or BATCH),
+            abs=True,
+        )(one, target)
 
     return one_by_one(explain, seed)
 
@@ -135,7 +121,6 @@ def smoothgrad(
     "any",
     paper=(),
 )
-@by_chunks
 def gradient_shap(
     model: nn.Module, x: Tensor, *, n_samples: int = 50, noise: float = 0.09, seed: int = 0
 ) -> Explain:
@@ -145,11 +130,9 @@ def gradient_shap(
     sample's draws depend on its content and the seed alone. All draws of one sample are
     evaluated at once.
     """
-    from captum.attr import GradientShap
-
-    _positive("n_samples", n_samples)
+    check_integer("n_samples", n_samples)
     options = {"baselines": torch.zeros_like(x), "n_samples": n_samples, "stdevs": noise}
-    return one_by_one(attributing(GradientShap(OutOfPlace(model, x)), **options), seed)
+    return one_by_one(attributing("GradientShap", OutOfPlace(model, x), **options), seed)
 
 
 def with_relus(model: nn.Module, x: Tensor) -> Unrolled:
@@ -160,13 +143,14 @@ def with_relus(model: nn.Module, x: Tensor) -> Unrolled:
     return unrolled
 
 
-def attributing(library: Any, **options: Any) -> Explain:
-    """Return what calls a Captum method, silent about what it does and undoes."""
+def attributing(name: str, *built_from: Any, **options: Any) -> Explain:
+    """Return what calls a method of Captum, silent about what it does and undoes."""
+    library = getattr(importlib.import_module("captum.attr"), name)(*built_from)
+    told = "Input Tensor|Setting (forward|backward)|Required gradient not req"
 
     def explain(chunk: Tensor, target: Tensor) -> Tensor:
         with warnings.catch_warnings():
-            for line in ("Input Tensor", "Setting (forward|backward)", "Required gradient not req"):
-                warnings.filterwarnings("ignore", line, UserWarning)
+            warnings.filterwarnings("ignore", told, UserWarning)
             maps: Tensor = library.attribute(chunk.clone(), target=target, **options)
         return maps.detach()
 
@@ -186,21 +170,6 @@ def one_by_one(explain: Explain, seed: int) -> Explain:
     return each
 
 
-@contextmanager
-def seeded(sample: Tensor, seed: int) -> Iterator[None]:
+def seeded(sample: Tensor, seed: int) -> AbstractContextManager[None]:
     """Seed the global generators, which Captum draws from, by a sample, and put them back."""
-    drawn = int(content_generator(sample.cpu().numpy(), seed).integers(2**31))
-    state = np.random.get_state()  # noqa: NPY002
-    devices = [sample.device] if sample.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        np.random.seed(drawn)  # noqa: NPY002
-        torch.manual_seed(drawn)
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
-
-
-def _positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+    return captum.seeded(int(content_generator(sample.cpu().numpy(), seed).integers(2**31)))

@@ -7,7 +7,6 @@ networks that Zennit handles the maps agree with Zennit's. No kept library has c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,10 +14,7 @@ from torch import nn
 
 import abslrp
 from abslrp.rule_sets import epsilon
-from benchmarks.methods.registry import Family, InapplicableError, method
-
-#: Samples at a time where the caller does not say.
-BATCH = 16
+from benchmarks.methods.registry import BATCH, Family, InapplicableError, method
 
 VUKADIN = "Vukadin et al., ACM TIST 15(3), 2024"
 ABSLRP = f"{VUKADIN} (eq. 12; defaults: SPEC 1.3, 1.4)"
@@ -39,7 +35,7 @@ def _register(
     paper: tuple[str, ...] = (),
     paper_name: str | None = None,
     **fixed: Any,
-) -> Callable[..., Any]:
+) -> None:
     """Register :func:`abslrp.explain` with some of its options."""
 
     @method(name, citation, family, source="abslrp", paper=paper, paper_name=paper_name)
@@ -55,8 +51,6 @@ def _register(
                 raise InapplicableError(_MISSING[option]) from error
             raise
 
-    return explain
-
 
 BACH = "Bach et al., PLOS ONE 10(7), 2015"
 NAM = "Nam et al., AAAI 2020"
@@ -64,36 +58,30 @@ GU = "Gu et al., ACCV 2018"
 CNN = ("cnn",)
 VIT = ("vit",)
 
-lrp_epsilon = _register(
-    "LRP-epsilon", f"{BACH} (epsilon 1e-6, as Zennit's)", rules="epsilon", paper=CNN
-)
-lrp_epsilon_large = _register(
-    "LRP-epsilon-0.1", f"{BACH} (epsilon 0.1, as TorchLRP's)", rules=epsilon.build(0.1)
-)
-lrp_alpha1beta0 = _register("LRP-alpha1beta0", BACH, rules="alpha1beta0", paper=CNN)
-lrp_alpha2beta1 = _register("LRP-alpha2beta1", BACH, rules="alpha2beta1", paper=CNN)
-clrp = _register("cLRP", f"{GU}, by its authors' code", rules="cLRP", paper=CNN)
-lrp_contrastive = _register(
+_register("LRP-epsilon", f"{BACH} (epsilon 1e-6, as Zennit's)", rules="epsilon", paper=CNN)
+_register("LRP-epsilon-0.1", f"{BACH} (epsilon 0.1, as TorchLRP's)", rules=epsilon.build(0.1))
+_register("LRP-alpha1beta0", BACH, rules="alpha1beta0", paper=CNN)
+_register("LRP-alpha2beta1", BACH, rules="alpha2beta1", paper=CNN)
+_register("cLRP", f"{GU}, by its authors' code", rules="cLRP", paper=CNN)
+_register(
     "LRP-alpha1beta0-contrastive",
     f"{BACH}, absLRP's two streams",
     rules="alpha1beta0",
     contrast="streams",
 )
-rap = _register("RAP", f"{NAM}, by its authors' code", rules="RAP", paper=CNN)
-rap_eq5 = _register("RAP-eq5", f"{NAM}, as eq. 5 of the paper has it", rules="RAP-eq5")
-crap = _register("cRAP", f"{NAM}, from the two starts of {GU}", rules="cRAP", paper=CNN)
-epsilon_plus_flat = _register(
+_register("RAP", f"{NAM}, by its authors' code", rules="RAP", paper=CNN)
+_register("RAP-eq5", f"{NAM}, as eq. 5 of the paper has it", rules="RAP-eq5")
+_register("cRAP", f"{NAM}, from the two starts of {GU}", rules="cRAP", paper=CNN)
+_register(
     "EpsilonPlusFlat",
     "Kohlbrenner et al., IJCNN 2020, as Zennit has it (Anders et al., arXiv:2106.13200)",
     rules="EpsilonPlusFlat",
 )
-abs_lrp_signed = _register(
-    "absLRP-signed", f"{ABSLRP}, one pass from +1 and -1/N as its text", contrast="signed"
-)
+_register("absLRP-signed", f"{ABSLRP}, one pass from +1 and -1/N as its text", contrast="signed")
 _ablation = partial(_register, citation=ABLATIONS, family="vit", paper=VIT)
-patches = _ablation("absLRP-patches", paper_name="absLRP: patch relevance", relevance_at="patches")
-values = _ablation("absLRP-values", paper_name="absLRP: value relevance", attention="values")
-queries_keys = _ablation(
+_ablation("absLRP-patches", paper_name="absLRP: patch relevance", relevance_at="patches")
+_ablation("absLRP-values", paper_name="absLRP: value relevance", attention="values")
+_ablation(
     "absLRP-queries-keys", paper_name="absLRP: query and key relevance", attention="queries_keys"
 )
 

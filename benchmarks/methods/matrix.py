@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from benchmarks.methods import METHODS, Method
@@ -88,9 +89,9 @@ def compatibility(
     models: Sequence[str] = DIGITS,
     *,
     trials: bool = True,
-    progress: Callable[[str, str], None] | None = None,
-) -> dict[str, dict[str, Cell]]:
-    """Return the matrix: cells by method and model.
+    progress: Callable[[str, str], None] = lambda model, method: None,
+) -> pd.DataFrame:
+    """Return the matrix, a row for each model and method, with a cell's attributes and its text.
 
     Parameters
     ----------
@@ -101,14 +102,15 @@ def compatibility(
     progress
         Called with the model and the method.
     """
-    matrix: dict[str, dict[str, Cell]] = {name: {} for name in METHODS}
+    rows: list[dict[str, Any]] = []
     for spec in models:
         loaded = load(spec)
         kind = family(loaded.model, torch.from_numpy(_image(loaded)))
         for name, method in METHODS.items():
-            if progress is not None:
-                progress(spec, name)
-            matrix[name][spec] = tried(method, loaded) if trials else stated(method, kind)
+            progress(spec, name)
+            cell = tried(method, loaded) if trials else stated(method, kind)
+            rows.append({"model": spec, "method": name, "cell": str(cell), **vars(cell)})
+    matrix: pd.DataFrame = pd.DataFrame(rows)
     return matrix
 
 

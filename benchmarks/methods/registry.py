@@ -6,22 +6,24 @@ import difflib
 import functools
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from gae_metric._names import lookup, nearest
 from gae_metric.errors import InputError
+from gae_metric.explainers.chunked_gradients import chunked
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.explainers.gradients import ExplainFunc
-from gae_metric.study.conversion import as_input, as_targets, like
 
 Family: TypeAlias = Literal["cnn", "vit", "any"]
 Explain: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """From a chunk of inputs and their targets to maps."""
+
+#: Samples at a time where the caller does not say.
+BATCH = 16
 
 #: What has to be installed for a source.
 _PACKAGES = {
@@ -92,7 +94,11 @@ class Method:
             raise InapplicableError(
                 f"{self.source} is not installed: pip install 'gae-metric[benchmarks]'"
             )
-        self._refuse_typos(kwargs)
+        # A near miss alone: Quantus's callers pass keywords of other explainers.
+        known = set(self.defaults) | {"batch_size"}
+        for name in sorted(set(kwargs) - known):
+            if close := difflib.get_close_matches(name, known, 1, 0.8):
+                raise InputError(f"{self.name}: no option {name!r}; did you mean {close[0]!r}?")
         return self.function(model, inputs, targets, **kwargs)
 
     def bind(self, **options: Any) -> ExplainFunc:
@@ -110,13 +116,6 @@ class Method:
         bound.accepts_tensors = True
         return bound  # type: ignore[no-any-return]
 
-    def _refuse_typos(self, kwargs: Mapping[str, Any]) -> None:
-        """Refuse a near miss of an option: Quantus's callers pass keywords of other explainers."""
-        known = set(self.defaults) | {"batch_size"}
-        for name in sorted(set(kwargs) - known):
-            if close := difflib.get_close_matches(name, known, 1, 0.8):
-                raise InputError(f"{self.name}: no option {name!r}; did you mean {close[0]!r}?")
-
 
 METHODS: dict[str, Method] = {}
 """Every method by its name; once the package is imported, in the order of the paper's tables."""
@@ -130,6 +129,7 @@ def method(
     source: str,
     paper: tuple[str, ...] = (),
     paper_name: str | None = None,
+    chunks: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated explanation function.
 
@@ -139,6 +139,8 @@ def method(
         See :class:`Method`.
     paper_name
         By default the name.
+    chunks
+        Whether it is a function for :func:`by_chunks`.
 
     Raises
     ------
@@ -158,6 +160,7 @@ def method(
         for known in METHODS:
             if known.lower() == name.lower():
                 raise ValueError(f"name: there is a method {known!r} already")
+        function = by_chunks(function) if chunks else function
         METHODS[name] = Method(name, family, source, citation, function, paper, paper_name or name)
         function.accepts_tensors = True  # type: ignore[attr-defined]
         return function
@@ -201,23 +204,17 @@ def by_chunks(prepare: Callable[..., Explain]) -> Callable[..., Any]:
     def explain(
         model: nn.Module, inputs: Any, targets: Any, *, batch_size: int | None = None, **kwargs: Any
     ) -> Any:
-        if not isinstance(model, nn.Module):
-            raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-        if model.training:
-            raise ValueError("model: expected evaluation mode, got training mode")
-        step = 16 if batch_size is None else int(batch_size)
-        if step < 1:
-            raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
         kwargs["batch_size"] = batch_size
         options = {name: value for name, value in kwargs.items() if name in taken}
-        x = as_input(model, inputs)
-        target = as_targets(targets, len(x)).to(x.device)
-        with torch.inference_mode(False):
+        prepared: list[Explain] = []
+
+        def each(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
             x = x.detach().clone()
-            one = prepare(model, x[:1], **options)
-            maps = [
-                one(x[i : i + step], target[i : i + step]).detach() for i in range(0, len(x), step)
-            ]
-        return like(torch.cat(maps), inputs)
+            if not prepared:
+                prepared.append(prepare(model, x[:1], **options))
+            return prepared[0](x, target).detach()
+
+        step = BATCH if batch_size is None else batch_size
+        return chunked(each, model, inputs, targets, step, lambda maps, x: maps)
 
     return explain

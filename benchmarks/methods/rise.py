@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.methods.registry import Explain, by_chunks, method
+from benchmarks.methods.registry import Explain, method
+from gae_metric.errors import check_integer
 
 
 @method(
@@ -18,8 +19,8 @@ from benchmarks.methods.registry import Explain, by_chunks, method
     family="any",
     source="benchmarks",
     citation="Petsiuk et al., BMVC 2018 (4000 masks of 7x7 cells, half of them kept)",
+    chunks=True,
 )
-@by_chunks
 def rise(
     model: nn.Module,
     x: Tensor,
@@ -35,10 +36,8 @@ def rise(
     The same masks serve every sample, so that maps depend on (sample, seed) alone. Cost:
     ``n_masks`` forward passes of each sample, ``batch_size`` (default 64) at a time.
     """
-    if n_masks < 1 or cells < 1:
-        raise ValueError(
-            f"n_masks, cells: expected positive integers, got {n_masks!r} and {cells!r}"
-        )
+    check_integer("n_masks", n_masks)
+    check_integer("cells", cells)
     if not 0 < keep <= 1:
         raise ValueError(f"keep: expected a share in (0, 1], got {keep!r}")
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
+
+from gae_metric.explainers import captum
 
 
 @contextmanager
@@ -24,14 +25,10 @@ def seeded(*key: int) -> Iterator[None]:
     True
     """
     seed = int(np.random.SeedSequence(list(key)).generate_state(1)[0])
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - Quantus's own
-    devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=devices):
+    python = random.getstate()
+    with captum.seeded(seed):
         random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        torch.manual_seed(seed)
         try:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(legacy)  # noqa: NPY002

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parent
 NOTEBOOKS = (
@@ -27,8 +26,6 @@ TIMEOUT = 300
 
 def load(name: str) -> NotebookNode:
     """Read a notebook by its name."""
-    import nbformat
-
     path = FOLDER / f"{name}.ipynb"
     notebook: NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     return notebook
@@ -42,8 +39,6 @@ def execute(notebook: NotebookNode) -> NotebookNode:
     nbclient.exceptions.CellExecutionError
         At the first cell that fails.
     """
-    from nbclient import NotebookClient
-
     # The kernel sees the checkout, as it may not be installed, and works on one thread, so that
     # sums do not depend on the number of cores.
     path = os.pathsep.join([str(FOLDER.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -76,8 +71,6 @@ def tidied(notebook: NotebookNode) -> NotebookNode:
 
 def main() -> None:
     """Run the notebooks and store them with what they show."""
-    import nbformat
-
     for name in NOTEBOOKS:
         nbformat.write(execute(load(name)), FOLDER / f"{name}.ipynb")  # type: ignore[no-untyped-call]
 

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report.section import Progress, Section
@@ -18,14 +17,6 @@ _STYLES = ("page.css", "samples.css")
 _SCRIPTS = ("dom.js", "tables.js", "samples.js")
 
 
-@dataclass(frozen=True)
-class Written:
-    """What came of it: the page's size in bytes, and what is missing from it."""
-
-    size: int
-    problems: tuple[str, ...]
-
-
 def write_report(
     results: Sequence[str | Path],
     output: str | Path,
@@ -33,7 +24,7 @@ def write_report(
     samples: int = 32,
     maps: bool = True,
     progress: Progress = lambda what: None,
-) -> Written:
+) -> tuple[int, list[str]]:
     """Write a page of runs' results.
 
     Parameters
@@ -49,6 +40,10 @@ def write_report(
     progress
         Called with what is done next.
 
+    Returns
+    -------
+    The page's size in bytes, and what is missing from it.
+
     Raises
     ------
     InputError
@@ -62,7 +57,7 @@ def write_report(
     page, problems = build_page(results, samples=samples, maps=maps, progress=progress)
     content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
     replace_file(path, content)
-    return Written(len(content), tuple(problems))
+    return len(content), problems
 
 
 def build_page(

@@ -42,13 +42,13 @@ def report(
     with report_errors(terminal):
         folders = folders_of(results, RESULTS)
         with terminal.err.status("") as status:
-            written = write_report(
+            size, problems = write_report(
                 folders,
                 output,
                 samples=samples,
                 maps=maps,
                 progress=lambda what: status.update(what.replace("[", r"\[")),
             )
-        for line in written.problems:
+        for line in problems:
             terminal.say(line)
-        terminal.say(f"wrote {output} ({written.size / 1e6:.1f} MB)")
+        terminal.say(f"wrote {output} ({size / 1e6:.1f} MB)")

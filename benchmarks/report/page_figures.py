@@ -66,11 +66,12 @@ def figures(
     means = summary(tables)
     if means.empty:
         return
-    count = min(4, means["metric"].nunique())
+    names = means["metric"].unique()
+    count = min(4, len(names))
     yield _picture(
         plotting.bars(means, columns=count),
         "Means with their 95 % bootstrap intervals; orange: the best; *: not told apart from it.",
-        f"Bars of {_listed(means['metric'])} for each method; the tables have the numbers.",
+        f"Bars of {', '.join(names)} for each method; the tables have the numbers.",
         wide=count > 2,
     )
     mine = collected.scores[collected.scores["model"] == model]
@@ -122,7 +123,3 @@ def _picture(
 ) -> Picture:
     drawn = figure_picture(figure, lossless=not photographs)
     return Picture(*drawn, caption, alternative, wide)
-
-
-def _listed(names: pd.Series[str]) -> str:
-    return ", ".join(dict.fromkeys(map(str, names)))

@@ -73,8 +73,7 @@ def _shrunk(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values
     size = (max(1, height * MAP_SIDE // longest), max(1, width * MAP_SIDE // longest))
     pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None, None], size)
-    shrunk: NDArray[np.float64] = pooled[0, 0].numpy()
-    return shrunk
+    return pooled[0, 0].numpy()
 
 
 def _webp(image: Image.Image, *, lossless: bool) -> str:

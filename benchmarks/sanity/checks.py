@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from quantus.helpers.model.pytorch_model import PyTorchModel
 from torch import nn
 
 from benchmarks.methods import METHODS
 from benchmarks.sanity.case import Case, gae, means, standard_error
-from benchmarks.sanity.maps import DEGRADATIONS, Degraded, OfNetwork, Remembered, brightness
+from benchmarks.sanity.maps import DEGRADATIONS, Degraded, Remembered, brightness, of_network
 from benchmarks.sanity.trends import against, rank_correlation, verdict
 from gae_metric import Contrastiveness
 from gae_metric.explainers.gradients import ExplainFunc
@@ -96,7 +95,7 @@ def randomisation(case: Case) -> pd.DataFrame:
         explain = METHODS[name].bind()
         scores, shares, layers = [gae(case, explain)], [0.0], [0]
         for count, total, network in cascade(case.model, settings.stages, settings.seed):
-            scores.append(gae(case, OfNetwork(explain, network)))
+            scores.append(gae(case, of_network(explain, network)))
             shares.append(count / total)
             layers.append(count)
         columns = {"method": name, "share": shares, "layers": layers}
@@ -163,12 +162,9 @@ def seeds(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
     for name, explain in methods.items():
         consistency = gae(case, explain)["local_consistency"].to_numpy()
         for seed in range(case.settings.mosaic_seeds):
-            scores = consistency * _contrastiveness(case, explain, seed)
+            metric, size = Contrastiveness(seed, disable_warnings=True), case.settings.batch_size
+            drawn = metric(case.model, case.x, case.y, explain_func=explain, batch_size=size)
+            scores = consistency * np.asarray(drawn)
             row = {"method": name, "seed": seed, "GAE": float(np.nanmean(scores))}
             rows.append({**row, "standard_error": standard_error(scores)})
     return _joined([pd.DataFrame(rows)])
-
-
-def _contrastiveness(case: Case, explain: ExplainFunc, seed: int) -> NDArray[np.float64]:
-    metric, size = Contrastiveness(seed=seed, disable_warnings=True), case.settings.batch_size
-    return np.asarray(metric(case.model, case.x, case.y, explain_func=explain, batch_size=size))

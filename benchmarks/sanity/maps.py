@@ -24,18 +24,14 @@ def brightness(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> An
     return abs(inputs)
 
 
-@dataclass(frozen=True)
-class OfNetwork:
-    """Maps of one network, whichever network is asked about."""
+def of_network(explain: ExplainFunc, network: nn.Module) -> ExplainFunc:
+    """Return maps of one network's own logits, whichever network is asked about."""
 
-    explain: ExplainFunc
-    network: nn.Module
+    @tensor_explainer
+    def explained(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
+        return explain(network, inputs, targets, **kwargs)
 
-    accepts_tensors = True
-
-    def __call__(self, model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
-        """Explain the network's own logits of the targets."""
-        return self.explain(self.network, inputs, targets, **kwargs)
+    return explained
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,6 @@ import typer
 
 from benchmarks.result_files import refuse_finished, replace_file
 from benchmarks.speed import abslrp as abslrp_speed
-from benchmarks.speed import measure
 from benchmarks.speed.modes import MODES, Mode
 from gae_metric.commands.terminal import Terminal, report_errors
 
@@ -133,31 +132,6 @@ def _models(names: list[str]) -> list[str]:
 def _modes(names: list[str] | None, cuda: bool) -> tuple[Mode, ...]:
     wanted = (MODES if cuda else ["plain"]) if names is None else _known(names, MODES, "--mode")
     return tuple(mode for mode in MODES if mode in wanted)
-
-
-@app.command(hidden=True)
-def peak(
-    task: str,
-    model: Annotated[str, typer.Option()],
-    batch: Annotated[int, typer.Option()],
-    samples: int = 4,
-    device: str = "cpu",
-    mode: str = "plain",
-) -> None:
-    """Peak memory in bytes of one task, or of the metric ``GAE``, measured in this process."""
-    from benchmarks.speed import gae as gae_speed
-    from gae_metric import GAE
-
-    (wanted,) = _modes([mode], False)
-    if task == "GAE":
-        given = gae_speed.case(model, samples, batch, device, wanted)
-        work: Callable[[], object] = lambda: given.metric(GAE(disable_warnings=True))  # noqa: E731
-    else:
-        built = abslrp_speed.build(model, device)
-        work = abslrp_speed.tasks(built, batch, device, wanted)[task]
-        if mode == "compiled":  # which takes more memory than what it compiles
-            work()
-    typer.echo(measure.peak_bytes(work, device))
 
 
 @app.callback()

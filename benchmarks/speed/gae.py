@@ -32,9 +32,10 @@ class Case:
     mode: Mode = "plain"
     explain: Callable[..., Any] = abslrp.explain
 
-    def metric(self, metric: Any) -> None:
-        """Score absLRP with a Quantus metric, with nothing cached from before."""
+    def gae(self) -> None:
+        """Score absLRP by GAE, with nothing cached from before."""
         clear_cache()
+        metric = GAE(steps=STEPS, disable_warnings=True)
         device = str(self.x.device)
         with warnings.catch_warnings(), modes.context(self.mode, device):
             warnings.simplefilter("ignore")  # random weights: some target logits are negative
@@ -68,15 +69,11 @@ def rows(name: str, given: Case, repeats: int) -> list[dict[str, Any]]:
     pieces = abslrp_speed.pieces(part.model, part.x, part.y, mode, part.explain)
     own = {name: pieces[name] for name in ("forward", "gradient", "absLRP")}
 
-    def gae() -> None:
-        given.metric(GAE(steps=STEPS, disable_warnings=True))
-
-    times = measure.interleaved({**own, "GAE": gae}, repeats, device)
+    times = measure.interleaved({**own, "GAE": given.gae}, repeats, device)
     one_gradient = times["gradient"] / batch
     work = (2 * STEPS - 1) * one_gradient + 2 * STEPS * times["absLRP"] / batch
     per_sample = times["GAE"] / samples
-    options = ("--model", name, "--samples", str(samples), "--batch", str(batch), "--mode", mode)
-    memory = measure.peak(gae, device, "peak", "GAE", *options)
+    memory = measure.peak(given.gae, device, _work, name, samples, batch, device, mode)
     whole = {"of own work": per_sample / work, "images/s": 1 / per_sample, "peak MB": memory / 1e6}
     return [
         {"batch": batch, "mode": mode, **_row(name, what, taken, one_gradient), **more}
@@ -87,6 +84,10 @@ def rows(name: str, given: Case, repeats: int) -> list[dict[str, Any]]:
             ("GAE", per_sample, whole),
         )
     ]
+
+
+def _work(*arguments: Any) -> Callable[[], None]:
+    return case(*arguments).gae
 
 
 def _row(model: str, what: str, seconds: float, gradient: float) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import resource
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, TypeVar
 
 import torch
 
@@ -76,14 +76,16 @@ def peak_bytes(function: Callable[[], object], device: str = "cpu") -> int:
     return max(peak[0], _resident()) - before
 
 
-def peak(function: Callable[[], object], device: str, *arguments: str) -> float:
-    """Peak memory of some work in bytes: on a CPU, of the command that does it in a fresh process.
+def peak(
+    function: Callable[[], object], device: str, work: Callable[..., Any], *arguments: Any
+) -> float:
+    """Peak memory of some work in bytes: on a CPU, in a fresh process that ``work`` makes it in.
 
     A GPU's allocator counts exactly, whatever ran before.
     """
     if device.startswith("cuda"):
         return float(peak_bytes(function, device))
-    return float(in_a_fresh_process(*arguments))
+    return float(in_a_fresh_process(work, *arguments))
 
 
 def _resident() -> int:
@@ -91,7 +93,11 @@ def _resident() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def in_a_fresh_process(*arguments: str) -> str:
-    """Run ``python -m benchmarks.speed`` with these arguments and return what it prints."""
-    command = [sys.executable, "-m", "benchmarks.speed", *arguments]
-    return subprocess.check_output(command, stderr=subprocess.PIPE, text=True)
+def in_a_fresh_process(work: Callable[..., Any], *arguments: Any) -> int:
+    """Measure the function that ``work`` returns for these arguments, in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_measured, work, *arguments).result()
+
+
+def _measured(work: Callable[..., Any], *arguments: Any) -> int:
+    return peak_bytes(work(*arguments))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +28,12 @@ ROW_NAMES = {"absLRP: ViT ablation full": "absLRP"}
 _WHY_EMPTY = {"Focus": "no two images are explained as the same class"}
 
 
-@dataclass(frozen=True)
-class Written:
-    """What was written."""
-
-    markdown: str
-    files: tuple[Path, ...]
-
-
 def columns_of_run(run: Run) -> list[str]:
     """Return the scores that a run's tables show."""
     return [column for metric in run.metrics for column in kind_of(metric.name).columns]
 
 
-def write_tables(results: str | Path, output: str | Path) -> Written:
+def write_tables(results: str | Path, output: str | Path) -> tuple[str, list[Path]]:
     """Write a run's tables: ``tables.md``, ``tables.csv``, ``tables.tex`` and ``kendall.csv``.
 
     Those of a run that is not finished are ``tables-incomplete.md`` and so on.
@@ -53,6 +44,10 @@ def write_tables(results: str | Path, output: str | Path) -> Written:
         Folder of the run.
     output
         Folder of the tables.
+
+    Returns
+    -------
+    The tables as Markdown, and the files.
 
     Raises
     ------
@@ -71,7 +66,7 @@ def write_tables(results: str | Path, output: str | Path) -> Written:
         named = name.replace(".", "-incomplete.") if collected.missing else name
         files.append(Path(output) / named)
         replace_file(files[-1], content.encode())
-    return Written(text, tuple(files))
+    return text, files
 
 
 def build_tables(collected: Collected) -> list[Table]:

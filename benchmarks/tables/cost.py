@@ -43,14 +43,10 @@ def costs(seconds: pd.DataFrame, images: int) -> pd.DataFrame:
     # Cards of one machine are taken to be alike.
     kind = methods["device"].str.partition(":")[0]
     keys = ["model", "device", "method"]
-    shards = (
-        methods.assign(device=kind)
-        .groupby([*keys, "start", "stop"], sort=False)["seconds"]
-        .sum()
-        .reset_index()
-    )
-    shards["samples"] = shards["stop"] - shards["start"]
-    sums = shards.groupby(keys, sort=False)[["seconds", "samples"]].sum().reset_index()
+    samples = methods["stop"] - methods["start"]
+    shards = methods.assign(device=kind, samples=samples).groupby([*keys, "start"], sort=False)
+    each = shards.agg({"seconds": "sum", "samples": "first"})
+    sums = each.groupby(keys, sort=False).sum().reset_index()
     per_image = sums["seconds"] / sums["samples"]
     table: pd.DataFrame = sums[keys].assign(per_image=per_image, hours=per_image * images / 3600)
     return table

@@ -46,19 +46,15 @@ def latex(tables: Sequence[Table]) -> str:
     for table in tables:
         head, rows = _grid(table, _latex_ours)
         body = [[_escaped(row[0]), *map(_latex_symbols, row[1:])] for row in rows]
-        agreement = bool(len(table.agreement))
-        lines = [" & ".join(row) + r" \\" for row in body]
-        if agreement:
-            lines.insert(len(lines) - 1, r"\midrule")
+        if len(table.agreement):
+            body[-1][0] = f"\\midrule\n{body[-1][0]}"
+        grid = pd.DataFrame(body, columns=[_latex_symbols(_escaped(name)) for name in head])
         notes = "".join(f"% {visible(' '.join(note.split()))}\n" for note in table.notes)
-        parts.append(
-            f"{notes}\\begin{{table}}\n\\centering\n\\caption{{{_escaped(_caption(table))}}}\n"
-            f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n\\toprule\n"
-            + " & ".join(_latex_symbols(_escaped(name)) for name in head)
-            + " \\\\\n\\midrule\n"
-            + "\n".join(lines)
-            + "\n\\bottomrule\n\\end{tabular}\n\\end{table}"
+        aligned, caption = "l" + "r" * (len(head) - 1), _escaped(_caption(table))
+        text: str = grid.style.hide(axis="index").to_latex(
+            column_format=aligned, caption=caption, position_float="centering", hrules=True
         )
+        parts.append(notes + text.strip())
     return "\n\n".join(parts) + "\n"
 
 

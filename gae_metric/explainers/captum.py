@@ -87,7 +87,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
             maps: Tensor = method(LogitsModel(model)).attribute(x.clone(), target=target, **options)
             return maps.detach()
 
-        with _seeded(seed), warnings.catch_warnings():
+        with seeded(seed), warnings.catch_warnings():
             # Captum tells of what it does and undoes.
             warnings.filterwarnings(
                 "ignore", "Input Tensor|Setting (forward|backward)", UserWarning
@@ -120,8 +120,8 @@ def _needed(signature: inspect.Signature) -> list[str]:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators, which Captum draws from, for a block and put them back."""
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's and NumPy's global generators for a block, and put them back."""
     state = np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         np.random.seed(seed)  # noqa: NPY002

@@ -11,7 +11,7 @@ from scipy import stats
 import abslrp
 from benchmarks.sanity import checks
 from benchmarks.sanity.case import gae
-from benchmarks.sanity.maps import DEGRADATIONS, Degraded, OfNetwork, Remembered, brightness
+from benchmarks.sanity.maps import DEGRADATIONS, Degraded, Remembered, brightness, of_network
 from gae_metric import GAE
 from tests.benchmarks.sanity import QUICK, quick_case, same, state
 
@@ -149,7 +149,7 @@ def test_cascade(case):
 
 def test_maps_of_a_random_network_score_lower(case):
     *_, (_, _, network) = checks.cascade(case.model, 1, seed=0)
-    trained, randomised = gae(case, abslrp.explain), gae(case, OfNetwork(abslrp.explain, network))
+    trained, randomised = gae(case, abslrp.explain), gae(case, of_network(abslrp.explain, network))
     assert randomised["gae"].mean() < trained["gae"].mean()
 
 

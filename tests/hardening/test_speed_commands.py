@@ -24,7 +24,7 @@ def small(monkeypatch):
 
     def peak(*arguments):
         asked.append(arguments)
-        return "2000000"
+        return 2_000_000
 
     monkeypatch.setattr(measure, "in_a_fresh_process", peak)
     return asked
@@ -50,8 +50,7 @@ def test_the_table_of_explanations(small, tmp_path):
     assert (main["peak MB"] == 2).all()
     assert table.loc[table["method"] == "gradient", "ratio"].tolist() == [1, 1]
     plain = next(call for call in small if "absLRP" in call)
-    assert plain == ("peak", "absLRP", "--model", "ResNet50", "--batch", "1", "--device", "cpu",
-                     "--mode", "plain")  # fmt: skip
+    assert plain[1:] == ("absLRP", "ResNet50", 1, "cpu", "plain")
 
 
 def test_the_table_of_scores(small, monkeypatch):
