@@ -29,10 +29,9 @@ def attention(
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-    # Of (heads, T, T) only the scores, with -inf in place of what is closed, and the softmax are
-    # kept: the scale is the queries', and rows that may see nothing are opened, and made 0 below.
-    query = query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-    scores = query @ key.transpose(-2, -1)
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = (query @ key.transpose(-2, -1)) * scale
+    # Rows that may see nothing are opened, or the softmax would give NaN, and are made 0 below.
     blind = None
     if is_causal:
         ones = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)

@@ -114,8 +114,8 @@ def outputs_of(folders: Sequence[Path], output: Path | None, inner: str = "") ->
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         raise InputError(
-            f"output: what is written of {len(names)} folders goes into folders of their names, "
-            f"and two are called {max(names, key=names.count)!r}"
+            f"output: the {inner or 'tables'} of {len(names)} folders go into folders of their "
+            f"names, and two are called {max(names, key=names.count)!r}"
         )
     return [output] if len(names) == 1 else [output / name for name in names]
 
