@@ -8,14 +8,14 @@ asked for, so nothing is downloaded, and only what the metric itself keeps stays
 
 from __future__ import annotations
 
-import argparse
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
+import typer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -56,21 +56,20 @@ def peak() -> int:
     return most >> (20 if sys.platform == "darwin" else 10)  # bytes there, KiB elsewhere
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(
+    images: Annotated[int, typer.Option(help="How many.")] = 10_000,
+    steps: Annotated[int, typer.Option(help="States of the trajectory.")] = 2,
+) -> None:
     """Score the images, and print how much memory that took."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--steps", type=int, default=2, help="states of the trajectory")
-    given = parser.parse_args(arguments)
-    model, images = network(), Made(given.images)
-    print(f"before: {peak()} MiB")
+    model, made = network(), Made(images)
+    typer.echo(f"before: {peak()} MiB")
     start = time.perf_counter()
-    metric = GAE(steps=given.steps, disable_warnings=True, display_progressbar=True)
-    scores = metric(model, images, explain_func=saliency)
+    metric = GAE(steps=steps, disable_warnings=True, display_progressbar=True)
+    scores = metric(model, made, explain_func=saliency)
     seconds = time.perf_counter() - start
     scored = np.isfinite(scores).sum()
-    print(f"{scored} of {len(scores)} images scored in {seconds:.0f} s; at most {peak()} MiB")
+    typer.echo(f"{scored} of {len(scores)} images scored in {seconds:.0f} s; at most {peak()} MiB")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -18,7 +18,7 @@ def test_images_are_made_from_their_index():
 
 def test_scores_and_memory_are_printed(capsys):
     with torch.random.fork_rng():
-        memory.main(["--images", "5"])
+        memory.main(5)
     found = re.search(r"5 of 5 images scored in \d+ s; at most (\d+) MiB", capsys.readouterr().out)
     assert found
     assert int(found[1]) > 100
