@@ -120,8 +120,8 @@ def test_one_tensor_serves_for_both(kind):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_of_attention_two_arrays_are_kept(causal: bool) -> None:
-    """The scores, with those that are closed, and the weights."""
+def test_of_attention_three_arrays_are_kept(causal: bool) -> None:
+    """The product, the scores, with those that are closed, and the weights."""
 
     class Attention(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -133,8 +133,8 @@ def test_of_attention_two_arrays_are_kept(causal: bool) -> None:
     logits_of(model, Batch.of(model, x, None), run)
     values = [value for call in run.tape.calls for value in call.outputs if value is not None]
     square = [value.tensor for value in values if value.shape[-2:] == (9, 9)]
-    assert len(square) == 3
-    assert len({one.untyped_storage().data_ptr() for one in square}) == 2
+    assert len(square) == 4
+    assert len({one.untyped_storage().data_ptr() for one in square}) == 3
     run.forget()
 
 
