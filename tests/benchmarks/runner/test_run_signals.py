@@ -86,7 +86,7 @@ def test_a_run_that_is_ended(tmp_path, way, number):
     assert left(mark.encode())
     run.send_signal(number)
     # Ends once nothing holds the pipe any more.
-    _, said = run.communicate(timeout=300)
+    _, said = run.communicate(timeout=30)
     while left(mark.encode()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
