@@ -213,8 +213,7 @@ def _row(call: Call, names: dict[Value, str], seen: set[int]) -> dict[str, Any]:
     said = "none: no rule" if call.account is None else _said(call.account, names)
     kept = 0
     for value in call.outputs:
-        held = None if value is None else value.tensor
-        storage = None if held is None else held.untyped_storage()
+        storage = None if value is None else value.tensor.untyped_storage()
         if storage is not None and storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             kept += storage.nbytes()

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.overrides import wrap_torch_function
 
 Output: TypeAlias = "Callable[[Any], Tensor] | str | int | None"
 """A function, key or attribute, position, ``"log"``, ``"log_softmax"``, ``"binary"``, or None."""
@@ -19,25 +20,6 @@ ONE_OUTPUT = (
 
 class OneOutputError(ValueError):
     """A model has one output, as one number for each sample."""
-
-
-class _Log(torch.autograd.Function):
-    """Log-probabilities less their mean, as logits are where their mean is 0."""
-
-    @staticmethod
-    def forward(ctx: Any, probabilities: Tensor) -> Tensor:
-        """Take them in a way that relevance passes unchanged: a constant factor and a logarithm."""
-        p = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny)
-        ctx.save_for_backward(p)
-        logits: Tensor = (p * (-p.detach().log().mean(1, keepdim=True)).exp()).log()
-        return logits
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """Differentiate the mean, too."""
-        (p,) = ctx.saved_tensors
-        back: Tensor = (gradient - gradient.mean(1, keepdim=True)) / p
-        return back
 
 
 def two_classes(logits: Tensor) -> Tensor:
@@ -79,20 +61,21 @@ def centred_logarithm(probabilities: Tensor) -> Tensor:
             'output: "log" is for probabilities, and the model returned negative ones; '
             '"log_softmax" is for their logarithms'
         )
-    logits: Tensor = _Log.apply(probabilities)
-    return logits
+    positive: Tensor = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny)
+    return centred(positive.log())
 
 
+@wrap_torch_function(lambda logarithms: (logarithms,))
 def centred(logarithms: Tensor) -> Tensor:
     """Take log-probabilities (B, N) back to logits whose mean is 0. Relevance passes unchanged.
 
     Examples
     --------
-    >>> logits = torch.tensor([[1.0, 0.0, -1.0]])
-    >>> torch.allclose(centred(logits.log_softmax(1)), logits, atol=1e-4)
-    True
+    >>> logits = torch.tensor([[100.0, 0.0, -100.0]])
+    >>> centred(logits.log_softmax(1))
+    tensor([[ 100.,    0., -100.]])
     """
-    return centred_logarithm(logarithms.exp())
+    return logarithms - logarithms.mean(1, keepdim=True)
 
 
 _NAMED: dict[str, Callable[[Tensor], Tensor]] = {

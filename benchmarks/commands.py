@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmarks.result_files import folders_of, outputs_of
 from gae_metric._names import nearest
 from gae_metric.commands.terminal import Terminal, report_errors
 from gae_metric.errors import InputError
@@ -204,7 +205,7 @@ def tables(
 
     Those of a run that is not finished go to tables-incomplete.md and so on.
     """
-    from benchmarks.runner.collected import folders_of, newer, outputs_of
+    from benchmarks.runner.collected import newer
     from benchmarks.tables.against_paper import write_tables
 
     terminal = Terminal()

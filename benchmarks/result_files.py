@@ -1,13 +1,53 @@
-"""Files of results: there as a whole or not at all, and written over only where that is asked."""
+"""Folders and files of results: files are there as a whole, and not replaced unless asked."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from gae_metric.errors import InputError
+
+RESULTS = Path(__file__).parent / "results"
+#: What a run is of, in a folder of its results.
+PLAN = "plan.json"
+
+
+def folders_of(given: Sequence[Path] | None, root: Path = RESULTS) -> Sequence[Path]:
+    """Return the folders of results that a command was given, or else all below a folder.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    folders = given or sorted(path.parent for path in root.glob(f"*/{PLAN}"))
+    if not folders:
+        raise InputError(
+            "results: there are none in benchmarks/results; `python -m benchmarks run` makes some"
+        )
+    return folders
+
+
+def outputs_of(folders: Sequence[Path], output: Path | None, inner: str = "") -> Sequence[Path]:
+    """Return where each folder's tables or figures go: by default into it, or below ``output``.
+
+    Raises
+    ------
+    InputError
+        If those of two folders would go into one.
+    """
+    if output is None:
+        return [folder / inner for folder in folders]
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"output: the {inner or 'tables'} of {len(names)} folders go into folders of their "
+            f"names, and two are called {max(names, key=names.count)!r}"
+        )
+    return [output] if len(names) == 1 else [output / name for name in names]
 
 
 def refuse_finished(option: str, path: Path, replace: bool) -> None:

@@ -63,7 +63,7 @@ GAE_METRIC: Table = {
 
 BENCHMARKS: Table = {
     "__init__": Room(0, "a line of text"),
-    "result_files": Room(0, "files of results, written whole, and not over what is finished"),
+    "result_files": Room(0, "folders and files of results, not written over what is finished"),
     "compatibility": Room(1, "which models absLRP explains", "result_files"),
     "data": Room(0, "images and labels"),
     "metrics": Room(0, "metrics by name, called block by block"),
@@ -86,7 +86,7 @@ BENCHMARKS: Table = {
     "check": Room(
         5, "whether what a run needs is there", "config data figures methods metrics models"
     ),
-    "commands": Room(6, "what run and tables do", "check config runner tables"),
+    "commands": Room(6, "what run and tables do", "check config result_files runner tables"),
     "rehearse": Room(
         7,
         "tables and figures on stand-ins",
@@ -112,7 +112,9 @@ ABSLRP: Table = {
         2, "where relevance starts, and what becomes of two maps", "outputs plan"
     ),
     "ablations": Room(2, "what is left out of a tape's accounts", "plan tape"),
-    "rules": Room(3, "equations; no memory, no kernel, not who comes next", "plan registry tape"),
+    "rules": Room(
+        3, "equations; no memory, no kernel, not who comes next", "outputs plan registry tape"
+    ),
     "refusals": Room(3, "what users are told", "names plan registry tape"),
     "rule_sets": Room(
         4, "absLRP's siblings: differences from the rules", "contrast plan registry rules tape"

@@ -83,12 +83,11 @@ def multiplied(relevance: Tensor, factors: Sequence[Factor], *, owned: bool) -> 
         result = laid(relevance.shape, like, dtype)
     for index in blocks(shape, relevance.device):
         every = (slice(None), *index)
-        into = result[every]
         parts = [
             (factor, [one if one is None else cut(one, index, len(shape)) for one in tensors])
             for factor, tensors in given
         ]
-        _multiply(relevance[every], parts, into)
+        _multiply(relevance[every], parts, result[every])
     return result
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from abslrp.outputs import centred
 from abslrp.plan.accounts import Account, constant, passing, same
 from abslrp.plan.axes import aligned, reduced
 from abslrp.registry import COMMON
@@ -33,8 +34,8 @@ MADE = (
 )
 
 
-# Two of these torch writes out in Python, by a difference or a quotient of activations.
-@COMMON.rule(SIGNED, torch.nn.functional.tanhshrink, torch.nn.functional.softsign)
+# The last are Python functions, a difference or a quotient of activations.
+@COMMON.rule(SIGNED, torch.nn.functional.tanhshrink, torch.nn.functional.softsign, centred)
 def activation(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Unchanged; the output may have either sign."""
     return passing(call.inputs[0])

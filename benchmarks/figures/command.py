@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.result_files import folders_of, outputs_of
+
 
 def figures(
     results: Annotated[
@@ -37,7 +39,6 @@ def figures(
     """
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.figures.write import check_numbers, write_figures
-    from benchmarks.runner.collected import folders_of, outputs_of
     from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()

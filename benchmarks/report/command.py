@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-RESULTS = Path(__file__).parent.parent / "results"
+from benchmarks.result_files import RESULTS, folders_of
 
 
 def report(
@@ -35,7 +35,6 @@ def report(
     """
     # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.report.build import write_report
-    from benchmarks.runner.collected import folders_of
     from gae_metric.commands.terminal import Terminal, report_errors
 
     terminal = Terminal()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +17,12 @@ from pydantic import BaseModel, Field
 
 from benchmarks.config.runs import PARTS, Run
 from benchmarks.metrics.registry import find_metric
-from benchmarks.result_files import replace_file
+from benchmarks.result_files import PLAN, replace_file
 from benchmarks.runner.shards import Shard
 from benchmarks.runner.store import Store, read_table
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 
-RESULTS = Path(__file__).parent.parent / "results"
-PLAN = "plan.json"
 #: The plan of a run that is under way where another one has finished.
 _NEXT = "plan.next.json"
 #: Digests of a finished run's files, as ``sha256sum --check`` reads them; written last.
@@ -83,41 +81,6 @@ class Collected:
     facts: tuple[dict[str, Any], ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
     lacking: Mapping[tuple[str, str], int] = field(default_factory=dict)
-
-
-def folders_of(given: Sequence[Path] | None, root: Path = RESULTS) -> Sequence[Path]:
-    """Return the folders of results that a command was given, or else all below a folder.
-
-    Raises
-    ------
-    InputError
-        If there are none.
-    """
-    folders = given or sorted(path.parent for path in root.glob(f"*/{PLAN}"))
-    if not folders:
-        raise InputError(
-            "results: there are none in benchmarks/results; `python -m benchmarks run` makes some"
-        )
-    return folders
-
-
-def outputs_of(folders: Sequence[Path], output: Path | None, inner: str = "") -> Sequence[Path]:
-    """Return where each folder's tables or figures go: by default into it, or below ``output``.
-
-    Raises
-    ------
-    InputError
-        If those of two folders would go into one.
-    """
-    if output is None:
-        return [folder / inner for folder in folders]
-    names = [folder.resolve().name for folder in folders]
-    if len(set(names)) < len(names):
-        raise InputError(
-            f"output: the {inner or 'tables'} of {len(names)} folders go into folders of their "
-            f"names, and two are called {max(names, key=names.count)!r}"
-        )
-    return [output] if len(names) == 1 else [output / name for name in names]
 
 
 def collect(root: str | Path) -> Collected:

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-import re
+import ast
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -64,9 +64,14 @@ def check_method(name: str) -> str:
             f"Captum: {', '.join(METHODS)}"
         )
     # What it exports, as importing it takes seconds; those of no use here are refused later.
-    exported = Path(found.origin).with_name("attr").joinpath("__init__.py").read_text("utf-8")
-    known = re.findall(r'^    "(\w+)",$', exported, re.MULTILINE)
-    lookup("methods (captum)", name.partition(":")[2], dict.fromkeys(known))
+    source = Path(found.origin).with_name("attr").joinpath("__init__.py").read_text("utf-8")
+    exported = [
+        ast.literal_eval(line.value)
+        for line in ast.parse(source).body
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "__all__"
+    ]
+    if exported:
+        lookup("methods (captum)", name.partition(":")[2], dict.fromkeys(exported[0]))
     return name
 
 

@@ -19,10 +19,10 @@ def settings_of(request: Any) -> dict[str, Any]:
     return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
 
 
-#: What options take that name one of a few.
+#: What options take that name one of a few. The metrics know it, too, but need torch.
 CHOICES = {
     "schedule": ("reranked", "uniform"),
-    "interpolation": ("nearest", "bilinear", "bicubic", "area"),
+    "interpolation": ("nearest", "bilinear", "bicubic", "area", "none"),
     "protocol": ("paper", "repository"),
 }
 

@@ -118,6 +118,8 @@ class InputsRequest:
         check_model(self.model)
         files = list_images(self.images, self.recursive or self.labels == "folders")
         options.check_count(min(len(files), self.samples or len(files)), self.least)
+        if self.labels not in (None, "folders"):
+            check_file(str(self.labels), "labels")
         if self.labels is not None:
             # Not at once, as it needs pandas.
             from gae_metric.inputs.labels import read_labels
@@ -198,7 +200,7 @@ class EvaluateRequest(InputsRequest):
         return _LEAST if {"GAE", "C"} & set(self.metric_names) else 1
 
     def check(self) -> list[str]:
-        """Refuse what is wrong of itself; return the images that the folder has."""
+        """Refuse what is wrong of itself; have a folder for the output; return the images."""
         options.check_least(("lipschitz-samples", self.lipschitz_samples, 1))
         _ = self.method_names, self.metric_names
         files = super().check()
@@ -232,8 +234,13 @@ class ProbeRequest(InputsRequest):
         return _LEAST if self.metric.lower() in ("gae", "contrastiveness") else 1
 
     def check(self) -> list[str]:
-        """Refuse what is wrong of itself; return the images that the folder has."""
+        """Refuse what is wrong of itself; have a folder for the output; return the images."""
         lookup("metric", self.metric, dict.fromkeys(_PROBES))
+        if self.interpolation == "none":
+            raise InputError(
+                "interpolation: none makes mosaics that are larger than images, and all inputs of "
+                "a probe set have one shape"
+            )
         out = self.out
         if out.suffix != ".npz" and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
             raise InputError(

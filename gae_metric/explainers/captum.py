@@ -123,7 +123,8 @@ def _needed(signature: inspect.Signature) -> list[str]:
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's and NumPy's global generators for a block, and put them back."""
     state = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
+    # All of them, named: torch warns where there are several.
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         np.random.seed(seed)  # noqa: NPY002
         torch.manual_seed(seed)
         try:

@@ -150,14 +150,14 @@ def masking_trajectory(
     value = baseline if isinstance(baseline, Tensor) else x.new_tensor(baseline)
     rows, wide = len(x), wide_dtype(x.device)
     value = value.expand_as(x)
-    whole = features == "positions" and x.ndim > 2
+    whole = by_positions(features, x)
     form = (1, *x.shape[2:]) if whole else x.shape[1:]
     present = (x != value).any(1).flatten(1).repeat(2, 1) if whole else None
     size: Tensor | int = x[0].numel() if present is None else present.sum(1, keepdim=True)
 
     masked_from = torch.full((2, rows, math.prod(form)), steps, dtype=torch.uint8, device=x.device)
     outputs = torch.zeros((2, rows, steps), dtype=wide, device=x.device)
-    logits, output, impact = target_impact(model, x, targets, value, whole, check=True)
+    logits, output, impact = target_impact(model, x, targets, value, features, check=True)
     outputs[:, :, 0] = output
     finite = output.isfinite() & impact.isfinite().all(1)
     first_impact = impact.sum(1)
@@ -183,7 +183,7 @@ def masking_trajectory(
         keep = ~masked[going].view(-1, *form)
         state_x = torch.where(keep, x[sample], value[sample])
         _, output, impact_going = target_impact(
-            model, state_x, targets[sample], value[sample], whole
+            model, state_x, targets[sample], value[sample], features
         )
         # A fully masked input stays as it is: same output, no impact.
         outputs[:, :, state] = outputs[:, :, state - 1]
@@ -232,13 +232,10 @@ def target_impact(
     x: Tensor,
     targets: Tensor,
     baseline: Tensor,
-    whole: bool = False,
+    features: Features = "entries",
     check: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (B, K), the target's output (B,) and impacts (B, D), not scaled.
-
-    Impacts are those of entries, or of whole positions.
-    """
+    """Logits (B, K), the target's output (B,) and impacts (B, D) of the features, not scaled."""
     with torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
         # A copy, for models that overwrite their input.
@@ -248,8 +245,13 @@ def target_impact(
         output = at_least_single(logits.gather(1, targets.to(logits.device)[:, None])[:, 0])
         gradient = gradient_of(output.abs().sum(), leaf)
     impact = at_least_single(x.detach() - baseline) * at_least_single(gradient)
-    impact = impact.sum(1) if whole else impact
+    impact = impact.sum(1) if by_positions(features, x) else impact
     return logits.detach(), output.detach().to(x.device), impact.abs().flatten(1)
+
+
+def by_positions(features: Features, x: Tensor) -> bool:
+    """Whether all channels of a position are one feature; a table has none."""
+    return features == "positions" and x.ndim > 2
 
 
 def gradient_of(score: Tensor, values: Tensor) -> Tensor:
@@ -262,14 +264,16 @@ def gradient_of(score: Tensor, values: Tensor) -> Tensor:
     ValueError
         If there is none.
     """
-    # Of a frozen model neither may ask for one; otherwise a path may lead to parameters alone.
-    found = score.requires_grad and torch.autograd.grad(score, values, allow_unused=True)[0]
-    if not isinstance(found, Tensor):
+    found = None
+    if score.requires_grad:  # perhaps with respect to parameters alone
+        (found,) = torch.autograd.grad(score, values, allow_unused=True)
+    if found is None:
         raise ValueError(
             "model: its output does not depend on the input differentiably (a detached tensor, "
             "NumPy, a quantised layer, or the choice of a class in between?)"
         )
-    return found
+    gradient: Tensor = found
+    return gradient
 
 
 def check_classes(targets: Tensor, classes: int, name: str = "targets") -> None:

@@ -303,13 +303,15 @@ class ProbeSet:
         scorer, odd = score_chunks(self._source, self.ids, self._source.items, chunks)
         frame = scorer.components(self._manifest.columns)
         if not disable_warnings:
-            broken = (
-                f"maps: {len(odd)} have values that are not finite, so that their samples' "
-                f"scores are NaN: {named(odd, 5)}"
-            )
+            if odd:
+                warnings.warn(
+                    f"maps: {len(odd)} have values that are not finite, so that their samples' "
+                    f"scores are NaN: {named(odd, 5)}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
             # It looks at no more of a study than there is here.
-            others = oddities(self.metric, cast(Study, self._source), scorer, frame)
-            for oddity in [*[broken] * bool(odd), *others]:
+            for oddity in oddities(self.metric, cast(Study, self._source), scorer, frame):
                 warnings.warn(oddity, RuntimeWarning, stacklevel=2)
         return frame
 

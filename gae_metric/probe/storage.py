@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -224,7 +225,8 @@ class Folder(Container):
                 raise ProbeError(f"{path}: leads out of the folder")
             if not path.is_file():
                 raise ProbeError(f"{self.path}: has no file {name}")
-            return path.open("rb"), path.stat().st_size, str(path)
+            file = path.open("rb")
+            return file, os.fstat(file.fileno()).st_size, str(path)
 
     def _create(self, name: str) -> IO[bytes]:
         return (self.path / name).open("xb")
@@ -243,11 +245,13 @@ class Npz(Container):
         return sorted(name for name in self.zip.namelist() if name.endswith(".npy"))
 
     def _open(self, name: str) -> tuple[IO[bytes], int, str]:
-        if name not in self.zip.NameToInfo:
-            raise ProbeError(f"{self.path}: has no file {name}")
+        try:
+            entry = self.zip.getinfo(name)
+        except KeyError:
+            raise ProbeError(f"{self.path}: has no file {name}") from None
         source = f"{self.path}, {name}"
         with _guarded(source):
-            return self.zip.open(name), self.zip.getinfo(name).file_size, source
+            return self.zip.open(entry), entry.file_size, source
 
     def _create(self, name: str) -> IO[bytes]:
         # ZipInfo's own date, so that equal probe sets are equal files.

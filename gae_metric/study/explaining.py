@@ -178,7 +178,7 @@ def explain_and_score(
     def explain(count: int) -> None:
         ready = study.ready(items[start : start + count])
         add_given(ready.row)
-        for part in study.alike(ready) if len(ready) else []:
+        for part in study.alike(ready):
             scorer.add(part, explainer(*study.inputs(part)))
 
     hidden = progress is None

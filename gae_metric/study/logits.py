@@ -16,7 +16,27 @@ from torch import Tensor, fx, nn
 from abslrp.outputs import ONE_OUTPUT, Output, check_output, select_logits
 from gae_metric.study.conversion import as_input
 
-__all__ = ["LogitsModel", "Output", "check_model", "check_output", "is_exported", "predictions"]
+__all__ = [
+    "IN_PLACE_OF_LOGITS",
+    "LogitsModel",
+    "Output",
+    "check_model",
+    "check_output",
+    "ends_in",
+    "is_exported",
+    "predictions",
+]
+
+#: What models return in place of logits, by what they end in: what that is, and its remedy. The
+#: first that fits counts.
+IN_PLACE_OF_LOGITS = {
+    "softmax": ("probabilities", 'output="log"'),
+    "sigmoid": ("in [0, 1]", "output=torch.logit"),
+    "log_softmax": ("logarithms of probabilities", 'output="log_softmax"'),
+}
+
+#: What a sum of probabilities may be off by, in half precision.
+_ROUNDING = 1e-2
 
 #: Which models return a tensor. Kept, as a call may need no evaluation of the model.
 _PLAIN: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
@@ -183,3 +203,15 @@ def predictions(model: nn.Module, x: NDArray[Any], batch_size: int = 32) -> NDAr
         rows = [model(as_input(model, chunk)).float().cpu().numpy() for chunk in chunks]
     logits: NDArray[Any] = np.concatenate(rows)
     return logits
+
+
+def ends_in(outputs: Tensor) -> set[str]:
+    """Return what a model may end in that has these outputs, (n, K): some of several things."""
+    found = set()
+    if bool(((outputs >= 0) & (outputs <= 1)).all()):
+        found.add("sigmoid")
+        if bool(((outputs.sum(1) - 1).abs() < _ROUNDING).all()):
+            found.add("softmax")
+    if outputs.shape[1] > 1 and bool((outputs.logsumexp(1).abs() < _ROUNDING).all()):
+        found.add("log_softmax")
+    return found

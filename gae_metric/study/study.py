@@ -16,20 +16,10 @@ from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.conversion import sent
 from gae_metric.study.guard import ModelGuard
+from gae_metric.study.logits import IN_PLACE_OF_LOGITS, ends_in
 from gae_metric.study.mosaicking import Layout, Mosaicking
 from gae_metric.study.samples import Labels
 from gae_metric.study.trajectories import Masking, Trajectories
-
-#: What models return in place of logits, by what they end in: what that is, and its remedy. The
-#: first that fits counts.
-IN_PLACE_OF_LOGITS = {
-    "softmax": ("probabilities", 'output="log"'),
-    "sigmoid": ("in [0, 1]", "output=torch.logit"),
-    "log_softmax": ("logarithms of probabilities", 'output="log_softmax"'),
-}
-
-#: What a sum of probabilities may be off by, in half precision.
-_ROUNDING = 1e-2
 
 #: Entry of :class:`Items` for what does not apply.
 NONE = -1
@@ -204,7 +194,7 @@ class Study:
         shares = logits.softmax(1)
         self.probability[rows] = shares.gather(1, classes[:, None])[:, 0].numpy()
         own = logits[:, 1:] if self.data.model.output == "binary" else logits
-        self.outputs_like &= _ends_in(own)
+        self.outputs_like &= ends_in(own)
 
     def _one_class(self) -> NDArray[np.bool_]:
         if self.layout is None:
@@ -233,9 +223,10 @@ class Study:
 
     def alike(self, items: Items) -> list[Items]:
         """Part items into those whose inputs are of one shape: mosaics may be larger."""
-        if self.mosaicking is None or self.mosaicking.interpolation != "none":
-            return [items]
-        return [part for kind in (False, True) if len(part := items[(items.mosaic >= 0) == kind])]
+        larger = self.mosaicking is not None and self.mosaicking.interpolation == "none"
+        shown = items.mosaic >= 0
+        parts = [items[~shown], items[shown]] if larger else [items]
+        return [part for part in parts if len(part)]
 
     def inputs(self, items: Items) -> tuple[Tensor, Tensor]:
         """Build inputs (n, C, ...) of items of one shape, and targets (n,), on the model's device.
@@ -308,15 +299,3 @@ class Study:
             )
             classes[finite] = chosen
         return torch.from_numpy(classes)
-
-
-def _ends_in(outputs: Tensor) -> set[str]:
-    """Return what a model may end in that has these outputs, (n, K): some of several things."""
-    found = set()
-    if bool(((outputs >= 0) & (outputs <= 1)).all()):
-        found.add("sigmoid")
-        if bool(((outputs.sum(1) - 1).abs() < _ROUNDING).all()):
-            found.add("softmax")
-    if outputs.shape[1] > 1 and bool((outputs.logsumexp(1).abs() < _ROUNDING).all()):
-        found.add("log_softmax")
-    return found

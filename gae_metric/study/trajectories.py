@@ -230,8 +230,9 @@ class Trajectories:
             return self._guard.alike(entry[None], self.data.logits(x))
         baseline = mask_baseline(x, self.masking.mask_value).expand_as(x)
         target = sent(np.array([entry.target]), x.device)
-        whole = self.masking.features == "positions" and x.ndim > 2
-        logits, _, impact = target_impact(self.data.model, x, target, baseline, whole)
+        logits, _, impact = target_impact(
+            self.data.model, x, target, baseline, self.masking.features
+        )
         if not self._guard.alike(entry.logits[None], logits.cpu()):
             return False
         first = entry.logits.new_tensor([entry.first_impact])

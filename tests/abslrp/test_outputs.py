@@ -78,6 +78,14 @@ def test_logarithms_of_probabilities_are_centred_logits(dtype):
         select_logits(logits, "log", 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_logarithms_of_probabilities_that_are_0_are_centred_logits(dtype):
+    logits = torch.tensor([[120.0, 0.0, -120.0]], dtype=dtype)
+    assert logits.softmax(1)[0, 2] == 0
+    found = select_logits(logits.log_softmax(1), "log_softmax", 1)
+    assert found.equal(logits)
+
+
 def test_relevance_passes_the_logarithm():
     _, two, x = both("linear")
     soft = nn.Sequential(two, nn.Softmax(1)).eval()

@@ -3,6 +3,7 @@
 import json
 import sys
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,17 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision.transforms import functional as TF
 from typer.testing import CliRunner
 
 from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
+from gae_metric.commands.options import CHOICES
 from gae_metric.explainers import EXPLAINERS, gradients
+from gae_metric.functional.masking import SCHEDULES
+from gae_metric.functional.mosaic import INTERPOLATIONS, mosaics
+from gae_metric.study.mosaicking import Protocol
 
 runner = CliRunner()
 FIGURES = [
@@ -135,6 +141,28 @@ def test_evaluate_writes_a_table_and_a_folder(evaluate, tmp_path):
     assert run["settings"]["model"] == "torchvision:squeezenet1_1"
     assert run["settings"]["skipped"] == {"broken.png": "not an image"}
     assert run["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_choices_are_those_of_the_metrics():
+    """The command line has their names, as it checks them before torch is there."""
+    assert {
+        "schedule": SCHEDULES,
+        "interpolation": INTERPOLATIONS,
+        "protocol": get_args(Protocol),
+    } == CHOICES
+
+
+def test_mosaics_of_full_size_images(evaluate, photographs, tmp_path):
+    evaluate(methods="Saliency", metrics="C", interpolation="none", figures=True)
+    found = scores(tmp_path / "out")["score"]
+    x = torch.stack([TF.to_tensor(Image.open(photographs / f"{i}.png")) for i in range(4)])
+    assert mosaics(x, [[0, 1, 2, 3]], "none").shape[2:] == (2 * 72, 2 * 96)
+    assert found.notna().all()
+    evaluate(methods="Saliency", metrics="C")
+    assert not np.allclose(scores(tmp_path / "out")["score"], found, rtol=0, atol=1e-3)
+    probe = ["probe", "--model=torchvision:squeezenet1_1", f"--images={photographs}"]
+    refused = invoke(*probe, f"--out={tmp_path / 'p.npz'}", "--interpolation=none", status=2)
+    assert "interpolation: none makes mosaics that are larger" in " ".join(refused.stderr.split())
 
 
 def test_parts_taken_from_gae_are_the_metrics_own(evaluate, tmp_path):
