@@ -9,7 +9,14 @@ from typing import Any
 
 NOTEBOOKS = Path(__file__).parents[1] / "benchmarks" / "notebooks"
 #: Pages of wide tables, which take the navigation's place.
-WIDE = ("decisions.md", "fidelity.md", "sanity.md", "compatibility.md", "evidence.md")
+WIDE = (
+    "decisions.md",
+    "fidelity.md",
+    "sanity.md",
+    "compatibility.md",
+    "evidence.md",
+    "speed-abslrp.md",
+)
 #: ``:class:`` and the like, before the name that it is for.
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):(<code>)~?")
 
