@@ -25,8 +25,9 @@ REVIEWS = (
 SHARED = Path(os.environ.get("GAE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 HEAD = SHARED / "models" / "minilm_sst2_linear_head.safetensors"
 
-
 LABELS = ("negative", "positive")
+PAGE = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">\n'
+"""What makes a page of a table of words, on a phone, too."""
 
 
 def main(
@@ -56,7 +57,8 @@ def main(
     results = text.explain(model, tokenizer, given, positive, words=True, labels=LABELS)
     out.mkdir(parents=True, exist_ok=True)
     text.to_png(results, out / "reviews.png", special=False)
-    (out / "reviews.html").write_text(text.to_html(results, special=False), encoding="utf-8")
+    page = PAGE + text.to_html(results, special=False)
+    (out / "reviews.html").write_text(page, encoding="utf-8")
     for review, result in zip(given, results, strict=True):
         predicted = int(result.probabilities.argmax())
         share = float(result.probabilities[predicted])
