@@ -26,8 +26,8 @@ SHARED = Path(os.environ.get("GAE_SHARED", Path(__file__).resolve().parents[3] /
 HEAD = SHARED / "models" / "minilm_sst2_linear_head.safetensors"
 
 LABELS = ("negative", "positive")
+#: What makes a page of a table of words, on a phone, too.
 PAGE = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">\n'
-"""What makes a page of a table of words, on a phone, too."""
 
 
 def main(
@@ -57,8 +57,7 @@ def main(
     results = text.explain(model, tokenizer, given, positive, words=True, labels=LABELS)
     out.mkdir(parents=True, exist_ok=True)
     text.to_png(results, out / "reviews.png", special=False)
-    page = PAGE + text.to_html(results, special=False)
-    (out / "reviews.html").write_text(page, encoding="utf-8")
+    (out / "reviews.html").write_text(PAGE + text.to_html(results, special=False), "utf-8")
     for review, result in zip(given, results, strict=True):
         predicted = int(result.probabilities.argmax())
         share = float(result.probabilities[predicted])
