@@ -102,11 +102,10 @@ class FromEmbeddings(nn.Module):
         def given(module: nn.Module, ids: Any, found: Any) -> Any:
             if isinstance(found, tuple):  # with the scale of quantised ones
                 return given(module, ids, found[0]), *found[1:]
-            rows = found if len(found) == BATCH else found.transpose(0, 1)
-            seen.append(rows)
-            if embeddings is None or rows.shape != embeddings.shape:
+            seen.append(found)
+            if embeddings is None or found.numel() != embeddings.numel():
                 return found
-            return embeddings if rows is found else embeddings.transpose(0, 1)
+            return embeddings if found.shape == embeddings.shape else embeddings.transpose(0, 1)
 
         table: Any = self.model.get_input_embeddings()  # type: ignore[operator]
         with ExitStack() as hooks:
@@ -114,7 +113,9 @@ class FromEmbeddings(nn.Module):
                 if one is table or (type(one) is type(table) and one.weight is table.weight):
                     hooks.enter_context(one.register_forward_hook(given))
             result = self.model(**kwargs)
-        return seen[0] if embeddings is None else result
+        if embeddings is not None:
+            return result
+        return seen[0] if len(seen[0]) == BATCH else seen[0].transpose(0, 1)
 
 
 def from_transformers(name: str) -> Case:
