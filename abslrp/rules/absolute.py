@@ -28,11 +28,22 @@ def minus(weight: Tensor) -> Tensor:
     return weight.clamp(max=0).neg_()
 
 
-def product(x: Value, map: LinearMap, nonnegative: bool = False) -> Product:
-    """``x+ W+^T s + x- W-^T s``; where no entry of x, or of W, is negative, ``x+ W+^T s``."""
-    if nonnegative or x.nonnegative:
-        return Product(x, map, terms=[Term() if nonnegative else Term(plus)], after=[positive(x)])
-    both = [Term(plus, sign=1), Term(minus, sign=-1)]
+def product(
+    x: Value, map: LinearMap, nonnegative: bool = False, *, negates: bool = False
+) -> Product:
+    """``x+ W+^T s + x- W-^T s``; where no entry of x, or of W, is negative, ``x+ W+^T s``.
+
+    With opposite weights, ``-W``, if it ``negates``.
+    """
+    above, below = (minus, plus) if negates else (plus, minus)
+    if x.nonnegative or (nonnegative and not negates):
+        return Product(
+            x,
+            map,
+            terms=[Term() if nonnegative and not negates else Term(above)],
+            after=[positive(x)],
+        )
+    both = [Term(above, sign=1), Term(below, sign=-1)]
     return Product(x, map, terms=both, after=[magnitude(x)])
 
 
@@ -47,8 +58,17 @@ def linear_map(call: Call, given: Linear) -> Account:
 def two_values(call: Call, given: Pair) -> Account:
     """Eq. 12 once for each operand, with the other as weights; a bias counts in h."""
     a, of_a, b, of_b, axes = given
-    parts = [product(a, of_a, b.nonnegative), product(b, of_b, a.nonnegative)]
-    return Split(before=[inverse(call.output, EPSILON)], parts=parts, axes=axes)
+
+    def account(negates: bool) -> Split:
+        parts = [
+            product(a, of_a, b.nonnegative, negates=negates),
+            product(b, of_b, a.nonnegative, negates=negates),
+        ]
+        return Split(before=[inverse(call.output, EPSILON)], parts=parts, axes=axes)
+
+    found = account(False)
+    found.contrary = lambda: account(True)
+    return found
 
 
 register_linear(ABSLRP, linear_map, two_values)

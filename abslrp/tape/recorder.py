@@ -7,7 +7,7 @@ plan.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -15,13 +15,14 @@ from torch import Tensor
 from torch._decomp import core_aten_decompositions
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from abslrp.tape import sites
 from abslrp.tape.memory import Memory
 from abslrp.tape.modes import under
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.probe import probed
-from abslrp.tape.values import Call, Value, alike, replaced
+from abslrp.tape.values import Call, Value, alike, replaced, tensors_in
 
 
 class Table(Protocol):
@@ -78,6 +79,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Values whose entries were copied to where no call of torch is made."""
         self.decides = False
         """Whether numbers, masks or indices were made of values: the samples in them are lost."""
+        self.shadows: MutableMapping[Tensor, Place] = WeakTensorKeyDictionary()
+        """Where the samples are in constants that were made of values' entries."""
         self._within: list[OpOverload] = []
 
     def input(self, tensor: Tensor, place: Place | None) -> Value:
@@ -115,7 +118,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.adopted.append(one)
             if value is None and self.left and not one.untyped_storage().resizable():
                 value = self.back(one)
-            if value is None:
+            if value is None or 0 in value.shape:  # what is empty is no one's
                 return one
             found.append(value)
             return value
@@ -170,14 +173,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._place(call)
             # What was made of several samples goes on, and its users are told so.
             if not account.held or all(one is None or one.place for one in call.outputs):
-                for one in made:
-                    if one is not None:
+                for one, output in zip(made, call.outputs, strict=True):
+                    if one is not None and output is not None:
                         self.memory.bind(one, None)
+                        if output.place and output.place.batch > 1:
+                            self.shadows[one] = output.place
                 return None
         if account is None or account.leaks or self.trace:
             sites.locate(call, self.names)
             call.within = self._within[0] if self._within else None
         self._place(call)
+        self.shade(operator, call.args, call.output)
         lost = any(one is not None and one.place is None for one in call.outputs)
         self.decides |= lost and any(isinstance(one, Tensor) for one in call.results)
         for value in inputs:
@@ -191,6 +197,33 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if bind:  # else its results have no tensor yet
             self.release()
         return call
+
+    def shade(self, operator: Any, args: Any, made: Any) -> None:
+        """Follow the samples through a call that takes constants which were made of values.
+
+        ``made`` is the value that the constants have a part in, or again a constant.
+        """
+        for one in tensors_in(args) if self.shadows and not self.decides else ():
+            place = self.shadows.get(one)
+            if place is None:
+                continue
+            missing = made.ndim - one.ndim
+            broadcast = (
+                torch.Tag.pointwise in getattr(operator, "tags", ()) or operator in _BROADCAST
+            )
+            axes = [axis + missing for axis in range(one.ndim)] if broadcast else None
+            try:
+                if operator not in _IN_ORDER and not broadcast:
+                    raise LostPlaceError
+                found = place.moved(one.shape, axes, made.shape)
+            except (LostPlaceError, SamplesMixedError):
+                found = None
+            if isinstance(made, Value):
+                self.decides |= found != made.place
+            elif found is None:
+                self.decides = True
+            else:
+                self.shadows[made] = found
 
     def release(self) -> None:
         """Say which values have no more uses than are known."""
@@ -210,8 +243,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if any(value.place is None for value in call.inputs):
             return None
         try:
-            given = [one for one in call.inputs if 0 not in one.shape] or call.inputs
-            for value in given:  # what is empty is no one's
+            for value in call.inputs:
                 place = value.place
                 assert place is not None
                 # The gradient of a call without a rule may be asked for.
@@ -242,6 +274,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _written_out() -> dict[Any, Callable[..., Any]]:
     """Return torch's own table of operators that others stand for."""
     return dict(core_aten_decompositions())
+
+
+_BROADCAST = (torch.ops.aten.expand.default, torch.ops.aten._to_copy.default)
+_IN_ORDER = (
+    torch.ops.aten.view.default,
+    torch.ops.aten._unsafe_view.default,
+    torch.ops.aten.unsqueeze.default,
+    torch.ops.aten.squeeze.dim,
+)
 
 
 def _asks(one: Tensor) -> bool:
