@@ -234,9 +234,11 @@ def test_compiled_parts_run_as_they_were_written() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["scripted", "traced", "exported"])
-def test_graphs_of_a_model_are_explained_as_the_model(kind: str) -> None:
-    model = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)))
-    x = torch.rand(3, 4)
+@pytest.mark.parametrize("convolves", [False, True])
+def test_graphs_of_a_model_are_explained_as_the_model(kind: str, convolves: bool) -> None:
+    first = nn.Conv1d(1, 3, 3) if convolves else nn.Linear(4, 6)
+    model = seeded(lambda: nn.Sequential(first, nn.ReLU(), nn.Flatten(), nn.Linear(6, 3)))
+    x = torch.rand(3, 1, 4)
     wanted = abslrp.explain(model, x, [0, 1, 2])
     if kind == "scripted":
         graph: Any = torch.jit.script(model)
