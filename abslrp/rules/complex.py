@@ -26,21 +26,27 @@ def parts(z: Any) -> tuple[Any, Any]:
 def product(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return ``(a + ib)(c + id) = (ac - bd) + i(ad + bc)``."""
 
-    def written(left: Any, right: Any, bias: Any = None) -> Tensor:
+    def written(left: Any, right: Any, bias: Any = None, *options: Any) -> Tensor:
         (a, b), (c, d) = parts(left), parts(right)
+        given = (None, *options) if options else ()
+
+        def by(x: Any, w: Any) -> Tensor:
+            return operator(x, w, *given)
+
         if b is None:
-            made = operator(a, c), operator(a, d)
+            made = by(a, c), by(a, d)
         elif d is None:
-            made = operator(a, c), operator(b, c)
+            made = by(a, c), by(b, c)
         else:
-            made = operator(a, c) - operator(b, d), operator(a, d) + operator(b, c)
+            made = by(a, c) - by(b, d), by(a, d) + by(b, c)
         result = torch.complex(*made)
-        return result if bias is None else result + bias
+        return result if bias is None else result + bias.reshape(-1, *[1] * (right.ndim - 2))
 
     return written
 
 
-for _name in ["mul", "multiply", "matmul", "mm", "bmm", "mv", "dot", "linear"]:
+CONVOLUTIONS = ["conv1d", "conv2d", "conv3d", "convolution"]
+for _name in ["mul", "multiply", "matmul", "mm", "bmm", "mv", "dot", "linear", *CONVOLUTIONS]:
     COMPLEX[_name] = product(getattr(aten, _name))
 
 
@@ -112,4 +118,5 @@ def polar(size: Tensor, angle: Tensor) -> Tensor:
 @COMMON.decomposition(aten.complex)
 def of_parts(real: Tensor, imag: Tensor) -> Tensor:
     """Put two parts together."""
-    return torch.view_as_complex(torch.stack(torch.broadcast_tensors(real, imag), -1))
+    # In memory of its own, so that it may be written to.
+    return torch.view_as_complex(torch.stack(torch.broadcast_tensors(real, imag), -1)).clone()

@@ -137,6 +137,11 @@ class Memory:
             value = ref()
             if value is None or not _within(value.tensor, tensor):
                 continue
+            if value.dtype != tensor.dtype:
+                raise ValueError(
+                    "model: it writes to memory that it sees as real and as complex numbers; "
+                    "expected a call that makes a new tensor (z = z * w in place of z *= w)"
+                )
             if saved is None:
                 saved = flat.clone()
             value.tensor = saved.as_strided(size, stride, offset)

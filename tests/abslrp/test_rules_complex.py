@@ -14,6 +14,7 @@ import abslrp
 
 Parts = tuple[Tensor, Tensor]
 WEIGHT = torch.randn(4, 4, dtype=torch.complex128, generator=torch.Generator().manual_seed(5))
+EARS = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
 X = torch.rand(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 0.3
 
 
@@ -46,6 +47,20 @@ def linear(a: Tensor, b: Tensor) -> Parts:
     return F.linear(a, real) - F.linear(b, imag), F.linear(a, imag) + F.linear(b, real)
 
 
+def convolved(a: Tensor, b: Tensor) -> Parts:
+    real, imag = WEIGHT[:1, None, :3].real, WEIGHT[:1, None, :3].imag
+    p, q = (
+        [F.conv1d(one[:, None], w, padding=1).flatten(1) for w in (real, imag)] for one in (a, b)
+    )
+    return p[0] - q[1] + WEIGHT[0, 0].real, p[1] + q[0] + WEIGHT[0, 0].imag
+
+
+def silenced(z: Tensor) -> Tensor:
+    z = z * 2
+    z[:, 2:] = 0
+    return z
+
+
 def by_size(a: Tensor, b: Tensor) -> Parts:
     size = (a.square() + b.square()).sqrt() + 1
     return a / size, b / size
@@ -72,6 +87,11 @@ CALLS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Pa
     "matrix product": (lambda z: z @ WEIGHT.T, linear),
     "layer": (lambda z: F.linear(z, WEIGHT), linear),
     "einsum": (lambda z: torch.einsum("bi,oi->bo", z, WEIGHT), linear),
+    "convolution": (
+        lambda z: F.conv1d(z[:, None], WEIGHT[:1, None, :3], WEIGHT[0, :1], padding=1).flatten(1),
+        convolved,
+    ),
+    "written to": (silenced, lambda a, b: (a * EARS * 2, b * EARS * 2)),
     "by absolute values": (lambda z: z / (z.abs() + 1), by_size),
     "rectified parts": (
         lambda z: torch.complex(torch.relu(z.real), torch.relu(z.imag)),
@@ -141,3 +161,12 @@ def test_a_power_spectrum_however_it_is_written(way: Callable[[Tensor], Tensor])
 def test_other_functions_are_refused(call: Callable[[Tensor], Tensor], message: str) -> None:
     with pytest.raises((abslrp.UnknownOperationError, ValueError), match=message):
         abslrp.explain(Between(call, written=False).eval(), X, 0)
+
+
+def test_writes_to_memory_of_two_types_are_refused() -> None:
+    def turned(z: Tensor) -> Tensor:
+        z *= 1j
+        return z
+
+    with pytest.raises(ValueError, match="writes to memory that it sees as real and as complex"):
+        abslrp.explain(Between(turned, written=False).eval(), X, 0)
