@@ -10,15 +10,7 @@ import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
 from abslrp.names import Function, name_of, operator_of
-from abslrp.plan.accounts import (
-    Account,
-    Custom,
-    Diagonal,
-    Product,
-    Split,
-    UncoveredError,
-    by_one_start,
-)
+from abslrp.plan.accounts import Account, Custom, Routing, UncoveredError, by_one_start
 from abslrp.tape import Call, WrittenOut
 from abslrp.tape.values import alike
 
@@ -49,11 +41,11 @@ class Rule:
         if complex and call.short in COMPLEX:
             raise WrittenOut(COMPLEX[call.short])
         account: Any = self.function(call, *call.args, **call.kwargs)
-        if complex and isinstance(account, (Diagonal, Product, Split)):
-            raise UncoveredError("a function of complex numbers, of which no rule says its parts")
         if callable(account):
             places = [call.inputs.index(one) for one in call.taken()]
             account = Custom(by_one_start(account, places), axes=alike)
+        if complex and not account.constant and not isinstance(account, (Routing, Custom)):
+            raise UncoveredError("a function of complex numbers, of which no rule says its parts")
         return cast(Account, account)
 
 

@@ -39,7 +39,7 @@ def product(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
             made = by(a, c), by(b, c)
         else:
             made = by(a, c) - by(b, d), by(a, d) + by(b, c)
-        result = torch.complex(*made)
+        result: Tensor = torch.complex(*made)
         return result if bias is None else result + bias.reshape(-1, *[1] * (right.ndim - 2))
 
     return written
@@ -77,11 +77,11 @@ def conjugate(z: Tensor) -> Tensor:
 def quotient(z: Any, divisor: Any) -> Tensor:
     """Multiply by the inverse of the divisor, which counts as constant."""
     real, imag = parts(divisor)
-    if isinstance(divisor, complex):
-        return z * (1 / divisor)
-    if imag is not None:
-        return z * (1 / divisor.detach())
-    return torch.complex(*(one / real for one in parts(z)))
+    if imag is None:
+        return torch.complex(*(one / real for one in parts(z)))
+    number = isinstance(divisor, complex)
+    result: Tensor = z * (1 / (divisor if number else divisor.detach()))
+    return result
 
 
 def power(z: Tensor, exponent: Any = 2) -> Tensor:
@@ -118,5 +118,5 @@ def polar(size: Tensor, angle: Tensor) -> Tensor:
 @COMMON.decomposition(aten.complex)
 def of_parts(real: Tensor, imag: Tensor) -> Tensor:
     """Put two parts together."""
-    # In memory of its own, so that it may be written to.
-    return torch.view_as_complex(torch.stack(torch.broadcast_tensors(real, imag), -1)).clone()
+    pair = torch.broadcast_tensors(real, imag)  # type: ignore[no-untyped-call]
+    return torch.view_as_complex(torch.stack(pair, -1)).clone()  # that may be written to

@@ -22,7 +22,7 @@ from abslrp.tape.memory import Memory
 from abslrp.tape.modes import under
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.probe import probed
-from abslrp.tape.values import Call, Value, alike, replaced, tensors_in
+from abslrp.tape.values import Call, Value, alike, name_of, replaced, tensors_in
 
 
 class Table(Protocol):
@@ -207,21 +207,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             place = self.shadows.get(one)
             if place is None:
                 continue
-            missing = made.ndim - one.ndim
-            broadcast = (
-                torch.Tag.pointwise in getattr(operator, "tags", ()) or operator in _BROADCAST
-            )
-            axes = [axis + missing for axis in range(one.ndim)] if broadcast else None
             try:
-                if operator not in _IN_ORDER and not broadcast:
-                    raise LostPlaceError
-                found = place.moved(one.shape, axes, made.shape)
+                found = place.moved(one.shape, _axes(operator, one, made), made.shape)
             except (LostPlaceError, SamplesMixedError):
-                found = None
+                self.decides = True
+                return
             if isinstance(made, Value):
                 self.decides |= found != made.place
-            elif found is None:
-                self.decides = True
             else:
                 self.shadows[made] = found
 
@@ -276,13 +268,14 @@ def _written_out() -> dict[Any, Callable[..., Any]]:
     return dict(core_aten_decompositions())
 
 
-_BROADCAST = (torch.ops.aten.expand.default, torch.ops.aten._to_copy.default)
-_IN_ORDER = (
-    torch.ops.aten.view.default,
-    torch.ops.aten._unsafe_view.default,
-    torch.ops.aten.unsqueeze.default,
-    torch.ops.aten.squeeze.dim,
-)
+def _axes(operator: Any, one: Tensor, made: Any) -> list[int | None] | None:
+    """Return the axes that a constant's have in what is made of it entry by entry."""
+    name = name_of(operator).rpartition(".")[2]
+    if name in ("view", "_unsafe_view", "unsqueeze", "squeeze"):
+        return None
+    if torch.Tag.pointwise in getattr(operator, "tags", ()) or name in ("expand", "_to_copy"):
+        return [axis + made.ndim - one.ndim for axis in range(one.ndim)]
+    raise LostPlaceError
 
 
 def _asks(one: Tensor) -> bool:

@@ -39,24 +39,19 @@ _OWN: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 1},
     "reformer": {"axial_pos_embds": False, "is_decoder": True},
-    "zamba": {"num_hidden_layers": 8},
-    "zamba2": {"num_hidden_layers": 54},
+    "zamba": {"num_hidden_layers": 8}, "zamba2": {"num_hidden_layers": 54},
     "esm": {"vocab_size": VOCABULARY, "pad_token_id": 0},
-    "xmod": {"default_language": "en_XX"},
-    "t5": {"decoder_start_token_id": 0},
+    "xmod": {"default_language": "en_XX"}, "t5": {"decoder_start_token_id": 0},
     "cohere_compass_text": {"rope_parameters": {"full_attention": _ROTARY}},
-    "gemma3n_text": {"num_kv_shared_layers": 0},
+    "gemma3n_text": {"num_kv_shared_layers": 0}, "deepseek_v2": {"num_experts_per_tok": 2},
     "lfm2_moe": {"layer_types": ["full_attention", "conv"]},
     "layoutlmv3": {"coordinate_size": 6, "shape_size": 4},
     "lilt": {"hidden_size": 24, "channel_shrink_ratio": 2},
     "nemotron": {"num_key_value_heads": 2, "head_dim": 8},
     "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8}},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
-    "deepseek_v2": {"num_experts_per_tok": 2},
-    **dict.fromkeys(  # noqa: RUF024
-        ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral"), {"head_dim": 8}
-    ),
-}
+    **{key: {"head_dim": 8} for key in ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral")},
+}  # fmt: skip
 
 
 def of_transformers() -> list[str]:

@@ -56,9 +56,15 @@ def convolved(a: Tensor, b: Tensor) -> Parts:
 
 
 def silenced(z: Tensor) -> Tensor:
-    z = z * 2
+    z *= 2j
+    z = z / 1j
     z[:, 2:] = 0
     return z
+
+
+def turned_back(a: Tensor, b: Tensor) -> Parts:
+    p, q = times(*times(a, b, 0.0, 2.0), 0.0, -1.0)
+    return p * EARS, q * EARS
 
 
 def by_size(a: Tensor, b: Tensor) -> Parts:
@@ -91,7 +97,7 @@ CALLS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Pa
         lambda z: F.conv1d(z[:, None], WEIGHT[:1, None, :3], WEIGHT[0, :1], padding=1).flatten(1),
         convolved,
     ),
-    "written to": (silenced, lambda a, b: (a * EARS * 2, b * EARS * 2)),
+    "written to": (silenced, turned_back),
     "by absolute values": (lambda z: z / (z.abs() + 1), by_size),
     "rectified parts": (
         lambda z: torch.complex(torch.relu(z.real), torch.relu(z.imag)),
@@ -165,8 +171,9 @@ def test_other_functions_are_refused(call: Callable[[Tensor], Tensor], message: 
 
 def test_writes_to_memory_of_two_types_are_refused() -> None:
     def turned(z: Tensor) -> Tensor:
+        pair = torch.view_as_real(z)
         z *= 1j
-        return z
+        return torch.view_as_complex(pair * 2)
 
     with pytest.raises(ValueError, match="writes to memory that it sees as real and as complex"):
         abslrp.explain(Between(turned, written=False).eval(), X, 0)
