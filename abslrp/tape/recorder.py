@@ -118,7 +118,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.adopted.append(one)
             if value is None and self.left and not one.untyped_storage().resizable():
                 value = self.back(one)
-            if value is None or 0 in value.shape:  # what is empty is no one's
+            if value is None:
                 return one
             found.append(value)
             return value
@@ -235,7 +235,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if any(value.place is None for value in call.inputs):
             return None
         try:
-            for value in call.inputs:
+            given = [one for one in call.inputs if 0 not in one.shape] or call.inputs
+            for value in given:  # what is empty is no one's
                 place = value.place
                 assert place is not None
                 # The gradient of a call without a rule may be asked for.
