@@ -10,8 +10,8 @@ import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
 from abslrp.names import Function, name_of, operator_of
-from abslrp.plan.accounts import Account, Custom, UncoveredError, by_one_start
-from abslrp.tape import Call
+from abslrp.plan.accounts import Account, Custom, Routing, UncoveredError, by_one_start
+from abslrp.tape import Call, WrittenOut
 from abslrp.tape.values import alike
 
 R = TypeVar("R", bound=Function)
@@ -37,10 +37,15 @@ class Rule:
 
     def __call__(self, call: Call) -> Account:
         """Return the account of a call."""
+        complex = any(one.dtype.is_complex for one in (*call.inputs, *call.outputs) if one)
+        if complex and call.short in COMPLEX:
+            raise WrittenOut(COMPLEX[call.short])
         account: Any = self.function(call, *call.args, **call.kwargs)
         if callable(account):
             places = [call.inputs.index(one) for one in call.taken()]
             account = Custom(by_one_start(account, places), axes=alike)
+        if complex and not account.constant and not isinstance(account, (Routing, Custom)):
+            raise UncoveredError("a function of complex numbers, of which no rule says its parts")
         return cast(Account, account)
 
 
@@ -211,6 +216,9 @@ class RuleSet:
     def __repr__(self) -> str:
         return f"RuleSet({self.name!r}, {len(list(self))} operators)"
 
+
+COMPLEX: dict[str, Function] = {}
+"""What writes a call that takes or makes complex numbers out by their parts, by its short name."""
 
 COMMON = RuleSet("common")
 """What every rule set shares: structure, activation functions, decompositions, pooling."""

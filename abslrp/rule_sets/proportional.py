@@ -143,7 +143,7 @@ def make(
     operands.register_products(rules, linear_rule, pair)
     normalization.register(rules, norm_rule)
     addition.register(rules, terms)
-    multiplication.register(rules, lambda call: constant(0.5), lambda z, h: z * inverse(h))
+    multiplication.register(rules, lambda h: constant(0.5))
 
     # R = x W^T (R / (h + epsilon)), whatever the weights' sign.
     pool = pooling.register(rules, lambda h: stabilised(h, inverse), itself)

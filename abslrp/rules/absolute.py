@@ -28,11 +28,17 @@ def minus(weight: Tensor) -> Tensor:
     return weight.clamp(max=0).neg_()
 
 
-def product(x: Value, map: LinearMap, nonnegative: bool = False) -> Product:
-    """``x+ W+^T s + x- W-^T s``; where no entry of x, or of W, is negative, ``x+ W+^T s``."""
-    if nonnegative or x.nonnegative:
-        return Product(x, map, terms=[Term() if nonnegative else Term(plus)], after=[positive(x)])
-    both = [Term(plus, sign=1), Term(minus, sign=-1)]
+def product(x: Value, map: LinearMap, nonnegative: bool = False, sign: int = 1) -> Product:
+    """``x+ W+^T s + x- W-^T s``, with ``-W`` where ``sign`` is -1.
+
+    Where no entry of x, or of W, is negative, ``x+ W+^T s``.
+    """
+    if nonnegative and sign > 0:
+        return Product(x, map, after=[positive(x)])
+    above, below = (plus, minus) if sign > 0 else (minus, plus)
+    if x.nonnegative:
+        return Product(x, map, terms=[Term(above)], after=[positive(x)])
+    both = [Term(above, sign=1), Term(below, sign=-1)]
     return Product(x, map, terms=both, after=[magnitude(x)])
 
 
@@ -44,11 +50,13 @@ def linear_map(call: Call, given: Linear) -> Account:
     return account
 
 
-def two_values(call: Call, given: Pair) -> Account:
+def two_values(call: Call, given: Pair, sign: int = 1) -> Account:
     """Eq. 12 once for each operand, with the other as weights; a bias counts in h."""
     a, of_a, b, of_b, axes = given
-    parts = [product(a, of_a, b.nonnegative), product(b, of_b, a.nonnegative)]
-    return Split(before=[inverse(call.output, EPSILON)], parts=parts, axes=axes)
+    parts = [product(a, of_a, b.nonnegative, sign), product(b, of_b, a.nonnegative, sign)]
+    found = Split(before=[inverse(call.output, EPSILON)], parts=parts, axes=axes)
+    found.contrary = lambda: two_values(call, given, -sign)
+    return found
 
 
 register_linear(ABSLRP, linear_map, two_values)

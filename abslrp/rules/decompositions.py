@@ -171,6 +171,13 @@ def embedding_bag(
     return result, bags, counts, counts
 
 
+@COMMON.decomposition("_convolution")
+def convolution(*args: Any) -> Tensor:
+    """Leave out which kernels are allowed: so traced modules call it."""
+    result: Tensor = aten.convolution(*args[:9])
+    return result
+
+
 # Whose padding is said by a word: torch writes it out.
 for _overload in (aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding):
     COMMON.decomposition(_overload)(_overload.decompose)

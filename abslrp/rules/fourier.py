@@ -24,7 +24,8 @@ def along(transform: Callable[[Tensor], Tensor], x: Tensor, dim: int) -> Tensor:
     if not matrix.is_complex():
         return (moved @ matrix).movedim(-1, dim)
     result = moved @ torch.view_as_real(matrix).flatten(-2)
-    return torch.view_as_complex(result.reshape(*result.shape[:-1], -1, 2)).movedim(-1, dim)
+    pairs = result.reshape(*result.shape[:-1], -1, 2)
+    return torch.complex(pairs[..., 0], pairs[..., 1]).movedim(-1, dim)
 
 
 @COMMON.decomposition("_fft_c2c")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Custom, Diagonal, Split, UncoveredError, passing, same
-from abslrp.plan.factors import Factor, above
+from abslrp.plan.accounts import Account, Diagonal, Split, passing, same
+from abslrp.plan.factors import Factor, Line, Source, above
 from abslrp.registry import ABSLRP, COMMON, RuleSet
-from abslrp.rules.absolute import EPSILON
 from abslrp.tape import Call, Value
 
 
@@ -26,27 +24,7 @@ def scaled(value: Value, factor: Any) -> Diagonal:
     return same(value, 1 if factor > 0 else -1, **said)
 
 
-Share = Callable[[Tensor, Tensor], Tensor]
-"""From contributions and their sum to the share of relevance that each receives."""
-
-
-def turned(call: Call, value: Value, factor: Tensor, share: Share) -> Account:
-    """Take ``(a + ib)(c + id)`` for its two sums, ``p = ac - bd`` and ``q = ad + bc``."""
-
-    def propagate(relevance: Tensor) -> list[Tensor | None]:
-        x, h = value.tensor, call.output.tensor
-        of_p, of_q = relevance.real, relevance.imag
-        first = share(x.real * factor.real, h.real) * of_p
-        first = first + share(x.real * factor.imag, h.imag) * of_q
-        if not x.is_complex():
-            return [first]
-        second = share(-x.imag * factor.imag, h.real) * of_p
-        return [torch.complex(first, second + share(x.imag * factor.real, h.imag) * of_q)]
-
-    return Custom(propagate)
-
-
-def register(rules: RuleSet, gate: Callable[[Call], Factor], share: Share) -> None:
+def register(rules: RuleSet, gate: Callable[[Source], Factor]) -> None:
     """Give products entry by entry a rule.
 
     Parameters
@@ -54,31 +32,28 @@ def register(rules: RuleSet, gate: Callable[[Call], Factor], share: Share) -> No
     rules
         Where it is registered.
     gate
-        What each operand of a product of two activations receives of R.
-    share
-        That of complex factors.
+        What each operand of a product of two activations receives of R, by the product.
     """
-
-    def by_constant(call: Call, value: Value, factor: Any) -> Account:
-        if isinstance(factor, Tensor) and factor.is_complex():
-            return turned(call, value, factor, share)
-        return scaled(value, factor)
 
     @rules.rule("mul multiply")
     def mul(call: Call, input: Any, other: Any) -> Account:
         if not isinstance(other, Value):
-            return by_constant(call, input, other)
+            return scaled(input, other)
         if not isinstance(input, Value):
-            return by_constant(call, other, input)
-        if call.output.dtype.is_complex:
-            raise UncoveredError("a product of two complex activations")
+            return scaled(other, input)
         sure = (input.nonnegative and other.nonnegative) or input is other
-        each = [Diagonal(input), Diagonal(other)]
-        return Split(before=[gate(call)], parts=each, nonnegative=sure)
+
+        def account(h: Source) -> Split:
+            return Split(before=[gate(h)], parts=[Diagonal(input), Diagonal(other)])
+
+        found, h = account(call.output), call.output
+        found.nonnegative = sure
+        found.contrary = lambda: account(Line(h, None, h.tensor.new_tensor(-1)))
+        return found
 
 
 # Eq. 12 for each operand with the other as its weight: R where the product is positive.
-register(ABSLRP, lambda call: above(call.output), lambda z, h: z.clamp(min=0) / (h.abs() + EPSILON))
+register(ABSLRP, above)
 
 
 @COMMON.rule("neg negative")

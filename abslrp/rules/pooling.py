@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from abslrp.plan import entrywise
 from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredError, constant
-from abslrp.plan.axes import aligned, only, probe, reduced
+from abslrp.plan.axes import aligned, but, only, probe, reduced
 from abslrp.plan.factors import Factor, above, inverse, positive
 from abslrp.plan.maps import Adjoint
 from abslrp.plan.routes import by_gradient
@@ -42,7 +43,8 @@ def axes_of(call: Call, value: Value) -> Any:
     """Axes of a pooling or reduction: what is summed over is mixed."""
     if call.short in REDUCTIONS.split():
         return reduced(_dims(call))(call, value)
-    return (only(0, 1) if call.output.ndim == value.ndim else only())(call, value)
+    space = 2 if call.short == "col2im" else int(re.findall(r"(\d)d", call.short)[0])
+    return but(*range(-space, 0))(call, value)
 
 
 def _dims(call: Call, position: int = 1, default: Any = None) -> Any:

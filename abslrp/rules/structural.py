@@ -52,15 +52,15 @@ def reordered(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
 
 
 @COMMON.rule(
-    "clone contiguous alias lift lift_fresh _to_copy to type_as "
-    "resolve_conj resolve_neg _conj positive real"
+    "clone contiguous alias lift lift_fresh _to_copy to type_as resolve_conj resolve_neg positive"
 )
 @of_the_first
 def copied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Keep the entries where they are."""
     if call.output.dtype.is_complex and not input.dtype.is_complex:
-        real = at_once(lambda relevance: relevance.real if relevance.is_complex() else relevance)
-        return Routing(real)
+        return Routing(at_once(lambda relevance: relevance.real))
+    if input.dtype.is_complex:
+        return Routing(at_once(lambda relevance: relevance))
     return same(input, nonnegative=input.nonnegative)
 
 
@@ -181,7 +181,7 @@ def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Accou
 @COMMON.rule(
     "index index_select gather take take_along_dim masked_select diagonal as_strided tril "
     "triu pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col repeat "
-    "rot90 view_as_real view_as_complex reflection_pad1d reflection_pad2d reflection_pad3d "
+    "rot90 reflection_pad1d reflection_pad2d reflection_pad3d "
     "replication_pad1d replication_pad2d replication_pad3d _unsafe_index diag_embed "
     "slice_scatter select_scatter diagonal_scatter narrow_copy "
     "repeat_interleave diag fliplr flipud meshgrid unsafe_index"
@@ -189,6 +189,12 @@ def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Accou
 def moved(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Move some of the entries elsewhere."""
     return Routing(by_gradient(call), axes=probe, nonnegative=kept_sign(call))
+
+
+@COMMON.rule("view_as_real view_as_complex")
+def paired(call: Call, input: Value) -> Account:
+    """Take real and imaginary parts along a last axis, or an axis of two for them."""
+    return Routing(by_gradient(call), axes=lambda call, value: list(range(value.ndim)))
 
 
 @COMMON.rule(aten.roll, aten.flip, aten.unfold)

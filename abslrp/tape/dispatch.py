@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from abslrp.tape.modes import State, under
 from abslrp.tape.recorder import Recorder, Table
 from abslrp.tape.spelling import written
-from abslrp.tape.values import WrittenOut
+from abslrp.tape.values import WrittenOut, tensors_in
 from abslrp.tape.writes import write
 
 T = TypeVar("T")
@@ -69,6 +69,8 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             result = func(*args, **kwargs)
             if func is torch.ops.aten.lift_fresh.default and self.left:
                 self.back(result)
+            for one in tensors_in(result) if self.shadows else ():
+                self.shade(func, args, one)
             return result
         if not isinstance(func, OpOverload):  # flex attention and its like
             result = func(*args, **kwargs)

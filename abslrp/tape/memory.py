@@ -137,6 +137,9 @@ class Memory:
             value = ref()
             if value is None or not _within(value.tensor, tensor):
                 continue
+            if value.dtype != tensor.dtype:
+                value.tensor = value.tensor.clone()
+                continue
             if saved is None:
                 saved = flat.clone()
             value.tensor = saved.as_strided(size, stride, offset)
@@ -187,6 +190,8 @@ class Memory:
                 row = self._row(value, where, whole, note)
                 if row is not None:
                     return row
+        if alive and not any(value.dtype == tensor.dtype for value, _ in alive):
+            _check_kind(tensor, alive[0][0])
         for value, where in alive:
             if value.dtype == tensor.dtype:
                 whole = note(aten.as_strided_scatter.default, (whole, value, *where), flat)
@@ -210,12 +215,24 @@ class Memory:
             if all(ref() is None for ref, _ in storage.seen):
                 return None
             storage.flat = self._whole(tensor, storage, note)
-        if not isinstance(storage.flat, Value) or tensor.dtype != storage.flat.dtype:
+        if not isinstance(storage.flat, Value):
+            return None
+        if tensor.dtype != storage.flat.dtype:
+            _check_kind(tensor, storage.flat)
             return None
         given = (storage.flat, *geometry(tensor))
         value = note(aten.as_strided.default, given, tensor.detach())
         self.bind(tensor, value)
         return value
+
+
+def _check_kind(tensor: Tensor, value: Value) -> None:
+    """Refuse what was written as complex numbers and is read as real ones, or the reverse."""
+    if tensor.is_complex() != value.dtype.is_complex:
+        raise ValueError(
+            "model: it writes to memory that it sees as real and as complex numbers; expected a "
+            "call that makes a new tensor (z = z * w in place of z *= w)"
+        )
 
 
 def _users(tensor: Tensor, storage: Storage) -> int:

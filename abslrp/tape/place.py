@@ -80,7 +80,9 @@ class Place(NamedTuple):
         LostPlaceError
             If the samples are spread over several axes that were moved.
         """
-        if self.batch == 1 or axes is None:
+        if self.batch == 1:
+            return Place(1, 1)  # all is its own, whatever the input's size
+        if axes is None:
             return self
         axis, within = self.axis(shape)
         target = axes[axis]

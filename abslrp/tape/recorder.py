@@ -7,7 +7,7 @@ plan.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -15,13 +15,14 @@ from torch import Tensor
 from torch._decomp import core_aten_decompositions
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from abslrp.tape import sites
 from abslrp.tape.memory import Memory
 from abslrp.tape.modes import under
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.probe import probed
-from abslrp.tape.values import Call, Value, alike, replaced
+from abslrp.tape.values import Call, Value, alike, name_of, replaced, tensors_in
 
 
 class Table(Protocol):
@@ -78,6 +79,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Values whose entries were copied to where no call of torch is made."""
         self.decides = False
         """Whether numbers, masks or indices were made of values: the samples in them are lost."""
+        self.shadows: MutableMapping[Tensor, Place] = WeakTensorKeyDictionary()
+        """Where the samples are in constants that were made of values' entries."""
         self._within: list[OpOverload] = []
 
     def input(self, tensor: Tensor, place: Place | None) -> Value:
@@ -170,14 +173,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._place(call)
             # What was made of several samples goes on, and its users are told so.
             if not account.held or all(one is None or one.place for one in call.outputs):
-                for one in made:
-                    if one is not None:
+                for one, output in zip(made, call.outputs, strict=True):
+                    if one is not None and output is not None:
                         self.memory.bind(one, None)
+                        if output.place and output.place.batch > 1:
+                            self.shadows[one] = output.place
                 return None
         if account is None or account.leaks or self.trace:
             sites.locate(call, self.names)
             call.within = self._within[0] if self._within else None
         self._place(call)
+        self.shade(operator, call.args, call.output)
         lost = any(one is not None and one.place is None for one in call.outputs)
         self.decides |= lost and any(isinstance(one, Tensor) for one in call.results)
         for value in inputs:
@@ -191,6 +197,25 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if bind:  # else its results have no tensor yet
             self.release()
         return call
+
+    def shade(self, operator: Any, args: Any, made: Any) -> None:
+        """Follow the samples through a call that takes constants which were made of values.
+
+        ``made`` is the value that the constants have a part in, or again a constant.
+        """
+        for one in tensors_in(args) if self.shadows and not self.decides else ():
+            place = self.shadows.get(one)
+            if place is None:
+                continue
+            try:
+                found = place.moved(one.shape, _axes(operator, one, made), made.shape)
+            except (LostPlaceError, SamplesMixedError):
+                self.decides = True
+                return
+            if isinstance(made, Value):
+                self.decides |= found != made.place
+            else:
+                self.shadows[made] = found
 
     def release(self) -> None:
         """Say which values have no more uses than are known."""
@@ -242,6 +267,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _written_out() -> dict[Any, Callable[..., Any]]:
     """Return torch's own table of operators that others stand for."""
     return dict(core_aten_decompositions())
+
+
+def _axes(operator: Any, one: Tensor, made: Any) -> list[int | None] | None:
+    """Return the axes that a constant's have in what is made of it entry by entry."""
+    name = name_of(operator).rpartition(".")[2]
+    if name in ("view", "_unsafe_view", "unsqueeze", "squeeze"):
+        return None
+    if torch.Tag.pointwise in getattr(operator, "tags", ()) or name in ("expand", "_to_copy"):
+        return [axis + made.ndim - one.ndim for axis in range(one.ndim)]
+    raise LostPlaceError
 
 
 def _asks(one: Tensor) -> bool:

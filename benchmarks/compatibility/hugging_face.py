@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -23,27 +24,34 @@ TOKENS, VOCABULARY = 12, 99
 _SIZES: list[tuple[str, int]] = [
     ("vocab_size", VOCABULARY), ("pad_token_id$", 0), ("_token_id$", 1), ("image_size", 64),
     ("(num_|n_|_)layers?$|^depth$|num_(hidden_|encoder_)?blocks$", 2), ("num_frames", 4),
-    ("experts_per_tok|top_?k", 2), ("n_group|topk_group|shared_experts", 1), ("experts$", 4),
+    ("n_group|topk_group|shared_experts$", 1), ("experts_per_tok|top_?k|moe_k", 2), ("experts$", 4),
     ("(kv|key_value|key)_heads|num_query_groups", 2), ("heads?$", 4), ("window", 4), ("state", 8),
-    ("head_dim|d_kv|d_head|_head_size$|kv_channels", 8), ("_rank$", 16),
+    ("head_dim|rotary_dim|d_kv|d_head|_head_size$|kv_channels", 8), ("_rank$", 16),
     ("intermediate|ffn|d_ff|n_inner|hidden_dim|mlp_dim|feed_forward", 64),
     ("hidden_size|d_model|n_embd|^dim$|_dim$|embedding_size|n_embed|width$", 32),
     ("position_embeddings|n_positions|n_ctx|seq_len", 64),
 ]  # fmt: skip
 # Those that go with any others, where all together build no model.
 _FEW = 5
+_ROTARY = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
 # What a rule by names cannot know: fields that must fit one another.
 _OWN: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 1},
     "reformer": {"axial_pos_embds": False, "is_decoder": True},
-    "zamba": {"num_hidden_layers": 6},
-    "zamba2": {"num_hidden_layers": 54},
+    "zamba": {"num_hidden_layers": 8}, "zamba2": {"num_hidden_layers": 54},
     "esm": {"vocab_size": VOCABULARY, "pad_token_id": 0},
-    **dict.fromkeys(  # noqa: RUF024
-        ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral", "nemotron"), {"head_dim": 8}
-    ),
-}
+    "xmod": {"default_language": "en_XX"}, "t5": {"decoder_start_token_id": 0},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": _ROTARY}},
+    "gemma3n_text": {"num_kv_shared_layers": 0}, "deepseek_v2": {"num_experts_per_tok": 2},
+    "lfm2_moe": {"layer_types": ["full_attention", "conv"]},
+    "layoutlmv3": {"coordinate_size": 6, "shape_size": 4},
+    "lilt": {"hidden_size": 24, "channel_shrink_ratio": 2},
+    "nemotron": {"num_key_value_heads": 2, "head_dim": 8},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8}},
+    "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
+    **{key: {"head_dim": 8} for key in ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral")},
+}  # fmt: skip
 
 
 def of_transformers() -> list[str]:
@@ -64,11 +72,12 @@ def tiny(config: Any, sizes: list[tuple[str, int]], name: str = "") -> dict[str,
         size = next((size for pattern, size in sizes if re.search(pattern, one.name)), None)
         part = getattr(config, "sub_configs", {}).get(one.name)
         if dataclasses.is_dataclass(part):
-            found[one.name] = tiny(part, sizes)
+            found[one.name] = tiny(part, sizes, getattr(part, "model_type", ""))
         elif one.name in ("depths", "num_blocks", "layers") and isinstance(value, list | tuple):
             found[one.name] = [1] * len(value)
         elif type(value) is int and size is not None:
-            found[one.name] = size if "token_id" in one.name else min(size, value)
+            free = re.search("token_id|^vocab_size$", one.name)
+            found[one.name] = size if free else min(size, value)
     if "kv_lora_rank" in found:  # latent attention has no groups of heads
         found["num_key_value_heads"] = 4
     return found | _OWN.get(name, {})
@@ -81,12 +90,27 @@ class FromEmbeddings(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, embeddings: Tensor, **kwargs: Any) -> Any:
-        def given(module: nn.Module, ids: Any, found: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor | None = None, **kwargs: Any) -> Any:
+        """Return what the model returns, or without embeddings those (2, T, C) it looks up."""
+        seen: list[Tensor] = []
+
+        def given(module: nn.Module, ids: Any, found: Any) -> Any:
+            if isinstance(found, tuple):  # with the scale of quantised ones
+                return given(module, ids, found[0]), *found[1:]
+            seen.append(found)
+            if embeddings is None or found.numel() != embeddings.numel():
+                return found
             return embeddings if found.shape == embeddings.shape else embeddings.transpose(0, 1)
 
-        with self.model.get_input_embeddings().register_forward_hook(given):  # type: ignore[operator]
-            return self.model(**kwargs)
+        table: Any = self.model.get_input_embeddings()  # type: ignore[operator]
+        with ExitStack() as hooks:
+            for one in self.model.modules():  # encoders and decoders have their own of one weight
+                if one is table or (type(one) is type(table) and one.weight is table.weight):
+                    hooks.enter_context(one.register_forward_hook(given))
+            result = self.model(**kwargs)
+        if embeddings is not None:
+            return result
+        return seen[0] if len(seen[0]) == BATCH else seen[0].transpose(0, 1)
 
 
 def from_transformers(name: str) -> Case:
@@ -112,13 +136,16 @@ def _built(kind: str, name: str, sizes: list[tuple[str, int]]) -> Case:
 
     def build() -> tuple[nn.Module, Any]:
         names = _classes(kind)[name]
-        model = getattr(transformers, names if isinstance(names, str) else names[0])(config)
+        made = getattr(transformers, names if isinstance(names, str) else names[0])
+        part = kind == "causal" and isinstance(config.get_text_config(), made.config_class)
+        model = made(config.get_text_config() if part else config)
         if not tokens:
             return model, _shape(model, kind)
-        ids = torch.randint(5, VOCABULARY, (BATCH, TOKENS))
+        words = min(VOCABULARY, vars(config.get_text_config()).get("vocab_size", VOCABULARY))
+        ids = torch.randint(5, words, (BATCH, TOKENS))
         ids[:, -1] = 1  # the end, which some look for
-        found = model.get_input_embeddings()(ids)
-        return FromEmbeddings(model), {"inputs": found.detach().clone(), "input_ids": ids}
+        whole = FromEmbeddings(model.eval())
+        return whole, {"inputs": whole(input_ids=ids).detach().clone(), "input_ids": ids}
 
     return Case.of(build, output=(lambda one: one.logits[:, -1]) if kind == "causal" else logits)
 

@@ -40,6 +40,7 @@ def test_explained(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     result = trial.trial(lambda: case_of(key))
     assert (result["verdict"], result["reason"]) == ("explained", "")
     assert result["arrives"] > 0
+    assert max(result["definition"], result["alone"]) < 1e-5
 
 
 def tried(forward: Any, **layers: nn.Module) -> dict[str, Any]:
@@ -97,6 +98,16 @@ def test_what_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch, reason: str) ->
     result = tried(lambda net, x: net.head(x.abs()))
     assert result["verdict"] == "wrong"
     assert reason in result["reason"].split(", ")
+
+
+@pytest.mark.parametrize(
+    ("cast", "verdict"), [(Tensor.float, "explained"), (Tensor.double, "wrong")]
+)
+def test_rounding_is_what_the_model_casts_to(
+    monkeypatch: pytest.MonkeyPatch, cast: Any, verdict: str
+) -> None:
+    monkeypatch.setattr(trial, "_apart", lambda one, other: 1e-4)
+    assert tried(lambda net, x: net.head(cast(x).abs().to(x)))["verdict"] == verdict
 
 
 def test_what_is_left_on_the_model_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ class Flat(nn.Module):
 
 
 @pytest.mark.parametrize("contrast", ["streams", "signed", None])
-@pytest.mark.parametrize("batch_size", [None, 2, 6])
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 4, 6])
 def test_several_inputs_share_one_total(model: nn.Module, contrast: Any, batch_size: Any) -> None:
     """They are as one input that the model takes apart."""
     joined = torch.cat([IMAGES.flatten(1), FACTS], 1)
@@ -87,6 +87,29 @@ def test_keywords_are_cut_with_the_inputs(model: nn.Module) -> None:
     arrays = {**more, "facts": FACTS.numpy()[:, ::-1].copy()[:, ::-1]}
     again = abslrp.explain(model, IMAGES, TARGETS, model_kwargs=arrays)
     torch.testing.assert_close(again, whole)
+
+
+def test_several_inputs_of_one_sample_or_of_all_rows_as_one() -> None:
+    """One row is its own whatever the sizes of its inputs, and so are all rows of one."""
+    torch.manual_seed(0)
+    layers = nn.ModuleDict({"a": nn.Linear(4, 5), "b": nn.Linear(2, 5), "head": nn.Linear(5, 3)})
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = layers.double().eval()
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            hidden = torch.relu(self.layers["a"](x) + self.layers["b"](y))
+            logits: Tensor = self.layers["head"](hidden)
+            return logits
+
+    model, x, y = Both().eval(), torch.rand(3, 4).double(), torch.rand(3, 2).double()
+    alone = [abslrp.explain(model, (x[i : i + 1], y[i : i + 1]), 0) for i in range(3)]
+    whole = abslrp.explain(model, (x, y), 0, samples="whole")
+    for k, found in enumerate(abslrp.explain(model, (x, y), 0)):
+        torch.testing.assert_close(torch.cat([one[k] for one in alone]), found)
+        torch.testing.assert_close(whole[k][range(3), range(3)], found)
 
 
 def test_relevance_from_any_start_and_several_targets(model: nn.Module) -> None:

@@ -52,6 +52,12 @@ DECIDING = {
     "ranks": lambda x: x * (1 + x.sum((1, 2)).argsort().argsort())[:, None, None],
     "places of the largest": lambda x: x * (1 + x.topk(1, 0).indices),
     "rows that are chosen": routed(lambda x: x.sum(-1).min() * 1.5),
+    # Constants that were made of entries.
+    "a mean without gradient": lambda x: x - x.detach().mean(0),
+    "the largest norm": lambda x: x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-6).max(),
+    "a mean spread": lambda x: x / (1 + x.std(-1).mean(0)).unsqueeze(-1),
+    "norms along another axis": lambda x: x * x.norm(dim=(1, 2)),
+    "norms of pairs": lambda x: x * (x.norm(dim=(1, 2)) + x.norm(dim=(1, 2))[:, None]).mean(),
 }
 
 
@@ -65,6 +71,8 @@ OWN = {
     "a mask": lambda x: x * (x > 0.5),
     "a count": lambda x: x * (1 + (x > 0.5).sum((1, 2), keepdim=True)),
     "an index": lambda x: x * (1 + F.one_hot(x.argmax(-1), 4)),
+    "a mean without gradient": lambda x: x - x.detach().mean(1, keepdim=True),
+    "a norm": lambda x: x / x.norm(dim=-1).clamp(min=1e-6).unsqueeze(-1).expand_as(x),
     "all are finite": lambda x: x if bool(torch.isfinite(x).all()) else x * 0,
     "rows that are chosen": routed(lambda x: 2.0),
 }
@@ -73,6 +81,28 @@ OWN = {
 @pytest.mark.parametrize("name", OWN)
 def test_what_samples_decide_for_themselves_is_explained(name: str) -> None:
     model = Rows(OWN[name]).eval()
+    found = abslrp.explain(model, X, [0, 1, 2, 0])
+    each = [abslrp.explain(model, X[i : i + 1], i % 3) for i in range(4)]
+    torch.testing.assert_close(found, torch.cat(each))
+
+
+@pytest.mark.parametrize("pool", [F.avg_pool1d, F.max_pool1d])
+def test_a_window_over_samples_is_refused(pool: Callable[..., Tensor]) -> None:
+    model = Rows(lambda x: pool(x.flatten(1).t(), 3, 1, 1).t()).eval()
+    with pytest.raises(ValueError, match="samples depend on one another"):
+        abslrp.explain(model, X, 0)
+
+
+FOLLOWED = {
+    "overlapping patches": lambda x: F.fold(F.unfold(x[:, None], 3, padding=1), 4, 3, padding=1),
+    "complex numbers": lambda x: torch.view_as_real(torch.view_as_complex(x.view(-1, 4, 2, 2))),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_samples_are_followed_in_one_pass(name: str) -> None:
+    model = Rows(FOLLOWED[name]).eval()
     found = abslrp.explain(model, X, [0, 1, 2, 0])
     each = [abslrp.explain(model, X[i : i + 1], i % 3) for i in range(4)]
     torch.testing.assert_close(found, torch.cat(each))

@@ -234,9 +234,11 @@ def test_compiled_parts_run_as_they_were_written() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["scripted", "traced", "exported"])
-def test_graphs_of_a_model_are_explained_as_the_model(kind: str) -> None:
-    model = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)))
-    x = torch.rand(3, 4)
+@pytest.mark.parametrize("convolves", [False, True])
+def test_graphs_of_a_model_are_explained_as_the_model(kind: str, convolves: bool) -> None:
+    first = nn.Conv1d(1, 3, 3) if convolves else nn.Linear(4, 6)
+    model = seeded(lambda: nn.Sequential(first, nn.ReLU(), nn.Flatten(), nn.Linear(6, 3)))
+    x = torch.rand(3, 1, 4)
     wanted = abslrp.explain(model, x, [0, 1, 2])
     if kind == "scripted":
         graph: Any = torch.jit.script(model)
@@ -655,11 +657,9 @@ def real_rotary(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
 def test_complex_rotary_embeddings_are_as_real_ones(rules: str) -> None:
-    """Without totals: the real one's sums are calls of their own, each with a total."""
     x = torch.rand(2, 4, 4, dtype=torch.float64) - 0.3
     found, wanted = (
-        abslrp.explain(Between(one).eval(), x, [0, 1], rules=rules, conserve=None)
-        for one in (rotary, real_rotary)
+        abslrp.explain(Between(one).eval(), x, [0, 1], rules=rules) for one in (rotary, real_rotary)
     )
     torch.testing.assert_close(found, wanted)
 
@@ -829,3 +829,33 @@ def test_the_negative_of_an_activation_has_relevance_only_above_0() -> None:
     assert not abslrp.explain(Apart().eval(), x, 0, contrast=None).any()
     assert abslrp.explain(Apart().eval(), x, 1, contrast=None).tolist() == [[1.0, 0.0]]
     assert not abslrp.explain(Apart().eval(), -x, 1, contrast=None).any()
+
+
+@pytest.mark.parametrize("accelerate", [True, False])
+@pytest.mark.parametrize("product", [torch.mul, torch.bmm])
+def test_the_negative_of_a_product_counts_with_opposite_weights(
+    product: Callable[[Tensor, Tensor], Tensor], accelerate: bool
+) -> None:
+    """``c - ab`` has relevance for a and b as ``c + ab'`` has, where b' are opposite constants."""
+    made = torch.Generator().manual_seed(4)
+    weight = torch.randn(2, 3, 3, dtype=torch.float64, generator=made)
+    x = torch.randn(2, 3, 3, dtype=torch.float64, generator=made)
+
+    class Left(nn.Module):
+        def __init__(self, sign: int) -> None:
+            super().__init__()
+            self.sign = sign
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            if self.sign < 0:
+                return (0 - product(x, y)).flatten(1)
+            return product(x, -y.detach()).flatten(1)
+
+    start = torch.eye(9, dtype=torch.float64)[:2] + 0.1
+    options = {"conserve": None, "accelerate": accelerate}
+    found, _ = abslrp.relevance(Left(-1).eval(), (x, weight), start, **options)
+    wanted, _ = abslrp.relevance(Left(1).eval(), (x, weight), start, **options)
+    if product is torch.mul:  # by a constant all passes; of two activations what agrees
+        wanted = wanted * (x * -weight > 0)
+    torch.testing.assert_close(found, wanted)
+    assert found.any()
