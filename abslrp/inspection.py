@@ -94,8 +94,7 @@ def _frame(rows: Iterable[tuple[Call, Mapping[str, Any]]]) -> pd.DataFrame:
     given = [
         {"call": call.name, "module": call.module, "path": call.path, **row} for call, row in rows
     ]
-    found: pd.DataFrame = pd.DataFrame(given)
-    return found
+    return pd.DataFrame(given)
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ def audit(
     kinds = dict.fromkeys(["received", "sent", "lost", "to_constants"], "sum") | {"finite": "all"}
     every = every.groupby([*keys, nth], sort=False).agg(kinds).reset_index(keys)
     arrived = sum(float((flow.arrived / flow.started).sum()) for flow in flows) / weight
-    most = every.nlargest(3, "lost") if settings.conserved else every.iloc[:0]
+    most: Any = every.nlargest(3, "lost") if settings.conserved else every.iloc[:0]
     words = [
         f"{row.lost:.1%} is lost at {place_of(row, row.call)}: {reason(row.to_constants > 0)}."
         for row in most.itertuples()

@@ -9,7 +9,7 @@ from typing import Any
 
 NOTEBOOKS = Path(__file__).parents[1] / "benchmarks" / "notebooks"
 #: Pages of wide tables, which take the navigation's place.
-WIDE = ("decisions.md", "fidelity.md", "sanity.md", "compatibility.md", "evidence.md")
+WIDE = ["compatibility", "decisions", "evidence", "fidelity", "sanity", "speed-abslrp"]
 #: ``:class:`` and the like, before the name that it is for.
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):(<code>)~?")
 
@@ -59,7 +59,7 @@ def shown(output: dict[str, Any]) -> str:
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Give wide tables their place, where the tabs above lead on, and link notebooks' pages."""
-    if page.file.src_uri in WIDE:
+    if page.file.src_uri.removesuffix(".md") in WIDE:
         page.meta["hide"] = ["navigation"]
     return re.sub(r"\(\.\./benchmarks/notebooks/(\w+)\.ipynb\)", r"(notebooks/\1.md)", markdown)
 

@@ -90,7 +90,6 @@ FIGURES = (
     Figure("demo", "-m gae_metric demo --out {out}", 0.2, "README.md", "| GAE | VGG", demo),
     Figure("definitions", DEFINITIONS, 0.8, "README.md", "| | GAE | LC", means),
     Figure("definitions", DEFINITIONS, 0.8, "docs/experiments.md", "| | GAE | LC", means),
-    Figure("definitions", DEFINITIONS, 0.8, "docs/decisions.md", "| | LC | C | GAE", means),
     Figure(
         "defaults", f"{RUN} defaults", 0.3, "docs/decisions.md", "| conserve, contrast", variants
     ),

@@ -82,6 +82,12 @@ def test_configuration_of_a_method_of_your_own(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_pictures_that_every_reader_loads_are_small() -> None:
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert shown
+    assert all((ROOT / picture).stat().st_size < 300_000 for picture in shown)
+
+
 def test_all_python_is_marked_as_such() -> None:
     """A block that is marked in another way, or not at all, would not run."""
     for page in PAGES:
@@ -172,6 +178,9 @@ def test_the_site_is_searched_from_a_folder(site: Path, tmp_path: Path, width: i
             browser.get((site / f"{page}.html").as_uri())
             wide = "return document.documentElement.scrollWidth"
             assert browser.execute_script(wide) <= width, page
+            # Nor are the words of a cell put one below the other.
+            tall = "return [...document.querySelectorAll('td')].some(e => e.offsetHeight > 400)"
+            assert page != "decisions" or not browser.execute_script(tall)
         # Below a page of a folder, too.
         field = browser.find_element("css selector", ".md-search__input")
         browser.execute_script("document.querySelector('#__search').click()")

@@ -116,8 +116,7 @@ def distances(left: Tensor, right: Tensor, p: float = 2.0, *options: Any) -> Ten
         return apart.abs().amax(-1)
     if p == 0:
         return (apart != 0).sum(-1).to(apart.dtype)
-    result: Tensor = apart.abs().pow(p).sum(-1).pow(1 / p)
-    return result
+    return apart.abs().pow(p).sum(-1).pow(1 / p)
 
 
 @COMMON.decomposition(aten.linalg_solve_triangular)

@@ -187,8 +187,7 @@ def _label(
     if tokenizer is not None and len(names) != classes:
         token: str = tokenizer.decode([target])
         return token
-    name: str | None = names.get(target) if len(names) in (0, classes) else None
-    return name
+    return names.get(target) if len(names) in (0, classes) else None
 
 
 def _as_texts(texts: Text | Sequence[Text] | None) -> list[Text]:

@@ -48,8 +48,7 @@ class Scored:
             needed = {"LC": "GAE or LC", "C": "GAE or C"}.get(metric, metric)
             raise LackingError(f"there are no scores of {metric}; a run with metric {needed} has")
         table = some.pivot_table(index="sample", columns="method", values="score")
-        ordered: pd.DataFrame = table[[label for label in self.methods if label in table]]
-        return ordered
+        return table[[label for label in self.methods if label in table]]
 
     def means(self, metric: str) -> pd.Series[float] | None:
         """Return each method's mean, or None where there are no scores."""

@@ -164,7 +164,7 @@ class Subject(Scored):
 
     def images(self, samples: Iterable[int]) -> NDArray[np.float32]:
         """Read samples as the model takes them, (N, C, H, W)."""
-        places = self.targets.index.get_indexer(list(samples))
+        places = self.targets.index.get_indexer(list(samples))  # type: ignore[arg-type]
         part = self.part.part(places)
         images = part.load(self.loaded.preprocessing)
         for file in part.files:
@@ -182,8 +182,7 @@ class Subject(Scored):
     def classes_of(self, samples: Iterable[int]) -> NDArray[np.int64]:
         """Return the classes that are explained."""
         table = self.targets["target"].loc[list(samples)]
-        classes: NDArray[np.int64] = table.to_numpy(dtype=np.int64, copy=True)
-        return classes
+        return table.to_numpy(dtype=np.int64, copy=True)
 
     def class_name(self, index: int) -> str:
         """Return the name of a class."""

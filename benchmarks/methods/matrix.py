@@ -110,8 +110,7 @@ def compatibility(
             progress(spec, name)
             cell = tried(method, loaded) if trials else stated(method, kind)
             rows.append({"model": spec, "method": name, "cell": str(cell), **vars(cell)})
-    matrix: pd.DataFrame = pd.DataFrame(rows)
-    return matrix
+    return pd.DataFrame(rows)
 
 
 def _image(loaded: LoadedModel) -> np.ndarray[Any, np.dtype[np.float32]]:

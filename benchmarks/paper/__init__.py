@@ -20,8 +20,7 @@ __all__ = ["paper_table", "paper_tables"]
 @functools.cache
 def paper_tables() -> pd.DataFrame:
     """Return all numbers: table, dataset, model, method, score, value, tie_by_wilcoxon."""
-    every: pd.DataFrame = pd.read_csv(Path(__file__).parent / "tables.csv")
-    return every
+    return pd.read_csv(Path(__file__).parent / "tables.csv")
 
 
 def paper_table(number: int, dataset: str | None = None) -> pd.DataFrame:
@@ -45,5 +44,4 @@ def paper_table(number: int, dataset: str | None = None) -> pd.DataFrame:
         raise InputError(f"table: expected a number from 1 to 13, got {number}")
     if dataset in set(table["dataset"]):
         table = table[table["dataset"] == dataset]
-    numbers: pd.DataFrame = table.reset_index(drop=True)
-    return numbers
+    return table.reset_index(drop=True)

@@ -36,8 +36,7 @@ def seconds(collected: Collected, model: str) -> pd.DataFrame | None:
         return None
     wide = mine.pivot_table("seconds", "method", "metric", "sum", sort=False)
     wide = wide.reindex([m.label for m in collected.run.methods if m.label in wide.index])
-    table: pd.DataFrame = wide.assign(all=wide.sum(axis=1))
-    return table
+    return wide.assign(all=wide.sum(axis=1))
 
 
 def failures(collected: Collected) -> list[dict[str, Any]]:

@@ -41,10 +41,9 @@ def summary(tables: Sequence[Table]) -> pd.DataFrame:
     once = cells.drop_duplicates(["method", "score"]).rename(columns={"score": "metric"})
     known = once[np.isfinite(once["mean"].astype(float))]
     # GAE first, of which the others are parts or beside which they stand.
-    first: pd.DataFrame = known.sort_values(
+    return known.sort_values(
         "metric", key=lambda names: names != "GAE", kind="stable", ignore_index=True
     )
-    return first
 
 
 def figures(
@@ -110,7 +109,7 @@ def _parts(mine: pd.DataFrame, ranked: Sequence[str]) -> dict[str, pd.DataFrame]
     """Return LC and C of each image, for the first methods."""
     some = mine[mine["metric"].isin(_PARTS)].set_index(["method", "sample", "metric"])["score"]
     wide = some.unstack("metric").reindex(columns=list(_PARTS)).rename(columns=_PARTS)  # noqa: PD010
-    parts = {m: wide.loc[m] for m in ranked[:_MARKS] if m in wide.index}
+    parts = {m: wide.loc[[m]].droplevel(0) for m in ranked[:_MARKS] if m in wide.index}
     return {
         method: part
         for method, part in parts.items()

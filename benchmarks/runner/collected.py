@@ -268,8 +268,7 @@ def _from_shards(
 def _joined(frames: list[pd.DataFrame], kind: str) -> pd.DataFrame:
     joined: pd.DataFrame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     # A run of an older version lacks contents.
-    full: pd.DataFrame = joined.reindex(columns=_COLUMNS[kind])
-    return full
+    return joined.reindex(columns=_COLUMNS[kind])
 
 
 def _ordered(scores: pd.DataFrame, run: Run) -> pd.DataFrame:
@@ -283,5 +282,4 @@ def _ordered(scores: pd.DataFrame, run: Run) -> pd.DataFrame:
     def place(column: pd.Series[Any]) -> pd.Series[Any]:
         return column.map(orders[str(column.name)].index) if column.name in orders else column
 
-    ordered: pd.DataFrame = scores.sort_values([*orders, "sample"], key=place, ignore_index=True)
-    return ordered
+    return scores.sort_values([*orders, "sample"], key=place, ignore_index=True)

@@ -247,5 +247,4 @@ def rows(columns: dict[str, NDArray[np.float64]], block: Block) -> pd.DataFrame:
     wide = pd.DataFrame({"sample": block.samples, **columns})
     long = wide.melt("sample", var_name="metric", value_name="score")
     kinds = {"metric": "str", "sample": "int64", "score": "float64"}
-    table: pd.DataFrame = long[list(kinds)].astype(kinds)
-    return table
+    return long[list(kinds)].astype(kinds)

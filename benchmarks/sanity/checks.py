@@ -144,8 +144,7 @@ def _trend(
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    joined: pd.DataFrame = pd.concat(tables, ignore_index=True)
-    return joined
+    return pd.concat(tables, ignore_index=True)
 
 
 def seeds(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:

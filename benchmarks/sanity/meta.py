@@ -139,8 +139,7 @@ def evaluate(
                     | {"inter": inter_consistency(before[name], after[name], usable, kind, way)}
                     | {"change": _change(before[name], after[name], usable)}
                 )
-    table: pd.DataFrame = pd.DataFrame(rows)
-    return table
+    return pd.DataFrame(rows)
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -167,8 +166,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     table = groups.mean().assign(
         MC=groups["MC"].agg(lambda one: one.mean(skipna=False)), MC_deviation=groups["MC"].std()
     )
-    ordered: pd.DataFrame = rows[keys].drop_duplicates().merge(table.reset_index(), on=keys)
-    return ordered
+    return rows[keys].drop_duplicates().merge(table.reset_index(), on=keys)
 
 
 #: Columns of a summary, and what they are means of.

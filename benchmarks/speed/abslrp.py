@@ -134,8 +134,7 @@ def table(
                     "peak ratio": peak / memory.get(reference, nan),
                 }
             )
-    result: pd.DataFrame = pd.DataFrame(rows)
-    return result
+    return pd.DataFrame(rows)
 
 
 def _map_error(work: Callable[[], object], exact: object) -> float:

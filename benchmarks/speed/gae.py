@@ -111,5 +111,4 @@ def table(
     for name, batch, mode in itertools.product(names, batches, wanted):
         given = case(name, max(samples, batch), batch, device, mode)
         found += rows(name, given, repeats)
-    result: pd.DataFrame = pd.DataFrame(found)
-    return result
+    return pd.DataFrame(found)

@@ -25,8 +25,9 @@ REVIEWS = (
 SHARED = Path(os.environ.get("GAE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 HEAD = SHARED / "models" / "minilm_sst2_linear_head.safetensors"
 
-
 LABELS = ("negative", "positive")
+#: What makes a page of a table of words, on a phone, too.
+PAGE = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">\n'
 
 
 def main(
@@ -56,7 +57,7 @@ def main(
     results = text.explain(model, tokenizer, given, positive, words=True, labels=LABELS)
     out.mkdir(parents=True, exist_ok=True)
     text.to_png(results, out / "reviews.png", special=False)
-    (out / "reviews.html").write_text(text.to_html(results, special=False), encoding="utf-8")
+    (out / "reviews.html").write_text(PAGE + text.to_html(results, special=False), "utf-8")
     for review, result in zip(given, results, strict=True):
         predicted = int(result.probabilities.argmax())
         share = float(result.probabilities[predicted])

@@ -53,8 +53,7 @@ def draws(
         within, between = scores.var(axis=0, ddof=1), scores.std(axis=1, ddof=1)
         row = {"K": k, "C": scores.mean(), "sample": np.sqrt(within.mean())}
         rows.append({**row, "mean": scores.mean(axis=1).std(ddof=1), "between": between.mean()})
-    found: pd.DataFrame = pd.DataFrame(rows)
-    return found
+    return pd.DataFrame(rows)
 
 
 def constants(
@@ -70,8 +69,7 @@ def constants(
         metric = GAE(output=functools.partial(torch.add, other=constant), disable_warnings=True)
         metric(model, x, y, explain_func=unchanged)
         rows.append({"added": constant, **metric.components[list(metric.columns)].mean()})
-    found: pd.DataFrame = pd.DataFrame(rows)
-    return found
+    return pd.DataFrame(rows)
 
 
 def wrong_classes(model: nn.Module, explain: ExplainFunc, x: Array, y: Array) -> pd.DataFrame:
@@ -87,8 +85,7 @@ def wrong_classes(model: nn.Module, explain: ExplainFunc, x: Array, y: Array) ->
         metric = GAE(disable_warnings=True)
         metric(model, inputs, classes, explain_func=explain)
         rows.append({"classes": what, **metric.components[list(metric.columns)][counted].mean()})
-    found: pd.DataFrame = pd.DataFrame(rows)
-    return found
+    return pd.DataFrame(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -150,8 +150,7 @@ def _beside(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
         numbers, on=["row", "score"], how="left"
     )
     joined["paper_tie"] = joined["paper_tie"].eq(True)
-    beside: pd.DataFrame = joined.drop(columns="row")
-    return beside
+    return joined.drop(columns="row")
 
 
 def _agreement(cells: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
@@ -164,8 +163,7 @@ def _agreement(cells: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
             test = stats.kendalltau(both["mean"], both["paper"])
             tau, p = float(test.statistic), float(test.pvalue)
         rows.append({"score": score, "methods": len(both), "tau": tau, "p": p})
-    table: pd.DataFrame = pd.DataFrame(rows, columns=["score", "methods", "tau", "p"])
-    return table
+    return pd.DataFrame(rows, columns=["score", "methods", "tau", "p"])
 
 
 def _differ(facts: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -48,8 +48,7 @@ def costs(seconds: pd.DataFrame, images: int) -> pd.DataFrame:
     each = shards.agg({"seconds": "sum", "samples": "first"})
     sums = each.groupby(keys, sort=False).sum().reset_index()
     per_image = sums["seconds"] / sums["samples"]
-    table: pd.DataFrame = sums[keys].assign(per_image=per_image, hours=per_image * images / 3600)
-    return table
+    return sums[keys].assign(per_image=per_image, hours=per_image * images / 3600)
 
 
 def cost(

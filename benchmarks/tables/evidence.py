@@ -66,7 +66,7 @@ def evidence(
     counts = cube.groupby("model").size()
     heads = [f"{model} (n = {counts[model]})" for model in means]
     less = _table({model: one.loc[_OURS] - one.drop(_OURS) for model, one in means.items()}, heads)
-    tests = pd.concat([_tests(cube.loc[model]) for model in means]).groupby(level=0)
+    tests = pd.concat([_tests(cube.loc[[model]].droplevel(0)) for model in means]).groupby(level=0)
     less["above"], less["below"] = tests["above"].sum(), tests["below"].sum()
     least, most = (tests["shown"].agg(end).map("{:.3f}".format) for end in ("min", "max"))
     less["shown"] = least + " to " + most
@@ -100,8 +100,7 @@ def _table(means: dict[str, pd.DataFrame], heads: list[str]) -> pd.DataFrame:
         drawn = np.take_along_axis(own, some, 0).mean(0)
         rows[method] = [*map(_cell, own), _cell(own.mean(0)), _interval(drawn)]
     columns = [*heads, "all networks", "networks drawn, too"]
-    table: pd.DataFrame = pd.DataFrame.from_dict(rows, "index", columns=columns)
-    return table
+    return pd.DataFrame.from_dict(rows, "index", columns=columns)
 
 
 def _tests(scores: pd.DataFrame) -> pd.DataFrame:
@@ -116,8 +115,7 @@ def _tests(scores: pd.DataFrame) -> pd.DataFrame:
     place = bisect_left(sizes, True, key=lambda d: samples_needed(d, deviation=1.0) <= len(scores))
     ours = np.sign(tests["mean_difference"]).where(holm(tests["p"]) < 0.05)
     shown = tests["deviation"] * (sizes[place] if place < len(sizes) else np.nan)
-    table: pd.DataFrame = pd.DataFrame({"above": ours.eq(1), "below": ours.eq(-1), "shown": shown})
-    return table
+    return pd.DataFrame({"above": ours.eq(1), "below": ours.eq(-1), "shown": shown})
 
 
 def _agreement(collected: Collected, score: str, means: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -140,8 +138,7 @@ def _agreement(collected: Collected, score: str, means: dict[str, pd.DataFrame])
                 paper = pd.DataFrame(dict.fromkeys(ours, theirs[common]))
                 found = _tau(ours.loc[common], paper)
                 rows[f"{model.name}, table {number} of the paper"] = [len(common), _cell(found)]
-    table: pd.DataFrame = pd.DataFrame.from_dict(rows, "index", columns=["methods", "τ"])
-    return table
+    return pd.DataFrame.from_dict(rows, "index", columns=["methods", "τ"])
 
 
 def _tau(one: pd.DataFrame, other: pd.DataFrame) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from gae_metric._names import METRICS
 from gae_metric.commands import requests
 from gae_metric.commands.methods import METHODS
 from gae_metric.commands.terminal import Terminal, report_errors
+from gae_metric.errors import UnknownNameError
 from gae_metric.inputs.files import SOURCES, model_names
 
 app = typer.Typer(
@@ -145,7 +146,8 @@ def models(
     pattern: Annotated[str, typer.Argument(help="Part of the names, such as resnet.")] = "",
 ) -> None:
     """List the models that --model takes."""
-    for source in SOURCES:
-        for name in model_names(source):
-            if pattern.lower() in f"{source}:{name}":
-                typer.echo(f"{source}:{name}")
+    with report_errors(Terminal()):
+        known = [f"{source}:{name}" for source in SOURCES for name in model_names(source)]
+        if not (found := [name for name in known if pattern.lower() in name.lower()]):
+            raise UnknownNameError(f"pattern: no name has {pattern!r} in it")
+        typer.echo("\n".join(found))

@@ -97,8 +97,7 @@ def _explained(
 ) -> NDArray[Any]:
     """Return a method's maps of some inputs."""
     function = evaluation.functions.get(method) or method_of(method)[1]
-    maps: NDArray[Any] = untold(function, model=evaluation.inputs.model, inputs=x, targets=targets)
-    return maps
+    return untold(function, model=evaluation.inputs.model, inputs=x, targets=targets)
 
 
 def _extremes(evaluation: Evaluation, method: str, parts: pd.DataFrame) -> Figure:

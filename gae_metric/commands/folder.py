@@ -67,8 +67,8 @@ def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
     if before not in (None, settings) and not overwrite:
         keys = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
         raise InputError(
-            f"out: {str(folder)!r} holds a run with another {', '.join(keys)}; give another "
-            "folder, or --overwrite to replace it"
+            f"out: {str(folder)!r} holds a run that differs in {', '.join(keys)}; give "
+            "another folder, or --overwrite to replace it"
         )
     return folder
 

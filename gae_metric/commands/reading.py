@@ -40,6 +40,8 @@ def read_inputs(request: InputsRequest, files: Sequence[str], terminal: Terminal
         If a part of the request is not as described.
     """
     device = chosen_device(request.device)
+    # Before it, as a download takes long and hubs are asked again and again.
+    terminal.say(f"{request.model}: opening it with {request.weights or 'the published weights'}")
     loaded = load_model(request.model, request.weights, arguments_of(request.model_arg))
     preprocessing = loaded.preprocessing.changed(**request.changes)
     logits = LogitsModel(loaded.model.to(device), request.selected)

@@ -148,8 +148,7 @@ def compare(
         if one.model is not None:
             table.insert(0, "model", one.model)
         compared.append(pd.concat([table, against], axis="columns"))
-    found: pd.DataFrame = pd.concat(compared, ignore_index=True)
-    return found
+    return pd.concat(compared, ignore_index=True)
 
 
 def summary(results: Results) -> pd.DataFrame:

@@ -137,8 +137,7 @@ def pairwise(results: Scores) -> pd.DataFrame:
     """
     # Without scores, the columns of a table of none.
     tables = read_score_tables(results) or [ScoreTable(None, "", pd.DataFrame())]
-    found: pd.DataFrame = pd.concat([pairwise_of(one) for one in tables], ignore_index=True)
-    return found
+    return pd.concat([pairwise_of(one) for one in tables], ignore_index=True)
 
 
 def pairwise_of(scores: ScoreTable) -> pd.DataFrame:

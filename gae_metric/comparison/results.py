@@ -100,8 +100,7 @@ class Results:
             for (method, metric), values in self.scores.items()
             for sample, (target, score) in enumerate(zip(self.targets, values, strict=True))
         ]
-        table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
-        return table
+        return pd.DataFrame(rows, columns=columns)
 
 
 #: What :func:`gae_metric.compare` takes.

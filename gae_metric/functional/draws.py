@@ -132,8 +132,7 @@ class Candidates:
     def places(self) -> NDArray[np.int64]:
         """For each sample a permutation of the four quadrants, (N, 4)."""
         which = (_mixed(self._own + _GOLDEN) % np.uint64(24)).astype(np.int64)
-        places: NDArray[np.int64] = _PLACES[which]
-        return places
+        return _PLACES[which]
 
 
 def take(keys: NDArray[np.uint64], count: int) -> list[int]:

@@ -279,8 +279,7 @@ def gradient_of(score: Tensor, values: Tensor) -> Tensor:
             "model: its output does not depend on the input differentiably (a detached tensor, "
             "NumPy, a quantised layer, or the choice of a class in between?)"
         )
-    gradient: Tensor = found
-    return gradient
+    return found
 
 
 def check_classes(targets: Tensor, classes: int, name: str = "targets") -> None:

@@ -288,5 +288,4 @@ def _integers(values: ArrayLike, name: str) -> NDArray[np.int64]:
     array = np.array(values)
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name}: expected integers, got {array.dtype}")
-    result: NDArray[np.int64] = array.astype(np.int64)
-    return result
+    return array.astype(np.int64)

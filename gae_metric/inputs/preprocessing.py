@@ -62,8 +62,7 @@ class Preprocessing:
         low, high = self.range
         scaled = values.numpy() * (high - low) + low
         mean, std = self._columns()
-        x: NDArray[np.float32] = ((scaled - mean) / std).astype(np.float32)
-        return x
+        return ((scaled - mean) / std).astype(np.float32)
 
     def to_display(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Undo the normalisation: inputs (..., 3, H, W) to pixels in [0, 1]."""

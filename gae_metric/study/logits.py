@@ -200,8 +200,7 @@ def predictions(model: nn.Module, x: NDArray[Any], batch_size: int = 32) -> NDAr
     with torch.no_grad():
         chunks = (x[start : start + batch_size] for start in range(0, len(x), batch_size))
         rows = [model(as_input(model, chunk)).float().cpu().numpy() for chunk in chunks]
-    logits: NDArray[Any] = np.concatenate(rows)
-    return logits
+    return np.concatenate(rows)
 
 
 class InPlaceOfLogits:

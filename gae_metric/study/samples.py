@@ -232,8 +232,7 @@ class Labels:
         if self.values.ndim == 2:
             own = logits[..., : values.shape[-1]].masked_fill(~values, -torch.inf)
             values = own.argmax(-1)
-        classes: NDArray[np.int64] = values.numpy()
-        return classes
+        return values.numpy()
 
 
 def as_labels(values: Any, count: int) -> Labels:

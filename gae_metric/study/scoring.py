@@ -189,8 +189,7 @@ class Scorer:
             )
         index = pd.Index(self._study.samples, name="sample")
         chosen = {name: values[name].numpy() for name in columns}
-        frame: pd.DataFrame = pd.DataFrame(chosen, index=index, dtype=float)
-        return frame
+        return pd.DataFrame(chosen, index=index, dtype=float)
 
 
 def _empty(maps: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ def test_reviews(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert (tmp_path / "reviews.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "reviews.html").stat().st_size > 1000
+    assert (tmp_path / "reviews.html").read_text(encoding="utf-8").startswith(reviews.PAGE)
     # The page quotes what the command prints.
     text = (DOCS / "text.md").read_text(encoding="utf-8")
     for review, line in zip(reviews.REVIEWS, done.stdout.strip().splitlines(), strict=True):

@@ -128,6 +128,17 @@ VARIANTS = (
 )
 
 
+def test_the_papers_claims_are_tested_with_its_methods_and_networks(monkeypatch, tmp_path):
+    """Those of tables 1, 3 and 5, but for the two that take as long as all others."""
+    monkeypatch.setenv("IMAGENET", str(tmp_path))
+    tables = [read(CONFIGS / f"table{number}.yaml") for number in (1, 3, 5)]
+    run = read(CONFIGS / "imagenet-paper.yaml")
+    methods = {method.name for table in tables for method in table.methods}
+    assert {one.name for one in run.methods} == methods - {"IntegratedGradients", "SmoothGrad"}
+    assert [one.name for one in run.models] == [one.models[0].name for one in tables]
+    assert (run.data, run.steps) == (tables[0].data, tables[0].steps)
+
+
 def test_each_table_has_its_config(monkeypatch, tmp_path):
     """Rows and columns of the paper's table are those of its config, beside other definitions."""
     from benchmarks.paper import paper_table

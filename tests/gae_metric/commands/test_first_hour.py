@@ -77,6 +77,7 @@ def counted(monkeypatch):
 
 def test_a_run_that_was_stopped_goes_on(evaluate, tmp_path, monkeypatch):
     whole = evaluate(out=tmp_path / "whole")
+    assert whole.stderr.startswith("digits:vgg: opening it with the published weights\n")
     assert re.search(r"digits:vgg: about \d+ (s|min) of work", whole.stderr)
     built = counted(monkeypatch)
     build = quantus_evaluation.METRICS["ROAD"]
@@ -166,7 +167,7 @@ def test_a_folder_of_another_run_is_refused(evaluate, scans, tmp_path):
     evaluate()
     before = (tmp_path / "out" / "scores.csv").read_text()
     refused = evaluate(seed=1, status=2)
-    assert "holds a run with another seed; give another folder, or --overwrite" in refused.stderr
+    assert "holds a run that differs in seed; give another folder, or --overwrite" in refused.stderr
     assert (tmp_path / "out" / "scores.csv").read_text() == before
     assert "no run of gae-metric" in evaluate(out=scans, status=2).stderr
     mine, old = ("mine.txt", "mine/maps.png"), ("maps.png", "vgg/bars.png")
@@ -289,6 +290,9 @@ def test_lists():
         "torchvision:squeezenet1_0",
         "torchvision:squeezenet1_1",
     ]
+    nothing = CliRunner().invoke(app, ["models", "sqeezenet"])
+    assert nothing.exit_code == 2
+    assert "pattern: no name has 'sqeezenet' in it" in nothing.stderr
 
 
 @pytest.mark.parametrize("command", ["evaluate", "probe", "demo", "score"])
