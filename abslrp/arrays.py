@@ -69,6 +69,8 @@ def _from_array(values: Any) -> Tensor:
         array = hidden.astype(np.result_type(hidden.dtype, np.float32)).filled(np.nan)
     else:  # scipy's sparse arrays say how they become dense
         array = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+    if array.dtype == object and array is not values:  # a table's columns of several types
+        array = np.asarray(array.tolist())
     kind = np.dtype(np.float64) if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
     if array.dtype != kind or not array.flags.writeable or min(array.strides, default=0) < 0:
         array = array.astype(kind)

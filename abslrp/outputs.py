@@ -136,7 +136,8 @@ def select_logits(
 
 def check_output(output: Any) -> None:
     """Refuse what cannot select logits."""
-    if output is not None and not (callable(output) or isinstance(output, (str, int))):
+    position = isinstance(output, int) and not isinstance(output, bool)
+    if output is not None and not (callable(output) or isinstance(output, str) or position):
         raise ValueError(
             f"output: expected a function, a key, a position or None, got {type(output).__name__}"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from numbers import Integral
 from typing import Any
@@ -14,6 +15,7 @@ __all__ = [
     "check_channels",
     "check_integer",
     "check_range",
+    "check_spelling",
 ]
 
 
@@ -92,3 +94,24 @@ def check_range(values: Sequence[float]) -> tuple[float, float]:
     if len(values) != 2 or not (values[0] < values[1] and all(map(isfinite, values))):
         raise InputError(f"range: expected two ascending numbers, got {list(values)}")
     return float(values[0]), float(values[1])
+
+
+def check_spelling(names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a parameter's name that is nearly a known one.
+
+    Raises
+    ------
+    InputError
+        If one is.
+
+    Examples
+    --------
+    >>> check_spelling(["anything"], ["n_steps"])
+    >>> check_spelling(["n_step"], ["n_steps"])
+    Traceback (most recent call last):
+        ...
+    gae_metric.errors.InputError: n_step: no such parameter; did you mean n_steps?
+    """
+    for name in names:
+        if close := difflib.get_close_matches(name, known, 1, 0.8):
+            raise InputError(f"{name}: no such parameter; did you mean {close[0]}?")

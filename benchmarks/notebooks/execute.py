@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 FOLDER = Path(__file__).parent
 NOTEBOOKS = (
     *("quantus_evaluation", "your_explainer_and_third_party_maps", "reading_a_score"),
-    "photographs",
+    *("photographs", "sentiment"),
 )
 #: Seconds that a cell may take.
 TIMEOUT = 300

@@ -16,8 +16,7 @@ from typing_extensions import Unpack
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.functional.draws import check_size
-from gae_metric.functional.mosaic import mosaics as halved_mosaics
-from gae_metric.functional.mosaic import quadrants
+from gae_metric.functional.mosaic import mosaics, quadrants
 from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
@@ -172,11 +171,7 @@ def focus_mosaics(x: Tensor, indices: ArrayLike, mosaic_size: MosaicSize = "inpu
     >>> focus_mosaics(x, [[3, 2, 1, 0]], "double").tolist()
     [[[[3.0, 2.0], [1.0, 0.0]]]]
     """
-    if mosaic_size == "input":
-        return halved_mosaics(x, np.array(indices))
-    rows = sent(np.array(indices), x.device)
-    four = [x[rows[:, k]] for k in range(4)]
-    return torch.cat([torch.cat(four[:2], dim=3), torch.cat(four[2:], dim=3)], dim=2)
+    return mosaics(x, np.array(indices), "nearest" if mosaic_size == "input" else "none")
 
 
 def focus_scores(a: Tensor, target: ArrayLike) -> Tensor:

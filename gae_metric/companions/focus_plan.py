@@ -101,7 +101,7 @@ class FocusPlan:
         Raises
         ------
         ValueError
-            If all samples are of one class.
+            If all samples are of one class, or an argument is not as described.
 
         Examples
         --------

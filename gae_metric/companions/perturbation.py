@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from quantus.helpers.enums import ScoreDirection
+from torch import Tensor
 from typing_extensions import Unpack
 
 from gae_metric.companions.companion_metric import CompanionMetric
@@ -18,7 +20,7 @@ from gae_metric.errors import check_integer
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import ChunkSize
-from gae_metric.study.logits import Output
+from gae_metric.study.logits import InPlaceOfLogits, Output
 
 
 class AOPC(CompanionMetric):
@@ -83,6 +85,7 @@ class AOPC(CompanionMetric):
     orders: ClassVar[tuple[Order, ...]] = ("morf",)
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     makes_inputs: ClassVar[bool] = False
+    contrasts: ClassVar[bool] = False
     results: ClassVar[frozenset[str]] = frozenset({"curves"})
 
     def __init__(
@@ -101,6 +104,7 @@ class AOPC(CompanionMetric):
 
     def _score(self, call: Call, progress: Any) -> dict[str, Any]:
         data = call.data
+        assert data.y is not None
         across = -(-data.x.shape[3] // self.size)
         grid = np.arange(data.x.shape[2])[:, None] // self.size * across
         grid = grid + np.arange(data.x.shape[3]) // self.size
@@ -111,6 +115,7 @@ class AOPC(CompanionMetric):
             )
         curves = np.full((len(data), len(self.orders), self.regions + 1), np.nan)
         evaluated = ChunkSize(data.batch_size, "the model", self._disable_warnings)
+        returned = InPlaceOfLogits(self.output)
         rows = np.flatnonzero(data.finite)
         progress.update(len(data) - len(rows))
         for found, maps in self._finite_maps(call, rows, self._chunks(data)):
@@ -119,32 +124,32 @@ class AOPC(CompanionMetric):
                 regions = np.bincount(grid.ravel(), relevance)[None, None]
                 for k, order in enumerate(self.orders):
                     step = np.argsort(pixel_ranking(regions, order)[0])[grid]
-                    curves[row, k] = self._curve(data, int(row), step, evaluated)
+                    outputs = self._outputs(data, int(row), step, evaluated)
+                    curves[row, k] = outputs[:, int(data.y.values[row])]
+                    returned.see(outputs[:1])
             progress.update(len(found))
         curves[~np.isfinite(curves).all(axis=(1, 2))] = np.nan
         self._warn(
             "NaN where features, attributions or outputs are not finite", np.isnan(curves[:, 0, 0])
         )
+        if (told := returned.told(self.name)) and not self._disable_warnings:
+            warnings.warn(told, RuntimeWarning, stacklevel=4)
         kept = curves[:, 1] if len(self.orders) > 1 else curves[:, 0, :1]
         score = (kept - curves[:, 0]).mean(axis=1)
         return {"components": pd.DataFrame({self.name.lower(): score}), "curves": curves}
 
-    def _curve(
-        self, data: Data, row: int, step: NDArray[np.int64], size: ChunkSize
-    ) -> NDArray[np.float64]:
-        """Target's logits (L + 1,) as the regions go whose pixels (H, W) are of steps 0, 1, ..."""
-        assert data.y is not None
+    def _outputs(self, data: Data, row: int, step: NDArray[np.int64], size: ChunkSize) -> Tensor:
+        """Logits (L + 1, K) as the regions go whose pixels (H, W) are of steps 0, 1, ..."""
         image = data.rows(np.array([row])).cpu().double().numpy()[0]
         least, most = image.min((1, 2), keepdims=True), image.max((1, 2), keepdims=True)
         noise = content_generator(image, self.seed).uniform(least, most, image.shape)
 
-        def output(start: int, stop: int) -> NDArray[np.float64]:
+        def output(start: int, stop: int) -> Tensor:
             gone = step < np.arange(start, stop)[:, None, None, None]
             x = torch.from_numpy(np.where(gone, noise, image)).to(data.dtype)
-            return data.logits(x.to(data.device)).double().numpy()
+            return data.logits(x.to(data.device)).double()
 
-        outputs = [found for _, found in size.each(self.regions + 1, output)]
-        return np.concatenate(outputs)[:, int(data.y.values[row])]
+        return torch.cat([found for _, found in size.each(self.regions + 1, output)])
 
 
 class ABPC(AOPC):

@@ -44,7 +44,10 @@ def content_hashes(x: ArrayLike | Tensor) -> NDArray[np.uint64]:
     >>> one == two, one == three
     (np.False_, np.True_)
     """
-    values = x.detach() if isinstance(x, Tensor) else torch.tensor(np.asarray(x))
+    if not isinstance(x, Tensor):  # of any byte order and strides
+        array = np.asarray(x)
+        x = torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+    values = x.detach()
 
     def digest(row: Tensor) -> bytes:
         number = (row.to(torch.float32) + 0.0).cpu().numpy()  # -0 is 0
@@ -87,9 +90,15 @@ class Candidates:
         *more: int | str,
         usable: ArrayLike | None = None,
     ) -> None:
-        if seed < 0:
+        if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
             raise ValueError(f"seed: expected a non-negative integer, got {seed}")
-        self._contents = np.asarray(contents).astype(np.uint64)
+        given, kind = np.asarray(contents), np.shape(classes)
+        if given.ndim != 1 or given.dtype.kind not in "iu" or kind != given.shape:
+            raise ValueError(
+                "contents, classes: expected integers (N,), as content_hashes(x) gives of samples, "
+                f"and N classes, got {given.dtype} {given.shape} and {kind}"
+            )
+        self._contents = given.astype(np.uint64)
         order = np.lexsort((np.asarray(classes), self._contents))
         place = np.arange(len(order))
         new = np.diff(self._contents[order], prepend=self._contents[order[:1]] + _GOLDEN) != 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from gae_metric.functional.selection import highest
 LERF, MORF = 0, 1
 
 Schedule = Literal["reranked", "uniform"]
-SCHEDULES: tuple[Schedule, ...] = ("reranked", "uniform")
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 Features = Literal["entries", "positions"]
 #: States fit a byte, with one value left for "never masked".
 MAX_STEPS = 255
@@ -143,7 +143,8 @@ def masking_trajectory(
     tensor([[10.,  9.,  7.,  4.],
             [10.,  6.,  1.,  0.]], dtype=torch.float64)
     """
-    _check(x, targets, steps, schedule)
+    _check(x, targets, steps)
+    check_choices(schedule, features)
     x = x.detach()
     # Made in inference mode, they could not be kept for a gradient.
     targets = targets.clone() if targets.is_inference() else targets
@@ -210,7 +211,7 @@ def masking_trajectory(
     )
 
 
-def _check(x: Tensor, targets: Tensor, steps: int, schedule: str) -> None:
+def _check(x: Tensor, targets: Tensor, steps: int) -> None:
     if not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
         raise ValueError(
             "x: expected floating-point values with a batch axis and at least one sample, got "
@@ -223,8 +224,14 @@ def _check(x: Tensor, targets: Tensor, steps: int, schedule: str) -> None:
         )
     if not 2 <= steps <= MAX_STEPS:
         raise ValueError(f"steps: expected 2 to {MAX_STEPS}, got {steps}")
+
+
+def check_choices(schedule: str, features: str) -> None:
+    """Refuse other ways of masking."""
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    if features not in get_args(Features):
+        raise ValueError(f'features: expected "entries" or "positions", got {features!r}')
 
 
 def target_impact(

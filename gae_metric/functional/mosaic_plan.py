@@ -98,14 +98,14 @@ class MosaicPlan:
         Raises
         ------
         ValueError
-            If there are fewer than 4 samples or the seed is negative.
+            If there are fewer than 4 samples or an argument is not as described.
 
         Examples
         --------
         >>> len(MosaicPlan.draw(np.arange(100), seed=1))
         100
         """
-        given = np.arange(len(np.asarray(contents))) if classes is None else classes
+        given = np.arange(np.size(contents)) if classes is None else classes
         return cls(*draw_mosaics(contents, given, seed, repeat))
 
     def subset(self, samples: ArrayLike) -> MosaicPlan:
@@ -212,7 +212,7 @@ def draw_mosaics(
     Raises
     ------
     ValueError
-        If there are fewer than 4 samples or the seed is negative.
+        If there are fewer than 4 samples or an argument is not as described.
 
     Notes
     -----
@@ -225,12 +225,12 @@ def draw_mosaics(
     True
     """
     y = np.asarray(classes)
+    candidates = Candidates(contents, y, seed, "mosaic", repeat, usable=usable)
     if len(y) < 4:
         raise ValueError(
             "x_batch: a mosaic needs at least 4 samples (a positive and three others), got "
             f"{len(y)}"
         )
-    candidates = Candidates(contents, y, seed, "mosaic", repeat, usable=usable)
     drawn = np.full((len(y), 4), -1)
     for i in range(len(y)):
         keys = candidates.keys(i)

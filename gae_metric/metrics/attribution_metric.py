@@ -14,7 +14,6 @@ from quantus.helpers.enums import DataType, ScoreDirection
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data
 from gae_metric.study.explaining import explain_and_score
-from gae_metric.study.logits import IN_PLACE_OF_LOGITS
 from gae_metric.study.mosaicking import Mosaicking, as_plans
 from gae_metric.study.scoring import Scorer
 from gae_metric.study.study import NONE, Study
@@ -38,9 +37,8 @@ class AttributionMetric(QuantusMetric):
 
     #: Scores in ``components``; the last one is that of the metric.
     columns: ClassVar[tuple[str, ...]]
-    #: Whether features are masked, and whether mosaics are made.
+    #: Whether features are masked; mosaics are made where other classes count.
     masks: ClassVar[bool] = True
-    shows: ClassVar[bool] = True
 
     targets: Targets
     #: Curves along the masking trajectory of the last call, (N, T) each, rows as in
@@ -101,7 +99,7 @@ class AttributionMetric(QuantusMetric):
         return Masking(self.steps, self.schedule, self.mask_value, self.features)
 
     def _mosaicking(self) -> Mosaicking | None:
-        if not self.shows:
+        if not self.contrasts:
             return None
         return Mosaicking(
             self.seed, as_plans(self.mosaics), self.n_mosaics, self.interpolation, self.protocol
@@ -110,8 +108,6 @@ class AttributionMetric(QuantusMetric):
     def _check_applicability(self, data: Data) -> None:
         """Refuse data that the metric, or its mosaics, cannot be computed on."""
         super()._check_applicability(data)
-        # One output has a trajectory, but no other class.
-        data.model.single = not self.shows and (data.y is None or not data.y.values.any())
         self._masking()
         if mosaicking := self._mosaicking():
             mosaicking.check(data)
@@ -150,15 +146,8 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
     count = int(scored.sum())
     if not count:
         return
-    if study.outputs_like:
-        last = next(name for name in IN_PLACE_OF_LOGITS if name in study.outputs_like)
-        what, remedy = IN_PLACE_OF_LOGITS[last]
-        if last == "sigmoid" and study.data.model.output == "binary":
-            remedy = "output=lambda p: torch.cat([-torch.logit(p), torch.logit(p)], 1)"
-        yield (
-            f"{metric}: the model's outputs are {what}, as after a {last}; scores are defined on "
-            f"logits. Pass {remedy}, or the model without its last layer"
-        )
+    if told := study.returned.told(metric):
+        yield told
     if study.layout is not None:
         others = scored & (study.predicted != study.targets[study.samples].numpy())
         if others.any():

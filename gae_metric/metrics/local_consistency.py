@@ -19,7 +19,7 @@ class _Local(AttributionMetric):
     """A metric on the masking trajectory alone."""
 
     data_applicability = AttributionMetric.data_applicability | {DataType.TABULAR}
-    shows: ClassVar[bool] = False
+    contrasts: ClassVar[bool] = False
 
     def __init__(
         self,

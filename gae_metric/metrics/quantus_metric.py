@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import pandas as pd
@@ -18,7 +17,7 @@ from quantus.metrics.base import Metric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from gae_metric.errors import check_integer
+from gae_metric.errors import check_integer, check_spelling
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.study import supplied_maps
 from gae_metric.study.arguments import Data, check_data, check_maps, takes_series
@@ -67,13 +66,6 @@ class Call(NamedTuple):
     alone: bool
 
 
-def _check_spelling(names: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse a name that is nearly a known one."""
-    for name in names:
-        if close := difflib.get_close_matches(name, known, 1, 0.8):
-            raise ValueError(f"{name}: no such parameter; did you mean {close[0]}?")
-
-
 class QuantusMetric(Metric):  # type: ignore[misc]
     """Base of our metrics: inputs and an explainer in, one score per sample out."""
 
@@ -83,6 +75,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     #: Whether maps of the inputs themselves are needed, and of inputs that the metric makes.
     needs_originals: ClassVar[bool] = True
     makes_inputs: ClassVar[bool] = True
+    #: Whether other classes than the explained one count, so that a model needs several outputs.
+    contrasts: ClassVar[bool] = True
     #: Attributes that hold results, not parameters.
     results: ClassVar[frozenset[str]]
     #: Which column of ``components`` is the score.
@@ -110,7 +104,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         if (size := own["explain_batch_size"]) is not None:
             check_integer("explain_batch_size", size)
         check_output(own["output"])
-        _check_spelling(set(options) - set(known), known)
+        check_spelling(set(options) - set(known), known)
         options["default_plot_func"] = options["default_plot_func"] or self._plot
         super().__init__(**options)
         # Plain attributes, as in Quantus: they can be read, and set between calls.
@@ -193,7 +187,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
             If an argument is not as described, or ``explain_func`` returns something else. All
             that can be told without evaluating the model is checked first.
         """
-        _check_spelling(kwargs, inspect.signature(self.__call__).parameters)
+        check_spelling(kwargs, inspect.signature(self.__call__).parameters)
         check_kwargs(kwargs)
         data = check_data(
             model,
@@ -206,6 +200,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
             model_predict_kwargs=model_predict_kwargs,
             predicted=self._predicted,
         )
+        data.model.single = not self.contrasts and (data.y is None or not data.y.values.any())
         self._check_applicability(data)
         given = None if a_batch is None else check_maps(a_batch, data, channel_first)
         options = supplied_maps.explain_options(explain_func, explain_func_kwargs, data, device)

@@ -168,11 +168,11 @@ class Manifest:
         steps = (
             read.integer("steps", 2, MAX_STEPS) if kind.masks else read.exactly("steps", None, null)
         )
-        if kind.shows:
+        if kind.contrasts:
             mosaics = read.integer("n_mosaics")
         else:
             mosaics = read.exactly("n_mosaics", 0, f"0 for {metric}")
-        least = 2 if kind.shows else 1
+        least = 2 if kind.contrasts else 1
         shape = read(
             "input_shape",
             "one to three positive integers (two or three with mosaics)",

@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from gae_metric.errors import check_integer
 from gae_metric.functional.draws import content_hashes
-from gae_metric.study.conversion import as_maps, at_work, sent
+from gae_metric.study.conversion import as_maps, at_work, sent, weights_of
 from gae_metric.study.logits import LogitsModel, Output, check_model
 from gae_metric.study.samples import Labels, Samples, as_labels
 
@@ -52,7 +52,7 @@ class Data:
     def logits(self, x: Tensor) -> Tensor:
         """Return the model's outputs for inputs, (n, K), on the CPU and without a gradient."""
         with torch.no_grad():
-            found: Tensor = self.model(x)
+            found: Tensor = self.model(x.clone())  # some models overwrite their input
         return found.cpu()
 
     def maps(self, given: Samples, samples: NDArray[np.int64]) -> Tensor:
@@ -108,7 +108,12 @@ def check_data(
         blank=np.zeros(len(x), dtype=bool),
         contents=np.zeros(len(x), dtype=np.uint64),
         device=where,
-        dtype=_dtype(model, x),
+        # The parameters' floating-point type, or that of the inputs.
+        dtype=next(
+            kind.dtype
+            for kind in (weights_of(model), x, torch.empty(0))
+            if kind is not None and kind.dtype.is_floating_point
+        ),
         batch_size=check_integer("batch_size", batch_size),
     )
     for start in range(0, len(x), data.batch_size):
@@ -142,15 +147,6 @@ def takes_series(data: Data) -> bool:
     except Exception:
         return False
     return True
-
-
-def _dtype(model: nn.Module, x: Samples) -> torch.dtype:
-    """Return the parameters' floating-point type, or that of the inputs."""
-    values = [*model.parameters(), *model.buffers()]
-    for value in values:
-        if value.is_floating_point():
-            return value.dtype
-    return x.dtype if x.dtype.is_floating_point else torch.get_default_dtype()
 
 
 def check_maps(a_batch: Any, data: Data, channel_first: bool | None) -> Samples:

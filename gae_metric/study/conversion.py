@@ -35,11 +35,15 @@ def as_input(model: nn.Module, inputs: Any) -> Tensor:
         raise ValueError(
             f"inputs: expected real values of shape (B, ...), got {x.dtype} {tuple(x.shape)}"
         )
-    values = (*model.parameters(), *model.buffers())
-    weights = next((value for value in values if value.is_floating_point()), None)
-    if weights is not None:
+    if (weights := weights_of(model)) is not None:
         return x.to(weights.dtype).to(weights.device)
     return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+
+
+def weights_of(model: nn.Module) -> Tensor | None:
+    """Return a parameter or buffer of the type that a model computes in, if it has any."""
+    values = (*model.parameters(), *model.buffers())
+    return next((value for value in values if value.is_floating_point()), None)
 
 
 def as_targets(targets: Any, samples: int) -> Tensor:

@@ -90,9 +90,9 @@ def tensor_explainer(function: Function) -> Function:
 def _as_arrays(function: Callable[..., Any], x: Tensor) -> bool:
     """Whether a function is to get inputs as arrays.
 
-    ``quantus.explain`` takes tensors too, and would turn float64 arrays into float32 ones.
+    ``quantus.explain`` takes tensors too, and would turn any arrays into float32 ones.
     """
-    if function is quantus.explain and x.dtype == torch.float64:
+    if function is quantus.explain and x.dtype in (torch.float64, torch.float16):
         return False
     return not accepts_tensors(function)
 

@@ -64,6 +64,8 @@ class ModelGuard:
         self._explained = 0
         self._first: Tensor | None = None
         self._alone: Tensor | None = None
+        self._own: set[str] = set()
+        self._rounding = _rounding(data)
 
     def __enter__(self) -> ModelGuard:
         trouble = self._ask()
@@ -92,7 +94,9 @@ class ModelGuard:
             raise ValueError(
                 "model: expected one that evaluates each sample of x_batch on its own, got one "
                 f"that takes all {len(finite)} rows or none: the nodes of a graph, statistics of "
-                "the batch, or a program that was exported for one batch size"
+                "the batch, a squeeze() that takes the axis of one sample away, "
+                "model_predict_kwargs with a row for each sample, or a program that was exported "
+                "for one batch size"
             ) from error
         if data.y is not None:
             # All classes at the first outputs, not each when its turn comes.
@@ -124,11 +128,9 @@ class ModelGuard:
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether outputs of one sample, (1, K), are the same but for rounding.
 
-        That depends on the size of the batch. Outside the CPU, float32 may be TensorFloat-32.
+        That depends on the size of the batch.
         """
-        rounding = torch.finfo(a.dtype).eps
-        if a.dtype == torch.float32 and self._data.device.type != "cpu":
-            rounding = 2.0**-11
+        rounding = max(self._rounding, torch.finfo(a.dtype).eps)
         a, b = a.double(), b.double()
         largest = a.nan_to_num(0, 0, 0).abs().max()
         return torch.allclose(a, b, rtol=0, atol=float(3 * rounding**0.5 * largest), equal_nan=True)
@@ -153,6 +155,13 @@ class ModelGuard:
         looked = [key for key in self._seen if values or not key.startswith(fingerprint.VALUES)]
         changed = [key for key in looked if self._seen[key] != now.get(key)]
         changed += [key for key in now if key not in self._seen]
+        changed = [key for key in changed if key not in self._own]
+        if self._first is not None and any(key.startswith(fingerprint.VALUES) for key in changed):
+            # Whatever a mere evaluation changes, such as a count of calls, is the model's own.
+            self._data.logits(self._first)
+            then = fingerprint.of_model(self._data.model.model, self._data.device) or {}
+            self._own |= {key for key in changed if then.get(key) != now.get(key)}
+            changed = [key for key in changed if key not in self._own]
         if changed:
             self._left(changed)
 
@@ -172,3 +181,17 @@ class ModelGuard:
             return
         if not self.alike(self._alone, self._data.logits(self._first)):
             self._left(["its output, by something that cannot be seen on it"])
+
+
+def _rounding(data: Data) -> float:
+    """Return the coarsest rounding of what a model computes in, as far as can be seen.
+
+    Outside the CPU, float32 may be TensorFloat-32.
+    """
+    model, device = data.model.model, data.device.type
+    values = (data.dtype, *(value.dtype for value in (*model.parameters(), *model.buffers())))
+    kinds = {kind for kind in values if kind.is_floating_point and kind.itemsize > 1}
+    if torch.is_autocast_enabled(device):
+        kinds.add(torch.get_autocast_dtype(device))
+    rounding = max(torch.finfo(kind).eps for kind in kinds)
+    return max(rounding, 2.0**-11) if torch.float32 in kinds and device != "cpu" else rounding

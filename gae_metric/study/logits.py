@@ -17,19 +17,18 @@ from abslrp.outputs import ONE_OUTPUT, Output, check_output, select_logits
 from gae_metric.study.conversion import as_input
 
 __all__ = [
-    "IN_PLACE_OF_LOGITS",
+    "InPlaceOfLogits",
     "LogitsModel",
     "Output",
     "check_model",
     "check_output",
-    "ends_in",
     "is_exported",
     "predictions",
 ]
 
 #: What models return in place of logits, by what they end in: what that is, and its remedy. The
 #: first that fits counts.
-IN_PLACE_OF_LOGITS = {
+_IN_PLACE_OF_LOGITS = {
     "softmax": ("probabilities", 'output="log"'),
     "sigmoid": ("in [0, 1]", "output=torch.logit"),
     "log_softmax": ("logarithms of probabilities", 'output="log_softmax"'),
@@ -204,7 +203,44 @@ def predictions(model: nn.Module, x: NDArray[Any], batch_size: int = 32) -> NDAr
     return np.concatenate(rows)
 
 
-def ends_in(outputs: Tensor) -> set[str]:
+class InPlaceOfLogits:
+    """What a model seems to return in place of logits, after all outputs that were seen.
+
+    Examples
+    --------
+    >>> outputs = InPlaceOfLogits(None)
+    >>> outputs.see(torch.tensor([[0.2, 0.8]]))
+    >>> str(outputs.told("GAE")).partition(", as")[0]
+    "GAE: the model's outputs are probabilities"
+    >>> outputs.see(torch.tensor([[-3.0, 2.0]]))
+    >>> outputs.told("GAE") is None
+    True
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._binary = output == "binary"
+        self._like: set[str] | None = None
+
+    def see(self, outputs: Tensor) -> None:
+        """Take outputs (n, K) of samples into account."""
+        found = _ends_in(outputs[:, 1:] if self._binary else outputs)
+        self._like = found if self._like is None else self._like & found
+
+    def told(self, metric: str) -> str | None:
+        """Return a warning, or None."""
+        last = next((name for name in _IN_PLACE_OF_LOGITS if name in (self._like or ())), None)
+        if last is None:
+            return None
+        what, remedy = _IN_PLACE_OF_LOGITS[last]
+        if last == "sigmoid" and self._binary:
+            remedy = "output=lambda p: torch.cat([-torch.logit(p), torch.logit(p)], 1)"
+        return (
+            f"{metric}: the model's outputs are {what}, as after a {last}; scores are defined on "
+            f"logits. Pass {remedy}, or the model without its last layer"
+        )
+
+
+def _ends_in(outputs: Tensor) -> set[str]:
     """Return what a model may end in that has these outputs, (n, K): some of several things."""
     found = set()
     if bool(((outputs >= 0) & (outputs <= 1)).all()):

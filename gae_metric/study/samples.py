@@ -147,9 +147,15 @@ def _rows(values: Any, places: range) -> Iterator[Any]:
 _CLASSES = ("label", "labels")
 
 
+def _is_pair(row: Any) -> bool:
+    """Whether a row begins with a sample: a tuple, or a list of an array and its class."""
+    listed = isinstance(row, list) and len(row) > 1 and np.ndim(row[0]) > np.ndim(row[1])
+    return listed or isinstance(row, tuple)
+
+
 def _has_class(row: Any) -> bool:
     keyed = isinstance(row, Mapping) and any(key in row for key in _CLASSES)
-    return keyed or (isinstance(row, tuple) and len(row) > 1)
+    return keyed or (_is_pair(row) and len(row) > 1)
 
 
 def _class(row: Any) -> Any:
@@ -168,11 +174,11 @@ def _sample(row: Any, name: str) -> Any:
                 "columns, or give rows that are tuples (sample, class)"
             )
         return row[found[0]]
-    return row[0] if isinstance(row, tuple) else row
+    return row[0] if _is_pair(row) else row
 
 
-#: What fills lists of classes that are shorter than others.
-NONE = -1
+#: What fills lists of classes that are shorter than others, and how many classes there may be.
+NONE, _MOST = -1, 2**20
 
 
 class Labels:
@@ -258,7 +264,7 @@ def as_labels(values: Any, count: int) -> Labels:
     if lists and len(set(map(len, values))) > 1:
         values = list(zip(*zip_longest(*values, fillvalue=NONE), strict=True))
     y = as_tensor(values, "y_batch").cpu()
-    real = not y.is_complex() and (not y.is_floating_point() or bool((y == y.round()).all()))
+    real = not y.is_complex() and bool((y == y.long()).all())
     table = real and y.ndim == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all())
     listed = y.ndim == 2 and (lists or y.shape[1] == 1)
     known = real and (table or ((listed or y.ndim == 1) and y.dtype != torch.bool))
@@ -274,6 +280,10 @@ def as_labels(values: Any, count: int) -> Labels:
         return Labels(y)
     has = y.bool()
     if not table:
+        if len(wrong := y[(y < NONE) | (y >= _MOST)]):
+            raise ValueError(
+                f"y_batch: expected lists of classes from 0 to {_MOST - 1}, got {int(wrong[0])}"
+            )
         row, place = (y != NONE).nonzero(as_tuple=True)
         has = torch.zeros(count, int(y.max().clamp(min=0)) + 1, dtype=torch.bool)
         has[row, y[row, place]] = True

@@ -16,7 +16,7 @@ from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.conversion import sent
 from gae_metric.study.guard import ModelGuard
-from gae_metric.study.logits import IN_PLACE_OF_LOGITS, ends_in
+from gae_metric.study.logits import InPlaceOfLogits
 from gae_metric.study.mosaicking import Layout, Mosaicking
 from gae_metric.study.samples import Labels
 from gae_metric.study.trajectories import Masking, Trajectories
@@ -94,8 +94,8 @@ class Study:
         the softmax of the explained one.
     blank
         (R,) samples that have one value in each channel.
-    outputs_like
-        Keys of ``IN_PLACE_OF_LOGITS`` that the outputs of all loaded samples fit.
+    returned
+        What the model seems to return, by the outputs of all loaded samples.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Study:
         self.bad_output = np.zeros(rows, dtype=bool)
         self.predicted = np.full(rows, NONE)
         self.probability = np.full(rows, np.nan)
-        self.outputs_like = set(IN_PLACE_OF_LOGITS)
+        self.returned = InPlaceOfLogits(data.model.output)
         self._loaded = np.zeros(rows, dtype=bool)
         self._masks = ~self.bad_input if masking else np.zeros(rows, dtype=bool)
         self._shows = np.zeros((rows, self.mosaics), dtype=bool)
@@ -193,8 +193,7 @@ class Study:
         self.predicted[rows] = torch.where(known, logits.argmax(1), NONE).numpy()
         shares = logits.softmax(1)
         self.probability[rows] = shares.gather(1, classes[:, None])[:, 0].numpy()
-        own = logits[:, 1:] if self.data.model.output == "binary" else logits
-        self.outputs_like &= ends_in(own)
+        self.returned.see(logits)
 
     def _one_class(self) -> NDArray[np.bool_]:
         if self.layout is None:

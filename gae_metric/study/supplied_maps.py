@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from quantus.helpers import constants
 from torch import Tensor
 
+from gae_metric.errors import check_spelling
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import sent
 from gae_metric.study.explaining import Explainer
@@ -24,18 +28,35 @@ from gae_metric.study.study import Study
 _SAME = 1e-2
 #: What a map is scaled by at least.
 _TINY = torch.finfo(torch.float32).tiny
+#: What an explain_func gets from a metric.
+_OURS = frozenset({"model", "inputs", "targets"})
 
 
 def explain_options(
-    explain_func: Callable[..., Any] | None,
-    kwargs: Mapping[str, Any] | None,
-    data: Data,
-    device: Any,
+    explain_func: Any, kwargs: Mapping[str, Any] | None, data: Data, device: Any
 ) -> dict[str, Any]:
-    """Return keyword arguments for explain_func, leaving the caller's as they are."""
+    """Return keyword arguments for explain_func, leaving the caller's as they are.
+
+    Raises
+    ------
+    ValueError
+        If they are no mapping, give what the metric itself gives, or nearly have the name of one
+        that the function has: it may take any other without a word, as Quantus passes more.
+    """
+    given = {} if kwargs is None else kwargs
+    if not isinstance(given, Mapping) or not _OURS.isdisjoint(given):
+        got = ", ".join(sorted(given)) if isinstance(given, Mapping) else type(given).__name__
+        raise ValueError(
+            "explain_func_kwargs: expected a mapping without model, inputs and targets, which the "
+            f"metric gives, got {got}"
+        )
+    known: Mapping[str, Any] = {}
+    with suppress(TypeError, ValueError):  # no function, or one that is written in C
+        known = inspect.signature(explain_func).parameters
+    check_spelling(set(given) - set(known), set(known) - _OURS)
     if device is None and explain_func is quantus.explain and data.device.type != "cpu":
         device = data.device  # it puts inputs on the CPU otherwise, wherever the model is
-    return ({} if device is None else {"device": device}) | dict(kwargs or {})
+    return ({} if device is None else {"device": device}) | dict(given)
 
 
 def check_explain_func(
@@ -107,27 +128,34 @@ def check_given_maps(
     -----
     RuntimeWarning
         If ``given`` are plain gradients in the place of another method's maps, which is what
-        ``quantus.evaluate`` (0.6.0) computes for a dictionary without ``method``.
+        ``quantus.evaluate`` (0.6.0) computes for a dictionary without ``method``; or if they are
+        scored, and not what the explainer gives.
     """
     origin = _origin(explainer, data, given)
-    if origin == "explainer" or (origin == "other" and enough):
-        return given, origin == "other"
+    quantus_own = explainer.function is quantus.explain
+    method = explainer.kwargs.get("method", "Gradient")
+    if origin == "other" and not enough:
+        maker = (
+            f"quantus.explain gives with method {method!r}"
+            if quantus_own
+            else "explain_func gives, or not in the order of x_batch and for the classes of y_batch"
+        )
+        raise _not_alone(metric, f"they are not the maps that {maker}")
+    told = None
     if origin == "gradient":
-        method = explainer.kwargs["method"]
-        if not quiet:
-            warnings.warn(
-                f"a_batch: {metric} explains x_batch again with method {method!r}: a_batch "
-                "holds plain gradients, which quantus.evaluate computes if the method's "
-                f"dictionary has no 'method': {method!r}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        return None, False
-    if explainer.function is quantus.explain:
-        maker = f"quantus.explain gives with method {explainer.kwargs.get('method', 'Gradient')!r}"
-    else:
-        maker = "explain_func gives, or not in the order of x_batch and for the classes of y_batch"
-    raise _not_alone(metric, f"they are not the maps that {maker}")
+        told = (
+            f"{metric} explains x_batch again with method {method!r}: a_batch holds plain "
+            "gradients, which quantus.evaluate computes if the method's dictionary has no "
+            f"'method': {method!r}"
+        )
+    elif origin == "other" and not quantus_own:  # which evaluate passes where it has arrays
+        told = (
+            f"{metric} scores these maps, which are not those that explain_func gives (another "
+            "method, order or class?)"
+        )
+    if told and not quiet:
+        warnings.warn(f"a_batch: {told}", RuntimeWarning, stacklevel=3)
+    return None if origin == "gradient" else given, origin == "other"
 
 
 def _not_alone(metric: str, reason: str) -> ValueError:
@@ -203,10 +231,8 @@ def _origin(
     explainer: Explainer, data: Data, given: Samples
 ) -> Literal["explainer", "gradient", "other"]:
     """Tell where maps come from that are said to be those of an explainer."""
-    finite = np.flatnonzero(data.finite)
     plain = replace(explainer, post_process=lambda maps: maps)
-    for end in np.unique(finite[[0, -1]] if len(finite) else finite):
-        sample = np.array([end])
+    for sample in _ends(data, given):
         x = data.inputs(sample)
         logits = data.logits(x)
         target = logits.argmax(1) if data.y is None else data.y.likeliest(sample, logits)
@@ -225,6 +251,14 @@ def _origin(
     return "explainer"
 
 
+def _ends(data: Data, given: Samples) -> Iterator[NDArray[np.int64]]:
+    """Yield the first and the last sample whose input and map are finite."""
+    finite = np.flatnonzero(data.finite)[:, None]
+    for order in (finite, finite[::-1]):
+        known = (sample for sample in order if data.maps(given, sample).isfinite().all())
+        yield from islice(known, 1)
+
+
 def _same(a: Tensor, b: Tensor) -> bool:
     """Whether two maps are the same but for rounding and scale."""
     if a.shape != b.shape:
@@ -237,10 +271,19 @@ def normalised(maps: Tensor, function: Callable[[NDArray[Any]], NDArray[Any]]) -
     """Apply Quantus's ``normalise_func`` to each map on its own.
 
     Maps that are not finite are left for the scores to be NaN.
+
+    Raises
+    ------
+    ValueError
+        If it returns another shape.
     """
-    arrays = maps.cpu().numpy()
-    result = [
-        function(arrays[i : i + 1]) if np.isfinite(arrays[i]).all() else arrays[i : i + 1]
-        for i in range(len(arrays))
-    ]
-    return torch.from_numpy(np.concatenate(result)).to(maps.dtype).to(maps.device)
+    result = maps.cpu().numpy().copy()
+    for i in np.flatnonzero(np.isfinite(result).all(axis=tuple(range(1, result.ndim)))):
+        found = np.asarray(function(result[i : i + 1]))
+        if found.shape != result[i : i + 1].shape:
+            raise ValueError(
+                f"normalise_func: expected a map of shape {result[i : i + 1].shape}, as it got, "
+                f"got {found.shape}"
+            )
+        result[i] = found
+    return torch.from_numpy(result).to(maps.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from gae_metric.errors import check_integer
 from gae_metric.functional.baseline import MaskValue, mask_baseline
 from gae_metric.functional.masking import (
     MAX_STEPS,
-    SCHEDULES,
     Features,
     Schedule,
+    check_choices,
     masking_trajectory,
     target_impact,
 )
@@ -43,12 +43,7 @@ class Masking:
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps, 2, MAX_STEPS)
-        if self.schedule not in SCHEDULES:
-            raise ValueError(
-                f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
-            )
-        if self.features not in get_args(Features):
-            raise ValueError(f'features: expected "entries" or "positions", got {self.features!r}')
+        check_choices(self.schedule, self.features)
         if isinstance(self.mask_value, str) and self.mask_value in ("mean", "blur"):
             return
         shape = np.shape(self.mask_value) or (1,)

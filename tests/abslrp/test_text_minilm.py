@@ -9,7 +9,10 @@ import pytest
 import torch
 from scipy import stats
 
+import abslrp
 from abslrp import text
+from gae_metric import LocalConsistency
+from gae_metric.explainers import input_x_gradient, random_map, saliency
 
 SHARED = Path(os.environ.get("GAE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 HEAD = SHARED / "models" / "minilm_sst2_linear_head.safetensors"
@@ -125,3 +128,24 @@ def test_zeroing_relevant_tokens_lowers_the_probability_more_than_random_ones(cl
     print(f"drop {drop.mean():.4f}, random {chance.mean():.4f}, Wilcoxon p {test.pvalue:.2e}")
     assert drop.mean() > chance.mean()
     assert test.pvalue < 0.01
+
+
+@pytest.mark.slow
+def test_local_consistency_by_entries_tells_methods_from_chance(classifier):
+    """Masked by whole tokens, all of them are at 0."""
+    model, tokenizer = classifier
+    sentences = [one for one in sst2("dev")[0] if 6 <= len(one.split()) <= 14][:8]
+    embedded = text.embed(model, tokenizer, sentences)
+    found = {}
+    for function in (abslrp.explain, input_x_gradient, saliency, random_map):
+        metric = LocalConsistency(
+            mask_value=embedded.padding,
+            schedule="uniform",
+            targets="predicted",
+            disable_warnings=True,
+        )
+        metric(embedded.model, embedded.x, explain_func=function)
+        found[function.__name__] = metric.components["local_consistency"].mean()
+    assert found["random_map"] < 0.02
+    assert found["saliency"] < 0.08
+    assert min(found["explain"], found["input_x_gradient"]) > 0.12, found

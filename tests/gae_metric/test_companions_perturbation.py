@@ -1,5 +1,7 @@
 """AOPC and ABPC against equations 8 and 9 written out, region by region."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -70,3 +72,41 @@ def test_refusals(case):
         ABPC(size=0)
     with pytest.raises(ValueError, match="did you mean regions"):
         AOPC(region=4)
+
+
+@pytest.mark.parametrize("cls", [AOPC, ABPC])
+def test_what_is_no_logit_is_told_as_by_gae(case, cls):
+    model, x, y, a = case
+    asked = {"regions": 3, "size": 4}
+    for last, remedy in (
+        (nn.Softmax(1), 'output="log"'),
+        (nn.Sigmoid(), "output=torch.logit"),
+        (nn.LogSoftmax(1), 'output="log_softmax"'),
+    ):
+        wrong = nn.Sequential(model, last).eval()
+        with pytest.warns(
+            RuntimeWarning, match=rf"^{cls.name}: the model's outputs .* Pass {remedy}"
+        ):
+            cls(**asked)(wrong, x, y, a)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = cls(**asked)(model, x, y, a)
+        cls(**asked, disable_warnings=True)(wrong, x, y, a)
+    mended = cls(output=torch.logit, **asked)(nn.Sequential(model, nn.Sigmoid()).eval(), x, y, a)
+    np.testing.assert_allclose(mended, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("cls", [AOPC, ABPC])
+def test_one_output_has_a_curve_and_no_other_class(case, cls):
+    model, x, y, a = case
+    asked = {"regions": 3, "size": 4}
+    one = nn.Sequential(*model[:3], nn.Linear(288, 1).double()).eval()
+    with torch.no_grad():
+        one[3].weight.copy_(model[3].weight[:1])
+        one[3].bias.copy_(model[3].bias[:1])
+    zeros = np.zeros(3, dtype=int)
+    assert cls(**asked)(one, x, zeros, a) == pytest.approx(cls(**asked)(model, x, zeros, a))
+    with pytest.raises(ValueError, match=r'model: it has one output.*output="binary"'):
+        cls(**asked)(one, x, y.clip(0, 1), a)
+    binary = cls(output="binary", **asked)(one, x, zeros, a)
+    assert binary == pytest.approx([-score for score in cls(**asked)(one, x, zeros, a)])

@@ -120,6 +120,16 @@ def test_attribution_that_is_not_finite(case, bad):
         found, messages = run(cls(), net, x, y, a_batch=maps, explain_func=gradient_tensor)
         assert np.flatnonzero(np.isnan(found[:, -1])).tolist() == [4]
         assert "attributions are not finite: samples 4" in messages[0]
+    # The first and the last, by which given maps are compared with an explainer's.
+    maps[[0, 7], 0, 0, 0] = bad
+    found, _ = run(LocalConsistency(), net, x, y, a_batch=maps, explain_func=gradient_tensor)
+    assert np.flatnonzero(np.isnan(found[:, -1])).tolist() == [0, 4, 7]
+    rest = [1, 2, 3, 5, 6]
+    np.testing.assert_allclose(found[rest, -1], expected[rest, 2], rtol=0, atol=1e-12)
+    found, _ = run(LocalConsistency(), net, x, y, a_batch=maps * bad, explain_func=gradient_tensor)
+    assert np.isnan(found[:, -1]).all()
+    with pytest.raises(ValueError, match="not the maps that explain_func gives"):
+        run(LocalConsistency(), net, x, y, a_batch=maps[::-1].copy(), explain_func=gradient_tensor)
 
 
 def test_output_that_is_not_finite(case):

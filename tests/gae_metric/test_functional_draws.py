@@ -150,3 +150,29 @@ def test_a_subset_keeps_the_mosaics_that_lie_in_it():
     for wrong in ([0, 1, 2], [0, 1, 2, 2], [0, 1, 2, 30], [[0, 1, 2, 3]]):
         with pytest.raises(ValueError, match="samples: expected at least 4 different indices from"):
             plan.subset(wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"contents": np.zeros((5, 3, 4, 4))},
+            r"contents, classes: expected integers \(N,\), as content_",
+        ),
+        ({"contents": 6}, r"expected integers .* got int64 \(\) and"),
+        ({"contents": np.arange(6) / 10}, "expected integers .* got float64"),
+        ({"classes": [0, 1]}, r"and N classes, got int64 \(6,\) and \(2,\)"),
+        ({"seed": 1.5}, "seed: expected a non-negative integer, got 1.5"),
+        ({"seed": True}, "seed: expected a non-negative integer, got True"),
+    ],
+)
+def test_what_no_plan_can_be_drawn_from_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MosaicPlan.draw(**{"contents": np.arange(6), **arguments})
+
+
+def test_contents_do_not_depend_on_bytes_and_strides():
+    x = np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)
+    expected = content_hashes(x)
+    for same in (x.astype(">f4"), x[:, ::-1].copy()[:, ::-1], np.asfortranarray(x), x.tolist()):
+        np.testing.assert_array_equal(content_hashes(same), expected)

@@ -265,6 +265,7 @@ def test_masked_features_take_the_baseline_and_have_no_impact(baseline):
         ({"steps": 1}, "steps: expected 2 to 255, got 1"),
         ({"steps": 256}, "steps"),
         ({"schedule": "random"}, "schedule: expected one of reranked, uniform, got 'random'"),
+        ({"features": "pixels"}, "features: expected .* or .*, got 'pixels'"),
         ({"targets": torch.tensor([0, 1])}, r"targets: expected integers of shape \(3,\)"),
         ({"targets": torch.tensor([0, 1, 5])}, "targets: expected classes from 0 to 4.* got 5"),
         ({"targets": torch.tensor([0, -1, 1])}, "got -1 at position 1"),

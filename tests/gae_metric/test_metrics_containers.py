@@ -6,13 +6,21 @@ import warnings
 import weakref
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from gae_metric import GAE, Contrastiveness, LocalConsistency, LocalFaithfulness
 from gae_metric.companions import ROAD, Focus
-from tests.gae_metric.nets import conv_net, gradient_tensor, images, input_x_gradient, top_classes
+from tests.gae_metric.nets import (
+    conv_net,
+    gradient_tensor,
+    images,
+    input_x_gradient,
+    tabular_net,
+    top_classes,
+)
 
 N = 12
 
@@ -109,6 +117,37 @@ def test_what_is_held_at_a_time_is_bounded_by_the_batch(case, kind, metric):
     assert lazy.most <= 5 * 4 < len(big)
     assert lazy.alive == 0
     assert lazy.read <= 12 * len(big)
+
+
+class Lists(Pairs):
+    """Rows that are lists, as a collate function leaves them."""
+
+    def __getitem__(self, i):
+        return list(super().__getitem__(i))
+
+
+def test_rows_that_are_lists_of_a_sample_and_its_class(case):
+    net, x, y = case
+    expected = scores(GAE(steps=3, cache=False), net, x, y)
+    found = scores(GAE(steps=3, cache=False), net, Lists(x, y))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("form", ["bool and float", "nullable", "column of arrays"])
+def test_tables_of_several_types(form):
+    x = images(5, (7,)).round(1)
+    x[:, 0] = x[:, 0] > 0
+    table = pd.DataFrame(x)
+    if form == "column of arrays":
+        given = pd.DataFrame({"features": list(x)})["features"]
+    else:
+        given = table.astype({0: bool}) if form == "bool and float" else table.astype("Float64")
+    metric = LocalConsistency(disable_warnings=True)
+    expected = metric(tabular_net(), x, [0, 1, 2, 0, 1], explain_func=input_x_gradient)
+    found = metric(tabular_net(), given, [0, 1, 2, 0, 1], explain_func=input_x_gradient)
+    assert found == expected
+    with pytest.raises(ValueError, match=r"x_batch: .* got DataFrame"):
+        metric(tabular_net(), table.astype({0: str}), [0] * 5, explain_func=input_x_gradient)
 
 
 @pytest.mark.parametrize("given", [None, "data set"])

@@ -135,6 +135,7 @@ def test_maps_alone_are_refused_before_any_work(case, cls):
         ({"n_mosaics": 0}, "n_mosaics"),
         ({"interpolation": "linear"}, "interpolation"),
         ({"output": 1.5}, "output"),
+        ({"output": True}, "output: expected a function, a key, a position or None, got bool"),
     ],
 )
 def test_wrong_options_are_refused_at_once(option, message):

@@ -16,6 +16,8 @@ from gae_metric import (
     LocalFaithfulness,
     LocalRobustness,
 )
+from gae_metric.companions import AOPC, ROAD
+from gae_metric.explainers import integrated_gradients, saliency
 from tests.gae_metric.nets import conv_net, gradient_tensor, images, input_x_gradient, top_classes
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -187,6 +189,21 @@ def test_maps_of_another_method_or_order_are_refused(case, cls, wrong):
         cls(disable_warnings=True)(*case, a_batch=wrong(maps), explain_func=function)
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [LocalFaithfulness(), ROAD(percentages=[40]), AOPC(regions=4, size=3)],
+    ids=lambda m: m.name,
+)
+def test_maps_that_are_enough_are_scored_and_told_of_if_they_are_anothers(case, metric):
+    maps, function = explained(*case)
+    alone = metric(*case, a_batch=maps[::-1].copy())
+    with pytest.warns(RuntimeWarning, match="scores these maps, which are not those that explain_"):
+        assert metric(*case, a_batch=maps[::-1].copy(), explain_func=function) == alone
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "a_batch")
+        assert metric(*case, a_batch=maps, explain_func=function) != alone
+
+
 def test_given_maps_may_be_scaled_and_random(case):
     net, x, y = case
     maps, function = explained(*case)
@@ -226,3 +243,45 @@ def test_no_warning_without_reason(case):
         warnings.simplefilter("error")
         for cls in ALL.values():
             cls()(net, x, y, explain_func=gradient_tensor)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"targets": 0}, "explain_func_kwargs: .* without model, inputs and targets.* got targets"),
+        ([1], "explain_func_kwargs: expected a mapping .*, got list"),
+        ({"n_step": 3}, r"n_step: no such parameter; did you mean n_steps\?"),
+    ],
+)
+@pytest.mark.parametrize("metric", [GAE(), ROAD()], ids=lambda m: m.name)
+def test_keywords_of_an_explainer_that_would_be_ignored_or_replace_ours(
+    case, metric, options, message
+):
+    with pytest.raises(ValueError, match=message):
+        metric(*case, explain_func=integrated_gradients, explain_func_kwargs=options)
+
+
+def test_keywords_of_other_explainers_are_left_to_the_function(case):
+    """As quantus.evaluate hands the same ones to all."""
+    metric = LocalConsistency(disable_warnings=True)
+    expected = metric(*case, explain_func=integrated_gradients, explain_func_kwargs={"n_steps": 3})
+    options = {"n_steps": 3, "method": "IG", "xai_lib": "captum"}
+    call = {"explain_func": integrated_gradients, "explain_func_kwargs": options}
+    assert metric(*case, **call) == expected
+
+
+@pytest.mark.parametrize("result", [lambda a: a.mean(1), lambda a: None])
+def test_a_normalise_func_that_returns_another_shape_is_named(case, result):
+    metric = LocalConsistency(normalise=True, normalise_func=result)
+    with pytest.raises(ValueError, match=r"normalise_func: expected a map of shape \(1, "):
+        metric(*case, explain_func=input_x_gradient)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_quantus_explain_of_models_of_other_types(case, dtype):
+    net, x, y = case
+    expected = LocalConsistency(disable_warnings=True)(net.to(dtype), x, y, explain_func=saliency)
+    found = LocalConsistency(disable_warnings=True)(
+        net, x, y, explain_func=quantus.explain, explain_func_kwargs={"method": "Saliency"}
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)

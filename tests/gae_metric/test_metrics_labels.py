@@ -143,6 +143,10 @@ def test_given_maps_are_of_the_explained_classes(case):
         (np.arange(40).reshape(8, 5), "y_batch: expected integer classes .* or 0 and 1"),
         (np.eye(5)[[0, 1, 2]], r"y_batch: expected .* got torch.float64 \(3, 5\)"),
         ([*LISTS[:7], ["cat"]], "y_batch: expected"),
+        ([*LISTS[:7], [0, -2]], "y_batch: expected lists of classes from 0 to .*, got -2"),
+        ([*LISTS[:7], [0, 2**40]], "y_batch: expected lists of classes .*, got 1099511627776"),
+        ([0.0] * 7 + [np.inf], r"y_batch: expected integer classes .* got torch.float64 \(8,\)"),
+        ([0.0] * 7 + [1e30], r"y_batch: expected integer classes .* got torch.float64 \(8,\)"),
     ],
 )
 def test_wrong_classes_are_named(case, y, message):

@@ -6,6 +6,8 @@ Order, subset, batch, chunk, threads, dtype and form of the inputs, the cache, a
 
 from __future__ import annotations
 
+import copy
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import gae_metric
 from gae_metric import GAE, LocalConsistency, MosaicPlan
@@ -58,15 +61,26 @@ class Attention(nn.Module):
 
 
 class Recurrent(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, kind: type[nn.RNNBase] = nn.GRU) -> None:
         super().__init__()
-        self.rnn, self.head = nn.GRU(2, 6, batch_first=True), nn.Linear(6, CLASSES)
+        self.rnn, self.head = kind(2, 6, batch_first=True), nn.Linear(6, CLASSES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.rnn(x.mT)[0].mean(1))
 
 
-IMAGE, SERIES, ROW = (3, 8, 8), (2, 12), (7,)
+class Frames(nn.Module):
+    """A perceptron on the frames of a waveform (N, L), of any length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, CLASSES))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x.unfold(-1, 4, 2)).mean(1)
+
+
+IMAGE, SERIES, ROW, VOLUME, WAVE = (3, 8, 8), (2, 12), (7,), (1, 3, 6, 6), (24,)
 KINDS = {
     "convolutions": (lambda: conv_net(classes=CLASSES, dtype=torch.float64), IMAGE),
     "residual": (Residual, IMAGE),
@@ -81,7 +95,26 @@ KINDS = {
     "series": (series_net, SERIES),
     "recurrent": (Recurrent, SERIES),
     "rows": (tabular_net, ROW),
+    "depthwise": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 6, 1), nn.BatchNorm2d(6), nn.ReLU6(inplace=True),
+            nn.Conv2d(6, 6, 3, groups=6), nn.BatchNorm2d(6), nn.Hardswish(inplace=True),
+            nn.Conv2d(6, CLASSES, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        ),
+        IMAGE,
+    ),
+    "lstm": (lambda: Recurrent(nn.LSTM), SERIES),
+    "waveform": (Frames, WAVE),
+    "volume": (
+        lambda: nn.Sequential(
+            nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool3d((1, 2, 2)),
+            nn.Flatten(), nn.Linear(108, CLASSES),
+        ),
+        VOLUME,
+    ),
 }  # fmt: skip
+#: Those that each property is tried on by itself in every run; all of them together, below.
+QUICK = ("convolutions", "residual", "attention", "grouped", "series", "recurrent", "rows")
 MODELS: dict[str, nn.Module] = {}
 
 
@@ -92,7 +125,9 @@ def case(kind: str, seed: int) -> tuple[nn.Module, np.ndarray, np.ndarray]:
             torch.manual_seed(0)
             MODELS[kind] = build().double().eval()
     x = images(7, shape, seed=seed)
-    return MODELS[kind], x, np.random.default_rng(seed).integers(CLASSES, size=7)
+    y = np.random.default_rng(seed).integers(CLASSES, size=7)
+    y[:2] = 0, 1  # mosaics need two classes
+    return MODELS[kind], x, y
 
 
 def score(kind, net, x, y, plan=None, explain="InputXGradient", keep=False, **options):
@@ -110,14 +145,18 @@ def score(kind, net, x, y, plan=None, explain="InputXGradient", keep=False, **op
 
 def generated(function):
     """Run a test on generated cases, the same in every run, for each kind of network."""
-    quick = settings(
-        max_examples=4,
+    kinds = [k if k in QUICK else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
+    return pytest.mark.parametrize("kind", kinds)(cases(4)(function))
+
+
+def cases(number):
+    return settings(
+        max_examples=number,
         deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
-    return pytest.mark.parametrize("kind", KINDS)(quick(function))
 
 
 SEEDS = st.integers(0, 10**6)
@@ -249,3 +288,78 @@ def test_road_does_not_depend_on_batches(kind, seed, batch, chunk):
         return ROAD(percentages=[30, 70], disable_warnings=True, **options)(net, x, y, **call)
 
     assert road(batch=batch, explain_batch_size=chunk) == road()
+
+
+def dirty(model, inputs, targets, **kwargs):
+    """Leaves a hook at each call."""
+    model.register_forward_hook(lambda module, args, output: output.roll(1, 1))
+    return np.abs(inputs)
+
+
+def all_at_once(kind, seed, explain, data):
+    """Compare the scores of some samples in every respect at once with those of the plainest call.
+
+    Of all samples by GAE, whose mosaics need them; of some by Local Consistency.
+    """
+    net, x, y = case(kind, seed)
+    x = x.astype(np.float32)
+    rows = data.draw(st.permutations(range(7)))[: data.draw(st.sampled_from([7, 7, 5, 1]))]
+    whole = len(rows) == 7 and KINDS[kind][1] != ROW
+    make = GAE if whole else LocalConsistency
+    gae_metric.clear_cache()
+    plain = make(steps=4, disable_warnings=True, cache=False)
+    plain(net, x, y, explain_func=EXPLAINERS[explain])
+    expected = plain.components.to_numpy()[rows]
+
+    before = data.draw(st.lists(st.sampled_from(["dirty", "same", "others"]), max_size=2))
+    for what in before:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            function = dirty if what == "dirty" else EXPLAINERS["Saliency"]
+            classes = y if what == "same" else (y + 1) % CLASSES
+            make(steps=4, explain_batch_size=5)(net, x, classes, explain_func=function)
+        if what == "dirty":
+            net._forward_hooks.clear()
+    forms = {
+        "float32": lambda a: a,
+        "float64": lambda a: a.astype(np.float64),
+        "big endian": lambda a: a.astype(">f4"),
+        "tensor": torch.tensor,
+        "data set": lambda a: TensorDataset(torch.tensor(a), torch.tensor(y[rows])),
+    }
+    given = forms[data.draw(st.sampled_from([*forms]))](x[rows])
+    options = {"batch_size": data.draw(st.integers(1, 9))}
+    metric = make(
+        steps=4,
+        disable_warnings=True,
+        cache=data.draw(st.booleans()),
+        explain_batch_size=data.draw(st.none() | st.integers(1, 40)),
+    )
+    threads = data.draw(st.sampled_from([1, 3]))
+    with ThreadPoolExecutor(threads) as pool:
+
+        def run(_):
+            one = copy.copy(metric)
+            one(net, given, y[rows], explain_func=EXPLAINERS[explain], **options)
+            return one.components.to_numpy()
+
+        for found in pool.map(run, range(threads)):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+EXPLAIN = st.sampled_from(["InputXGradient", "Saliency", "IntegratedGradients"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=SEEDS, explain=EXPLAIN, data=st.data())
+@cases(2)
+def test_all_of_it_together_does_not_matter(kind, seed, explain, data):
+    all_at_once(kind, seed, explain, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=SEEDS, explain=EXPLAIN, data=st.data())
+@cases(12)
+def test_all_of_it_together_in_many_ways(kind, seed, explain, data):
+    all_at_once(kind, seed, explain, data)

@@ -19,6 +19,7 @@ from gae_metric.demo import digits, networks
 from gae_metric.explainers.gradients import EXPLAINERS
 from gae_metric.functional.precision import wide_dtype
 from gae_metric.study import fingerprint
+from tests.gae_metric.test_properties import IMAGE, KINDS, case, score
 from tests.hardening import another_device
 from tests.hardening.another_device import NAME, Away, Device, register, taken
 from tests.hardening.device import Crossings
@@ -142,6 +143,20 @@ def test_scores_are_the_cpus(metric, name):
     gae_metric.clear_cache()
     found = METRICS[metric]()(taken(model), x, y, explain_func=abslrp.explain, device=NAME)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("series", "rows", "waveform", "volume"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if KINDS[kind][1] == IMAGE),
+    ],
+)
+def test_scores_of_networks_of_every_kind_are_the_cpus(kind):
+    """But recurrent ones, whose kernels the pretended device has not."""
+    net, x, y = case(kind, 0)
+    found = score(kind, taken(net), x, y, device=NAME, batch_size=5)
+    np.testing.assert_allclose(found, score(kind, net, x, y), rtol=0, atol=EXACT)
 
 
 def test_maps_of_a_metric_stay_there():

@@ -25,6 +25,7 @@ from gae_metric.companions import ROAD, Focus
 from gae_metric.demo import digits, networks
 from gae_metric.explainers.gradients import EXPLAINERS
 from gae_metric.study.fingerprint import of_model
+from tests.gae_metric.test_properties import KINDS, case, score
 from tests.hardening.device import Crossings
 from tests.hardening.networks import DEEP, NAMES, deep, inputs, network
 from tests.hardening.state import Unchanged
@@ -153,6 +154,13 @@ def test_scores_are_the_cpus(name, metric):
     np.testing.assert_allclose(scores("cuda", torch.float64), exact, rtol=0, atol=EXACT)
     bound = max(TOLERANCE, ROUNDING * np.abs(single - exact).max())
     np.testing.assert_allclose(scores("cuda", torch.float32), single, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_of_networks_of_every_kind_are_the_cpus(kind):
+    net, x, y = case(kind, 0)
+    found = score(kind, copy.deepcopy(net).cuda(), x, y, batch_size=5)
+    np.testing.assert_allclose(found, score(kind, net, x, y), rtol=0, atol=EXACT)
 
 
 def test_scores_do_not_depend_on_the_batch_size():

@@ -369,3 +369,105 @@ def test_the_first_sample_that_is_finite_is_asked_for():
     x[:] = np.nan
     _, said = scored(Centred(), x, [0] * 6, cls=LocalConsistency)
     assert not said
+
+
+class Coarse(nn.Module):
+    """Computes in a coarser type than its outputs' and inputs'; rounds by the size of the batch."""
+
+    def __init__(self, dtype, outputs):
+        super().__init__()
+        self.net, self.outputs = tabular_net(dtype=dtype), outputs
+        self.eval()
+
+    def forward(self, x):
+        logits = self.net(x.to(self.net[0].weight.dtype))
+        # What another order of additions may do.
+        return (logits * (1 + len(x) * torch.finfo(logits.dtype).eps)).to(self.outputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("outputs", [torch.float32, torch.float64])
+def test_rounding_of_a_coarser_type_within_is_no_dependence(dtype, outputs):
+    model = Coarse(dtype, outputs)
+    _, said = scored(model, ROWS, [0] * 6, cls=LocalFaithfulness)
+    assert not said
+    assert gae_metric.cache_info().entries
+
+
+def test_rounding_of_autocast_is_no_dependence():
+    model = Coarse(torch.float32, torch.float32)
+    model.net.register_forward_hook(lambda m, a, o: o.bfloat16() * (1 + len(o) * 2.0**-7))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, said = scored(model, ROWS, [0] * 6, cls=LocalFaithfulness)
+        assert not said
+    _, said = scored(model, ROWS, [0] * 6, cls=LocalFaithfulness)
+    assert len(said) == 1
+
+
+class Overwrites(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.eval()
+
+    def forward(self, x):
+        return self.net(x.add_(1))
+
+
+def test_a_model_that_overwrites_its_input_is_neither_random_nor_changed(case):
+    net, x, y = case
+
+    class Adds(Overwrites):
+        def forward(self, x):
+            return self.net(x + 1)
+
+    for cls in (GAE, ROAD):
+        expected, _ = scored(Adds(net), x, y, cls=cls)
+        for _ in range(2):
+            found, said = scored(Overwrites(net), x, y, cls=cls)
+            assert not said
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+class Counts(nn.Module):
+    """Keeps count of its calls in a buffer, as observers and balanced experts do."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.register_buffer("calls", torch.zeros(()))
+        self.eval()
+
+    def forward(self, x):
+        self.calls += 1
+        return self.net(x)
+
+
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_what_evaluating_a_model_changes_is_not_the_explainers(case, chunk):
+    net, x, y = case
+    model = Counts(net)
+    _, said = scored(model, x, y, cls=LocalConsistency, explain_batch_size=chunk)
+    assert not said
+
+    def dirty(model, inputs, targets, **kwargs):
+        net[8].weight.data.mul_(1.01)
+        return input_x_gradient(model, inputs, targets)
+
+    _, said = scored(model, x, y, dirty, cls=LocalConsistency, explain_batch_size=chunk)
+    assert len(said) == 1
+    assert "the values of 'net.8.weight'" in said[0]
+    assert "calls" not in said[0]
+
+
+def test_a_squeeze_of_single_rows_is_among_the_causes():
+    class Squeezes(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x).squeeze()
+
+    with pytest.raises(
+        ValueError, match=r"all 6 rows or none: .* a squeeze\(\) that takes the axis"
+    ):
+        LocalConsistency()(
+            Squeezes(tabular_net()).eval(), ROWS, [0] * 6, explain_func=input_x_gradient
+        )
