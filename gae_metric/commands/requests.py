@@ -5,6 +5,7 @@ The attributes of a request are a command's options; what its docstring says of 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -277,9 +278,18 @@ class ScoreRequest:
         """Refuse what is wrong of itself."""
         options.check_least(("batch-size", self.batch_size, 1))
         for name in ("probe", "maps"):
-            if not (path := getattr(self, name)).exists():
+            if not os.path.exists(path := getattr(self, name)):
                 raise InputError(
                     f"{name}: expected a folder or an .npz file, found nothing at {str(path)!r}"
+                )
+            if self.out is not None and os.path.realpath(path) in (
+                os.path.realpath(self.out),
+                # A folder's own files, but not a table that lies beside them.
+                os.path.realpath(self.out.parent) * (self.out.suffix in (".npy", ".json")),
+            ):
+                raise InputError(
+                    f"out: expected a CSV file to write, got {str(self.out)!r}, which is {name} or "
+                    "a part of it"
                 )
 
 

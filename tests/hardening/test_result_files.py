@@ -150,7 +150,7 @@ TABLES = {
             "metric": ["C"] * 2,
             "sample": [0, 1],
             "score": [float("inf"), float("nan")],
-        }  # fmt: skip
+        }
     ),
 }
 
