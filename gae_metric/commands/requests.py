@@ -140,7 +140,8 @@ class InputsRequest:
     @property
     def selected(self) -> str | int | None:
         """What selects the logits from the model's result, as in the metrics."""
-        return int(self.output) if self.output and self.output.isdecimal() else self.output
+        place = self.output is not None and self.output.isdecimal() and len(self.output) < 10
+        return int(self.output) if place and self.output else self.output
 
     @property
     def masking(self) -> dict[str, Any]:

@@ -278,10 +278,10 @@ def open_container(path: str | Path, what: str) -> Container:
         If there is none.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         return Folder(path)
-    if not path.is_file():
-        found = "a pipe or device" if path.exists() else "nothing"
+    if not os.path.isfile(path):
+        found = "a pipe or device" if os.path.exists(path) else "nothing"
     elif not zipfile.is_zipfile(path):
         found = "a file that cannot be read as one"
     else:
