@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields
 from importlib import import_module
 from typing import Annotated, Any, get_type_hints
@@ -128,16 +129,15 @@ _command(
 @app.command()
 def methods() -> None:
     """List the methods that --methods takes."""
-    for name, (what, _, _) in METHODS.items():
-        typer.echo(f"{name:20} {what}")
-    typer.echo(f"{'captum:NAME':20} a method of Captum (extra 'captum'), such as captum:DeepLift")
+    lines = [f"{name:20} {what}" for name, (what, _, _) in METHODS.items()]
+    captum = f"{'captum:NAME':20} a method of Captum (extra 'captum'), such as captum:DeepLift"
+    _echo([*lines, captum])
 
 
 @app.command()
 def metrics() -> None:
     """List the metrics that --metrics takes."""
-    for name, (better, what) in METRICS.items():
-        typer.echo(f"{name:20} {what} ({better} is better)")
+    _echo(f"{name:20} {what} ({better} is better)" for name, (better, what) in METRICS.items())
 
 
 @app.command()
@@ -145,7 +145,11 @@ def models(
     pattern: Annotated[str, typer.Argument(help="Part of the names, such as resnet.")] = "",
 ) -> None:
     """List the models that --model takes."""
-    for source in SOURCES:
-        for name in model_names(source):
-            if pattern.lower() in f"{source}:{name}":
-                typer.echo(f"{source}:{name}")
+    every = (f"{source}:{name}" for source in SOURCES for name in model_names(source))
+    _echo(name for name in every if pattern.lower() in name)
+
+
+def _echo(lines: Iterable[str]) -> None:
+    with report_errors(Terminal()):
+        for line in lines:
+            typer.echo(line)

@@ -301,3 +301,20 @@ def test_in_a_process_of_its_own(module, tmp_path):
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "error:" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device is full")
+@pytest.mark.parametrize("command", ["methods", "metrics", "models"])
+def test_a_standard_output_that_takes_nothing(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gae_metric", command],
+            env=os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(gae_metric.__file__))},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
