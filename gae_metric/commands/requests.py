@@ -16,6 +16,7 @@ from gae_metric.commands.folder import claim, new_folder
 from gae_metric.commands.methods import check_method
 from gae_metric.errors import InputError, check_integer
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
+from gae_metric.inputs.labels import read_labels
 
 DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random"
 
@@ -122,9 +123,6 @@ class InputsRequest:
         if self.labels not in (None, "folders"):
             check_file(str(self.labels), "labels")
         if self.labels is not None:
-            # Not at once, as it needs pandas.
-            from gae_metric.inputs.labels import read_labels
-
             read_labels(self.labels, files)
         if self.weights is not None:
             check_file(self.weights, "weights")

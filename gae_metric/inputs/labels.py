@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 
@@ -180,10 +178,11 @@ def _labels_of_folders(files: Sequence[str], classes: int | None) -> dict[str, i
             f"labels: with 'folders', each image lies in a folder of its class, but {loose[0]!r} "
             "does not"
         )
-    names, index = np.unique([file.split("/")[0] for file in files], return_inverse=True)
+    names = sorted({file.split("/")[0] for file in files})
     if classes is not None and len(names) != classes:
         raise InputError(
             f"labels: with 'folders', expected one folder for each of the model's {classes} "
             f"classes, found {len(names)}; give a CSV file with the columns file,class_index"
         )
-    return dict(zip(files, index.tolist(), strict=True))
+    index = {name: number for number, name in enumerate(names)}
+    return {file: index[file.split("/")[0]] for file in files}
