@@ -162,7 +162,8 @@ def as_input(model: nn.Module, inputs: Any, name: str = "inputs") -> Tensor:
     """Return an input as a plain tensor on the model's device, floats in the model's type."""
     if not isinstance(inputs, (np.ndarray, Tensor)):
         raise ValueError(f"{name}: expected an array or a tensor, got {type(inputs).__name__}")
-    x = as_tensor(inputs, name).as_subclass(Tensor)
+    x = as_tensor(inputs, name)
+    x = x if type(x) is Tensor else x.as_subclass(Tensor)  # older torch refuses those within modes
     if x.is_complex():
         raise ValueError(f"{name}: expected real values, got {x.dtype}")
     if x.ndim < (2 if x.is_floating_point() and name.startswith("inputs") else 1) or len(x) == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,7 +145,7 @@ def config_of(given: Path | None) -> Path:
     """Return a file, or one of ours by its name."""
     if given is None:
         return CONFIGS / "digits.yaml"
-    if given.exists() or given.parent != Path():
+    if os.path.exists(given) or given.parent != Path():
         return given
     name = given.name.removesuffix(".yaml")
     ours = CONFIGS / f"{name}.yaml"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -80,7 +80,7 @@ class Entry(BaseModel):
 
 
 def _there(value: str) -> str:
-    if not Path(value).is_file():
+    if not os.path.isfile(value):
         raise InputError(f"there is no file {value!r}")
     return value
 

@@ -40,6 +40,8 @@ from gae_metric.inputs.files import check_file, read_bytes
 _T = TypeVar("_T")
 #: Bytes that a file may have, and numbers; processes and threads, which would take the machine.
 _LARGEST, _MOST, _MANY = 1 << 20, 1 << 53, 1024
+#: Faults that are described: to look for the nearest name takes time.
+_SHOWN = 10
 _METRICS = ("GAE", "ROAD_MoRF", "ROAD_LeRF", "LocalLipschitz", "Focus")
 
 
@@ -198,6 +200,14 @@ class _Plain(yaml.SafeLoader):
             raise ValueError(f"line {node.start_mark.line + 1}: a key is there twice")
         return mapping
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Refuse numbers that are others than they look: 010 would be 8, and 1:30 would be 90."""
+        number = node.tag.endswith((":int", ":float"))
+        if number and re.match(r"[-+]?0\d|.*:", str(node.value)):
+            line, text = node.start_mark.line + 1, _short(node.value)
+            raise ValueError(f"line {line}: expected a decimal number, got {text}")
+        return super().construct_scalar(node)
+
 
 def parse(given: Mapping[str, Any]) -> Run:
     """Check a configuration.
@@ -215,7 +225,8 @@ def parse(given: Mapping[str, Any]) -> Run:
         found = error.errors()
         # A list whose entries are wrong counts as too short, too.
         first = [one for one in found if one["type"] != "too_short"] or found
-        raise InputError("; ".join(_problem(one) for one in first)) from error
+        more = [f"{len(first) - _SHOWN} more"] if len(first) > _SHOWN else []
+        raise InputError("; ".join([*map(_problem, first[:_SHOWN]), *more])) from error
 
 
 def weighted(run: Run, weights: Sequence[str]) -> Run:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from gae_metric.errors import InputError
-from gae_metric.inputs.files import check_file, read_bytes
-from gae_metric.inputs.labels import class_index, read_labels, read_table
+from gae_metric.inputs.files import check_file
+from gae_metric.inputs.labels import class_index, read_labels, read_lines, read_table
 
 CLASSES = 1000
 
@@ -71,8 +70,9 @@ def imagenet_labels(
         by_name = {Path(file).name: file for file in files}
         found = _of_lines(path)
     else:
-        table = read_table(path)
-        if not {"ImageId", "PredictionString"} <= set(table.columns):
+        kaggle = ("ImageId", "PredictionString")
+        columns, table = read_table(path, kaggle, ("file", "class_index"))
+        if columns != kaggle:
             return read_labels(path, files, CLASSES)
         by_name = {Path(file).stem: file for file in files}
         found = _of_kaggle(table, path)
@@ -102,11 +102,7 @@ def _of_folders(folder: Path, files: Sequence[str]) -> dict[str, int]:
 
 def _of_lines(path: Path) -> Iterator[tuple[str, int]]:
     """Read lines ``file class_index``."""
-    try:
-        lines = read_bytes(path, "labels", 1 << 28).decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"labels: cannot read {str(path)!r}: {error}") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in read_lines(path, iter):
         parts = line.split()
         index = class_index(parts[1], CLASSES) if len(parts) == 2 else None
         if index is not None:
@@ -119,10 +115,10 @@ def _of_lines(path: Path) -> Iterator[tuple[str, int]]:
             )
 
 
-def _of_kaggle(table: pd.DataFrame, path: Path) -> Iterator[tuple[str, int]]:
+def _of_kaggle(table: Iterable[tuple[int, str, str]], path: Path) -> Iterator[tuple[str, int]]:
     """Read ImageId and PredictionString, whose first word is a WordNet id."""
     index = _wordnet_ids()
-    for name, text in zip(table["ImageId"], table["PredictionString"], strict=True):
+    for _, name, text in table:
         wordnet_id = text.split(" ")[0]
         if wordnet_id not in index:
             raise InputError(

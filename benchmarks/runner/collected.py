@@ -38,6 +38,7 @@ _COLUMNS = {
     "failures": ["model", "method", "start", "stop", "metric", "error", "applies"],
     "seconds": ["model", "method", "start", "stop", "metric", "seconds", "device"],
 }
+_TYPES = {"sample": int, "score": float, "start": int, "stop": int, "seconds": float}
 #: Bytes of a plan that are read: more than a run of 300,000 shards has.
 _LARGEST = 1 << 26
 _LARGEST_TABLE = 1 << 31
@@ -108,7 +109,8 @@ def collect(root: str | Path) -> Collected:
         for name in _TABLES:
             path = folder / f"{name}.parquet"
             content = read_bytes(path, "results", _LARGEST_TABLE)
-            frames[name] = read_table(content, str(path)).to_pandas()
+            frames[name] = _joined([read_table(content, str(path)).to_pandas()], name)
+        frames["scores"] = _ordered(frames["scores"], run)
         noted = json.loads(read_bytes(folder / "facts.json", "results", _LARGEST))
         facts = tuple({**one, "versions": {**one.get("versions", {})}} for one in noted)
         return Collected(run, **frames, missing=0, facts=facts, skipped=skipped)
@@ -256,8 +258,8 @@ def _from_shards(
         run=run,
         scores=_ordered(_joined(scores, "scores"), run),
         targets=_joined(targets, "targets"),
-        failures=pd.DataFrame(failures, columns=_COLUMNS["failures"]),
-        seconds=pd.DataFrame(times, columns=_COLUMNS["seconds"]),
+        failures=_joined([pd.DataFrame(failures)], "failures"),
+        seconds=_joined([pd.DataFrame(times)], "seconds"),
         missing=lacking.total(),
         facts=tuple(facts.values()),
         skipped=skipped,
@@ -268,7 +270,8 @@ def _from_shards(
 def _joined(frames: list[pd.DataFrame], kind: str) -> pd.DataFrame:
     joined: pd.DataFrame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     # A run of an older version lacks contents.
-    return joined.reindex(columns=_COLUMNS[kind])
+    full = joined.reindex(columns=_COLUMNS[kind])
+    return full.astype({key: of for key, of in _TYPES.items() if key in full})
 
 
 def _ordered(scores: pd.DataFrame, run: Run) -> pd.DataFrame:

@@ -75,13 +75,14 @@ def build_tables(collected: Collected) -> list[Table]:
     Raises
     ------
     InputError
-        If there are no scores yet.
+        If there are no finite scores.
     """
     run = collected.run
     shown = columns_of_run(run)
     scores = collected.scores[collected.scores["metric"].isin(shown)]
-    if scores.empty:
-        raise InputError(f"results: {run.output!r} holds no scores yet")
+    if not np.isfinite(scores["score"]).any():
+        what = "scores yet" if scores.empty else "finite scores"
+        raise InputError(f"results: {run.output!r} holds no {what}")
     compared = compare(scores, better=_better(shown))
     dataset = "PascalVOC" if run.data.name.startswith("voc") else "ImageNet"
     tables = []

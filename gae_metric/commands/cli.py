@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields
 from importlib import import_module
 from typing import Annotated, Any, get_type_hints
@@ -129,16 +130,15 @@ _command(
 @app.command()
 def methods() -> None:
     """List the methods that --methods takes."""
-    for name, (what, _, _) in METHODS.items():
-        typer.echo(f"{name:20} {what}")
-    typer.echo(f"{'captum:NAME':20} a method of Captum (extra 'captum'), such as captum:DeepLift")
+    lines = [f"{name:20} {what}" for name, (what, _, _) in METHODS.items()]
+    captum = f"{'captum:NAME':20} a method of Captum (extra 'captum'), such as captum:DeepLift"
+    _echo([*lines, captum])
 
 
 @app.command()
 def metrics() -> None:
     """List the metrics that --metrics takes."""
-    for name, (better, what) in METRICS.items():
-        typer.echo(f"{name:20} {what} ({better} is better)")
+    _echo(f"{name:20} {what} ({better} is better)" for name, (better, what) in METRICS.items())
 
 
 @app.command()
@@ -150,4 +150,9 @@ def models(
         known = [f"{source}:{name}" for source in SOURCES for name in model_names(source)]
         if not (found := [name for name in known if pattern.lower() in name.lower()]):
             raise UnknownNameError(f"pattern: no name has {pattern!r} in it")
-        typer.echo("\n".join(found))
+    _echo(found)
+
+
+def _echo(lines: Iterable[str]) -> None:
+    with report_errors(Terminal()):
+        typer.echo("\n".join(lines))

@@ -95,8 +95,9 @@ def arguments_of(pairs: Sequence[str] | None) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise InputError(f"model-arg: expected KEY=VALUE, got {pair!r}")
+        if not equals or not key.isidentifier() or key in arguments:
+            twice = ", the second of that key" if key in arguments else ""
+            raise InputError(f"model-arg: expected KEY=VALUE, got {pair!r}{twice}")
         try:
             arguments[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

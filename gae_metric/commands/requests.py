@@ -5,6 +5,7 @@ The attributes of a request are a command's options; what its docstring says of 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gae_metric.commands.folder import claim, new_folder
 from gae_metric.commands.methods import check_method
 from gae_metric.errors import InputError, check_integer
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
+from gae_metric.inputs.labels import read_labels
 
 DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random"
 
@@ -121,9 +123,6 @@ class InputsRequest:
         if self.labels not in (None, "folders"):
             check_file(str(self.labels), "labels")
         if self.labels is not None:
-            # Not at once, as it needs pandas.
-            from gae_metric.inputs.labels import read_labels
-
             read_labels(self.labels, files)
         if self.weights is not None:
             check_file(self.weights, "weights")
@@ -139,7 +138,8 @@ class InputsRequest:
     @property
     def selected(self) -> str | int | None:
         """What selects the logits from the model's result, as in the metrics."""
-        return int(self.output) if self.output and self.output.isdecimal() else self.output
+        place = self.output is not None and self.output.isdecimal() and len(self.output) < 10
+        return int(self.output) if place and self.output else self.output
 
     @property
     def masking(self) -> dict[str, Any]:
@@ -277,9 +277,18 @@ class ScoreRequest:
         """Refuse what is wrong of itself."""
         options.check_least(("batch-size", self.batch_size, 1))
         for name in ("probe", "maps"):
-            if not (path := getattr(self, name)).exists():
+            if not os.path.exists(path := getattr(self, name)):
                 raise InputError(
                     f"{name}: expected a folder or an .npz file, found nothing at {str(path)!r}"
+                )
+            if self.out is not None and os.path.realpath(path) in (
+                os.path.realpath(self.out),
+                # A folder's own files, but not a table that lies beside them.
+                os.path.realpath(self.out.parent) * (self.out.suffix in (".npy", ".json")),
+            ):
+                raise InputError(
+                    f"out: expected a CSV file to write, got {str(self.out)!r}, which is {name} or "
+                    "a part of it"
                 )
 
 

@@ -133,7 +133,7 @@ def report_errors(terminal: Terminal, stopped: str | None = None) -> Iterator[No
 
     try:
         yield
-    except (typer.Exit, typer.Abort):
+    except (typer.Exit, typer.Abort, BrokenPipeError):  # whoever reads has seen enough
         raise
     except InputError as error:
         raise end(str(error), 2) from error

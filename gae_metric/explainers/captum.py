@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gae_metric._names import lookup
+from gae_metric.errors import InputError
 from gae_metric.explainers.chunked_gradients import accepts_tensors, chunked
 from gae_metric.study.logits import LogitsModel
 
@@ -48,7 +49,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
 
     Raises
     ------
-    ValueError
+    InputError
         If Captum is not installed, has no such method, or the method needs more than a model (a
         layer, a window, another method) or cannot work with its defaults; the message says why.
 
@@ -62,13 +63,13 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
     try:
         import captum.attr
     except ImportError as error:
-        raise ValueError(
+        raise InputError(
             "methods: captum:NAME needs Captum, which is not installed; "
             "install it with: pip install 'gae-metric[captum]'"
         ) from error
     for refused, reason in _REFUSED.items():
         if name.strip().lower() == refused.lower():
-            raise ValueError(f"methods: captum:{refused} is not offered: {reason}")
+            raise InputError(f"methods: captum:{refused} is not offered: {reason}")
     found, method = lookup("methods (captum)", name, _methods(captum.attr))
     accepted = inspect.signature(method.attribute).parameters
 

@@ -62,8 +62,9 @@ def mask_baseline(x: Tensor, mask_value: MaskValue = 0.0) -> Tensor:
         blurred = gaussian_filter(at_least_single(x).cpu().numpy(), sigma, axes=positions)
         return torch.from_numpy(blurred).to(x.dtype).to(x.device)
     values = np.asarray(mask_value.cpu() if isinstance(mask_value, Tensor) else mask_value)
-    if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
-        raise ValueError(f"mask_value: expected finite numbers, got {mask_value!r}")
+    most = torch.finfo(x.dtype).max
+    if not np.issubdtype(values.dtype, np.number) or not (np.abs(values) <= most).all():
+        raise ValueError(f"mask_value: expected finite numbers of {x.dtype}, got {mask_value!r}")
     try:
         np.broadcast_to(values, tuple(x.shape[1:]))
     except ValueError:

@@ -104,8 +104,9 @@ def list_images(folder: str | Path, recursive: bool = False, argument: str = "im
     ['a.JPG', 'b.png']
     """
     root = Path(folder)
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
+    # Not Path's, which raises OSError at a name that is too long or may not be looked at.
+    if not os.path.isdir(root):
+        found = "a file" if os.path.exists(root) else "nothing"
         raise InputError(f"{argument}: expected a folder, found {found} at {str(folder)!r}")
     every = root.rglob("*") if recursive else root.iterdir()
     files = [
@@ -186,7 +187,7 @@ torchvision:squeezenet1_1
         return
     architecture, known = name.partition(".")[0], model_names(source)
     # Names that timm had before stand in its code as texts.
-    old = re.search(rf"['\"]{re.escape(architecture)}['\"]", _code(source))
+    old = source == "timm" and re.search(rf"['\"]{re.escape(architecture)}['\"]", _code(source))
     if architecture not in known and not old:
         other = "timm" if source == "torchvision" else "torchvision"
         near = [f"{other}:{one}" for one in model_names(other) if one.startswith(architecture)]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import TypeVar
 
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 
 #: Bytes of a file: more than labels of a million images take.
-_LARGEST = 1 << 28
+_LARGEST = 1 << 26
 #: Classes of a model that is not known yet.
 _MOST = 1 << 31
+
+T = TypeVar("T")
 
 
 def read_labels(
@@ -55,16 +56,9 @@ def read_labels(
     if str(source) == "folders":
         return _labels_of_folders(files, classes)
     name = Path(source).name
-    table = read_table(source)
-    absent = {"file", "class_index"} - set(table.columns)
-    if absent:
-        columns = ", ".join(map(str, table.columns))
-        raise InputError(
-            f"labels: {name} must have the columns file and class_index, got "
-            f"{columns if len(columns) <= 60 else f'{columns[:57]}...'}"
-        )
+    _, table = read_table(source, ("file", "class_index"))
     labels: dict[str, int] = {}
-    for line, (file, text) in enumerate(zip(table["file"], table["class_index"], strict=True), 2):
+    for line, file, text in table:
         index = class_index(text, _MOST if classes is None else classes)
         if index is None:
             most = f" to {classes - 1} (the model has {classes} classes)" if classes else ""
@@ -82,32 +76,78 @@ def read_labels(
     return labels
 
 
-def read_table(source: str | Path) -> pd.DataFrame:
-    """Read a CSV file with a header, all of its values as text.
+def read_table(
+    source: str | Path, *choices: tuple[str, str]
+) -> tuple[tuple[str, str], Iterator[tuple[int, str, str]]]:
+    """Read two columns of a CSV file with a header.
+
+    Parameters
+    ----------
+    source
+        The file.
+    choices
+        Pairs of columns, of which the first that the file has is read.
+
+    Returns
+    -------
+    tuple
+        The pair, and the number of each row with its two texts, read as they are asked for. A row
+        that is shorter than the header ends in empty texts.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is not such a file.
+        If it cannot be read, is not such a file, or has none of the pairs.
+    """
+    rows: Iterator[tuple[int, list[str]]] = read_lines(source, partial(csv.reader, strict=True))
+    _, header = next(rows, (0, []))
+    name, count = next(iter(Counter(header).most_common(1)), ("", 0))
+    if count != 1:
+        fault = f"the column {_short(name)} is there twice" if count else "it has no header"
+        raise InputError(f"labels: cannot read {str(source)!r}: {fault}")
+    for pair in choices:
+        if {*pair} <= {*header}:
+            places = header.index(pair[0]), header.index(pair[1])
+            return pair, _columns(rows, source, places, len(header))
+    raise InputError(
+        f"labels: {Path(source).name} must have the columns {' and '.join(choices[-1])}, got "
+        f"{_short(', '.join(header))[1:-1]}"
+    )
+
+
+def _columns(
+    rows: Iterator[tuple[int, list[str]]], source: str | Path, places: tuple[int, int], width: int
+) -> Iterator[tuple[int, str, str]]:
+    for line, row in rows:
+        if len(row) > width:  # its end would be lost
+            raise InputError(
+                f"labels: cannot read {str(source)!r}: line {line} has {len(row)} fields, the "
+                f"header {width}"
+            )
+        if row:
+            first, second = (row[place] if place < len(row) else "" for place in places)
+            yield line, first, second
+
+
+def read_lines(
+    source: str | Path, split: Callable[[Iterable[str]], Iterable[T]]
+) -> Iterator[tuple[int, T]]:
+    """Yield what the lines of a text file are split into, and count it from 1.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not UTF-8.
     """
     content = read_bytes(source, "labels", _LARGEST)
     try:
-        text = content.decode("utf-8-sig")
-        if "\0" in text:
+        if b"\0" in content:
             raise ValueError("it holds NUL characters")
-        header = next(csv.reader(io.StringIO(text, newline="")), [])
-        if twice := [name for name in header if header.count(name) > 1]:
-            raise ValueError(f"the column {twice[0]!r} is there twice")
-        with warnings.catch_warnings():
-            # A line that is longer than the header would lose its end, or move its columns.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table: pd.DataFrame = pd.read_csv(
-                io.StringIO(text, newline=""), dtype=str, keep_default_na=False, index_col=False
-            )
-    except (ValueError, OverflowError, csv.Error, pd.errors.ParserWarning) as error:
-        # ValueError: not CSV, not text, empty
+        # Not as a whole, as a row in Python takes many times the memory of its text.
+        lines = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+        yield from enumerate(split(lines), 1)
+    except (ValueError, csv.Error) as error:
         raise InputError(f"labels: cannot read {str(source)!r}: {error}") from error
-    return table
 
 
 def class_index(text: str, classes: int) -> int | None:
@@ -138,10 +178,11 @@ def _labels_of_folders(files: Sequence[str], classes: int | None) -> dict[str, i
             f"labels: with 'folders', each image lies in a folder of its class, but {loose[0]!r} "
             "does not"
         )
-    names, index = np.unique([file.split("/")[0] for file in files], return_inverse=True)
+    names = sorted({file.split("/")[0] for file in files})
     if classes is not None and len(names) != classes:
         raise InputError(
             f"labels: with 'folders', expected one folder for each of the model's {classes} "
             f"classes, found {len(names)}; give a CSV file with the columns file,class_index"
         )
-    return dict(zip(files, index.tolist(), strict=True))
+    index = {name: number for number, name in enumerate(names)}
+    return {file: index[file.split("/")[0]] for file in files}

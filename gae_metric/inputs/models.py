@@ -125,7 +125,7 @@ def _timm(name: str, published: bool, args: dict[str, Any]) -> LoadedModel:
     preprocessing = Preprocessing(
         partial(timm_crop, config), config["input_size"][-1], config["mean"], config["std"]
     )
-    return LoadedModel(name, model, preprocessing, _imagenet(model.num_classes))
+    return LoadedModel(name, model, preprocessing, _imagenet(getattr(model, "num_classes", None)))
 
 
 def _imagenet(count: Any) -> tuple[str, ...] | None:

@@ -29,6 +29,8 @@ FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.npy")
 MANIFEST_LIMIT = 1 << 23
 #: Bytes that are read at a time, and of an array in Fortran's order, whose rows lie apart.
 _PART, _WHOLE = 1 << 22, 1 << 30
+#: Bytes of the header of a ``.npy`` file, as in NumPy.
+_HEADER = 10_000
 
 
 class ArrayFile:
@@ -126,8 +128,14 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = npy.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the .npy format is for structures")
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    read, size = (
+        (npy.read_array_header_1_0, 2) if version == (1, 0) else (npy.read_array_header_2_0, 4)
+    )
+    # NumPy takes the memory that a header says that it needs, and only then finds it too large.
+    stated = file.read(size)
+    if (length := int.from_bytes(stated, "little")) > _HEADER:
+        raise ValueError(f"expected a header of at most {_HEADER} bytes, it says {length}")
+    shape, fortran, dtype = read(io.BytesIO(stated + file.read(length)))
     if any(side < 0 for side in shape):
         raise ValueError(f"negative shape {shape}")
     return tuple(map(int, shape)), fortran, dtype
@@ -250,6 +258,9 @@ class Npz(Container):
         except KeyError:
             raise ProbeError(f"{self.path}: has no file {name}") from None
         source = f"{self.path}, {name}"
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # Of others, zipfile expands 4096 bytes at once: gigabytes.
+            raise ProbeError(f"{source}: expected it stored or deflated, as numpy.savez writes it")
         with _guarded(source):
             return self.zip.open(entry), entry.file_size, source
 
@@ -267,10 +278,10 @@ def open_container(path: str | Path, what: str) -> Container:
         If there is none.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         return Folder(path)
-    if not path.is_file():
-        found = "a pipe or device" if path.exists() else "nothing"
+    if not os.path.isfile(path):
+        found = "a pipe or device" if os.path.exists(path) else "nothing"
     elif not zipfile.is_zipfile(path):
         found = "a file that cannot be read as one"
     else:

@@ -143,6 +143,8 @@ model.eval()
         raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     if is_exported(model):
         return
+    # What torch.compile wraps has a mode; the wrapper's own is another in older versions.
+    model = getattr(model, "_orig_mod", model)
     for name, module in model.named_modules():
         # A frozen TorchScript has no mode.
         if getattr(module, "training", False) and (module is model or _asks_for_mode(module)):

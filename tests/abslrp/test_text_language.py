@@ -192,7 +192,12 @@ def tokenizer() -> Any:
     words = {word: index for index, word in enumerate(WORDS)}
     core = Tokenizer(kinds.WordPiece(words, unk_token="<pad>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
-    return hf.PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>")
+    # Without types of tokens, for which GPT-2 has the same table: transformers 4 would give them.
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        model_input_names=["input_ids", "attention_mask"],
+    )
 
 
 class TestTexts:

@@ -29,6 +29,8 @@ def test_baselines():
         ("mean", (1, 4), "positions"),
         (math.nan, (1, 4), "finite"),
         (None, (1, 4), "finite numbers"),
+        (1e39, (1, 4), "finite numbers of torch.float32"),
+        (np.full(4, -1e39), (1, 4), "finite numbers of torch.float32"),
         (np.ones((2, 2)), (1, 3, 4, 4), r"broadcasts to one sample, \(3, 4, 4\)"),
     ],
 )

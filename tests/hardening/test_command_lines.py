@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import gae_metric.commands.evaluate
@@ -199,6 +202,12 @@ def test_the_good_arguments_of_the_others(files):
         ("evaluate", "range", "0,inf", "range: expected two ascending numbers"),
         ("evaluate", "model-arg", "checkpoint_path=/tmp/x.pth", "an option that names a file"),
         ("evaluate", "model-arg", "a", "model-arg: expected KEY=VALUE"),
+        ("evaluate", "mask-value", "1e39", "mask_value: expected finite numbers of torch.float32"),
+        ("evaluate", "output", "9" * 5000, "output: the model returned a Tensor, which has no"),
+        ("evaluate", "model", "torchvision:get_model", "model: torchvision has no 'get_model'"),
+        ("evaluate", "methods", "captum:DeepLiftShap", "captum:DeepLiftShap is not offered"),
+        ("evaluate", "images", "x" * 300, "images: expected a folder, found nothing at"),
+        ("score", "probe", "x" * 300, "probe: expected a folder or an .npz file, found nothing"),
         ("probe", "mask-value", "dark", "mask-value: expected a number, mean or blur"),
         ("score", "maps", "/proc/no/such", "maps: expected a folder or an .npz file"),
         ("demo", "networks", "vgg,vgg16", "did you mean 'vgg'"),
@@ -209,6 +218,39 @@ def test_what_is_wrong_is_named(files, command, option, value, message):
     result = invoke(app, command, options, overwriting(command))
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
+
+
+def test_an_option_of_the_model_twice(files):
+    flags = ["--model-arg=num_classes=3", "--model-arg=num_classes=4"]
+    result = invoke(app, "evaluate", good("evaluate", files), [*overwriting("evaluate"), *flags])
+    assert result.exit_code == 2
+    assert "got 'num_classes=4', the second of that key" in result.stderr
+
+
+def test_a_model_that_is_no_classifier(files):
+    options = good("evaluate", files) | {"model": "timm:lcnet_035"}
+    save_file({}, files / "no.safetensors")
+    options |= {"model-arg": "features_only=True", "weights": files / "no.safetensors"}
+    result = invoke(app, "evaluate", options, overwriting("evaluate"))
+    assert result.exit_code == 2
+    assert "weights: no.safetensors does not fit" in result.stderr
+
+
+@pytest.mark.parametrize("out", ["maps.npz", "probe.npz", "folder/manifest.json", "folder/a.npy"])
+def test_scores_are_not_written_over_what_they_are_of(files, tmp_path, out):
+    for name in ("probe.npz", "maps.npz"):
+        shutil.copy(files / name, tmp_path / name)
+    with zipfile.ZipFile(files / "probe.npz") as packed:
+        packed.extractall(tmp_path / "folder")
+    probe = tmp_path / ("folder" if "folder" in out else "probe.npz")
+    options = {"probe": probe, "maps": tmp_path / "maps.npz", "out": tmp_path / out}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    result = invoke(app, "score", options)
+    assert result.exit_code == 2
+    assert "out: expected a CSV file to write" in " ".join(result.stderr.split())
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    options["out"] = tmp_path / "folder" / "scores.csv"
+    assert invoke(app, "score", options).exit_code == 0
 
 
 def test_an_error_that_nobody_expected(files, monkeypatch):
@@ -259,3 +301,20 @@ def test_in_a_process_of_its_own(module, tmp_path):
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "error:" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device is full")
+@pytest.mark.parametrize("command", ["methods", "metrics", "models"])
+def test_a_standard_output_that_takes_nothing(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gae_metric", command],
+            env=os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(gae_metric.__file__))},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.server
 import threading
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -39,7 +40,7 @@ def check(labels: dict[str, int], classes: int) -> None:
 @fuzzing
 @given(data=st.data())
 def test_any_table(tmp_path_factory, data):
-    file = tmp_path_factory.getbasetemp() / "labels.csv"
+    file = tmp_path_factory.mktemp("labels") / "labels.csv"
     head = data.draw(st.sampled_from(["file,class_index\n", "class_index,file,more\n", ""]))
     file.write_text(head + data.draw(TABLES))
     with nothing_runs(), refusable(InputError) as outcome:
@@ -55,7 +56,7 @@ def test_any_table(tmp_path_factory, data):
     [("labels.csv", GOOD), ("LOC_val_solution.csv", KAGGLE), ("val.txt", LINES)],
 )
 def test_any_damage(tmp_path_factory, name, good, data):
-    file = tmp_path_factory.getbasetemp() / name
+    file = tmp_path_factory.mktemp("labels") / name
     file.write_bytes(data.draw(damaged(good)))
     with nothing_runs(), refusable(InputError) as outcome:
         check(imagenet_labels(file.parent, FILES, file), 1000)
@@ -66,7 +67,7 @@ def test_any_damage(tmp_path_factory, name, good, data):
 @given(content=st.binary(max_size=300))
 @pytest.mark.parametrize("name", ["labels.csv", "val.txt"])
 def test_any_bytes(tmp_path_factory, name, content):
-    file = tmp_path_factory.getbasetemp() / name
+    file = tmp_path_factory.mktemp("labels") / name
     file.write_bytes(content)
     with nothing_runs(), pytest.raises(InputError, match="labels: "):
         imagenet_labels(file.parent, FILES, file)
@@ -95,10 +96,38 @@ def test_a_number_that_python_refuses(tmp_path):
 
 
 def test_lines_that_are_longer_than_the_header(tmp_path):
-    """Pandas would take their first column for names of rows, and every class for another file."""
-    (tmp_path / "labels.csv").write_text("file,class_index\na.png,3,1\nb.png,4,2\n")
-    with pytest.raises(InputError, match="labels: cannot read"):
+    """Their end would be lost, or a class taken for that of another file."""
+    (tmp_path / "labels.csv").write_text("file,class_index\na.png,3\nb.png,4,2\n")
+    with pytest.raises(InputError, match=r"labels: cannot read .*: line 3 has 3 fields, the head"):
         read_labels(tmp_path / "labels.csv", FILES, 10)
+
+
+@pytest.mark.parametrize(
+    ("head", "rest", "expected"),
+    [
+        ("file,class_index," + ",".join(map(str, range(1_000_000))), "a.png,3", None),
+        ("file,class_index", "a.png,3" + "," * 1_000_000, "line 2 has 1000002 fields"),
+        ("file,class_index" + ",a" * 1_000_000, "a.png,3", "the column 'a' is there twice"),
+        ("file", ",\n" * 1_000_000, "must have the columns"),
+    ],
+)
+def test_tables_of_any_width_take_no_time(tmp_path, head, rest, expected):
+    """If each column is compared with every other, these take an hour, and pytest ends them."""
+    (tmp_path / "labels.csv").write_text(f"{head}\n{rest}\n")
+    with refusable(InputError) as outcome:
+        assert read_labels(tmp_path / "labels.csv", FILES, 10) == {"a.png": 3}
+    assert (expected or "") in (outcome.message or "")
+    assert (outcome.message is None) == (expected is None)
+
+
+def test_a_row_takes_no_more_memory_than_its_text(tmp_path):
+    """A table of a few megabytes took gigabytes as a whole."""
+    (tmp_path / "labels.csv").write_text("file,class_index\n" + "a.png,3\n" * 50_000)
+    tracemalloc.start()
+    assert read_labels(tmp_path / "labels.csv", FILES, 10) == {"a.png": 3}
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * (tmp_path / "labels.csv").stat().st_size
 
 
 def test_other_encodings(tmp_path):

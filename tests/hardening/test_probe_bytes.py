@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -220,6 +221,33 @@ def test_members_of_a_zip_that_say_they_are_larger(saved, tmp_path):
     (tmp_path / "maps.npz").write_bytes(data.replace(size, stated.to_bytes(4, "little")))
     with pytest.raises(ProbeError, match=r"1 of no item: maps\[24:14913079\]"):
         use(saved / "folder", tmp_path / "maps.npz")
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("name", ["manifest.json", "maps.npy"])
+def test_members_that_no_tool_packs_so(saved, tmp_path, packed, name):
+    """Python expands a few kilobytes of them at once, to gigabytes, whatever is asked for."""
+    with zipfile.ZipFile(tmp_path / "p.npz", "w", packed) as out:
+        out.writestr(name, b" " * 1000)
+    probe, maps = (tmp_path / "p.npz", None) if name == "manifest.json" else (saved / "folder", 1)
+    with pytest.raises(ProbeError, match=f"{name}: expected it stored or deflated"):
+        use(probe, maps and tmp_path / "p.npz")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_headers_that_say_they_are_long(saved, tmp_path, version):
+    """No memory is taken for a header that no file of ours has."""
+    length = (60_000, 1 << 31)[version - 1]
+    start = b"\x93NUMPY" + bytes([version, 0]) + length.to_bytes(2 * version, "little")
+    with (tmp_path / "maps.npy").open("wb") as file:
+        file.write(start)
+        file.truncate(length + 100)  # a hole: it takes no room on the disk
+    tracemalloc.start()
+    with pytest.raises(ProbeError, match=rf"header of at most \d+ bytes, it says {length}"):
+        use(saved / "folder", tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 24
 
 
 @fuzzing

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.config.runs import parse
+from benchmarks.report.build import build_page
 from benchmarks.runner.collected import PLAN, collect
 from benchmarks.runner.earlier import look_through
 from benchmarks.runner.run import execute
@@ -130,6 +131,42 @@ def test_tables_that_are_larger_than_their_files(finished, tmp_path_factory, kin
     with pytest.raises(InputError, match=r"scores\.parquet'.*(more than|no run writes)"):
         collect(folder)
     assert pa.default_memory_pool().max_memory() - before < 1 << 26
+
+
+#: What stands in the place of a table, whole by its digest, which anybody can make.
+TABLES = {
+    "no columns": pa.table({}),
+    "other columns": pa.table({"a": [1]}),
+    "a column twice": pa.Table.from_arrays([pa.array([1.0])] * 2, names=["score", "score"]),
+    "many columns": pa.table({f"c{i}": [1] for i in range(100)}),
+    "texts": pa.table({key: ["x"] for key in ("model", "method", "metric", "sample", "score")}),
+    "other names": pa.table(
+        {"model": ["digits:vit"], "method": ["x"], "metric": ["C"], "sample": [0], "score": [1.0]}
+    ),
+    "not finite": pa.table(
+        {
+            "model": ["digits:vgg"] * 2,
+            "method": ["Random"] * 2,
+            "metric": ["C"] * 2,
+            "sample": [0, 1],
+            "score": [float("inf"), float("nan")],
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("name", ["scores", "targets", "failures", "seconds"])
+def test_tables_of_anything_else(finished, tmp_path_factory, name, kind):
+    folder = copied(finished, tmp_path_factory, shards=False)
+    pq.write_table(TABLES[kind], folder / f"{name}.parquet")
+    sealed(folder, f"{name}.parquet")
+    refused = 0
+    for use in (tables, status, lambda root: build_page([root], maps=False)):
+        with refusable(InputError) as outcome:
+            use(folder)
+        refused += outcome.message is not None
+    assert refused or name != "scores"
 
 
 @pytest.mark.parametrize("facts", [{}, [], 3, {"settings": 3, "where": 3, "shard": 3}, "deep"])

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pandas as pd
+import pytest
 from rich.table import Table as Screen
 
 from benchmarks.tables.formats import csv as tables_csv
@@ -60,6 +61,7 @@ def table(name):
 
 
 def test_markdown_latex_and_csv_of_tables():
+    pytest.importorskip("tabulate", reason="the extra 'benchmarks' is not installed")
     name = "[=a|b*c_ <img src=x>`$&#~^\\input{x}%\n\x1b]"
     text = markdown([table(name)])
     row = next(line for line in text.splitlines() if "**0.500**" in line)
