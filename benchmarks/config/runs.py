@@ -162,7 +162,8 @@ def read(path: str | Path, **changes: Any) -> Run:
     path
         The file.
     **changes
-        Keys that replace those of the file.
+        Keys that replace those of the file. Names of models, methods and metrics that the file has
+        keep what it says of them.
 
     Raises
     ------
@@ -178,6 +179,12 @@ def read(path: str | Path, **changes: Any) -> Run:
         raise InputError(f"config: {str(path)!r} is not YAML that can be read: {error}") from error
     if not isinstance(given, Mapping):
         raise InputError(f"config: {str(path)!r} holds no keys")
+    for key in changes.keys() & {"models", "methods", "metrics"}:
+        several = _several(given.get(key))
+        entries = several if isinstance(several, list) else ()
+        named = [one for one in entries if isinstance(one, Mapping)]
+        own = {str(one.get("label") or one.get("name")).lower(): one for one in named}
+        changes[key] = [own.get(str(one).lower(), one) for one in _several(changes[key])]
     try:
         return parse({**given, **changes})
     except InputError as error:

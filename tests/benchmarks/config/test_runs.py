@@ -119,6 +119,27 @@ def test_our_configs(path, monkeypatch, tmp_path):
     assert Path(run.output).name == path.stem
 
 
+def test_a_flag_that_names_what_the_file_has_keeps_what_it_says(monkeypatch, tmp_path):
+    """Or ``--method IntegratedGradients`` would take other steps than the configuration's."""
+    monkeypatch.setenv("GAE_SHARED", str(tmp_path))
+    file = CONFIGS / "imagenet-here.yaml"
+    methods = ["integratedgradients", "absLRP", "SmoothGrad"]
+    whole, some = read(file), read(file, models=("lite:1", "shared:SqueezeNet"), methods=methods)
+    own = {one.name: one for one in (*whole.models, *whole.methods)}
+    assert some.models == (own["lite:1"], own["shared:squeezenet"])
+    assert some.methods[:2] == (own["IntegratedGradients"], own["absLRP"])
+    assert some.methods[2].options == {}
+    assert own["IntegratedGradients"].options
+    assert own["lite:1"].paper
+    assert read(file, methods="absLRP").methods == (own["absLRP"],)
+
+
+def test_flags_beside_a_file_whose_entries_are_no_list(tmp_path):
+    (tmp_path / "odd.yaml").write_text("models: 5")
+    with pytest.raises(InputError, match="methods"):
+        read(tmp_path / "odd.yaml", models=["timm:resnet18"], methods=["none"])
+
+
 VARIANTS = (
     ("absLRP", "absLRP-signed"),
     ("LRP-epsilon", "LRP-epsilon-0.1"),
