@@ -7,6 +7,7 @@ plan.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, NamedTuple, Protocol
 
@@ -276,6 +277,8 @@ def _axes(operator: Any, one: Tensor, made: Any) -> list[int | None] | None:
         return None
     if torch.Tag.pointwise in getattr(operator, "tags", ()) or name in ("expand", "_to_copy"):
         return [axis + made.ndim - one.ndim for axis in range(one.ndim)]
+    if space := re.search(r"pool(\d)d", name):
+        return [axis if axis < one.ndim - int(space[1]) else None for axis in range(one.ndim)]
     raise LostPlaceError
 
 

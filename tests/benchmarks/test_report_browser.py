@@ -47,7 +47,7 @@ def page(browser, report_runs):
         if event["method"] == "Network.requestWillBeSent"
     ]
     # Chromium's own pages are its own affair.
-    own = [url for url in asked if not url.startswith(("data:", "chrome:"))]
+    own = [url for url in asked if not url.startswith(("data:", "chrome:", "chrome-untrusted:"))]
     assert own == [report_runs.page.as_uri()]
     assert not browser.execute_script("return window.broken")
 
