@@ -271,7 +271,7 @@ def _written_out() -> dict[Any, Callable[..., Any]]:
 
 
 def _axes(operator: Any, one: Tensor, made: Any) -> list[int | None] | None:
-    """Return the axes that a constant's have in what is made of it entry by entry."""
+    """Return a constant's axes in what is made of it entry by entry, or by pooling; None: mixed."""
     name = name_of(operator).rpartition(".")[2]
     if name in ("view", "_unsafe_view", "unsqueeze", "squeeze"):
         return None

@@ -65,6 +65,30 @@ def listed(methods: Sequence[Any]) -> list[Any]:
     return once
 
 
+def chosen(names: Any, given: Any, *, methods: bool) -> list[Any]:
+    """Return the entries that names stand for: those of a file where it has them, else the names.
+
+    Parameters
+    ----------
+    names
+        Names, or words for several methods.
+    given
+        What the file has for them, not checked yet.
+    methods
+        Whether they are methods, which have other names in the paper.
+    """
+
+    def key(one: Any) -> str:
+        entry = one if isinstance(one, Mapping) else {"name": one}
+        name = entry.get("label") or entry.get("name")
+        return str((methods and _method_name(entry)) or name).lower()
+
+    entries = given if isinstance(given, list) else ()
+    own = {key(one): one for one in entries if isinstance(one, Mapping)}
+    every = listed(names) if methods else names
+    return [own.get(key(one), one) if isinstance(one, str) else one for one in every]
+
+
 def _method_name(entry: Mapping[Any, Any]) -> str | None:
     """Return the name of a method that has no label of its own; None: it has, or is unknown."""
     try:

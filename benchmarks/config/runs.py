@@ -29,7 +29,15 @@ from pydantic import (
     model_validator,
 )
 
-from benchmarks.config.entries import DataEntry, Entry, MethodEntry, MetricEntry, ModelEntry, listed
+from benchmarks.config.entries import (
+    DataEntry,
+    Entry,
+    MethodEntry,
+    MetricEntry,
+    ModelEntry,
+    chosen,
+    listed,
+)
 from benchmarks.config.naming import Expanded
 from benchmarks.metrics.registry import kind_of
 from gae_metric._names import lookup, nearest
@@ -180,11 +188,8 @@ def read(path: str | Path, **changes: Any) -> Run:
     if not isinstance(given, Mapping):
         raise InputError(f"config: {str(path)!r} holds no keys")
     for key in changes.keys() & {"models", "methods", "metrics"}:
-        several = _several(given.get(key))
-        entries = several if isinstance(several, list) else ()
-        named = [one for one in entries if isinstance(one, Mapping)]
-        own = {str(one.get("label") or one.get("name")).lower(): one for one in named}
-        changes[key] = [own.get(str(one).lower(), one) for one in _several(changes[key])]
+        wanted, methods = _several(changes[key]), key == "methods"
+        changes[key] = chosen(wanted, _several(given.get(key)), methods=methods)
     try:
         return parse({**given, **changes})
     except InputError as error:

@@ -138,8 +138,9 @@ class InputsRequest:
     @property
     def selected(self) -> str | int | None:
         """What selects the logits from the model's result, as in the metrics."""
-        place = self.output is not None and self.output.isdecimal() and len(self.output) < 10
-        return int(self.output) if place and self.output else self.output
+        if self.output is not None and self.output.isdecimal() and len(self.output) < 10:
+            return int(self.output)
+        return self.output
 
     @property
     def masking(self) -> dict[str, Any]:
@@ -281,11 +282,12 @@ class ScoreRequest:
                 raise InputError(
                     f"{name}: expected a folder or an .npz file, found nothing at {str(path)!r}"
                 )
-            if self.out is not None and os.path.realpath(path) in (
-                os.path.realpath(self.out),
-                # A folder's own files, but not a table that lies beside them.
-                os.path.realpath(self.out.parent) * (self.out.suffix in (".npy", ".json")),
-            ):
+            if self.out is None:
+                continue
+            written = {os.path.realpath(self.out)}
+            if self.out.suffix in (".npy", ".json"):  # a folder's own, unlike a table beside them
+                written.add(os.path.realpath(self.out.parent))
+            if os.path.realpath(path) in written:
                 raise InputError(
                     f"out: expected a CSV file to write, got {str(self.out)!r}, which is {name} or "
                     "a part of it"

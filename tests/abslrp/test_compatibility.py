@@ -100,16 +100,6 @@ def test_what_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch, reason: str) ->
     assert reason in result["reason"].split(", ")
 
 
-@pytest.mark.parametrize(
-    ("cast", "verdict"), [(Tensor.float, "explained"), (Tensor.double, "wrong")]
-)
-def test_rounding_is_what_the_model_casts_to(
-    monkeypatch: pytest.MonkeyPatch, cast: Any, verdict: str
-) -> None:
-    monkeypatch.setattr(trial, "_apart", lambda one, other: 1e-4)
-    assert tried(lambda net, x: net.head(cast(x).abs().to(x)))["verdict"] == verdict
-
-
 def test_what_is_left_on_the_model_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     explain = abslrp.explain
 

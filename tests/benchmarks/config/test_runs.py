@@ -132,6 +132,10 @@ def test_a_flag_that_names_what_the_file_has_keeps_what_it_says(monkeypatch, tmp
     assert own["IntegratedGradients"].options
     assert own["lite:1"].paper
     assert read(file, methods="absLRP").methods == (own["absLRP"],)
+    for names in ("Integrated Gradients", ["cnn"]):  # the paper's name; a word for several
+        assert own["IntegratedGradients"] in read(file, methods=names).methods
+    given = {"name": "IntegratedGradients", "options": {"n_steps": 3}}
+    assert read(file, methods=[given]).methods[0].options == {"n_steps": 3}
 
 
 def test_flags_beside_a_file_whose_entries_are_no_list(tmp_path):
