@@ -61,7 +61,18 @@ def test_explain_starts_at_the_target(golden: dict[str, Any], model: torch.nn.Mo
 def test_logits_are_those_of_the_published_code(
     golden: dict[str, Any], model: torch.nn.Module
 ) -> None:
-    x = torch.as_tensor(golden["x"]).float().requires_grad_()
-    with abslrp.propagation(inputs=[x]):
-        logits = model.float()(x)
-    np.testing.assert_allclose(logits.detach(), golden["logits"], atol=1e-6)
+    """Ours in float64, so that what differs is the rounding of the stored float32 alone.
+
+    A float32 sum of n products is off by at most n 2^-24 of the sum of their magnitudes (and a
+    little for the layers before it); it does not depend on the processor that runs the test.
+    """
+    x = torch.as_tensor(golden["x"]).double().requires_grad_()
+    features: list[torch.Tensor] = []
+    hook = model.fc.register_forward_hook(lambda _, inputs, output: features.append(inputs[0]))
+    with hook, abslrp.propagation(inputs=[x]):
+        logits = model.double()(x)
+    terms = features[0].abs() @ model.fc.weight.abs().T + model.fc.bias.abs()
+    bound = (len(model.fc.weight[0]) + 1) * 2.0**-24 * terms
+    off = (logits - torch.as_tensor(golden["logits"])).abs()
+    assert 1e-6 < bound.max() < 1e-4
+    assert (off <= bound).all()
