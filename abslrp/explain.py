@@ -222,8 +222,7 @@ def relevance(
     Returns
     -------
     Relevance of the input, same kind and shape as ``inputs``; (S, B, ...) for S starts. With
-    ``conserve="operation"`` each sample's sum is that of its start, less what
-    is lost (see :func:`abslrp.audit`).
+    ``conserve="operation"`` each sample's sum is that of its start, less what is lost.
 
     Raises
     ------
