@@ -9,11 +9,8 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from benchmarks.models import PAPER, SHARED, shared_folder
-from gae_metric._names import lookup
 from gae_metric.errors import InputError
 from gae_metric.inputs import files
-
-SOURCES = (*files.SOURCES, "paper", "shared")
 
 
 def check_model(spec: str) -> str:
@@ -29,15 +26,7 @@ def check_model(spec: str) -> str:
     >>> check_model("paper:VGG16")
     'paper:vgg16'
     """
-    source, colon, name = spec.partition(":")
-    if not colon:
-        raise InputError(f"expected SOURCE:NAME, such as timm:resnet50, got {spec!r}")
-    kind, _ = lookup("model (source)", source, dict.fromkeys(SOURCES))
-    if kind in ("timm", "torchvision"):
-        files.check_model(spec)
-        return f"{kind}:{name}"
-    known = {"paper": list(PAPER), "shared": list(SHARED)}.get(kind) or files.model_names(kind)
-    return f"{kind}:{lookup(f'model ({kind})', name, dict.fromkeys(known))[0]}"
+    return files.check_model(spec, {**files.OWN, "paper": PAPER, "shared": SHARED})
 
 
 def expand(path: str) -> str:
