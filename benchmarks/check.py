@@ -23,7 +23,7 @@ _EVALUATIONS = ("n_steps", "n_samples", "n_masks")
 def check_run(run: Run, say: Callable[[str], None]) -> None:
     """Open a run's data and models, and estimate its time from one gradient of each model.
 
-    The estimate is right to a factor of two or so.
+    The estimate is right to a factor of two or so; ``benchmarks cost`` measures a run's own.
 
     Raises
     ------

@@ -10,6 +10,7 @@ from benchmarks.commands import run, status, tables
 from benchmarks.figures.command import figures
 from benchmarks.rehearse import rehearse
 from benchmarks.report.command import report
+from benchmarks.tables.cost import cost
 from benchmarks.tables.evidence import evidence_command
 
 if TYPE_CHECKING:
@@ -87,6 +88,6 @@ def _table(matrix: pd.DataFrame, models: list[str], details: bool) -> object:
     return table
 
 
-for _command in (run, status, tables, figures, report, rehearse):
+for _command in (run, status, tables, figures, report, cost, rehearse):
     app.command()(_command)
 app.command("evidence")(evidence_command)

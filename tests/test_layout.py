@@ -45,7 +45,9 @@ GAE_METRIC: Table = {
         4, "what metrics want explained elsewhere", "_names errors functional metrics study"
     ),
     "explainers": Room(
-        5, "methods that give maps, no metric but noise", "_names companions errors study"
+        5,
+        "methods that give maps, no metric but noise",
+        "_names companions errors functional study",
     ),
     "comparison": Room(
         6, "statistics of scores that are there already", "_names errors explainers"

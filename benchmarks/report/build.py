@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.report.section import Progress, Section
 from benchmarks.report.templates import PAGE, TEMPLATES
 from benchmarks.result_files import replace_file
+from gae_metric.commands.folder import new_folder
 from gae_metric.errors import InputError
 
 _STYLES = ("page.css", "samples.css")
@@ -90,11 +90,7 @@ def _check(path: Path, samples: int) -> None:
         raise InputError(f"output: expected a file that ends in .html, got {str(path)!r}")
     if path.is_dir():
         raise InputError(f"output: expected a file, got the folder {str(path)!r}")
-    try:  # before minutes of work
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise InputError(f"output: cannot write {str(path)!r}: {error.strerror}") from error
+    new_folder(path.parent, "output")  # before minutes of work
 
 
 def _read(*names: str) -> str:

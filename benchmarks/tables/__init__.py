@@ -1,1 +1,1 @@
-"""A run's tables beside the paper's."""
+"""A run's tables beside the paper's, and what a run costs."""

@@ -22,7 +22,7 @@ _WRITTEN = (
 )
 
 
-def new_folder(path: str | Path) -> Path:
+def new_folder(path: str | Path, argument: str = "out") -> Path:
     """Make a folder and see that it can be written to, before any work is done for it.
 
     Raises
@@ -36,7 +36,7 @@ def new_folder(path: str | Path) -> Path:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"out: cannot write to {str(folder)!r}: {reason}") from error
+        raise InputError(f"{argument}: cannot write to {str(folder)!r}: {reason}") from error
     return folder
 
 

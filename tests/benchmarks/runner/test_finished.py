@@ -187,8 +187,7 @@ def test_opening_results_runs_nothing_of_them(finished, tmp_path, monkeypatch):
     for arguments in (
         ("report", finished, "--samples", 2, "--output", tmp_path / "page.html"),
         ("figures", finished, "--figure", 16, "--output", tmp_path / "figures"),
-        ("tables", finished),
-        ("status", finished),
+        *(("tables", finished), ("status", finished), ("cost", finished)),
     ):
         result = command(*arguments)
         assert result.exit_code == 0, (arguments, result.output)
