@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +20,12 @@ from gae_metric.commands.terminal import Terminal, report_errors
 
 Threads = Annotated[int | None, typer.Option(help="Threads of torch.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Models = Annotated[list[str] | None, typer.Option("--model", help=", ".join(abslrp_speed.MODELS))]
+Models = Annotated[list[str] | None, typer.Option(help=", ".join(abslrp_speed.MODELS))]
 Modes = Annotated[
-    list[Mode] | None, typer.Option("--mode", help="Default: on cuda all, else plain.")
+    list[str] | None,
+    typer.Option(
+        "--mode", help="plain, compiled, autocast, recorded; default: on cuda all, else plain."
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Write the table, too: .csv or .md.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the table that is there.")]
@@ -51,7 +55,7 @@ def abslrp(
 ) -> None:
     """Multiples of one forward pass and one input gradient of the plain model."""
     cuda = _prepare(device, threads, out, replace)
-    names, wanted = _known(model or abslrp_speed.DEFAULT), _modes(mode, cuda)
+    names, wanted = _models(model or abslrp_speed.DEFAULT), _modes(mode, cuda)
     batches = batch or ([1, 16, 64] if cuda else [8, 32])
     _show(abslrp_speed.table(batches, repeats, device, names, wanted), device, out)
 
@@ -74,7 +78,7 @@ def gae(
     from benchmarks.speed import gae as gae_speed
 
     cuda = _prepare(device, threads, out, replace)
-    names = _known(model or ["ResNet50", "ViT-B/16"])
+    names = _models(model or ["ResNet50", "ViT-B/16"])
     batches = batch or ([1, 16, 64] if cuda else [4])
     wanted = _modes(mode, cuda)
     result = gae_speed.table(names, samples, batches, repeats, device, wanted)
@@ -114,16 +118,20 @@ def _prepare(device: str, threads: int | None, out: Path | None, replace: bool) 
     return cuda
 
 
-def _known(models: list[str]) -> list[str]:
-    for name in models:
-        if name not in abslrp_speed.MODELS:
-            message = f"expected one of {', '.join(abslrp_speed.MODELS)}, got {name!r}"
-            raise typer.BadParameter(message, param_hint="--model")
-    return models
+def _known(names: list[str], known: Iterable[str], option: str) -> list[str]:
+    for name in names:
+        if name not in known:
+            message = f"expected one of {', '.join(known)}, got {name!r}"
+            raise typer.BadParameter(message, param_hint=option)
+    return names
 
 
-def _modes(given: list[Mode] | None, cuda: bool) -> tuple[Mode, ...]:
-    wanted = given or (MODES if cuda else ("plain",))
+def _models(names: list[str]) -> list[str]:
+    return _known(names, abslrp_speed.MODELS, "--model")
+
+
+def _modes(names: list[str] | None, cuda: bool) -> tuple[Mode, ...]:
+    wanted = (MODES if cuda else ["plain"]) if names is None else _known(names, MODES, "--mode")
     return tuple(mode for mode in MODES if mode in wanted)
 
 
