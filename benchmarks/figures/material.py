@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
-from benchmarks.figures.outcome import Drawn, LackingError, Outcome, Skipped
-from benchmarks.figures.plan import Plan
+from benchmarks.figures.plan import Drawn, LackingError, Outcome, Plan, Skipped
 from benchmarks.figures.subject import Family, Subject
 from benchmarks.runner.collected import collect
 from gae_metric.errors import InputError

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.config.entries import ModelEntry
 from benchmarks.data.dataset import Data
 from benchmarks.figures.kinds import class_name
-from benchmarks.figures.outcome import LackingError
-from benchmarks.figures.plan import Plan
+from benchmarks.figures.plan import LackingError, Plan
 from benchmarks.methods import METHODS
 from benchmarks.methods.attention_maps import token_grid
 from benchmarks.metrics.metric_call import in_steps

@@ -9,10 +9,9 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks.figures import ranked, sample, sheets
+from benchmarks.figures import sample, sheets
 from benchmarks.figures.material import Draw, Material
-from benchmarks.figures.outcome import Skipped
-from benchmarks.figures.plan import FIGURES
+from benchmarks.figures.plan import FIGURES, Skipped
 from benchmarks.result_files import replace_file
 from gae_metric.errors import InputError
 
@@ -22,7 +21,7 @@ DRAW: dict[str, Draw] = {
     "mosaic": sample.mosaic,
     "maps": sheets.maps,
     "classes": sheets.classes,
-    "ranked": ranked.ranked,
+    "ranked": sheets.ranked,
 }
 """What draws each kind of figure."""
 

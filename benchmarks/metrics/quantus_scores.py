@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.metrics.metric_call import Call, Columns
-from benchmarks.metrics.seeding import seeded
 from gae_metric.errors import InputError
+from gae_metric.explainers.captum import seeded
 from gae_metric.study.logits import predictions
 
 LOCALISATION = frozenset(
@@ -109,7 +109,7 @@ def score_by_quantus(name: str, call: Call, **options: Any) -> Columns:
         if masks is not None and not masks[row].any():
             continue  # the class is not in the image; PointingGame would call it a hit
         metric = quantus_metrics()[name](disable_warnings=True, **settings)
-        with seeded(call.seed, sample):
+        with seeded(key_seed(call.seed, sample)):
             found = metric(
                 model=call.model,
                 x_batch=call.own[row : row + 1],
@@ -123,6 +123,11 @@ def score_by_quantus(name: str, call: Call, **options: Any) -> Columns:
             )
         scores[row] = _number(name, found)
     return {f"quantus:{name}": scores}
+
+
+def key_seed(*key: int) -> int:
+    """Return a seed of 32 bits that some integers decide."""
+    return int(np.random.SeedSequence(list(key)).generate_state(1)[0])
 
 
 def _number(name: str, found: Any) -> float:

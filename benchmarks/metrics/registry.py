@@ -29,8 +29,13 @@ import numpy as np
 import torch
 
 from benchmarks.metrics import quantus_scores
-from benchmarks.metrics.block_metrics import BlockContrastiveness, BlockGAE, BlockROAD, layout_of
-from benchmarks.metrics.lipschitz import LocalLipschitz
+from benchmarks.metrics.block_metrics import (
+    BlockContrastiveness,
+    BlockGAE,
+    BlockROAD,
+    LocalLipschitz,
+    layout_of,
+)
 from benchmarks.metrics.metric_call import Call, Columns
 from gae_metric import LocalConsistency
 from gae_metric._names import lookup, nearest

@@ -9,10 +9,9 @@ from typing import Any
 from benchmarks.figures.material import Material
 from benchmarks.figures.subject import Subject
 from benchmarks.report import facts
-from benchmarks.report.explained import Explained, chosen, explain
+from benchmarks.report.explained import Explained, chosen, content, explain
 from benchmarks.report.page_figures import Picture, figures
 from benchmarks.report.pictures import MAP_SIDE
-from benchmarks.report.samples import content
 from benchmarks.runner.collected import collect
 from benchmarks.tables.against_paper import build_tables
 from gae_metric.errors import InputError

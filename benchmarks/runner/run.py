@@ -21,8 +21,8 @@ from tqdm.auto import tqdm
 from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
+from benchmarks.metrics.metric_call import Block, Plans
 from benchmarks.metrics.registry import kind_of
-from benchmarks.metrics.sample_blocks import Block, Plans
 from benchmarks.result_files import replace_file
 from benchmarks.runner.collected import collect, consolidate, finished_plan, write_plan
 from benchmarks.runner.earlier import look_through, refuse_to_replace

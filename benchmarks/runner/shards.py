@@ -15,8 +15,8 @@ from benchmarks.config.entries import MethodEntry
 from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.methods import METHODS
+from benchmarks.metrics.metric_call import spans
 from benchmarks.metrics.registry import kind_of
-from benchmarks.metrics.sample_blocks import spans
 from benchmarks.runner.identity import OF_QUANTUS, code_digest, matter, module_digest
 from gae_metric.commands.provenance import installed
 

@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks.methods import METHODS
 from benchmarks.sanity.case import Case, gae, means
 from benchmarks.sanity.maps import DEGRADATIONS, Degraded, Remembered, brightness, of_network
-from benchmarks.sanity.trends import against, rank_correlation, verdict
+from benchmarks.sanity.statistics import against, rank_correlation, verdict
 from gae_metric import Contrastiveness
 from gae_metric.explainers.gradients import ExplainFunc
 

@@ -4,22 +4,82 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from quantus.helpers.model.pytorch_model import PyTorchModel
 
 from benchmarks.methods import METHODS
-from benchmarks.metrics.lipschitz import LocalLipschitz
+from benchmarks.metrics.block_metrics import LocalLipschitz
+from benchmarks.metrics.quantus_scores import key_seed
 from benchmarks.sanity.case import Case, Settings, gae
-from benchmarks.sanity.consistency import inter_consistency, intra_consistency, meta_consistency
-from benchmarks.sanity.perturbation import PERTURBATIONS
+from benchmarks.sanity.statistics import (
+    Kind,
+    inter_consistency,
+    intra_consistency,
+    meta_consistency,
+)
 from gae_metric._names import DIRECTIONS
 from gae_metric.commands.quantus_evaluation import Settings as Defaults
 from gae_metric.companions import ROAD, Focus
 from gae_metric.comparison.results import Better
+from gae_metric.explainers.captum import seeded
 from gae_metric.explainers.gradients import ExplainFunc
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """Noise on the images or on the parameters of a network.
+
+    Attributes
+    ----------
+    place
+        ``"input"``: uniform noise in [-strength, strength], the result cut off at the images' own
+        range. ``"model"``: every parameter is multiplied by normal noise of mean 1 and standard
+        deviation strength (``sample`` of Quantus's model).
+    kind
+        Whether it is meant to be minor or disruptive.
+    strength
+        See ``place``.
+    """
+
+    place: Literal["input", "model"]
+    kind: Kind
+    strength: float
+
+    def __call__(self, case: Case, number: int) -> Case:
+        """Return the case perturbed; the targets stay.
+
+        Parameters
+        ----------
+        case
+            It is left as it is.
+        number
+            Number of the perturbation, which with the case's seed decides the noise.
+        """
+        if self.place == "input":
+            rng = np.random.default_rng([case.settings.seed, number])
+            noise = rng.uniform(-self.strength, self.strength, case.x.shape)
+            x = np.clip(case.x + noise, case.x.min(), case.x.max())
+            return replace(case, x=x.astype(case.x.dtype))
+        wrapped = PyTorchModel(case.model, channel_first=True, softmax=False)
+        # Quantus draws from the global generator.
+        with seeded(key_seed(case.settings.seed, number)):
+            model = wrapped.sample(mean=1.0, std=self.strength, noise_type="multiplicative")
+        return replace(case, model=model.eval())
+
+
+PERTURBATIONS = (
+    Perturbation("input", "resilience", 0.001),
+    Perturbation("input", "reactivity", 5.0),
+    Perturbation("model", "resilience", 0.001),
+    Perturbation("model", "reactivity", 2.0),
+)
+"""The four tests of the paper, with the strengths of its experiments."""
+
 
 Columns: TypeAlias = Mapping[str, NDArray[np.float64]]
 """Scores (N,) of a case's images by each metric."""

@@ -15,7 +15,7 @@ import typer
 
 from benchmarks.result_files import refuse_finished, replace_file
 from benchmarks.speed import abslrp as abslrp_speed
-from benchmarks.speed.modes import MODES, Mode
+from benchmarks.speed.measure import MODES, Mode
 from gae_metric.commands.terminal import Terminal, report_errors
 
 Threads = Annotated[int | None, typer.Option(help="Threads of torch.")]

@@ -7,8 +7,7 @@ from safetensors.torch import save_file
 
 from benchmarks.config.runs import parse
 from benchmarks.figures.material import Material
-from benchmarks.figures.outcome import Drawn
-from benchmarks.figures.plan import FIGURES
+from benchmarks.figures.plan import FIGURES, Drawn
 from benchmarks.figures.write import DRAW
 from benchmarks.runner.run import execute
 

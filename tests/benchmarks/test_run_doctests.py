@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 NAMES = (
-    *("config.runs", "config.entries", "config.naming", "metrics.registry", "metrics.seeding"),
+    *("config.runs", "config.entries", "metrics.registry"),
     *("metrics.sample_blocks", "runner.store", "runner.shards", "paper"),
     *("figures.kinds", "figures.sheets", "figures.two_classes", "figures.write"),
 )

@@ -9,7 +9,7 @@ import torch
 
 import abslrp
 from benchmarks.sanity import meta
-from benchmarks.sanity.perturbation import PERTURBATIONS
+from benchmarks.sanity.meta import PERTURBATIONS
 from gae_metric._names import DIRECTIONS
 from tests.benchmarks.sanity import quick_case, same, state
 

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.sanity.consistency import inter_consistency, intra_consistency, meta_consistency
-from benchmarks.sanity.trends import against, rank_correlation, rises, verdict
+from benchmarks.sanity.statistics import (
+    against,
+    inter_consistency,
+    intra_consistency,
+    meta_consistency,
+    rank_correlation,
+    rises,
+    verdict,
+)
 
 ALL = np.ones(20, dtype=bool)
 
@@ -20,7 +27,7 @@ def scores():
     return np.random.default_rng(0).uniform(0.3, 0.9, (3, 20))
 
 
-@pytest.mark.parametrize("name", ["case", "consistency", "maps", "trends"])
+@pytest.mark.parametrize("name", ["case", "statistics", "maps"])
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(f"benchmarks.sanity.{name}"))
     assert result.failed == 0
