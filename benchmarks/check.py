@@ -11,7 +11,7 @@ import torch
 from benchmarks.config.entries import MethodEntry
 from benchmarks.config.runs import Run
 from benchmarks.data.names import open_data
-from benchmarks.figures.material import device_of
+from benchmarks.figures.write import device_of
 from benchmarks.methods import METHODS
 from benchmarks.metrics.registry import kind_of
 from benchmarks.models import load

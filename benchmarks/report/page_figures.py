@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.figures.plan import LackingError
 from benchmarks.figures.sheets import extremes
 from benchmarks.figures.subject import Subject
-from benchmarks.report.pictures import figure_picture
+from benchmarks.report.explained import figure_picture
 from benchmarks.runner.collected import Collected
 from benchmarks.tables.formats import Table
 from gae_metric import plotting

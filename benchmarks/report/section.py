@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures.material import Material
 from benchmarks.figures.subject import Subject
+from benchmarks.figures.write import Material
 from benchmarks.report import facts
-from benchmarks.report.explained import Explained, chosen, content, explain
+from benchmarks.report.explained import MAP_SIDE, Explained, chosen, content, explain
 from benchmarks.report.page_figures import Picture, figures
-from benchmarks.report.pictures import MAP_SIDE
 from benchmarks.runner.collected import collect
 from benchmarks.tables.against_paper import build_tables
 from gae_metric.errors import InputError

@@ -23,7 +23,7 @@ from torch import nn
 from gae_metric._names import DIRECTIONS
 from gae_metric.commands.cells import Cells
 from gae_metric.commands.methods import method
-from gae_metric.commands.options import metric_name
+from gae_metric.commands.requests import metric_name
 from gae_metric.companions import ROAD, Focus
 from gae_metric.companions.noise import SeededNoise
 from gae_metric.comparison.results import Cell, Failure, Results

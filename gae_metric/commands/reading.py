@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gae_metric.commands.options import arguments_of, check_count
-from gae_metric.commands.requests import InputsRequest
+from gae_metric.commands.requests import InputsRequest, arguments_of, check_count
 from gae_metric.commands.tables import Inputs
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError

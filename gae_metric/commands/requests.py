@@ -5,18 +5,113 @@ The attributes of a request are a command's options; what its docstring says of 
 
 from __future__ import annotations
 
+import ast
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gae_metric._names import DIRECTIONS, lookup
-from gae_metric.commands import options
+from gae_metric._names import DIRECTIONS, OTHER_NAMES, lookup
 from gae_metric.commands.folder import claim, new_folder
 from gae_metric.commands.methods import check_method
-from gae_metric.errors import InputError, check_integer
+from gae_metric.errors import InputError, check_channels, check_integer, check_range
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
 from gae_metric.inputs.labels import read_labels
+
+
+def settings_of(request: Any) -> dict[str, Any]:
+    """Return what scores depend on of a request, and what people want to know of it."""
+    left = ("overwrite", "figures", "batch_size", "device", "out")
+    values = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in left}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+
+
+#: What options take that name one of a few. The metrics know it, too, but need torch.
+CHOICES = {
+    "schedule": ("reranked", "uniform"),
+    "interpolation": ("nearest", "bilinear", "bicubic", "area", "none"),
+    "protocol": ("paper", "repository"),
+}
+
+
+def choice(option: str, name: str) -> str:
+    """Return one of the names that an option takes."""
+    return lookup(option, name, dict.fromkeys(CHOICES[option]))[0]
+
+
+def metric_name(name: str) -> str:
+    """Return a metric's name in tables, whichever of its names is given."""
+    return lookup("metrics", name, {key: key for key in DIRECTIONS} | OTHER_NAMES)[1]
+
+
+def check_least(*numbers: tuple[str, int | None, int]) -> None:
+    """Refuse what is no integer, given by name, or below what it must be at least.
+
+    Raises
+    ------
+    InputError
+        If one is.
+    """
+    for name, number, least in numbers:
+        if number is not None and (type(number) is not int or number < least):
+            raise InputError(f"{name}: expected at least {least}, a whole number, got {number!r}")
+
+
+def check_count(count: int, least: int) -> None:
+    """Refuse fewer images than make a mosaic."""
+    if count < least:
+        raise InputError(
+            f"samples: a mosaic is made of {least} images, so at least 4 samples are needed, got "
+            f"{count}"
+        )
+
+
+def names_of(option: str, text: str, known: Callable[[str], str]) -> list[str]:
+    """Split a list of names by commas, and return each once, as it is known."""
+    names = [known(name.strip()) for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{option}: expected at least one, got none")
+    return list(dict.fromkeys(names))
+
+
+def numbers_of(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Split a list of numbers by commas."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{option}: expected numbers separated by commas, got {text!r}") from None
+    if option == "std" and len(numbers) == 1:
+        raise InputError(f"std: expected positive numbers, one for each channel, got {text!r}")
+    return check_range(numbers) if option == "range" else check_channels(option, numbers)
+
+
+def mask_value_of(text: str) -> float | str:
+    """Read a number, ``mean`` or ``blur``."""
+    if text in ("mean", "blur"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"mask-value: expected a number, mean or blur, got {text!r}") from None
+
+
+def arguments_of(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Read KEY=VALUE: numbers, True, False, None and tuples of them; anything else is text."""
+    arguments: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier() or key in arguments:
+            twice = ", the second of that key" if key in arguments else ""
+            raise InputError(f"model-arg: expected KEY=VALUE, got {pair!r}{twice}")
+        try:
+            arguments[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            arguments[key] = value
+    return arguments
+
 
 DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random"
 
@@ -109,7 +204,7 @@ class InputsRequest:
 
     def check(self) -> list[str]:
         """Refuse what is wrong of itself; return the images that the folder has."""
-        options.check_least(
+        check_least(
             ("samples", self.samples, 1),
             ("seed", self.seed, 0),
             ("batch-size", self.batch_size, 1),
@@ -119,21 +214,21 @@ class InputsRequest:
         check_integer("size", 1 if self.size is None else self.size)
         check_model(self.model)
         files = list_images(self.images, self.recursive or self.labels == "folders")
-        options.check_count(min(len(files), self.samples or len(files)), self.least)
+        check_count(min(len(files), self.samples or len(files)), self.least)
         if self.labels not in (None, "folders"):
             check_file(str(self.labels), "labels")
         if self.labels is not None:
             read_labels(self.labels, files)
         if self.weights is not None:
             check_file(self.weights, "weights")
-        _ = self.changes, options.arguments_of(self.model_arg), self.masking, self.mosaicking
+        _ = self.changes, arguments_of(self.model_arg), self.masking, self.mosaicking
         return files
 
     @property
     def changes(self) -> dict[str, Any]:
         """What is changed of the model's own preprocessing."""
         given = {"mean": self.mean, "std": self.std, "range": self.range}
-        return {"size": self.size} | {k: options.numbers_of(k, text) for k, text in given.items()}
+        return {"size": self.size} | {k: numbers_of(k, text) for k, text in given.items()}
 
     @property
     def selected(self) -> str | int | None:
@@ -145,15 +240,15 @@ class InputsRequest:
     @property
     def masking(self) -> dict[str, Any]:
         """Options of metrics that mask."""
-        value = options.mask_value_of(self.mask_value)
-        schedule = options.choice("schedule", self.schedule)
+        value = mask_value_of(self.mask_value)
+        schedule = choice("schedule", self.schedule)
         return {"steps": self.steps, "schedule": schedule, "mask_value": value}
 
     @property
     def mosaicking(self) -> dict[str, Any]:
         """Options of metrics that make mosaics."""
         named = {name: getattr(self, name) for name in ("interpolation", "protocol")}
-        chosen = {option: options.choice(option, name) for option, name in named.items()}
+        chosen = {option: choice(option, name) for option, name in named.items()}
         return {"seed": self.seed, "n_mosaics": self.n_mosaics} | chosen
 
 
@@ -187,12 +282,12 @@ class EvaluateRequest(InputsRequest):
     @property
     def method_names(self) -> list[str]:
         """Methods, as they are registered."""
-        return options.names_of("methods", self.methods, check_method)
+        return names_of("methods", self.methods, check_method)
 
     @property
     def metric_names(self) -> list[str]:
         """Metrics, in the order of the tables."""
-        asked = options.names_of("metrics", self.metrics, options.metric_name)
+        asked = names_of("metrics", self.metrics, metric_name)
         return [name for name in DIRECTIONS if name in asked]
 
     @property
@@ -202,7 +297,7 @@ class EvaluateRequest(InputsRequest):
 
     def check(self) -> list[str]:
         """Refuse what is wrong of itself; have a folder for the output; return the images."""
-        options.check_least(("lipschitz-samples", self.lipschitz_samples, 1))
+        check_least(("lipschitz-samples", self.lipschitz_samples, 1))
         _ = self.method_names, self.metric_names
         files = super().check()
         claim(self.out, self.settings, self.overwrite)
@@ -211,7 +306,7 @@ class EvaluateRequest(InputsRequest):
     @property
     def settings(self) -> dict[str, Any]:
         """What the run is of."""
-        return {"command": "evaluate"} | options.settings_of(self)
+        return {"command": "evaluate"} | settings_of(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +371,7 @@ class ScoreRequest:
 
     def check(self) -> None:
         """Refuse what is wrong of itself."""
-        options.check_least(("batch-size", self.batch_size, 1))
+        check_least(("batch-size", self.batch_size, 1))
         for name in ("probe", "maps"):
             if not os.path.exists(path := getattr(self, name)):
                 raise InputError(
@@ -325,9 +420,7 @@ class DemoRequest:
     def chosen(self) -> list[str]:
         """Networks."""
         known = dict.fromkeys(model_names("digits"))
-        return options.names_of(
-            "networks", self.networks, lambda name: lookup("networks", name, known)[0]
-        )
+        return names_of("networks", self.networks, lambda name: lookup("networks", name, known)[0])
 
     def check(self) -> None:
         """Refuse what is wrong of itself."""
@@ -340,4 +433,4 @@ class DemoRequest:
     @property
     def settings(self) -> dict[str, Any]:
         """What the run is of."""
-        return {"command": "demo"} | options.settings_of(self)
+        return {"command": "demo"} | settings_of(self)

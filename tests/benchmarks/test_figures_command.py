@@ -18,10 +18,9 @@ from benchmarks.data.labels import VOC_CLASSES
 from benchmarks.figures import kinds as table
 from benchmarks.figures import write
 from benchmarks.figures.kinds import class_name, classes_of_voc, kinds
-from benchmarks.figures.material import Material, device_of
 from benchmarks.figures.plan import LackingError
 from benchmarks.figures.two_classes import several_classes, side_by_side
-from benchmarks.figures.write import check_numbers, write_figures
+from benchmarks.figures.write import Material, check_numbers, device_of, write_figures
 from benchmarks.runner.run import execute
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError

@@ -18,7 +18,7 @@ from benchmarks.data.names import open_data
 from benchmarks.methods import METHODS
 from benchmarks.models import load
 from benchmarks.report.build import build_page
-from benchmarks.report.pictures import MAP_SIDE, map_picture
+from benchmarks.report.explained import MAP_SIDE, map_picture
 from benchmarks.runner.collected import collect
 from benchmarks.tables.against_paper import build_tables
 from tests.benchmarks.report_runs import EVIL, FILE, Page

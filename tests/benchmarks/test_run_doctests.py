@@ -7,7 +7,7 @@ import pytest
 
 NAMES = (
     *("config.runs", "config.entries", "metrics.registry"),
-    *("metrics.sample_blocks", "runner.store", "runner.shards", "paper"),
+    *("metrics.metric_call", "runner.store", "runner.shards", "paper"),
     *("figures.kinds", "figures.sheets", "figures.two_classes", "figures.write"),
 )
 

@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from benchmarks.config.runs import parse
 from benchmarks.report.build import build_page
 from benchmarks.runner.collected import PLAN, collect
-from benchmarks.runner.earlier import look_through
 from benchmarks.runner.run import execute
-from benchmarks.runner.status import status
+from benchmarks.runner.status import look_through, status
 from benchmarks.runner.store import Store
 from benchmarks.tables.against_paper import write_tables
 from gae_metric.errors import InputError

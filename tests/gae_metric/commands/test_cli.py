@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
-from gae_metric.commands.options import CHOICES
+from gae_metric.commands.requests import CHOICES
 from gae_metric.explainers import EXPLAINERS, gradients
 from gae_metric.functional.masking import SCHEDULES
 from gae_metric.functional.mosaic import INTERPOLATIONS, mosaics
