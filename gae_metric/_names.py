@@ -34,6 +34,17 @@ NO_SCORES = ("predicted", "probability")
 """Columns of a metric's ``components`` that tell of samples and are no scores."""
 
 
+def plain(name: str) -> str:
+    """Return a name without case, spaces and punctuation.
+
+    Examples
+    --------
+    >>> plain("ROAD_MoRF") == plain("road-morf")
+    True
+    """
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return what follows "unknown name": the nearest choice and, where they are few, all of them.
 

@@ -8,16 +8,6 @@ from math import isfinite
 from numbers import Integral
 from typing import Any
 
-__all__ = [
-    "EvaluationError",
-    "InputError",
-    "UnknownNameError",
-    "check_channels",
-    "check_integer",
-    "check_range",
-    "check_spelling",
-]
-
 
 class InputError(ValueError):
     """A model, file, name or number that was given is not what was expected."""

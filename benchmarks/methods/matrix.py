@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from benchmarks.methods import METHODS, Method
-from benchmarks.methods.attention_maps import family
+from benchmarks.methods.attention import family
 from benchmarks.models import load
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.inputs.models import LoadedModel

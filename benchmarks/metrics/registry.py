@@ -38,7 +38,7 @@ from benchmarks.metrics.block_metrics import (
 )
 from benchmarks.metrics.metric_call import Call, Columns
 from gae_metric import LocalConsistency
-from gae_metric._names import lookup, nearest
+from gae_metric._names import OTHER_NAMES, lookup, nearest, plain
 from gae_metric.commands.quantus_evaluation import Settings
 from gae_metric.companions import ABPC, AOPC, Focus
 from gae_metric.companions.focus_plan import FocusPlan
@@ -129,8 +129,6 @@ METRICS: dict[str, Kind] = {
 }
 """Metrics of the paper, in the order of the tables."""
 
-_ALIASES = {"LocalConsistency": "LC", "Contrastiveness": "C"}
-
 
 def find_metric(name: str) -> str:
     """Return a metric's own name, whatever the case, dashes and spaces of what was given.
@@ -144,14 +142,10 @@ def find_metric(name: str) -> str:
     if colon:
         lookup("metrics (source)", source, {"quantus": None})
         return f"quantus:{lookup('metrics (quantus)', rest, quantus_scores.quantus_metrics())[0]}"
-    known = {_plain(own): own for own in METRICS} | {_plain(a): m for a, m in _ALIASES.items()}
-    if _plain(name) in known:
-        return known[_plain(name)]
+    known = {plain(own): own for own in METRICS} | {plain(a): m for a, m in OTHER_NAMES.items()}
+    if plain(name) in known:
+        return known[plain(name)]
     raise UnknownNameError(f"metrics: unknown name {name!r}; {nearest(name, METRICS)}")
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def kind_of(name: str) -> Kind:

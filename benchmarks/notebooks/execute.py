@@ -16,10 +16,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parent
-NOTEBOOKS = (
-    *("quantus_evaluation", "your_explainer_and_third_party_maps", "reading_a_score"),
-    *("photographs", "sentiment"),
-)
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 #: Seconds that a cell may take.
 TIMEOUT = 300
 

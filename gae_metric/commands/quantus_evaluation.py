@@ -1,4 +1,4 @@
-"""Several methods and metrics on one model: what the commands run.
+"""Several methods and metrics on one model: what the commands run, and the cells that they keep.
 
 >>> from gae_metric.commands.quantus_evaluation import METRICS
 >>> list(METRICS)
@@ -7,21 +7,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 import quantus
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from gae_metric._names import DIRECTIONS
-from gae_metric.commands.cells import Cells
 from gae_metric.commands.methods import method
 from gae_metric.commands.requests import metric_name
 from gae_metric.companions import ROAD, Focus
@@ -30,9 +34,65 @@ from gae_metric.comparison.results import Cell, Failure, Results
 from gae_metric.errors import EvaluationError, InputError
 from gae_metric.explainers.gradients import ExplainFunc, random_map
 from gae_metric.functional import positive_map
+from gae_metric.inputs.files import read_bytes
 from gae_metric.metrics.gae import GAE, Contrastiveness
 from gae_metric.metrics.local_consistency import LocalConsistency
 from gae_metric.study.explaining import accepts_tensors
+
+#: Bytes of a cell that are read: more than curves and mosaics of any data set have.
+_LARGEST = 1 << 36
+
+
+class Cells:
+    """A run's finished cells in a folder, so that a run that was stopped goes on.
+
+    Parameters
+    ----------
+    folder
+        It is made with the first cell.
+    digest
+        Of all that scores depend on but method and metric; cells of others are not taken.
+    """
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        self.folder, self.digest = folder, digest
+
+    def _file(self, method: str, metric: str) -> Path:
+        return self.folder / f"{quote(f'{method}.{metric}', safe='+')}.json"
+
+    def put(self, method: str, metric: str, cell: Cell) -> None:
+        """Keep a cell; its file is whole or not there."""
+        parts = None if cell.components is None else cell.components.to_dict("list")
+        kept = {**vars(cell), "components": parts}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self._file(method, metric)
+        part = file.with_suffix(".part")
+        # Floating-point numbers come back as they were, NaN too.
+        content = json.dumps(kept, default=lambda array: array.tolist()).encode()
+        part.write_bytes(content + self._seal(method, metric, content))
+        part.replace(file)
+
+    def _seal(self, method: str, metric: str, content: bytes) -> bytes:
+        key = repr((self.digest, method, metric)).encode()
+        return hashlib.sha256(key + content).hexdigest().encode()
+
+    def get(self, method: str, metric: str) -> Cell | None:
+        """Return a cell, or None where it is not there, damaged, or another one."""
+        try:
+            sealed = read_bytes(self._file(method, metric), "cells", _LARGEST)
+        except InputError:
+            return None
+        content, seal = sealed[:-64], sealed[-64:]
+        if seal != self._seal(method, metric, content):
+            return None
+        kept = json.loads(content)
+        parts, curves, mosaics = kept["components"], kept["curves"], kept["mosaics"]
+        kept["scores"] = np.array(kept["scores"])
+        kept["components"] = parts and pd.DataFrame(parts)
+        kept["curves"] = curves and {name: np.array(values) for name, values in curves.items()}
+        kept["mosaics"] = mosaics and tuple(map(np.array, mosaics))
+        return Cell(**kept)
+
 
 #: Called with what is computed, and the seconds of work done and planned.
 Progress = Callable[[str, float, float], None]

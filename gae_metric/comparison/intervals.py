@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from gae_metric._names import DIRECTIONS, OTHER_NAMES, Better
+from gae_metric._names import DIRECTIONS, OTHER_NAMES, Better, plain
 from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise_of
 from gae_metric.comparison.results import Results, Scores, ScoreTable, read_score_tables
 from gae_metric.errors import check_integer
@@ -56,7 +56,7 @@ def directions(
         raise ValueError(f'better: expected "higher" or "lower", got {wrong[0]!r}')
     found: dict[str, Better] = {}
     for metric in metrics:
-        direction = given.get(metric) or _known().get(_plain(metric))
+        direction = given.get(metric) or _known().get(plain(metric))
         if direction is None:
             raise ValueError(
                 f"better: whether higher or lower scores are better is not known for {metric!r}; "
@@ -64,10 +64,6 @@ def directions(
             )
         found[metric] = direction
     return found
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _known() -> dict[str, Better]:
@@ -81,8 +77,8 @@ def _known() -> dict[str, Better]:
             if isinstance(metric.score_direction, ScoreDirection):
                 higher = metric.score_direction == ScoreDirection.HIGHER
                 for each in (name, metric.name, metric.__name__):
-                    known[_plain(each)] = "higher" if higher else "lower"
-    return known | {_plain(name): value for name, value in (DIRECTIONS | _PARTS).items()}
+                    known[plain(each)] = "higher" if higher else "lower"
+    return known | {plain(name): value for name, value in (DIRECTIONS | _PARTS).items()}
 
 
 #: Values that a bootstrap holds at a time.

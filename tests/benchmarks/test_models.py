@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks import models
-from benchmarks.methods.attention_maps import family
+from benchmarks.methods.attention import family
 from gae_metric.errors import InputError, UnknownNameError
 from gae_metric.inputs.images import load_images
 from gae_metric.inputs.models import load_model

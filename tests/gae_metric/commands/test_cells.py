@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pandas as pd
 
-from gae_metric.commands.cells import Cells
+from gae_metric.commands.quantus_evaluation import Cells
 from gae_metric.comparison.results import Cell
 
 
