@@ -36,13 +36,6 @@ def methods(
         list[str] | None,
         typer.Option(help="Model of the matrix; may be repeated. Default: the three of digits."),
     ] = None,
-    trials: Annotated[
-        bool,
-        typer.Option("--try/--no-try", help="Try every method, or take the registry's word."),
-    ] = True,
-    details: Annotated[
-        bool, typer.Option("--details", help="Also defaults and citations.")
-    ] = False,
 ) -> None:
     """List the methods, and which of them explains which network."""
     # Imported here, so that --help and a mistyped option need no torch.
@@ -53,12 +46,8 @@ def methods(
     with report_errors(terminal):
         names = model or list(DIGITS)
         with terminal.err.status("") as status:
-            matrix = compatibility(
-                names,
-                trials=trials,
-                progress=lambda spec, name: status.update(f"{spec}: {name}"),
-            )
-        terminal.out.print(_table(matrix, names, details))
+            matrix = compatibility(names, lambda spec, name: status.update(f"{spec}: {name}"))
+        terminal.out.print(_table(matrix, names))
         lacking = matrix[~matrix["applies"]]
         for (spec, reason), part in lacking.groupby(["model", "reason"], sort=False):
             what = f"failed, {reason}" if part["failed"].any() else reason
@@ -68,7 +57,7 @@ def methods(
             raise typer.Exit(1)
 
 
-def _table(matrix: pd.DataFrame, models: list[str], details: bool) -> object:
+def _table(matrix: pd.DataFrame, models: list[str]) -> object:
     from rich import box
     from rich.table import Table
 
@@ -77,14 +66,11 @@ def _table(matrix: pd.DataFrame, models: list[str], details: bool) -> object:
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     for column in ("method", "models", "source"):
         table.add_column(column, no_wrap=True)
-    more = ["defaults", "citation"] if details else []
-    for column in (*models, *more):
+    for column in models:
         table.add_column(column, overflow="fold")
     for name, part in matrix.groupby("method", sort=False):
         method = METHODS[str(name)]
-        defaults = ", ".join(f"{key}={value}" for key, value in method.defaults.items())
-        texts = [defaults, method.citation] if details else []
-        table.add_row(method.name, method.family, method.source, *part["cell"], *texts)
+        table.add_row(method.name, method.family, method.source, *part["cell"])
     return table
 
 

@@ -12,7 +12,7 @@ import functools
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -205,25 +205,6 @@ def token_grid(model: nn.Module, x: Tensor) -> tuple[int, int] | None:
         return tokens_of(found, (x.shape[2], x.shape[3]), len(x)).grid
     except InapplicableError:
         return None
-
-
-def family(model: nn.Module, x: Tensor) -> Literal["cnn", "vit"]:
-    """Return ``"vit"`` for a model with attention over one sequence of tokens, else ``"cnn"``.
-
-    Parameters
-    ----------
-    model
-        Classifier in evaluation mode.
-    x
-        One image (1, C, H, W) of a size that it takes.
-
-    Examples
-    --------
-    >>> from benchmarks.models import load
-    >>> family(load("digits:vit").model, torch.zeros(1, 3, 48, 48))
-    'vit'
-    """
-    return "cnn" if token_grid(model, x) is None else "vit"
 
 
 for_vit = functools.partial(method, family="vit", source="benchmarks", chunks=True)
