@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from quantus.helpers.model.pytorch_model import PyTorchModel
 
 from benchmarks.methods import METHODS
-from benchmarks.metrics.block_metrics import LocalLipschitz
 from benchmarks.metrics.quantus_scores import key_seed
+from benchmarks.metrics.registry import LocalLipschitz
 from benchmarks.sanity.case import Case, Settings, gae
 from benchmarks.sanity.statistics import (
     Kind,

@@ -15,8 +15,8 @@ from benchmarks.cli import app
 from benchmarks.config.runs import parse
 from benchmarks.data.names import open_data
 from benchmarks.methods import METHODS
-from benchmarks.metrics.block_metrics import LocalLipschitz
 from benchmarks.metrics.quantus_scores import quantus_options
+from benchmarks.metrics.registry import LocalLipschitz
 from benchmarks.models import load
 from benchmarks.runner import worker
 from benchmarks.runner.collected import collect
