@@ -99,8 +99,7 @@ def run(
     changes = {key: given[key] for key in Run.model_fields if given.get(key) not in (None, ())}
     if devices is not None:
         changes["devices"] = devices.split(",")
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         alone = config is None and model
         settings = parse(changes) if alone else read(config_of(config), **changes)
         settings = weighted(settings, weights or ())
@@ -189,8 +188,7 @@ def status(
     """
     from benchmarks.runner.status import status as described
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         lines, whole = described(results)
         terminal.out.print("\n".join(lines), markup=False, soft_wrap=True)
         if not whole:
@@ -214,8 +212,7 @@ def tables(
     from benchmarks.runner.collected import newer
     from benchmarks.tables.against_paper import write_tables
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         folders = folders_of(results)
         for folder, where in zip(folders, outputs_of(folders, output), strict=True):
             text, files = write_tables(folder, where)
@@ -255,8 +252,7 @@ def figures(
     """
     from benchmarks.figures.write import check_numbers, write_figures
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         numbers = check_numbers(figure or [])
         folders = folders_of(results)
         count = 0
@@ -290,8 +286,7 @@ def report(
     """
     from benchmarks.report.build import write_report
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         folders = folders_of(results, RESULTS)
         with terminal.err.status("") as status:
             size, problems = write_report(
@@ -315,8 +310,7 @@ def cost(
     from benchmarks.runner.collected import collect
     from benchmarks.tables.cost import costs
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         table = costs(collect(results).seconds, images)
         if table.empty:
             raise InputError(f"results: no method of {str(results)!r} has been timed yet")
@@ -338,8 +332,7 @@ def evidence(
     from benchmarks.runner.collected import collect
     from benchmarks.tables import evidence as compared
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         collected = collect(results)
         text = [compared.LEGEND]
         for title, right in (("All images", False), ("Images predicted as labelled", True)):
@@ -357,8 +350,7 @@ def methods(
     """List the methods, and which of them explains which network."""
     from benchmarks.methods.matrix import DIGITS, compatibility
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         names = model or list(DIGITS)
         with terminal.err.status("") as status:
             matrix = compatibility(names, lambda spec, name: status.update(f"{spec}: {name}"))

@@ -52,9 +52,8 @@ def rehearse(
     from benchmarks.commands import CONFIGS
     from gae_metric.commands.terminal import Terminal, report_errors
 
-    terminal = Terminal()
     names = config or sorted(path.stem for path in CONFIGS.glob("[tf]*[0-9].yaml"))
-    with report_errors(terminal), tempfile.TemporaryDirectory() as folder:
+    with report_errors(Terminal()) as terminal, tempfile.TemporaryDirectory() as folder:
         failed = run_all(names, output or Path(folder), small, terminal.say)
         if failed:
             terminal.say(f"failed: {', '.join(failed)}")

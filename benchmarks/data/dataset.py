@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, check_integer
 from gae_metric.inputs.images import ImageSet, decoded
 from gae_metric.inputs.preprocessing import Preprocessing
 
@@ -227,8 +227,7 @@ class Data:
         self, indices: Sequence[int], prepare: Preprocessing | None, workers: int
     ) -> Iterator[Reading]:
         """Read images in worker processes, in order."""
-        if workers < 0:
-            raise InputError(f"workers: expected a number >= 0, got {workers}")
+        check_integer("workers", workers, 0)
         files = _Files(self.part(indices), prepare)
         return iter(
             DataLoader(

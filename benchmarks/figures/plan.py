@@ -19,16 +19,6 @@ class Drawn:
     instead: str = ""
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """Why there is no picture, and what run would give it."""
-
-    reason: str
-
-
-Outcome = Drawn | Skipped
-
-
 class LackingError(Exception):
     """A run lacks what a figure shows; the message says what, and what run has it."""
 

@@ -77,10 +77,6 @@ def gini(relevance: NDArray[Any]) -> float:
     return float(ranks @ values / (len(values) * total)) if total else 0.0
 
 
-#: Methods side by side on a page.
-_SIDE = 9
-
-
 def maps(plan: Plan, subjects: Sequence[Subject]) -> Figure:
     """Draw a strip of images, with maps below, for each model or data set."""
     chosen = [subject.scored_targets["target"] for subject in subjects]
@@ -163,5 +159,5 @@ def classes(plan: Plan, subjects: Sequence[Subject]) -> Figure:
         names,
         {label: np.split(values, cuts) for label, values in found.items()},
         f"{subject.name}: a map for each class, and its probability ({', '.join(sorted(what))})",
-        columns=_SIDE,
+        columns=9,  # on a page
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -68,7 +67,6 @@ class Subject:
         targets = self.collected.targets
         #: File, label, prediction, target and its probability, by sample.
         self.targets = targets[targets["model"] == self.name].set_index("sample").sort_index()
-        self.slug = re.sub(r"[^a-z0-9_.+]+", "-", self.name.lower()).strip("-.")
 
     @property
     def data_kind(self) -> str:

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
 from benchmarks.figures import sample, sheets
-from benchmarks.figures.plan import FIGURES, Drawn, LackingError, Outcome, Plan, Skipped
+from benchmarks.figures.plan import FIGURES, Drawn, LackingError, Plan
 from benchmarks.figures.subject import Family, Subject
-from benchmarks.result_files import replace_file
+from benchmarks.result_files import replace_file, slug
 from benchmarks.runner.collected import collect
 from gae_metric.errors import InputError
 
@@ -117,20 +117,22 @@ class Material:
             groups.append(sorted(both, key=lambda one: order.index(one.data_kind)))
         return groups
 
-    def drawn(self, plan: Plan, draw: Draw, beside: Sequence[Material] = ()) -> Iterator[Outcome]:
+    def drawn(
+        self, plan: Plan, draw: Draw, beside: Sequence[Material] = ()
+    ) -> Iterator[Drawn | LackingError]:
         """Draw the pictures of a figure, or say what the run lacks for them."""
         try:
             groups = self.groups(plan, beside)
         except LackingError as error:
-            yield Skipped(str(error))
+            yield error
             return
         for group in groups:
             try:
                 picture = draw(plan, group)
             except LackingError as error:
-                yield Skipped(f"{group[0].name}: {error}")
+                yield LackingError(f"{group[0].name}: {error}")
                 continue
-            name = "-vs-".join(dict.fromkeys(subject.slug for subject in group))
+            name = "-vs-".join(dict.fromkeys(slug(subject.name) for subject in group))
             yield Drawn(name, picture, "; ".join(dict.fromkeys(_instead(plan, group))))
 
 
@@ -260,8 +262,8 @@ def write_figures(
     for number in wanted:
         plan = FIGURES[number]
         for outcome in material.drawn(plan, DRAW[plan.kind], others):
-            if isinstance(outcome, Skipped):
-                say(f"figure {number}: skipped: {outcome.reason}")
+            if isinstance(outcome, LackingError):
+                say(f"figure {number}: skipped: {outcome}")
                 continue
             stem = f"figure{number:02d}-{outcome.name}"
             files += _save(outcome.figure, Path(output), stem)

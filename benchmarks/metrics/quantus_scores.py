@@ -4,8 +4,8 @@ Each gives one number for a sample. Where Quantus gives more, the number is the 
 option or a property for: the area under a curve (``PixelFlipping``, ``RegionPerturbation``,
 ``Selectivity``), the average over layers (``MPRT``).
 
->>> "ROAD_MoRF" in quantus_refusal("ROAD"), quantus_refusal("Sparseness")
-(True, None)
+>>> "ROAD_MoRF" in REFUSED["ROAD"], "Sparseness" in REFUSED
+(True, False)
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ LOCALISATION = frozenset(
 _CURVES = frozenset({"PixelFlipping", "RegionPerturbation", "Selectivity"})
 
 _ALONE = "it compares samples with one another, and a run scores each by itself"
-_REFUSED = {
+#: Why some of Quantus's metrics cannot work in a run.
+REFUSED = {
     "ROAD": "Quantus 0.6.0 fails on images of several channels (IndexError); ours are ROAD_MoRF "
     "and ROAD_LeRF",
     "Focus": "it takes mosaics that are made beforehand; ours, Focus, makes them",
@@ -81,11 +82,6 @@ def quantus_options(name: str) -> dict[str, Any]:
         if option not in ("self", "kwargs", "disable_warnings")
     }
     return {**own, **_DEFAULTS.get(name, {})}
-
-
-def quantus_refusal(name: str) -> str | None:
-    """Return why one of Quantus's metrics cannot work in a run, or None: it can."""
-    return _REFUSED.get(name)
 
 
 def score_by_quantus(name: str, call: Call, **options: Any) -> Columns:

@@ -262,7 +262,7 @@ def kind_of(name: str) -> Kind:
 def check_metric(name: str, options: Mapping[str, Any]) -> None:
     """Refuse what cannot work: by its reason; an option that there is not: by the nearest."""
     own = name.partition(":")[2]
-    if own and (reason := quantus_scores.quantus_refusal(own)):
+    if reason := quantus_scores.REFUSED.get(own):
         raise InputError(f"{name} cannot be run: {reason}")
     known = kind_of(name).options
     for option in options:

@@ -11,7 +11,7 @@ from benchmarks.report.section import Progress, Section
 from benchmarks.report.templates import PAGE, TEMPLATES
 from benchmarks.result_files import replace_file
 from gae_metric.commands.folder import new_folder
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, check_integer
 
 _STYLES = ("page.css", "samples.css")
 _SCRIPTS = ("dom.js", "tables.js", "samples.js")
@@ -84,8 +84,7 @@ def build_page(
 
 
 def _check(path: Path, samples: int) -> None:
-    if samples < 1:
-        raise InputError(f"samples: expected a positive number, got {samples}")
+    check_integer("samples", samples)
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"output: expected a file that ends in .html, got {str(path)!r}")
     if path.is_dir():

@@ -29,6 +29,7 @@ IMAGE_SIDE, MAP_SIDE = 224, 112
 PREFIX = "data:image/webp;base64,"
 #: Steps from zero to the strongest value, in either direction.
 _STEPS = 15
+#: Pixels of a side of images that are shown pixel by pixel.
 _SMALL = 64
 
 _levels = colormaps[_style.SIGNED](np.linspace(0, 1, 2 * _STEPS + 1))
@@ -160,8 +161,6 @@ def _plain(value: Any) -> Any:
 
 #: Difference of a logit from the run's, beside its size, that rounding does not explain.
 _TOLERANCE = 1e-2
-#: Pixels of a side of images that are shown pixel by pixel.
-_SMALL = 64
 
 
 @dataclass(frozen=True, eq=False)

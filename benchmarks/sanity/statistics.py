@@ -186,14 +186,3 @@ def inter_consistency(
     else:
         agrees = perturbed < q if better == "higher" else perturbed > q
     return float(agrees.mean())
-
-
-def meta_consistency(numbers: Sequence[float]) -> float:
-    """Mean of the four consistencies; NaN where one is missing.
-
-    Examples
-    --------
-    >>> meta_consistency([1.0, 0.5, 1.0, 0.5])
-    0.75
-    """
-    return float(np.mean(np.asarray(numbers, dtype=np.float64)))

@@ -45,19 +45,6 @@ def metric_name(name: str) -> str:
     return lookup("metrics", name, {key: key for key in DIRECTIONS} | OTHER_NAMES)[1]
 
 
-def check_least(*numbers: tuple[str, int | None, int]) -> None:
-    """Refuse what is no integer, given by name, or below what it must be at least.
-
-    Raises
-    ------
-    InputError
-        If one is.
-    """
-    for name, number, least in numbers:
-        if number is not None and (type(number) is not int or number < least):
-            raise InputError(f"{name}: expected at least {least}, a whole number, got {number!r}")
-
-
 def check_count(count: int, least: int) -> None:
     """Refuse fewer images than make a mosaic."""
     if count < least:
@@ -204,12 +191,10 @@ class InputsRequest:
 
     def check(self) -> list[str]:
         """Refuse what is wrong of itself; return the images that the folder has."""
-        check_least(
-            ("samples", self.samples, 1),
-            ("seed", self.seed, 0),
-            ("batch-size", self.batch_size, 1),
-            ("n-mosaics", self.n_mosaics, 1),
-        )
+        check_integer("samples", 1 if self.samples is None else self.samples)
+        check_integer("seed", self.seed, 0)
+        check_integer("batch-size", self.batch_size)
+        check_integer("n-mosaics", self.n_mosaics)
         check_integer("steps", self.steps, 2, 255)
         check_integer("size", 1 if self.size is None else self.size)
         check_model(self.model)
@@ -297,7 +282,7 @@ class EvaluateRequest(InputsRequest):
 
     def check(self) -> list[str]:
         """Refuse what is wrong of itself; have a folder for the output; return the images."""
-        check_least(("lipschitz-samples", self.lipschitz_samples, 1))
+        check_integer("lipschitz-samples", self.lipschitz_samples)
         _ = self.method_names, self.metric_names
         files = super().check()
         claim(self.out, self.settings, self.overwrite)
@@ -371,7 +356,7 @@ class ScoreRequest:
 
     def check(self) -> None:
         """Refuse what is wrong of itself."""
-        check_least(("batch-size", self.batch_size, 1))
+        check_integer("batch-size", self.batch_size)
         for name in ("probe", "maps"):
             if not os.path.exists(path := getattr(self, name)):
                 raise InputError(

@@ -13,6 +13,7 @@ from quantus.helpers.enums import EvaluationCategory, ScoreDirection
 from torch import Tensor
 from typing_extensions import Unpack
 
+from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.functional.draws import check_size
@@ -21,7 +22,6 @@ from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.conversion import sent
-from gae_metric.study.logits import Output
 
 MosaicSize = Literal["input", "double"]
 

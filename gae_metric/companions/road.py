@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from quantus.helpers.enums import ScoreDirection
 from typing_extensions import Unpack
 
+from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
 from gae_metric.errors import check_integer
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import ChunkSize
-from gae_metric.study.logits import Output
 
 Order = Literal["morf", "lerf"]
 

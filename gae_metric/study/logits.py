@@ -13,18 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from abslrp.outputs import ONE_OUTPUT, Output, check_output, select_logits
+from abslrp.outputs import ONE_OUTPUT, Output, select_logits
 from gae_metric.study.conversion import as_input
-
-__all__ = [
-    "InPlaceOfLogits",
-    "LogitsModel",
-    "Output",
-    "check_model",
-    "check_output",
-    "is_exported",
-    "predictions",
-]
 
 #: What models return in place of logits, by what they end in: what that is, and its remedy. The
 #: first that fits counts.

@@ -97,7 +97,7 @@ def test_scores_that_the_run_has_not(tmp_path):
     for number, metric in ((2, "LC"), (3, "LC"), (11, "GAE")):
         assert drawings[number] == {}
         (skipped,) = drawings.outcomes[number]
-        assert skipped.reason.startswith(f"digits:vgg: there are no scores of {metric}; a run with")
+        assert str(skipped).startswith(f"digits:vgg: there are no scores of {metric}; a run with")
     assert list(drawings[4]) == ["digits-vgg"]
     # Without GAE nothing is written below the maps.
     figure = drawings[5]["digits-vgg"]

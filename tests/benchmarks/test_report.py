@@ -223,7 +223,7 @@ def test_the_command(report_runs, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--samples", "0"], "samples: expected a positive number, got 0"),
+        (["--samples", "0"], "samples: expected a positive integer, got 0"),
         (["--output", "page.txt"], "output: expected a file that ends in .html, got 'page.txt'"),
         (["--output", "/proc/no/page.html"], "output: cannot write to '/proc/no'"),
         (["nowhere", "--output", "{}/page.html"], "results: there is no run in 'nowhere'"),

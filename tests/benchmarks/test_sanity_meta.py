@@ -126,3 +126,5 @@ def test_summary_averages_repeats():
     assert row["change_NR"] == pytest.approx(0.05)
     assert row["MC"] == pytest.approx(0.775)
     assert row["MC_deviation"] == pytest.approx(np.std([0.8, 0.75], ddof=1))
+    rows.loc[0, "intra"] = np.nan
+    assert np.isnan(meta.summary(rows)["MC"]).all()

@@ -13,7 +13,6 @@ from benchmarks.sanity.statistics import (
     against,
     inter_consistency,
     intra_consistency,
-    meta_consistency,
     rank_correlation,
     rises,
     verdict,
@@ -116,7 +115,6 @@ def test_nothing_to_count_is_nan(scores):
     none = np.zeros(20, dtype=bool)
     assert np.isnan(intra_consistency(scores[0], scores[0], none, "resilience"))
     assert np.isnan(inter_consistency(scores, scores, none, "resilience", "higher"))
-    assert np.isnan(meta_consistency([1.0, np.nan, 1.0, 1.0]))
 
 
 def test_rises_ignores_rounding():

@@ -200,7 +200,7 @@ def test_the_good_arguments_of_the_others(files):
     ("command", "option", "value", "message"),
     [
         ("evaluate", "device", "meta", "device: 'meta' cannot be used"),
-        ("evaluate", "size", "9" * 9, "size: expected a positive number of pixels"),
+        ("evaluate", "size", "9" * 9, "size: expected an integer from 1 to 16384"),
         ("evaluate", "range", "0,inf", "range: expected two ascending numbers"),
         ("evaluate", "model-arg", "checkpoint_path=/tmp/x.pth", "an option that names a file"),
         ("evaluate", "model-arg", "a", "model-arg: expected KEY=VALUE"),
