@@ -54,20 +54,6 @@ def write_report(
     """
     path = Path(output)
     _check(path, samples)
-    page, problems = build_page(results, samples=samples, maps=maps, progress=progress)
-    content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
-    replace_file(path, content)
-    return len(content), problems
-
-
-def build_page(
-    results: Sequence[str | Path],
-    *,
-    samples: int = 32,
-    maps: bool = True,
-    progress: Progress = lambda what: None,
-) -> tuple[str, list[str]]:
-    """Return the page, and what is missing from it; see :func:`write_report`."""
     runs = [
         Section(f"run-{i}", Path(folder), samples, maps, progress)
         for i, folder in enumerate(results)
@@ -80,7 +66,9 @@ def build_page(
         script=script,
         script_hash=_digest(script),
     )
-    return page, [f"{run.name}: {line}" for run in runs for line in run.problems]
+    content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
+    replace_file(path, content)
+    return len(content), [f"{run.name}: {line}" for run in runs for line in run.problems]
 
 
 def _check(path: Path, samples: int) -> None:

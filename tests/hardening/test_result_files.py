@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.config.runs import parse
-from benchmarks.report.build import build_page
+from benchmarks.report.build import write_report
 from benchmarks.runner.collected import PLAN, collect
 from benchmarks.runner.run import execute
 from benchmarks.runner.status import look_through, status
@@ -161,7 +161,11 @@ def test_tables_of_anything_else(finished, tmp_path_factory, name, kind):
     pq.write_table(TABLES[kind], folder / f"{name}.parquet")
     sealed(folder, f"{name}.parquet")
     refused = 0
-    for use in (tables, status, lambda root: build_page([root], maps=False)):
+
+    def report(root):
+        write_report([root], root / "page.html", maps=False)
+
+    for use in (tables, status, report):
         with refusable(InputError) as outcome:
             use(folder)
         refused += outcome.message is not None
