@@ -1,7 +1,5 @@
 """Whether what a run needs is there, and about what it would cost."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from time import perf_counter

@@ -1,7 +1,5 @@
 """The command ``python -m benchmarks``."""
 
-from __future__ import annotations
-
 import typer
 
 from benchmarks.commands import cost, evidence, figures, methods, report, run, status, tables

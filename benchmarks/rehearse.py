@@ -4,8 +4,6 @@ ImageNet's folders, VOCdevkit and weight files are made in their real layouts, w
 and random weights of the true shapes: what is seen is whether everything runs, and no result.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Folders and files of results: files are there as a whole, and not replaced unless asked."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -7,8 +7,6 @@
 Names are imported when they are used, so that ``gae_metric.functional`` needs no Quantus.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import TYPE_CHECKING
 

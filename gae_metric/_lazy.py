@@ -1,7 +1,5 @@
 """Names that are imported when they are used, and modules of earlier documentation."""
 
-from __future__ import annotations
-
 import inspect
 import re
 import sys

@@ -1,7 +1,5 @@
 """Look up what a user named, and say what was meant where the name is wrong."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias, TypeVar

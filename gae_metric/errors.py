@@ -1,7 +1,5 @@
 """Errors that are the caller's to mend: the message says what was wrong, without a traceback."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from math import isfinite

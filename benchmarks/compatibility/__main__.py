@@ -1,7 +1,5 @@
 """``python -m benchmarks.compatibility``: the table of models that absLRP explains."""
 
-from __future__ import annotations
-
 import platform
 from importlib.metadata import version
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What becomes of one model: explained, refused with a reason, or wrong, by absLRP and others."""
 
-from __future__ import annotations
-
 import copy
 import sys
 import time

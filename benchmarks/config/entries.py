@@ -1,7 +1,5 @@
 """The entries of a configuration: models, data, methods and metrics, each by name with options."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping, Sequence

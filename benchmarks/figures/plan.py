@@ -1,7 +1,5 @@
 """The paper's figures, by its captions: what each shows, and what comes of drawing it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 

@@ -1,7 +1,5 @@
 """Figures 2, 3 and 4: one sample, taken apart."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figures of maps: of a few samples (5, 6, 10, 12, 13, 15), and for each class of an image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

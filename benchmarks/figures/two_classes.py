@@ -1,7 +1,5 @@
 """Images that show several classes: those that people have named, or two images side by side."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ are registers beside it; with average pooling it is those of all tokens that are
 their mean is taken.
 """
 
-from __future__ import annotations
-
 import functools
 import types
 from collections.abc import Callable

@@ -5,8 +5,6 @@ language models. Here its rules are applied to torch functions instead: no class
 changed, and the model may be any.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ pytorch-grad-cam scales each map to [0, 1], its least value becoming 0, before a
 upsampled; that is kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field

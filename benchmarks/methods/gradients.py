@@ -1,7 +1,5 @@
 """Gradient methods, and DeepLIFT, of Captum."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import warnings

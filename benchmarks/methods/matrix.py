@@ -1,7 +1,5 @@
 """Which method explains which model: tried on the spot."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

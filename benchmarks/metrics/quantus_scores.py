@@ -8,8 +8,6 @@ option or a property for: the area under a curve (``PixelFlipping``, ``RegionPer
 (True, False)
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from typing import Any

@@ -18,8 +18,6 @@ name                    scores
 ('ROAD_MoRF', 'quantus:Sparseness')
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial

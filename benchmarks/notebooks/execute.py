@@ -5,8 +5,6 @@ behind that says nothing about the notebook is removed: times of execution, mess
 error, and the version of the interpreter.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path

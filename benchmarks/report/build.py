@@ -1,7 +1,5 @@
 """A page of the results of one or several runs."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The figures of a model, as pictures in the page."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """One run in the page: its scores, figures, samples, times and settings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any

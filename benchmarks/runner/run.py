@@ -1,7 +1,5 @@
 """A run: what is missing is computed, shard by shard, and put into the store."""
 
-from __future__ import annotations
-
 import datetime
 import functools
 import json

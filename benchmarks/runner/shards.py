@@ -1,7 +1,5 @@
 """Shards: one model and method on one block, named by all that their scores depend on."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What a folder of results holds: what is there, missing, damaged, and of other settings."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path

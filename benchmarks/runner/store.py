@@ -1,7 +1,5 @@
 """Results on disk: one Parquet file for each shard, there as a whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

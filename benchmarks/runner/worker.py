@@ -1,7 +1,5 @@
 """What a worker does with a shard, wherever it runs."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import socket

@@ -1,7 +1,5 @@
 """The first four checks: maps that know nothing, randomised networks, worse maps, other seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

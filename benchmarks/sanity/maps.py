@@ -1,7 +1,5 @@
 """Explanation functions made from others: remembered, of another network, or worse on purpose."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The fifth check: noise resilience and reactivity of GAE and of the metrics beside it."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

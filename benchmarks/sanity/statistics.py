@@ -17,8 +17,6 @@ Source: Hedström, Bommer, Wickstrøm, Samek, Lapuschkin, Höhne, "The Meta-Eval
 Explainable AI: Identifying Reliable Estimators with MetaQuantus", TMLR 2023.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

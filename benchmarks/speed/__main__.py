@@ -1,7 +1,5 @@
 """``python -m benchmarks.speed abslrp|gae``: tables of time and memory."""
 
-from __future__ import annotations
-
 import math
 import platform
 import sys

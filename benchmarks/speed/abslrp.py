@@ -1,7 +1,5 @@
 """absLRP against one forward pass and one input gradient of the plain model."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Timing and memory, measured the same way for everything that is compared, however it is run."""
 
-from __future__ import annotations
-
 import contextlib
 import resource
 import threading

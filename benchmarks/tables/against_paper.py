@@ -1,7 +1,5 @@
 """Tables of a run: our mean ± standard error, with the paper's number beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

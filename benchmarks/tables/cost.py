@@ -1,7 +1,5 @@
 """What a run costs for each image, and what the same would cost for more images."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 

@@ -1,7 +1,5 @@
 """One model's table, the paper's numbers beside ours; and tables as Markdown, CSV and LaTeX."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass

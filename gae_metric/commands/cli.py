@@ -1,7 +1,5 @@
 """The command ``gae-metric``."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """A run's folder: whose it is, and what of another run is removed."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

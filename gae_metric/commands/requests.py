@@ -3,8 +3,6 @@
 The attributes of a request are a command's options; what its docstring says of them is their help.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 from collections.abc import Callable, Sequence

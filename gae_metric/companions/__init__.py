@@ -4,8 +4,6 @@ They take the same images, classes and explanation functions as :class:`gae_metr
 Quantus's own metrics, so that one ``quantus.evaluate`` computes them all.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from gae_metric._lazy import lazy

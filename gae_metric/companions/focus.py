@@ -1,7 +1,5 @@
 """Focus (Arias-Duart et al. 2022) on plain images: it builds its mosaics itself."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any, ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """AOPC and ABPC (Samek et al. 2016; equations 8 and 9): areas of region perturbation curves."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """ROAD (Rong et al. 2022) on plain images of any number of channels and batches of any size."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

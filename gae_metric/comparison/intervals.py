@@ -1,7 +1,5 @@
 """Methods compared by each metric: means, intervals, and which cannot be told from the best."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 

@@ -1,7 +1,5 @@
 """Captum's attribution methods as explanation functions, by name (extra ``captum``)."""
 
-from __future__ import annotations
-
 import inspect
 import random
 import warnings

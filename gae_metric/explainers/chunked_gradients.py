@@ -1,7 +1,5 @@
 """What the explanation functions share: chunks, checks, gradients, and the kind that comes back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

@@ -3,8 +3,6 @@
 Names are imported when they are used, as most need torch.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from gae_metric._lazy import lazy

@@ -1,7 +1,5 @@
 """Files and names that anybody may have written: read, or refused at once and without torch."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat

@@ -7,8 +7,6 @@
 torch.Size([1, 10])
 """
 
-from __future__ import annotations
-
 import logging
 import pickle
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Global Attribution Evaluation and Contrastiveness (SPEC 2)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 

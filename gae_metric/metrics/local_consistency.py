@@ -1,7 +1,5 @@
 """Local Consistency and its two parts (SPEC 2.2)."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from quantus.helpers.enums import DataType, EvaluationCategory

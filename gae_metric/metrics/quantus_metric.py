@@ -1,7 +1,5 @@
 """What all our metrics share: Quantus's interface around one score per sample."""
 
-from __future__ import annotations
-
 import inspect
 import warnings
 from collections.abc import Callable, Mapping

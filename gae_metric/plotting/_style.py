@@ -1,7 +1,5 @@
 """Size, type and colours that the figures share; pyplot and its settings are not touched."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from os import PathLike

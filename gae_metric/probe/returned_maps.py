@@ -1,7 +1,5 @@
 """Maps that a tool returns, in any of their forms: checked, then read in the order of the items."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

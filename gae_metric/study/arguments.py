@@ -1,7 +1,5 @@
 """The checked arguments of a metric's call."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

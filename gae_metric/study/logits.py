@@ -1,7 +1,5 @@
 """The model: its logits, and whether it is in evaluation mode."""
 
-from __future__ import annotations
-
 import inspect
 import weakref
 from collections.abc import Iterator, Mapping
