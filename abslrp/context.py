@@ -23,7 +23,7 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
     rules
         Name of a rule set, or a :class:`abslrp.registry.RuleSet`.
     conserve
-        ``"operation"``, ``"argument"`` or None (SPEC 1.3).
+        ``"operation"``, ``"argument"`` or None, as in :func:`abslrp.explain`.
     signed
         Whether relevance may be negative; it is then split into its two signs at every
         operation that conserves. False is faster and right for a start without negatives.

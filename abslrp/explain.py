@@ -71,11 +71,15 @@ def explain(
         Class of each sample, (B,) integers or one integer for all, that the target is contrasted
         with, in place of all others; where both start in one pass, from -1.
     conserve
-        ``"operation"`` (default), ``"argument"`` or None (SPEC 1.3).
+        ``"operation"`` (default): an operation hands on as much relevance as it received, per
+        sample. ``"argument"``: each operand's relevance is scaled to absolute sum 1. None:
+        equation 12 alone.
     contrast
-        ``"streams"``, ``"signed"`` or None (SPEC 1.4), or ``"logits"``: as ``"streams"``, from the
-        absolute logits. By default what the rule set goes with: ``"streams"`` for absLRP,
-        ``"logits"`` for cLRP and cRAP, None for the others.
+        ``"streams"``: from one-hot(target) and (1 - one-hot) / (N - 1), each map scaled to sum 1,
+        subtracted. ``"signed"``: one pass from 1 at the target and -1 / N elsewhere. ``"logits"``:
+        as ``"streams"``, from the absolute logits. None: the target alone. By default what the
+        rule set goes with: ``"streams"`` for absLRP, ``"logits"`` for cLRP and cRAP, None for the
+        others.
     rules
         Rule set, or its name: ``"absLRP"``, ``"epsilon"``, ``"alpha1beta0"``, ``"alpha2beta1"``,
         ``"cLRP"``, ``"RAP"``, ``"cRAP"``, ``"RAP-eq5"``, ``"Chefer"``, ``"EpsilonPlusFlat"`` or
@@ -85,11 +89,11 @@ def explain(
         (B, 1, L). None: maps shaped as the inputs.
     relevance_at
         ``"patches"``: stop at the patch embedding and spread each patch's relevance evenly over
-        it, for models that begin with a convolution of patches that do not overlap (SPEC 1.5,
-        table 10 of the paper). ``"input"`` (default): go on to the input.
+        it, for models that begin with a convolution of patches that do not overlap (table 10 of the
+        paper). ``"input"`` (default): go on to the input.
     attention
         ``"values"``: no relevance through queries and keys. ``"queries_keys"``: none through
-        values (SPEC 1.5, table 10). None (default): through all three. Any matrix product of a
+        values (table 10). None (default): through all three. Any matrix product of a
         softmax's output and an activation is taken for attention.
     batch_size
         Samples explained at a time. It bounds memory and does not change the maps. By default
@@ -218,7 +222,7 @@ def relevance(
     Returns
     -------
     Relevance of the input, same kind and shape as ``inputs``; (S, B, ...) for S starts. With
-    ``conserve="operation"`` each sample's sum is that of its start, less SPEC 1.3's leaks.
+    ``conserve="operation"`` each sample's sum is that of its start, less what is lost.
 
     Raises
     ------

@@ -66,7 +66,7 @@ class EngineRule(Hook):  # type: ignore[misc]
     rules
         Rule set, or its name.
     conserve
-        ``"operation"``, ``"argument"`` or None (SPEC 1.3).
+        ``"operation"``, ``"argument"`` or None, as in :func:`abslrp.explain`.
     """
 
     def __init__(self, rules: str | RuleSet = "absLRP", conserve: Conserve = "operation") -> None:
@@ -108,7 +108,7 @@ class AbsLRP(Composite):  # type: ignore[misc]
     Parameters
     ----------
     conserve
-        ``"operation"`` (default), ``"argument"`` or None (SPEC 1.3).
+        ``"operation"`` (default), ``"argument"`` or None, as in :func:`abslrp.explain`.
     canonizers
         Applied before. A batch norm that one of them has merged passes relevance on.
     rules

@@ -79,7 +79,7 @@ def explain(
     Notes
     -----
     Relevance is that of the word embedding, summed over its entries; position and type
-    embeddings are constants (SPEC 1.2). Cost: one forward pass and one backward pass per start,
+    embeddings are constants. Cost: one forward pass and one backward pass per start,
     two for ``"streams"``.
 
     Examples

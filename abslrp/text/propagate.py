@@ -164,7 +164,7 @@ def token_relevance(
 ) -> TokenRelevance:
     """Relevance at the word embeddings, summed per token, for a class or for a token.
 
-    Position and type embeddings are constants that are added (SPEC 1.2): they count in the
+    Position and type embeddings are constants that are added: they count in the
     denominators of eq. 12 and receive nothing.
 
     Parameters
