@@ -78,12 +78,19 @@ def of_torchvision() -> list[str]:
 
 
 _SIZE = {"min_size": 96, "max_size": 96}
+_RCNN = {
+    "box_score_thresh": 0,
+    "rpn_post_nms_top_n_test": 20,
+    "box_detections_per_img": 5,
+    **_SIZE,
+}
 _KINDS = ("segmentation", "detection", "video")
 # What a model is built with, and the shape of its inputs, by the first pattern that it has.
 _TORCHVISION: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("detection/ssd", {"weights_backbone": None, "score_thresh": 0}, (3, 96, 96)),
-    # As published they make 800 pixels of any image; scores of a random detector are low.
-    ("detection/.*rcnn", {"weights_backbone": None, "box_score_thresh": 0} | _SIZE, (3, 96, 96)),
+    # As published they make 800 pixels of any image, 1,000 proposals and 100 detections; scores of
+    # a random detector are low.
+    ("detection/.*rcnn", {"weights_backbone": None, **_RCNN}, (3, 96, 96)),
     ("detection", {"weights_backbone": None, "score_thresh": 0} | _SIZE, (3, 96, 96)),
     ("segmentation", {"weights_backbone": None}, (3, 96, 96)),
     ("video/mvit", {}, (3, 16, 224, 224)), ("video", {}, (3, 8, 64, 64)),

@@ -13,6 +13,7 @@ import torch
 from captum.attr import LRP
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
+from torch.overrides import TorchFunctionMode
 from zennit.composites import EpsilonPlusFlat
 from zennit.torchvision import ResNetCanonizer
 
@@ -85,8 +86,21 @@ LARGE = 150e6
 """Parameters from which on a model is tried in float32."""
 
 
+class InFloat64(TorchFunctionMode):
+    """What a model casts to float32 stays float64, so that maps do not differ by rounding."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch with float64 wherever float32 is asked for."""
+        func = Tensor.double if func is Tensor.float else func
+        double = {torch.float32: torch.float64}
+        named = {k: double.get(v, v) if k == "dtype" else v for k, v in (kwargs or {}).items()}
+        return func(*(torch.float64 if one is torch.float32 else one for one in args), **named)
+
+
 def trial(make: Callable[[], Case]) -> dict[str, Any]:
-    """Build a model and explain it, in float64 unless it is large or casts to float32 itself.
+    """Build a model and explain it, in float64 unless it is large or takes float32 alone.
 
     Returns
     -------
@@ -124,6 +138,7 @@ def trial(make: Callable[[], Case]) -> dict[str, Any]:
         result |= {"verdict": verdict, "reason": _said(error)}
     if verdict in ("not built", "no gradient"):
         return result
+    vars(case.model).pop("forward", None)  # the libraries' copies of it would call this model's
     return result | {name: _share(one, case) for name, one in OTHERS.items()}
 
 
@@ -137,15 +152,24 @@ def gradient(case: Case) -> Tensor:
 
 
 def _precise(case: Case) -> Case:
-    if sum(one.numel() for one in case.model.parameters()) < LARGE:
-        double = replace(case, model=case.model.double(), inputs=case.inputs.double())
-        try:
-            if double.called().dtype == torch.float64:
-                return double
-        except RuntimeError:
-            pass
+    if sum(one.numel() for one in case.model.parameters()) >= LARGE:
+        return case
+    forward = case.model.forward
+
+    def in_float64(*args: Any, **kwargs: Any) -> Any:
+        with InFloat64():
+            return forward(*args, **kwargs)
+
+    # Of the model alone: what an explanation does is left as it is.
+    case.model.double().forward = in_float64
+    double = replace(case, inputs=case.inputs.double())
+    try:
+        double.called()
+    except RuntimeError:  # such as products of groups, which are there for float32 alone
+        del case.model.forward
         case.model.float()
-    return case
+        return case
+    return double
 
 
 def _explained(case: Case, took: float) -> dict[str, Any]:

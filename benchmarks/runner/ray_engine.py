@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray import exceptions
 
@@ -62,6 +64,7 @@ def connected(address: str | None) -> Iterator[None]:
         # Its actors ask for no CPUs, and none are made beforehand.
         options = {"include_dashboard": False, "num_cpus": 0}
     handler = signal.getsignal(signal.SIGTERM)
+    others = _children()
     try:
         ray.init(
             address=address,
@@ -75,10 +78,32 @@ def connected(address: str | None) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread() and callable(handler):
         # Ray's own would abort a run that stops in an orderly way.
         signal.signal(signal.SIGTERM, handler)
+    watch = _killed_with_this_process(_children() - others) if address == "local" else None
     try:
         yield
     finally:
         ray.shutdown()
+        if watch is not None:
+            watch.communicate(b"over\n")
+
+
+def _children() -> set[int]:
+    return {each.pid for each in psutil.Process().children(recursive=True)}
+
+
+def _killed_with_this_process(started: set[int]) -> subprocess.Popen[bytes]:
+    """Have processes end soon after this one, if it is killed.
+
+    Ray's agents would first look for its server, which is gone by then, for a minute.
+    """
+    script = 'read -r over || { sleep 10; kill -9 "$@"; }'
+    return subprocess.Popen(
+        ["sh", "-c", script, "sh", *map(str, started)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def actors(

@@ -6,7 +6,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
@@ -37,6 +37,9 @@ class SampleTrajectory:
     def nbytes(self) -> int:
         """Bytes of the tensors."""
         return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+
+
+Entry: TypeAlias = SampleTrajectory | Tensor
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ def _exclusive(
 class TrajectoryCache:
     """Least-recently-used cache with a limit in bytes. Safe to use from several threads.
 
-    Entries belong to a model object and go when it does.
+    Entries belong to a model object and go when it does. An entry that a user of the cache has just
+    put or found there does not go for another of the same user: where its samples are more than
+    fit, the one used longest ago is the next that will be asked for.
 
     Parameters
     ----------
@@ -99,7 +104,8 @@ class TrajectoryCache:
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
-        self._entries: OrderedDict[tuple[int, Hashable], SampleTrajectory | Tensor] = OrderedDict()
+        # With who has used it last.
+        self._entries: OrderedDict[tuple[int, Hashable], tuple[Entry, object]] = OrderedDict()
         self._models: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
         self._last = self._nbytes = self._hits = self._misses = 0
         self._limit = limit
@@ -107,20 +113,20 @@ class TrajectoryCache:
         self._lock = threading.RLock()
 
     @_exclusive
-    def get(self, model: nn.Module, key: Hashable) -> SampleTrajectory | Tensor | None:
+    def get(self, model: nn.Module, key: Hashable, user: object = None) -> Entry | None:
         """Return the entry, or None."""
         owned = (self._models.get(model, 0), key)
-        entry = self._entries.get(owned)
-        if entry is None:
+        if owned not in self._entries:
             self._misses += 1
-        else:
-            self._hits += 1
-            self._entries.move_to_end(owned)
+            return None
+        self._hits += 1
+        entry, _ = self._entries.pop(owned)
+        self._entries[owned] = entry, user
         return entry
 
     @_exclusive
-    def put(self, model: nn.Module, key: Hashable, entry: SampleTrajectory | Tensor) -> None:
-        """Add an entry; the least recently used ones go if there is no room."""
+    def put(self, model: nn.Module, key: Hashable, entry: Entry, user: object = None) -> None:
+        """Add an entry, if there is room after entries of others that were used longest ago."""
         if entry.nbytes > self._limit:
             return
         number = self._models.get(model)
@@ -129,9 +135,9 @@ class TrajectoryCache:
             self._models[model] = number
             weakref.finalize(model, self._drop, number)
         self._remove((number, key))
-        self._entries[number, key] = entry
-        self._nbytes += entry.nbytes
-        self._shrink()
+        if self._shrink(self._limit - entry.nbytes, user):
+            self._entries[number, key] = entry, user
+            self._nbytes += entry.nbytes
 
     @_exclusive
     def clear(self) -> None:
@@ -145,7 +151,7 @@ class TrajectoryCache:
         if limit < 0:
             raise ValueError(f"limit: expected a non-negative number of bytes, got {limit}")
         self._limit = limit
-        self._shrink()
+        self._shrink(limit)
 
     @_exclusive
     def info(self) -> CacheInfo:
@@ -153,7 +159,7 @@ class TrajectoryCache:
         return CacheInfo(self._hits, self._misses, len(self._entries), self._nbytes, self._limit)
 
     def _remove(self, owned: tuple[int, Hashable]) -> None:
-        entry = self._entries.pop(owned, None)
+        entry, _ = self._entries.pop(owned, (None, None))
         if entry is not None:
             self._nbytes -= entry.nbytes
 
@@ -167,9 +173,14 @@ class TrajectoryCache:
         for owned in [key for key in self._entries if key[0] == number]:
             self._remove(owned)
 
-    def _shrink(self) -> None:
-        while self._nbytes > self._limit:
-            self._remove(next(iter(self._entries)))
+    def _shrink(self, limit: int, user: object = None) -> bool:
+        """Drop entries until a limit is kept, and say whether it is: none of a user's own go."""
+        while self._nbytes > limit:
+            owned, (_, last) = next(iter(self._entries.items()))
+            if user is not None and user is last:
+                return False
+            self._remove(owned)
+        return True
 
 
 #: The cache that all metrics share.

@@ -83,6 +83,7 @@ class Trajectories:
             (*outputs, masking.steps, masking.schedule, masking.mask_value, masking.features)
         )
         self._compared = False
+        self._user = object()
 
     def load(
         self, samples: NDArray[np.int64], targets: Tensor, ahead: NDArray[np.int64]
@@ -204,7 +205,7 @@ class Trajectories:
 
     def _shared(self, i: int, key: Hashable | None) -> SampleTrajectory | Tensor | None:
         """Return a sample's entry; the first one only if the model still gives its outputs."""
-        entry = None if key is None else cache.SHARED.get(self.data.model.model, key)
+        entry = None if key is None else cache.SHARED.get(self.data.model.model, key, self._user)
         if entry is not None and not self._compared:
             self._compared = True
             if not self._as_now(i, entry):
@@ -233,4 +234,4 @@ class Trajectories:
 
     def _share(self, key: Hashable | None, entry: SampleTrajectory | Tensor) -> None:
         if key is not None:
-            cache.SHARED.put(self.data.model.model, key, entry)
+            cache.SHARED.put(self.data.model.model, key, entry, self._user)

@@ -31,6 +31,7 @@ FAST = (
     "transformers/image/vit",
     "transformers/text/bert",
     "transformers/causal/llama",
+    "transformers/causal/gemma4_text",
 )
 
 
@@ -54,6 +55,39 @@ def tried(forward: Any, **layers: nn.Module) -> dict[str, Any]:
             return forward(self, x)
 
     return trial.trial(lambda: Case.of(lambda: (Network(), (4,))))
+
+
+def cast(net: Any, x: Tensor) -> Tensor:
+    """Two layers, between which values go through float32 and back, as in a model's own norms."""
+    hidden = (x.abs() @ torch.full((4, 4), 0.3, dtype=x.dtype)).float()
+    scaled = hidden.to(torch.float32) * torch.rsqrt(
+        hidden.pow(2).mean(1, True, dtype=torch.float32)
+    )
+    return net.head(scaled.type_as(x))
+
+
+def test_casts_to_float32_do_not_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(trial, "OTHERS", {})
+    result = tried(lambda net, x: (seen.append(x.dtype), cast(net, x))[1])
+    assert result["verdict"] == "explained"
+    assert max(result["definition"], result["alone"], result["conservation"]) < 1e-12
+    assert seen[-1] == torch.float64
+    assert trial.InFloat64 not in map(type, torch.overrides._get_current_function_mode_stack())
+
+
+def test_what_is_there_for_float32_alone_is_tried_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def forward(net: Any, x: Tensor) -> Any:
+        if x.dtype == torch.float64:
+            raise RuntimeError("expected Float32")
+        seen.append(net.head.weight.dtype)
+        return net.head(x.abs())
+
+    monkeypatch.setattr(trial, "OTHERS", {})
+    assert tried(forward)["verdict"] == "explained"
+    assert set(seen) == {torch.float32}
 
 
 def test_leaks_are_found() -> None:

@@ -315,6 +315,36 @@ def test_least_recently_used_go_first():
     assert cache.info().entries == 2
 
 
+def test_a_users_own_entries_do_not_go_for_others_of_it():
+    cache, model = TrajectoryCache(limit=100), nn.Linear(1, 1)
+    ours, theirs = object(), object()
+    for user, key in ((theirs, "a"), (ours, "b"), (ours, "c"), (ours, "d")):
+        cache.put(model, key, torch.zeros(10), user)
+    held = [cache.get(model, key, ours) is not None for key in "abcd"]
+    assert held == [False, True, True, False]
+    cache.get(model, "b", theirs)
+    cache.get(model, "c", ours)
+    for key in "ef":  # "e" in place of "b", but "f" in place of none
+        cache.put(model, key, torch.zeros(10), ours)
+    assert [cache.get(model, key) is not None for key in "bcef"] == [False, True, True, False]
+
+
+def test_a_second_call_finds_what_fits_of_samples_that_do_not(case):
+    """By plain least recent use it would find none: each goes just before it is asked for."""
+    net, x, y = case
+    faithfulness(net, x, y)
+    size = gae_metric.cache_info().nbytes
+    gae_metric.clear_cache()
+    gae_metric.set_cache_limit(size * 2 // 3)
+    scores = faithfulness(net, x, y)
+    assert 0 < gae_metric.cache_info().nbytes <= size * 2 // 3
+    before, hits = net.gradients, gae_metric.cache_info().hits
+    assert faithfulness(net, x, y) == scores
+    again, found = net.gradients - before, gae_metric.cache_info().hits - hits
+    assert found > 0
+    assert 0 < again < before
+
+
 def test_what_cannot_be_compared_is_not_shared(case):
     net, x, y = case
 
