@@ -7,8 +7,6 @@ function or pooling is a module of its own, also where the model calls a functio
 several times (:class:`Unrolled`).
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 import inspect
@@ -21,6 +19,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from benchmarks.methods.registry import InapplicableError
+
+Build = Callable[[tuple[Any, ...], Mapping[str, Any]], nn.Module]
+"""From a call's arguments to the module that stands for it and gets the active ones."""
 
 
 class _ReLU6(nn.ReLU):
@@ -199,10 +200,6 @@ def check_same(model: nn.Module, copied: nn.Module, x: Tensor) -> None:
         got = copied(x.clone().requires_grad_())
     if not torch.allclose(expected, got.detach(), rtol=1e-4, atol=1e-5):
         raise InapplicableError("the model's output changes where nothing is overwritten in place")
-
-
-Build = Callable[[tuple[Any, ...], Mapping[str, Any]], nn.Module]
-"""From a call's arguments to the module that stands for it and gets the active ones."""
 
 
 class Unrolled(nn.Module):

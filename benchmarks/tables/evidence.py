@@ -1,19 +1,19 @@
 """What several networks say together: intervals, rank correlations, and what a run can show."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.methods import METHODS
+from benchmarks.paper import paper_table
+from benchmarks.runner.collected import Collected
+from gae_metric.comparison import samples_needed
+from gae_metric.comparison.pairs import holm, signed_rank
 from gae_metric.errors import InputError
-
-if TYPE_CHECKING:
-    from benchmarks.runner.collected import Collected
 
 LEGEND = """\
 Means, with 95 % intervals: percentiles of 999 draws of the images, the same draws for all methods
@@ -103,9 +103,6 @@ def _table(means: dict[str, pd.DataFrame], heads: list[str]) -> pd.DataFrame:
 
 def _tests(scores: pd.DataFrame) -> pd.DataFrame:
     """Test absLRP against each other method on one network."""
-    from gae_metric.comparison import samples_needed
-    from gae_metric.comparison.pairs import holm, signed_rank
-
     others = scores.drop(columns=_OURS)
     tests = pd.DataFrame({name: signed_rank(scores[_OURS], others[name]) for name in others}).T
     # In units of the deviation: the first difference that needs no more images than there are.
@@ -118,9 +115,6 @@ def _tests(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _agreement(collected: Collected, score: str, means: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Compare the models' orders of the methods with one another, and with the paper's."""
-    from benchmarks.methods import METHODS
-    from benchmarks.paper import paper_table
-
     pairs = {f"{a}, {b}": _tau(means[a], means[b]) for a, b in combinations(means, 2)}
     if pairs:
         pairs["the mean of these"] = np.mean(list(pairs.values()), 0)
