@@ -1,7 +1,5 @@
 """Whether what a run needs is there, and about what it would cost."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from time import perf_counter
@@ -11,7 +9,7 @@ import torch
 from benchmarks.config.entries import MethodEntry
 from benchmarks.config.runs import Run
 from benchmarks.data.names import open_data
-from benchmarks.figures.material import device_of
+from benchmarks.figures.write import device_of
 from benchmarks.methods import METHODS
 from benchmarks.metrics.registry import kind_of
 from benchmarks.models import load

@@ -1,4 +1,7 @@
-"""The commands ``run``, ``status`` and ``tables``."""
+"""The commands of ``python -m benchmarks``.
+
+What they call is imported when it is, so that ``--help`` and a mistyped option need no torch.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmarks.result_files import folders_of, outputs_of
+from benchmarks.result_files import RESULTS, folders_of, outputs_of
 from gae_metric._names import nearest
 from gae_metric.commands.terminal import Terminal, report_errors
 from gae_metric.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from benchmarks.runner.run import Summary
 
 
 CONFIGS = Path(__file__).parent / "configs"
 
 
+Results = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Folders of results; by default all in benchmarks/results."),
+]
 #: Options that may be repeated, and the keys of a configuration that they replace.
 _KEYS = {"model": "models", "method": "methods", "metric": "metrics"}
 
@@ -84,15 +93,13 @@ def run(
 
     Flags replace the configuration's keys. Without --config and --model it is digits.yaml.
     """
-    # Imported here, so that --help and a mistyped option need no torch.
     from benchmarks.config.runs import Run, parse, read, weighted
 
     given = {_KEYS.get(name, name): value for name, value in context.params.items()}
     changes = {key: given[key] for key in Run.model_fields if given.get(key) not in (None, ())}
     if devices is not None:
         changes["devices"] = devices.split(",")
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         alone = config is None and model
         settings = parse(changes) if alone else read(config_of(config), **changes)
         settings = weighted(settings, weights or ())
@@ -181,8 +188,7 @@ def status(
     """
     from benchmarks.runner.status import status as described
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         lines, whole = described(results)
         terminal.out.print("\n".join(lines), markup=False, soft_wrap=True)
         if not whole:
@@ -190,10 +196,7 @@ def status(
 
 
 def tables(
-    results: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Folders of results; by default all in benchmarks/results."),
-    ] = None,
+    results: Results = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -209,8 +212,7 @@ def tables(
     from benchmarks.runner.collected import newer
     from benchmarks.tables.against_paper import write_tables
 
-    terminal = Terminal()
-    with report_errors(terminal):
+    with report_errors(Terminal()) as terminal:
         folders = folders_of(results)
         for folder, where in zip(folders, outputs_of(folders, output), strict=True):
             text, files = write_tables(folder, where)
@@ -222,3 +224,158 @@ def tables(
                     f"{folder}: a newer run is not finished, and the tables are of the finished "
                     f"one; `python -m benchmarks status {folder}` says what is missing"
                 )
+
+
+def figures(
+    results: Results = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the figures; by default figures/ in that of the results."),
+    ] = None,
+    figure: Annotated[
+        list[int] | None,
+        typer.Option(help="Figure of the paper, 2-8 or 10-16; may be repeated. Default: all."),
+    ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Image of several classes for figures 7, 8 and 16, by the model's numbers, such "
+            "as both.png:243,281; may be repeated. Default: those of the run."
+        ),
+    ] = None,
+) -> None:
+    """Draw figures 2 to 8 and 10 to 16 for a run: PNG and PDF.
+
+    A line for each says what stands in it for the paper's network, data and methods. What a run
+    has nothing to show for is skipped, with a line that says why. Ends with status 1 where nothing
+    could be drawn.
+    """
+    from benchmarks.figures.write import check_numbers, write_figures
+
+    with report_errors(Terminal()) as terminal:
+        numbers = check_numbers(figure or [])
+        folders = folders_of(results)
+        count = 0
+        for folder, where in zip(folders, outputs_of(folders, output, "figures"), strict=True):
+            others = [other for other in folders if other != folder]
+            written = write_figures(folder, where, numbers, terminal.say, others, image or ())
+            count += len(written)
+        if not count:
+            raise typer.Exit(1)
+
+
+def report(
+    results: Results = None,
+    output: Annotated[
+        Path, typer.Option(help="The page; one that is there already is replaced.")
+    ] = RESULTS / "report.html",
+    samples: Annotated[
+        int, typer.Option(help="Images of each run to browse, spread evenly over it.")
+    ] = 32,
+    maps: Annotated[
+        bool, typer.Option("--maps/--no-maps", help="Whether to show images and maps of them.")
+    ] = True,
+) -> None:
+    """Write a page: tables that sort, figures, samples to browse, settings.
+
+    It needs nothing but itself: no server, no network.
+
+    Maps are made anew, as a run keeps none: models and data are needed.
+
+    The page holds the images: who may see them may see it.
+    """
+    from benchmarks.report.build import write_report
+
+    with report_errors(Terminal()) as terminal:
+        folders = folders_of(results, RESULTS)
+        with terminal.err.status("") as status:
+            size, problems = write_report(
+                folders,
+                output,
+                samples=samples,
+                maps=maps,
+                progress=lambda what: status.update(what.replace("[", r"\[")),
+            )
+        for line in problems:
+            terminal.say(line)
+        terminal.say(f"wrote {output} ({size / 1e6:.1f} MB)")
+
+
+def cost(
+    results: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    images: Annotated[int, typer.Option(min=1, help="Images to extrapolate to.")] = 50_000,
+    workers: Annotated[int, typer.Option(min=1, help="Devices that share the work.")] = 1,
+) -> None:
+    """Extrapolate a run's measured time to more images and more devices of the same kind."""
+    from benchmarks.runner.collected import collect
+    from benchmarks.tables.cost import costs
+
+    with report_errors(Terminal()) as terminal:
+        table = costs(collect(results).seconds, images)
+        if table.empty:
+            raise InputError(f"results: no method of {str(results)!r} has been timed yet")
+        names = {"per_image": "s / image"}
+        text = table.rename(columns=names).to_markdown(
+            index=False, tablefmt="github", floatfmt=".3g"
+        )
+        total = float(table["hours"].sum())
+        shared = total / workers
+        text += f"\n\n{images} images: {total:.3g} hours of one worker, {shared:.3g} of {workers}."
+        terminal.out.print(text, markup=False, soft_wrap=True)
+
+
+def evidence(
+    results: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    score: Annotated[str, typer.Option(help="GAE, LC_R, LC_F, LC, C or another score.")] = "GAE",
+) -> None:
+    """Say what a run's networks show together, of all images and of those predicted right."""
+    from benchmarks.runner.collected import collect
+    from benchmarks.tables import evidence as compared
+
+    with report_errors(Terminal()) as terminal:
+        collected = collect(results)
+        text = [compared.LEGEND]
+        for title, right in (("All images", False), ("Images predicted as labelled", True)):
+            for name, table in compared.evidence(collected, score, right=right).items():
+                text += [f"## {title}: {name}", table.to_markdown(tablefmt="github")]
+        terminal.out.print("\n\n".join(text), markup=False, soft_wrap=True)
+
+
+def methods(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Model of the matrix; may be repeated. Default: the three of digits."),
+    ] = None,
+) -> None:
+    """List the methods, and which of them explains which network."""
+    from benchmarks.methods.matrix import DIGITS, compatibility
+
+    with report_errors(Terminal()) as terminal:
+        names = model or list(DIGITS)
+        with terminal.err.status("") as status:
+            matrix = compatibility(names, lambda spec, name: status.update(f"{spec}: {name}"))
+        terminal.out.print(_table(matrix, names))
+        lacking = matrix[~matrix["applies"]]
+        for (spec, reason), part in lacking.groupby(["model", "reason"], sort=False):
+            what = f"failed, {reason}" if part["failed"].any() else reason
+            line = f"{spec}: {', '.join(part['method'])}: {what}"
+            terminal.out.print(line, markup=False, soft_wrap=True)
+        if matrix["failed"].any():
+            raise typer.Exit(1)
+
+
+def _table(matrix: pd.DataFrame, models: list[str]) -> object:
+    from rich import box
+    from rich.table import Table
+
+    from benchmarks.methods import METHODS
+
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("method", "models", "source"):
+        table.add_column(column, no_wrap=True)
+    for column in models:
+        table.add_column(column, overflow="fold")
+    for name, part in matrix.groupby("method", sort=False):
+        method = METHODS[str(name)]
+        table.add_row(method.name, method.family, method.source, *part["cell"])
+    return table

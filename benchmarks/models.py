@@ -18,8 +18,6 @@ Weights are timm's or torchvision's published ones, or a local safetensors file 
 10
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -4,8 +4,6 @@ ImageNet's folders, VOCdevkit and weight files are made in their real layouts, w
 and random weights of the true shapes: what is seen is whether everything runs, and no result.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -52,9 +50,8 @@ def rehearse(
     from benchmarks.commands import CONFIGS
     from gae_metric.commands.terminal import Terminal, report_errors
 
-    terminal = Terminal()
     names = config or sorted(path.stem for path in CONFIGS.glob("[tf]*[0-9].yaml"))
-    with report_errors(terminal), tempfile.TemporaryDirectory() as folder:
+    with report_errors(Terminal()) as terminal, tempfile.TemporaryDirectory() as folder:
         failed = run_all(names, output or Path(folder), small, terminal.say)
         if failed:
             terminal.say(f"failed: {', '.join(failed)}")

@@ -1,9 +1,8 @@
 """Folders and files of results: files are there as a whole, and not replaced unless asked."""
 
-from __future__ import annotations
-
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +89,11 @@ def replace_file(path: Path, content: bytes) -> None:
             f"cannot write {str(path)!r}: {error.strerror}. What was finished is kept: the same "
             "command goes on from there",
         ) from error
+
+
+def slug(name: str) -> str:
+    """Return a name as a part of a file's name."""
+    return re.sub(r"[^a-z0-9_.+]+", "-", name.lower()).strip("-.")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,7 +1,5 @@
 """Look up what a user named, and say what was meant where the name is wrong."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias, TypeVar
@@ -32,6 +30,17 @@ OTHER_NAMES = {"LocalConsistency": "LC", "Contrastiveness": "C"}
 
 NO_SCORES = ("predicted", "probability")
 """Columns of a metric's ``components`` that tell of samples and are no scores."""
+
+
+def plain(name: str) -> str:
+    """Return a name without case, spaces and punctuation.
+
+    Examples
+    --------
+    >>> plain("ROAD_MoRF") == plain("road-morf")
+    True
+    """
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -1,22 +1,10 @@
 """Errors that are the caller's to mend: the message says what was wrong, without a traceback."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from numbers import Integral
 from typing import Any
-
-__all__ = [
-    "EvaluationError",
-    "InputError",
-    "UnknownNameError",
-    "check_channels",
-    "check_integer",
-    "check_range",
-    "check_spelling",
-]
 
 
 class InputError(ValueError):

@@ -45,7 +45,9 @@ GAE_METRIC: Table = {
         4, "what metrics want explained elsewhere", "_names errors functional metrics study"
     ),
     "explainers": Room(
-        5, "methods that give maps, no metric but noise", "_names companions errors study"
+        5,
+        "methods that give maps, no metric but noise",
+        "_lazy _names companions errors functional study",
     ),
     "comparison": Room(
         6, "statistics of scores that are there already", "_names errors explainers"
@@ -86,13 +88,15 @@ BENCHMARKS: Table = {
     "check": Room(
         5, "whether what a run needs is there", "config data figures methods metrics models"
     ),
-    "commands": Room(6, "what run and tables do", "check config result_files runner tables"),
+    "commands": Room(
+        6, "the commands", "check config figures methods report result_files runner tables"
+    ),
     "rehearse": Room(
         7,
         "tables and figures on stand-ins",
         "commands config data figures methods models runner tables",
     ),
-    "cli": Room(8, "the command line, on top", "commands figures methods rehearse report tables"),
+    "cli": Room(8, "the command line, on top", "commands rehearse"),
     "__main__": Room(9, "the command line's other name", "cli"),
 }
 

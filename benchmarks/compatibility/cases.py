@@ -115,26 +115,10 @@ def _mean_of_places(found: Any) -> Any:
 
 
 _DEEP = ("aimv2", "deepseek", "gemma4", "vit_pe", "samvit", "beit", "eva_l", "naflex", "qwen3")
-_SMALL = [
-    "test",
-    "zepto",
-    "atto",
-    "femto",
-    "pico",
-    "nano",
-    "xxs",
-    "xx_small",
-    "_xs",
-    "tiny",
-    "_ti",
-    "_t",
-    "mini",
-    "small",
-    "_s",
-    "s0",
-    "m0",
-    "b0",
-]
+_SMALL = (
+    *("test", "zepto", "atto", "femto", "pico", "nano", "xxs", "xx_small", "_xs"),
+    *("tiny", "_ti", "_t", "mini", "small", "_s", "s0", "m0", "b0"),
+)
 
 
 def of_timm() -> list[str]:

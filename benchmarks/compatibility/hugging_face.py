@@ -1,7 +1,5 @@
 """Tiny configurations of Hugging Face's classes: images, video, audio, texts, language models."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """Each model in a process of its own, which takes no time to import what all of them need."""
 
-from __future__ import annotations
-
 import multiprocessing
 import resource
 from collections.abc import Callable

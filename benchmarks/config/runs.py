@@ -32,13 +32,13 @@ from pydantic import (
 from benchmarks.config.entries import (
     DataEntry,
     Entry,
+    Expanded,
     MethodEntry,
     MetricEntry,
     ModelEntry,
     chosen,
     listed,
 )
-from benchmarks.config.naming import Expanded
 from benchmarks.metrics.registry import kind_of
 from gae_metric._names import lookup, nearest
 from gae_metric.errors import InputError

@@ -1,7 +1,5 @@
 """Labels of ImageNet and Pascal VOC, from the files that these data sets come with."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree

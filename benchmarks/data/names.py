@@ -17,8 +17,6 @@ name                data set
 ((20, 3, 48, 48), 20)
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -5,8 +5,6 @@
 (True, False)
 """
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

@@ -1,9 +1,25 @@
-"""The paper's figures, by its captions: what each shows, of which network, data and methods."""
-
-from __future__ import annotations
+"""The paper's figures, by its captions: what each shows, and what comes of drawing it."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A picture."""
+
+    #: What its file is named by, after the number: the model.
+    name: str
+    figure: Figure
+    #: What stands in it for what the paper's shows.
+    instead: str = ""
+
+
+class LackingError(Exception):
+    """A run lacks what a figure shows; the message says what, and what run has it."""
+
 
 Kind: TypeAlias = Literal["curves", "impact", "mosaic", "maps", "classes", "ranked"]
 

@@ -1,7 +1,5 @@
 """Figures 2, 3 and 4: one sample, taken apart."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +7,9 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.figures.outcome import LackingError
-from benchmarks.figures.plan import Plan
+from benchmarks.figures.plan import LackingError, Plan
 from benchmarks.figures.subject import Subject
-from benchmarks.metrics.sample_blocks import Plans
+from benchmarks.metrics.metric_call import Plans
 from gae_metric import LocalConsistency, plotting
 from gae_metric.functional import LERF, MORF, mask_baseline, masking_trajectory, mosaics
 

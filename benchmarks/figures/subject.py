@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.config.entries import ModelEntry
 from benchmarks.data.dataset import Data
 from benchmarks.figures.kinds import class_name
-from benchmarks.figures.outcome import LackingError
-from benchmarks.figures.plan import Plan
-from benchmarks.figures.scored import Scored
+from benchmarks.figures.plan import LackingError, Plan
 from benchmarks.methods import METHODS
-from benchmarks.methods.attention_maps import token_grid
+from benchmarks.methods.attention import token_grid
 from benchmarks.metrics.metric_call import in_steps
 from benchmarks.models import load
 from benchmarks.runner.collected import Collected
@@ -28,13 +26,14 @@ from gae_metric.demo import digits
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.inputs.models import LoadedModel
+from gae_metric.metrics.plot import typical
 from gae_metric.study.logits import predictions
 
 Family: TypeAlias = Literal["cnn", "vit"]
 
 
 @dataclass(eq=False)
-class Subject(Scored):
+class Subject:
     """A model of a run, with its images and maps.
 
     Parameters
@@ -62,13 +61,93 @@ class Subject(Scored):
     named: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        super().__init__(self.collected, self.entry.name)
-        self.slug = re.sub(r"[^a-z0-9_.+]+", "-", self.name.lower()).strip("-.")
+        self.run, self.name = self.collected.run, self.entry.name
+        mine = self.collected.scores[self.collected.scores["model"] == self.name]
+        self._scores = mine[np.isfinite(mine["score"].astype(float))]
+        targets = self.collected.targets
+        #: File, label, prediction, target and its probability, by sample.
+        self.targets = targets[targets["model"] == self.name].set_index("sample").sort_index()
 
     @property
     def data_kind(self) -> str:
         """What kind of data the run is of, such as ``imagenet``."""
         return self.run.data.name.partition(":")[0]
+
+    # Scores
+
+    def scores(self, metric: str) -> pd.DataFrame:
+        """Return scores by sample (rows) and method (columns, as the run lists them).
+
+        Raises
+        ------
+        LackingError
+            If there are none.
+        """
+        some = self._scores[self._scores["metric"] == metric]
+        if some.empty:
+            needed = {"LC": "GAE or LC", "C": "GAE or C"}.get(metric, metric)
+            raise LackingError(f"there are no scores of {metric}; a run with metric {needed} has")
+        table = some.pivot_table(index="sample", columns="method", values="score")
+        return table[[label for label in self.methods if label in table]]
+
+    def means(self, metric: str) -> pd.Series[float] | None:
+        """Return each method's mean, or None where there are no scores."""
+        try:
+            return self.scores(metric).mean()
+        except LackingError:
+            return None
+
+    @functools.cached_property
+    def methods(self) -> list[str]:
+        """Labels of the methods that there are scores of, as the run lists them."""
+        scored = set(self._scores["method"])
+        return [method.label for method in self.run.methods if method.label in scored]
+
+    @functools.cached_property
+    def main(self) -> str:
+        """The method that figures of one method show.
+
+        Raises
+        ------
+        LackingError
+            If there is none.
+        """
+        if not self.methods:
+            raise LackingError("there are no finite scores")
+        names = {method.label: method.name for method in self.run.methods}
+        ours = [label for label in self.methods if names[label] == "absLRP"]
+        means = self.means("GAE")
+        best = self.methods[0] if means is None else str(means.idxmax())
+        return ours[0] if ours else best
+
+    def typical(self, metric: str) -> int:
+        """Return the sample of the main method's median score."""
+        scores = self.scores(metric).get(self.main)
+        if scores is None:
+            raise LackingError(f"there are no scores of {metric} for {self.main}")
+        return int(scores.index[typical(scores.to_numpy(dtype=float))])
+
+    @property
+    def scored_targets(self) -> pd.DataFrame:
+        """The rows of ``targets`` that the main method has a GAE for; all where it has none."""
+        rows: pd.DataFrame = self.targets
+        if self.means("GAE") is not None and self.main in (scores := self.scores("GAE")):
+            rows = rows.loc[scores[self.main].dropna().index]
+        return rows
+
+    def options(self, *metrics: str) -> dict[str, Any]:
+        """Return the options that the run gives the first of some metrics that it has."""
+        return next((dict(m.options) for m in self.run.metrics if m.name in metrics), {})
+
+    def scores_of(
+        self, samples: Sequence[int] | NDArray[Any], methods: Iterable[str], metric: str = "GAE"
+    ) -> Mapping[str, list[float]]:
+        """Return methods' scores of samples; those that have none are left out."""
+        try:
+            table = self.scores(metric).reindex(list(samples))
+        except LackingError:
+            return {}
+        return {label: table[label].tolist() for label in methods if label in table}
 
     # The model
 

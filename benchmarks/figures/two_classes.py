@@ -1,7 +1,5 @@
 """Images that show several classes: those that people have named, or two images side by side."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +11,8 @@ from numpy.typing import NDArray
 from timm.data import RealLabelsImagenet
 from torch.nn.functional import interpolate
 
+from benchmarks.data.dataset import read_image
 from benchmarks.data.labels import CLASSES
-from benchmarks.data.reading import read_image
 from benchmarks.figures.kinds import classes_of_voc, kinds
 from benchmarks.figures.subject import Subject
 from gae_metric.errors import InputError

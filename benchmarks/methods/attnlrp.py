@@ -5,8 +5,6 @@ language models. Here its rules are applied to torch functions instead: no class
 changed, and the model may be any.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 from collections.abc import Sequence
@@ -17,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from benchmarks.methods.attention_maps import BODIES
+from benchmarks.methods.attention import BODIES
 from benchmarks.methods.copies import base_name, is_active, out_of_place, working_copy
 from benchmarks.methods.registry import Explain, InapplicableError, method
 from gae_metric.explainers.chunked_gradients import selected

@@ -1,7 +1,5 @@
 """The paper's two baselines that look at no model."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Gradient methods, and DeepLIFT, of Captum."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import warnings
@@ -11,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.methods.copies import OutOfPlace, Unrolled
+from benchmarks.methods.copies import DEEPLIFT, RELUS, OutOfPlace, Unrolled, refuse_unlinear
 from benchmarks.methods.registry import BATCH, Explain, InapplicableError, method
-from benchmarks.methods.unrolling import DEEPLIFT, RELUS, refuse_unlinear
 from gae_metric.companions.noise import content_generator
 from gae_metric.errors import check_integer
 from gae_metric.explainers import captum

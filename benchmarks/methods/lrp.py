@@ -5,8 +5,6 @@ additions, functions and attention would have to be rewritten, architecture by a
 networks that Zennit handles the maps agree with Zennit's. No kept library has cLRP, RAP and cRAP.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,17 +1,13 @@
 """Which method explains which model: tried on the spot."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from benchmarks.methods import METHODS, Method
-from benchmarks.methods.attention_maps import family
 from benchmarks.models import load
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.inputs.models import LoadedModel
@@ -78,17 +74,8 @@ def tried(method: Method, loaded: LoadedModel) -> Cell:
     return Cell(True)
 
 
-def stated(method: Method, kind: str) -> Cell:
-    """Tell from the registry alone whether a method explains a family of models."""
-    if method.family in ("any", kind):
-        return Cell(True)
-    return Cell(False, f"for {method.family} models")
-
-
 def compatibility(
     models: Sequence[str] = DIGITS,
-    *,
-    trials: bool = True,
     progress: Callable[[str, str], None] = lambda model, method: None,
 ) -> pd.DataFrame:
     """Return the matrix, a row for each model and method, with a cell's attributes and its text.
@@ -97,18 +84,15 @@ def compatibility(
     ----------
     models
         Names as :func:`benchmarks.models.load` takes them.
-    trials
-        Whether methods are tried, or what the registry says is taken.
     progress
         Called with the model and the method.
     """
     rows: list[dict[str, Any]] = []
     for spec in models:
         loaded = load(spec)
-        kind = family(loaded.model, torch.from_numpy(_image(loaded)))
         for name, method in METHODS.items():
             progress(spec, name)
-            cell = tried(method, loaded) if trials else stated(method, kind)
+            cell = tried(method, loaded)
             rows.append({"model": spec, "method": name, "cell": str(cell), **vars(cell)})
     return pd.DataFrame(rows)
 

@@ -1,7 +1,5 @@
 """The registry of attribution methods: what each is, where it comes from, what it can explain."""
 
-from __future__ import annotations
-
 import difflib
 import functools
 import importlib.util

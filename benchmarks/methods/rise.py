@@ -1,7 +1,5 @@
 """RISE (Petsiuk et al. 2018); neither Captum, pytorch-grad-cam nor Zennit has it."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator

@@ -1,8 +1,13 @@
-"""What a metric is called with."""
+"""What a metric is called with: a method, and a block of samples.
+
+Mosaics are drawn for the whole data set. A block holds its own samples and those that share a
+mosaic with them, so that a score is the same whichever block its sample is in.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +15,127 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.metrics.sample_blocks import Block
+from gae_metric import MosaicPlan
+from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some samples of a data set.
+
+    Attributes
+    ----------
+    start, stop
+        The samples that are scored: ``start`` to ``stop - 1`` of the data set.
+    indices
+        (M,) ascending data-set indices of the images that are needed.
+    own
+        (R,) places of the scored samples among ``indices``.
+    targets
+        (M,) classes that are explained; empty where they are not known yet.
+    mosaics, positive
+        (R, 4) places in the quadrants of each sample's mosaic, (R,) quadrant of the sample.
+    focus, focus_target
+        (R, 4) places in the quadrants of Focus's mosaics (-1: the sample has none), and which of
+        them show the target.
+    """
+
+    start: int
+    stop: int
+    indices: NDArray[np.int64]
+    own: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    mosaics: NDArray[np.int64] | None = None
+    positive: NDArray[np.int64] | None = None
+    focus: NDArray[np.int64] | None = None
+    focus_target: NDArray[np.bool_] | None = None
+
+    @property
+    def samples(self) -> NDArray[np.int64]:
+        """(R,) data-set indices of the scored samples."""
+        return np.arange(self.start, self.stop)
+
+
+@dataclass(frozen=True, eq=False)
+class Plans:
+    """The classes and mosaics of a whole data set."""
+
+    targets: NDArray[np.int64]
+    mosaics: MosaicPlan | None
+    focus: FocusPlan | None
+
+    @classmethod
+    def draw(
+        cls,
+        contents: NDArray[np.uint64],
+        targets: NDArray[np.int64],
+        seed: int,
+        *,
+        mosaics: bool = True,
+        focus: bool = True,
+    ) -> Plans:
+        """Draw the mosaics that are wanted, as the metrics do.
+
+        ``contents`` are :func:`gae_metric.functional.content_hashes` of the images as the model
+        takes them. Where all targets are one class, there are none for Focus.
+
+        Examples
+        --------
+        >>> plans = Plans.draw(np.arange(10, dtype=np.uint64), np.arange(10) % 3, seed=0)
+        >>> block = plans.block(2, 5)
+        >>> bool((block.indices[block.own] == block.samples).all())
+        True
+        >>> bool((block.mosaics[np.arange(3), block.positive] == block.own).all())
+        True
+        """
+        several = len(np.unique(targets)) > 1
+        return cls(
+            targets,
+            MosaicPlan.draw(contents, targets, seed) if mosaics else None,
+            FocusPlan.draw(contents, targets, seed) if focus and several else None,
+        )
+
+    def block(self, start: int, stop: int) -> Block:
+        """Cut out a block."""
+        rows = np.arange(start, stop)
+        used = [rows]
+        if self.mosaics is not None:
+            used.append(self.mosaics.indices[rows].ravel())
+        if self.focus is not None:
+            used.append(self.focus.indices[rows].ravel())
+        indices = np.unique(np.concatenate(used))
+        indices = indices[indices >= 0]
+
+        def places(those: NDArray[np.int64]) -> NDArray[np.int64]:
+            found = np.searchsorted(indices, those)
+            return np.where(those < 0, -1, found).astype(np.int64)
+
+        mosaics, focus = self.mosaics, self.focus
+        return Block(
+            start,
+            stop,
+            indices,
+            places(rows),
+            self.targets[indices],
+            None if mosaics is None else places(mosaics.indices[rows]),
+            None if mosaics is None else mosaics.positive[rows],
+            None if focus is None else places(focus.indices[rows]),
+            None if focus is None else focus.target[rows],
+        )
+
+
+def spans(n: int, size: int) -> Iterable[tuple[int, int]]:
+    """Cut n samples into blocks.
+
+    Examples
+    --------
+    >>> list(spans(5, 2))
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    return ((start, min(start + size, n)) for start in range(0, n, size))
+
 
 Columns = dict[str, NDArray[np.float64]]
 """Scores (R,) of a block's samples, by the name of the score."""

@@ -4,11 +4,9 @@ Each gives one number for a sample. Where Quantus gives more, the number is the 
 option or a property for: the area under a curve (``PixelFlipping``, ``RegionPerturbation``,
 ``Selectivity``), the average over layers (``MPRT``).
 
->>> "ROAD_MoRF" in quantus_refusal("ROAD"), quantus_refusal("Sparseness")
-(True, None)
+>>> "ROAD_MoRF" in REFUSED["ROAD"], "Sparseness" in REFUSED
+(True, False)
 """
-
-from __future__ import annotations
 
 import functools
 import inspect
@@ -20,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.metrics.metric_call import Call, Columns
-from benchmarks.metrics.seeding import seeded
 from gae_metric.errors import InputError
+from gae_metric.explainers.captum import seeded
 from gae_metric.study.logits import predictions
 
 LOCALISATION = frozenset(
@@ -34,7 +32,8 @@ LOCALISATION = frozenset(
 _CURVES = frozenset({"PixelFlipping", "RegionPerturbation", "Selectivity"})
 
 _ALONE = "it compares samples with one another, and a run scores each by itself"
-_REFUSED = {
+#: Why some of Quantus's metrics cannot work in a run.
+REFUSED = {
     "ROAD": "Quantus 0.6.0 fails on images of several channels (IndexError); ours are ROAD_MoRF "
     "and ROAD_LeRF",
     "Focus": "it takes mosaics that are made beforehand; ours, Focus, makes them",
@@ -83,11 +82,6 @@ def quantus_options(name: str) -> dict[str, Any]:
     return {**own, **_DEFAULTS.get(name, {})}
 
 
-def quantus_refusal(name: str) -> str | None:
-    """Return why one of Quantus's metrics cannot work in a run, or None: it can."""
-    return _REFUSED.get(name)
-
-
 def score_by_quantus(name: str, call: Call, **options: Any) -> Columns:
     """Score samples one by one, each with generators of its own: nothing else is independent.
 
@@ -109,7 +103,7 @@ def score_by_quantus(name: str, call: Call, **options: Any) -> Columns:
         if masks is not None and not masks[row].any():
             continue  # the class is not in the image; PointingGame would call it a hit
         metric = quantus_metrics()[name](disable_warnings=True, **settings)
-        with seeded(call.seed, sample):
+        with seeded(key_seed(call.seed, sample)):
             found = metric(
                 model=call.model,
                 x_batch=call.own[row : row + 1],
@@ -123,6 +117,11 @@ def score_by_quantus(name: str, call: Call, **options: Any) -> Columns:
             )
         scores[row] = _number(name, found)
     return {f"quantus:{name}": scores}
+
+
+def key_seed(*key: int) -> int:
+    """Return a seed of 32 bits that some integers decide."""
+    return int(np.random.SeedSequence(list(key)).generate_state(1)[0])
 
 
 def _number(name: str, found: Any) -> float:

@@ -5,8 +5,6 @@ behind that says nothing about the notebook is removed: times of execution, mess
 error, and the version of the interpreter.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path
@@ -16,10 +14,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parent
-NOTEBOOKS = (
-    *("quantus_evaluation", "your_explainer_and_third_party_maps", "reading_a_score"),
-    *("photographs", "sentiment"),
-)
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 #: Seconds that a cell may take.
 TIMEOUT = 300
 

@@ -5,8 +5,6 @@
 0.272
 """
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

@@ -1,17 +1,15 @@
 """A page of the results of one or several runs."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.report.section import Progress, Section
 from benchmarks.report.templates import PAGE, TEMPLATES
 from benchmarks.result_files import replace_file
-from gae_metric.errors import InputError
+from gae_metric.commands.folder import new_folder
+from gae_metric.errors import InputError, check_integer
 
 _STYLES = ("page.css", "samples.css")
 _SCRIPTS = ("dom.js", "tables.js", "samples.js")
@@ -54,20 +52,6 @@ def write_report(
     """
     path = Path(output)
     _check(path, samples)
-    page, problems = build_page(results, samples=samples, maps=maps, progress=progress)
-    content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
-    replace_file(path, content)
-    return len(content), problems
-
-
-def build_page(
-    results: Sequence[str | Path],
-    *,
-    samples: int = 32,
-    maps: bool = True,
-    progress: Progress = lambda what: None,
-) -> tuple[str, list[str]]:
-    """Return the page, and what is missing from it; see :func:`write_report`."""
     runs = [
         Section(f"run-{i}", Path(folder), samples, maps, progress)
         for i, folder in enumerate(results)
@@ -80,21 +64,18 @@ def build_page(
         script=script,
         script_hash=_digest(script),
     )
-    return page, [f"{run.name}: {line}" for run in runs for line in run.problems]
+    content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
+    replace_file(path, content)
+    return len(content), [f"{run.name}: {line}" for run in runs for line in run.problems]
 
 
 def _check(path: Path, samples: int) -> None:
-    if samples < 1:
-        raise InputError(f"samples: expected a positive number, got {samples}")
+    check_integer("samples", samples)
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"output: expected a file that ends in .html, got {str(path)!r}")
     if path.is_dir():
         raise InputError(f"output: expected a file, got the folder {str(path)!r}")
-    try:  # before minutes of work
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise InputError(f"output: cannot write {str(path)!r}: {error.strerror}") from error
+    new_folder(path.parent, "output")  # before minutes of work
 
 
 def _read(*names: str) -> str:

@@ -2,22 +2,165 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.data.labels import VOC_CLASSES
-from benchmarks.figures.outcome import LackingError
+from benchmarks.figures.plan import LackingError
 from benchmarks.figures.subject import Subject
-from benchmarks.report.pictures import image_picture, map_picture
+from benchmarks.runner.collected import Collected
+from gae_metric.plotting import _style
 from gae_metric.study.logits import predictions
+
+#: Longest sides in pixels; what is smaller stays as it is.
+IMAGE_SIDE, MAP_SIDE = 224, 112
+#: What every picture begins with; maps go without it, as there are thousands.
+PREFIX = "data:image/webp;base64,"
+#: Steps from zero to the strongest value, in either direction.
+_STEPS = 15
+#: Pixels of a side of images that are shown pixel by pixel.
+_SMALL = 64
+
+_levels = colormaps[_style.SIGNED](np.linspace(0, 1, 2 * _STEPS + 1))
+_COLORS: NDArray[np.uint8] = np.rint(_levels[:, :3] * 255).astype(np.uint8)
+
+
+def map_picture(values: NDArray[Any]) -> str | None:
+    """Return a map (C, H, W) as the figures show it: red positive, blue negative, white zero.
+
+    Channels are summed, the map is shrunk to :data:`MAP_SIDE` by averages, and the 0.5 % of
+    strongest values are cut off; its colours have 31 levels, which halves the page.
+
+    Returns
+    -------
+    Base64 without :data:`PREFIX`, or None where a value is not finite.
+    """
+    summed = _style.channel_sum(values, "map")
+    if not np.isfinite(summed).all():
+        return None
+    shrunk = _shrunk(summed)
+    strength = np.abs(shrunk)
+    limit = float(np.quantile(strength, 0.995)) or float(strength.max()) or 1.0
+    steps = np.rint(np.clip(shrunk / limit, -1, 1) * _STEPS).astype(np.int64) + _STEPS
+    return _webp(Image.fromarray(_COLORS[steps]), lossless=True)
+
+
+def image_picture(pixels: NDArray[Any]) -> str:
+    """Return pixels (C, H, W) in [0, 1] as base64 without :data:`PREFIX`."""
+    values = np.rint(_style.as_picture(pixels) * 255).astype(np.uint8)
+    image = Image.fromarray(values)
+    image.thumbnail((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
+    return _webp(image, lossless=max(image.size) <= _SMALL)
+
+
+def figure_picture(
+    figure: Figure, *, lossless: bool = True, dpi: int = 160
+) -> tuple[str, int, int]:
+    """Return a figure as a data URI, and its width and height in pixels."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    with Image.open(buffer) as image:
+        width, height = image.size
+        return PREFIX + _webp(image.convert("RGB"), lossless=lossless), width, height
+
+
+def _shrunk(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    height, width = values.shape
+    longest = max(height, width)
+    if longest <= MAP_SIDE:
+        return values
+    size = (max(1, height * MAP_SIDE // longest), max(1, width * MAP_SIDE // longest))
+    pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None, None], size)
+    return pooled[0, 0].numpy()
+
+
+def _webp(image: Image.Image, *, lossless: bool) -> str:
+    buffer = io.BytesIO()
+    # Where nothing is lost, quality is effort: more takes twenty times as long for 5 % less.
+    image.save(buffer, "webp", lossless=lossless, quality=50 if lossless else 80, method=4)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+_FACTS = ("sample", "file", "label", "predicted", "target", "logit", "probability")
+#: Significant digits.
+_DIGITS = 7
+
+
+def content(
+    collected: Collected,
+    model: str,
+    samples: Sequence[int],
+    better: Mapping[str, str],
+    explained: Explained,
+) -> dict[str, Any]:
+    """Return a model's samples as JSON can hold them.
+
+    Parameters
+    ----------
+    collected
+        The run's results.
+    model
+        The model.
+    samples
+        Those to browse.
+    better
+        ``"higher"`` or ``"lower"`` by score, for the scores that tables show, in their order.
+    explained
+        Their pictures.
+    """
+    mine = collected.scores[collected.scores["model"] == model]
+    metrics = list(dict.fromkeys(mine["metric"]))
+    metrics = [m for m in better if m in metrics] + [m for m in metrics if m not in better]
+    methods = list(dict.fromkeys(mine["method"]))
+    every = pd.MultiIndex.from_product([metrics, methods, list(samples)])
+    scores = mine.set_index(["metric", "method", "sample"])["score"].reindex(every)
+    shape = (len(metrics), len(methods), len(samples))
+    values = scores.to_numpy(dtype=np.float64).reshape(shape)
+    targets = collected.targets[collected.targets["model"] == model].set_index("sample")
+    rows = targets.loc[list(samples)].reset_index()
+    return {
+        "model": model,
+        "prefix": PREFIX,
+        "methods": methods,
+        "metrics": [
+            {"name": m, "better": better.get(m.partition("@")[0]), "part": m not in better}
+            for m in metrics
+        ],
+        "samples": [{key: _plain(row[key]) for key in _FACTS} for row in rows.to_dict("records")],
+        # By metric, method and sample.
+        "scores": [[[_plain(v) for v in row] for row in one] for one in values],
+        "images": explained.images,
+        "maps": [explained.maps.get(method) for method in methods],
+        "names": explained.names,
+        "labels": explained.labels,
+        "comparable": explained.comparable,
+        "smooth": explained.smooth,
+        "problems": explained.problems,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has; what is no number is nothing."""
+    if isinstance(value, str):
+        return value
+    if float(value).is_integer():
+        return int(value)
+    return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
+
 
 #: Difference of a logit from the run's, beside its size, that rounding does not explain.
 _TOLERANCE = 1e-2
-#: Pixels of a side of images that are shown pixel by pixel.
-_SMALL = 64
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,5 @@
 """The figures of a model, as pictures in the page."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,12 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.figures.outcome import LackingError
-from benchmarks.figures.ranked import extremes
+from benchmarks.figures.plan import LackingError
+from benchmarks.figures.sheets import extremes
 from benchmarks.figures.subject import Subject
-from benchmarks.report.pictures import figure_picture
+from benchmarks.report.explained import figure_picture
 from benchmarks.runner.collected import Collected
-from benchmarks.tables.model_table import Table
+from benchmarks.tables.formats import Table
 from gae_metric import plotting
 
 #: Methods in one scatter plot: as many as there are marks that can be told apart.

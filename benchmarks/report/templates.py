@@ -1,7 +1,5 @@
 """The templates in ``page``: all that is put into them is escaped, so that data stays text."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

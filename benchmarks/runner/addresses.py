@@ -1,7 +1,5 @@
 """Whether anything answers at the address of a Ray cluster, before Ray waits minutes for it."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -4,8 +4,6 @@ Ray is for more than one worker, on this machine or a cluster. Which it is makes
 score.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Digests of all that scores come from: weights, images, code, and the versions that matter."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import platform

@@ -1,7 +1,5 @@
 """Workers of Ray: one for each device of this machine, or for each GPU or CPUs of a cluster."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import subprocess

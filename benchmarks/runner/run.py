@@ -1,7 +1,5 @@
 """A run: what is missing is computed, shard by shard, and put into the store."""
 
-from __future__ import annotations
-
 import datetime
 import functools
 import json
@@ -21,14 +19,14 @@ from tqdm.auto import tqdm
 from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
+from benchmarks.metrics.metric_call import Block, Plans
 from benchmarks.metrics.registry import kind_of
-from benchmarks.metrics.sample_blocks import Block, Plans
 from benchmarks.result_files import replace_file
 from benchmarks.runner.collected import collect, consolidate, finished_plan, write_plan
-from benchmarks.runner.earlier import look_through, refuse_to_replace
 from benchmarks.runner.engines import compute
 from benchmarks.runner.identity import model_digest, versions
 from benchmarks.runner.shards import Shard, digest, shards_of
+from benchmarks.runner.status import look_through, refuse_to_replace
 from benchmarks.runner.store import Store
 from benchmarks.runner.worker import Outcome, Task
 from gae_metric.errors import InputError

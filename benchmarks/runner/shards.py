@@ -1,10 +1,7 @@
 """Shards: one model and method on one block, named by all that their scores depend on."""
 
-from __future__ import annotations
-
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +12,9 @@ from benchmarks.config.entries import MethodEntry
 from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
 from benchmarks.methods import METHODS
+from benchmarks.metrics.metric_call import spans
 from benchmarks.metrics.registry import kind_of
-from benchmarks.metrics.sample_blocks import spans
+from benchmarks.result_files import slug
 from benchmarks.runner.identity import OF_QUANTUS, code_digest, matter, module_digest
 from gae_metric.commands.provenance import installed
 
@@ -46,7 +44,7 @@ class Shard:
         'digits-vgg/gradcam++/000000-000032-251511968c06ce56'
         """
         identity = {"format": FORMAT, "span": [self.start, self.stop], **self.settings}
-        folder = f"{_slug(self.model)}/{_slug(self.method) or 'targets'}"
+        folder = f"{slug(self.model)}/{slug(self.method) or 'targets'}"
         return f"{folder}/{self.start:06d}-{self.stop:06d}-{digest(identity)[:16]}"
 
 
@@ -124,7 +122,3 @@ def _method(method: MethodEntry, run: Run) -> dict[str, Any]:
     if not getattr(row.function, "__module__", "").startswith("benchmarks."):
         settings["modules"] = module_digest(run.modules)
     return settings
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9_.+]+", "-", name.lower()).strip("-.")

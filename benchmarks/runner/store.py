@@ -1,14 +1,11 @@
 """Results on disk: one Parquet file for each shard, there as a whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from benchmarks.result_files import replace_file
+from gae_metric.commands.folder import new_folder
 from gae_metric.errors import InputError
 
 _KEY = b"benchmarks"
@@ -51,6 +49,7 @@ class Store:
 
     Examples
     --------
+    >>> import tempfile
     >>> store = Store(tempfile.mkdtemp())
     >>> store.write("model/a", pd.DataFrame({"score": [0.5]}), {"seed": 0})
     >>> store.has("model/a"), store.has("model/b")
@@ -72,13 +71,8 @@ class Store:
         InputError
             If the folder cannot be written, or another run writes it.
         """
-        try:
-            (self.root / "shards").mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.root).close()
-        except OSError as error:
-            raise InputError(
-                f"output: cannot write the folder {str(self.root)!r}: {error.strerror}"
-            ) from error
+        for folder in (self.root, self.root / "shards"):
+            new_folder(folder, "output")
         lock = FileLock(self.root / ".lock")
         try:
             lock.acquire(timeout=0)

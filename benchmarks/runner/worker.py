@@ -1,7 +1,5 @@
 """What a worker does with a shard, wherever it runs."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import socket
@@ -20,9 +18,8 @@ from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data, MaskedImages
 from benchmarks.data.labels import VOC_CLASSES
 from benchmarks.methods import METHODS
-from benchmarks.metrics.metric_call import Call
+from benchmarks.metrics.metric_call import Block, Call
 from benchmarks.metrics.registry import score
-from benchmarks.metrics.sample_blocks import Block
 from benchmarks.models import load
 from benchmarks.runner import identity
 from benchmarks.runner.shards import Shard

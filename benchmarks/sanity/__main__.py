@@ -1,7 +1,5 @@
 """``python -m benchmarks.sanity``: checks of GAE itself, and the document that reports them."""
 
-from __future__ import annotations
-
 import dataclasses
 import shlex
 import sys

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 from torch import nn
 
 from benchmarks.data.names import open_data
@@ -171,18 +171,7 @@ def gae(case: Case, explain: ExplainFunc, seed: int | None = None) -> pd.DataFra
     return metric.components
 
 
-def means(scores: pd.DataFrame) -> dict[str, float]:
+def means(scores: pd.DataFrame) -> dict[str, Any]:
     """Mean of each part over the images, by its short name, and GAE's standard error."""
     found = {short: float(scores[name].mean()) for name, short in PARTS.items()}
-    return found | {"standard_error": standard_error(scores["gae"].to_numpy())}
-
-
-def standard_error(scores: NDArray[np.float64]) -> float:
-    """Return the standard error of the mean of the scores that are not NaN.
-
-    Examples
-    --------
-    >>> standard_error(np.array([1.0, 3.0, np.nan]))
-    1.0
-    """
-    return float(stats.sem(scores, nan_policy="omit"))
+    return found | {"standard_error": scores["gae"].sem()}

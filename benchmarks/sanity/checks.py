@@ -1,20 +1,17 @@
 """The first four checks: maps that know nothing, randomised networks, worse maps, other seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from quantus.helpers.model.pytorch_model import PyTorchModel
 from torch import nn
 
 from benchmarks.methods import METHODS
-from benchmarks.sanity.case import Case, gae, means, standard_error
+from benchmarks.sanity.case import Case, gae, means
 from benchmarks.sanity.maps import DEGRADATIONS, Degraded, Remembered, brightness, of_network
-from benchmarks.sanity.trends import against, rank_correlation, verdict
+from benchmarks.sanity.statistics import against, rank_correlation, verdict
 from gae_metric import Contrastiveness
 from gae_metric.explainers.gradients import ExplainFunc
 
@@ -48,7 +45,7 @@ def baselines(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
         scores = gae(case, explain)
         row = {"method": name, "baseline": name in _BASELINES, **means(scores)}
         rows.append({**row, "largest": float(scores["gae"].max())})
-    return _joined([pd.DataFrame(rows)])
+    return pd.DataFrame(rows)
 
 
 def cascade(model: nn.Module, stages: int, seed: int) -> Iterator[tuple[int, int, nn.Module]]:
@@ -100,7 +97,7 @@ def randomisation(case: Case) -> pd.DataFrame:
             layers.append(count)
         columns = {"method": name, "share": shares, "layers": layers}
         tables.append(_trend(columns, shares, scores))
-    return _joined(tables)
+    return pd.concat(tables, ignore_index=True)
 
 
 def degradation(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
@@ -126,7 +123,7 @@ def degradation(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
             strengths = [0.0, *how.strengths]
             columns = {"method": name, "kind": kind, "strength": strengths}
             tables.append(_trend(columns, strengths, scores))
-    return _joined(tables)
+    return pd.concat(tables, ignore_index=True)
 
 
 def _trend(
@@ -143,10 +140,6 @@ def _trend(
     return found
 
 
-def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(tables, ignore_index=True)
-
-
 def seeds(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
     """Repeat GAE with the mosaics of other seeds.
 
@@ -159,11 +152,11 @@ def seeds(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for name, explain in methods.items():
-        consistency = gae(case, explain)["local_consistency"].to_numpy()
+        consistency = gae(case, explain)["local_consistency"]
         for seed in range(case.settings.mosaic_seeds):
             metric, size = Contrastiveness(seed, disable_warnings=True), case.settings.batch_size
             drawn = metric(case.model, case.x, case.y, explain_func=explain, batch_size=size)
-            scores = consistency * np.asarray(drawn)
-            row = {"method": name, "seed": seed, "GAE": float(np.nanmean(scores))}
-            rows.append({**row, "standard_error": standard_error(scores)})
-    return _joined([pd.DataFrame(rows)])
+            scores = consistency * drawn
+            row = {"method": name, "seed": seed, "GAE": scores.mean()}
+            rows.append({**row, "standard_error": scores.sem()})
+    return pd.DataFrame(rows)

@@ -1,17 +1,82 @@
-"""The document of the results, Markdown."""
+"""The document of the results, Markdown, and its figure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks.sanity import meta
-from benchmarks.sanity.figure import draw
 from benchmarks.sanity.maps import DEGRADATIONS
 from benchmarks.sanity.results import Found
+from gae_metric.plotting import _style
+
+
+def draw(found: Sequence[Found], path: Path | None = None) -> Figure:
+    """Draw a panel for the randomised layers, one for each way to spoil maps, and one for metrics.
+
+    Parameters
+    ----------
+    found
+        Results of networks, at most six.
+    path
+        File to save it in too.
+    """
+    figure = _style.figure(2 * _style.COLUMN_WIDTH, 4.2)
+    panels = figure.subplots(2, 3).ravel()
+    first = panels[0]
+    for one, (colour, marker) in zip(found, _style.SERIES, strict=False):
+        table = one.tables["randomisation"]
+        line = {"color": colour, "marker": marker, "markersize": 3, "linewidth": 1}
+        rows = table[table["method"] == table["method"].iloc[0]]
+        _errors(first, rows["share"], rows, one.network, line)
+        spoilt = one.tables["degradation"]
+        spoilt = spoilt[spoilt["method"] == spoilt["method"].iloc[0]]
+        for panel, kind in zip(panels[1:], DEGRADATIONS, strict=False):
+            rows = spoilt[spoilt["kind"] == kind]
+            _errors(panel, rows["strength"], rows, one.network, line)
+    _style.line_axes(first, "(a) layers randomised from the top", "share of layers", "GAE")
+    for panel, letter, (kind, how) in zip(panels[1:], "bcde", DEGRADATIONS.items(), strict=False):
+        _style.line_axes(panel, f"({letter}) {kind}", how.unit, "GAE")
+        if kind == "noise":
+            panel.set_xscale("symlog", base=2, linthresh=how.strengths[0])
+    for panel in panels[:5]:
+        panel.set_ylim(bottom=-0.01)
+    first.legend(fontsize=_style.SMALL, frameon=False)
+    _bars(panels[5], found)
+    return _style.finish(figure, "", path)
+
+
+def _errors(
+    panel: Axes, x: pd.Series[float], rows: pd.DataFrame, label: str, line: dict[str, Any]
+) -> None:
+    panel.errorbar(x, rows["GAE"], rows["standard_error"], label=label, elinewidth=0.6, **line)
+
+
+def _bars(panel: Axes, found: Sequence[Found]) -> None:
+    """Draw each metric's meta-consistency, a mean over networks, with the networks as points."""
+    tables = [meta.summary(one.tables["meta"]) for one in found]
+    table = pd.concat(tables)
+    metrics = list(dict.fromkeys(table["metric"]))
+    for offset, (place, colour) in enumerate((("input", _style.BLUE), ("model", _style.ORANGE))):
+        part = table[table["place"] == place].set_index("metric")["MC"]
+        places = np.arange(len(metrics)) + 0.4 * offset - 0.2
+        panel.bar(places, part.groupby(level=0).mean()[metrics], 0.36, color=colour, label=place)
+        points = [places[metrics.index(name)] for name in part.index]
+        panel.plot(points, part, ".", color=_style.BLACK, markersize=2)
+    _style.line_axes(panel, "(f) meta-consistency, perturbed:", "", "MC")
+    panel.set_xticks(
+        np.arange(len(metrics)), metrics, fontsize=_style.SMALL, rotation=35, ha="right"
+    )
+    panel.set_ylim(0, 1.25)
+    panel.legend(fontsize=_style.SMALL, frameon=False, loc="upper right", ncols=2)
 
 
 def write(found: Sequence[Found], path: Path, out: Path) -> None:

@@ -1,7 +1,5 @@
 """Explanation functions made from others: remembered, of another network, or worse on purpose."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -83,8 +81,6 @@ class Degradation:
         In ascending order, without 0.
     unit
         What a strength is a number of.
-    wrong_class
-        Whether ``change`` looks at the map of the wrong class; it gets the map itself otherwise.
     channels
         Whether maps must have several channels for this to make them worse.
     """
@@ -92,7 +88,6 @@ class Degradation:
     change: Change
     strengths: tuple[float, ...]
     unit: str
-    wrong_class: bool = False
     channels: bool = False
 
 
@@ -134,9 +129,7 @@ def _scaled(a: NDArray[Any]) -> NDArray[Any]:
 DEGRADATIONS: Mapping[str, Degradation] = {
     "noise": Degradation(add_noise, (0.25, 0.5, 1, 2, 4, 8), "standard deviations of the map"),
     "shift": Degradation(shift, (1 / 24, 1 / 12, 1 / 6, 1 / 3, 1 / 2), "share of each side"),
-    "wrong class": Degradation(
-        mix_classes, (0.25, 0.5, 0.75, 1), "share of the wrong class's map", wrong_class=True
-    ),
+    "wrong class": Degradation(mix_classes, (0.25, 0.5, 0.75, 1), "share of the wrong class's map"),
     "channel shuffle": Degradation(
         shuffle_channels, (0.25, 0.5, 0.75, 1), "share of the pixels", channels=True
     ),
@@ -163,10 +156,8 @@ class Degraded:
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **kwargs: Any) -> Tensor:
         """Explain, and change every map by itself."""
         maps = self._maps(model, inputs, targets, **kwargs)
-        wrong = maps
-        if self.how.wrong_class:
-            others = (targets + self.classes // 2) % self.classes
-            wrong = self._maps(model, inputs, others, **kwargs)
+        others = (targets + self.classes // 2) % self.classes
+        wrong = self._maps(model, inputs, others, **kwargs)
         x = inputs.detach().cpu().numpy()
         changed = [
             self.how.change(a, b, self.strength, content_generator(sample, self.seed))

@@ -1,101 +1,123 @@
 """The fifth check: noise resilience and reactivity of GAE and of the metrics beside it."""
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from quantus.helpers.model.pytorch_model import PyTorchModel
 
 from benchmarks.methods import METHODS
-from benchmarks.metrics.lipschitz import LocalLipschitz
-from benchmarks.sanity.case import Case, gae
-from benchmarks.sanity.consistency import inter_consistency, intra_consistency, meta_consistency
-from benchmarks.sanity.perturbation import PERTURBATIONS, Perturbation
+from benchmarks.metrics.quantus_scores import key_seed
+from benchmarks.metrics.registry import LocalLipschitz
+from benchmarks.sanity.case import Case, Settings, gae
+from benchmarks.sanity.statistics import Kind, inter_consistency, intra_consistency
+from gae_metric._names import DIRECTIONS
 from gae_metric.commands.quantus_evaluation import Settings as Defaults
 from gae_metric.companions import ROAD, Focus
 from gae_metric.comparison.results import Better
+from gae_metric.explainers.captum import seeded
 from gae_metric.explainers.gradients import ExplainFunc
-
-Columns = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Estimator:
-    """A metric that is evaluated.
+class Perturbation:
+    """Noise on the images or on the parameters of a network.
 
     Attributes
     ----------
-    score
-        Function of a case and an explanation function: scores (N,) by name.
-    better
-        Which way each of them is read.
+    place
+        ``"input"``: uniform noise in [-strength, strength], the result cut off at the images' own
+        range. ``"model"``: every parameter is multiplied by normal noise of mean 1 and standard
+        deviation strength (``sample`` of Quantus's model).
+    kind
+        Whether it is meant to be minor or disruptive.
+    strength
+        See ``place``.
     """
 
-    score: Callable[[Case, ExplainFunc], Columns]
-    better: Mapping[str, Better]
+    place: Literal["input", "model"]
+    kind: Kind
+    strength: float
+
+    def __call__(self, case: Case, number: int) -> Case:
+        """Return the case perturbed; the targets stay.
+
+        Parameters
+        ----------
+        case
+            It is left as it is.
+        number
+            Number of the perturbation, which with the case's seed decides the noise.
+        """
+        if self.place == "input":
+            rng = np.random.default_rng([case.settings.seed, number])
+            noise = rng.uniform(-self.strength, self.strength, case.x.shape)
+            x = np.clip(case.x + noise, case.x.min(), case.x.max())
+            return replace(case, x=x.astype(case.x.dtype))
+        wrapped = PyTorchModel(case.model, channel_first=True, softmax=False)
+        # Quantus draws from the global generator.
+        with seeded(key_seed(case.settings.seed, number)):
+            model = wrapped.sample(mean=1.0, std=self.strength, noise_type="multiplicative")
+        return replace(case, model=model.eval())
 
 
-def _call(metric: Any, case: Case, explain: ExplainFunc) -> NDArray[np.float64]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Quantus warns of every sample that noise leaves as it is
-        scores = metric(
-            model=case.model,
-            x_batch=case.x,
-            y_batch=case.y,
-            explain_func=explain,
-            explain_func_kwargs={},
-            channel_first=True,
-            batch_size=case.settings.batch_size,
-        )
-    return np.asarray(scores, dtype=np.float64)
-
-
-def _gae(case: Case, explain: ExplainFunc) -> Columns:
-    parts = gae(case, explain)
-    names = {"GAE": "gae", "LC": "local_consistency", "C": "contrastiveness"}
-    return {name: parts[column].to_numpy(dtype=np.float64) for name, column in names.items()}
-
-
-def _road(case: Case, explain: ExplainFunc) -> Columns:
-    seed, percentages = case.settings.seed, Defaults().road_percentages
-    metric = ROAD(order="morf", percentages=percentages, seed=seed, disable_warnings=True)
-    return {"ROAD": _call(metric, case, explain)}
-
-
-def _lipschitz(case: Case, explain: ExplainFunc) -> Columns:
-    metric = LocalLipschitz(case.settings.seed, case.settings.lipschitz_samples)
-    return {"LocalLipschitz": _call(metric, case, explain)}
-
-
-def _focus(case: Case, explain: ExplainFunc) -> Columns:
-    """Score by Focus, with every image's mirror image as a second one of its class.
-
-    It needs two images of a class, which few photographs do not have.
-    """
-    mirrored = np.concatenate([case.x, case.x[..., ::-1]])
-    both = replace(case, x=mirrored, y=np.concatenate([case.y, case.y]))
-    metric = Focus(seed=case.settings.seed, disable_warnings=True)
-    return {"Focus": _call(metric, both, explain)[: len(case.x)]}
-
-
-ESTIMATORS: tuple[Estimator, ...] = (
-    Estimator(_gae, {"GAE": "higher", "LC": "higher", "C": "higher"}),
-    Estimator(_road, {"ROAD": "lower"}),
-    Estimator(_lipschitz, {"LocalLipschitz": "lower"}),
-    Estimator(_focus, {"Focus": "higher"}),
+PERTURBATIONS = (
+    Perturbation("input", "resilience", 0.001),
+    Perturbation("input", "reactivity", 5.0),
+    Perturbation("model", "resilience", 0.001),
+    Perturbation("model", "reactivity", 2.0),
 )
-"""GAE, its two parts, and the metrics beside it."""
+"""The four tests of the paper, with the strengths of its experiments."""
+
+
+Columns: TypeAlias = Mapping[str, NDArray[np.float64]]
+"""Scores (N,) of a case's images by each metric."""
+Score: TypeAlias = Callable[[Case, ExplainFunc], Columns]
+
+_PARTS = {"GAE": "gae", "LC": "local_consistency", "C": "contrastiveness"}
+#: The metrics beside GAE.
+_BESIDE: dict[str, Callable[[Settings], Any]] = {
+    "ROAD": lambda s: ROAD("morf", Defaults().road_percentages, seed=s.seed),
+    "LocalLipschitz": lambda s: LocalLipschitz(s.seed, s.lipschitz_samples),
+    "Focus": lambda s: Focus(s.seed),
+}
+
+
+def scores_of(case: Case, explain: ExplainFunc) -> Columns:
+    """Score by GAE, its two parts, and the metrics beside it.
+
+    Focus needs two images of a class, which few photographs have: every image's mirror image is a
+    second one of its class.
+    """
+    parts = gae(case, explain)
+    found = {name: parts[column].to_numpy(np.float64) for name, column in _PARTS.items()}
+    mirrored = np.concatenate([case.x, case.x[..., ::-1]]), np.concatenate([case.y, case.y])
+    for name, metric in _BESIDE.items():
+        x, y = mirrored if name == "Focus" else (case.x, case.y)
+        with warnings.catch_warnings():
+            # Quantus warns of every sample that noise leaves as it is.
+            warnings.simplefilter("ignore")
+            scores = metric(case.settings)(
+                model=case.model,
+                x_batch=x,
+                y_batch=y,
+                explain_func=explain,
+                explain_func_kwargs={},
+                channel_first=True,
+                batch_size=case.settings.batch_size,
+            )
+        found[name] = np.asarray(scores, dtype=np.float64)[: len(case.x)]
+    return found
 
 
 def evaluate(
     case: Case,
-    estimators: Sequence[Estimator] = ESTIMATORS,
-    perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    score: Score = scores_of,
+    better: Mapping[str, Better] = DIRECTIONS,
     methods: Mapping[str, ExplainFunc] | None = None,
 ) -> pd.DataFrame:
     """Score methods before and after perturbations.
@@ -104,8 +126,12 @@ def evaluate(
     ----------
     case
         The network and its images.
-    estimators, perturbations, methods
-        By default all; the methods are those of the settings.
+    score
+        Of an explanation function by some metrics.
+    better
+        Which way these are read.
+    methods
+        Explanation functions by name; by default those of the settings.
 
     Returns
     -------
@@ -120,24 +146,23 @@ def evaluate(
     ones, and the target stays the class that was predicted before.
     """
     chosen = methods or {name: METHODS[name].bind() for name in case.settings.methods}
-    before = _scores(case, estimators, chosen)
-    better = {name: way for each in estimators for name, way in each.better.items()}
+    before = _scores(case, score, chosen)
     rows = []
-    for perturbation in perturbations:
+    for perturbation in PERTURBATIONS:
         place, kind = perturbation.place, perturbation.kind
         for repeat in range(case.settings.perturbations):
             perturbed = perturbation(case, repeat)
             stays = perturbed.predicted() == case.y
             usable = stays if kind == "resilience" else ~stays
-            after = _scores(perturbed, estimators, chosen)
-            for name, way in better.items():
-                pairs = zip(before[name], after[name], strict=True)
+            after = _scores(perturbed, score, chosen)
+            for name, old in before.items():
+                pairs = zip(old, after[name], strict=True)
                 intra = [intra_consistency(one, other, usable, kind) for one, other in pairs]
+                inter = inter_consistency(old, after[name], usable, kind, better[name])
                 rows.append(
                     {"metric": name, "place": place, "kind": kind, "repeat": repeat}
                     | {"usable": int(usable.sum()), "intra": float(np.mean(intra))}
-                    | {"inter": inter_consistency(before[name], after[name], usable, kind, way)}
-                    | {"change": _change(before[name], after[name], usable)}
+                    | {"inter": inter, "change": _change(old, after[name], usable)}
                 )
     return pd.DataFrame(rows)
 
@@ -161,7 +186,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     keys = ["metric", "place"]
     wide = rows.set_index([*keys, "repeat", "kind"]).unstack("kind")  # noqa: PD010 - nothing to average
     each: pd.DataFrame = pd.DataFrame({name: wide[column] for name, column in _SUMMARY.items()})
-    each["MC"] = [meta_consistency(list(row)) for row in each.iloc[:, :4].to_numpy()]
+    each["MC"] = each.iloc[:, :4].mean(axis=1, skipna=False)
     groups = each.groupby(keys, sort=False)
     table = groups.mean().assign(
         MC=groups["MC"].agg(lambda one: one.mean(skipna=False)), MC_deviation=groups["MC"].std()
@@ -191,12 +216,8 @@ def _change(
 
 
 def _scores(
-    case: Case, estimators: Sequence[Estimator], methods: Mapping[str, ExplainFunc]
+    case: Case, score: Score, methods: Mapping[str, ExplainFunc]
 ) -> dict[str, NDArray[np.float64]]:
     """Return scores (L, N) by name."""
-    found: dict[str, list[NDArray[np.float64]]] = {}
-    for explain in methods.values():
-        for estimator in estimators:
-            for name, scores in estimator.score(case, explain).items():
-                found.setdefault(name, []).append(scores)
-    return {name: np.stack(scores) for name, scores in found.items()}
+    found = [score(case, explain) for explain in methods.values()]
+    return {name: np.stack([one[name] for one in found]) for name in found[0]}

@@ -1,7 +1,5 @@
 """Results of a network in a folder of its own: one small CSV per check, and how they were made."""
 
-from __future__ import annotations
-
 import json
 import platform
 import time

@@ -1,7 +1,5 @@
 """``python -m benchmarks.speed abslrp|gae``: tables of time and memory."""
 
-from __future__ import annotations
-
 import math
 import platform
 import sys
@@ -15,11 +13,12 @@ import typer
 
 from benchmarks.result_files import refuse_finished, replace_file
 from benchmarks.speed import abslrp as abslrp_speed
-from benchmarks.speed.modes import MODES, Mode
+from benchmarks.speed.measure import MODES, Mode
 from gae_metric.commands.terminal import Terminal, report_errors
 
 Threads = Annotated[int | None, typer.Option(help="Threads of torch.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Models = Annotated[list[str] | None, typer.Option(help=", ".join(abslrp_speed.MODELS))]
 Modes = Annotated[
     list[str] | None,
     typer.Option(
@@ -44,7 +43,7 @@ def machine(device: str) -> str:
 @app.command()
 def abslrp(
     batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help=", ".join(abslrp_speed.MODELS))] = None,
+    model: Models = None,
     repeats: Annotated[int, typer.Option(help="Rounds; the least time counts.")] = 5,
     mode: Modes = None,
     threads: Threads = None,
@@ -61,7 +60,7 @@ def abslrp(
 
 @app.command()
 def gae(
-    model: Annotated[list[str] | None, typer.Option(help=", ".join(abslrp_speed.MODELS))] = None,
+    model: Models = None,
     samples: Annotated[int, typer.Option(min=4, help="Images to score.")] = 4,
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Images that are worked on at a time.")

@@ -1,7 +1,5 @@
 """absLRP against one forward pass and one input gradient of the plain model."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +10,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.speed import measure, modes
-from benchmarks.speed.modes import Mode
+from benchmarks.speed import measure
+from benchmarks.speed.measure import Mode
 
 MODELS = {
     "VGG16": "vgg16",
@@ -64,14 +62,14 @@ def pieces(
         "absLRP": lambda: explain(model, x, targets),
         _ONE: lambda: explain(model, x, targets, contrast=None),
     }
-    return {name: modes.within(task, mode, str(x.device)) for name, task in timed.items()}
+    return {name: measure.within(task, mode, str(x.device)) for name, task in timed.items()}
 
 
 def tasks(
     model: nn.Module, batch: int, device: str, mode: Mode = "plain"
 ) -> dict[str, Callable[[], object]]:
     """Return the pieces that a mode makes a difference to."""
-    evaluated, explain = modes.prepared(model, mode), modes.explainer(mode)
+    evaluated, explain = measure.prepared(model, mode), measure.explainer(mode)
     timed = pieces(evaluated, *data(batch, device), mode, explain)
     if mode == "compiled":  # absLRP intercepts every call, so it has nothing of that
         return {"gradient": timed["gradient"]}

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import abslrp
 from benchmarks.speed import abslrp as abslrp_speed
-from benchmarks.speed import measure, modes
-from benchmarks.speed.modes import Mode
+from benchmarks.speed import measure
+from benchmarks.speed.measure import Mode
 from gae_metric import GAE, clear_cache
 
 STEPS = 10
@@ -37,7 +37,7 @@ class Case:
         clear_cache()
         metric = GAE(steps=STEPS, disable_warnings=True)
         device = str(self.x.device)
-        with warnings.catch_warnings(), modes.context(self.mode, device):
+        with warnings.catch_warnings(), measure.context(self.mode, device):
             warnings.simplefilter("ignore")  # random weights: some target logits are negative
             metric(
                 self.model,
@@ -56,10 +56,10 @@ class Case:
 
 def case(name: str, samples: int, batch: int, device: str, mode: Mode = "plain") -> Case:
     """Build a model of :mod:`benchmarks.speed.abslrp` with seeded noise as images."""
-    model = modes.prepared(abslrp_speed.build(name, device), mode)
+    model = measure.prepared(abslrp_speed.build(name, device), mode)
     x = torch.randn(samples, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
     y = torch.arange(samples, device=device) % 2  # mosaics need two classes, noise has none
-    return Case(model, x, y, batch, mode, modes.explainer(mode))
+    return Case(model, x, y, batch, mode, measure.explainer(mode))
 
 
 def rows(name: str, given: Case, repeats: int) -> list[dict[str, Any]]:

@@ -3,8 +3,6 @@
 Red speaks for positive sentiment, blue for negative, whatever the prediction.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated

@@ -6,8 +6,6 @@ Prints the tables of docs/gae.md ("How much of C is the draw") and docs/limits.m
 networks and held-out digits that ship with the package: nothing is downloaded.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 from collections.abc import Sequence

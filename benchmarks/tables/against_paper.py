@@ -1,7 +1,5 @@
 """Tables of a run: our mean ± standard error, with the paper's number beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,9 @@ from benchmarks.metrics.registry import kind_of
 from benchmarks.paper import paper_table, paper_tables
 from benchmarks.result_files import replace_file
 from benchmarks.runner.collected import Collected, collect
-from benchmarks.tables.formats import csv, latex, markdown
-from benchmarks.tables.model_table import Table
+from benchmarks.tables.formats import Table, csv, latex, markdown
 from gae_metric.comparison import compare
-from gae_metric.comparison.direction import directions
+from gae_metric.comparison.intervals import directions
 from gae_metric.comparison.results import Better
 from gae_metric.errors import InputError
 

@@ -1,12 +1,6 @@
 """What a run costs for each image, and what the same would cost for more images."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Annotated
-
 import pandas as pd
-import typer
 
 
 def costs(seconds: pd.DataFrame, images: int) -> pd.DataFrame:
@@ -49,28 +43,3 @@ def costs(seconds: pd.DataFrame, images: int) -> pd.DataFrame:
     sums = each.groupby(keys, sort=False).sum().reset_index()
     per_image = sums["seconds"] / sums["samples"]
     return sums[keys].assign(per_image=per_image, hours=per_image * images / 3600)
-
-
-def cost(
-    results: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
-    images: Annotated[int, typer.Option(min=1, help="Images to extrapolate to.")] = 50_000,
-    workers: Annotated[int, typer.Option(min=1, help="Devices that share the work.")] = 1,
-) -> None:
-    """Extrapolate a run's measured time to more images and more devices of the same kind."""
-    from benchmarks.runner.collected import collect
-    from gae_metric.commands.terminal import Terminal, report_errors
-    from gae_metric.errors import InputError
-
-    terminal = Terminal()
-    with report_errors(terminal):
-        table = costs(collect(results).seconds, images)
-        if table.empty:
-            raise InputError(f"results: no method of {str(results)!r} has been timed yet")
-        names = {"per_image": "s / image"}
-        text = table.rename(columns=names).to_markdown(
-            index=False, tablefmt="github", floatfmt=".3g"
-        )
-        total = float(table["hours"].sum())
-        shared = total / workers
-        text += f"\n\n{images} images: {total:.3g} hours of one worker, {shared:.3g} of {workers}."
-        terminal.out.print(text, markup=False, soft_wrap=True)

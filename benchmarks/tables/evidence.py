@@ -1,23 +1,21 @@
 """What several networks say together: intervals, rank correlations, and what a run can show."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from itertools import combinations
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import typer
 from numpy.typing import NDArray
 
+from benchmarks.methods import METHODS
+from benchmarks.paper import paper_table
+from benchmarks.runner.collected import Collected
+from gae_metric.comparison import samples_needed
+from gae_metric.comparison.pairs import holm, signed_rank
 from gae_metric.errors import InputError
 
-if TYPE_CHECKING:
-    from benchmarks.runner.collected import Collected
-
-_LEGEND = """\
+LEGEND = """\
 Means, with 95 % intervals: percentiles of 999 draws of the images, the same draws for all methods
 and networks. "Networks drawn, too" draws networks and images; of few networks it is too narrow.
 "Above", "below": networks on which Wilcoxon's test tells absLRP apart (p < 0.05, Holm's correction
@@ -105,9 +103,6 @@ def _table(means: dict[str, pd.DataFrame], heads: list[str]) -> pd.DataFrame:
 
 def _tests(scores: pd.DataFrame) -> pd.DataFrame:
     """Test absLRP against each other method on one network."""
-    from gae_metric.comparison import samples_needed
-    from gae_metric.comparison.pairs import holm, signed_rank
-
     others = scores.drop(columns=_OURS)
     tests = pd.DataFrame({name: signed_rank(scores[_OURS], others[name]) for name in others}).T
     # In units of the deviation: the first difference that needs no more images than there are.
@@ -120,9 +115,6 @@ def _tests(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _agreement(collected: Collected, score: str, means: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Compare the models' orders of the methods with one another, and with the paper's."""
-    from benchmarks.methods import METHODS
-    from benchmarks.paper import paper_table
-
     pairs = {f"{a}, {b}": _tau(means[a], means[b]) for a, b in combinations(means, 2)}
     if pairs:
         pairs["the mean of these"] = np.mean(list(pairs.values()), 0)
@@ -156,22 +148,3 @@ def _cell(draws: Any) -> str:
 def _interval(draws: Any) -> str:
     low, high = np.nanpercentile(draws[1:], [2.5, 97.5])
     return f"[{low:.3f}, {high:.3f}]"
-
-
-def evidence_command(
-    results: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
-    score: Annotated[str, typer.Option(help="GAE, LC_R, LC_F, LC, C or another score.")] = "GAE",
-) -> None:
-    """Say what a run's networks show together, of all images and of those predicted right."""
-    # Imported here, so that --help and a mistyped option need no torch.
-    from benchmarks.runner.collected import collect
-    from gae_metric.commands.terminal import Terminal, report_errors
-
-    terminal = Terminal()
-    with report_errors(terminal):
-        collected = collect(results)
-        text = [_LEGEND]
-        for title, right in (("All images", False), ("Images predicted as labelled", True)):
-            for name, table in evidence(collected, score, right=right).items():
-                text += [f"## {title}: {name}", table.to_markdown(tablefmt="github")]
-        terminal.out.print("\n\n".join(text), markup=False, soft_wrap=True)

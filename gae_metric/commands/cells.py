@@ -1,7 +1,5 @@
 """A run's finished cells, so that a run that was stopped goes on."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command ``gae-metric``."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Iterable
@@ -64,9 +62,8 @@ def _command(name: str, request: type[Any], where: str, what: str, *examples: st
     hints, said = get_type_hints(request), _helps(request)
 
     def command(**given: Any) -> None:
-        terminal = Terminal()
         kept = "stopped; what was finished is kept, and the same command goes on from there"
-        with report_errors(terminal, kept if hasattr(request, "overwrite") else None):
+        with report_errors(Terminal(), kept if hasattr(request, "overwrite") else None) as terminal:
             asked = request(**given)
             asked.check()
             # Not before, so that --help and what is wrong of itself need no torch.

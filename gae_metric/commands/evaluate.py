@@ -1,7 +1,5 @@
 """``gae-metric evaluate``: a user's own model and images; ``gae-metric demo``: the package's."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial

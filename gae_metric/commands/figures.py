@@ -1,7 +1,5 @@
 """The figures that an evaluation leaves behind."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

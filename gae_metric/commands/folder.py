@@ -1,7 +1,5 @@
 """A run's folder: whose it is, and what of another run is removed."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile
@@ -22,7 +20,7 @@ _WRITTEN = (
 )
 
 
-def new_folder(path: str | Path) -> Path:
+def new_folder(path: str | Path, argument: str = "out") -> Path:
     """Make a folder and see that it can be written to, before any work is done for it.
 
     Raises
@@ -36,7 +34,7 @@ def new_folder(path: str | Path) -> Path:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"out: cannot write to {str(folder)!r}: {reason}") from error
+        raise InputError(f"{argument}: cannot write to {str(folder)!r}: {reason}") from error
     return folder
 
 

@@ -1,7 +1,5 @@
 """What the texts of options mean, and which values are refused before torch is imported."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -35,19 +33,6 @@ def choice(option: str, name: str) -> str:
 def metric_name(name: str) -> str:
     """Return a metric's name in tables, whichever of its names is given."""
     return lookup("metrics", name, {key: key for key in DIRECTIONS} | OTHER_NAMES)[1]
-
-
-def check_least(*numbers: tuple[str, int | None, int]) -> None:
-    """Refuse what is no integer, given by name, or below what it must be at least.
-
-    Raises
-    ------
-    InputError
-        If one is.
-    """
-    for name, number, least in numbers:
-        if number is not None and (type(number) is not int or number < least):
-            raise InputError(f"{name}: expected at least {least}, a whole number, got {number!r}")
 
 
 def check_count(count: int, least: int) -> None:

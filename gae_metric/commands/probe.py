@@ -1,7 +1,5 @@
 """``gae-metric probe`` and ``gae-metric score``."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager

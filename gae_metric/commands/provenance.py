@@ -1,7 +1,5 @@
 """What scores come from: weights, code, and versions of packages."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata, resources

@@ -5,8 +5,6 @@
 ['GAE', 'LC', 'C', 'ROAD', 'LocalLipschitz', 'Focus']
 """
 
-from __future__ import annotations
-
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What the commands read: a model, images, and the classes that are explained."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

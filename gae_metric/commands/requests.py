@@ -3,8 +3,6 @@
 The attributes of a request are a command's options; what its docstring says of them is their help.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,12 +107,10 @@ class InputsRequest:
 
     def check(self) -> list[str]:
         """Refuse what is wrong of itself; return the images that the folder has."""
-        options.check_least(
-            ("samples", self.samples, 1),
-            ("seed", self.seed, 0),
-            ("batch-size", self.batch_size, 1),
-            ("n-mosaics", self.n_mosaics, 1),
-        )
+        check_integer("samples", 1 if self.samples is None else self.samples)
+        check_integer("seed", self.seed, 0)
+        check_integer("batch-size", self.batch_size)
+        check_integer("n-mosaics", self.n_mosaics)
         check_integer("steps", self.steps, 2, 255)
         check_integer("size", 1 if self.size is None else self.size)
         check_model(self.model)
@@ -202,7 +198,7 @@ class EvaluateRequest(InputsRequest):
 
     def check(self) -> list[str]:
         """Refuse what is wrong of itself; have a folder for the output; return the images."""
-        options.check_least(("lipschitz-samples", self.lipschitz_samples, 1))
+        check_integer("lipschitz-samples", self.lipschitz_samples)
         _ = self.method_names, self.metric_names
         files = super().check()
         claim(self.out, self.settings, self.overwrite)
@@ -276,7 +272,7 @@ class ScoreRequest:
 
     def check(self) -> None:
         """Refuse what is wrong of itself."""
-        options.check_least(("batch-size", self.batch_size, 1))
+        check_integer("batch-size", self.batch_size)
         for name in ("probe", "maps"):
             if not os.path.exists(path := getattr(self, name)):
                 raise InputError(

@@ -1,7 +1,5 @@
 """What an evaluation leaves behind: a table on the screen, a folder of tables, and a page."""
 
-from __future__ import annotations
-
 import base64
 import json
 import platform

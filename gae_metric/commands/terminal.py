@@ -120,7 +120,7 @@ def extra_of(package: str | None) -> str | None:
 
 
 @contextmanager
-def report_errors(terminal: Terminal, stopped: str | None = None) -> Iterator[None]:
+def report_errors(terminal: Terminal, stopped: str | None = None) -> Iterator[Terminal]:
     """Turn errors that are the caller's to mend into a message and exit status 2, others into 1.
 
     ``stopped`` is what to say of an interrupt, which is raised again by default. The environment
@@ -132,7 +132,7 @@ def report_errors(terminal: Terminal, stopped: str | None = None) -> Iterator[No
         return typer.Exit(status)
 
     try:
-        yield
+        yield terminal
     except (typer.Exit, typer.Abort, BrokenPipeError):  # whoever reads has seen enough
         raise
     except InputError as error:

@@ -4,8 +4,6 @@ They take the same images, classes and explanation functions as :class:`gae_metr
 Quantus's own metrics, so that one ``quantus.evaluate`` computes them all.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from gae_metric._lazy import lazy
@@ -19,14 +17,4 @@ if TYPE_CHECKING:
     from gae_metric.companions.perturbation import AOPC as AOPC
     from gae_metric.companions.road import ROAD as ROAD
 
-__all__, __getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "focus": ["Focus"],
-        "focus_plan": ["FocusPlan"],
-        "imputation": ["linear_imputation"],
-        "noise": ["SeededNoise"],
-        "perturbation": ["ABPC", "AOPC"],
-        "road": ["ROAD"],
-    },
-)
+__all__, __getattr__, __dir__ = lazy(__name__)

@@ -1,7 +1,5 @@
 """What the companions share: images in, and chunks that shrink where memory runs out."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar

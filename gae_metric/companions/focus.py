@@ -1,7 +1,5 @@
 """Focus (Arias-Duart et al. 2022) on plain images: it builds its mosaics itself."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +11,7 @@ from quantus.helpers.enums import EvaluationCategory, ScoreDirection
 from torch import Tensor
 from typing_extensions import Unpack
 
+from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.functional.draws import check_size
@@ -21,7 +20,6 @@ from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.conversion import sent
-from gae_metric.study.logits import Output
 
 MosaicSize = Literal["input", "double"]
 

@@ -5,8 +5,6 @@ pixels), so it is cut out of a matrix that is built once per image size. Its row
 nested-dissection order, in which a sparse factorisation of a planar grid fills in least.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

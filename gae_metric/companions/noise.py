@@ -1,7 +1,5 @@
 """Gaussian noise for Quantus's perturbation metrics that depends on nothing but seed and sample."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

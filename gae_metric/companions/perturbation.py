@@ -1,7 +1,5 @@
 """AOPC and ABPC (Samek et al. 2016; equations 8 and 9): areas of region perturbation curves."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any, ClassVar
 
@@ -13,6 +11,7 @@ from quantus.helpers.enums import ScoreDirection
 from torch import Tensor
 from typing_extensions import Unpack
 
+from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.noise import content_generator
 from gae_metric.companions.road import Order, pixel_ranking
@@ -20,7 +19,7 @@ from gae_metric.errors import check_integer
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import ChunkSize
-from gae_metric.study.logits import InPlaceOfLogits, Output
+from gae_metric.study.logits import InPlaceOfLogits
 
 
 class AOPC(CompanionMetric):

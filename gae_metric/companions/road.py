@@ -1,7 +1,5 @@
 """ROAD (Rong et al. 2022) on plain images of any number of channels and batches of any size."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +12,13 @@ from numpy.typing import NDArray
 from quantus.helpers.enums import ScoreDirection
 from typing_extensions import Unpack
 
+from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
 from gae_metric.errors import check_integer
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import ChunkSize
-from gae_metric.study.logits import Output
 
 Order = Literal["morf", "lerf"]
 

@@ -1,7 +1,5 @@
 """Paired tests between methods: Wilcoxon's signed-rank test, and Holm's correction."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from math import ceil, log2
 

@@ -6,8 +6,6 @@ Digits", test part). A digit of scale 1 is 40 pixels high in the middle of the c
 halving the canvas for a mosaic (SPEC 2.3) leaves one of 20 pixels.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 

@@ -1,7 +1,5 @@
 """Free photographs that scikit-image and scikit-learn ship (extra ``photographs``)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any

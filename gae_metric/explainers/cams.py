@@ -7,8 +7,6 @@ Parameters, returns, errors and cost of the relatives are those of :func:`gradca
 torch.Size([2, 1, 8, 8])
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

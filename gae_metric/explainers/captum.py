@@ -1,8 +1,7 @@
 """Captum's attribution methods as explanation functions, by name (extra ``captum``)."""
 
-from __future__ import annotations
-
 import inspect
+import random
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -122,13 +121,25 @@ def _needed(signature: inspect.Signature) -> list[str]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's and NumPy's global generators for a block, and put them back."""
-    state = np.random.get_state()  # noqa: NPY002
+    """Seed torch's, NumPy's and Python's global generators for a block, and put them back.
+
+    Examples
+    --------
+    >>> values = []
+    >>> for _ in range(2):
+    ...     with seeded(1):
+    ...         values.append(random.random())
+    >>> values[0] == values[1]
+    True
+    """
+    state, python = np.random.get_state(), random.getstate()  # noqa: NPY002
     # All of them, named: torch warns where there are several.
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         np.random.seed(seed)  # noqa: NPY002
+        random.seed(seed)
         torch.manual_seed(seed)
         try:
             yield
         finally:
             np.random.set_state(state)  # noqa: NPY002
+            random.setstate(python)

@@ -1,7 +1,5 @@
 """What the explanation functions share: chunks, checks, gradients, and the kind that comes back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from abslrp.outputs import taken
+from abslrp.outputs import select_logits
 from gae_metric.errors import check_integer
+from gae_metric.functional.masking import check_classes
 from gae_metric.study.conversion import as_input, as_targets, at_work, gradient_of, like
 from gae_metric.study.logits import check_model
 
@@ -59,14 +58,6 @@ def gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 def selected(output: Any, target: Tensor) -> Tensor:
     """Return the logit of each sample's target, (B,), from what the model returned."""
-    logits = taken(output, None)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(target):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"model: expected logits of shape ({len(target)}, classes), got {got}")
-    wrong = (target < 0) | (target >= logits.shape[1])
-    if wrong.any():
-        raise ValueError(
-            f"targets: expected classes from 0 to {logits.shape[1] - 1}, "
-            f"got {int(target[wrong][0])}"
-        )
+    logits = select_logits(output, None, len(target))
+    check_classes(target, logits.shape[1])
     return logits.gather(1, target[:, None])[:, 0]

@@ -1,7 +1,5 @@
 """GradCAM's feature map, found by following a forward pass, and its class activation map."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -14,8 +14,6 @@ torch.Size([2, 3, 2, 2])
 ['GradCAM', 'InputXGradient', 'IntegratedGradients', 'Random', 'Saliency', 'absLRP']
 """
 
-from __future__ import annotations
-
 from typing import Any, Protocol
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What masked features become, and inputs with some of their features masked."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

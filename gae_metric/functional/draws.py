@@ -5,8 +5,6 @@ neither on the order of the data set nor on its size, and a new sample changes o
 it enters.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from collections.abc import Sized

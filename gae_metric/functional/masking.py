@@ -1,7 +1,5 @@
 """The masking trajectory: what the model does while features are masked (SPEC 2.1)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

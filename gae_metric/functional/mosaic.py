@@ -1,7 +1,5 @@
 """Mosaics of four samples, and the score map S of a mosaic (SPEC 2.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from types import EllipsisType

@@ -1,7 +1,5 @@
 """Which floating-point type sums are taken in."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import torch

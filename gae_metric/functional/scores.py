@@ -1,7 +1,5 @@
 """Equations 13 to 18: from maps, outputs and score maps to scores."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Select the highest features of many samples at once, with a fixed order of ties."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,10 +1,9 @@
 """Files and names that anybody may have written: read, or refused at once and without torch."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,10 +121,13 @@ def list_images(folder: str | Path, recursive: bool = False, argument: str = "im
     return sorted(file.as_posix() for file in files)
 
 
-SOURCES = ("timm", "torchvision", "lite", "digits")
+OWN = {"lite": ("0", "1", "2"), "digits": ("vgg", "resnet", "vit")}
+"""Sources of few models, and their names."""
+
+_LIBRARIES = ("timm", "torchvision")
+SOURCES = (*_LIBRARIES, *OWN)
 """Where models come from: ``SOURCE:NAME``."""
 
-_OWN = {"digits": ("vgg", "resnet", "vit"), "lite": ("0", "1", "2")}
 #: How timm and torchvision mark a function that builds a model, and its name.
 _REGISTERED = re.compile(r"^@register_model(?:\(\))?\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
@@ -144,8 +146,8 @@ def model_names(source: str) -> tuple[str, ...]:
     >>> model_names("digits"), "resnet50" in model_names("torchvision")
     (('vgg', 'resnet', 'vit'), True)
     """
-    if source in _OWN:
-        return _OWN[source]
+    if source in OWN:
+        return OWN[source]
     return tuple(sorted(_REGISTERED.findall(_code(source))))
 
 
@@ -159,8 +161,15 @@ def _code(source: str) -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in sorted(files))
 
 
-def check_model(spec: str) -> None:
-    """Refuse ``SOURCE:NAME`` where there is no such model.
+def check_model(spec: str, own: Mapping[str, Iterable[str]] = OWN) -> str:
+    """Return ``SOURCE:NAME`` as it is registered; refuse it where there is no such model.
+
+    Parameters
+    ----------
+    spec
+        As users write it.
+    own
+        Sources beside timm and torchvision, and the names of their models.
 
     Raises
     ------
@@ -179,19 +188,19 @@ torchvision:squeezenet1_1
     if not name:
         raise InputError(
             f"model: expected SOURCE:NAME, such as timm:resnet50, got {spec!r}; "
-            f"sources: {', '.join(SOURCES)}"
+            f"sources: {', '.join((*_LIBRARIES, *own))}"
         )
-    source, _ = lookup("model (source)", source, dict.fromkeys(SOURCES))
-    if source in _OWN:
-        lookup(f"model ({source})", name, dict.fromkeys(_OWN[source]))
-        return
+    source, _ = lookup("model (source)", source, dict.fromkeys((*_LIBRARIES, *own)))
+    if source in own:
+        return f"{source}:{lookup(f'model ({source})', name, dict.fromkeys(own[source]))[0]}"
     architecture, known = name.partition(".")[0], model_names(source)
     # Names that timm had before stand in its code as texts.
     old = source == "timm" and re.search(rf"['\"]{re.escape(architecture)}['\"]", _code(source))
     if architecture not in known and not old:
         other = "timm" if source == "torchvision" else "torchvision"
         near = [f"{other}:{one}" for one in model_names(other) if one.startswith(architecture)]
-        own = any(one.startswith(architecture) for one in known)
+        ours = any(one.startswith(architecture) for one in known)
         elsewhere = f"{other} has it: {', '.join(near[:3])}"
-        hint = elsewhere if near and not own else nearest(architecture, known)
+        hint = elsewhere if near and not ours else nearest(architecture, known)
         raise UnknownNameError(f"model: {source} has no {architecture!r}; {hint}")
+    return f"{source}:{name}"

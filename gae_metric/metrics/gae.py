@@ -1,13 +1,12 @@
 """Global Attribution Evaluation and Contrastiveness (SPEC 2)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from quantus.helpers.enums import EvaluationCategory
 from typing_extensions import Unpack
 
+from abslrp.outputs import Output
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Features, Schedule
 from gae_metric.functional.mosaic import Interpolation
@@ -16,7 +15,6 @@ from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
 from gae_metric.metrics.local_consistency import LocalConsistency
 from gae_metric.metrics.plot import plot_parts
 from gae_metric.metrics.quantus_metric import QuantusOptions
-from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
 
 

@@ -5,8 +5,6 @@ from 2.4 on ``np.divide`` warns of a ``where`` without ``out``, which ``normalis
 turns into an error. ``tests/gae_metric/test_newer_numpy.py`` fails once Quantus needs this no more.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

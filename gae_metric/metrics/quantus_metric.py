@@ -1,7 +1,5 @@
 """What all our metrics share: Quantus's interface around one score per sample."""
 
-from __future__ import annotations
-
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,6 +15,7 @@ from quantus.metrics.base import Metric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from abslrp.outputs import check_output
 from gae_metric.errors import check_integer, check_spelling
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.study import supplied_maps
@@ -24,7 +23,6 @@ from gae_metric.study.arguments import Data, check_data, check_maps, takes_serie
 from gae_metric.study.conversion import ChunkSize, at_work
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
-from gae_metric.study.logits import check_output
 from gae_metric.study.samples import Samples
 
 

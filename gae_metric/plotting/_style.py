@@ -1,7 +1,5 @@
 """Size, type and colours that the figures share; pyplot and its settings are not touched."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -52,23 +50,12 @@ def finish(figure: Figure, title: str, path: str | PathLike[str] | None) -> Figu
     if title:
         width, height = figure.get_size_inches()
         # A letter is about 0.64 of its size wide.
-        lines = _balanced(title, int(width * 72 / (0.64 * TITLE)))
+        lines = textwrap.wrap(title, int(width * 72 / (0.64 * TITLE)))
         figure.set_size_inches(width, height + (len(lines) - 1) * 1.2 * TITLE / 72)
         figure.suptitle("\n".join(lines), fontsize=TITLE)
     if path is not None:
         figure.savefig(path, dpi=DPI)
     return figure
-
-
-def _balanced(text: str, letters: int) -> list[str]:
-    """Break a text into as few lines as there must be, of about the same length."""
-    lines = textwrap.wrap(text, letters)
-    for fewer in range(letters - 1, max(map(len, text.split()), default=letters) - 1, -1):
-        narrower = textwrap.wrap(text, fewer)
-        if len(narrower) > len(lines):
-            break
-        lines = narrower
-    return lines
 
 
 def line_axes(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:

@@ -1,7 +1,5 @@
 """Scores as bars with intervals, and one by one."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from os import PathLike

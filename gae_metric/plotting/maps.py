@@ -1,7 +1,5 @@
 """Sheets of maps: of images by methods, and of an image's classes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any

@@ -1,7 +1,5 @@
 """Figures 2 to 4, of one sample: what masking does to it, and a mosaic that shows it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any

@@ -1,7 +1,5 @@
 """Local Consistency against Contrastiveness, with lines of equal GAE."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any

@@ -1,7 +1,5 @@
 """Strips of images with maps below them: of one another's models, and of extreme scores."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise

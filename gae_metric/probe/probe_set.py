@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from abslrp.outputs import Output
 from gae_metric._names import lookup
 from gae_metric.errors import check_integer
 from gae_metric.functional.baseline import MaskValue
@@ -23,13 +24,11 @@ from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.metrics.attribution_metric import Targets, named, oddities
 from gae_metric.probe.format import METRICS, Manifest
-from gae_metric.probe.map_files import MapSet
-from gae_metric.probe.returned_maps import read_maps, score_chunks
+from gae_metric.probe.returned_maps import MapSet, read_maps, score_chunks
 from gae_metric.probe.storage import Container, ProbeError, open_container
 from gae_metric.probe.study_from_files import Recorded, item_ids, item_table
 from gae_metric.probe.writing import Built, describe, evaluated, write
 from gae_metric.study.arguments import check_data
-from gae_metric.study.logits import Output
 from gae_metric.study.mosaicking import Protocol
 from gae_metric.study.study import Study
 

@@ -3,8 +3,6 @@
 Nothing here unpickles, extracts a zip, or opens a file outside the folder that was named.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math

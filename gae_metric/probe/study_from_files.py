@@ -3,8 +3,6 @@
 And what its items are called.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The checked arguments of a metric's call."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from abslrp.outputs import Output
 from gae_metric.errors import check_integer
 from gae_metric.functional.draws import content_hashes
 from gae_metric.study.conversion import as_maps, at_work, sent, weights_of
-from gae_metric.study.logits import LogitsModel, Output, check_model
+from gae_metric.study.logits import LogitsModel, check_model
 from gae_metric.study.samples import Labels, Samples, as_labels
 
 

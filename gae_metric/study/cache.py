@@ -1,7 +1,5 @@
 """A cache of masking trajectories, shared by all metrics of the process."""
 
-from __future__ import annotations
-
 import functools
 import threading
 import weakref

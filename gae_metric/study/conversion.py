@@ -1,7 +1,5 @@
 """Tensors from whatever is given, the devices that they go to, and chunks that fit these."""
 
-from __future__ import annotations
-
 import ctypes
 import warnings
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What is explained, chunk by chunk, and the function that explains it."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Fingerprints of models, inputs and settings, which say whether a trajectory may be used again."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import os

@@ -1,7 +1,5 @@
 """The model: its logits, and whether it is in evaluation mode."""
 
-from __future__ import annotations
-
 import inspect
 import weakref
 from collections.abc import Iterator, Mapping
@@ -13,18 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from abslrp.outputs import ONE_OUTPUT, Output, check_output, select_logits
+from abslrp.outputs import ONE_OUTPUT, Output, select_logits
 from gae_metric.study.conversion import as_input
-
-__all__ = [
-    "InPlaceOfLogits",
-    "LogitsModel",
-    "Output",
-    "check_model",
-    "check_output",
-    "is_exported",
-    "predictions",
-]
 
 #: What models return in place of logits, by what they end in: what that is, and its remedy. The
 #: first that fits counts.

@@ -1,7 +1,5 @@
 """Which mosaics are evaluated: the paper's protocol, and that of the authors' code."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -1,7 +1,5 @@
 """From maps to scores, whatever order and chunks the maps come in."""
 
-from __future__ import annotations
-
 from typing import Any, Protocol
 
 import numpy as np

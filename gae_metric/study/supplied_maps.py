@@ -1,7 +1,5 @@
 """What callers give: maps, an explain_func, or both; and whether that is enough."""
 
-from __future__ import annotations
-
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping

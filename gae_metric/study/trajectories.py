@@ -1,7 +1,5 @@
 """Trajectories and logits of samples: from the cache, or computed in groups."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any

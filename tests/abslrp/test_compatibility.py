@@ -19,8 +19,8 @@ pytest.importorskip("captum", reason="needs the extra 'benchmarks'")
 pytest.importorskip("lxt", reason="needs the extra 'benchmarks'")
 pytest.importorskip("transformers", reason="needs the extra 'text'")
 
-from benchmarks.compatibility import hugging_face, page, trial
-from benchmarks.compatibility.__main__ import main
+from benchmarks.compatibility import hugging_face, trial
+from benchmarks.compatibility.__main__ import main, written
 from benchmarks.compatibility.cases import BATCH, CLASSES, Case, of_timm, of_torchvision
 from benchmarks.compatibility.processes import SOURCES, case_of
 
@@ -170,7 +170,7 @@ def test_the_page_counts_and_names_what_fails() -> None:
             {"model": "transformers/image/c", "verdict": "not built"},
         ]
     )  # fmt: skip
-    text = page.written(rows, 7)
+    text = written(rows, 7)
     assert "Of 2 models that have a gradient 1 are explained (50.0 %)" in text
     assert "| timm | 2 | 1 | 1 | 0 | 1 | 1 | 1 | 0 | 0 | 1 | 0 |" in text
     assert "| timm/b | refused | ValueError: a\\|b |" in text

@@ -6,10 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.config.runs import parse
-from benchmarks.figures.material import Material
-from benchmarks.figures.outcome import Drawn
-from benchmarks.figures.plan import FIGURES
-from benchmarks.figures.write import DRAW
+from benchmarks.figures.plan import FIGURES, Drawn
+from benchmarks.figures.write import DRAW, Material
 from benchmarks.runner.run import execute
 
 #: A second vision transformer, with 3 x 3 tokens where digits:vit has 6 x 6.

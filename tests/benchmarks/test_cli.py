@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import pytest
 from typer.testing import CliRunner
 
 from benchmarks.cli import app
@@ -29,20 +28,12 @@ def test_the_matrix_is_tried():
     assert "the model has no attention" in result.output
 
 
-def test_the_matrix_as_it_is_stated(monkeypatch):
-    monkeypatch.setattr(matrix, "tried", lambda *_: pytest.fail("tried"))
-    result = run("methods", "--no-try", "--details", "--model", "digits:vit")
-    assert result.exit_code == 0, result.output
-    assert "for cnn models" in result.output
-    assert "n_steps=50" in result.output.replace("\n", "")
-
-
-def test_what_is_stated_is_what_is_tried():
+def test_what_is_tried_is_what_the_registry_says():
     for spec in matrix.DIGITS:
         kind = "vit" if spec.endswith("vit") else "cnn"
         for name in ("GradCAM", "Rollout", "DeepLIFT", "absLRP-values"):
             cell = matrix.tried(find(name), load(spec))
-            assert cell.applies == matrix.stated(find(name), kind).applies
+            assert cell.applies == (find(name).family in ("any", kind))
             assert not cell.failed
 
 

@@ -9,7 +9,7 @@ import abslrp
 from benchmarks.config.runs import parse
 from benchmarks.data.names import open_data
 from benchmarks.figures.plan import FIGURES
-from benchmarks.figures.ranked import gini
+from benchmarks.figures.sheets import gini
 from benchmarks.figures.two_classes import LEAST, side_by_side
 from benchmarks.methods import METHODS
 from benchmarks.runner.collected import collect

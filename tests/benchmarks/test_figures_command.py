@@ -18,10 +18,9 @@ from benchmarks.data.labels import VOC_CLASSES
 from benchmarks.figures import kinds as table
 from benchmarks.figures import write
 from benchmarks.figures.kinds import class_name, classes_of_voc, kinds
-from benchmarks.figures.material import Material, device_of
-from benchmarks.figures.outcome import LackingError
+from benchmarks.figures.plan import LackingError
 from benchmarks.figures.two_classes import several_classes, side_by_side
-from benchmarks.figures.write import check_numbers, write_figures
+from benchmarks.figures.write import Material, check_numbers, device_of, write_figures
 from benchmarks.runner.run import execute
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
@@ -98,7 +97,7 @@ def test_scores_that_the_run_has_not(tmp_path):
     for number, metric in ((2, "LC"), (3, "LC"), (11, "GAE")):
         assert drawings[number] == {}
         (skipped,) = drawings.outcomes[number]
-        assert skipped.reason.startswith(f"digits:vgg: there are no scores of {metric}; a run with")
+        assert str(skipped).startswith(f"digits:vgg: there are no scores of {metric}; a run with")
     assert list(drawings[4]) == ["digits-vgg"]
     # Without GAE nothing is written below the maps.
     figure = drawings[5]["digits-vgg"]

@@ -12,9 +12,16 @@ from torch import nn
 captum_attr = pytest.importorskip("captum.attr", reason="Captum (extra 'captum') is not installed")
 
 from benchmarks.methods import METHODS, InapplicableError  # noqa: E402
-from benchmarks.methods.copies import OutOfPlace, Unrolled, base_name, working_copy  # noqa: E402
-from benchmarks.methods.layers import cam_layer  # noqa: E402
-from benchmarks.methods.unrolling import DEEPLIFT, RELUS, refuse_unlinear  # noqa: E402
+from benchmarks.methods.cam import cam_layer  # noqa: E402
+from benchmarks.methods.copies import (  # noqa: E402  # noqa: E402
+    DEEPLIFT,
+    RELUS,
+    OutOfPlace,
+    Unrolled,
+    base_name,
+    refuse_unlinear,
+    working_copy,
+)
 from tests.benchmarks.quick import assert_same, state  # noqa: E402
 
 TARGETS = torch.tensor([1, 0])

@@ -17,8 +17,8 @@ from benchmarks.cli import app
 from benchmarks.data.names import open_data
 from benchmarks.methods import METHODS
 from benchmarks.models import load
-from benchmarks.report.build import build_page
-from benchmarks.report.pictures import MAP_SIDE, map_picture
+from benchmarks.report.build import write_report
+from benchmarks.report.explained import MAP_SIDE, map_picture
 from benchmarks.runner.collected import collect
 from benchmarks.tables.against_paper import build_tables
 from tests.benchmarks.report_runs import EVIL, FILE, Page
@@ -200,9 +200,11 @@ def test_figures_are_there(page):
         assert found["alt"]
 
 
-def test_the_same_results_give_the_same_page(report_runs, fake_methods):
+def test_the_same_results_give_the_same_page(report_runs, fake_methods, tmp_path):
     """Byte for byte, and whatever else is in the page."""
-    again = build_page([report_runs.evil], samples=4)[0]
+    path = tmp_path / "page.html"
+    write_report([report_runs.evil], path, samples=4)
+    again = path.read_text(encoding="utf-8")
     (section,) = re.findall('(<section id="run-0" class="run">.*)\n</main>', again, re.DOTALL)
     assert section.replace("run-0", "run-1") in report_runs.html
 
@@ -223,9 +225,9 @@ def test_the_command(report_runs, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--samples", "0"], "samples: expected a positive number, got 0"),
+        (["--samples", "0"], "samples: expected a positive integer, got 0"),
         (["--output", "page.txt"], "output: expected a file that ends in .html, got 'page.txt'"),
-        (["--output", "/proc/no/page.html"], "output: cannot write '/proc/no/page.html'"),
+        (["--output", "/proc/no/page.html"], "output: cannot write to '/proc/no'"),
         (["nowhere", "--output", "{}/page.html"], "results: there is no run in 'nowhere'"),
     ],
 )
@@ -237,7 +239,7 @@ def test_wrong_arguments(report_runs, tmp_path, arguments, message):
 
 
 def test_no_results(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.report.command.RESULTS", tmp_path)
+    monkeypatch.setattr("benchmarks.commands.RESULTS", tmp_path)
     result = report("--output", tmp_path / "page.html")
     assert result.exit_code == 2
     assert "results: there are none in benchmarks/results" in result.output

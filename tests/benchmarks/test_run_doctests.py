@@ -6,8 +6,8 @@ import importlib
 import pytest
 
 NAMES = (
-    *("config.runs", "config.entries", "config.naming", "metrics.registry", "metrics.seeding"),
-    *("metrics.sample_blocks", "runner.store", "runner.shards", "paper"),
+    *("config.runs", "config.entries", "metrics.registry"),
+    *("metrics.metric_call", "runner.store", "runner.shards", "paper"),
     *("figures.kinds", "figures.sheets", "figures.two_classes", "figures.write"),
 )
 

@@ -9,7 +9,8 @@ import torch
 
 import abslrp
 from benchmarks.sanity import meta
-from benchmarks.sanity.perturbation import PERTURBATIONS
+from benchmarks.sanity.meta import PERTURBATIONS
+from gae_metric._names import DIRECTIONS
 from tests.benchmarks.sanity import quick_case, same, state
 
 
@@ -47,14 +48,15 @@ def test_perturbations(case, perturbation):
 
 def faked(score):
     """A metric from a function of a case and the number of the method."""
-    return meta.Estimator(lambda case, explain: {"fake": score(case, explain)}, {"fake": "higher"})
+    fake = {"score": lambda case, explain: {"fake": score(case, explain)}}
+    return fake | {"better": {"fake": "higher"}, "methods": METHODS}
 
 
 METHODS = {"first": 0, "second": 1, "third": 2}
 
 
 def test_metric_that_ignores_maps_is_resilient_and_not_reactive(case):
-    table = meta.evaluate(case, [faked(lambda case, k: np.full(len(case.x), 0.5))], methods=METHODS)
+    table = meta.evaluate(case, **faked(lambda case, k: np.full(len(case.x), 0.5)))
     found = meta.summary(table)
     assert (found["IAC_NR"] == 1).all()
     assert (found["IEC_NR"] == 1).all()
@@ -70,7 +72,7 @@ def test_ideal_metric_gets_one(case):
     def score(case, k):
         return 1 - 0.1 * k - 0.5 * (case.predicted() != case.y)
 
-    found = meta.summary(meta.evaluate(many, [faked(score)], methods=METHODS))
+    found = meta.summary(meta.evaluate(many, **faked(score)))
     assert (found["MC"] > 0.98).all()
     assert (found[["IAC_NR", "IEC_NR", "IEC_AR"]] == 1).all(axis=None)
 
@@ -78,24 +80,23 @@ def test_ideal_metric_gets_one(case):
 def test_metric_that_is_drawn_by_lot_is_not_resilient(case):
     rng = np.random.default_rng(0)
     many = replace(case, x=np.repeat(case.x, 20, axis=0), y=np.repeat(case.y, 20))
-    table = meta.evaluate(many, [faked(lambda case, k: rng.random(len(case.x)))], methods=METHODS)
+    table = meta.evaluate(many, **faked(lambda case, k: rng.random(len(case.x))))
     found = meta.summary(table)
     assert (found["IEC_NR"] < 0.45).all()
     assert (found["MC"] < 0.7).all()
 
 
-def test_estimators_score_every_sample(case):
-    for estimator in meta.ESTIMATORS:
-        for name, scores in estimator.score(case, abslrp.explain).items():
-            assert scores.shape == (len(case.x),)
-            assert np.isfinite(scores).all()
-            assert name in estimator.better
+def test_metrics_score_every_sample(case):
+    found = meta.scores_of(case, abslrp.explain)
+    assert list(found) == list(DIRECTIONS)
+    for scores in found.values():
+        assert scores.shape == (len(case.x),)
+        assert np.isfinite(scores).all()
 
 
 def test_focus_of_images_without_a_second_of_their_class(case):
     some = replace(case, x=case.x[:4], y=np.arange(4))
-    (focus,) = [one for one in meta.ESTIMATORS if "Focus" in one.better]
-    assert np.isfinite(focus.score(some, abslrp.explain)["Focus"]).all()
+    assert np.isfinite(meta.scores_of(some, abslrp.explain)["Focus"]).all()
 
 
 def test_summary_averages_repeats():
@@ -125,3 +126,5 @@ def test_summary_averages_repeats():
     assert row["change_NR"] == pytest.approx(0.05)
     assert row["MC"] == pytest.approx(0.775)
     assert row["MC_deviation"] == pytest.approx(np.std([0.8, 0.75], ddof=1))
+    rows.loc[0, "intra"] = np.nan
+    assert np.isnan(meta.summary(rows)["MC"]).all()

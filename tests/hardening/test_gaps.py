@@ -77,9 +77,9 @@ def test_settings_as_json_has_them():
     [
         ({"inputs": "images"}, "inputs: expected an array or a tensor of numbers, got str"),
         ({"inputs": torch.ones(5)}, r"inputs: expected real values of shape \(B, ...\), got"),
-        ({"targets": 7}, "targets: expected classes from 0 to 4, got 7"),
+        ({"targets": 7}, "targets: expected classes from 0 to 4, .* got 7 at position 0"),
         ({"targets": [0.5] * 5}, "targets: expected integers of shape"),
-        ({"model": network("vgg")[:3].eval()}, "model: expected logits of shape"),
+        ({"model": network("vgg")[:3].eval()}, "model: expected floating-point logits of shape"),
     ],
 )
 def test_explainers_name_what_is_wrong(changes, message):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 
-from benchmarks.data.reading import Reading, read_image, read_mask
+from benchmarks.data.dataset import Reading, read_image, read_mask
 from gae_metric.errors import InputError
 from gae_metric.inputs.images import EXTENSIONS, decoded, list_images, load_images
 from gae_metric.inputs.preprocessing import Preprocessing, square_crop

@@ -17,11 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.config.runs import parse
-from benchmarks.report.build import build_page
+from benchmarks.report.build import write_report
 from benchmarks.runner.collected import PLAN, collect
-from benchmarks.runner.earlier import look_through
 from benchmarks.runner.run import execute
-from benchmarks.runner.status import status
+from benchmarks.runner.status import look_through, status
 from benchmarks.runner.store import Store
 from benchmarks.tables.against_paper import write_tables
 from gae_metric.errors import InputError
@@ -162,7 +161,11 @@ def test_tables_of_anything_else(finished, tmp_path_factory, name, kind):
     pq.write_table(TABLES[kind], folder / f"{name}.parquet")
     sealed(folder, f"{name}.parquet")
     refused = 0
-    for use in (tables, status, lambda root: build_page([root], maps=False)):
+
+    def report(root):
+        write_report([root], root / "page.html", maps=False)
+
+    for use in (tables, status, report):
         with refusable(InputError) as outcome:
             use(folder)
         refused += outcome.message is not None

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import abslrp
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import gae as gae_speed
-from benchmarks.speed import measure, modes
+from benchmarks.speed import measure
 from benchmarks.speed.__main__ import app
 from tests.hardening.networks import inputs, network
 
@@ -92,17 +92,17 @@ def test_what_is_wrong_is_named(arguments, message):
 def test_modes():
     model, (x, y) = network("vit"), inputs()
     wanted = abslrp.explain(model, x, y)
-    compiled = modes.prepared(model, "compiled")
+    compiled = measure.prepared(model, "compiled")
     assert torch.equal(abslrp.explain(compiled, x, y), wanted)
-    assert modes.prepared(model, "autocast") is model
-    with modes.context("plain", "cpu"):
+    assert measure.prepared(model, "autocast") is model
+    with measure.context("plain", "cpu"):
         assert model(x).dtype == torch.float32
-    seen = modes.within(lambda: model(x).dtype, "autocast", "cpu")()
+    seen = measure.within(lambda: model(x).dtype, "autocast", "cpu")()
     assert seen == torch.bfloat16
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", modes.MODES)
+@pytest.mark.parametrize("mode", measure.MODES)
 @pytest.mark.parametrize("command", ["abslrp", "gae"])
 def test_the_commands_on_a_real_network(command, mode):
     """All of it: processes that measure memory, the compiler."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from benchmarks.metrics.lipschitz import LocalLipschitz
+from benchmarks.metrics.registry import LocalLipschitz
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -15,8 +15,8 @@ from benchmarks.cli import app
 from benchmarks.config.runs import parse
 from benchmarks.data.names import open_data
 from benchmarks.methods import METHODS
-from benchmarks.metrics.lipschitz import LocalLipschitz
 from benchmarks.metrics.quantus_scores import quantus_options
+from benchmarks.metrics.registry import LocalLipschitz
 from benchmarks.models import load
 from benchmarks.runner import worker
 from benchmarks.runner.collected import collect
@@ -310,7 +310,7 @@ def test_the_command_says_what_came_of_it(tmp_path):
     arguments[-1] = str(tmp_path / "file" / "below")
     result = runner.invoke(app, [*arguments, "--method", "Constant"])
     assert result.exit_code == 2
-    assert "output: cannot write the folder" in result.output
+    assert "output: cannot write to" in result.output
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
@@ -391,7 +391,7 @@ def test_a_disk_that_becomes_read_only(tmp_path):
     with small_disk(tmp_path / "disk", "1m") as folder:
         _, before = run(folder, methods="Quick")
         remount(folder, "ro")
-        with pytest.raises(InputError, match=r"cannot write the folder .*Read-only file system"):
+        with pytest.raises(InputError, match=r"cannot write to .*Read-only file system"):
             run(folder, methods=["Quick", "Constant"])
         pd.testing.assert_frame_equal(collect(folder).scores, before.scores)
         remount(folder, "rw")

@@ -125,7 +125,7 @@ def test_a_shard_in_anothers_place_is_seen(tmp_path):
 def test_a_folder_that_is_none(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(InputError, match="output: cannot write the folder"),
+        pytest.raises(InputError, match="output: cannot write to"),
         Store(tmp_path / "file" / "below").writing(),
     ):
         pass
@@ -145,7 +145,7 @@ def test_a_folder_that_may_not_be_written(tmp_path):
 def test_a_disk_that_may_not_be_written(disk, below):
     Store(disk).write("a", TABLE, {})
     remount(disk, "ro")
-    expected = r"output: cannot write the folder '.*disk.*': Read-only file system"
+    expected = r"output: cannot write to '.*disk.*': Read-only file system"
     with pytest.raises(InputError, match=expected), Store(disk / below).writing():
         pass
     assert sorted(p.name for p in disk.rglob("*")) == ["a.parquet", "shards"]

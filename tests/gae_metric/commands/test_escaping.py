@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from rich.table import Table as Screen
 
+from benchmarks.tables.formats import Table, latex, markdown
 from benchmarks.tables.formats import csv as tables_csv
-from benchmarks.tables.formats import latex, markdown
-from benchmarks.tables.model_table import Table
 from gae_metric.commands.terminal import Terminal, csv_text, visible
 
 NAMES = ["\x1b[2J\x1b]0;title\x07", "a\rb", "\x9b31m", "\u202egnp.exe", "\udcff.png", "x\x00y"]

@@ -233,7 +233,9 @@ def test_gradcam_removes_its_hook_when_the_model_raises(images):
 @pytest.mark.parametrize("name", ["Saliency", "GradCAM", "IntegratedGradients"])
 def test_bad_arguments_are_named(model, images, name):
     function = EXPLAINERS[name]
-    with pytest.raises(ValueError, match="targets: expected classes from 0 to 4, got 7"):
+    with pytest.raises(
+        ValueError, match=r"targets: expected classes from 0 to 4, .* got 7 at position 2"
+    ):
         function(model, images, [0, 1, 7, 0, 0])
     with pytest.raises(ValueError, match=r"targets: expected integers of shape \(5,\)"):
         function(model, images, [0, 1])

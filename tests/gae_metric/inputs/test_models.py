@@ -101,7 +101,7 @@ def test_preprocessing_can_be_changed_and_undone(squeezenet_file, photograph):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"size": 0}, "size: expected a positive"),
+        ({"size": 0}, "size: expected an integer from 1 to"),
         ({"mean": (1.0, 2.0)}, "mean: expected one finite number, or three"),
         ({"mean": (float("nan"),)}, "mean"),
         ({"std": (0.0,)}, "std: expected positive"),
