@@ -120,7 +120,7 @@ class Run:
                 cells=cells,
                 planned=planned,
             )
-        evaluation = Evaluation(name, inputs, results, self.methods)
+        evaluation = Evaluation(name, inputs, results, self.methods, options)
         self.evaluations.append(evaluation)
         show(self.terminal, evaluation)
         if inputs.skipped:

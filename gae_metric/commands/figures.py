@@ -16,7 +16,7 @@ from gae_metric.commands.methods import method as method_of
 from gae_metric.commands.tables import Evaluation
 from gae_metric.comparison.intervals import summary
 from gae_metric.comparison.results import Results
-from gae_metric.functional import LERF, MORF, masking_trajectory, mosaics
+from gae_metric.functional import LERF, MORF, mask_baseline, masking_trajectory, mosaics
 from gae_metric.metrics.plot import typical
 from gae_metric.study.conversion import as_input
 
@@ -130,7 +130,8 @@ def _mosaic(
     methods = list(contrast)[:2]
     sample = typical(contrast[methods[0]])
     indices, positive = layout[0][sample], int(layout[1][sample])
-    x = mosaics(torch.as_tensor(evaluation.inputs.x), indices[None]).numpy()
+    interpolation = evaluation.settings.mosaicking.get("interpolation", "nearest")
+    x = mosaics(torch.as_tensor(evaluation.inputs.x), indices[None], interpolation).numpy()
     targets = evaluation.results.targets
     maps = {
         method: _explained(evaluation, method, x, targets[sample : sample + 1])[0]
@@ -150,7 +151,11 @@ def _mosaic(
 def _impact(evaluation: Evaluation, sample: int, title: str) -> Figure:
     x = as_input(evaluation.inputs.model, evaluation.inputs.x[sample : sample + 1])
     target = torch.as_tensor(evaluation.results.targets[sample : sample + 1], device=x.device)
-    trajectory = masking_trajectory(evaluation.inputs.model, x, target, keep_impacts=True)
+    options = dict(evaluation.settings.masking)
+    baseline = mask_baseline(x, options.pop("mask_value", 0.0))
+    trajectory = masking_trajectory(
+        evaluation.inputs.model, x, target, baseline=baseline, keep_impacts=True, **options
+    )
     assert trajectory.impacts is not None
     impacts = trajectory.impacts[:, 0].double().cpu().numpy()
     image = evaluation.inputs.to_display(evaluation.inputs.x[sample : sample + 1])[0]

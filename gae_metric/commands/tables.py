@@ -24,6 +24,7 @@ from torch import nn
 
 from gae_metric._names import two_lines
 from gae_metric.commands.provenance import MATTER, digest_of_code, installed
+from gae_metric.commands.quantus_evaluation import Settings
 from gae_metric.commands.terminal import Terminal, csv_text, visible
 from gae_metric.comparison.intervals import summary
 from gae_metric.comparison.pairs import least_pairs
@@ -59,6 +60,8 @@ class Evaluation:
     results: Results
     #: Explanation functions, for maps to show; those of the methods' names by default.
     functions: Mapping[str, ExplainFunc] = field(default_factory=dict)
+    #: What the scores depend on, and so the figures that show how they come about.
+    settings: Settings = field(default_factory=Settings)
 
     def class_name(self, index: int) -> str:
         """Return what a class is called."""

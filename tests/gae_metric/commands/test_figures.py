@@ -4,11 +4,21 @@ import numpy as np
 import pytest
 import torch
 
+from gae_metric import plotting
 from gae_metric.commands.figures import figures
 from gae_metric.commands.quantus_evaluation import Settings, evaluate
 from gae_metric.commands.tables import Evaluation, Inputs
 from gae_metric.demo import digits, networks
-from gae_metric.functional import MosaicPlan, content_hashes, mosaics
+from gae_metric.functional import (
+    LERF,
+    MORF,
+    MosaicPlan,
+    content_hashes,
+    mask_baseline,
+    masking_trajectory,
+    mosaics,
+)
+from gae_metric.metrics.plot import typical
 from tests.gae_metric.rendering import drawn, render
 
 
@@ -19,12 +29,12 @@ def study():
     model = networks.load("vgg")
     targets = np.array([1, 3, 5, 7, 9, 2])
 
-    def make(*metrics):
-        results = evaluate(
-            model, x, targets, ["absLRP", "Saliency", "Random"], metrics, settings=Settings(seed=3)
-        )
-        names = [f"digit {i}" for i in range(6)]
-        return Evaluation("vgg", Inputs(model, x, names, targets, digits.to_display), results)
+    def make(*metrics, **options):
+        settings = Settings(seed=3, **options)
+        methods = ["absLRP", "Saliency", "Random"]
+        results = evaluate(model, x, targets, methods, metrics, settings=settings)
+        inputs = Inputs(model, x, [f"digit {i}" for i in range(6)], targets, digits.to_display)
+        return Evaluation("vgg", inputs, results, settings=settings)
 
     return make
 
@@ -58,6 +68,41 @@ def test_mosaic_of_the_typical_sample(study, metrics):
     np.testing.assert_allclose(
         figure.axes[0].images[0].get_array(), np.moveaxis(shown, 0, -1), atol=1e-6
     )
+
+
+def test_pictures_are_of_what_was_scored(study, monkeypatch):
+    """They showed ten steps, masking with 0 and nearest pixels, whatever the settings were."""
+    masking = {"steps": 4, "schedule": "uniform", "mask_value": "mean"}
+    made = study("GAE", masking=masking, mosaicking={"seed": 3, "interpolation": "area"})
+    shown = {}
+    for name in ("impact", "mosaic"):
+        drawing = getattr(plotting, name)
+        monkeypatch.setattr(
+            plotting,
+            name,
+            lambda *given, name=name, drawing=drawing, **named: (
+                shown.update({name: given}),
+                drawing(*given, **named),
+            )[1],
+        )
+    drawn_figures = dict(figures(made))
+    assert {"impact", "mosaic"} <= set(drawn_figures)
+    sample = typical(made.results.components["absLRP"]["local_consistency"].to_numpy())
+    x = torch.as_tensor(made.inputs.x[[sample]])
+    trajectory = masking_trajectory(
+        made.inputs.model, x, torch.as_tensor(made.results.targets[[sample]]), steps=4,
+        schedule="uniform", baseline=mask_baseline(x, "mean"), keep_impacts=True,
+    )  # fmt: skip
+    for got, expected in zip(
+        shown["impact"][1:3], trajectory.impacts[[LERF, MORF], 0], strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-9)
+    sample = typical(made.results.components["absLRP"]["contrastiveness"].to_numpy())
+    indices = made.results.mosaics[0][[sample]]
+    mosaic = mosaics(torch.as_tensor(made.inputs.x), indices, "area").numpy()
+    np.testing.assert_allclose(shown["mosaic"][0], digits.to_display(mosaic)[0], atol=1e-6)
+    other = mosaics(torch.as_tensor(made.inputs.x), indices).numpy()
+    assert np.abs(digits.to_display(other)[0] - shown["mosaic"][0]).max() > 0.05
 
 
 def test_figures_that_the_metrics_do_not_allow_are_left_out(study):
