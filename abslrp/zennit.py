@@ -83,7 +83,10 @@ class EngineRule(Hook):  # type: ignore[misc]
                 return forward(*args, **kwargs)
             # A module may write to what it is given.
             given = [one.clone() if isinstance(one, Tensor) else one for one in args]
-            with propagation(self.rules, self.conserve):
+            passed = [one for one in (*given, *kwargs.values()) if isinstance(one, Tensor)]
+            # Not what it has itself: a canonizer may leave weights that are no parameters.
+            inputs = [one for one in passed if one.requires_grad] or None
+            with propagation(self.rules, self.conserve, inputs=inputs):
                 return forward(*given, **kwargs)
 
         module.forward = propagating

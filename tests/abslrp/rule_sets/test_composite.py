@@ -77,6 +77,27 @@ def test_merged_norms_are_those_of_the_merged_network():
     assert networks.apart(given, abslrp.explain(model, x, y, contrast=None)) > 1e-2
 
 
+class Computed(SequentialMergeBatchNorm):
+    """Leaves weights that are computed, as Zennit's own does from its version 1.0 on."""
+
+    def apply(self, root_module):
+        for module in root_module.modules():
+            if isinstance(module, nn.Conv2d):
+                vars(module)["weight"] = module.weight * 1
+        return []
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+def test_weights_that_are_no_parameters_are_constants(rules):
+    """They require a gradient, as inputs do."""
+    model = networks.make("basic")
+    x, y, start = networks.images()
+    expected = abslrp.explain(model, x, y, rules=rules)
+    with Contrastive(model, AbsLRP(rules=rules, canonizers=[Computed()])) as attributor:
+        given = attributor(x.clone(), start)[1]
+    assert networks.apart(given, expected) < 1e-9
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_through_quantus(name):
     model = networks.make(name).float()
