@@ -1,10 +1,8 @@
 """Names that are imported when they are used, and modules of earlier documentation."""
 
-import inspect
-import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -13,30 +11,27 @@ from typing import Any
 
 
 def lazy(
-    package: str, rooms: Mapping[str, str] | None = None
+    package: str, names: Mapping[str, Iterable[str]], rooms: Mapping[str, str] | None = None
 ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """Return the ``__all__``, ``__getattr__`` and ``__dir__`` of a package (PEP 562).
-
-    It exports what its source imports for type checkers alone, with lines such as
-    ``from package.module import name as name``.
 
     Parameters
     ----------
     package
         Its name.
+    names
+        By module of the package, the names that it exports of it.
     rooms
         By name, modules that it has as attributes.
 
     Examples
     --------
-    >>> import gae_metric.inputs
-    >>> exported, find, _ = lazy("gae_metric.inputs")
-    >>> "read_labels" in exported, find("read_labels").__module__
-    (True, 'gae_metric.inputs.labels')
+    >>> exported, find, _ = lazy("gae_metric", {"errors": ["InputError"]})
+    >>> exported, find("InputError").__name__
+    (['InputError'], 'InputError')
     """
-    source = inspect.getsource(sys.modules[package])
-    found = re.findall(r"^    from (\S+) import (\w+) as \w+$", source, re.MULTILINE)
-    homes, rooms = {name: home for home, name in found}, rooms or {}
+    homes = {name: f"{package}.{home}" for home, own in names.items() for name in own}
+    rooms = rooms or {}
 
     def find(name: str) -> Any:
         if name in rooms:

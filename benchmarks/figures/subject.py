@@ -17,7 +17,7 @@ from benchmarks.data.dataset import Data
 from benchmarks.figures.kinds import class_name
 from benchmarks.figures.plan import LackingError, Plan
 from benchmarks.methods import METHODS
-from benchmarks.methods.attention import token_grid
+from benchmarks.methods.attention_maps import token_grid
 from benchmarks.metrics.metric_call import in_steps
 from benchmarks.models import load
 from benchmarks.runner.collected import Collected

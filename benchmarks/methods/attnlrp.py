@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from benchmarks.methods.attention import BODIES
+from benchmarks.methods.attention_maps import BODIES
 from benchmarks.methods.copies import base_name, is_active, out_of_place, working_copy
 from benchmarks.methods.registry import Explain, InapplicableError, method
 from gae_metric.explainers.chunked_gradients import selected

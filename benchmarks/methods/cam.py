@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.methods.attention import Attentions, Tokens, tokens_of
+from benchmarks.methods.attention_maps import Attentions, Tokens, tokens_of
 from benchmarks.methods.copies import OutOfPlace
 from benchmarks.methods.gradients import attributing, by_captum, with_relus
 from benchmarks.methods.registry import Explain, InapplicableError, method

@@ -15,7 +15,7 @@ from benchmarks.result_files import replace_file
 from benchmarks.runner.collected import Collected, collect
 from benchmarks.tables.formats import Table, csv, latex, markdown
 from gae_metric.comparison import compare
-from gae_metric.comparison.intervals import directions
+from gae_metric.comparison.direction import directions
 from gae_metric.comparison.results import Better
 from gae_metric.errors import InputError
 

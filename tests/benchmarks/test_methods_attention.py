@@ -9,7 +9,8 @@ import torchvision
 from torch import nn
 
 from benchmarks.methods import METHODS, InapplicableError
-from benchmarks.methods.attention import Attentions, Tokens, attend, attention_relevance, tokens_of
+from benchmarks.methods.attention import attention_relevance
+from benchmarks.methods.attention_maps import Attentions, Tokens, attend, tokens_of
 from benchmarks.methods.cam import cam_layer
 from benchmarks.methods.copies import OutOfPlace
 from gae_metric.errors import InputError

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks import models
-from benchmarks.methods.attention import token_grid
+from benchmarks.methods.attention_maps import token_grid
 from gae_metric.errors import InputError, UnknownNameError
 from gae_metric.inputs.images import load_images
 from gae_metric.inputs.models import load_model
