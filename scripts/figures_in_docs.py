@@ -148,7 +148,7 @@ FIGURES = (
         Figure(f"evidence-{name}", EVIDENCE + folder, 0.01, "docs/evidence.md", head, fresh)
         for name, folder, head, fresh in (
             ("48", "", "| GAE (n = 48)", evidence("All images: GAE")),
-            ("48", "", "| absLRP less (n = 48)", evidence(f"All images: {LESS}")),
+            ("48", "", "| absLRP minus (n = 48)", evidence(f"All images: {LESS}")),
             (
                 "48",
                 "",
@@ -159,7 +159,7 @@ FIGURES = (
             (
                 "32",
                 "-lite0",
-                "| absLRP less (n = 32)",
+                "| absLRP minus (n = 32)",
                 evidence(f"All images: {LESS}", "all three"),
             ),
             ("32", "-lite0", "| Kendall's τ of GAE (n = 32)", evidence("All images: τ of GAE")),
