@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import numpy as np
@@ -280,7 +281,8 @@ def test_a_normalise_func_that_returns_another_shape_is_named(case, result):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_quantus_explain_of_models_of_other_types(case, dtype):
     net, x, y = case
-    expected = LocalConsistency(disable_warnings=True)(net.to(dtype), x, y, explain_func=saliency)
+    net = copy.deepcopy(net).to(dtype)
+    expected = LocalConsistency(disable_warnings=True)(net, x, y, explain_func=saliency)
     found = LocalConsistency(disable_warnings=True)(
         net, x, y, explain_func=quantus.explain, explain_func_kwargs={"method": "Saliency"}
     )
