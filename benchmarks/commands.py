@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +17,11 @@ import typer
 
 from benchmarks.result_files import RESULTS, folders_of, outputs_of
 from gae_metric._names import nearest
+from gae_metric.commands.declared import taking
 from gae_metric.commands.terminal import Terminal, report_errors
 from gae_metric.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from benchmarks.runner.run import Summary
 
 
@@ -36,74 +36,96 @@ Results = Annotated[
 _KEYS = {"model": "models", "method": "methods", "metric": "metrics"}
 
 
-def run(
-    context: typer.Context,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="YAML file, or the name of one in benchmarks/configs."),
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="Model, such as timm:resnet50; may be repeated.")
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(help="Local safetensors FILE of the model, or MODEL=FILE; may be repeated."),
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Data, such as imagenet:DIR.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Number of images.")] = None,
-    first: Annotated[int | None, typer.Option(help="Of these, how many are scored.")] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(help="Method, or all, cnn, vit, paper-cnn, paper-vit; may be repeated."),
-    ] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Metric; may be repeated.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of images, mosaics and noise.")] = None,
-    block: Annotated[int | None, typer.Option(help="Samples of a shard.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Inputs that are evaluated at once.")] = (
-        None
-    ),
-    engine: Annotated[str | None, typer.Option(help="local or ray.")] = None,
-    devices: Annotated[
-        str | None, typer.Option(help="A worker for each: cpu, or cuda:0,cuda:1 (by Ray).")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of each worker.")] = None,
-    readers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
-    output: Annotated[str | None, typer.Option(help="Folder of the results.")] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Compute what failed before again.")
-    ] = False,
-    replace: Annotated[
-        bool,
-        typer.Option(
-            "--replace/--resume",
-            help="Replace finished results that are not part of this run, or only go on.",
-        ),
-    ] = False,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check",
-            help="Check the configuration, data and weights, say what it costs, and stop.",
-        ),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
-) -> None:
+@dataclass(frozen=True)
+class RunRequest:
+    """What to run; flags replace the configuration's keys.
+
+    Attributes
+    ----------
+    config
+        YAML file, or the name of one in benchmarks/configs.
+    model
+        Model, such as timm:resnet50; may be repeated.
+    weights
+        Local safetensors FILE of the model, or MODEL=FILE; may be repeated.
+    data
+        Data, such as imagenet:DIR.
+    samples
+        Number of images.
+    first
+        Of these, how many are scored.
+    method
+        Method, or all, cnn, vit, paper-cnn, paper-vit; may be repeated.
+    metric
+        Metric; may be repeated.
+    seed
+        Of images, mosaics and noise.
+    block
+        Samples of a shard.
+    batch_size
+        Inputs that are evaluated at once.
+    engine
+        local or ray.
+    devices
+        A worker for each: cpu, or cuda:0,cuda:1 (by Ray).
+    threads
+        Threads of each worker.
+    readers
+        Processes that read images.
+    address
+        Of the Ray cluster.
+    output
+        Folder of the results.
+    retry_failed
+        Compute what failed before again.
+    replace
+        Replace finished results that are not part of this run, or only go on.
+    check
+        Check the configuration, data and weights, say what it costs, and stop.
+    quiet
+        Show no progress.
+    """
+
+    config: Path | None = None
+    model: list[str] | None = None
+    weights: list[str] | None = None
+    data: str | None = None
+    samples: int | None = None
+    first: int | None = None
+    method: list[str] | None = None
+    metric: list[str] | None = None
+    seed: int | None = None
+    block: int | None = None
+    batch_size: int | None = None
+    engine: str | None = None
+    devices: str | None = None
+    threads: int | None = None
+    readers: int | None = None
+    address: str | None = None
+    output: str | None = None
+    retry_failed: bool = False
+    replace: bool = field(default=False, metadata={"flags": ["--replace/--resume"]})
+    check: bool = False
+    quiet: bool = False
+
+
+@taking(RunRequest)
+def run(request: RunRequest) -> None:
     """Evaluate methods on models; the same command goes on where a run stopped.
 
     Flags replace the configuration's keys. Without --config and --model it is digits.yaml.
     """
     from benchmarks.config.runs import Run, parse, read, weighted
 
-    given = {_KEYS.get(name, name): value for name, value in context.params.items()}
+    given = {_KEYS.get(name, name): value for name, value in vars(request).items()}
     changes = {key: given[key] for key in Run.model_fields if given.get(key) not in (None, ())}
-    if devices is not None:
-        changes["devices"] = devices.split(",")
+    if request.devices is not None:
+        changes["devices"] = request.devices.split(",")
     with report_errors(Terminal()) as terminal:
-        alone = config is None and model
-        settings = parse(changes) if alone else read(config_of(config), **changes)
-        settings = weighted(settings, weights or ())
-        if check:
+        alone = request.config is None and request.model
+        settings = parse(changes) if alone else read(config_of(request.config), **changes)
+        settings = weighted(settings, request.weights or ())
+        if request.check:
             from benchmarks.check import check_run
 
             check_run(settings, terminal.say)
@@ -114,10 +136,10 @@ def run(
         with _ended_by_sigterm(terminal):
             summary = execute(
                 settings,
-                address=address,
-                retry_failed=retry_failed,
-                replace=replace,
-                quiet=quiet,
+                address=request.address,
+                retry_failed=request.retry_failed,
+                replace=request.replace,
+                quiet=request.quiet,
                 say=terminal.say,
             )
         _tell(terminal, summary, settings.output)
@@ -354,7 +376,10 @@ def methods(
         names = model or list(DIGITS)
         with terminal.err.status("") as status:
             matrix = compatibility(names, lambda spec, name: status.update(f"{spec}: {name}"))
-        terminal.out.print(_table(matrix, names))
+        rows = ["method", "models", "source"]
+        wide = matrix.pivot_table("cell", rows, "model", "first", sort=False).reset_index()
+        text = wide.to_markdown(index=False, tablefmt="simple")
+        terminal.out.print(text, markup=False, soft_wrap=True)
         lacking = matrix[~matrix["applies"]]
         for (spec, reason), part in lacking.groupby(["model", "reason"], sort=False):
             what = f"failed, {reason}" if part["failed"].any() else reason
@@ -362,20 +387,3 @@ def methods(
             terminal.out.print(line, markup=False, soft_wrap=True)
         if matrix["failed"].any():
             raise typer.Exit(1)
-
-
-def _table(matrix: pd.DataFrame, models: list[str]) -> object:
-    from rich import box
-    from rich.table import Table
-
-    from benchmarks.methods import METHODS
-
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("method", "models", "source"):
-        table.add_column(column, no_wrap=True)
-    for column in models:
-        table.add_column(column, overflow="fold")
-    for name, part in matrix.groupby("method", sort=False):
-        method = METHODS[str(name)]
-        table.add_row(method.name, method.family, method.source, *part["cell"])
-    return table

@@ -7,13 +7,16 @@ and random weights of the true shapes: what is seen is whether everything runs, 
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Any
 from unittest.mock import patch
 from xml.etree import ElementTree
 
 import typer
+
+from gae_metric.commands.declared import taking
 
 #: Images of a rehearsal: as few as a mosaic has.
 _IMAGES = 4
@@ -31,18 +34,27 @@ _VALIDATION = "ILSVRC2012_val_{:08d}.JPEG"
 _NUMBERS, _VOC = (2, 5, 17, 26), ("dog", "cat", "car", "sofa")
 
 
-def rehearse(
-    config: Annotated[
-        list[str] | None,
-        typer.Option(help="Table or figure of benchmarks/configs; may be repeated. Default: all."),
-    ] = None,
-    small: Annotated[
-        bool, typer.Option("--small", help="Vision transformers of two narrow blocks: seconds.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder that is kept; by default one that is removed.")
-    ] = None,
-) -> None:
+@dataclass(frozen=True)
+class RehearseRequest:
+    """What is rehearsed.
+
+    Attributes
+    ----------
+    config
+        Table or figure of benchmarks/configs; may be repeated. Default: all.
+    small
+        Vision transformers of two narrow blocks: seconds.
+    output
+        Folder that is kept; by default one that is removed.
+    """
+
+    config: list[str] | None = None
+    small: bool = False
+    output: Path | None = None
+
+
+@taking(RehearseRequest)
+def rehearse(request: RehearseRequest) -> None:
     """Run the tables' and figures' configurations on stand-ins: random weights, images of noise.
 
     Needs no download, one CPU and 5 GB of memory; every reduction is printed.
@@ -50,9 +62,9 @@ def rehearse(
     from benchmarks.commands import CONFIGS
     from gae_metric.commands.terminal import Terminal, report_errors
 
-    names = config or sorted(path.stem for path in CONFIGS.glob("[tf]*[0-9].yaml"))
+    names = request.config or sorted(path.stem for path in CONFIGS.glob("[tf]*[0-9].yaml"))
     with report_errors(Terminal()) as terminal, tempfile.TemporaryDirectory() as folder:
-        failed = run_all(names, output or Path(folder), small, terminal.say)
+        failed = run_all(names, request.output or Path(folder), request.small, terminal.say)
         if failed:
             terminal.say(f"failed: {', '.join(failed)}")
             raise typer.Exit(1)
