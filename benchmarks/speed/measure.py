@@ -64,15 +64,6 @@ def within(work: Callable[[], object], mode: Mode, device: str) -> Callable[[], 
 K = TypeVar("K")
 
 
-def seconds_once(function: Callable[[], object], device: str = "cpu") -> float:
-    """Wall time of one call, for what is too slow to be repeated."""
-    synchronize(device)
-    start = time.perf_counter()
-    function()
-    synchronize(device)
-    return time.perf_counter() - start
-
-
 def interleaved(
     functions: Mapping[K, Callable[[], object]], repeats: int, device: str = "cpu"
 ) -> dict[K, float]:
@@ -86,7 +77,11 @@ def interleaved(
             function()
     for _ in range(repeats):
         for name, function in functions.items():
-            taken[name].append(seconds_once(function, device))
+            synchronize(device)
+            start = time.perf_counter()
+            function()
+            synchronize(device)
+            taken[name].append(time.perf_counter() - start)
     return {name: min(values) for name, values in taken.items()}
 
 
