@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
 
 CONFIGS = Path(__file__).parent / "configs"
-
-
-Results = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Folders of results; by default all in benchmarks/results."),
-]
 #: Options that may be repeated, and the keys of a configuration that they replace.
 _KEYS = {"model": "models", "method": "methods", "metric": "metrics"}
 
@@ -217,16 +211,35 @@ def status(
             raise typer.Exit(1)
 
 
-def tables(
-    results: Results = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the tables, or of folders of them where there are several results; "
-            "by default that of the results."
-        ),
-    ] = None,
-) -> None:
+@dataclass(frozen=True)
+class ResultsRequest:
+    """Of which runs something is made.
+
+    Attributes
+    ----------
+    results
+        Folders of results; by default all in benchmarks/results.
+    """
+
+    results: list[Path] | None = field(default=None, metadata={"kind": typer.Argument})
+
+
+@dataclass(frozen=True)
+class TablesRequest(ResultsRequest):
+    """Where tables go.
+
+    Attributes
+    ----------
+    output
+        Folder of the tables, or of folders of them where there are several results; by default
+        that of the results.
+    """
+
+    output: Path | None = None
+
+
+@taking(TablesRequest)
+def tables(request: TablesRequest) -> None:
     """Write tables 1 to 13 beside the paper's numbers: Markdown, CSV and LaTeX.
 
     Those of a run that is not finished go to tables-incomplete.md and so on.
@@ -235,8 +248,8 @@ def tables(
     from benchmarks.tables.against_paper import write_tables
 
     with report_errors(Terminal()) as terminal:
-        folders = folders_of(results)
-        for folder, where in zip(folders, outputs_of(folders, output), strict=True):
+        folders = folders_of(request.results)
+        for folder, where in zip(folders, outputs_of(folders, request.output), strict=True):
             text, files = write_tables(folder, where)
             terminal.out.print(text, markup=False, soft_wrap=True)
             for path in files:
@@ -248,24 +261,28 @@ def tables(
                 )
 
 
-def figures(
-    results: Results = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the figures; by default figures/ in that of the results."),
-    ] = None,
-    figure: Annotated[
-        list[int] | None,
-        typer.Option(help="Figure of the paper, 2-8 or 10-16; may be repeated. Default: all."),
-    ] = None,
-    image: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Image of several classes for figures 7, 8 and 16, by the model's numbers, such "
-            "as both.png:243,281; may be repeated. Default: those of the run."
-        ),
-    ] = None,
-) -> None:
+@dataclass(frozen=True)
+class FiguresRequest(ResultsRequest):
+    """Which figures are drawn.
+
+    Attributes
+    ----------
+    output
+        Folder of the figures; by default figures/ in that of the results.
+    figure
+        Figure of the paper, 2-8 or 10-16; may be repeated. Default: all.
+    image
+        Image of several classes for figures 7, 8 and 16, by the model's numbers, such as
+        both.png:243,281; may be repeated. Default: those of the run.
+    """
+
+    output: Path | None = None
+    figure: list[int] | None = None
+    image: list[str] | None = None
+
+
+@taking(FiguresRequest)
+def figures(request: FiguresRequest) -> None:
     """Draw figures 2 to 8 and 10 to 16 for a run: PNG and PDF.
 
     A line for each says what stands in it for the paper's network, data and methods. What a run
@@ -275,29 +292,38 @@ def figures(
     from benchmarks.figures.write import check_numbers, write_figures
 
     with report_errors(Terminal()) as terminal:
-        numbers = check_numbers(figure or [])
-        folders = folders_of(results)
+        numbers, images = check_numbers(request.figure or []), request.image or ()
+        folders = folders_of(request.results)
+        places = outputs_of(folders, request.output, "figures")
         count = 0
-        for folder, where in zip(folders, outputs_of(folders, output, "figures"), strict=True):
+        for folder, where in zip(folders, places, strict=True):
             others = [other for other in folders if other != folder]
-            written = write_figures(folder, where, numbers, terminal.say, others, image or ())
-            count += len(written)
+            count += len(write_figures(folder, where, numbers, terminal.say, others, images))
         if not count:
             raise typer.Exit(1)
 
 
-def report(
-    results: Results = None,
-    output: Annotated[
-        Path, typer.Option(help="The page; one that is there already is replaced.")
-    ] = RESULTS / "report.html",
-    samples: Annotated[
-        int, typer.Option(help="Images of each run to browse, spread evenly over it.")
-    ] = 32,
-    maps: Annotated[
-        bool, typer.Option("--maps/--no-maps", help="Whether to show images and maps of them.")
-    ] = True,
-) -> None:
+@dataclass(frozen=True)
+class ReportRequest(ResultsRequest):
+    """What the page shows.
+
+    Attributes
+    ----------
+    output
+        The page; one that is there already is replaced.
+    samples
+        Images of each run to browse, spread evenly over it.
+    maps
+        Whether to show images and maps of them.
+    """
+
+    output: Path = RESULTS / "report.html"
+    samples: int = 32
+    maps: bool = True
+
+
+@taking(ReportRequest)
+def report(request: ReportRequest) -> None:
     """Write a page: tables that sort, figures, samples to browse, settings.
 
     It needs nothing but itself: no server, no network.
@@ -309,18 +335,18 @@ def report(
     from benchmarks.report.build import write_report
 
     with report_errors(Terminal()) as terminal:
-        folders = folders_of(results, RESULTS)
+        folders = folders_of(request.results, RESULTS)
         with terminal.err.status("") as status:
             size, problems = write_report(
                 folders,
-                output,
-                samples=samples,
-                maps=maps,
+                request.output,
+                samples=request.samples,
+                maps=request.maps,
                 progress=lambda what: status.update(what.replace("[", r"\[")),
             )
         for line in problems:
             terminal.say(line)
-        terminal.say(f"wrote {output} ({size / 1e6:.1f} MB)")
+        terminal.say(f"wrote {request.output} ({size / 1e6:.1f} MB)")
 
 
 def cost(

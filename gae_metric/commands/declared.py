@@ -51,8 +51,9 @@ def taking(
     Parameters
     ----------
     request
-        A dataclass. A field's metadata are more arguments of its ``typer.Option``, and ``flags``
-        its names where they are not made of the field's.
+        A dataclass. A field's metadata are more arguments of its ``typer.Option``, ``flags``, its
+        names where they are not made of the field's, and ``kind``, which may be
+        ``typer.Argument``.
     marks
         See :func:`helps`.
     """
@@ -61,8 +62,8 @@ def taking(
     def parameter(field: Field[Any]) -> inspect.Parameter:
         # What is off by default has a switch to turn it on, and none to turn it off.
         switch = [f"--{field.name.replace('_', '-')}"] if field.default is False else []
-        more = {"flags": switch, **field.metadata}
-        option = typer.Option(*more.pop("flags"), help=said.get(field.name), **more)
+        more = {"kind": typer.Option, "flags": switch, **field.metadata}
+        option = more.pop("kind")(*more.pop("flags"), help=said.get(field.name), **more)
         return inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
