@@ -206,7 +206,7 @@ def status(
 
     with report_errors(Terminal()) as terminal:
         lines, whole = described(results)
-        terminal.out.print("\n".join(lines), markup=False, soft_wrap=True)
+        terminal.done("\n".join(lines))
         if not whole:
             raise typer.Exit(1)
 
@@ -251,7 +251,7 @@ def tables(request: TablesRequest) -> None:
         folders = folders_of(request.results)
         for folder, where in zip(folders, outputs_of(folders, request.output), strict=True):
             text, files = write_tables(folder, where)
-            terminal.out.print(text, markup=False, soft_wrap=True)
+            terminal.done(text)
             for path in files:
                 terminal.say(f"wrote {path}")
             if newer(folder):
@@ -369,7 +369,7 @@ def cost(
         total = float(table["hours"].sum())
         shared = total / workers
         text += f"\n\n{images} images: {total:.3g} hours of one worker, {shared:.3g} of {workers}."
-        terminal.out.print(text, markup=False, soft_wrap=True)
+        terminal.done(text)
 
 
 def evidence(
@@ -386,7 +386,7 @@ def evidence(
         for title, right in (("All images", False), ("Images predicted as labelled", True)):
             for name, table in compared.evidence(collected, score, right=right).items():
                 text += [f"## {title}: {name}", table.to_markdown(tablefmt="github")]
-        terminal.out.print("\n\n".join(text), markup=False, soft_wrap=True)
+        terminal.done("\n\n".join(text))
 
 
 def methods(
@@ -404,12 +404,10 @@ def methods(
             matrix = compatibility(names, lambda spec, name: status.update(f"{spec}: {name}"))
         rows = ["method", "models", "source"]
         wide = matrix.pivot_table("cell", rows, "model", "first", sort=False).reset_index()
-        text = wide.to_markdown(index=False, tablefmt="simple")
-        terminal.out.print(text, markup=False, soft_wrap=True)
+        terminal.done(wide.to_markdown(index=False, tablefmt="simple"))
         lacking = matrix[~matrix["applies"]]
         for (spec, reason), part in lacking.groupby(["model", "reason"], sort=False):
             what = f"failed, {reason}" if part["failed"].any() else reason
-            line = f"{spec}: {', '.join(part['method'])}: {what}"
-            terminal.out.print(line, markup=False, soft_wrap=True)
+            terminal.done(f"{spec}: {', '.join(part['method'])}: {what}")
         if matrix["failed"].any():
             raise typer.Exit(1)
