@@ -85,8 +85,8 @@ def machine(device: str) -> str:
 def abslrp(request: SpeedRequest) -> None:
     """Multiples of one forward pass and one input gradient of the plain model."""
     cuda = _prepare(request)
-    names, wanted = _models(request.model or abslrp_speed.DEFAULT), _modes(request.mode, cuda)
-    batches = request.batch or ([1, 16, 64] if cuda else [8, 32])
+    names = _known(request.model or abslrp_speed.DEFAULT, abslrp_speed.MODELS, "--model")
+    batches, wanted = request.batch or ([1, 16, 64] if cuda else [8, 32]), _modes(request, cuda)
     _show(abslrp_speed.table(batches, request.repeats, request.device, names, wanted), request)
 
 
@@ -97,8 +97,8 @@ def gae(request: GaeRequest) -> None:
     from benchmarks.speed import gae as gae_speed
 
     cuda, device = _prepare(request), request.device
-    names, wanted = _models(request.model or ["ResNet50", "ViT-B/16"]), _modes(request.mode, cuda)
-    batches = request.batch or ([1, 16, 64] if cuda else [4])
+    names = _known(request.model or ["ResNet50", "ViT-B/16"], abslrp_speed.MODELS, "--model")
+    batches, wanted = request.batch or ([1, 16, 64] if cuda else [4]), _modes(request, cuda)
     samples, repeats = request.samples, request.repeats
     _show(gae_speed.table(names, samples, batches, repeats, device, wanted), request)
 
@@ -145,12 +145,8 @@ def _known(names: list[str], known: Iterable[str], option: str) -> list[str]:
     return names
 
 
-def _models(names: list[str]) -> list[str]:
-    return _known(names, abslrp_speed.MODELS, "--model")
-
-
-def _modes(names: list[str] | None, cuda: bool) -> tuple[Mode, ...]:
-    wanted = (MODES if cuda else ["plain"]) if names is None else _known(names, MODES, "--mode")
+def _modes(request: SpeedRequest, cuda: bool) -> tuple[Mode, ...]:
+    wanted = _known(request.mode or [*(MODES if cuda else ["plain"])], MODES, "--mode")
     return tuple(mode for mode in MODES if mode in wanted)
 
 
