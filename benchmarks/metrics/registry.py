@@ -119,20 +119,19 @@ def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
 def _road(order: Any, call: Call, **options: Any) -> Columns:
     settings = {"percentages": Settings().road_percentages, **options}
     metric = BlockROAD(call.block.start, order=order, seed=call.seed, **settings)
-    scores = np.asarray(call(metric, maps=True), dtype=np.float64)
+    scores = call(metric, maps=True)
     name = {"morf": "ROAD_MoRF", "lerf": "ROAD_LeRF"}[order]
     parts = {f"{name}@{p:g}": metric.curves[:, k] for k, p in enumerate(metric.percentages)}
     return {name: scores, **parts}
 
 
 def _lipschitz(call: Call, samples: int = Settings().lipschitz_samples) -> Columns:
-    scores = call(LocalLipschitz(call.seed, samples))
-    return {"LocalLipschitz": np.asarray(scores, dtype=np.float64)}
+    return {"LocalLipschitz": call(LocalLipschitz(call.seed, samples))}
 
 
 def _regions(kind: type[AOPC], call: Call, **options: Any) -> Columns:
-    scores = call(kind(seed=call.seed, disable_warnings=True, **options), maps=True)
-    return {kind.name: np.asarray(scores, dtype=np.float64)}
+    metric = kind(seed=call.seed, disable_warnings=True, **options)
+    return {kind.name: call(metric, maps=True)}
 
 
 def _focus(call: Call, **options: Any) -> Columns:
@@ -143,8 +142,7 @@ def _focus(call: Call, **options: Any) -> Columns:
     target = np.zeros((len(block.indices), 4), dtype=bool)
     indices[block.own], target[block.own] = block.focus, block.focus_target
     metric = Focus(mosaics=FocusPlan(indices, target), disable_warnings=True, **options)
-    scores = np.asarray(call(metric, everything=True), dtype=np.float64)
-    return {"Focus": scores[block.own]}
+    return {"Focus": call(metric, everything=True)[block.own]}
 
 
 @dataclass(frozen=True)

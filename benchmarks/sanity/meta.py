@@ -15,7 +15,7 @@ from benchmarks.metrics.quantus_scores import key_seed
 from benchmarks.sanity.case import Case, gae
 from benchmarks.sanity.statistics import Kind, inter_consistency, intra_consistency
 from gae_metric._names import DIRECTIONS
-from gae_metric.commands.quantus_evaluation import METRICS
+from gae_metric.commands.quantus_evaluation import METRICS, scored
 from gae_metric.commands.quantus_evaluation import Settings as Options
 from gae_metric.comparison.results import Better
 from gae_metric.explainers.captum import seeded
@@ -96,16 +96,9 @@ def scores_of(case: Case, explain: ExplainFunc) -> Columns:
         with warnings.catch_warnings():
             # Quantus warns of every sample that noise leaves as it is.
             warnings.simplefilter("ignore")
-            scores = METRICS[name](options)(
-                model=case.model,
-                x_batch=x,
-                y_batch=y,
-                explain_func=explain,
-                explain_func_kwargs={},
-                channel_first=True,
-                batch_size=case.settings.batch_size,
-            )
-        found[name] = np.asarray(scores, dtype=np.float64)[: len(case.x)]
+            metric, size = METRICS[name](options), case.settings.batch_size
+            scores = scored(metric, case.model, x, y, explain, None, size)
+        found[name] = scores[: len(case.x)]
     return found
 
 

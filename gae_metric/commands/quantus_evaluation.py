@@ -112,6 +112,30 @@ METRICS: dict[str, Callable[[Settings], Any]] = {
 _PARTS = {"LC": "local_consistency", "C": "contrastiveness"}
 
 
+def scored(
+    metric: Any,
+    model: nn.Module,
+    x: NDArray[Any],
+    targets: NDArray[Any],
+    explain: ExplainFunc,
+    maps: Any,
+    batch_size: int,
+    device: str | None = None,
+) -> NDArray[np.float64]:
+    """Return a metric's scores of samples, with their maps if there are some."""
+    scores = metric(
+        model=model,
+        x_batch=x,
+        y_batch=targets,
+        a_batch=maps,
+        explain_func=explain,
+        explain_func_kwargs={"batch_size": batch_size},
+        batch_size=batch_size,
+        device=device,
+    )
+    return np.asarray(scores, dtype=np.float64)
+
+
 def evaluate(
     model: nn.Module,
     x: NDArray[Any],
@@ -243,7 +267,7 @@ class _Work:
                 start = time.perf_counter()
                 with suppress(Exception), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    self._call(METRICS[kind](self.settings), random_map, x, targets)
+                    self._scored(METRICS[kind](self.settings), random_map, x, targets)
                 self.own[kind] = (time.perf_counter() - start) / len(x)
             # A masking trajectory is computed for the first method, and the others share it.
             own = self.own[kind] if first or kind not in ("GAE", "LC") else 0.0
@@ -253,17 +277,9 @@ class _Work:
             explained = max(1, masked + shown + noisy) * self.each[name]
             self.seconds[name, kind] = (explained + own) * len(self.x)
 
-    def _call(self, metric: Any, function: Any, x: Any, targets: Any, maps: Any = None) -> Any:
-        return metric(
-            model=self.model,
-            x_batch=x,
-            y_batch=targets,
-            a_batch=maps,
-            explain_func=function,
-            explain_func_kwargs={"batch_size": self.settings.batch_size},
-            batch_size=self.settings.batch_size,
-            device=str(next(self.model.parameters()).device),
-        )
+    def _scored(self, metric: Any, function: Any, x: Any, targets: Any, maps: Any = None) -> Any:
+        size, device = self.settings.batch_size, str(next(self.model.parameters()).device)
+        return scored(metric, self.model, x, targets, function, maps, size, device)
 
     def cell(self, name: str, function: ExplainFunc, kind: str, results: Results) -> Cell:
         """Compute a cell."""
@@ -292,8 +308,8 @@ class _Work:
                     self.maps = {name: maps}
                 # A new metric each time: it must not remember the method before.
                 metric = METRICS[kind](self.settings)
-                scores = self._call(metric, counted, self.x, self.targets, self.maps[name])
-                found.scores = np.asarray(scores, dtype=np.float64)
+                given = self.maps[name]
+                found.scores = self._scored(metric, counted, self.x, self.targets, given)
                 if isinstance(metric, (GAE, LocalConsistency)):
                     found.components, found.curves = metric.components, metric.curves
                 if isinstance(metric, (GAE, Contrastiveness)):
