@@ -150,10 +150,5 @@ def _modes(request: SpeedRequest, cuda: bool) -> tuple[Mode, ...]:
     return tuple(mode for mode in MODES if mode in wanted)
 
 
-@app.callback()
-def main() -> None:
-    """Measure speed and memory as ratios in one run."""
-
-
 if __name__ == "__main__":
     app()

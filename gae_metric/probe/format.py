@@ -113,11 +113,6 @@ class Manifest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     shards: tuple[Shard, ...] = ()
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns of the scores."""
-        return METRICS[self.metric].columns
-
     def arrays(self, samples: int, items: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return the dtype and shape of each array of a shard."""
         expected: dict[str, tuple[str, tuple[int, ...]]] = {
