@@ -145,7 +145,8 @@ ABSLRP: Table = {
         8, "what users call", "arguments batch classes forward losses plan tape"
     ),
     "zennit": Room(
-        8, "what users call", "context contrast forward plan registry rule_sets rules tape"
+        8, "what users call",
+        "arguments context contrast forward plan registry rule_sets rules tape",
     ),
     "text": Room(
         8, "what users call", "arguments batch classes contrast forward losses outputs tape"
