@@ -8,7 +8,7 @@ kernel.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,14 +24,6 @@ NEEDS = (
     "needs a model whose first operation on its input is a convolution of patches that do not "
     "overlap (stride equal to the kernel, no padding, one group)"
 )
-
-
-def check(attention: Any, relevance_at: Any) -> None:
-    """Refuse values that the two options do not have."""
-    if attention not in ("values", "queries_keys", None):
-        raise ValueError(f"attention: expected 'values', 'queries_keys' or None, got {attention!r}")
-    if relevance_at not in ("input", "patches"):
-        raise ValueError(f"relevance_at: expected 'input' or 'patches', got {relevance_at!r}")
 
 
 def ablate(tape: Tape, leaf: Value, attention: Attention, relevance_at: RelevanceAt) -> None:

@@ -39,6 +39,13 @@ def step_of(batch_size: Any, otherwise: int) -> int:
     return int(batch_size)
 
 
+def check_choice(name: str, value: Any, *choices: Any) -> None:
+    """Refuse a value that is none of those that an argument takes."""
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name}: expected {', '.join(others)} or {last}, got {value!r}")
+
+
 def check_model(model: Any) -> None:
     """Refuse what is not a PyTorch model in evaluation mode."""
     if not isinstance(model, nn.Module):
@@ -132,8 +139,7 @@ def names_of(at: Any) -> tuple[str, ...] | None:
 
 def check_reduce(reduce: Any, batch: Batch) -> None:
     """Refuse what the maps cannot be reduced to."""
-    if reduce not in ("channels", None):
-        raise ValueError(f"reduce: expected 'channels' or None, got {reduce!r}")
+    check_choice("reduce", reduce, "channels", None)
     inputs = min(batch.tensors, key=lambda one: one.ndim)
     if reduce == "channels" and inputs.ndim < 3:
         raise ValueError(

@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from abslrp.ablations import Attention, RelevanceAt, check
-from abslrp.arguments import lacks_batch_axis, no_batch_axis
+from abslrp.ablations import Attention, RelevanceAt
+from abslrp.arguments import check_choice, lacks_batch_axis, no_batch_axis
 from abslrp.batch import Batch
 from abslrp.names import public_name
 from abslrp.outputs import OneOutputError, Output, check_output
@@ -58,16 +58,12 @@ class Settings:
     """Whether the output may have more axes than that of the classes."""
 
     def __post_init__(self) -> None:
-        if self.samples not in ("rows", "whole"):
-            raise ValueError(f"samples: expected 'rows' or 'whole', got {self.samples!r}")
-        check(self.attention, self.relevance_at)
+        check_choice("samples", self.samples, "rows", "whole")
+        check_choice("attention", self.attention, "values", "queries_keys", None)
+        check_choice("relevance_at", self.relevance_at, "input", "patches")
         check_output(self.output)
-        if self.conserve not in ("operation", "argument", None):
-            raise ValueError(
-                f"conserve: expected 'operation', 'argument' or None, got {self.conserve!r}"
-            )
-        if self.on_unknown not in ("error", "warn"):
-            raise ValueError(f"on_unknown: expected 'error' or 'warn', got {self.on_unknown!r}")
+        check_choice("conserve", self.conserve, "operation", "argument", None)
+        check_choice("on_unknown", self.on_unknown, "error", "warn")
         _ = self.table
 
     @property

@@ -184,9 +184,5 @@ def _key(model: nn.Module, x: Tensor, targets: Tensor, options: dict[str, Any]) 
         tuple(parameter.data_ptr() for parameter in model.parameters()),
         (x.shape, x.dtype, x.device, targets.shape),
         (autocast, exact, torch.are_deterministic_algorithms_enabled()),
-        tuple(sorted((name, _hashable(value)) for name, value in options.items())),
+        tuple(sorted((k, v if isinstance(v, Hashable) else repr(v)) for k, v in options.items())),
     )
-
-
-def _hashable(value: Any) -> Hashable:
-    return value if isinstance(value, Hashable) else repr(value)

@@ -104,11 +104,7 @@ def region(mask: Any, classes: Any) -> Target:
     """
     weights = torch.as_tensor(mask)
     weights = weights if weights.is_floating_point() else weights.bool()
-    return Target(_inside, (weights, classes))
-
-
-def _inside(output: Tensor, mask: Tensor, classes: Tensor) -> Tensor:
-    return (_entry(output, classes) * mask).flatten(1).sum(1)
+    return Target(lambda x, w, c: (_entry(x, c) * w).flatten(1).sum(1), (weights, classes))
 
 
 def token(positions: Any, tokens: Any) -> Target:

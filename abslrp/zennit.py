@@ -47,6 +47,7 @@ except ImportError as error:  # pragma: no cover - the extra is installed where 
         "abslrp.zennit needs the package zennit: pip install 'gae-metric[zennit]'"
     ) from error
 
+from abslrp.arguments import check_choice
 from abslrp.context import propagation
 from abslrp.contrast import Start, combine, starts
 from abslrp.forward import Settings
@@ -174,10 +175,7 @@ class Contrastive(Gradient):  # type: ignore[misc]
         contrast: Start | str = "own",
     ) -> None:
         super().__init__(model, composite, attr_output)
-        if contrast not in ("own", "streams", "signed", "logits", None):
-            raise ValueError(
-                f"contrast: expected 'own', 'streams', 'signed', 'logits' or None, got {contrast!r}"
-            )
+        check_choice("contrast", contrast, "own", "streams", "signed", "logits", None)
         self.contrast: Any = (
             own_contrast(getattr(composite, "rules", "absLRP")) if contrast == "own" else contrast
         )

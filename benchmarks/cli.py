@@ -14,10 +14,5 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def main() -> None:
-    """Run the paper's experiments."""
-
-
 for _command in (methods, run, status, tables, figures, report, cost, evidence, rehearse):
     app.command()(_command)

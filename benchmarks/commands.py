@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,94 +17,109 @@ import typer
 
 from benchmarks.result_files import RESULTS, folders_of, outputs_of
 from gae_metric._names import nearest
+from gae_metric.commands.declared import taking
 from gae_metric.commands.terminal import Terminal, report_errors
 from gae_metric.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from benchmarks.runner.run import Summary
 
 
 CONFIGS = Path(__file__).parent / "configs"
-
-
-Results = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Folders of results; by default all in benchmarks/results."),
-]
 #: Options that may be repeated, and the keys of a configuration that they replace.
 _KEYS = {"model": "models", "method": "methods", "metric": "metrics"}
 
 
-def run(
-    context: typer.Context,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="YAML file, or the name of one in benchmarks/configs."),
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="Model, such as timm:resnet50; may be repeated.")
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(help="Local safetensors FILE of the model, or MODEL=FILE; may be repeated."),
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Data, such as imagenet:DIR.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Number of images.")] = None,
-    first: Annotated[int | None, typer.Option(help="Of these, how many are scored.")] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(help="Method, or all, cnn, vit, paper-cnn, paper-vit; may be repeated."),
-    ] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Metric; may be repeated.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of images, mosaics and noise.")] = None,
-    block: Annotated[int | None, typer.Option(help="Samples of a shard.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Inputs that are evaluated at once.")] = (
-        None
-    ),
-    engine: Annotated[str | None, typer.Option(help="local or ray.")] = None,
-    devices: Annotated[
-        str | None, typer.Option(help="A worker for each: cpu, or cuda:0,cuda:1 (by Ray).")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of each worker.")] = None,
-    readers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
-    output: Annotated[str | None, typer.Option(help="Folder of the results.")] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Compute what failed before again.")
-    ] = False,
-    replace: Annotated[
-        bool,
-        typer.Option(
-            "--replace/--resume",
-            help="Replace finished results that are not part of this run, or only go on.",
-        ),
-    ] = False,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check",
-            help="Check the configuration, data and weights, say what it costs, and stop.",
-        ),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
-) -> None:
+@dataclass(frozen=True)
+class RunRequest:
+    """What to run; flags replace the configuration's keys.
+
+    Attributes
+    ----------
+    config
+        YAML file, or the name of one in benchmarks/configs.
+    model
+        Model, such as timm:resnet50; may be repeated.
+    weights
+        Local safetensors FILE of the model, or MODEL=FILE; may be repeated.
+    data
+        Data, such as imagenet:DIR.
+    samples
+        Number of images.
+    first
+        Of these, how many are scored.
+    method
+        Method, or all, cnn, vit, paper-cnn, paper-vit; may be repeated.
+    metric
+        Metric; may be repeated.
+    seed
+        Of images, mosaics and noise.
+    block
+        Samples of a shard.
+    batch_size
+        Inputs that are evaluated at once.
+    engine
+        local or ray.
+    devices
+        A worker for each: cpu, or cuda:0,cuda:1 (by Ray).
+    threads
+        Threads of each worker.
+    readers
+        Processes that read images.
+    address
+        Of the Ray cluster.
+    output
+        Folder of the results.
+    retry_failed
+        Compute what failed before again.
+    replace
+        Replace finished results that are not part of this run, or only go on.
+    check
+        Check the configuration, data and weights, say what it costs, and stop.
+    quiet
+        Show no progress.
+    """
+
+    config: Path | None = None
+    model: list[str] | None = None
+    weights: list[str] | None = None
+    data: str | None = None
+    samples: int | None = None
+    first: int | None = None
+    method: list[str] | None = None
+    metric: list[str] | None = None
+    seed: int | None = None
+    block: int | None = None
+    batch_size: int | None = None
+    engine: str | None = None
+    devices: str | None = None
+    threads: int | None = None
+    readers: int | None = None
+    address: str | None = None
+    output: str | None = None
+    retry_failed: bool = False
+    replace: bool = field(default=False, metadata={"flags": ["--replace/--resume"]})
+    check: bool = False
+    quiet: bool = False
+
+
+@taking(RunRequest)
+def run(request: RunRequest) -> None:
     """Evaluate methods on models; the same command goes on where a run stopped.
 
     Flags replace the configuration's keys. Without --config and --model it is digits.yaml.
     """
     from benchmarks.config.runs import Run, parse, read, weighted
 
-    given = {_KEYS.get(name, name): value for name, value in context.params.items()}
+    given = {_KEYS.get(name, name): value for name, value in vars(request).items()}
     changes = {key: given[key] for key in Run.model_fields if given.get(key) not in (None, ())}
-    if devices is not None:
-        changes["devices"] = devices.split(",")
+    if request.devices is not None:
+        changes["devices"] = request.devices.split(",")
     with report_errors(Terminal()) as terminal:
-        alone = config is None and model
-        settings = parse(changes) if alone else read(config_of(config), **changes)
-        settings = weighted(settings, weights or ())
-        if check:
+        alone = request.config is None and request.model
+        settings = parse(changes) if alone else read(config_of(request.config), **changes)
+        settings = weighted(settings, request.weights or ())
+        if request.check:
             from benchmarks.check import check_run
 
             check_run(settings, terminal.say)
@@ -114,10 +130,10 @@ def run(
         with _ended_by_sigterm(terminal):
             summary = execute(
                 settings,
-                address=address,
-                retry_failed=retry_failed,
-                replace=replace,
-                quiet=quiet,
+                address=request.address,
+                retry_failed=request.retry_failed,
+                replace=request.replace,
+                quiet=request.quiet,
                 say=terminal.say,
             )
         _tell(terminal, summary, settings.output)
@@ -190,21 +206,40 @@ def status(
 
     with report_errors(Terminal()) as terminal:
         lines, whole = described(results)
-        terminal.out.print("\n".join(lines), markup=False, soft_wrap=True)
+        terminal.done("\n".join(lines))
         if not whole:
             raise typer.Exit(1)
 
 
-def tables(
-    results: Results = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the tables, or of folders of them where there are several results; "
-            "by default that of the results."
-        ),
-    ] = None,
-) -> None:
+@dataclass(frozen=True)
+class ResultsRequest:
+    """Of which runs something is made.
+
+    Attributes
+    ----------
+    results
+        Folders of results; by default all in benchmarks/results.
+    """
+
+    results: list[Path] | None = field(default=None, metadata={"kind": typer.Argument})
+
+
+@dataclass(frozen=True)
+class TablesRequest(ResultsRequest):
+    """Where tables go.
+
+    Attributes
+    ----------
+    output
+        Folder of the tables, or of folders of them where there are several results; by default
+        that of the results.
+    """
+
+    output: Path | None = None
+
+
+@taking(TablesRequest)
+def tables(request: TablesRequest) -> None:
     """Write tables 1 to 13 beside the paper's numbers: Markdown, CSV and LaTeX.
 
     Those of a run that is not finished go to tables-incomplete.md and so on.
@@ -213,10 +248,10 @@ def tables(
     from benchmarks.tables.against_paper import write_tables
 
     with report_errors(Terminal()) as terminal:
-        folders = folders_of(results)
-        for folder, where in zip(folders, outputs_of(folders, output), strict=True):
+        folders = folders_of(request.results)
+        for folder, where in zip(folders, outputs_of(folders, request.output), strict=True):
             text, files = write_tables(folder, where)
-            terminal.out.print(text, markup=False, soft_wrap=True)
+            terminal.done(text)
             for path in files:
                 terminal.say(f"wrote {path}")
             if newer(folder):
@@ -226,24 +261,28 @@ def tables(
                 )
 
 
-def figures(
-    results: Results = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the figures; by default figures/ in that of the results."),
-    ] = None,
-    figure: Annotated[
-        list[int] | None,
-        typer.Option(help="Figure of the paper, 2-8 or 10-16; may be repeated. Default: all."),
-    ] = None,
-    image: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Image of several classes for figures 7, 8 and 16, by the model's numbers, such "
-            "as both.png:243,281; may be repeated. Default: those of the run."
-        ),
-    ] = None,
-) -> None:
+@dataclass(frozen=True)
+class FiguresRequest(ResultsRequest):
+    """Which figures are drawn.
+
+    Attributes
+    ----------
+    output
+        Folder of the figures; by default figures/ in that of the results.
+    figure
+        Figure of the paper, 2-8 or 10-16; may be repeated. Default: all.
+    image
+        Image of several classes for figures 7, 8 and 16, by the model's numbers, such as
+        both.png:243,281; may be repeated. Default: those of the run.
+    """
+
+    output: Path | None = None
+    figure: list[int] | None = None
+    image: list[str] | None = None
+
+
+@taking(FiguresRequest)
+def figures(request: FiguresRequest) -> None:
     """Draw figures 2 to 8 and 10 to 16 for a run: PNG and PDF.
 
     A line for each says what stands in it for the paper's network, data and methods. What a run
@@ -253,29 +292,38 @@ def figures(
     from benchmarks.figures.write import check_numbers, write_figures
 
     with report_errors(Terminal()) as terminal:
-        numbers = check_numbers(figure or [])
-        folders = folders_of(results)
+        numbers, images = check_numbers(request.figure or []), request.image or ()
+        folders = folders_of(request.results)
+        places = outputs_of(folders, request.output, "figures")
         count = 0
-        for folder, where in zip(folders, outputs_of(folders, output, "figures"), strict=True):
+        for folder, where in zip(folders, places, strict=True):
             others = [other for other in folders if other != folder]
-            written = write_figures(folder, where, numbers, terminal.say, others, image or ())
-            count += len(written)
+            count += len(write_figures(folder, where, numbers, terminal.say, others, images))
         if not count:
             raise typer.Exit(1)
 
 
-def report(
-    results: Results = None,
-    output: Annotated[
-        Path, typer.Option(help="The page; one that is there already is replaced.")
-    ] = RESULTS / "report.html",
-    samples: Annotated[
-        int, typer.Option(help="Images of each run to browse, spread evenly over it.")
-    ] = 32,
-    maps: Annotated[
-        bool, typer.Option("--maps/--no-maps", help="Whether to show images and maps of them.")
-    ] = True,
-) -> None:
+@dataclass(frozen=True)
+class ReportRequest(ResultsRequest):
+    """What the page shows.
+
+    Attributes
+    ----------
+    output
+        The page; one that is there already is replaced.
+    samples
+        Images of each run to browse, spread evenly over it.
+    maps
+        Whether to show images and maps of them.
+    """
+
+    output: Path = RESULTS / "report.html"
+    samples: int = 32
+    maps: bool = True
+
+
+@taking(ReportRequest)
+def report(request: ReportRequest) -> None:
     """Write a page: tables that sort, figures, samples to browse, settings.
 
     It needs nothing but itself: no server, no network.
@@ -287,18 +335,18 @@ def report(
     from benchmarks.report.build import write_report
 
     with report_errors(Terminal()) as terminal:
-        folders = folders_of(results, RESULTS)
+        folders = folders_of(request.results, RESULTS)
         with terminal.err.status("") as status:
             size, problems = write_report(
                 folders,
-                output,
-                samples=samples,
-                maps=maps,
+                request.output,
+                samples=request.samples,
+                maps=request.maps,
                 progress=lambda what: status.update(what.replace("[", r"\[")),
             )
         for line in problems:
             terminal.say(line)
-        terminal.say(f"wrote {output} ({size / 1e6:.1f} MB)")
+        terminal.say(f"wrote {request.output} ({size / 1e6:.1f} MB)")
 
 
 def cost(
@@ -321,7 +369,7 @@ def cost(
         total = float(table["hours"].sum())
         shared = total / workers
         text += f"\n\n{images} images: {total:.3g} hours of one worker, {shared:.3g} of {workers}."
-        terminal.out.print(text, markup=False, soft_wrap=True)
+        terminal.done(text)
 
 
 def evidence(
@@ -338,7 +386,7 @@ def evidence(
         for title, right in (("All images", False), ("Images predicted as labelled", True)):
             for name, table in compared.evidence(collected, score, right=right).items():
                 text += [f"## {title}: {name}", table.to_markdown(tablefmt="github")]
-        terminal.out.print("\n\n".join(text), markup=False, soft_wrap=True)
+        terminal.done("\n\n".join(text))
 
 
 def methods(
@@ -354,28 +402,12 @@ def methods(
         names = model or list(DIGITS)
         with terminal.err.status("") as status:
             matrix = compatibility(names, lambda spec, name: status.update(f"{spec}: {name}"))
-        terminal.out.print(_table(matrix, names))
+        rows = ["method", "models", "source"]
+        wide = matrix.pivot_table("cell", rows, "model", "first", sort=False).reset_index()
+        terminal.done(wide.to_markdown(index=False, tablefmt="simple"))
         lacking = matrix[~matrix["applies"]]
         for (spec, reason), part in lacking.groupby(["model", "reason"], sort=False):
             what = f"failed, {reason}" if part["failed"].any() else reason
-            line = f"{spec}: {', '.join(part['method'])}: {what}"
-            terminal.out.print(line, markup=False, soft_wrap=True)
+            terminal.done(f"{spec}: {', '.join(part['method'])}: {what}")
         if matrix["failed"].any():
             raise typer.Exit(1)
-
-
-def _table(matrix: pd.DataFrame, models: list[str]) -> object:
-    from rich import box
-    from rich.table import Table
-
-    from benchmarks.methods import METHODS
-
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("method", "models", "source"):
-        table.add_column(column, no_wrap=True)
-    for column in models:
-        table.add_column(column, overflow="fold")
-    for name, part in matrix.groupby("method", sort=False):
-        method = METHODS[str(name)]
-        table.add_row(method.name, method.family, method.source, *part["cell"])
-    return table

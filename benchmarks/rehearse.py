@@ -7,13 +7,15 @@ and random weights of the true shapes: what is seen is whether everything runs, 
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Any
 from unittest.mock import patch
-from xml.etree import ElementTree
 
 import typer
+
+from gae_metric.commands.declared import taking
 
 #: Images of a rehearsal: as few as a mosaic has.
 _IMAGES = 4
@@ -29,20 +31,34 @@ _SMALL: dict[str, Any] = {"embed_dim": 48, "depth": 2, "num_heads": 3}
 #: Numbers of ImageNet's validation images that show several things, and VOC's classes.
 _VALIDATION = "ILSVRC2012_val_{:08d}.JPEG"
 _NUMBERS, _VOC = (2, 5, 17, 26), ("dog", "cat", "car", "sofa")
+#: A thing in an annotation of VOC: its class, and where its box ends.
+_OBJECT = (
+    "<object><name>{}</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>{}</xmax><ymax>90</ymax>"
+    "</bndbox></object>"
+)
 
 
-def rehearse(
-    config: Annotated[
-        list[str] | None,
-        typer.Option(help="Table or figure of benchmarks/configs; may be repeated. Default: all."),
-    ] = None,
-    small: Annotated[
-        bool, typer.Option("--small", help="Vision transformers of two narrow blocks: seconds.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder that is kept; by default one that is removed.")
-    ] = None,
-) -> None:
+@dataclass(frozen=True)
+class RehearseRequest:
+    """What is rehearsed.
+
+    Attributes
+    ----------
+    config
+        Table or figure of benchmarks/configs; may be repeated. Default: all.
+    small
+        Vision transformers of two narrow blocks: seconds.
+    output
+        Folder that is kept; by default one that is removed.
+    """
+
+    config: list[str] | None = None
+    small: bool = False
+    output: Path | None = None
+
+
+@taking(RehearseRequest)
+def rehearse(request: RehearseRequest) -> None:
     """Run the tables' and figures' configurations on stand-ins: random weights, images of noise.
 
     Needs no download, one CPU and 5 GB of memory; every reduction is printed.
@@ -50,9 +66,9 @@ def rehearse(
     from benchmarks.commands import CONFIGS
     from gae_metric.commands.terminal import Terminal, report_errors
 
-    names = config or sorted(path.stem for path in CONFIGS.glob("[tf]*[0-9].yaml"))
+    names = request.config or sorted(path.stem for path in CONFIGS.glob("[tf]*[0-9].yaml"))
     with report_errors(Terminal()) as terminal, tempfile.TemporaryDirectory() as folder:
-        failed = run_all(names, output or Path(folder), small, terminal.say)
+        failed = run_all(names, request.output or Path(folder), request.small, terminal.say)
         if failed:
             terminal.say(f"failed: {', '.join(failed)}")
             raise typer.Exit(1)
@@ -190,14 +206,9 @@ def make_voc(root: Path) -> None:
         (inside / folder).mkdir(parents=True, exist_ok=True)
     for place, name in enumerate(names):
         _noise(inside / "JPEGImages" / f"{name}.jpg", 100 + place)
-        root_element = ElementTree.Element("annotation")
-        for index in (place, place + 1):  # two things in each
-            item = ElementTree.SubElement(root_element, "object")
-            ElementTree.SubElement(item, "name").text = _VOC[index % len(_VOC)]
-            box = ElementTree.SubElement(item, "bndbox")
-            for key, value in (("xmin", 1), ("ymin", 1), ("xmax", 90 - index), ("ymax", 90)):
-                ElementTree.SubElement(box, key).text = str(value)
-        ElementTree.ElementTree(root_element).write(inside / "Annotations" / f"{name}.xml")
+        two = (_OBJECT.format(_VOC[i % len(_VOC)], 90 - i) for i in (place, place + 1))
+        annotation = f"<annotation>{''.join(two)}</annotation>"
+        (inside / "Annotations" / f"{name}.xml").write_text(annotation)
     (inside / "ImageSets" / "Main" / "val.txt").write_text("\n".join(names))
 
 

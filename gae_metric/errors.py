@@ -46,6 +46,21 @@ def check_integer(
     raise kind(f"{name}: expected {expected}, got {value!r}")
 
 
+def short(value: Any) -> str:
+    """Return what came, as errors show it: no longer than 60 characters.
+
+    Examples
+    --------
+    >>> len(short("a" * 1000))
+    60
+    """
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def check_channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
     """Return a finite value for each of three channels, from three or from one.
 

@@ -76,7 +76,7 @@ BENCHMARKS: Table = {
     "config": Room(2, "what a run is of", "data methods metrics models"),
     "sanity": Room(2, "checks of GAE itself", "data methods metrics models result_files"),
     "speed": Room(2, "times and memory", "result_files"),
-    "studies": Room(2, "one file for each question", "data models result_files"),
+    "studies": Room(2, "one file for each question", "result_files"),
     "runner": Room(
         3, "what carries a run out", "__init__ config data methods metrics models result_files"
     ),
@@ -145,7 +145,8 @@ ABSLRP: Table = {
         8, "what users call", "arguments batch classes forward losses plan tape"
     ),
     "zennit": Room(
-        8, "what users call", "context contrast forward plan registry rule_sets rules tape"
+        8, "what users call",
+        "arguments context contrast forward plan registry rule_sets rules tape",
     ),
     "text": Room(
         8, "what users call", "arguments batch classes contrast forward losses outputs tape"

@@ -22,9 +22,9 @@ start is 1 at the target; times the logit, it is the start that much of the lite
 import importlib
 import pkgutil
 
-from abslrp.rule_sets.starts import OWN, Start, combine, own_contrast, publish, starts
+from abslrp.rule_sets.starts import own_contrast, publish
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["OWN", "Start", "combine", "own_contrast", "publish", "starts"]
+__all__ = ["own_contrast", "publish"]

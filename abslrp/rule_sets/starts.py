@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from abslrp.contrast import OWN, Start, combine, starts
+from abslrp.contrast import Start
 from abslrp.registry import RULE_SETS, RuleSet, rule_set
-
-__all__ = ["OWN", "Start", "combine", "own_contrast", "publish", "starts", "withdraw"]
 
 _PUBLISHED: dict[str, Start] = {"absLRP": "streams"}
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from abslrp.plan import entrywise
-from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredError, constant
+from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredError
 from abslrp.plan.axes import aligned, but, only, probe, reduced
 from abslrp.plan.factors import Factor, above, inverse, positive
 from abslrp.plan.linear_maps import Adjoint
@@ -86,10 +86,9 @@ def register(
         return transposed(call, input, before(call.output), after(input))
 
     @rules.rule("grid_sampler_2d grid_sampler_3d")
-    def sampled(call: Call, input: Any, grid: Any, interpolation: int, *options: Any) -> Account:
+    @structural.of_the_first
+    def sampled(call: Call, input: Value, grid: Any, interpolation: int, *options: Any) -> Account:
         # The places that values are taken between count as constants, as indices do.
-        if not isinstance(input, Value):
-            return constant()
         if interpolation == 2:
             raise UncoveredError("bicubic weights, which have two signs")
         share = before(call.output), after(input)
@@ -127,10 +126,9 @@ register(ABSLRP, lambda h: inverse(h, EPSILON), positive)
 
 
 @ABSLRP.rule("torchvision::roi_align")
-def regions(call: Call, input: Any, boxes: Any, *options: Any) -> Account:
+@structural.of_the_first
+def regions(call: Call, input: Value, boxes: Any, *options: Any) -> Account:
     """Eq. 12 for means over boxes, which count as constants."""
-    if not isinstance(input, Value):
-        return constant()
     s, x = inverse(call.output, EPSILON), positive(input)
     return transposed(call, input, s, x, axes=only(), curved=True)
 

@@ -29,7 +29,7 @@ def kept_sign(call: Call) -> bool:
 
 
 def of_the_first(rule: F) -> F:
-    """Let a result be constant for which only the shape or type of a value was taken."""
+    """Let a result be constant for which only others of a call's arguments are values."""
 
     @functools.wraps(rule)
     def checked(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from abslrp.arguments import check_choice
+
 Pooling: TypeAlias = Literal["mean", "cls"]
 
 
@@ -62,8 +64,7 @@ class EncoderClassifier(nn.Module):
             )
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ValueError(f"bias: expected shape ({len(weight)},), got {tuple(bias.shape)}")
-        if pooling not in ("mean", "cls"):
-            raise ValueError(f"pooling: expected 'mean' or 'cls', got {pooling!r}")
+        check_choice("pooling", pooling, "mean", "cls")
         self.encoder = encoder
         self.head = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
         with torch.no_grad():

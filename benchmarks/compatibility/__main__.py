@@ -1,9 +1,9 @@
 """``python -m benchmarks.compatibility``: the table of models that absLRP explains."""
 
 import platform
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 import typer
@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.compatibility.processes import SOURCES, tried
 from benchmarks.result_files import replace_file
+from gae_metric.commands.declared import taking
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "zennit", "captum", "lxt")
 
@@ -45,23 +46,36 @@ def written(results: pd.DataFrame, listed: int) -> str:
     )  # fmt: skip
 
 
-def main(
-    model: Annotated[
-        list[str] | None, typer.Argument(help="Only these, such as timm/levit_128s; tried anew.")
-    ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="All that the results do not have yet.")
-    ] = False,
-    results: Annotated[Path, typer.Option(help="One line a model.")] = (
-        Path(__file__).parent / "results.csv"
-    ),
-    page: Annotated[Path | None, typer.Option(help="Write the counts into this page.")] = None,
-) -> None:
+@dataclass(frozen=True)
+class TrialRequest:
+    """Which models are tried.
+
+    Attributes
+    ----------
+    model
+        Only these, such as timm/levit_128s; tried anew.
+    every
+        All that the results do not have yet.
+    results
+        One line a model.
+    page
+        Write the counts into this page.
+    """
+
+    model: list[str] | None = field(default=None, metadata={"kind": typer.Argument})
+    every: bool = field(default=False, metadata={"flags": ["--all"]})
+    results: Path = Path(__file__).parent / "results.csv"
+    page: Path | None = None
+
+
+@taking(TrialRequest)
+def main(request: TrialRequest) -> None:
     """Try to explain models, and count the results."""
+    results, page = request.results, request.page
     known = pd.read_csv(results, keep_default_na=False) if results.exists() else pd.DataFrame()
     listed = [f"{source}/{name}" for source, (names, _) in SOURCES.items() for name in names()]
     left = [key for key in listed if known.empty or key not in set(known.model)]
-    keys = [*(model or ()), *(left if every else ())]
+    keys = [*(request.model or ()), *(left if request.every else ())]
     for key in keys:
         if key.split("/")[0] not in SOURCES:
             raise typer.BadParameter(f"expected {' or '.join(SOURCES)}/NAME, got {key!r}")

@@ -108,11 +108,8 @@ def from_torchvision(name: str) -> Case:
         model = models.get_model(name.split("/")[1], num_classes=CLASSES, **options)
         return (Detector(model) if name.startswith("detection") else model), shape
 
-    return Case.of(build, output=_mean_of_places if name.startswith("segmentation") else logits)
-
-
-def _mean_of_places(found: Any) -> Any:
-    return found["out"].mean((2, 3))
+    dense = name.startswith("segmentation")
+    return Case.of(build, output=(lambda one: one["out"].mean((2, 3))) if dense else logits)
 
 
 _DEEP = ("aimv2", "deepseek", "gemma4", "vit_pe", "samvit", "beit", "eva_l", "naflex", "qwen3")

@@ -1,5 +1,7 @@
 """The entries of a configuration: models, data, methods and metrics, each by name with options."""
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -172,52 +174,32 @@ class DataEntry(Entry):
     split: Literal["train", "trainval", "val"] = "val"
 
 
-class _Optioned(Entry):
-    """An entry with options of its own, checked as a whole."""
-
-    name: str
-    options: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or "name" not in value:
-            return value
-        options = value.get("options") or {}
-        # What is not of the right form, the field's own check refuses.
-        named = isinstance(options, Mapping) and all(isinstance(name, str) for name in options)
-        name = cls._checked(str(value["name"]), options if named else {})
-        return {**value, "name": name, "options": options}
-
-    @classmethod
-    def _checked(cls, name: str, options: Mapping[str, Any]) -> str:
-        """Return the name as it is registered; refuse what there is not."""
-        raise NotImplementedError
-
-
-class MethodEntry(_Optioned):
+class MethodEntry(Entry):
     """A method of :data:`benchmarks.methods.METHODS`, with options of its own."""
 
+    name: Annotated[str, AfterValidator(lambda name: find(name).name)]
+    options: dict[str, Any] = {}
     #: What the tables call it; by default its name. Two entries of one method need two labels.
     label: str = Field("", validate_default=True)
-
-    @classmethod
-    def _checked(cls, name: str, options: Mapping[str, Any]) -> str:
-        method = find(name)
-        method.bind(**options)
-        return method.name
 
     @field_validator("label", mode="before")
     @classmethod
     def _labelled(cls, value: Any, info: Any) -> Any:
         return value or info.data.get("name", "")
 
+    @model_validator(mode="after")
+    def _takes(self) -> MethodEntry:
+        METHODS[self.name].bind(**self.options)
+        return self
 
-class MetricEntry(_Optioned):
+
+class MetricEntry(Entry):
     """A metric of :data:`benchmarks.metrics.METRICS`, or ``quantus:NAME``, with its options."""
 
-    @classmethod
-    def _checked(cls, name: str, options: Mapping[str, Any]) -> str:
-        found = find_metric(name)
-        check_metric(found, options)
-        return found
+    name: Annotated[str, AfterValidator(find_metric)]
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _takes(self) -> MetricEntry:
+        check_metric(self.name, self.options)
+        return self

@@ -41,7 +41,7 @@ from benchmarks.config.entries import (
 )
 from benchmarks.metrics.registry import kind_of
 from gae_metric._names import lookup, nearest
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, short
 from gae_metric.functional.masking import MAX_STEPS, Schedule
 from gae_metric.inputs.files import check_file, read_bytes
 
@@ -216,7 +216,7 @@ class _Plain(yaml.SafeLoader):
         """Refuse numbers that are others than they look: 010 would be 8, and 1:30 would be 90."""
         number = node.tag.endswith((":int", ":float"))
         if number and re.match(r"[-+]?0\d|.*:", str(node.value)):
-            line, text = node.start_mark.line + 1, _short(node.value)
+            line, text = node.start_mark.line + 1, short(node.value)
             raise ValueError(f"line {line}: expected a decimal number, got {text}")
         return super().construct_scalar(node)
 
@@ -281,10 +281,10 @@ def _modules(given: Any) -> list[str]:
     """Check the names of modules: nothing but names, so neither files nor relative ones."""
     names = _several(given or ())
     if not isinstance(names, (list, tuple)):
-        raise InputError(f"modules: expected names of Python modules, got {_short(given)}")
+        raise InputError(f"modules: expected names of Python modules, got {short(given)}")
     for name in names:
         if not (isinstance(name, str) and all(part.isidentifier() for part in name.split("."))):
-            raise InputError(f"modules: expected the name of a Python module, got {_short(name)}")
+            raise InputError(f"modules: expected the name of a Python module, got {short(name)}")
     return list(names)
 
 
@@ -301,11 +301,6 @@ def import_modules(names: Sequence[str]) -> None:
             ) from error
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _problem(error: Mapping[str, Any]) -> str:
     """Say in one line what is wrong where."""
     place = [part for part in error["loc"] if not str(part).startswith("function-")]
@@ -320,4 +315,4 @@ def _problem(error: Mapping[str, Any]) -> str:
     message = error["msg"].removeprefix("Value error, ").removeprefix(f"{where.split('.')[0]}: ")
     if error["type"] in ("value_error", "missing"):
         return f"{where}: {message}" if where else message
-    return f"{where}: {message}, got {_short(error['input'])}"
+    return f"{where}: {message}, got {short(error['input'])}"

@@ -1,17 +1,16 @@
 """Figures 2, 3 and 4: one sample, taken apart."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from benchmarks.figures.plan import LackingError, Plan
 from benchmarks.figures.subject import Subject
 from benchmarks.metrics.metric_call import Plans
 from gae_metric import LocalConsistency, plotting
-from gae_metric.functional import LERF, MORF, mask_baseline, masking_trajectory, mosaics
+from gae_metric.commands.figures import impact as impact_of
+from gae_metric.functional import mosaics
 
 
 def curves(plan: Plan, subjects: Sequence[Subject]) -> Figure:
@@ -41,24 +40,15 @@ def curves(plan: Plan, subjects: Sequence[Subject]) -> Figure:
 def impact(plan: Plan, subjects: Sequence[Subject]) -> Figure:
     """Draw figure 3: where masking changes the output."""
     (subject,) = subjects
-    sample = subject.typical("LC")
+    sample, run = subject.typical("LC"), subject.run
     image = subject.images([sample])
     x = torch.from_numpy(image).to(subject.device)
-    targets = torch.from_numpy(subject.classes_of([sample])).to(subject.device)
+    target = torch.from_numpy(subject.classes_of([sample])).to(subject.device)
     value = subject.options("GAE", "LC").get("mask_value", 0.0)
-    trajectory = masking_trajectory(
-        subject.loaded.model,
-        x,
-        targets,
-        steps=subject.run.steps,
-        schedule=subject.run.schedule,
-        baseline=mask_baseline(x, value),
-        keep_impacts=True,
-    )
-    assert trajectory.impacts is not None  # as asked
-    impacts = trajectory.impacts[:, 0].double().cpu().numpy()
+    masking = {"steps": run.steps, "schedule": run.schedule, "mask_value": value}
     title = f"{subject.name}: {subject.describe(sample)}"
-    return plotting.impact(subject.display(image)[0], impacts[LERF], impacts[MORF], title)
+    picture = subject.display(image)[0]
+    return impact_of(subject.loaded.model, x, target, picture, title, **masking)
 
 
 def mosaic(plan: Plan, subjects: Sequence[Subject]) -> Figure:
@@ -83,17 +73,15 @@ def mosaic(plan: Plan, subjects: Sequence[Subject]) -> Figure:
     ).numpy()
     maps = subject.maps(subject.methods_of(plan), x, subject.classes_of([sample]))
     scores = subject.scores_of([sample], maps, "C")
+    shown = {label: values[0] for label, values in maps.items()}
+    if plan.positive:  # parts of the sums over channels
+        shown = {label: one.sum(axis=0, keepdims=True).clip(0) for label, one in shown.items()}
     what = "positive parts of maps" if plan.positive else "maps"
     return plotting.mosaic(
         subject.display(x)[0],
-        {label: _shown(values[0], plan.positive) for label, values in maps.items()},
+        shown,
         positive,
         labels=subject.class_names(indices),
         title=f"{subject.name}: {subject.describe(sample)}, in a mosaic; {what}",
         scores={label: values[0] for label, values in scores.items()},
     )
-
-
-def _shown(relevance: NDArray[Any], positive: bool) -> NDArray[Any]:
-    """Return a map (C, H, W), or the positive part of its sum over channels."""
-    return relevance.sum(axis=0, keepdims=True).clip(0) if positive else relevance

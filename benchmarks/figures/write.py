@@ -255,9 +255,8 @@ def write_figures(
     """
     wanted = check_numbers(numbers)
     material = Material(results, named)
-    others = (
-        [Material(one) for one in beside] if any(len(FIGURES[n].data) > 1 for n in wanted) else []
-    )
+    two = any(len(FIGURES[number].data) > 1 for number in wanted)
+    others = [Material(one) for one in beside if two]
     files: list[Path] = []
     for number in wanted:
         plan = FIGURES[number]

@@ -7,8 +7,10 @@ changed, and the model may be any.
 
 import functools
 import importlib.util
+import runpy
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -115,13 +117,8 @@ def lxt_rules() -> Any:
     where transformers has moved one.
     """
     found = importlib.util.find_spec("lxt")
-    folder = (
-        found.submodule_search_locations[0] if found and found.submodule_search_locations else ""
-    )
-    file = Path(folder, "efficient", "rules.py")
-    spec = importlib.util.spec_from_file_location("benchmarks_lxt_rules", file)
-    if found is None or not file.is_file() or spec is None or spec.loader is None:
+    folders = () if found is None else found.submodule_search_locations or ()
+    files = [file for one in folders if (file := Path(one, "efficient", "rules.py")).is_file()]
+    if not files:
         raise InapplicableError("the package lxt (2.0 or later) is not installed")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(files[0])))

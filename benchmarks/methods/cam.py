@@ -18,9 +18,8 @@ from benchmarks.methods.attention_maps import Attentions, Tokens, tokens_of
 from benchmarks.methods.copies import OutOfPlace
 from benchmarks.methods.gradients import attributing, by_captum, with_relus
 from benchmarks.methods.registry import Explain, InapplicableError, method
-from gae_metric._names import nearest
 from gae_metric.errors import InputError
-from gae_metric.explainers.grad_cam import NotApplicableError, find_feature_map
+from gae_metric.explainers.grad_cam import NotApplicableError, find_feature_map, own_module
 
 
 @dataclass(frozen=True)
@@ -76,19 +75,6 @@ class _Run:
 
     def _attended(self) -> None:
         self.inputs, self.before = list(self.running), len(self.outputs)
-
-
-def name_of_layer(model: nn.Module, layer: nn.Module | str | None) -> str | None:
-    """Return the name of a module of the model; InputError if it is none of its."""
-    named: dict[str, nn.Module] = dict(model.named_modules())
-    if layer is None or layer in named:
-        return layer
-    if isinstance(layer, str):
-        raise InputError(f"layer: the model has no module {layer!r}; {nearest(layer, named)}")
-    for name, module in named.items():
-        if module is layer:
-            return name
-    raise InputError(f"layer: {type(layer).__name__} is not a module of the model")
 
 
 def cam_layer(
@@ -223,7 +209,7 @@ def _register(name: str, library_name: str, citation: str) -> None:
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-        given = name_of_layer(model, layer)
+        given = None if layer is None else own_module(model, layer)[0]
         copied = OutOfPlace(model, x)
         found = cam_layer(copied, x, given, grid)
         module = copied.model.get_submodule(found.name)
@@ -248,7 +234,7 @@ _register("GradCAM++", "GradCAMPlusPlus", "Chattopadhay et al., WACV 2018")
 @by_captum("GuidedGradCAM", "Selvaraju et al., ICCV 2017 (Captum's nearest upsampling)", "cnn")
 def guided_gradcam(model: nn.Module, x: Tensor, *, layer: nn.Module | str | None = None) -> Explain:
     """GradCAM times guided backpropagation; ``layer`` as for GradCAM."""
-    given = name_of_layer(model, layer)
+    given = None if layer is None else own_module(model, layer)[0]
     unrolled = with_relus(model, x)
     found = cam_layer(OutOfPlace(model, x), x, given)
     if found.kind != "map":

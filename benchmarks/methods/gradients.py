@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import warnings
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -141,17 +140,9 @@ def with_relus(model: nn.Module, x: Tensor) -> Unrolled:
 
 
 def attributing(name: str, *built_from: Any, **options: Any) -> Explain:
-    """Return what calls a method of Captum, silent about what it does and undoes."""
+    """Return what calls a method of Captum."""
     library = getattr(importlib.import_module("captum.attr"), name)(*built_from)
-    told = "Input Tensor|Setting (forward|backward)|Required gradient not req"
-
-    def explain(chunk: Tensor, target: Tensor) -> Tensor:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", told, UserWarning)
-            maps: Tensor = library.attribute(chunk.clone(), target=target, **options)
-        return maps.detach()
-
-    return explain
+    return lambda chunk, target: captum.attributed(library, chunk, target, **options)
 
 
 def one_by_one(explain: Explain, seed: int) -> Explain:

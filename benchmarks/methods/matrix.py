@@ -93,7 +93,8 @@ def compatibility(
         for name, method in METHODS.items():
             progress(spec, name)
             cell = tried(method, loaded)
-            rows.append({"model": spec, "method": name, "cell": str(cell), **vars(cell)})
+            row = {"model": spec, "method": name, "models": method.family, "source": method.source}
+            rows.append({**row, "cell": str(cell), **vars(cell)})
     return pd.DataFrame(rows)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gae_metric import MosaicPlan
+from gae_metric.commands.quantus_evaluation import scored
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
@@ -196,18 +197,13 @@ class Call:
     def _explained(self, step: int) -> NDArray[Any]:
         return in_steps(self.explain, self.model, self.own, self.classes, step, self.batch_size)
 
-    def __call__(self, metric: Any, *, everything: bool = False, maps: bool = False) -> list[float]:
+    def __call__(
+        self, metric: Any, *, everything: bool = False, maps: bool = False
+    ) -> NDArray[np.float64]:
         """Call a metric, on all images or on those of the scored samples."""
-        scores: list[float] = metric(
-            model=self.model,
-            x_batch=self.x if everything else self.own,
-            y_batch=self.block.targets if everything else self.classes,
-            a_batch=self.maps if maps else None,
-            explain_func=self.explain,
-            explain_func_kwargs={"batch_size": self.batch_size},
-            batch_size=self.batch_size,
-        )
-        return scores
+        x, classes = (self.x, self.block.targets) if everything else (self.own, self.classes)
+        given, size = self.maps if maps else None, self.batch_size
+        return scored(metric, self.model, x, classes, self.explain, given, size)
 
 
 def in_steps(
@@ -219,14 +215,6 @@ def in_steps(
     batch_size: int,
 ) -> NDArray[Any]:
     """Explain some samples at a time."""
-    return np.concatenate(
-        [
-            explain(
-                model=model,
-                inputs=x[i : i + step],
-                targets=targets[i : i + step],
-                batch_size=batch_size,
-            )
-            for i in range(0, len(x), step)
-        ]
-    )
+    parts = (slice(i, i + step) for i in range(0, len(x), step))
+    given = ({"inputs": x[part], "targets": targets[part]} for part in parts)
+    return np.concatenate([explain(model=model, batch_size=batch_size, **one) for one in given])

@@ -24,7 +24,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import quantus
 import torch
 from numpy.typing import NDArray
 
@@ -32,56 +31,13 @@ from benchmarks.metrics import quantus_scores
 from benchmarks.metrics.metric_call import Block, Call, Columns
 from gae_metric import GAE, Contrastiveness, LocalConsistency
 from gae_metric._names import OTHER_NAMES, lookup, nearest, plain
-from gae_metric.commands.quantus_evaluation import Settings, heat_map
+from gae_metric.commands.quantus_evaluation import LocalLipschitz, Settings
 from gae_metric.companions import ABPC, AOPC, ROAD, Focus
 from gae_metric.companions.focus_plan import FocusPlan
-from gae_metric.companions.noise import SeededNoise
 from gae_metric.errors import InputError, UnknownNameError
 from gae_metric.study.arguments import Data
 from gae_metric.study.mosaicking import Layout, Mosaicking
 from gae_metric.study.samples import Labels
-
-
-class LocalLipschitz(quantus.LocalLipschitzEstimate):  # type: ignore[misc]
-    """Quantus's estimate of the local Lipschitz constant, for a sample whatever its batch.
-
-    Of a map the positive part counts, summed over channels and divided by its own largest value;
-    noise depends on the sample and the seed alone. A constant map scores 0, as in the paper, and
-    one that is not finite NaN.
-
-    Parameters
-    ----------
-    seed
-        Of the noise.
-    samples
-        Perturbations of each image.
-    """
-
-    def __init__(self, seed: int = 0, samples: int = 10) -> None:
-        super().__init__(
-            nr_samples=samples,
-            perturb_func=SeededNoise(seed, samples),
-            disable_warnings=True,
-        )
-        self.max_func = _largest
-
-    def explain_batch(
-        self, model: Any, x_batch: NDArray[Any], y_batch: NDArray[Any]
-    ) -> NDArray[Any]:
-        """Explain, and normalise each map by itself."""
-        maps = self.explain_func(
-            model=model.get_model() if hasattr(model, "get_model") else model,
-            inputs=x_batch,
-            targets=y_batch,
-            **self.explain_func_kwargs,
-        )
-        return heat_map(maps)
-
-
-def _largest(estimates: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Return the largest estimate that there is, NaN where there is none, without a warning."""
-    largest: NDArray[Any] = np.fmax.reduce(estimates, axis=axis)
-    return largest
 
 
 @dataclass(frozen=True)
@@ -163,20 +119,19 @@ def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
 def _road(order: Any, call: Call, **options: Any) -> Columns:
     settings = {"percentages": Settings().road_percentages, **options}
     metric = BlockROAD(call.block.start, order=order, seed=call.seed, **settings)
-    scores = np.asarray(call(metric, maps=True), dtype=np.float64)
+    scores = call(metric, maps=True)
     name = {"morf": "ROAD_MoRF", "lerf": "ROAD_LeRF"}[order]
     parts = {f"{name}@{p:g}": metric.curves[:, k] for k, p in enumerate(metric.percentages)}
     return {name: scores, **parts}
 
 
 def _lipschitz(call: Call, samples: int = Settings().lipschitz_samples) -> Columns:
-    scores = call(LocalLipschitz(call.seed, samples))
-    return {"LocalLipschitz": np.asarray(scores, dtype=np.float64)}
+    return {"LocalLipschitz": call(LocalLipschitz(call.seed, samples))}
 
 
 def _regions(kind: type[AOPC], call: Call, **options: Any) -> Columns:
-    scores = call(kind(seed=call.seed, disable_warnings=True, **options), maps=True)
-    return {kind.name: np.asarray(scores, dtype=np.float64)}
+    metric = kind(seed=call.seed, disable_warnings=True, **options)
+    return {kind.name: call(metric, maps=True)}
 
 
 def _focus(call: Call, **options: Any) -> Columns:
@@ -187,8 +142,7 @@ def _focus(call: Call, **options: Any) -> Columns:
     target = np.zeros((len(block.indices), 4), dtype=bool)
     indices[block.own], target[block.own] = block.focus, block.focus_target
     metric = Focus(mosaics=FocusPlan(indices, target), disable_warnings=True, **options)
-    scores = np.asarray(call(metric, everything=True), dtype=np.float64)
-    return {"Focus": scores[block.own]}
+    return {"Focus": call(metric, everything=True)[block.own]}
 
 
 @dataclass(frozen=True)

@@ -140,13 +140,8 @@ def content(
         "samples": [{key: _plain(row[key]) for key in _FACTS} for row in rows.to_dict("records")],
         # By metric, method and sample.
         "scores": [[[_plain(v) for v in row] for row in one] for one in values],
-        "images": explained.images,
+        **vars(explained),
         "maps": [explained.maps.get(method) for method in methods],
-        "names": explained.names,
-        "labels": explained.labels,
-        "comparable": explained.comparable,
-        "smooth": explained.smooth,
-        "problems": explained.problems,
     }
 
 

@@ -169,11 +169,9 @@ class Section:
 
     def _better(self, model: str) -> dict[str, str]:
         """Return which way each score of a model's tables is read; GAE first."""
-        cells = [table.cells for table in self.tables if table.model == model]
-        ways = {row["score"]: row["better"] for c in cells for row in c.to_dict("records")}
-        names = [name for t in self.tables if t.model == model for name in t.scores if name in ways]
-        ordered = sorted(dict.fromkeys(names), key=lambda name: name != "GAE")
-        return {name: str(ways[name]) for name in ordered}
+        mine = [table.ways for table in self.tables if table.model == model]
+        ways = {name: way for own in mine for name, way in own.items() if way is not None}
+        return dict(sorted(ways.items(), key=lambda one: one[0] != "GAE"))
 
     def _explained(self, subject: Subject, samples: Sequence[int]) -> Explained:
         explained = explain(

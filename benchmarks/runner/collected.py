@@ -168,11 +168,8 @@ def newer(folder: Path) -> bool:
 
 
 def _plan(folder: Path, name: str) -> dict[str, Any]:
-    try:
-        plan = json.loads(read_bytes(folder / name, "results", _LARGEST))
-        return {"skipped": {}, **plan}
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"results: {str(folder / name)!r} is not a run's: {error}") from error
+    with readable(folder / name):
+        return {"skipped": {}, **json.loads(read_bytes(folder / name, "results", _LARGEST))}
 
 
 def write_plan(store: Store, plan: dict[str, Any]) -> None:

@@ -263,15 +263,11 @@ def _summary(store: Store, driver: _Driver, skipped: dict[str, str]) -> Summary:
 
 def _revision() -> dict[str, Any]:
     """Return git's revision of this code, and whether files differ from it."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.check_output(
-            command, stderr=subprocess.PIPE, text=True, timeout=30
-        ).strip()
-
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    command += ["--abbrev=40", "--exclude=*"]
     try:
-        changed = bool(git("status", "--porcelain", "--untracked-files=no"))
-        return {"revision": git("rev-parse", "HEAD"), "changed": changed, "command": sys.argv[1:]}
+        told = subprocess.check_output(command, stderr=subprocess.PIPE, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return {"revision": None, "changed": None, "command": sys.argv[1:]}
+    revision, dirty, _ = told.strip().partition("-dirty")
+    return {"revision": revision, "changed": bool(dirty), "command": sys.argv[1:]}

@@ -1,7 +1,7 @@
 """What a folder of results holds: what is there, missing, damaged, and of other settings."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from benchmarks.runner.identity import differences
 from benchmarks.runner.shards import Shard
 from benchmarks.runner.store import Store
 from gae_metric.errors import InputError
+from gae_metric.metrics.attribution_metric import named
 
 
 def refuse_to_replace(store: Store, shards: Sequence[Shard]) -> None:
@@ -33,7 +34,7 @@ def refuse_to_replace(store: Store, shards: Sequence[Shard]) -> None:
             reasons |= dict.fromkeys(differences(before, now[model, method]) or ["block"])
     raise InputError(
         f"output: {str(store.root)!r} holds finished results, {len(lost)} of whose "
-        f"{len(plan['shards'])} shards this run would not have: {_short(reasons)}. --replace "
+        f"{len(plan['shards'])} shards this run would not have: {named(reasons, 6)}. --replace "
         "replaces them once the run is finished; --output names another folder"
     )
 
@@ -53,14 +54,9 @@ def look_through(store: Store, shards: Sequence[Shard], say: Callable[[str], Non
             told = store.facts(key)
             place = told["shard"]["model"], told["shard"]["method"]
             if (settings := now.get(place)) is not None:
-                others[_short(differences(told["settings"], settings)) or "block"] += 1
+                others[named(differences(told["settings"], settings), 6) or "block"] += 1
     for what, count in others.items():
         say(f"shards of other settings, which are left alone: {count}: {what}")
-
-
-def _short(reasons: Iterable[str]) -> str:
-    listed = list(reasons)
-    return ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
 
 
 def status(root: str | Path) -> tuple[list[str], bool]:

@@ -4,7 +4,6 @@ import dataclasses
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import torch
 import typer
@@ -13,59 +12,81 @@ from benchmarks.result_files import refuse_finished
 from benchmarks.sanity import results
 from benchmarks.sanity.case import Settings, default_networks
 from benchmarks.sanity.document import write
+from gae_metric.commands.declared import taking
 from gae_metric.commands.terminal import Terminal, report_errors
 
 OUT = Path("benchmarks/results/sanity")
 
 
-def main(
-    context: typer.Context,
-    network: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="digits:vgg, digits:resnet, digits:vit, shared:squeezenet, shared:mobilenet; "
-            "by default all that are there."
-        ),
-    ] = None,
-    samples: Annotated[int | None, typer.Option(help="Images of each network.")] = None,
-    steps: Annotated[int | None, typer.Option(help="States of the masking trajectory.")] = None,
-    stages: Annotated[int | None, typer.Option(help="Points of the cascade of layers.")] = None,
-    mosaic_seeds: Annotated[int | None, typer.Option(help="Seeds of mosaics.")] = None,
-    perturbations: Annotated[int | None, typer.Option(help="Perturbations of each kind.")] = None,
-    lipschitz_samples: Annotated[
-        int | None, typer.Option(help="Perturbations of an image in LocalLipschitz.")
-    ] = None,
-    method: Annotated[
-        list[str] | None, typer.Option(help="Methods; by default absLRP, GradCAM, InputXGradient.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder of results.")] = OUT,
-    document: Annotated[
-        Path | None,
-        typer.Option(help="Markdown document to write; by default sanity.md in the results'."),
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace finished results of these networks.")
-    ] = False,
-    report_only: Annotated[
-        bool, typer.Option("--report-only", help="Write the document from the results.")
-    ] = False,
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class SanityRequest:
+    """What is checked, and how much.
+
+    Attributes
+    ----------
+    network
+        digits:vgg, digits:resnet, digits:vit, shared:squeezenet, shared:mobilenet; by default all
+        that are there.
+    samples
+        Images of each network.
+    steps
+        States of the masking trajectory.
+    stages
+        Points of the cascade of layers.
+    mosaic_seeds
+        Seeds of mosaics.
+    perturbations
+        Perturbations of each kind.
+    lipschitz_samples
+        Perturbations of an image in LocalLipschitz.
+    method
+        Methods; by default absLRP, GradCAM, InputXGradient.
+    seed
+        Seed of all that is drawn.
+    threads
+        Threads of torch.
+    out
+        Folder of results.
+    document
+        Markdown document to write; by default sanity.md in the results'.
+    replace
+        Replace finished results of these networks.
+    report_only
+        Write the document from the results.
+    """
+
+    network: list[str] | None = None
+    samples: int | None = None
+    steps: int | None = None
+    stages: int | None = None
+    mosaic_seeds: int | None = None
+    perturbations: int | None = None
+    lipschitz_samples: int | None = None
+    method: list[str] | None = None
+    seed: int = 0
+    threads: int = dataclasses.field(default=1, metadata={"min": 1})
+    out: Path = OUT
+    document: Path | None = None
+    replace: bool = False
+    report_only: bool = False
+
+
+@taking(SanityRequest)
+def main(request: SanityRequest) -> None:
     """Check GAE itself, and write tables, a figure and a document.
 
     Networks are worked on one after another, each leaving its results in a folder of its own; the
     document tells of all networks that are there.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(request.threads)
     command = shlex.join(["python", "-m", "benchmarks.sanity", *sys.argv[1:]])
-    given = {**context.params, "methods": tuple(method or ()) or None}
+    out, given = request.out, {**vars(request), "methods": tuple(request.method or ()) or None}
     keys = [key.name for key in dataclasses.fields(Settings) if given.get(key.name) is not None]
-    document = document or (Path("docs/sanity.md") if out == OUT else out / "sanity.md")
+    document = request.document or (Path("docs/sanity.md") if out == OUT else out / "sanity.md")
     with report_errors(Terminal()):
-        names = [] if report_only else network or default_networks()
+        names = [] if request.report_only else request.network or default_networks()
         for name in names:
-            refuse_finished("out", results.facts_file(out, name), replace)
+            refuse_finished("out", results.facts_file(out, name), request.replace)
         for name in names:
             settings = dataclasses.replace(Settings.of(name), **{key: given[key] for key in keys})
             results.run(name, settings, out, command, lambda text: typer.echo(text, err=True))

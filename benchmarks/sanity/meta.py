@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,11 @@ from quantus.helpers.model.pytorch_model import PyTorchModel
 
 from benchmarks.methods import METHODS
 from benchmarks.metrics.quantus_scores import key_seed
-from benchmarks.metrics.registry import LocalLipschitz
-from benchmarks.sanity.case import Case, Settings, gae
+from benchmarks.sanity.case import Case, gae
 from benchmarks.sanity.statistics import Kind, inter_consistency, intra_consistency
 from gae_metric._names import DIRECTIONS
-from gae_metric.commands.quantus_evaluation import Settings as Defaults
-from gae_metric.companions import ROAD, Focus
+from gae_metric.commands.quantus_evaluation import METRICS, scored
+from gae_metric.commands.quantus_evaluation import Settings as Options
 from gae_metric.comparison.results import Better
 from gae_metric.explainers.captum import seeded
 from gae_metric.explainers.gradients import ExplainFunc
@@ -79,12 +78,7 @@ Columns: TypeAlias = Mapping[str, NDArray[np.float64]]
 Score: TypeAlias = Callable[[Case, ExplainFunc], Columns]
 
 _PARTS = {"GAE": "gae", "LC": "local_consistency", "C": "contrastiveness"}
-#: The metrics beside GAE.
-_BESIDE: dict[str, Callable[[Settings], Any]] = {
-    "ROAD": lambda s: ROAD("morf", Defaults().road_percentages, seed=s.seed),
-    "LocalLipschitz": lambda s: LocalLipschitz(s.seed, s.lipschitz_samples),
-    "Focus": lambda s: Focus(s.seed),
-}
+_BESIDE = ("ROAD", "LocalLipschitz", "Focus")
 
 
 def scores_of(case: Case, explain: ExplainFunc) -> Columns:
@@ -96,21 +90,15 @@ def scores_of(case: Case, explain: ExplainFunc) -> Columns:
     parts = gae(case, explain)
     found = {name: parts[column].to_numpy(np.float64) for name, column in _PARTS.items()}
     mirrored = np.concatenate([case.x, case.x[..., ::-1]]), np.concatenate([case.y, case.y])
-    for name, metric in _BESIDE.items():
+    options = Options(case.settings.seed, case.settings.lipschitz_samples)
+    for name in _BESIDE:
         x, y = mirrored if name == "Focus" else (case.x, case.y)
         with warnings.catch_warnings():
             # Quantus warns of every sample that noise leaves as it is.
             warnings.simplefilter("ignore")
-            scores = metric(case.settings)(
-                model=case.model,
-                x_batch=x,
-                y_batch=y,
-                explain_func=explain,
-                explain_func_kwargs={},
-                channel_first=True,
-                batch_size=case.settings.batch_size,
-            )
-        found[name] = np.asarray(scores, dtype=np.float64)[: len(case.x)]
+            metric, size = METRICS[name](options), case.settings.batch_size
+            scores = scored(metric, case.model, x, y, explain, None, size)
+        found[name] = scores[: len(case.x)]
     return found
 
 

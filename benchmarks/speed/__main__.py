@@ -4,8 +4,8 @@ import math
 import platform
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 import torch
@@ -14,19 +14,59 @@ import typer
 from benchmarks.result_files import refuse_finished, replace_file
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed.measure import MODES, Mode
+from gae_metric.commands.declared import taking
 from gae_metric.commands.terminal import Terminal, report_errors
 
-Threads = Annotated[int | None, typer.Option(help="Threads of torch.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Models = Annotated[list[str] | None, typer.Option(help=", ".join(abslrp_speed.MODELS))]
-Modes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--mode", help="plain, compiled, autocast, recorded; default: on cuda all, else plain."
-    ),
-]
-Out = Annotated[Path | None, typer.Option(help="Write the table, too: .csv or .md.")]
-Replace = Annotated[bool, typer.Option("--replace", help="Replace the table that is there.")]
+_LISTED = ", ".join(abslrp_speed.MODELS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedRequest:
+    """What is measured.
+
+    Attributes
+    ----------
+    batch
+        Images that are worked on at a time; may be repeated.
+    model
+        {models}; may be repeated.
+    repeats
+        Rounds; the least time counts.
+    mode
+        plain, compiled, autocast, recorded; default: on cuda all, else plain.
+    threads
+        Threads of torch.
+    device
+        cpu or cuda.
+    out
+        Write the table, too: .csv or .md.
+    replace
+        Replace the table that is there.
+    """
+
+    batch: list[int] | None = field(default=None, metadata={"min": 1})
+    model: list[str] | None = None
+    repeats: int = 5
+    mode: list[str] | None = None
+    threads: int | None = None
+    device: str = "cpu"
+    out: Path | None = None
+    replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaeRequest(SpeedRequest):
+    """What is measured of GAE.
+
+    Attributes
+    ----------
+    samples
+        Images to score.
+    """
+
+    samples: int = field(default=4, metadata={"min": 4})
+    repeats: int = 3
+
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
@@ -41,50 +81,31 @@ def machine(device: str) -> str:
 
 
 @app.command()
-def abslrp(
-    batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.")] = None,
-    model: Models = None,
-    repeats: Annotated[int, typer.Option(help="Rounds; the least time counts.")] = 5,
-    mode: Modes = None,
-    threads: Threads = None,
-    device: Device = "cpu",
-    out: Out = None,
-    replace: Replace = False,
-) -> None:
+@taking(SpeedRequest, {"{models}": _LISTED})
+def abslrp(request: SpeedRequest) -> None:
     """Multiples of one forward pass and one input gradient of the plain model."""
-    cuda = _prepare(device, threads, out, replace)
-    names, wanted = _models(model or abslrp_speed.DEFAULT), _modes(mode, cuda)
-    batches = batch or ([1, 16, 64] if cuda else [8, 32])
-    _show(abslrp_speed.table(batches, repeats, device, names, wanted), device, out)
+    cuda = _prepare(request)
+    names = _known(request.model or abslrp_speed.DEFAULT, abslrp_speed.MODELS, "--model")
+    batches, wanted = request.batch or ([1, 16, 64] if cuda else [8, 32]), _modes(request, cuda)
+    _show(abslrp_speed.table(batches, request.repeats, request.device, names, wanted), request)
 
 
 @app.command()
-def gae(
-    model: Models = None,
-    samples: Annotated[int, typer.Option(min=4, help="Images to score.")] = 4,
-    batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Images that are worked on at a time.")
-    ] = None,
-    repeats: Annotated[int, typer.Option(help="Rounds; the least time counts.")] = 3,
-    mode: Modes = None,
-    threads: Threads = None,
-    device: Device = "cpu",
-    out: Out = None,
-    replace: Replace = False,
-) -> None:
+@taking(GaeRequest, {"{models}": _LISTED})
+def gae(request: GaeRequest) -> None:
     """GAE with absLRP as a multiple of the gradients and explanations it consists of."""
     from benchmarks.speed import gae as gae_speed
 
-    cuda = _prepare(device, threads, out, replace)
-    names = _models(model or ["ResNet50", "ViT-B/16"])
-    batches = batch or ([1, 16, 64] if cuda else [4])
-    wanted = _modes(mode, cuda)
-    result = gae_speed.table(names, samples, batches, repeats, device, wanted)
-    _show(result, device, out)
+    cuda, device = _prepare(request), request.device
+    names = _known(request.model or ["ResNet50", "ViT-B/16"], abslrp_speed.MODELS, "--model")
+    batches, wanted = request.batch or ([1, 16, 64] if cuda else [4]), _modes(request, cuda)
+    samples, repeats = request.samples, request.repeats
+    _show(gae_speed.table(names, samples, batches, repeats, device, wanted), request)
 
 
-def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:
-    typer.echo(machine(device))
+def _show(result: pd.DataFrame, request: SpeedRequest) -> None:
+    out, where = request.out, machine(request.device)
+    typer.echo(where)
     typer.echo(result.to_string(index=False, float_format=_number, na_rep="-"))
     if out is None:
         return
@@ -94,7 +115,7 @@ def _show(result: pd.DataFrame, device: str, out: Path | None) -> None:
     command = " ".join(["python -m benchmarks.speed", *sys.argv[1:]])
     cells = result.map(lambda value: _number(value) if isinstance(value, float) else str(value))
     table = cells.to_markdown(index=False, tablefmt="github", disable_numparse=True)
-    replace_file(out, f"Made by `{command}` on {machine(device)}.\n\n{table}\n".encode())
+    replace_file(out, f"Made by `{command}` on {where}.\n\n{table}\n".encode())
 
 
 def _number(value: float) -> str:
@@ -103,14 +124,14 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else text
 
 
-def _prepare(device: str, threads: int | None, out: Path | None, replace: bool) -> bool:
+def _prepare(request: SpeedRequest) -> bool:
     """Set threads, and return whether it is a GPU, which has to be there, as the table has not."""
-    if out is not None:
+    if request.out is not None:
         with report_errors(Terminal()):
-            refuse_finished("out", out, replace)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    cuda = device.startswith("cuda")
+            refuse_finished("out", request.out, request.replace)
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    cuda = request.device.startswith("cuda")
     if cuda and not torch.cuda.is_available():
         raise typer.BadParameter("there is no CUDA device", param_hint="--device")
     return cuda
@@ -124,18 +145,9 @@ def _known(names: list[str], known: Iterable[str], option: str) -> list[str]:
     return names
 
 
-def _models(names: list[str]) -> list[str]:
-    return _known(names, abslrp_speed.MODELS, "--model")
-
-
-def _modes(names: list[str] | None, cuda: bool) -> tuple[Mode, ...]:
-    wanted = (MODES if cuda else ["plain"]) if names is None else _known(names, MODES, "--mode")
+def _modes(request: SpeedRequest, cuda: bool) -> tuple[Mode, ...]:
+    wanted = _known(request.mode or [*(MODES if cuda else ["plain"])], MODES, "--mode")
     return tuple(mode for mode in MODES if mode in wanted)
-
-
-@app.callback()
-def main() -> None:
-    """Measure speed and memory as ratios in one run."""
 
 
 if __name__ == "__main__":

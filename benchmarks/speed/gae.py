@@ -75,24 +75,17 @@ def rows(name: str, given: Case, repeats: int) -> list[dict[str, Any]]:
     per_sample = times["GAE"] / samples
     memory = measure.peak(given.gae, device, _work, name, samples, batch, device, mode)
     whole = {"of own work": per_sample / work, "images/s": 1 / per_sample, "peak MB": memory / 1e6}
+    same, forward = {"batch": batch, "mode": mode, "model": name}, times["forward"] / batch
+    taken = {"one forward pass": forward, "one gradient": one_gradient, "GAE's own work": work}
     return [
-        {"batch": batch, "mode": mode, **_row(name, what, taken, one_gradient), **more}
-        for what, taken, more in (
-            ("one forward pass", times["forward"] / batch, {}),
-            ("one gradient", one_gradient, {}),
-            ("GAE's own work", work, {}),
-            ("GAE", per_sample, whole),
-        )
+        {**same, "what": what, "seconds per sample": each, "gradients": each / one_gradient}
+        | (whole if what == "GAE" else {})
+        for what, each in {**taken, "GAE": per_sample}.items()
     ]
 
 
 def _work(*arguments: Any) -> Callable[[], None]:
     return case(*arguments).gae
-
-
-def _row(model: str, what: str, seconds: float, gradient: float) -> dict[str, Any]:
-    ratio = seconds / gradient
-    return {"model": model, "what": what, "seconds per sample": seconds, "gradients": ratio}
 
 
 def table(

@@ -1,13 +1,13 @@
 """Timing and memory, measured the same way for everything that is compared, however it is run."""
 
 import contextlib
-import resource
-import threading
+import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
@@ -64,15 +64,6 @@ def within(work: Callable[[], object], mode: Mode, device: str) -> Callable[[], 
 K = TypeVar("K")
 
 
-def seconds_once(function: Callable[[], object], device: str = "cpu") -> float:
-    """Wall time of one call, for what is too slow to be repeated."""
-    synchronize(device)
-    start = time.perf_counter()
-    function()
-    synchronize(device)
-    return time.perf_counter() - start
-
-
 def interleaved(
     functions: Mapping[K, Callable[[], object]], repeats: int, device: str = "cpu"
 ) -> dict[K, float]:
@@ -86,7 +77,11 @@ def interleaved(
             function()
     for _ in range(repeats):
         for name, function in functions.items():
-            taken[name].append(seconds_once(function, device))
+            synchronize(device)
+            start = time.perf_counter()
+            function()
+            synchronize(device)
+            taken[name].append(time.perf_counter() - start)
     return {name: min(values) for name, values in taken.items()}
 
 
@@ -99,8 +94,8 @@ def synchronize(device: str) -> None:
 def peak_bytes(function: Callable[[], object], device: str = "cpu") -> int:
     """Peak memory of one call beyond what was there before.
 
-    On a CPU this reads the process's resident size while the call runs, so it is meant for a
-    fresh process (:func:`in_a_fresh_process`).
+    On a CPU it is the process's resident size, as the kernel counts it, so it is meant for a fresh
+    process (:func:`in_a_fresh_process`).
     """
     if device.startswith("cuda"):
         torch.cuda.synchronize()
@@ -109,20 +104,10 @@ def peak_bytes(function: Callable[[], object], device: str = "cpu") -> int:
         function()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    before, peak, done = _resident(), [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.002):
-            peak[0] = max(peak[0], _resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        function()
-    finally:
-        done.set()
-        watcher.join()
-    return max(peak[0], _resident()) - before
+    Path("/proc/self/clear_refs").write_text("5")  # the most so far counts no more
+    before = _resident("VmRSS")
+    function()
+    return _resident("VmHWM") - before
 
 
 def peak(
@@ -137,9 +122,10 @@ def peak(
     return float(in_a_fresh_process(work, *arguments))
 
 
-def _resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+def _resident(what: str) -> int:
+    """Return the memory of this process: VmRSS, what it has, or VmHWM, the most that it had."""
+    (kibibytes,) = re.findall(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(kibibytes) << 10
 
 
 def in_a_fresh_process(work: Callable[..., Any], *arguments: Any) -> int:

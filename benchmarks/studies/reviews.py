@@ -4,13 +4,14 @@ Red speaks for positive sentiment, blue for negative, whatever the prediction.
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from abslrp import text
 from benchmarks.result_files import refuse_finished
+from gae_metric.commands.declared import taking
 from gae_metric.commands.terminal import Terminal, report_errors
 
 REVIEWS = (
@@ -28,29 +29,42 @@ LABELS = ("negative", "positive")
 PAGE = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">\n'
 
 
-def main(
-    out: Annotated[Path, typer.Option(help="Folder for reviews.png and reviews.html.")],
-    head: Annotated[
-        Path, typer.Option(help="Safetensors file with weight (2, 384) and bias (2).")
-    ] = HEAD,
-    reviews: Annotated[
-        Path | None, typer.Option(help="Text file with a review a line. Default: three of ours.")
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace reviews.png and reviews.html.")
-    ] = False,
-) -> None:
+@dataclass(frozen=True)
+class ReviewsRequest:
+    """What is explained.
+
+    Attributes
+    ----------
+    out
+        Folder for reviews.png and reviews.html.
+    head
+        Safetensors file with weight (2, 384) and bias (2).
+    reviews
+        Text file with a review a line. Default: three of ours.
+    replace
+        Replace reviews.png and reviews.html.
+    """
+
+    out: Path
+    head: Path = HEAD
+    reviews: Path | None = None
+    replace: bool = False
+
+
+@taking(ReviewsRequest)
+def main(request: ReviewsRequest) -> None:
     """Write reviews with their words coloured, red for positive sentiment; print predictions."""
-    for option, file in (("--head", head), ("--reviews", reviews)):
+    out, reviews = request.out, request.reviews
+    for option, file in (("--head", request.head), ("--reviews", reviews)):
         if file is not None and not file.is_file():
             raise typer.BadParameter(f"no such file: {file}", param_hint=option)
     with report_errors(Terminal()):
-        refuse_finished("out", out / "reviews.png", replace)
+        refuse_finished("out", out / "reviews.png", request.replace)
     lines = REVIEWS if reviews is None else reviews.read_text(encoding="utf-8").splitlines()
     given = [line for line in lines if line.strip()]
     if not given:
         raise typer.BadParameter(f"no review in {reviews}", param_hint="--reviews")
-    model, tokenizer = text.load_classifier(text.packaged_minilm(), head)
+    model, tokenizer = text.load_classifier(text.packaged_minilm(), request.head)
     positive = [LABELS.index("positive")] * len(given)
     results = text.explain(model, tokenizer, given, positive, words=True, labels=LABELS)
     out.mkdir(parents=True, exist_ok=True)

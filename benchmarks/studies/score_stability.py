@@ -6,14 +6,14 @@ Prints the tables of docs/gae.md ("How much of C is the draw") and docs/limits.m
 networks and held-out digits that ship with the package: nothing is downloaded.
 """
 
-import argparse
 import functools
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
+import typer
 from numpy.typing import NDArray
 from torch import nn
 
@@ -86,15 +86,14 @@ def wrong_classes(model: nn.Module, explain: ExplainFunc, x: Array, y: Array) ->
     return pd.DataFrame(rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(
+    samples: Annotated[int, typer.Option(help="Held-out digits.")] = 32,
+    seeds: Annotated[int, typer.Option(help="Draws of mosaics.")] = 16,
+) -> None:
     """Print the three tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=32, help="held-out digits")
-    parser.add_argument("--seeds", type=int, default=16, help="draws of mosaics")
-    given = parser.parse_args(arguments)
-    x, y = digits.load("test", n=given.samples)
+    x, y = digits.load("test", n=samples)
     for title, study, options in (
-        ("Standard deviation of C over seeds", draws, {"seeds": given.seeds}),
+        ("Standard deviation of C over seeds", draws, {"seeds": seeds}),
         ("A constant is added to all logits", constants, {}),
         ("Classes that are not predicted, and blank images", wrong_classes, {}),
     ):
@@ -112,4 +111,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

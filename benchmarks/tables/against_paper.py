@@ -193,9 +193,7 @@ def _notes(collected: Collected, model: str) -> tuple[str, ...]:
     for applies, words in ((False, "does not apply"), (True, "failed")):
         some = failures[failures["applies"].eq(applies)]
         for (method, error), rows in some.groupby(["method", "error"], sort=False):
-            metrics = [
-                metric for metric in dict.fromkeys(rows["metric"]) if isinstance(metric, str)
-            ]
+            metrics = list(rows["metric"].dropna().unique())
             what = f"{method} ({', '.join(metrics)})" if metrics else str(method)
             # On one line: a note is an item of a list, and a comment in LaTeX.
             notes.append(" ".join(f"{what} {words}: {error}".split()))

@@ -138,7 +138,8 @@ def _grid(table: Table, ours: Any) -> tuple[list[str], list[list[str]]]:
             cell = cells.get((method, score))
             row.append("" if cell is None else ours(cell, table.samples))
             if with_paper:
-                row.append("" if cell is None else _theirs(cell))
+                tie = "*" if cell and cell["paper_tie"] else ""
+                row.append(f"{_number(cell['paper'])}{tie}" if cell else "")
         rows.append(row)
     if len(table.agreement):
         taus = table.agreement.set_index("score")["tau"]
@@ -150,10 +151,6 @@ def _grid(table: Table, ours: Any) -> tuple[list[str], list[list[str]]]:
 
 def _number(value: float, digits: int = 3) -> str:
     return "" if not np.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _theirs(cell: Mapping[Hashable, Any]) -> str:
-    return _number(cell["paper"]) + ("*" if cell["paper_tie"] else "")
 
 
 def _ours(cell: Mapping[Hashable, Any], samples: int, bold: str, star: str, nothing: str) -> str:

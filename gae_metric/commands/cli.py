@@ -1,16 +1,14 @@
 """The command ``gae-metric``."""
 
-import inspect
-import re
 from collections.abc import Iterable
-from dataclasses import MISSING, Field, fields
 from importlib import import_module
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
 from gae_metric._names import METRICS
 from gae_metric.commands import requests
+from gae_metric.commands.declared import taking
 from gae_metric.commands.methods import METHODS
 from gae_metric.commands.terminal import Terminal, report_errors
 from gae_metric.errors import UnknownNameError
@@ -44,27 +42,13 @@ def main(
     """Evaluate attribution methods with GAE and its companions."""
 
 
-def _helps(request: type[Any]) -> dict[str, str]:
-    """Return what the docstrings of a request say of its attributes."""
-    found: dict[str, str] = {}
-    for one in reversed(request.__mro__[:-1]):
-        section = inspect.cleandoc(one.__doc__ or "").partition("Attributes\n----------\n")[2]
-        for name, text in re.findall(r"^(\w+)\n((?: +.*\n?)+)", section, re.MULTILINE):
-            found[name] = " ".join(text.split())
-    names = {"{methods}": ", ".join(METHODS), "{metrics}": ", ".join(METRICS)}
-    for mark, value in names.items():
-        found = {name: text.replace(mark, value) for name, text in found.items()}
-    return found
-
-
 def _command(name: str, request: type[Any], where: str, what: str, *examples: str) -> None:
     """Add a command whose options are the fields of a request."""
-    hints, said = get_type_hints(request), _helps(request)
 
-    def command(**given: Any) -> None:
+    @taking(request, {"{methods}": ", ".join(METHODS), "{metrics}": ", ".join(METRICS)})
+    def command(asked: Any) -> None:
         kept = "stopped; what was finished is kept, and the same command goes on from there"
         with report_errors(Terminal(), kept if hasattr(request, "overwrite") else None) as terminal:
-            asked = request(**given)
             asked.check()
             # Not before, so that --help and what is wrong of itself need no torch.
             module, _, function = where.partition(":")
@@ -75,19 +59,6 @@ def _command(name: str, request: type[Any], where: str, what: str, *examples: st
             if any(not one.expected for e in evaluations for one in e.results.failures):
                 raise typer.Exit(1)
 
-    def parameter(field: Field[Any]) -> inspect.Parameter:
-        # What is off by default has a switch to turn it on, and none to turn it off.
-        flags = [f"--{field.name}"] if field.default is False else []
-        option = typer.Option(*flags, help=said.get(field.name))
-        return inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=Annotated[hints[field.name], option],
-        )
-
-    parameters = [parameter(field) for field in fields(request)]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     shown = "\n\n".join(f"  gae-metric {name} {example}" for example in examples)
     app.command(name, help=what, epilog=f"Examples:\n\n{shown}")(command)
 

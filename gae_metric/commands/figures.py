@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from abslrp.losses import untold
 from gae_metric import plotting
@@ -16,7 +17,7 @@ from gae_metric.commands.methods import method as method_of
 from gae_metric.commands.tables import Evaluation
 from gae_metric.comparison.intervals import summary
 from gae_metric.comparison.results import Results
-from gae_metric.functional import LERF, MORF, mask_baseline, masking_trajectory, mosaics
+from gae_metric.functional import MaskValue, mask_baseline, masking_trajectory, mosaics
 from gae_metric.metrics.plot import typical
 from gae_metric.study.conversion import as_input
 
@@ -151,12 +152,22 @@ def _mosaic(
 def _impact(evaluation: Evaluation, sample: int, title: str) -> Figure:
     x = as_input(evaluation.inputs.model, evaluation.inputs.x[sample : sample + 1])
     target = torch.as_tensor(evaluation.results.targets[sample : sample + 1], device=x.device)
-    options = dict(evaluation.settings.masking)
-    baseline = mask_baseline(x, options.pop("mask_value", 0.0))
-    trajectory = masking_trajectory(
-        evaluation.inputs.model, x, target, baseline=baseline, keep_impacts=True, **options
-    )
-    assert trajectory.impacts is not None
-    impacts = trajectory.impacts[:, 0].double().cpu().numpy()
     image = evaluation.inputs.to_display(evaluation.inputs.x[sample : sample + 1])[0]
-    return plotting.impact(image, impacts[LERF], impacts[MORF], title)
+    return impact(evaluation.inputs.model, x, target, image, title, **evaluation.settings.masking)
+
+
+def impact(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    image: NDArray[Any],
+    title: str,
+    *,
+    mask_value: MaskValue = 0.0,
+    **options: Any,
+) -> Figure:
+    """Draw figure 3: where masking an input (1, C, H, W) changes the output for its target."""
+    options |= {"baseline": mask_baseline(x, mask_value), "keep_impacts": True}
+    impacts: Any = masking_trajectory(model, x, target, **options).impacts
+    lerf, morf = impacts[:, 0].double().cpu().numpy()
+    return plotting.impact(image, lerf, morf, title)

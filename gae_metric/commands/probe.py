@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pandas as pd
 from rich import box
@@ -122,7 +121,6 @@ def _summary(scores: pd.DataFrame, metric: str) -> Table:
     table = Table(title=f"{metric}: {len(scores)} samples", box=box.SIMPLE_HEAD)
     for heading in ("score", "mean", "standard error", "samples"):
         table.add_column(heading, justify="left" if heading == "score" else "right")
-    for name in map(str, scores.columns):
-        values: Any = scores[name].dropna()
-        table.add_row(name, f"{values.mean():.4f}", f"{values.sem():.4f}", str(len(values)))
+    for name, told in scores.agg(["mean", "sem", "count"]).items():
+        table.add_row(str(name), *(f"{one:.4f}" for one in told[:2]), f"{told['count']:.0f}")
     return table

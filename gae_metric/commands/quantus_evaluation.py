@@ -69,15 +69,33 @@ def heat_map(a: NDArray[Any]) -> NDArray[Any]:
     return positive_map(torch.as_tensor(a).sum(1, keepdim=True)).numpy()
 
 
-def _local_lipschitz(settings: Settings) -> Any:
-    # Quantus's metric with options of its own, so that a score depends neither on the other images
-    # of the batch nor on NumPy's global generator.
-    return quantus.LocalLipschitzEstimate(
-        nr_samples=settings.lipschitz_samples,
-        normalise_func=heat_map,
-        perturb_func=SeededNoise(settings.seed, settings.lipschitz_samples),
-        disable_warnings=True,
-    )
+class LocalLipschitz(quantus.LocalLipschitzEstimate):  # type: ignore[misc]
+    """Quantus's estimate of the local Lipschitz constant, for a sample whatever its batch.
+
+    Of maps :func:`heat_map` is compared; noise depends on the sample and the seed alone. The
+    largest estimate counts, of those whose perturbed image is predicted as the sample is. A
+    constant map scores 0, as in the paper, and one that is not finite NaN.
+
+    Parameters
+    ----------
+    seed
+        Of the noise.
+    samples
+        Perturbations of each image.
+    """
+
+    def __init__(self, seed: int = 0, samples: int = 10) -> None:
+        noise = SeededNoise(seed, samples)
+        super().__init__(
+            nr_samples=samples, normalise_func=heat_map, perturb_func=noise, disable_warnings=True
+        )
+        self.max_func = np.fmax.reduce  # which warns of none
+
+    def explain_batch(self, model: Any, x_batch: NDArray[Any], y_batch: NDArray[Any]) -> Any:
+        """Explain; Quantus itself refuses constant maps."""
+        model = model.get_model() if hasattr(model, "get_model") else model
+        given = {"model": model, "inputs": x_batch, "targets": y_batch}
+        return heat_map(self.explain_func(**given, **self.explain_func_kwargs))
 
 
 METRICS: dict[str, Callable[[Settings], Any]] = {
@@ -85,13 +103,37 @@ METRICS: dict[str, Callable[[Settings], Any]] = {
     "LC": lambda s: LocalConsistency(**s.masking),
     "C": lambda s: Contrastiveness(**{"seed": s.seed, **s.mosaicking}),
     "ROAD": lambda s: ROAD(order="morf", percentages=s.road_percentages, seed=s.seed),
-    "LocalLipschitz": _local_lipschitz,
+    "LocalLipschitz": lambda s: LocalLipschitz(s.seed, s.lipschitz_samples),
     "Focus": lambda s: Focus(seed=s.seed),
 }
 """How a metric is built, by the names of tables and ``--metrics``, in the order of the tables."""
 
 #: Columns of GAE's components that are other metrics' scores.
 _PARTS = {"LC": "local_consistency", "C": "contrastiveness"}
+
+
+def scored(
+    metric: Any,
+    model: nn.Module,
+    x: NDArray[Any],
+    targets: NDArray[Any],
+    explain: ExplainFunc,
+    maps: Any,
+    batch_size: int,
+    device: str | None = None,
+) -> NDArray[np.float64]:
+    """Return a metric's scores of samples, with their maps if there are some."""
+    scores = metric(
+        model=model,
+        x_batch=x,
+        y_batch=targets,
+        a_batch=maps,
+        explain_func=explain,
+        explain_func_kwargs={"batch_size": batch_size},
+        batch_size=batch_size,
+        device=device,
+    )
+    return np.asarray(scores, dtype=np.float64)
 
 
 def evaluate(
@@ -225,7 +267,7 @@ class _Work:
                 start = time.perf_counter()
                 with suppress(Exception), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    self._call(METRICS[kind](self.settings), random_map, x, targets)
+                    self._scored(METRICS[kind](self.settings), random_map, x, targets)
                 self.own[kind] = (time.perf_counter() - start) / len(x)
             # A masking trajectory is computed for the first method, and the others share it.
             own = self.own[kind] if first or kind not in ("GAE", "LC") else 0.0
@@ -235,17 +277,9 @@ class _Work:
             explained = max(1, masked + shown + noisy) * self.each[name]
             self.seconds[name, kind] = (explained + own) * len(self.x)
 
-    def _call(self, metric: Any, function: Any, x: Any, targets: Any, maps: Any = None) -> Any:
-        return metric(
-            model=self.model,
-            x_batch=x,
-            y_batch=targets,
-            a_batch=maps,
-            explain_func=function,
-            explain_func_kwargs={"batch_size": self.settings.batch_size},
-            batch_size=self.settings.batch_size,
-            device=str(next(self.model.parameters()).device),
-        )
+    def _scored(self, metric: Any, function: Any, x: Any, targets: Any, maps: Any = None) -> Any:
+        size, device = self.settings.batch_size, str(next(self.model.parameters()).device)
+        return scored(metric, self.model, x, targets, function, maps, size, device)
 
     def cell(self, name: str, function: ExplainFunc, kind: str, results: Results) -> Cell:
         """Compute a cell."""
@@ -274,8 +308,8 @@ class _Work:
                     self.maps = {name: maps}
                 # A new metric each time: it must not remember the method before.
                 metric = METRICS[kind](self.settings)
-                scores = self._call(metric, counted, self.x, self.targets, self.maps[name])
-                found.scores = np.asarray(scores, dtype=np.float64)
+                given = self.maps[name]
+                found.scores = self._scored(metric, counted, self.x, self.targets, given)
                 if isinstance(metric, (GAE, LocalConsistency)):
                     found.components, found.curves = metric.components, metric.curves
                 if isinstance(metric, (GAE, Contrastiveness)):

@@ -173,11 +173,12 @@ class ROAD(CompanionMetric):
         assert data.y is not None
         y = data.y.values.numpy()[rows]
         correct = np.full((len(rows), len(self.percentages)), np.nan)
-        images = data.rows(rows).cpu().double().numpy()
+        images, pixels = data.rows(rows).cpu().double().numpy(), np.arange(rankings.shape[1])
         for k, percentage in enumerate(self.percentages):
 
             def imputed(place: int, p: float = percentage) -> NDArray[np.float64]:
-                removed = first_pixels(rankings[place], p).reshape(images.shape[2:])
+                first = rankings[place, : int(len(pixels) * p / 100)]
+                removed = np.isin(pixels, first).reshape(images.shape[2:])
                 drawn = np.random.default_rng(self._entropy(int(rows[place]), p))
                 return noisy_linear_imputation(images[place], removed, self.noise, drawn)
 
@@ -200,10 +201,3 @@ def pixel_ranking(a: NDArray[Any], order: Order) -> NDArray[np.int64]:
     """Flat pixel indices (n, H * W) of maps (n, C, H, W), first to be removed first."""
     relevance = a.sum(axis=1, dtype=np.float64).reshape(len(a), math.prod(a.shape[2:]))
     return np.argsort(-relevance if order == "morf" else relevance, axis=1, kind="stable")
-
-
-def first_pixels(ranking: NDArray[np.int64], percentage: float) -> NDArray[np.bool_]:
-    """Mask (H * W,) of the first ``percentage`` % of ranked pixels."""
-    removed = np.zeros(len(ranking), dtype=bool)
-    removed[ranking[: int(len(ranking) * percentage / 100)]] = True
-    return removed

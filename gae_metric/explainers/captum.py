@@ -84,17 +84,21 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
             if "baselines" in accepted:
                 options.setdefault("baselines", torch.zeros_like(x[:1]))
             # Which returns the logits of a Hugging Face model, too.
-            maps: Tensor = method(LogitsModel(model)).attribute(x.clone(), target=target, **options)
-            return maps.detach()
+            return attributed(method(LogitsModel(model)), x, target, **options)
 
-        with seeded(seed), warnings.catch_warnings():
-            # Captum tells of what it does and undoes.
-            warnings.filterwarnings(
-                "ignore", "Input Tensor|Setting (forward|backward)", UserWarning
-            )
+        with seeded(seed):
             return chunked(attribute, model, inputs, targets, batch_size, lambda maps, x: maps)
 
     return f"captum:{found}", explain
+
+
+def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Tensor:
+    """Return a method's maps, without a word of what Captum does and undoes."""
+    told = "Input Tensor|Setting (forward|backward)|Required gradient not req"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", told, UserWarning)
+        maps: Tensor = method.attribute(x.clone(), target=target, **options)
+    return maps.detach()
 
 
 def _methods(module: Any) -> dict[str, Any]:

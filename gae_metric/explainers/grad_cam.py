@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gae_metric._names import nearest
+from gae_metric.errors import InputError
 from gae_metric.study.conversion import gradient_of
 from gae_metric.study.logits import LogitsModel
 
@@ -211,19 +212,34 @@ def cam(
     return F.interpolate(maps, size=x.shape[2:], mode="bilinear", align_corners=False)
 
 
+def own_module(model: nn.Module, layer: nn.Module | str) -> tuple[str, nn.Module]:
+    """Return the name of a module of a model, and the module, from either.
+
+    Raises
+    ------
+    InputError
+        If it is none of the model's; the message gives the nearest name.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.ReLU())
+    >>> own_module(model, model[0])
+    ('0', ReLU())
+    """
+    named: dict[str, nn.Module] = dict(model.named_modules())
+    for name, module in named.items():
+        if layer in (name, module):
+            return name, module
+    if isinstance(layer, str):
+        raise InputError(f"layer: the model has no module {layer!r}; {nearest(layer, named)}")
+    raise InputError(f"layer: {type(layer).__name__} is not a module of the model")
+
+
 def _output_of(model: nn.Module, layer: nn.Module | str, x: Tensor) -> FeatureMap:
     """Return the output of one of the model's modules as the feature map."""
     # A wrapper that selects the logits has the model's layers under their own names, too.
     inner = model.model if isinstance(model, LogitsModel) else model
-    named = dict(inner.named_modules())
-    if isinstance(layer, str):
-        if layer not in named:
-            raise ValueError(f"layer: the model has no module {layer!r}; {nearest(layer, named)}")
-        module = named[layer]
-    else:
-        module = layer
-        if all(module is not own for own in named.values()):
-            raise ValueError(f"layer: {type(module).__name__} is not a module of the model")
+    _, module = own_module(inner, layer)
     if isinstance(module, torch.jit.ScriptModule):
         _check_watchable(model)
     outputs: list[Any] = []

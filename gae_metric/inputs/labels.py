@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, short
 from gae_metric.inputs.files import read_bytes
 
 #: Bytes of a file: more than labels of a million images take.
@@ -62,7 +62,7 @@ def read_labels(
             most = f" to {classes - 1} (the model has {classes} classes)" if classes else ""
             raise InputError(
                 f"labels: {name}, line {line}: class_index must be an integer from 0{most}, got "
-                f"{_short(text)}"
+                f"{short(text)}"
             )
         if labels.setdefault(file, index) != index:
             raise InputError(f"labels: {name}, line {line}: a second class for {file!r}")
@@ -101,7 +101,7 @@ def read_table(
     _, header = next(rows, (0, []))
     name, count = next(iter(Counter(header).most_common(1)), ("", 0))
     if count != 1:
-        fault = f"the column {_short(name)} is there twice" if count else "it has no header"
+        fault = f"the column {short(name)} is there twice" if count else "it has no header"
         raise InputError(f"labels: cannot read {str(source)!r}: {fault}")
     for pair in choices:
         if {*pair} <= {*header}:
@@ -109,7 +109,7 @@ def read_table(
             return pair, _columns(rows, source, places, len(header))
     raise InputError(
         f"labels: {Path(source).name} must have the columns {' and '.join(choices[-1])}, got "
-        f"{_short(', '.join(header))[1:-1]}"
+        f"{short(', '.join(header))[1:-1]}"
     )
 
 
@@ -162,10 +162,6 @@ def class_index(text: str, classes: int) -> int | None:
     # Python itself refuses the longest ones.
     digits = digits.lstrip("0") or "0"
     return int(digits) if len(digits) <= len(str(classes)) and int(digits) < classes else None
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def _labels_of_folders(files: Sequence[str], classes: int | None) -> dict[str, int]:

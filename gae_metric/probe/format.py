@@ -67,6 +67,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
 from gae_metric import metrics
+from gae_metric.errors import short
 from gae_metric.functional.masking import MAX_STEPS
 from gae_metric.metrics.attribution_metric import AttributionMetric
 from gae_metric.probe.storage import FILE_NAME, ProbeError
@@ -111,11 +112,6 @@ class Manifest:
     names: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     shards: tuple[Shard, ...] = ()
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns of the scores."""
-        return METRICS[self.metric].columns
 
     def arrays(self, samples: int, items: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return the dtype and shape of each array of a shard."""
@@ -187,7 +183,10 @@ class Manifest:
         names = read(
             "names",
             f"{size} texts or null",
-            lambda value: value is None or (_texts(value) and len(value) == size),
+            lambda value: (
+                value is None
+                or (isinstance(value, list) and all(map(_text, value)) and len(value) == size)
+            ),
         )
         named = None if names is None else tuple(names)
         settings, listed = read.kind("settings", dict), read.kind("shards", list)
@@ -213,9 +212,7 @@ class _Fields:
     def __init__(self, source: str, where: str, fields: Any) -> None:
         self.source, self.where = source, where
         if not isinstance(fields, dict):
-            raise ProbeError(
-                f"{source}: {where or 'top'}: expected an object, got {_short(fields)}"
-            )
+            raise ProbeError(f"{source}: {where or 'top'}: expected an object, got {short(fields)}")
         self._fields = fields
 
     def __call__(self, name: str, expected: str, valid: Callable[[Any], bool]) -> Any:
@@ -224,7 +221,7 @@ class _Fields:
             raise ProbeError(f"{self.source}: {full}: expected {expected}, found no such field")
         value = self._fields[name]
         if not valid(value):
-            raise ProbeError(f"{self.source}: {full}: expected {expected}, got {_short(value)}")
+            raise ProbeError(f"{self.source}: {full}: expected {expected}, got {short(value)}")
         return value
 
     def exactly(self, name: str, wanted: Any, expected: str) -> Any:
@@ -255,15 +252,3 @@ def _integer(value: Any, low: int, high: int) -> bool:
 def _text(value: Any) -> bool:
     # A lone surrogate is no character, and no file of scores could name it.
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_text, value))
-
-
-def _short(value: Any) -> str:
-    try:
-        text = ascii(value)
-    except RecursionError:
-        text = type(value).__name__
-    return text if len(text) <= 60 else f"{text[:57]}..."

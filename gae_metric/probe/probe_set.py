@@ -301,7 +301,7 @@ class ProbeSet:
         most = max(1, _CHUNK // (4 * math.prod(self.input_shape)))
         chunks = read_maps(maps, self._expected(), min(batch_size, most))
         scorer, odd = score_chunks(self._source, self.ids, self._source.items, chunks)
-        frame = scorer.components(self._manifest.columns)
+        frame = scorer.components(METRICS[self.metric].columns)
         if not disable_warnings:
             if odd:
                 warnings.warn(

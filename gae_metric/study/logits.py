@@ -85,14 +85,9 @@ class LogitsModel(nn.Module):
         return logits
 
     @property
-    def plain(self) -> bool:
-        """Whether the model's own result is the tensor of logits, as far as calls have shown."""
-        return self.output is None and _PLAIN.get(self.model, True)
-
-    @property
     def explained(self) -> nn.Module:
-        """What explainers get: the model itself where it returns the logits."""
-        return self.model if self.plain else self
+        """What explainers get: the model itself where, as far as calls show, it returns logits."""
+        return self if self.output is not None or not _PLAIN.get(self.model, True) else self.model
 
     def __getattr__(self, name: str) -> Any:
         try:
