@@ -31,7 +31,8 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 DOCS := $(VENV)/.installed-docs
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest abslrp gae_metric tests -n $(WORKERS)
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest abslrp gae_metric tests -n $(WORKERS) \
+	--dist worksteal
 
 .PHONY: install demo test test-all test-processors lint upstream compat mutation dist docs notebooks \
 	figures-in-docs
@@ -52,7 +53,7 @@ test-processors: $(DEV)
 		echo "test-processors: $$each"; set -- $$(echo $$each | tr - ' '); \
 		env $$(test $$1 = own && echo -u ATEN_CPU_CAPABILITY || echo ATEN_CPU_CAPABILITY=$$1) \
 			OMP_NUM_THREADS=$$2 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest $(TESTS) \
-			-n $(WORKERS) -m "not slow" \
+			-n $(WORKERS) --dist worksteal -m "not slow" \
 			$${3:+-p randomly --randomly-dont-reset-seed} || failed="$$failed $$each"; \
 	done; test -z "$$failed" || { echo "test-processors: failed:$$failed" >&2; exit 1; }
 

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 import abslrp
 import gae_metric
 from abslrp.registry import RULE_SETS, RuleSet
-from gae_metric import ProbeSet
+from gae_metric import GAE, ProbeSet
 from gae_metric.demo import digits, networks
 from gae_metric.explainers.gradients import EXPLAINERS
 from gae_metric.functional.precision import wide_dtype
 from gae_metric.study import fingerprint
+from tests.gae_metric.nets import conv_net, images
 from tests.gae_metric.test_properties import IMAGE, KINDS, case, score
 from tests.hardening import another_device
 from tests.hardening.another_device import NAME, Away, Device, register, taken
@@ -53,6 +54,28 @@ def same(function, model: nn.Module, x: Tensor, y: object, **options: object) ->
     assert isinstance(found, Away)
     assert distance(found.held, wanted) <= EXACT
     return seen
+
+
+def digits_of_two_classes() -> tuple[np.ndarray, np.ndarray]:
+    """Four in float64, two of each class, without which Focus has no mosaic."""
+    x, y = digits.load("test", n=20)
+    chosen = np.argsort(y, kind="stable")[:4]
+    assert len(set(y[chosen])) == 2
+    return x[chosen].astype(np.float64), y[chosen]
+
+
+def noise_of_two_classes() -> tuple[nn.Module, np.ndarray, np.ndarray]:
+    """A small network in float32, and four images in float64, which have scores of all metrics."""
+    x = images(24, seed=2)[[0, 1, 3, 4]]
+    return conv_net(dtype=torch.float32), x, np.array([1, 1, 2, 2])
+
+
+def made(metric: str) -> GAE:
+    """A metric that masks in few steps."""
+    found = VARIANTS[metric]()
+    if "steps" in vars(found):
+        found.steps = 3
+    return found
 
 
 def test_a_tensor_of_the_host_is_refused():
@@ -117,7 +140,7 @@ def test_an_explanation_of_a_model_stays_there(name):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = torchvision.models.get_model(name, num_classes=10).eval().requires_grad_(False)
-        x = torch.randn(1, 3, 224, 224)
+        x = torch.randn(1, 3, *[96 if name == "mobilenet_v3_small" else 224] * 2)
     seen = same(abslrp.explain, model, x, [1])
     assert (NAME, "cpu") not in seen.copies, seen.copies
     assert not seen.waits, seen.waits
@@ -137,11 +160,15 @@ def test_other_explainers_stay_there(method):
     ],
 )
 def test_scores_are_the_cpus(metric, name):
-    x, y = digits.load("test", n=4)
-    x, model = x.astype(np.float64), networks.load(name).double()  # no score rests on rounding
-    wanted = METRICS[metric]()(model, x, y, explain_func=abslrp.explain, device="cpu")
+    (x, y), model = (
+        digits_of_two_classes(),
+        networks.load(name).double(),
+    )  # no score rests on rounding
+    wanted = made(metric)(model, x, y, explain_func=abslrp.explain, device="cpu")
+    assert np.isfinite(wanted).all()
+    assert np.any(wanted)
     gae_metric.clear_cache()
-    found = METRICS[metric]()(taken(model), x, y, explain_func=abslrp.explain, device=NAME)
+    found = made(metric)(taken(model), x, y, explain_func=abslrp.explain, device=NAME)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=EXACT)
 
 
@@ -223,28 +250,28 @@ VARIANTS = {
 @pytest.mark.parametrize("metric", VARIANTS)
 def test_scores_on_an_odd_device_are_the_cpus(metric, case, request):
     """Of float64 images and given maps, whose type the device may lack."""
-    x, y = digits.load("test", n=4)
-    x = x.astype(np.float64)
-    model, function = networks.load("resnet"), EXPLAINERS["Saliency"]
+    (model, x, y), function = noise_of_two_classes(), EXPLAINERS["InputXGradient"]
     maps = function(model, x, y)
-    wanted = VARIANTS[metric]()(model, x, y, explain_func=function, device="cpu")
+    wanted = made(metric)(model, x, y, explain_func=function, device="cpu")
+    assert np.isfinite(wanted).all()
+    assert np.any(wanted)
     there = taken(model)
     request.getfixturevalue(case)
     for given in (None, maps):
         gae_metric.clear_cache()
-        found = VARIANTS[metric]()(there, x, y, given, explain_func=function, device=NAME)
+        found = made(metric)(there, x, y, given, explain_func=function, device=NAME)
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", ["without_float64", "default_device"])
 def test_a_probe_set_on_an_odd_device(case, request):
-    x, y = digits.load("test", n=4)
-    model = networks.load("resnet")
-    maps = np.abs(np.concatenate([i for _, i, _ in ProbeSet.build(model, x, y).explain_items()]))
-    wanted = ProbeSet.build(model, x, y).score(maps, disable_warnings=True)
+    model, x, y = noise_of_two_classes()
+    cpu = ProbeSet.build(model, x, y, steps=4)
+    maps = np.abs(np.concatenate([inputs for _, inputs, _ in cpu.explain_items()]))
+    wanted = cpu.score(maps, disable_warnings=True)
     there = taken(model)
     request.getfixturevalue(case)
-    found = ProbeSet.build(there, x, y).score(maps, disable_warnings=True)
+    found = ProbeSet.build(there, x, y, steps=4).score(maps, disable_warnings=True)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
 
 

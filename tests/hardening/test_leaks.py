@@ -26,7 +26,7 @@ def test_explanations(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores(name):
-    work = scoring(lambda: network(name), *inputs(4), steps=3)
+    work = scoring(lambda: network(name), *inputs(4), steps=2)
     found = growth(name, work, times=8, warm_up=8)
     assert found.flat, found
 

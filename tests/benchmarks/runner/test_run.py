@@ -62,13 +62,14 @@ def test_scores_are_the_metrics_own_whatever_the_shards(tmp_path, block):
     metrics = ["GAE", "ROAD_MoRF", "ROAD_LeRF", "LocalLipschitz", "Focus"]
     short = [{"name": f"ROAD_{o}", "options": {"percentages": [20, 60]}} for o in ("MoRF", "LeRF")]
     asked = [metrics[0], *short, *metrics[3:]]
-    _, found = run(tmp_path, samples=8, block=block, methods="absLRP", metrics=asked, seed=3)
+    changes = {"samples": 8, "block": block, "methods": "absLRP", "metrics": asked, "steps": 4}
+    _, found = run(tmp_path, seed=3, **changes)
     scores = wide(found.scores, "absLRP")
     model, explain = load("digits:vgg").model, METHODS["absLRP"]
     x = open_data("digits").sample(8, seed=3).arrays
     y = predictions(model, x).argmax(1)
     assert found.targets["target"].tolist() == y.tolist()
-    gae = GAE(seed=3, disable_warnings=True)
+    gae = GAE(steps=4, seed=3, disable_warnings=True)
     gae(model, x, y, explain_func=explain)
     names = ["LC_R", "LC_F", "LC", "C", "GAE"]
     np.testing.assert_allclose(

@@ -70,9 +70,10 @@ def child(output, die_at):
 
 @pytest.fixture(scope="module")
 def processes():
-    # One process that has imported everything, of which the others are forked: a second each.
+    # One process that has imported everything, of which the others are forked.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.benchmarks.runner.test_run_kills"])
+    names = ("test_run_kills", "warmed")
+    context.set_forkserver_preload([f"tests.benchmarks.runner.{name}" for name in names])
     return context
 
 
