@@ -64,7 +64,7 @@ def test_a_plan_of_many_values_is_refused_before_it_is_parsed(finished):
     (finished / "SHA256SUMS").unlink()
     (finished / "plan.json").write_bytes(b"[" + b"[]," * (1 << 23) + b"[]]")
     assert command("status", finished).exit_code == 2
-    with pytest.raises(InputError, match="results: cannot read .* expected at most"):
+    with pytest.raises(InputError, match=r"results: cannot read .* expected at most"):
         collect(finished)
 
 
