@@ -43,8 +43,8 @@ def as_tensor(values: Any, name: str, expected: str = "an array or a tensor of n
         if isinstance(values, (list, tuple)) and values and isinstance(values[0], Tensor):
             values = torch.stack([value.detach() for value in values])
         tensor = values.detach() if isinstance(values, Tensor) else _from_array(values)
-        if tensor.is_nested:
-            raise TypeError("its samples have several shapes")
+        if tensor.is_nested or tensor.is_quantized:
+            raise TypeError("its samples have several shapes, or scales")
         if tensor.layout != torch.strided:
             tensor = tensor.to_dense()
         if tensor.is_inference() and not torch.is_inference_mode_enabled():

@@ -76,17 +76,6 @@ class BlockContrastiveness(_OfLayout, Contrastiveness):
     """Contrastiveness of the samples of a layout."""
 
 
-class BlockROAD(ROAD):
-    """ROAD whose noise is that of a sample's place in the data set."""
-
-    def __init__(self, start: int, **options: Any) -> None:
-        self._start = start
-        super().__init__(disable_warnings=True, **options)
-
-    def _entropy(self, row: int, percentage: float) -> list[int]:
-        return super()._entropy(self._start + row, percentage)
-
-
 def layout_of(block: Block) -> Layout:
     """Lay out the mosaics of a block."""
     assert block.mosaics is not None
@@ -118,7 +107,7 @@ def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
 
 def _road(order: Any, call: Call, **options: Any) -> Columns:
     settings = {"percentages": Settings().road_percentages, **options}
-    metric = BlockROAD(call.block.start, order=order, seed=call.seed, **settings)
+    metric = ROAD(order, seed=call.seed, disable_warnings=True, **settings)
     scores = call(metric, maps=True)
     name = {"morf": "ROAD_MoRF", "lerf": "ROAD_LeRF"}[order]
     parts = {f"{name}@{p:g}": metric.curves[:, k] for k, p in enumerate(metric.percentages)}

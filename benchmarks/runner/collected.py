@@ -39,8 +39,8 @@ _COLUMNS = {
     "seconds": ["model", "method", "start", "stop", "metric", "seconds", "device"],
 }
 _TYPES = {"sample": int, "score": float, "start": int, "stop": int, "seconds": float}
-#: Bytes of a plan that are read: more than a run of 300,000 shards has.
-_LARGEST = 1 << 26
+#: Bytes of a plan that are read: what a run of 80,000 shards has, and 0.4 GB once parsed at most.
+_LARGEST = 1 << 24
 _LARGEST_TABLE = 1 << 31
 
 
@@ -176,6 +176,11 @@ def write_plan(store: Store, plan: dict[str, Any]) -> None:
     """Write what is going to be computed, beside what is finished already."""
     finished = (store.root / _SUMS).exists()
     content = json.dumps(plan, indent=1).encode()
+    if len(content) > _LARGEST:
+        raise InputError(
+            f"block: a plan of {len(plan['shards'])} shards takes {len(content)} bytes, and at "
+            f"most {_LARGEST} are read; give larger blocks, or divide the run"
+        )
     replace_file(store.root / (_NEXT if finished else PLAN), content)
 
 

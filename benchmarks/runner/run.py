@@ -219,7 +219,7 @@ def _draw(run: Run, store: Store) -> tuple[Data, dict[str, Any]]:
     known = False
     # Whatever is wrong with it: images are drawn by the seed, so they can be drawn again.
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        drawn = json.loads(read_bytes(store.root / "data.json", "data", 1 << 26))
+        drawn = json.loads(read_bytes(store.root / "data.json", "data", 1 << 24))
         known = drawn.pop("sha256") == digest(drawn) and drawn["asked"] == asked
     if known:
         places = {file: place for place, file in enumerate(source.files)}

@@ -48,7 +48,7 @@ def _command(name: str, request: type[Any], where: str, what: str, *examples: st
     @taking(request, {"{methods}": ", ".join(METHODS), "{metrics}": ", ".join(METRICS)})
     def command(asked: Any) -> None:
         kept = "stopped; what was finished is kept, and the same command goes on from there"
-        with report_errors(Terminal(), kept if hasattr(request, "overwrite") else None) as terminal:
+        with report_errors(Terminal(), kept if hasattr(request, "settings") else None) as terminal:
             asked.check()
             # Not before, so that --help and what is wrong of itself need no torch.
             module, _, function = where.partition(":")

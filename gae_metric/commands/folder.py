@@ -1,6 +1,8 @@
 """A run's folder: whose it is, and what of another run is removed."""
 
 import json
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +14,8 @@ from gae_metric.inputs.files import read_bytes
 
 #: A run's own folder, and those that a demo has for its networks.
 _FOLDERS = (".", "vgg", "resnet", "vit")
+#: What a probe set writes into a folder.
+_PROBE = re.compile(r"manifest\.json|(?!maps-)[a-z_]+-\d{5,}\.npy")
 #: What a run writes beside its cells.
 _FIGURES = ("bars", "curves", "extremes", "impact", "maps", "mosaic", "scatter")
 _WRITTEN = (
@@ -36,6 +40,26 @@ def new_folder(path: str | Path, argument: str = "out") -> Path:
         reason = error.strerror or str(error)
         raise InputError(f"{argument}: cannot write to {str(folder)!r}: {reason}") from error
     return folder
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Refuse to write over what is there, before any work is done.
+
+    Raises
+    ------
+    InputError
+        If there is something, and it is not to be replaced.
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise InputError(
+            f"out: {str(path)!r} is there already; give another name, or --overwrite to replace it"
+        )
+
+
+def probe_files(folder: Path) -> list[Path]:
+    """List the files of a probe set in a folder; maps of a tool are none of them."""
+    every = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in every if _PROBE.fullmatch(path.name)]
 
 
 def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,12 @@ def mask_value_of(text: str) -> float | str:
     if text in ("mean", "blur"):
         return text
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise InputError(f"mask-value: expected a number, mean or blur, got {text!r}") from None
+        value = nan
+    if not isfinite(value):
+        raise InputError(f"mask-value: expected a number, mean or blur, got {text!r}")
+    return value
 
 
 def arguments_of(pairs: Sequence[str] | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
+from gae_metric.commands.folder import probe_files
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import ProbeRequest, ScoreRequest
 from gae_metric.commands.terminal import Terminal, csv_text
@@ -55,6 +56,8 @@ def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> Prob
     except ValueError as error:
         raise InputError(str(error)) from error
     try:
+        for file in probe_files(request.out):
+            file.unlink()
         probe.save(request.out)
     except OSError as error:
         raise InputError(f"out: cannot write to {str(request.out)!r}: {error}") from error

@@ -14,6 +14,7 @@ from gae_metric.errors import InputError
 from gae_metric.inputs.images import ImageSet, load_images
 from gae_metric.inputs.labels import read_labels
 from gae_metric.inputs.models import load_model
+from gae_metric.study.conversion import usable_device
 from gae_metric.study.logits import LogitsModel, predictions
 
 #: Share of labels that a model with the right preprocessing surely predicts.
@@ -37,7 +38,10 @@ def read_inputs(request: InputsRequest, files: Sequence[str], terminal: Terminal
     InputError
         If a part of the request is not as described.
     """
-    device = chosen_device(request.device)
+    name = request.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = usable_device(name)
     # Before it, as a download takes long and hubs are asked again and again.
     terminal.say(f"{request.model}: opening it with {request.weights or 'the published weights'}")
     loaded = load_model(request.model, request.weights, arguments_of(request.model_arg))
@@ -62,19 +66,6 @@ def read_inputs(request: InputsRequest, files: Sequence[str], terminal: Terminal
     known = loaded.classes if loaded.classes and len(loaded.classes) == classes else None
     show = preprocessing.to_display
     return Inputs(model, images.x, images.files, targets, show, known, images.skipped)
-
-
-def chosen_device(name: str) -> torch.device:
-    """Return the device by name."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device: {name!r} cannot be used: {reason}") from error
-    return device
 
 
 def count_classes(model: torch.nn.Module, x: NDArray[np.float32]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gae_metric._names import DIRECTIONS, lookup
 from gae_metric.commands import options
-from gae_metric.commands.folder import claim, new_folder
+from gae_metric.commands.folder import claim, new_folder, probe_files, refuse_existing
 from gae_metric.commands.methods import check_method
 from gae_metric.errors import InputError, check_integer
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
@@ -220,10 +220,13 @@ class ProbeRequest(InputsRequest):
         FILE.npz, or a new folder for a set of shards.
     metric
         GAE, LocalConsistency, LocalRobustness, LocalFaithfulness or Contrastiveness.
+    overwrite
+        Replace another probe set that is there.
     """
 
     out: Path
     metric: str = "GAE"
+    overwrite: bool = False
 
     @property
     def least(self) -> int:
@@ -239,11 +242,14 @@ class ProbeRequest(InputsRequest):
                 "a probe set have one shape"
             )
         out = self.out
-        if out.suffix != ".npz" and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        own = probe_files(out)
+        if out.suffix != ".npz" and (out.is_file() or (out.is_dir() and {*out.iterdir()} - {*own})):
             raise InputError(
                 f"out: expected an .npz file or a new or empty folder, got {str(out)!r}, which has "
                 "something in it"
             )
+        if own or out.suffix == ".npz":
+            refuse_existing(out, self.overwrite)
         files = super().check()
         new_folder(out.parent if out.suffix == ".npz" else out)
         return files
@@ -263,12 +269,15 @@ class ScoreRequest:
         CSV file to write.
     batch_size
         Maps at a time, or fewer where they take more than 256 MB.
+    overwrite
+        Replace the file if it is there.
     """
 
     probe: Path
     maps: Path
     out: Path | None = None
     batch_size: int = 64
+    overwrite: bool = False
 
     def check(self) -> None:
         """Refuse what is wrong of itself."""
@@ -288,6 +297,8 @@ class ScoreRequest:
                     f"out: expected a CSV file to write, got {str(self.out)!r}, which is {name} or "
                     "a part of it"
                 )
+        if self.out is not None:
+            refuse_existing(self.out, self.overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
+from signal import SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -132,7 +135,8 @@ def report_errors(terminal: Terminal, stopped: str | None = None) -> Iterator[Te
         return typer.Exit(status)
 
     try:
-        yield terminal
+        with _dropped_come_again():
+            yield terminal
     except (typer.Exit, typer.Abort, BrokenPipeError):  # whoever reads has seen enough
         raise
     except InputError as error:
@@ -156,6 +160,24 @@ def report_errors(terminal: Terminal, stopped: str | None = None) -> Iterator[Te
             "please report it, with what GAE_TRACEBACK=1 shows"
         )
         raise end(text, 1) from error
+
+
+@contextmanager
+def _dropped_come_again() -> Iterator[None]:
+    """Have an interrupt come again that fell into a destructor, where Python drops it."""
+    before, numbers = sys.unraisablehook, {KeyboardInterrupt: SIGINT, SystemExit: SIGTERM}
+
+    def hook(dropped: Any) -> None:
+        if (number := numbers.get(dropped.exc_type)) is None:
+            before(dropped)
+        else:  # a little later, as an interrupt would be dropped here, too
+            threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 #: What moves a terminal's cursor, turns the direction of a text, or is no character.

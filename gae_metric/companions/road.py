@@ -1,8 +1,9 @@
 """ROAD (Rong et al. 2022) on plain images of any number of channels and batches of any size."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from typing_extensions import Unpack
 from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
+from gae_metric.companions.noise import content_generator
 from gae_metric.errors import check_integer
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
@@ -48,8 +50,8 @@ class ROAD(CompanionMetric):
     noise
         Standard deviation of the Gaussian noise added to imputed pixels, in units of the input.
     seed
-        Non-negative seed of the noise. The noise of a sample depends on (seed, its place in
-        ``x_batch``, percentage) only, so that all methods and both orders meet the same noise.
+        Non-negative seed of the noise, which depends on the seed, the image's content and the
+        percentage alone, so that all methods and both orders meet the same noise.
     explain_batch_size
         Samples that ``explain_func`` gets at a time where no ``a_batch`` is given; default
         ``batch_size``.
@@ -122,13 +124,14 @@ class ROAD(CompanionMetric):
     ) -> None:
         if order not in ("morf", "lerf"):
             raise ValueError(f'order: expected "morf" or "lerf", got {order!r}')
-        percentages = list(range(1, 100, 2) if percentages is None else percentages)
-        different = len(set(percentages)) == len(percentages) > 0
-        if not different or not all(0 <= p < 100 for p in percentages):
+        percentages = range(1, 100, 2) if percentages is None else percentages
+        percentages = [*percentages] if isinstance(percentages, Iterable) else [str(percentages)]
+        real = all(isinstance(p, Real) and 0 <= float(p) < 100 for p in percentages)
+        if not real or not len(set(percentages)) == len(percentages) > 0:
             raise ValueError(
                 f"percentages: expected different numbers in [0, 100), got {percentages}"
             )
-        if not (np.isfinite(noise) and noise >= 0):
+        if not (isinstance(noise, Real) and 0 <= float(noise) < math.inf):
             raise ValueError(f"noise: expected a non-negative number, got {noise!r}")
         check_integer("n_jobs", n_jobs)
         super().__init__(locals())
@@ -179,7 +182,8 @@ class ROAD(CompanionMetric):
             def imputed(place: int, p: float = percentage) -> NDArray[np.float64]:
                 first = rankings[place, : int(len(pixels) * p / 100)]
                 removed = np.isin(pixels, first).reshape(images.shape[2:])
-                drawn = np.random.default_rng(self._entropy(int(rows[place]), p))
+                bits = int(np.float64(p).view(np.uint64))
+                drawn = content_generator(images[place], self.seed, bits)
                 return noisy_linear_imputation(images[place], removed, self.noise, drawn)
 
             def logits(start: int, stop: int, imputed: Any = imputed) -> NDArray[np.float64]:
@@ -191,10 +195,6 @@ class ROAD(CompanionMetric):
                 hit = output.argmax(axis=1) == y[part]
                 correct[part, k] = np.where(np.isfinite(output).all(axis=1), hit, np.nan)
         return correct
-
-    def _entropy(self, row: int, percentage: float) -> list[int]:
-        """Return what the noise of a sample at a percentage is drawn from."""
-        return [self.seed, row, int(np.float64(percentage).view(np.uint64))]
 
 
 def pixel_ranking(a: NDArray[Any], order: Order) -> NDArray[np.int64]:

@@ -61,7 +61,7 @@ def mask_baseline(x: Tensor, mask_value: MaskValue = 0.0) -> Tensor:
         return torch.from_numpy(blurred).to(x.dtype).to(x.device)
     values = np.asarray(mask_value.cpu() if isinstance(mask_value, Tensor) else mask_value)
     most = torch.finfo(x.dtype).max
-    if not np.issubdtype(values.dtype, np.number) or not (np.abs(values) <= most).all():
+    if values.dtype.kind not in "iuf" or not (np.abs(values) <= most).all():
         raise ValueError(f"mask_value: expected finite numbers of {x.dtype}, got {mask_value!r}")
     try:
         np.broadcast_to(values, tuple(x.shape[1:]))

@@ -176,7 +176,8 @@ def _labels_of_folders(files: Sequence[str], classes: int | None) -> dict[str, i
     if classes is not None and len(names) != classes:
         raise InputError(
             f"labels: with 'folders', expected one folder for each of the model's {classes} "
-            f"classes, found {len(names)}; give a CSV file with the columns file,class_index"
+            f"classes, found {len(names)} with images in them; give a CSV file with the columns "
+            "file,class_index"
         )
     index = {name: number for number, name in enumerate(names)}
     return {file: index[file.split("/")[0]] for file in files}

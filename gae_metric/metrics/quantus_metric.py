@@ -103,6 +103,9 @@ class QuantusMetric(Metric):  # type: ignore[misc]
             check_integer("explain_batch_size", size)
         check_output(own["output"])
         check_spelling(set(options) - set(known), known)
+        for name in ("normalise_func", "aggregate_func", "default_plot_func"):
+            if not (options[name] is None or callable(options[name])):
+                raise ValueError(f"{name}: expected a function, got {options[name]!r}")
         options["default_plot_func"] = options["default_plot_func"] or self._plot
         super().__init__(**options)
         # Plain attributes, as in Quantus: they can be read, and set between calls.

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from abslrp.outputs import Output
 from gae_metric.errors import check_integer
 from gae_metric.functional.draws import content_hashes
-from gae_metric.study.conversion import as_maps, at_work, sent, weights_of
+from gae_metric.study.conversion import as_maps, at_work, sent, usable_device, weights_of
 from gae_metric.study.logits import LogitsModel, check_model
 from gae_metric.study.samples import Labels, Samples, as_labels
 
@@ -42,7 +42,16 @@ class Data:
 
     def rows(self, samples: NDArray[np.int64]) -> Tensor:
         """Return samples in the model's type, where they lie."""
-        return self.x[samples].to(self.dtype)
+        found = self.x[samples]
+        if self.x.made:
+            changed = content_hashes(found) != self.contents[samples]
+            if changed.any():
+                raise ValueError(
+                    "x_batch: expected the same sample each time that it is read, got two "
+                    f"different ones at index {samples[changed][0]}; leave random transformations "
+                    "out"
+                )
+        return found.to(self.dtype)
 
     def inputs(self, samples: NDArray[np.int64]) -> Tensor:
         """Return samples as the model takes them, on its device."""
@@ -80,10 +89,16 @@ def check_data(
         If an argument is not as described there.
     """
     check_model(model)
+    if model_predict_kwargs is not None and not is_keywords(model_predict_kwargs):
+        raise ValueError(
+            f"model_predict_kwargs: expected a mapping from names, got {model_predict_kwargs!r}"
+        )
     home = next((value.device for value in model.parameters()), None)
     where = home or torch.device("cpu")
-    if device is not None and torch.device(device) != torch.device(where.type):
+    if device is not None and usable_device(device) != torch.device(where.type):
         where = torch.device(device)
+    if where.type == "meta":
+        raise ValueError("model: expected one with values, got one on the device meta")
     x = Samples(x_batch, "x_batch").channels_first(channel_first)
     if x.dtype.is_complex or x.ndim not in (2, 3, 4, 5) or 0 in x.shape:
         raise ValueError(
@@ -123,12 +138,12 @@ def check_data(
         data.finite[samples] = rows.isfinite().flatten(1).all(1).cpu().numpy()
         if x.ndim > 2:
             data.blank[samples] = (rows == rows[..., :1]).flatten(1).all(1).cpu().numpy()
-    if data.contents[0] != content_hashes(x[np.array([0])])[0]:
-        raise ValueError(
-            "x_batch: expected the same sample each time that it is read, got two different ones "
-            "at index 0; leave random transformations out"
-        )
     return data
+
+
+def is_keywords(given: Any) -> bool:
+    """Whether something can be given as keyword arguments."""
+    return isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
 
 
 def takes_series(data: Data) -> bool:

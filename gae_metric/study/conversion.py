@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
+from gae_metric.errors import InputError
 from gae_metric.functional.masking import gradient_of
 from gae_metric.functional.precision import at_least_single, wide_dtype
 
@@ -142,6 +143,28 @@ def sent(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
     # Its memory belongs to that queue, and is in use in this one.
     there.record_stream(current)
     return there
+
+
+def usable_device(name: Any) -> torch.device:
+    """Return a device by its name, its number or itself.
+
+    Raises
+    ------
+    InputError
+        If there is none that can be used.
+
+    Examples
+    --------
+    >>> usable_device("cpu")
+    device(type='cpu')
+    """
+    try:
+        device = torch.device(name)
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device: {str(name)!r} cannot be used: {reason}") from error
+    return device
 
 
 def give_back() -> None:

@@ -43,7 +43,8 @@ class ModelGuard:
     Raises
     ------
     ValueError
-        If the model takes no single sample, or has no output for a class of ``y_batch``.
+        If the model takes no single sample of ``x_batch``, or has no output for a class of
+        ``y_batch``.
 
     Warns
     -----
@@ -89,14 +90,22 @@ class ModelGuard:
         try:
             alone = self._data.logits(x)
         except Exception as error:
-            if out_of_memory(error) or not self._takes_all(finite):
+            if out_of_memory(error):
                 raise
+            if self._takes_all(finite):
+                raise ValueError(
+                    "model: expected one that evaluates each sample of x_batch on its own, got one "
+                    f"that takes all {len(finite)} rows or none: the nodes of a graph, statistics "
+                    "of the batch, a squeeze() that takes the axis of one sample away, "
+                    "model_predict_kwargs with a row for each sample, or a program that was "
+                    "exported for one batch size"
+                ) from error
+            if isinstance(error, ValueError):
+                raise
+            named = "".join(f", {name}=" for name in data.model.predict_kwargs)
             raise ValueError(
-                "model: expected one that evaluates each sample of x_batch on its own, got one "
-                f"that takes all {len(finite)} rows or none: the nodes of a graph, statistics of "
-                "the batch, a squeeze() that takes the axis of one sample away, "
-                "model_predict_kwargs with a row for each sample, or a program that was exported "
-                "for one batch size"
+                f"model: expected one that takes samples of x_batch, {x.dtype} "
+                f"{tuple(x.shape)}{named}, got {type(error).__name__}: {error}"
             ) from error
         if data.y is not None:
             # All classes at the first outputs, not each when its turn comes.

@@ -33,6 +33,8 @@ class Samples:
         As of one tensor of them all.
     classes
         ``values`` if its items have classes, too; or None.
+    made
+        Whether a sample may be another one each time that it is read.
 
     Raises
     ------
@@ -52,6 +54,7 @@ class Samples:
             values = _held(values, name)
         self._values, self._name, self._turned = values, name, False
         self._slices = _is_array(values)
+        self.made = not isinstance(values, (Tensor, np.ndarray))
         if self._slices and not values.shape:  # one number
             values = self._values = as_tensor(values, name)[None]
         self.classes = None

@@ -16,7 +16,7 @@ from quantus.helpers import constants
 from torch import Tensor
 
 from gae_metric.errors import check_spelling
-from gae_metric.study.arguments import Data
+from gae_metric.study.arguments import Data, is_keywords
 from gae_metric.study.conversion import sent
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.samples import Samples
@@ -38,23 +38,34 @@ def explain_options(
     Raises
     ------
     ValueError
-        If they are no mapping, give what the metric itself gives, or nearly have the name of one
-        that the function has: it may take any other without a word, as Quantus passes more.
+        If they are no mapping from names, give what the metric itself gives, or nearly have the
+        name of one that the function has; or if the function takes other arguments than these and
+        model, inputs and targets.
     """
     given = {} if kwargs is None else kwargs
-    if not isinstance(given, Mapping) or not _OURS.isdisjoint(given):
-        got = ", ".join(sorted(given)) if isinstance(given, Mapping) else type(given).__name__
+    if not is_keywords(given) or not _OURS.isdisjoint(given):
+        keyed = isinstance(given, Mapping)
+        got = ", ".join(sorted(map(str, given))) if keyed else type(given).__name__
         raise ValueError(
-            "explain_func_kwargs: expected a mapping without model, inputs and targets, which the "
-            f"metric gives, got {got}"
+            "explain_func_kwargs: expected a mapping from names, without model, inputs and "
+            f"targets, which the metric gives, got {got}"
         )
-    known: Mapping[str, Any] = {}
+    signature = inspect.signature(lambda **kwargs: None)
     with suppress(TypeError, ValueError):  # no function, or one that is written in C
-        known = inspect.signature(explain_func).parameters
-    check_spelling(set(given) - set(known), set(known) - _OURS)
+        signature = inspect.signature(explain_func)
+    check_spelling(set(given) - set(signature.parameters), set(signature.parameters) - _OURS)
     if device is None and explain_func is quantus.explain and data.device.type != "cpu":
         device = data.device  # it puts inputs on the CPU otherwise, wherever the model is
-    return ({} if device is None else {"device": device}) | dict(given)
+    options = ({} if device is None else {"device": device}) | dict(given)
+    try:
+        signature.bind(**dict.fromkeys(_OURS), **options)
+    except TypeError as error:
+        named = "".join(f", {name}=" for name in options)
+        raise ValueError(
+            f"explain_func: expected a function that takes model=, inputs=, targets={named}, got "
+            f"one with {signature}: {error}"
+        ) from error
+    return options
 
 
 def check_explain_func(

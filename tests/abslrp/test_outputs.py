@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -138,8 +140,10 @@ def test_wrong_outputs_are_refused():
         ("missing", "output: the model returned a Tensor, which has no 'missing'"),
         ("binary", r'output: "binary" is for a model with one output, got shape \(4, 2\)'),
     ):
-        with pytest.raises(ValueError, match=message):
-            abslrp.explain(two, x, 0, output=output)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(ValueError, match=message):
+                abslrp.explain(two, x, 0, output=output)
 
 
 def test_one_number_for_each_sample_is_one_output() -> None:

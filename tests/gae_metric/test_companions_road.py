@@ -129,10 +129,11 @@ def test_batch_size_chunks_and_threads_do_not_matter(rgb):
         np.testing.assert_array_equal(other, curves[0])
 
 
-def test_order_of_samples_does_not_matter_without_noise(rgb):
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_order_of_samples_does_not_matter(rgb, noise):
     model, x, y, a = rgb
     permutation = np.random.default_rng(0).permutation(len(x))
-    road = ROAD(percentages=PERCENTAGES, noise=0.0)
+    road = ROAD(percentages=PERCENTAGES, noise=noise)
     scores = np.array(road(model, x, y, a))
     permuted = road(model, x[permutation], y[permutation], a[permutation])
     np.testing.assert_array_equal(permuted, scores[permutation])
@@ -150,21 +151,21 @@ class Recorder(nn.Module):
         return torch.zeros(len(x), 2)
 
 
-def test_noise_depends_on_seed_index_and_percentage_only():
+def test_noise_depends_on_seed_content_and_percentage_only():
     rng = np.random.default_rng(0)
-    x = np.repeat(rng.random((1, 3, 20, 20)), 2, axis=0)
+    pair = rng.random((2, 3, 20, 20))
     a = np.repeat(rng.random((1, 1, 20, 20)), 2, axis=0)
 
-    def noise(percentages, seed=0, order="morf", maps=a):
-        """Noise of both (equal) samples at each percentage, with NaN where there is none."""
+    def noise(percentages, seed=0, order="morf", maps=a, x=pair):
+        """Noise of both samples at each percentage, with NaN where there is none."""
         model = Recorder().eval()
         ROAD(order, percentages, noise=0.5, seed=seed)(model, x, [0, 0], maps)
         seen = np.array(model.seen[3:]).reshape(len(percentages), 2, 3, 20, 20)
         result = []
         for images in seen:  # the first calls, of three rows, only look at what the model returns
             removed = (images[0] != x[0]).all(axis=0)
-            difference = images - linear_imputation(x[0], removed)
-            result.append(np.where(removed, difference, np.nan))
+            imputed = [linear_imputation(image, removed) for image in x]
+            result.append(np.where(removed, images - imputed, np.nan))
         return np.array(result)
 
     base = noise([50, 60])
@@ -172,6 +173,8 @@ def test_noise_depends_on_seed_index_and_percentage_only():
     np.testing.assert_array_equal(noise([50, 60]), base)
     np.testing.assert_array_equal(noise([60, 50])[::-1], base)
     np.testing.assert_array_equal(noise([50.0]), base[:1])
+    np.testing.assert_array_equal(noise([50, 60], x=pair[::-1])[:, ::-1], base)
+    np.testing.assert_array_equal(noise([50, 60], x=pair[[1, 1]]), base[:, [1, 1]])
     for same in (noise([60], order="lerf"), noise([60], maps=-a)):
         both = np.isfinite(same[0]) & np.isfinite(base[1])
         assert both.any()

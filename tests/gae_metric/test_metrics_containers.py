@@ -192,16 +192,18 @@ def test_channels_last_are_turned_as_they_are_read(case):
     np.testing.assert_array_equal(found, scores(GAE(steps=3, cache=False), net, x, y))
 
 
-def test_samples_that_change_are_refused(case):
+@pytest.mark.parametrize("place", [0, 1, 7, N - 1])
+@pytest.mark.parametrize("metric", [LocalConsistency(), ROAD(percentages=[30]), Focus()])
+def test_samples_that_change_are_refused(case, metric, place):
     net, x, y = case
     rng = np.random.default_rng(0)
 
     class Augmented(Items):
         def __getitem__(self, i):
-            return super().__getitem__(i) + rng.normal()
+            return super().__getitem__(i) + rng.normal() * (i == place)
 
-    with pytest.raises(ValueError, match="x_batch: expected the same sample each time"):
-        LocalConsistency()(net, Augmented(x), y, explain_func=gradient_tensor)
+    with pytest.raises(ValueError, match=f"x_batch: expected the same .* ones at index {place};"):
+        metric(net, Augmented(x), y, explain_func=gradient_tensor)
 
 
 def test_samples_of_another_shape_are_named(case):

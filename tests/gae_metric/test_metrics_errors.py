@@ -63,6 +63,21 @@ def case():
         ({"a_batch": np.zeros((7, 3, 10, 10))}, r"a_batch: expected maps of shape .* got \(7, 3,"),
         ({"batch_size": 0}, "batch_size: expected a positive integer, got 0"),
         ({"channel_first": "yes"}, "channel_first: expected True, False or None, got 'yes'"),
+        (
+            {"x_batch": np.zeros((8, 2, 10, 10))},
+            r"model: expected one that takes samples of x_batch, .* \(1, 2, 10, 10\), got",
+        ),
+        ({"model": conv_net().to("meta")}, "model: expected one with values, got one on .* meta"),
+        ({"device": "gpu"}, "device: 'gpu' cannot be used: "),
+        ({"device": ""}, "device: '' cannot be used: "),
+        (
+            {"explain_func": lambda model, x, y: x},
+            r"explain_func: .* model=, inputs=, targets=, got one with \(model, x, y\): missing",
+        ),
+        (
+            {"explain_func": lambda model, inputs, targets: inputs, "device": "cpu"},
+            "explain_func: .* targets=, device=, got .* unexpected keyword argument 'device'",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(case, cls, change, message):
@@ -129,6 +144,9 @@ def test_maps_alone_are_refused_before_any_work(case, cls):
         ({"explain_batch_size": True}, "explain_batch_size"),
         ({"mask_value": "black"}, "mask_value"),
         ({"mask_value": math.nan}, "mask_value"),
+        ({"mask_value": 1j}, "mask_value: expected finite numbers of torch.float"),
+        ({"normalise_func": "max"}, "normalise_func: expected a function, got 'max'"),
+        ({"aggregate_func": "mean"}, "aggregate_func: expected a function, got 'mean'"),
         ({"targets": "labels"}, 'targets: expected "y_batch" or "predicted", got \'labels\''),
         ({"protocol": "code"}, "protocol"),
         ({"protocol": "repository", "n_mosaics": 2}, "protocol"),

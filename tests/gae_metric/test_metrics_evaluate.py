@@ -251,6 +251,7 @@ def test_no_warning_without_reason(case):
     [
         ({"targets": 0}, "explain_func_kwargs: .* without model, inputs and targets.* got targets"),
         ([1], "explain_func_kwargs: expected a mapping .*, got list"),
+        ({1: 2}, "explain_func_kwargs: expected a mapping from names, .*, got 1"),
         ({"n_step": 3}, r"n_step: no such parameter; did you mean n_steps\?"),
     ],
 )

@@ -53,6 +53,21 @@ def finished(tmp_path):
     return tmp_path / "run"
 
 
+def test_plans_that_could_not_be_read_are_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.runner.collected._LARGEST", 2000)
+    with pytest.raises(InputError, match=r"block: a plan of \d+ shards .* give larger blocks"):
+        run(tmp_path / "run", block=1)
+    assert not (tmp_path / "run" / "plan.json").exists()
+
+
+def test_a_plan_of_many_values_is_refused_before_it_is_parsed(finished):
+    (finished / "SHA256SUMS").unlink()
+    (finished / "plan.json").write_bytes(b"[" + b"[]," * (1 << 23) + b"[]]")
+    assert command("status", finished).exit_code == 2
+    with pytest.raises(InputError, match=r"results: cannot read .* expected at most"):
+        collect(finished)
+
+
 def content(folder):
     names = ("tables.md", "tables.csv", "tables.tex", "kendall.csv", "scores.parquet", "plan.json")
     return {name: (folder / name).read_bytes() for name in names}

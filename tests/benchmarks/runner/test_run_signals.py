@@ -9,10 +9,11 @@ import uuid
 from pathlib import Path
 
 import pytest
+import typer
 
 from benchmarks import commands
 from benchmarks.runner.collected import collect
-from gae_metric.commands.terminal import Terminal
+from gae_metric.commands.terminal import Terminal, report_errors
 
 PROC = Path("/proc")
 WAYS = {
@@ -51,6 +52,38 @@ def test_whatever_becomes_of_a_stop(comes):
         stopped_as(comes)
     assert stopped.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+class Falls:
+    """A signal arrives while this is destroyed, where Python drops what is raised."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        signal.raise_signal(self.number)
+        time.sleep(0.01)
+
+
+def fall(number):
+    Falls(number)
+    time.sleep(60)
+
+
+def test_a_stop_that_falls_into_a_destructor():
+    end = commands._ended_by_sigterm(Terminal())
+    with pytest.raises(SystemExit) as stopped, report_errors(Terminal()), end:
+        fall(signal.SIGTERM)
+    assert stopped.value.code == 143
+
+
+def test_an_interrupt_that_falls_into_a_destructor(capsys):
+    hook = sys.unraisablehook
+    with pytest.raises(typer.Exit) as stopped, report_errors(Terminal(), "all is kept"):
+        fall(signal.SIGINT)
+    assert stopped.value.exit_code == 130
+    assert capsys.readouterr().err == "all is kept\n"
+    assert sys.unraisablehook is hook
 
 
 def test_what_is_no_stop():

@@ -212,6 +212,7 @@ def test_score_notes_maps_that_are_not_finite(small, tmp_path):
         ("--steps=1", "steps: expected an integer from 2 to 255, got 1"),
         ("--schedule=other", "schedule: unknown name 'other'; Known: reranked, uniform"),
         ("--mask-value=black", "mask-value: expected a number, mean or blur, got 'black'"),
+        ("--mask-value=nan", "mask-value: expected a number, mean or blur, got 'nan'"),
         ("--n-mosaics=0", "n-mosaics: expected a positive integer, got"),
         ("--interpolation=cubic", "interpolation: unknown name 'cubic'; did you mean 'bicubic'?"),
         ("--protocol=their", "protocol: unknown name 'their'; Known: paper, repository"),
@@ -250,6 +251,37 @@ def test_places_that_are_in_use(scans, small, tmp_path):
     text.write_text("text")
     result = invoke("score", f"--probe={text}", f"--maps={path}", status=2)
     assert "cannot be read" in result.stderr
+
+
+@pytest.mark.parametrize("out", ["set.npz", "set"])
+def test_a_probe_set_is_replaced_only_if_asked(scans, tmp_path, out):
+    path = tmp_path / out
+    given = ["probe", "--model=digits:vgg", f"--images={scans}", f"--out={path}", "--steps=2"]
+    invoke(*given)
+    before = ProbeSet.load(path)
+    result = invoke(*given, "--samples=4", status=2)
+    assert f"out: '{path}' is there already; give another name, or --overwrite" in result.stderr
+    assert len(ProbeSet.load(path)) == len(before) == 4 * COUNT
+    if path.is_dir():
+        (path / "maps-00000.npy").touch()  # a tool's
+        result = invoke(*given, "--overwrite", status=2)
+        assert "which has something in it" in result.stderr
+        (path / "maps-00000.npy").unlink()
+    invoke(*given, "--samples=4", "--overwrite")
+    assert len(ProbeSet.load(path)) == 16
+
+
+def test_scores_are_replaced_only_if_asked(small, tmp_path):
+    path, maps = small
+    np.savez(tmp_path / "maps.npz", **maps)
+    out = tmp_path / "scores.csv"
+    out.write_text("mine")
+    given = ["score", f"--probe={path}", f"--maps={tmp_path / 'maps.npz'}", f"--out={out}"]
+    result = invoke(*given, status=2)
+    assert f"out: '{out}' is there already; give another name, or --overwrite" in result.stderr
+    assert out.read_text() == "mine"
+    invoke(*given, "--overwrite")
+    assert len(read(out)) == COUNT
 
 
 def test_maps_of_pytorch_grad_cam(tmp_path):

@@ -346,8 +346,24 @@ def test_a_batch_normalisation_without_statistics_depends_on_rows():
 def test_a_model_that_takes_all_rows_or_none_is_refused():
     with pytest.raises(ValueError, match="on its own, got one that takes all 6 rows or none"):
         LocalConsistency()(Graph(6), ROWS, [0] * 6, explain_func=input_x_gradient)
-    with pytest.raises(RuntimeError, match="cannot be multiplied"):  # it takes no row at all
+    with pytest.raises(
+        ValueError,
+        match=r"takes samples of x_batch, torch\.float64 \(1, 7\), got .* be multiplied",
+    ):  # it takes no row at all
         LocalConsistency()(Graph(5), ROWS, [0] * 6, explain_func=input_x_gradient)
+
+
+def test_keywords_that_a_model_does_not_take_are_named():
+    net = nn.Sequential(nn.Linear(7, 3)).eval()
+    for wrong, message in (
+        ({"depth": 2}, r"model: expected one that takes .* \(1, 7\), depth=, got TypeError"),
+        ([1], r"model_predict_kwargs: expected a mapping from names, got \[1\]"),
+        ({1: 2}, r"model_predict_kwargs: expected a mapping from names, got \{1: 2\}"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            LocalConsistency()(
+                net, ROWS, [0] * 6, explain_func=input_x_gradient, model_predict_kwargs=wrong
+            )
 
 
 @pytest.mark.parametrize("metric", [LocalConsistency, LocalFaithfulness])
