@@ -18,7 +18,7 @@ from gae_metric import (
     LocalRobustness,
 )
 from gae_metric.companions import AOPC, ROAD
-from gae_metric.explainers import integrated_gradients, saliency
+from gae_metric.explainers import integrated_gradients
 from tests.gae_metric.nets import conv_net, gradient_tensor, images, input_x_gradient, top_classes
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -281,10 +281,17 @@ def test_a_normalise_func_that_returns_another_shape_is_named(case, result):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_quantus_explain_of_models_of_other_types(case, dtype):
+    """Quantus sums input x gradient over the channels."""
     net, x, y = case
     net = copy.deepcopy(net).to(dtype)
-    expected = LocalConsistency(disable_warnings=True)(net, x, y, explain_func=saliency)
+
+    def summed(model, inputs, targets, **kwargs):
+        maps = input_x_gradient(model, inputs, targets)
+        return maps.astype(np.float32).sum(1, keepdims=True)
+
+    expected = LocalConsistency(disable_warnings=True)(net, x, y, explain_func=summed)
     found = LocalConsistency(disable_warnings=True)(
-        net, x, y, explain_func=quantus.explain, explain_func_kwargs={"method": "Saliency"}
+        net, x, y, explain_func=quantus.explain, explain_func_kwargs={"method": "InputXGradient"}
     )
+    assert max(expected) > 0.1
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
