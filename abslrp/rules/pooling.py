@@ -95,13 +95,13 @@ def register(
         share = before(call.output), after(input)
         return transposed(call, input, *share, axes=only(0), curved=True)
 
-    @rules.rule("index_add scatter_add scatter_reduce index_put _unsafe_index_put put")
+    @rules.rule("index_add index_reduce scatter_add scatter_reduce index_put _unsafe_index_put put")
     def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
         # Where an index says.
         name = call.short
         if "put" in name and not structural.accumulates(call):
             return structural.filled(call, input, *args, **kwargs)
-        if name == "scatter_reduce" and args[3] not in ("sum", "mean"):
+        if name.endswith("_reduce") and args[3] not in ("sum", "mean"):
             if args[3] == "prod":
                 raise UncoveredError("products of what an index names")
             moved = by_gradient(call, curved=True)  # to the extremes
