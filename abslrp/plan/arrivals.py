@@ -212,8 +212,12 @@ class LostSamplesError(Exception):
     """
 
     def __init__(self, value: Value) -> None:
-        super().__init__()
-        self.call = _lost_at(value)
+        self.call = call = _lost_at(value)
+        where = "" if call is None else f" ({call.name}, called at {call.site})"
+        super().__init__(
+            f"model: it cannot be told which sample each entry is of{where}; expected samples that "
+            "do not depend on one another, one at a time, or samples='whole'"
+        )
 
 
 def _lost_at(value: Value) -> Call | None:
