@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from abslrp.plan import entrywise
 from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredError, constant
 from abslrp.plan.axes import aligned, but, only, probe, reduced
-from abslrp.plan.factors import Factor, above, inverse, positive
+from abslrp.plan.factors import Factor, Source, above, inverse, negative, opposite, positive
 from abslrp.plan.maps import Adjoint
 from abslrp.plan.routes import by_gradient
 from abslrp.registry import ABSLRP, COMMON, RuleSet
@@ -53,17 +54,21 @@ def _dims(call: Call, position: int = 1, default: Any = None) -> Any:
 
 def transposed(
     call: Call, input: Value, before: Factor, *after: Factor, axes: Axes = axes_of,
-    curved: bool = False,
+    curved: bool = False, negates: bool = False,
 ) -> Product:  # fmt: skip
     """``R = after * W^T (before * R)`` of a call that is linear in its input."""
     return Product(
         input, Adjoint(torch.empty(0), by_gradient(call, curved=curved)), [before], after=after,
         axes=axes, nonnegative=input.nonnegative and call.short not in SIGNED.split(),
+        negates=negates,
     )  # fmt: skip
 
 
 def register(
-    rules: RuleSet, before: Callable[[Value], Factor], after: Callable[[Value], Factor]
+    rules: RuleSet,
+    before: Callable[[Value], Factor],
+    after: Callable[[Value], Factor],
+    turned: Callable[[Value], Factor] | None = None,
 ) -> Callable[..., Account]:
     """Give what adds entries up, with weights that are not negative, a rule.
 
@@ -75,15 +80,25 @@ def register(
         What R is multiplied by, made of the output.
     after
         What its way back is multiplied by, made of the input.
+    turned
+        The same for the relevance of its negative, which is made of the input's negative.
 
     Returns
     -------
     The rule of pooling and reductions.
     """
 
+    def shared(
+        call: Call, input: Value, share: Callable[[Value], Factor] = after, **said: Any
+    ) -> Product:
+        found = transposed(call, input, before(call.output), share(input), **said)
+        if turned is not None:
+            found.contrary = lambda: shared(call, input, turned, negates=True, **said)
+        return found
+
     @rules.rule(POOLS, REDUCTIONS)
     def pool(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
-        return transposed(call, input, before(call.output), after(input))
+        return shared(call, input)
 
     @rules.rule("grid_sampler_2d grid_sampler_3d")
     def sampled(call: Call, input: Any, grid: Any, interpolation: int, *options: Any) -> Account:
@@ -92,8 +107,7 @@ def register(
             return constant()
         if interpolation == 2:
             raise UncoveredError("bicubic weights, which have two signs")
-        share = before(call.output), after(input)
-        return transposed(call, input, *share, axes=only(0), curved=True)
+        return shared(call, input, axes=only(0), curved=True)
 
     @rules.rule("index_add index_reduce scatter_add scatter_reduce index_put _unsafe_index_put put")
     def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
@@ -110,20 +124,26 @@ def register(
             raise UncoveredError("a negative alpha")
         adjoint, s = by_gradient(call), [before(call.output)]
 
-        def propagate(relevance: Tensor) -> list[Tensor | None]:
-            sent = adjoint([entrywise.multiplied(relevance, s, owned=False)])
-            return [
-                None if one is None else entrywise.multiplied(one, [after(value)], owned=False)
-                for one, value in zip(sent, call.inputs, strict=True)
-            ]
+        def by(share: Callable[[Value], Factor], **said: Any) -> Custom:
+            def propagate(relevance: Tensor) -> list[Tensor | None]:
+                sent = adjoint([entrywise.multiplied(relevance, s, owned=False)])
+                return [
+                    None if one is None else entrywise.multiplied(one, [share(value)], owned=False)
+                    for one, value in zip(sent, call.inputs, strict=True)
+                ]
 
-        return Custom(propagate, axes=probe, nonnegative=structural.kept_sign(call))
+            return Custom(propagate, axes=probe, **said)
+
+        found = by(after, nonnegative=structural.kept_sign(call))
+        if turned is not None:
+            found.contrary = lambda: by(turned, negates=True)
+        return found
 
     return pool
 
 
 #: Eq. 12 for a linear map without negative weights: ``R = x+ W^T s``.
-register(ABSLRP, lambda h: inverse(h, EPSILON), positive)
+register(ABSLRP, lambda h: inverse(h, EPSILON), positive, negative)
 
 
 @ABSLRP.rule("torchvision::roi_align")
@@ -142,7 +162,13 @@ def multiplied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
         raise UncoveredError("a product in another type")
     name = "cumsum" if "cumprod" in call.name else "sum"
     alike = dataclasses.replace(call, operator=getattr(aten, name))
-    return transposed(alike, input, above(call.output), axes=reduced(_dims(call)))
+
+    def account(h: Source) -> Account:
+        return transposed(alike, input, above(h), axes=reduced(_dims(call)))
+
+    found = account(call.output)
+    found.contrary = lambda: account(opposite(call.output))
+    return found
 
 
 @ABSLRP.rule(SIGNED)
@@ -153,16 +179,22 @@ def bicubic(call: Call, input: Value, size: Any, align_corners: bool, *scales: A
     """
     output, plain = call.output, by_gradient(call)
 
-    def propagate(relevance: Tensor) -> list[Tensor | None]:
+    def propagate(relevance: Tensor, sign: int) -> list[Tensor | None]:
         x = input.tensor
         s = relevance / (output.tensor.abs() + EPSILON)
         rows, columns = (_weights(call, axis).abs().to(s.dtype) for axis in (0, 1))
         spread = rows.T @ s @ columns
         (sent,) = plain([s])
         assert sent is not None
-        return [(sent * x + spread * x.abs()) / 2]
+        return [(sign * sent * x + spread * x.abs()) / 2]
 
-    return Custom(propagate, axes=axes_of)
+    def account(sign: int = 1) -> Account:
+        by = partial(propagate, sign=sign)
+        found = Custom(by, axes=axes_of, negates=sign < 0)
+        found.contrary = lambda: account(-sign)
+        return found
+
+    return account()
 
 
 def _weights(call: Call, axis: int) -> Tensor:
