@@ -160,6 +160,8 @@ def taken(result: Any, output: Output) -> Any:
                 return getattr(result, output)
             if output in _NAMED and not (isinstance(result, Mapping) and output in result):
                 return _NAMED[output](taken(result, None))
+            if isinstance(result, Tensor):
+                raise KeyError(output)
         return result[output]
     except (KeyError, IndexError, TypeError):
         names = f" with {', '.join(map(str, result))}" if isinstance(result, Mapping) else ""
