@@ -209,8 +209,8 @@ SAME: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
     ),
     "inference mode": (torch.inference_mode()(F.relu), F.relu),
     "a view of what is detached": (
-        lambda x: x + 2 * x.detach()[:, :4].unsqueeze(1).squeeze(1),
-        lambda x: x + (2 * x).detach(),
+        lambda x: x + 2 * x.detach().transpose(1, 2)[:, :4],
+        lambda x: x + (2 * x).transpose(1, 2).detach(),
     ),
     "axes swapped in place": (lambda x: x.clone().swapaxes_(1, 2), lambda x: x.transpose(1, 2)),
     "index_reduce": (
