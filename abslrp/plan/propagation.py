@@ -201,10 +201,7 @@ class Propagation:
     def _custom(self, call: Call, account: Custom, arrival: Arrival) -> Parts:
         sent, turns = account.propagate(self.arrivals.applied(arrival)), account.negates
         return [
-            (
-                value,
-                Arrival(one, arrival.total, [], owned=False, depth=arrival.depth, negated=turns),
-            )
+            (value, Arrival(one, arrival.total, owned=False, depth=arrival.depth, negated=turns))
             for value, one in zip(call.inputs, sent, strict=True)
             if one is not None
         ]

@@ -54,13 +54,12 @@ def _dims(call: Call, position: int = 1, default: Any = None) -> Any:
 
 def transposed(
     call: Call, input: Value, before: Factor, *after: Factor, axes: Axes = axes_of,
-    curved: bool = False, negates: bool = False,
+    curved: bool = False,
 ) -> Product:  # fmt: skip
     """``R = after * W^T (before * R)`` of a call that is linear in its input."""
     return Product(
         input, Adjoint(torch.empty(0), by_gradient(call, curved=curved)), [before], after=after,
         axes=axes, nonnegative=input.nonnegative and call.short not in SIGNED.split(),
-        negates=negates,
     )  # fmt: skip
 
 
@@ -68,7 +67,7 @@ def register(
     rules: RuleSet,
     before: Callable[[Value], Factor],
     after: Callable[[Value], Factor],
-    turned: Callable[[Value], Factor] | None = None,
+    turned: Callable[[Value], Factor],
 ) -> Callable[..., Account]:
     """Give what adds entries up, with weights that are not negative, a rule.
 
@@ -88,12 +87,11 @@ def register(
     The rule of pooling and reductions.
     """
 
-    def shared(
-        call: Call, input: Value, share: Callable[[Value], Factor] = after, **said: Any
-    ) -> Product:
+    def shared(call: Call, input: Value, negates: bool = False, **said: Any) -> Product:
+        share = turned if negates else after
         found = transposed(call, input, before(call.output), share(input), **said)
-        if turned is not None:
-            found.contrary = lambda: shared(call, input, turned, negates=True, **said)
+        found.negates = negates
+        found.contrary = lambda: shared(call, input, not negates, **said)
         return found
 
     @rules.rule(POOLS, REDUCTIONS)
@@ -124,7 +122,9 @@ def register(
             raise UncoveredError("a negative alpha")
         adjoint, s = by_gradient(call), [before(call.output)]
 
-        def by(share: Callable[[Value], Factor], **said: Any) -> Custom:
+        def account(negates: bool = False) -> Custom:
+            share = turned if negates else after
+
             def propagate(relevance: Tensor) -> list[Tensor | None]:
                 sent = adjoint([entrywise.multiplied(relevance, s, owned=False)])
                 return [
@@ -132,12 +132,12 @@ def register(
                     for one, value in zip(sent, call.inputs, strict=True)
                 ]
 
-            return Custom(propagate, axes=probe, **said)
+            found = Custom(propagate, axes=probe, negates=negates)
+            found.nonnegative = structural.kept_sign(call)
+            found.contrary = lambda: account(not negates)
+            return found
 
-        found = by(after, nonnegative=structural.kept_sign(call))
-        if turned is not None:
-            found.contrary = lambda: by(turned, negates=True)
-        return found
+        return account()
 
     return pool
 
@@ -189,8 +189,7 @@ def bicubic(call: Call, input: Value, size: Any, align_corners: bool, *scales: A
         return [(sign * sent * x + spread * x.abs()) / 2]
 
     def account(sign: int = 1) -> Account:
-        by = partial(propagate, sign=sign)
-        found = Custom(by, axes=axes_of, negates=sign < 0)
+        found = Custom(partial(propagate, sign=sign), axes=axes_of, negates=sign < 0)
         found.contrary = lambda: account(-sign)
         return found
 
