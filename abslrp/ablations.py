@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from abslrp.plan.accounts import Custom, Diagonal, Product, Split
-from abslrp.plan.maps import Convolution
+from abslrp.plan.linear_maps import Convolution
 from abslrp.tape import Call, Tape, Value
 
 Attention: TypeAlias = 'Literal["values", "queries_keys"] | None'

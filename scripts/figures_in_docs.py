@@ -29,6 +29,12 @@ NUMBER = re.compile(r"(?<![\w.])[-−]?\d*\.\d+(?:e-?\d+)?|(?<![\w.])\d+e-?\d+")
 #: What pages write for methods.
 NAMES = {"LRP-α1β0-contrastive": "LRP-alpha1beta0-contrastive"}
 NAMES |= {"absLRP by queries and keys alone": "absLRP-queries-keys", "**operation, streams**": ""}
+NAMES |= {
+    f"{network}, table {number} of the paper ({paper})": f"{network}, table {number} of the paper"
+    for network, number, paper in (
+        ("SqueezeNet", 1, "VGG16"), ("MobileNetV2", 3, "ResNet50"), ("Lite0", 3, "ResNet50"),
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,35 @@ def reviews(out: Path) -> Numbers:
     return {(one[2], "prediction"): (float(one[1]),) for one in found if one}
 
 
+NETWORKS = {"shared:squeezenet": "SqueezeNet", "shared:mobilenet": "MobileNetV2", "lite:0": "Lite0"}
+
+
+def evidence(title: str, every: str = "both", counted: bool = False) -> Callable[[Path], Numbers]:
+    """Return what reads a printed table by its title; the page may count a network's images."""
+
+    def named(text: str) -> str:
+        text = text if counted else re.sub(r" \(n = \d+\)", "", text)
+        for name, shown in (*NETWORKS.items(), ("all networks", every)):
+            text = text.replace(name, shown)
+        return text
+
+    def fresh(out: Path) -> Numbers:
+        printed = (out / "output.txt").read_text(encoding="utf-8").partition(f"## {title}\n\n")[2]
+        lines = printed.partition("\n\n")[0].splitlines()
+        head, _, *rows = [
+            [named(cell.strip()) for cell in one.strip("|").split("|")] for one in lines
+        ]
+        return {
+            (row[0], column): tuple(map(float, NUMBER.findall(cell)))
+            for row in rows
+            for column, cell in zip(head[1:], row[1:], strict=True)
+        }
+
+    return fresh
+
+
+EVIDENCE = "-m benchmarks evidence benchmarks/results/imagenet-here"
+LESS = "GAE of absLRP less that of"
 RUN = "-m benchmarks run --quiet --output {out} --config"
 DEFINITIONS = f"{RUN} definitions"
 FIGURES = (
@@ -108,6 +143,27 @@ FIGURES = (
         "docs/experiments.md",
         "| digits:vgg | GAE",
         lambda out: means(out, "digits:vgg"),
+    ),
+    *(
+        Figure(f"evidence-{name}", EVIDENCE + folder, 0.01, "docs/evidence.md", head, fresh)
+        for name, folder, head, fresh in (
+            ("48", "", "| GAE (n = 48)", evidence("All images: GAE")),
+            ("48", "", "| absLRP minus (n = 48)", evidence(f"All images: {LESS}")),
+            (
+                "48",
+                "",
+                "| GAE | SqueezeNet (n = 29)",
+                evidence("Images predicted as labelled: GAE", counted=True),
+            ),
+            ("32", "-lite0", "| GAE (n = 32)", evidence("All images: GAE", "all three")),
+            (
+                "32",
+                "-lite0",
+                "| absLRP minus (n = 32)",
+                evidence(f"All images: {LESS}", "all three"),
+            ),
+            ("32", "-lite0", "| Kendall's τ of GAE (n = 32)", evidence("All images: τ of GAE")),
+        )
     ),
 )
 

@@ -41,7 +41,7 @@ ENGINE = ("tests/abslrp/test_seen.py", "tests/abslrp/test_accelerated.py")
 #: From a module to the tests that are to notice any change of it, the quickest first.
 TARGETS: dict[str, list[str]] = {
     "abslrp.tape.place": ["tests/abslrp/test_layout.py", ENGINE[0]],
-    "abslrp.tape.probe": [ENGINE[0], f"{RULES}pooling.py"],
+    "abslrp.tape.place_by_numbers": [ENGINE[0], f"{RULES}pooling.py"],
     "abslrp.tape.memory": [ENGINE[0], f"{RULES}pooling.py", f"{RULES}signs.py"],
     "abslrp.tape.spelling": [ENGINE[0], f"{RULES}signs.py"],
     "abslrp.plan.factors": [ENGINE[1], ENGINE[0], f"{RULES}norms.py"],
@@ -56,7 +56,7 @@ TARGETS: dict[str, list[str]] = {
     "abslrp.rules.fourier": [ENGINE[0]],
     "abslrp.rules.recurrent": [ENGINE[0]],
     "abslrp.plan.propagation": [ENGINE[1], ENGINE[0], "tests/abslrp/test_conserve.py"],
-    "abslrp.plan.maps": [f"{RULES}linear.py", "tests/abslrp/test_products.py"],
+    "abslrp.plan.linear_maps": [f"{RULES}linear.py", "tests/abslrp/test_products.py"],
     "abslrp.plan.routes": [f"{RULES}pooling.py", ENGINE[0]],
     "abslrp.rules.absolute": [
         f"{RULES}linear.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py", *ENGINE

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from abslrp.plan.axes import aligned
 from abslrp.plan.factors import Factor
-from abslrp.plan.maps import LinearMap
+from abslrp.plan.linear_maps import LinearMap
 from abslrp.tape import Axes, Value
 
 

@@ -21,7 +21,7 @@ from abslrp.plan.arrivals import DEPTH, Arrival, Arrivals, Conserve, ratio
 from abslrp.plan.entrywise import by_sign
 from abslrp.plan.factors import Factor
 from abslrp.plan.flows import Passage
-from abslrp.plan.maps import LinearMap
+from abslrp.plan.linear_maps import LinearMap
 from abslrp.plan.routes import unbroadcast
 from abslrp.tape import Call, Value
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Split, passing
 from abslrp.plan.axes import but
 from abslrp.plan.factors import Factor, computed, constant, itself
-from abslrp.plan.maps import Convolution, Right, Rows
+from abslrp.plan.linear_maps import Convolution, Right, Rows
 from abslrp.registry import COMMON, RuleSet
 from abslrp.rules import addition, multiplication, normalization, operands, pooling
 from abslrp.rules.operands import Linear, LinearRule, Pair

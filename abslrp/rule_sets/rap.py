@@ -31,7 +31,7 @@ from torch import Tensor
 from abslrp.plan.accounts import Account, Custom, Diagonal
 from abslrp.plan.arrivals import ratio
 from abslrp.plan.factors import computed
-from abslrp.plan.maps import Left
+from abslrp.plan.linear_maps import Left
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional
 from abslrp.rule_sets.composites import composite, first_convolution

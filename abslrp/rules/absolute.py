@@ -9,7 +9,7 @@ from torch import Tensor
 
 from abslrp.plan.accounts import Account, Product, Split, Term
 from abslrp.plan.factors import inverse, magnitude, positive
-from abslrp.plan.maps import LinearMap
+from abslrp.plan.linear_maps import LinearMap
 from abslrp.registry import ABSLRP
 from abslrp.rules.operands import Linear, Pair, register_linear, register_products
 from abslrp.tape import Call, Value

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from abslrp.plan.accounts import Account, UncoveredError
 from abslrp.plan.axes import but, only
-from abslrp.plan.maps import Convolution, Left, LinearMap, Operand, Right, Rows
+from abslrp.plan.linear_maps import Convolution, Left, LinearMap, Operand, Right, Rows
 from abslrp.registry import RuleSet
 from abslrp.rules.decompositions import plus
 from abslrp.tape import Axes, Call, Value, WrittenOut

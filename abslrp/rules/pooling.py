@@ -15,7 +15,7 @@ from abslrp.plan import entrywise
 from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredError, constant
 from abslrp.plan.axes import aligned, but, only, probe, reduced
 from abslrp.plan.factors import Factor, Source, above, inverse, negative, opposite, positive
-from abslrp.plan.maps import Adjoint
+from abslrp.plan.linear_maps import Adjoint
 from abslrp.plan.routes import by_gradient
 from abslrp.registry import ABSLRP, COMMON, RuleSet
 from abslrp.rules import structural

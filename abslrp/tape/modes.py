@@ -68,8 +68,11 @@ def leaving_nothing(function: F) -> F:
                 return function(*args, **kwargs)
             except BaseException as error:
                 if not isinstance(error, Exception):
-                    # A generator of torch's that waits in a frame would push its mode back later.
+                    # A generator of torch's that waits in a frame would push its mode back later;
+                    # before Python 3.13 a debugger's copy of the locals holds it, too.
                     traceback.clear_frames(error.__traceback__)
+                    for frame, _ in traceback.walk_tb(error.__traceback__):
+                        frame.f_locals  # noqa: B018  the copy is made again, of what is left
                 raise
             finally:
                 state.restore()

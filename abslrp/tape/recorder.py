@@ -22,7 +22,7 @@ from abslrp.tape import sites
 from abslrp.tape.memory import Memory
 from abslrp.tape.modes import under
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
-from abslrp.tape.probe import probed
+from abslrp.tape.place_by_numbers import probed
 from abslrp.tape.values import Call, Value, alike, name_of, replaced, tensors_in
 
 

@@ -19,7 +19,7 @@ from abslrp.losses import noted, warn_of_losses
 from abslrp.outputs import Output, select_logits, taken
 from abslrp.tape import Place, Tape, Value
 from abslrp.tape.place import LostPlaceError, SamplesMixedError
-from abslrp.tape.probe import place_of
+from abslrp.tape.place_by_numbers import place_of
 from abslrp.text.encoding import columns_of, inputs_of, kept_in, table_of
 
 STARTS = ("the target", "what it is contrasted with")

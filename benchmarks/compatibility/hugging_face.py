@@ -153,7 +153,10 @@ def _shape(model: Any, kind: str) -> tuple[int, ...]:
     if kind == "audio":
         frames = given.get("max_length") or 2 * given.get("max_source_positions", 48)
         waves = model.main_input_name == "input_values" and "max_length" not in given
-        return (4000,) if waves else (frames, given.get("num_mel_bins", 64))
+        shape = (frames, given.get("num_mel_bins", 64))
+        if model.config.model_type == "whisper":  # channels first
+            return shape[::-1]
+        return (4000,) if waves else shape
     size = given.get("image_size", 64)
     sides = (size, size) if isinstance(size, int) else tuple(size)
     image = (given.get("num_channels", 3), *sides)

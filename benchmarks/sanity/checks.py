@@ -10,7 +10,13 @@ from torch import nn
 
 from benchmarks.methods import METHODS
 from benchmarks.sanity.case import Case, gae, means
-from benchmarks.sanity.maps import DEGRADATIONS, Degraded, Remembered, brightness, of_network
+from benchmarks.sanity.changed_maps import (
+    DEGRADATIONS,
+    Degraded,
+    Remembered,
+    brightness,
+    of_network,
+)
 from benchmarks.sanity.statistics import against, rank_correlation, verdict
 from gae_metric import Contrastiveness
 from gae_metric.explainers.gradients import ExplainFunc

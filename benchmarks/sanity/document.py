@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.sanity import meta
-from benchmarks.sanity.maps import DEGRADATIONS
+from benchmarks.sanity.changed_maps import DEGRADATIONS
 from benchmarks.sanity.results import Found
 from gae_metric.plotting import _style
 

@@ -14,7 +14,7 @@ import torch
 from benchmarks.result_files import replace_file
 from benchmarks.sanity import checks, meta
 from benchmarks.sanity.case import DIGITS, PHOTOGRAPHS, Case, Settings, open_case
-from benchmarks.sanity.maps import Remembered
+from benchmarks.sanity.changed_maps import Remembered
 from gae_metric import clear_cache
 from gae_metric.commands.provenance import installed
 from gae_metric.errors import InputError

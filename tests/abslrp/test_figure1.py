@@ -32,3 +32,13 @@ def test_figure_1_as_modules_in_float32(second: tuple[float, float], expected: o
     # Two decimals of the paper are exact numbers here; float32 keeps seven digits of them.
     np.testing.assert_allclose(R[0].numpy(), expected, rtol=1e-6)
     assert R.sum().item() == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("second", "total"), [((-1, 2), 2.0), ((-5, 6), 4.0), ((-17, 18), 10.0)])
+def test_what_the_page_on_figure_1_says_besides(second: tuple[float, float], total: float) -> None:
+    """Sums of relevance without conservation, and LRP-alpha1beta0."""
+    model, x, one = to_torch(figure_1(second)), np.ones((1, 2)), np.ones((1, 1))
+    R = abslrp.relevance(model, x, one, conserve=None)
+    assert R.sum() == pytest.approx(total, abs=1e-7)
+    same = abslrp.relevance(model, x, one, rules="alpha1beta0")
+    np.testing.assert_allclose(same[0], [0.5, 0.5], rtol=0, atol=1e-5)

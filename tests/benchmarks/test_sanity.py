@@ -11,7 +11,13 @@ from scipy import stats
 import abslrp
 from benchmarks.sanity import checks
 from benchmarks.sanity.case import gae
-from benchmarks.sanity.maps import DEGRADATIONS, Degraded, Remembered, brightness, of_network
+from benchmarks.sanity.changed_maps import (
+    DEGRADATIONS,
+    Degraded,
+    Remembered,
+    brightness,
+    of_network,
+)
 from gae_metric import GAE
 from tests.benchmarks.sanity import QUICK, quick_case, same, state
 

@@ -156,3 +156,23 @@ def test_scores_do_not_depend_on_the_scale_of_a_map(a, scale):
     torch.testing.assert_close(
         F.similarity(one, two), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-9
     )
+
+
+@pytest.mark.parametrize(
+    ("weights", "schedule", "score"),
+    [
+        (torch.ones(3072), "reranked", -0.20),
+        (torch.arange(1.0, 3073), "reranked", 0.02),
+        (torch.ones(3072), "uniform", 0.0),
+    ],
+)
+def test_faithfulness_of_the_exact_map_of_a_linear_model_is_what_the_page_says(
+    weights, schedule, score
+):
+    """Weight times input is all that there is to know about a linear model."""
+    model = torch.nn.Linear(len(weights), 1, bias=False)
+    model.weight.data = weights[None]
+    x, target = torch.ones(1, len(weights)), torch.tensor([0])
+    trajectory = F.masking_trajectory(model, x, target, schedule=schedule)
+    found = F.local_faithfulness(weights[None] / weights.max(), trajectory.impact_sign)
+    assert round(float(found), 2) == score

@@ -1,6 +1,23 @@
 """The draw of mosaics in plain Python: every sample sorts all others by a 64-bit hash.
 
-Written from docs/decisions.md ("The draw of mosaics"), with whole numbers and no NumPy arithmetic.
+Written from this definition, with whole numbers and no NumPy arithmetic. Words have 64 bits, sums
+and products are modulo 2^64:
+
+- content(x) is the BLAKE2b hash (8 bytes, read as little-endian) of a sample's values as
+  little-endian float32, in C order, with -0 as 0;
+- mix(w) is the finaliser of SplitMix64: w ^= w >> 30, w *= 0xBF58476D1CE4E5B9, w ^= w >> 27, w *=
+  0x94D049BB133111EB, w ^= w >> 31;
+- salt is the same hash of the text ``seed,mosaic,k`` for the k-th mosaic of each sample (k from
+  0), and of ``seed,focus`` for Focus;
+- own(i) = mix(content(i) ^ salt), other(j) = mix(content(j) + c * 0x9E3779B97F4A7C15), where c is
+  the number of samples of the same content before j, by class and then by place, without i;
+- the candidates of i are ordered by mix(own(i) ^ other(j)) >> 1, those with c > 0 or the content
+  of i itself after all others;
+- the sample and its three negatives, in this order, stand in the quadrants of the permutation
+  number mix(own(i) + 0x9E3779B97F4A7C15) mod 24 of (0, 1, 2, 3), in lexicographic order.
+
+A sample that is not finite is no candidate. Focus takes the first candidate of the sample's class
+and the first two of others.
 """
 
 from __future__ import annotations

@@ -2,9 +2,22 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from torch import nn
 
 from benchmarks.metrics.registry import LocalLipschitz
+
+
+@pytest.mark.parametrize(("perturbations", "images", "mean"), [(10, 1, 1.185), (200, 4, 1.124)])
+def test_the_means_that_decisions_quote_for_a_random_map(perturbations, images, mean):
+    """Of the positive part of normal noise, scaled to one maximum for all images of a batch."""
+    rng, n = np.random.default_rng(0), 224 * 224
+    a, b = (
+        norm.isf(-np.expm1(np.log(rng.random((2000, k))) / (n * images)))
+        for k in (1, perturbations)
+    )
+    distance = np.sqrt(n / 2 * (1 / a**2 + 1 / b**2 - 2 / (np.pi * a * b)))
+    assert abs((distance / (0.1 * np.sqrt(3 * n))).max(1).mean() - mean) < 0.01
 
 
 @pytest.mark.parametrize("channels", [1, 3])
