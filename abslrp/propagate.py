@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import BaseTorchFunctionMode
 
 from abslrp.ablations import ablate
 from abslrp.batch import Batch
@@ -118,12 +119,13 @@ def propagate(
 
 
 def evaluate(model: nn.Module, batch: Batch, rows: Rows, settings: Settings) -> Tensor:
-    """Return the logits of some samples, by the model alone."""
+    """Return the logits of some samples, by the model alone, and not by fused layers."""
     part = batch.rows(rows).copied()
-    with torch.no_grad():
+    with torch.no_grad(), BaseTorchFunctionMode():
         return part.logits(model, settings.output, len(part), dense=settings.dense)
 
 
+@leaving_nothing
 def check_place(
     model: nn.Module, batch: Batch, rows: slice, logits: Tensor, settings: Settings
 ) -> None:
