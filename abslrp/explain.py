@@ -140,8 +140,9 @@ def explain(
     Notes
     -----
     Cost: one forward pass, and for each of K targets one backward pass per start, two for
-    ``"streams"``. Where the batch is cut, one sample is evaluated once more, alone; where samples
-    cannot be followed, the model is evaluated three times more, and then sample by sample. Memory:
+    ``"streams"``. Where the batch is cut, one sample is evaluated once more, alone; where masks,
+    indices or numbers are made of values, up to nine are; where samples cannot be followed, the
+    model is evaluated three times more, and then sample by sample. Memory:
     that of one batch's forward pass, whatever K.
 
     References

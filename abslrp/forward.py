@@ -227,6 +227,11 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
         raise ValueError(f"model: its logits do not depend on the {batch.features}{reason}")
     if logits.place is None:  # a rule set that takes no totals would go on with mixed samples
         raise LostSamplesError(logits)
+    if samples and start is None and not _first(logits, samples):
+        raise ValueError(
+            f"model: expected logits with the samples along the first axis, got "
+            f"{tuple(logits.shape)} with them along another; output= selects the logits"
+        )
     return logits, values if settings.at is None else [found[name] for name in settings.at]
 
 
@@ -265,6 +270,12 @@ def watching(model: nn.Module, names: Sequence[str], tape: Tape) -> Iterator[dic
             handle.remove()
 
 
+def _first(value: Value, samples: int) -> bool:
+    """Whether a value has the samples along its first axis."""
+    place = samples, value.shape.numel() // samples
+    return value.shape[:1] == (samples,) and (samples == 1 or value.place == place)
+
+
 def _only(name: str, made: Sequence[Made], samples: int | None) -> Value:
     """Return what a module returned, if relevance of it can be told by sample."""
     value = made[0][1] if len(made) == 1 else None
@@ -275,9 +286,7 @@ def _only(name: str, made: Sequence[Made], samples: int | None) -> Value:
         )
     if value.place is None and samples:
         raise LostSamplesError(value)
-    count = value.shape.numel() // (samples or 1)
-    elsewhere = samples and samples > 1 and value.place != (samples, count)
-    if samples and (value.shape[:1] != (samples,) or elsewhere):
+    if samples and not _first(value, samples):
         raise ValueError(
             f"at, start_at: expected outputs with the samples along the first axis, got "
             f"{tuple(value.shape)} of {name!r} for {samples} samples"

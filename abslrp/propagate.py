@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import BaseTorchFunctionMode
 
 from abslrp.ablations import ablate
 from abslrp.batch import Batch
@@ -21,6 +22,8 @@ from abslrp.tape.modes import leaving_nothing
 Rows: TypeAlias = "slice | list[int]"
 #: Other kernels for another batch size round otherwise; another function differs by far more.
 ROUNDING = 1e-2
+#: Samples that are looked at alone, where all would take too long.
+LOOKS = 8
 Starts: TypeAlias = "Callable[[Tensor], list[Tensor]]"
 """From logits (B, N) to one (S, B, N) of starts for each map that is wanted."""
 
@@ -116,12 +119,13 @@ def propagate(
 
 
 def evaluate(model: nn.Module, batch: Batch, rows: Rows, settings: Settings) -> Tensor:
-    """Return the logits of some samples, by the model alone."""
+    """Return the logits of some samples, by the model alone, and not by fused layers."""
     part = batch.rows(rows).copied()
-    with torch.no_grad():
+    with torch.no_grad(), BaseTorchFunctionMode():
         return part.logits(model, settings.output, len(part), dense=settings.dense)
 
 
+@leaving_nothing
 def check_place(
     model: nn.Module, batch: Batch, rows: slice, logits: Tensor, settings: Settings
 ) -> None:
@@ -195,7 +199,10 @@ def by_rows(
     settings = replace(settings, logits=noted)
     alone = [part(slice(i, i + 1)) for i in range(samples)]
     own = torch.cat([noted[settings.first + i] for i in range(samples)])
-    if settings.start_at is None and not _alike(together, own, ROUNDING):
+    if settings.start_at is None and (
+        not _alike(together, own, ROUNDING)
+        or any(_depends(evaluated, together, own[i : i + 1], i) for i in range(samples))
+    ):
         raise _dependent(where)
     warnings.warn(
         f"model: it cannot be told which sample each entry is of{where}, so that samples are "
@@ -207,7 +214,7 @@ def by_rows(
 
 
 def _check_decisions(model: nn.Module, batch: Batch, logits: Tensor, settings: Settings) -> None:
-    """Refuse samples that depend on one another by numbers or masks: a look at first and last."""
+    """Refuse samples that depend on one another by numbers or masks: a look at some."""
     if len(batch) == 1 or (logits.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
 
@@ -215,19 +222,29 @@ def _check_decisions(model: nn.Module, batch: Batch, logits: Tensor, settings: S
         return evaluate(model, batch, rows, settings)
 
     together = logits if settings.start_at is None else evaluated(slice(None))
-    for row in (0, len(batch) - 1):
+    step = -(-len(batch) // LOOKS)
+    for row in {*range(0, len(batch), step), len(batch) - 1}:
         rows = slice(row, row + 1)
-        own, alone = together[rows], _alone(evaluated, rows)
-        exact = _exact(own)
-        # Hard decisions may turn by rounding, but not among its like, by the same kernels; and a
-        # model that is random is another matter.
-        if (
-            alone is not None
-            and not _alike(own, alone, exact)
-            and not _alike(own, evaluated([row] * len(batch))[:1], exact)
-            and _alike(own, evaluated(slice(None))[rows], ROUNDING)
-        ):
+        depends = _depends(evaluated, together, _alone(evaluated, rows), row)
+        # A model that is random is another matter.
+        if depends and _alike(together[rows], evaluated(slice(None))[rows], ROUNDING):
             raise _dependent(" (by numbers, masks or indices that are made of several)")
+
+
+def _depends(
+    evaluated: Callable[[Rows], Tensor], together: Tensor, alone: Tensor | None, row: int
+) -> bool:
+    """Whether a sample has other logits alone, and among its like.
+
+    There hard decisions do not turn by rounding, as the kernels are the same.
+    """
+    own = together[row : row + 1]
+    if alone is not None and _alike(own, alone, _exact(own)):
+        return False
+    among = evaluated([row] * len(together))
+    # Other inputs that the model holds may tell one place from another.
+    among = among[row : row + 1] if alone is None else among
+    return not _alike(own.expand_as(among), among, _exact(own))
 
 
 def _exact(logits: Tensor) -> float:
@@ -247,14 +264,12 @@ def _dependent(how: str) -> ValueError:
 def _check_apart(samples: int, evaluated: Callable[[Rows], Tensor], where: str) -> Tensor:
     """Refuse samples that depend on one another: the last has other logits alone or among its like.
 
-    Returns the logits of all. Among its like it is evaluated by the same kernels, so that hardly
-    anything is rounding.
+    Returns the logits of all.
     """
     last = samples - 1
     together = evaluated(slice(None))
-    own, alone = together[-1:], _alone(evaluated, slice(last, samples))
-    among = evaluated([last] * samples)[-1:]
-    same = alone is not None and _alike(own, alone, ROUNDING)
-    if same and _alike(own, among, _exact(own)):
-        return together
-    raise _dependent(where)
+    alone = _alone(evaluated, slice(last, samples))
+    same = alone is not None and _alike(together[-1:], alone, ROUNDING)
+    if not same or _depends(evaluated, together, None, last):
+        raise _dependent(where)
+    return together

@@ -40,6 +40,8 @@ class Rule:
         complex = any(one.dtype.is_complex for one in (*call.inputs, *call.outputs) if one)
         if complex and call.short in COMPLEX:
             raise WrittenOut(COMPLEX[call.short])
+        if any(one.tensor.layout != torch.strided for one in call.inputs):
+            raise UncoveredError("activations of a sparse or other layout")
         account: Any = self.function(call, *call.args, **call.kwargs)
         if callable(account):
             places = [call.inputs.index(one) for one in call.taken()]

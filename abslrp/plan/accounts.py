@@ -48,6 +48,8 @@ class Account:
     constant: bool = False
     held: bool = False
     """Whether a constant is made of the input's entries, not of its shape or type alone."""
+    negates: bool = False
+    """Whether what is sent is relevance of an input's negative."""
     linear: bool = False
     """Whether it is a linear map with parameters, which a batch norm may be merged into."""
     contrary: Callable[[], Account] | None = None
@@ -67,8 +69,6 @@ class Diagonal(Account):
 
     input: Value
     factors: Sequence[Factor] = ()
-    negates: bool = False
-    """Whether it is relevance of the input's negative."""
 
 
 @dataclass

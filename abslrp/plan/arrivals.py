@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from abslrp.plan.entrywise import laid, multiplied
-from abslrp.plan.factors import Factor, Line, above, joined
+from abslrp.plan.factors import Factor, above, joined, opposite
 from abslrp.plan.flows import Passage
 from abslrp.tape import Call, Place, Value
 
@@ -141,8 +141,7 @@ class Arrivals:
             return arrival
         if not self.magnitude:
             return replace(arrival, negated=False)
-        minus = torch.full((), -1.0, dtype=value.dtype, device=value.device)
-        factors = [*arrival.factors, above(Line(value, None, minus))]
+        factors = [*arrival.factors, above(opposite(value))]
         masked = replace(arrival, factors=factors, owned=False, settled=False, negated=False)
         return self.settled(masked, value)
 
@@ -212,8 +211,12 @@ class LostSamplesError(Exception):
     """
 
     def __init__(self, value: Value) -> None:
-        super().__init__()
-        self.call = _lost_at(value)
+        self.call = call = _lost_at(value)
+        where = "" if call is None else f" ({call.name}, called at {call.site})"
+        super().__init__(
+            f"model: it cannot be told which sample each entry is of{where}; expected samples that "
+            "do not depend on one another, one at a time, or samples='whole'"
+        )
 
 
 def _lost_at(value: Value) -> Call | None:

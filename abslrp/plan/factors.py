@@ -132,6 +132,11 @@ def above(value: Source) -> Factor:
     return Factor("above", value)
 
 
+def opposite(value: Value) -> Line:
+    """``-v``."""
+    return Line(value, None, torch.full((), -1.0, dtype=value.dtype, device=value.device))
+
+
 def itself(value: Source) -> Factor:
     """``v``."""
     return Factor("is", value)

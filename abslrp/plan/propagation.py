@@ -180,8 +180,9 @@ class Propagation:
             signs = [term.sign for term in account.terms]
             relevance = by_sign(sent, signs, account.input.tensor)
         return Arrival(
-            relevance, arrival.total, list(account.after), arrival.settled, depth=arrival.depth
-        )
+            relevance, arrival.total, list(account.after), arrival.settled,
+            depth=arrival.depth, negated=account.negates,
+        )  # fmt: skip
 
     def _shared(self, account: Split, arrival: Arrival) -> Parts:
         s = self.arrivals.applied(arrival, account.before)
@@ -198,9 +199,9 @@ class Propagation:
         return parts
 
     def _custom(self, call: Call, account: Custom, arrival: Arrival) -> Parts:
-        sent = account.propagate(self.arrivals.applied(arrival))
+        sent, turns = account.propagate(self.arrivals.applied(arrival)), account.negates
         return [
-            (value, Arrival(one, arrival.total, owned=False, depth=arrival.depth))
+            (value, Arrival(one, arrival.total, owned=False, depth=arrival.depth, negated=turns))
             for value, one in zip(call.inputs, sent, strict=True)
             if one is not None
         ]

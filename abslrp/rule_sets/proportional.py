@@ -146,7 +146,7 @@ def make(
     multiplication.register(rules, lambda h: constant(0.5))
 
     # R = x W^T (R / (h + epsilon)), whatever the weights' sign.
-    pool = pooling.register(rules, lambda h: stabilised(h, inverse), itself)
+    pool = pooling.register(rules, lambda h: stabilised(h, inverse), itself, itself)
     rules.rule(pooling.SIGNED)(pool)
 
     @rules.rule(SOFTMAX)

@@ -26,11 +26,11 @@ NONNEGATIVE = (
 )
 HELD = (
     "rsqrt norm linalg_vector_norm linalg_matrix_norm linalg_norm frobenius_norm var std var_mean "
-    "std_mean logsumexp detach detach_copy"
+    "std_mean logsumexp detach detach_copy bernoulli"
 )
 MADE = (
-    "zeros_like ones_like full_like empty_like rand_like randn_like zero fill new_zeros new_ones "
-    "new_full new_empty new_empty_strided empty_strided bernoulli"
+    "zeros_like ones_like full_like empty_like rand_like randn_like zero new_zeros new_ones "
+    "new_full new_empty new_empty_strided empty_strided"
 )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from abslrp.plan.accounts import Account, Diagonal, Split, passing, same
-from abslrp.plan.factors import Factor, Line, Source, above
+from abslrp.plan.factors import Factor, Source, above, opposite
 from abslrp.registry import ABSLRP, COMMON, RuleSet
 from abslrp.tape import Call, Value
 
@@ -18,10 +20,23 @@ def scaled(value: Value, factor: Any) -> Diagonal:
     number = isinstance(factor, (int, float))
     known = number or (isinstance(factor, Tensor) and factor.is_floating_point())
     keeps = number and factor >= 0 and value.nonnegative
-    said = {"nonnegative": keeps, "scale": factor if known else None}
-    if not number or factor == 0:
-        return passing(value, **said)
-    return same(value, 1 if factor > 0 else -1, **said)
+    sign = -1 if _below(factor) else 1
+    return same(value, sign, nonnegative=keeps, scale=factor if known else None)
+
+
+_BELOW: MutableMapping[Tensor, bool] = WeakTensorKeyDictionary()
+
+
+def _below(factor: Any) -> bool:
+    """Whether a factor is one number, and that is below 0."""
+    if isinstance(factor, (int, float)):
+        return factor < 0
+    if not isinstance(factor, Tensor) or factor.numel() != 1 or factor.is_complex():
+        return False
+    # While kernels are recorded no number can be read, but that of a parameter is known by then.
+    if not (factor.is_cuda and factor in _BELOW and torch.cuda.is_current_stream_capturing()):
+        _BELOW[factor] = bool(factor < 0)
+    return _BELOW[factor]
 
 
 def register(rules: RuleSet, gate: Callable[[Source], Factor]) -> None:
@@ -46,9 +61,9 @@ def register(rules: RuleSet, gate: Callable[[Source], Factor]) -> None:
         def account(h: Source) -> Split:
             return Split(before=[gate(h)], parts=[Diagonal(input), Diagonal(other)])
 
-        found, h = account(call.output), call.output
+        found = account(call.output)
         found.nonnegative = sure
-        found.contrary = lambda: account(Line(h, None, h.tensor.new_tensor(-1)))
+        found.contrary = lambda: account(opposite(call.output))
         return found
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from abslrp.plan.accounts import Account, Diagonal
 from abslrp.plan.axes import aligned, but, only
-from abslrp.plan.factors import Line, constant, inverse, positive
+from abslrp.plan.factors import Line, constant, inverse, negative, positive
 from abslrp.registry import ABSLRP, RuleSet
 from abslrp.rules.absolute import EPSILON
 from abslrp.tape import Call, Value
@@ -31,17 +31,22 @@ class Norm(NamedTuple):
     """Whether it is a batch norm by its running statistics."""
 
 
-def absolute(call: Call, norm: Norm) -> Account:
+def absolute(call: Call, norm: Norm, sign: int = 1) -> Account:
     """Eq. 12 for the two layers, with the mean as the first one's bias.
 
-    ``(x / d)+ / (|h1| + epsilon)``, then ``(h1 weight)+ / (|h| + epsilon)``.
+    ``(x / d)+ / (|h1| + epsilon)``, then ``(h1 weight)+ / (|h| + epsilon)``; the negative of a norm
+    is the norm of ``-x``, with ``-bias``.
     """
     first = Line(norm.input, norm.mean, 1 / norm.deviation)
-    share = [positive(norm.input), constant(1 / norm.deviation), inverse(first, EPSILON)]
+    own = positive(norm.input) if sign > 0 else negative(norm.input)
+    share = [own, constant(1 / norm.deviation), inverse(first, EPSILON)]
     if norm.weight is not None or norm.bias is not None:
         second = first if norm.weight is None else first.times(norm.weight)
+        second = second if sign > 0 else second.times(norm.deviation.new_tensor(-1))
         share += [positive(second), inverse(call.output, EPSILON)]
-    return Diagonal(norm.input, share, axes=norm.axes)
+    found = Diagonal(norm.input, share, axes=norm.axes, negates=sign < 0)
+    found.contrary = lambda: absolute(call, norm, -sign)
+    return found
 
 
 NormRule = Callable[[Call, Norm], Account]

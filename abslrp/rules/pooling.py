@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from abslrp.plan import entrywise
 from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredError
 from abslrp.plan.axes import aligned, but, only, probe, reduced
-from abslrp.plan.factors import Factor, above, inverse, positive
+from abslrp.plan.factors import Factor, Source, above, inverse, negative, opposite, positive
 from abslrp.plan.linear_maps import Adjoint
 from abslrp.plan.routes import by_gradient
 from abslrp.registry import ABSLRP, COMMON, RuleSet
@@ -63,7 +64,10 @@ def transposed(
 
 
 def register(
-    rules: RuleSet, before: Callable[[Value], Factor], after: Callable[[Value], Factor]
+    rules: RuleSet,
+    before: Callable[[Value], Factor],
+    after: Callable[[Value], Factor],
+    turned: Callable[[Value], Factor],
 ) -> Callable[..., Account]:
     """Give what adds entries up, with weights that are not negative, a rule.
 
@@ -75,15 +79,24 @@ def register(
         What R is multiplied by, made of the output.
     after
         What its way back is multiplied by, made of the input.
+    turned
+        The same for the relevance of its negative, which is made of the input's negative.
 
     Returns
     -------
     The rule of pooling and reductions.
     """
 
+    def shared(call: Call, input: Value, negates: bool = False, **said: Any) -> Product:
+        share = turned if negates else after
+        found = transposed(call, input, before(call.output), share(input), **said)
+        found.negates = negates
+        found.contrary = lambda: shared(call, input, not negates, **said)
+        return found
+
     @rules.rule(POOLS, REDUCTIONS)
     def pool(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
-        return transposed(call, input, before(call.output), after(input))
+        return shared(call, input)
 
     @rules.rule("grid_sampler_2d grid_sampler_3d")
     @structural.of_the_first
@@ -91,16 +104,15 @@ def register(
         # The places that values are taken between count as constants, as indices do.
         if interpolation == 2:
             raise UncoveredError("bicubic weights, which have two signs")
-        share = before(call.output), after(input)
-        return transposed(call, input, *share, axes=only(0), curved=True)
+        return shared(call, input, axes=only(0), curved=True)
 
-    @rules.rule("index_add scatter_add scatter_reduce index_put _unsafe_index_put put")
+    @rules.rule("index_add index_reduce scatter_add scatter_reduce index_put _unsafe_index_put put")
     def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
         # Where an index says.
         name = call.short
         if "put" in name and not structural.accumulates(call):
             return structural.filled(call, input, *args, **kwargs)
-        if name == "scatter_reduce" and args[3] not in ("sum", "mean"):
+        if name.endswith("_reduce") and args[3] not in ("sum", "mean"):
             if args[3] == "prod":
                 raise UncoveredError("products of what an index names")
             moved = by_gradient(call, curved=True)  # to the extremes
@@ -109,20 +121,28 @@ def register(
             raise UncoveredError("a negative alpha")
         adjoint, s = by_gradient(call), [before(call.output)]
 
-        def propagate(relevance: Tensor) -> list[Tensor | None]:
-            sent = adjoint([entrywise.multiplied(relevance, s, owned=False)])
-            return [
-                None if one is None else entrywise.multiplied(one, [after(value)], owned=False)
-                for one, value in zip(sent, call.inputs, strict=True)
-            ]
+        def account(negates: bool = False) -> Custom:
+            share = turned if negates else after
 
-        return Custom(propagate, axes=probe, nonnegative=structural.kept_sign(call))
+            def propagate(relevance: Tensor) -> list[Tensor | None]:
+                sent = adjoint([entrywise.multiplied(relevance, s, owned=False)])
+                return [
+                    None if one is None else entrywise.multiplied(one, [share(value)], owned=False)
+                    for one, value in zip(sent, call.inputs, strict=True)
+                ]
+
+            found = Custom(propagate, axes=probe, negates=negates)
+            found.nonnegative = structural.kept_sign(call)
+            found.contrary = lambda: account(not negates)
+            return found
+
+        return account()
 
     return pool
 
 
 #: Eq. 12 for a linear map without negative weights: ``R = x+ W^T s``.
-register(ABSLRP, lambda h: inverse(h, EPSILON), positive)
+register(ABSLRP, lambda h: inverse(h, EPSILON), positive, negative)
 
 
 @ABSLRP.rule("torchvision::roi_align")
@@ -140,7 +160,13 @@ def multiplied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
         raise UncoveredError("a product in another type")
     name = "cumsum" if "cumprod" in call.name else "sum"
     alike = dataclasses.replace(call, operator=getattr(aten, name))
-    return transposed(alike, input, above(call.output), axes=reduced(_dims(call)))
+
+    def account(h: Source) -> Account:
+        return transposed(alike, input, above(h), axes=reduced(_dims(call)))
+
+    found = account(call.output)
+    found.contrary = lambda: account(opposite(call.output))
+    return found
 
 
 @ABSLRP.rule(SIGNED)
@@ -151,16 +177,21 @@ def bicubic(call: Call, input: Value, size: Any, align_corners: bool, *scales: A
     """
     output, plain = call.output, by_gradient(call)
 
-    def propagate(relevance: Tensor) -> list[Tensor | None]:
+    def propagate(relevance: Tensor, sign: int) -> list[Tensor | None]:
         x = input.tensor
         s = relevance / (output.tensor.abs() + EPSILON)
         rows, columns = (_weights(call, axis).abs().to(s.dtype) for axis in (0, 1))
         spread = rows.T @ s @ columns
         (sent,) = plain([s])
         assert sent is not None
-        return [(sent * x + spread * x.abs()) / 2]
+        return [(sign * sent * x + spread * x.abs()) / 2]
 
-    return Custom(propagate, axes=axes_of)
+    def account(sign: int = 1) -> Account:
+        found = Custom(partial(propagate, sign=sign), axes=axes_of, negates=sign < 0)
+        found.contrary = lambda: account(-sign)
+        return found
+
+    return account()
 
 
 def _weights(call: Call, axis: int) -> Tensor:

@@ -64,7 +64,7 @@ def copied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     return same(input, nonnegative=input.nonnegative)
 
 
-@COMMON.rule("permute permute_copy transpose t numpy_T adjoint mT mH movedim")
+@COMMON.rule("permute permute_copy transpose t numpy_T adjoint mT mH movedim swapaxes swapdims")
 def permuted(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Order the axes anew: as the call does with a shape of other sizes along each."""
     meta = torch.empty(list(range(input.ndim)), device="meta")
@@ -263,7 +263,7 @@ def masked_fill(call: Call, input: Any, mask: Tensor, value: Any) -> Account:
     return account
 
 
-@COMMON.rule("copy")
+@COMMON.rule("copy fill")
 def overwritten(call: Call, input: Any, source: Any, *args: Any) -> Account:
     """Take the source; what is overwritten has no part in the result."""
     if not isinstance(source, Value):

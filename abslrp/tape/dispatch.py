@@ -67,6 +67,7 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             if self.rows_of is not None and args and _is(args[0], self.rows_of):
                 return self._looking_up(func, args, kwargs)
             result = func(*args, **kwargs)
+            self.memory.stay_constant(tensors_in(result))
             if func is torch.ops.aten.lift_fresh.default and self.left:
                 self.back(result)
             for one in tensors_in(result) if self.shadows else ():

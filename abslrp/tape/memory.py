@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -70,6 +70,12 @@ class Memory:
             value.bound += 1
             if storage is not None:
                 storage.seen.append((weakref.ref(value), geometry(tensor)))
+
+    def stay_constant(self, tensors: Iterable[Tensor]) -> None:
+        """Let views of constants be constants where values lie in the same memory."""
+        for one in tensors:
+            if self._storage(one, make=False) is not None:
+                self.bind(one, None)
 
     def let_go(self) -> list[Value]:
         """Return the values that no tensor object stands for any more."""
@@ -153,6 +159,8 @@ class Memory:
             row = self._row(value, geometry(tensor), flat, note)
         if row is None:
             whole = self._whole(tensor, storage, note)
+            if not isinstance(whole, Value) and value is None:
+                return  # constants among constants
             source = tensor.detach().clone() if value is None else value
             where = geometry(tensor)
             row = note(aten.as_strided_scatter.default, (whole, source, *where), flat)
@@ -162,6 +170,8 @@ class Memory:
             self.bind(tensor, value)
 
     def _storage(self, tensor: Tensor, *, make: bool) -> Storage | None:
+        if tensor.is_nested:
+            return None
         try:
             untyped = tensor.untyped_storage()
         except (NotImplementedError, RuntimeError):  # sparse tensors and wrappers have none

@@ -152,8 +152,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = tuple(result) if several else (result,)
         made = [one if _counts(one) else None for one in results]
         if not any(one is not None for one in made):
-            # What has a rule and makes no such numbers took a shape, but for casts.
-            self.decides |= rule is None or operator is torch.ops.aten._to_copy.default
+            # All else that has a rule read entries, as casts do.
+            of_shape = re.search("_like|new_", name_of(operator))
+            self.decides |= rule is None or of_shape is None
+            self.held += [] if of_shape else [operator]
             return None
         inputs = list(dict.fromkeys(taken.values))
         call = Call(operator, tuple(taken.args), taken.kwargs, inputs, several=several)

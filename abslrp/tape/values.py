@@ -53,7 +53,9 @@ class Value:
 
     def __init__(self, tensor: Tensor, place: Place | None, maker: Call | None = None) -> None:
         self.tensor = tensor
-        self.shape, self.dtype, self.device = tensor.shape, tensor.dtype, tensor.device
+        # A nested tensor has no shape.
+        self.shape = torch.Size() if tensor.is_nested else tensor.shape
+        self.dtype, self.device = tensor.dtype, tensor.device
         self.place = place
         self.nonnegative = False
         self.maker = maker
@@ -104,9 +106,7 @@ class Call:
     @property
     def output(self) -> Value:
         """The first output."""
-        first = self.outputs[0]
-        assert first is not None
-        return first
+        return next(one for one in self.outputs if one is not None)
 
     def taken(self) -> list[Value]:
         """Return the values among the arguments in their order, one that is taken twice twice."""

@@ -212,3 +212,16 @@ def test_a_map_of_which_nothing_is_left_is_told() -> None:
     model.weight.data.abs_()
     with pytest.warns(RuntimeWarning, match="a map is 0: the target and what it is contrasted"):
         assert not abslrp.explain(model, x, 0).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_rounding_leaves_of_two_streams_is_nothing(dtype: torch.dtype) -> None:
+    """Both classes have the relevance of one unit, by weights that differ."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 1), nn.ReLU(), nn.Linear(1, 3)).to(dtype).eval()
+    x = torch.rand(2, 64, dtype=dtype)
+    model[2].weight.data = torch.tensor([[0.3], [0.7], [1.1]], dtype=dtype)
+    model[0].weight.data.abs_()
+    with pytest.warns(RuntimeWarning, match="a map is 0: the target and what it is contrasted"):
+        found = abslrp.explain(model, x, 0)
+    assert found.abs().max() < 1e-6

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import abslrp
@@ -48,6 +49,56 @@ def test_one_logit_is_explained_as_its_two_classes(head, rules, contrast):
         assert expected.abs().max() > 1e-3 or (rules, contrast) == ("epsilon", "streams")
         slow = abslrp.explain(one, x, target, output="binary", accelerate=False, **options)
         torch.testing.assert_close(slow, expected, rtol=0, atol=1e-9)
+
+
+INTO_ONE = torch.zeros(4, dtype=torch.long)
+SCALE = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.double)
+POOLS = {
+    "mean": lambda z: z.mean(2),
+    "sum": lambda z: z.sum(2),
+    "average pooling": lambda z: F.adaptive_avg_pool1d(z, 1)[..., 0],
+    "interpolation": lambda z: F.interpolate(z, size=1, mode="linear")[..., 0],
+    "bicubic": lambda z: F.interpolate(z[:, :, None], size=(1, 3), mode="bicubic").sum((2, 3)),
+    "index_add": lambda z: z.new_zeros(*z.shape[:2], 1).index_add(2, INTO_ONE, z)[..., 0],
+    "running sum": lambda z: z.cumsum(2)[..., -1],
+    "layer norm": lambda z: F.layer_norm(z, (4,), SCALE).mean(2),
+    "one factor": lambda z: (z * SCALE[1] / -SCALE[2]).mean(2) * SCALE[2].neg(),
+    "factors": lambda z: (z * SCALE).mean(2),
+}
+
+POOLED = [(pool, "absLRP", accelerate) for pool in POOLS for accelerate in (True, False)]
+POOLED += [(pool, rules, True) for pool in ("mean", "bicubic", "index_add") for rules in RULES[1:]]
+
+
+@pytest.mark.filterwarnings("ignore:relevance")
+@pytest.mark.parametrize(("pool", "rules", "accelerate"), POOLED)
+def test_one_logit_that_is_pooled_is_explained_as_its_two_classes(pool, rules, accelerate):
+    """As by a convolution of two units of opposite weights."""
+    torch.manual_seed(3)
+    one, two = nn.Conv1d(4, 1, 3, padding=1), nn.Conv1d(4, 2, 3, padding=1)
+    for name in ("weight", "bias"):
+        given = getattr(one, name).data
+        getattr(two, name).data = torch.cat([-given, given])
+    x = torch.randn(4, 4, 4).double()
+    for contrast in ("streams", "signed", None):
+        found, wanted = (
+            abslrp.explain(
+                nn.Sequential(layer, Pooled(POOLS[pool])).double().eval(), x, [0, 1, 1, 0],
+                contrast=contrast, output=output, accelerate=accelerate, rules=rules,
+            )
+            for layer, output in ((one, "binary"), (two, None))
+        )  # fmt: skip
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+        assert wanted.abs().max() > 1e-3 or (rules, contrast) == ("epsilon", "streams")
+
+
+class Pooled(nn.Module):
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+    def forward(self, z):
+        return self.call(z)
 
 
 @pytest.mark.parametrize("target", [0, 1])

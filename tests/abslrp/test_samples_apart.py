@@ -44,6 +44,11 @@ def routed(bound: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
     return call
 
 
+def between(flags: Tensor) -> Tensor:
+    """Move flags on by one sample, but for the first and the last, which have none."""
+    return F.pad(flags[:-2].double(), (1, 1))[: len(flags)]
+
+
 DECIDING = {
     "a mask": lambda x: x * (x > x.mean()),
     "a number": lambda x: x * x.max().item(),
@@ -52,6 +57,15 @@ DECIDING = {
     "ranks": lambda x: x * (1 + x.sum((1, 2)).argsort().argsort())[:, None, None],
     "places of the largest": lambda x: x * (1 + x.topk(1, 0).indices),
     "rows that are chosen": routed(lambda x: x.sum(-1).min() * 1.5),
+    "a count of whole numbers": lambda x: x * len((x * 10).long().unique()),
+    "whole numbers in a table": lambda x: (
+        x * torch.zeros(4, 4, 4, dtype=torch.long).copy_(9 * x).max()
+    ),
+    "a number that fills": lambda x: x * torch.zeros((), dtype=x.dtype).fill_(x.mean()),
+    "draws": lambda x: x * torch.bernoulli((x - x.mean()).clamp(min=0).sign()),
+    "more than one sample has": lambda x: x * (x >= x.flatten().topk(20).values.min()),
+    "neither first nor last": lambda x: x * (1 + between(x.sum((1, 2)) > 0))[:, None, None],
+    "one sample, by little": lambda x: x.masked_fill(x == X[1].max(), x.mean()),
     # Constants that were made of entries.
     "a mean without gradient": lambda x: x - x.detach().mean(0),
     "the largest norm": lambda x: x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-6).max(),
@@ -73,17 +87,41 @@ OWN = {
     "an index": lambda x: x * (1 + F.one_hot(x.argmax(-1), 4)),
     "a mean without gradient": lambda x: x - x.detach().mean(1, keepdim=True),
     "a norm": lambda x: x / x.norm(dim=-1).clamp(min=1e-6).unsqueeze(-1).expand_as(x),
+    "a number that fills": lambda x: (
+        x * 2 + torch.stack([torch.zeros(4, 4, dtype=x.dtype).fill_(one.sum()) for one in x])
+    ),
     "all are finite": lambda x: x if bool(torch.isfinite(x).all()) else x * 0,
     "rows that are chosen": routed(lambda x: 2.0),
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*one at a time:UserWarning")
 @pytest.mark.parametrize("name", OWN)
 def test_what_samples_decide_for_themselves_is_explained(name: str) -> None:
     model = Rows(OWN[name]).eval()
     found = abslrp.explain(model, X, [0, 1, 2, 0])
     each = [abslrp.explain(model, X[i : i + 1], i % 3) for i in range(4)]
     torch.testing.assert_close(found, torch.cat(each))
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+def test_logits_whose_rows_are_classes_are_refused(rules: str) -> None:
+    """There are as many classes as samples."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), Turned()).double().eval()
+    with pytest.raises(ValueError, match=r"samples along the first axis, got \(4, 4\)"):
+        abslrp.explain(model, X, 0, rules=rules)
+    assert abslrp.explain(model[:2].eval(), X, 0, rules=rules).shape == X.shape
+
+
+class Turned(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.t()
+
+
+def test_a_plan_says_where_samples_are_lost() -> None:
+    model = Rows(lambda x: x.roll(1, 0)).eval()
+    with pytest.raises(Exception, match=r"which sample each entry is of \(aten.roll, called at"):
+        abslrp.plan(model, X)
 
 
 @pytest.mark.parametrize("pool", [F.avg_pool1d, F.max_pool1d])

@@ -208,6 +208,23 @@ SAME: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         ),
     ),
     "inference mode": (torch.inference_mode()(F.relu), F.relu),
+    "a view of what is detached": (
+        lambda x: x + 2 * x.detach().transpose(1, 2)[:, :4],
+        lambda x: x + (2 * x).transpose(1, 2).detach(),
+    ),
+    "axes swapped in place": (lambda x: x.clone().swapaxes_(1, 2), lambda x: x.transpose(1, 2)),
+    "index_reduce": (
+        lambda x: torch.zeros_like(x).index_reduce(
+            1, torch.tensor([0, 0, 1, 2]), x, "mean", include_self=False
+        ),
+        lambda x: torch.zeros_like(x).index_add(
+            1, torch.tensor([0, 0, 1, 2]), x * torch.tensor([[0.5], [0.5], [1.0], [1.0]])
+        ),
+    ),
+    "fill_ with an entry": (
+        lambda x: torch.stack([x.new_zeros(4, 4).fill_(one.sum()) for one in x]),
+        lambda x: x.sum((1, 2), keepdim=True).expand_as(x),
+    ),
 }
 
 

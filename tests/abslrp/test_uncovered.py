@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._higher_order_ops import while_loop
 
 import abslrp
 from tests.abslrp.single import Single, check, draw, tensor
@@ -30,6 +32,40 @@ def products(x: Tensor) -> Tensor:
 
 
 CALLS = [(products, "logcumsumexp"), (by_index, "scatter_reduce")]
+
+
+def nested(x: Tensor) -> Tensor:
+    return torch.nested.to_padded_tensor(torch.nested.as_nested_tensor(list(x)), 0.0)
+
+
+def repeated(x: Tensor) -> Tensor:
+    def step(count: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return count + 1, x * 2
+
+    given = torch.tensor(0), x
+    return while_loop(lambda count, x: count < 2, step, given)[1]  # type: ignore[no-any-return]
+
+
+OTHERS = {
+    "nested_to_padded_tensor": nested,
+    "_sparse_mm: activations of a sparse": lambda x: torch.sparse.mm(
+        x.to_sparse(), torch.ones(18, 2, dtype=x.dtype)
+    ),
+    "to_dense": lambda x: x.to_sparse().to_dense(),
+    "while_loop": repeated,
+    "torch.quantize_per_tensor": lambda x: torch.quantize_per_tensor(
+        x.float(), 0.1, 0, torch.qint8
+    ).dequantize(),
+    "torch.gt": lambda x: (x > 0.1).double(),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", OTHERS)
+def test_tensors_of_other_kinds_are_named(name: str) -> None:
+    model = Single(OTHERS[name], [(18,)], rectify=False).eval()
+    with pytest.raises((abslrp.UnknownOperationError, ValueError), match=re.escape(name)):
+        abslrp.explain(model, draw(3, 18), [0, 1, 0])
 
 
 @pytest.mark.parametrize(("call", "name"), CALLS)
