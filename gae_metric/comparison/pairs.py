@@ -10,6 +10,9 @@ from scipy import stats
 
 from gae_metric.comparison.results import Scores, ScoreTable, read_score_tables
 
+#: Unequal pairs up to which p is exact whatever ties there are, as scipy's is.
+_FEW = 13
+
 
 def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     """Test whether paired scores differ, by Wilcoxon's signed-rank test, two-sided.
@@ -31,9 +34,9 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     Notes
     -----
     Pairs that are equal carry no rank (Wilcoxon's own procedure, scipy's default). Where all are
-    equal p is 1; without a pair it is NaN. Exact up to 50 unequal pairs without ties among their
-    ranks, the normal approximation beyond (``scipy.stats.wilcoxon``). Two methods cannot be told
-    apart at 0.05 by fewer than six pairs.
+    equal p is 1; without a pair it is NaN. Exact up to 13 unequal pairs, up to 50 without ties
+    among their ranks, the normal approximation beyond (``scipy.stats.wilcoxon``). Two methods
+    cannot be told apart at 0.05 by fewer than six pairs.
 
     Examples
     --------
@@ -56,14 +59,25 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
         same = {"rank_biserial": 0.0, "statistic": 0.0, "p": 1.0}
         return result | (same if n else dict.fromkeys(same, np.nan))
     ranks = stats.rankdata(np.abs(unequal))
-    # Equal pairs are left out before and not by scipy, whose older releases then turn to the normal
-    # approximation however few pairs there are.
-    test = stats.wilcoxon(unequal)
+    positive = float(ranks[unequal > 0].sum())
+    # Scipy takes a second for few pairs with ties, and its older releases approximate there.
+    few = len(unequal) <= _FEW
     return result | {
         "rank_biserial": float((np.sign(unequal) * ranks).sum() / ranks.sum()),
-        "statistic": float(test.statistic),
-        "p": float(test.pvalue),
+        "statistic": min(positive, float(ranks.sum()) - positive),
+        "p": _exact(ranks, positive) if few else float(stats.wilcoxon(unequal).pvalue),
     }
+
+
+def _exact(ranks: NDArray[np.float64], positive: float) -> float:
+    """Return the two-sided p of the positive ranks' sum, all signs being equally likely."""
+    doubled = (2 * ranks).astype(int)  # ties have halves
+    ways = np.zeros(doubled.sum() + 1)
+    ways[0] = 1
+    for rank in doubled:
+        ways[rank:] = ways[rank:] + ways[:-rank]
+    found = round(2 * positive)
+    return min(1.0, float(2 * min(ways[: found + 1].sum(), ways[found:].sum()) / ways.sum()))
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:

@@ -125,6 +125,19 @@ def test_equal_pairs_carry_no_rank():
     assert same["tie"].all()
 
 
+@pytest.mark.parametrize("n", [1, 4, 9, 13])
+def test_few_pairs_with_ties_have_the_p_of_all_signs(n):
+    rng = np.random.default_rng(n)
+    difference = rng.integers(1, 4, n) * rng.choice([-1.0, 1, 1], n)
+    ranks = stats.rankdata(np.abs(difference))
+    sums = ((np.arange(2**n)[:, None] >> np.arange(n)) % 2) @ ranks
+    positive = ranks[difference > 0].sum()
+    expected = min(1, 2 * min((sums <= positive).mean(), (sums >= positive).mean()))
+    test = signed_rank(difference, np.zeros(n))
+    assert test["p"] == pytest.approx(expected, rel=1e-12)
+    assert test["statistic"] == min(positive, ranks.sum() - positive)
+
+
 def test_samples_without_a_score_are_dropped_in_pairs():
     scores = some_scores(20)
     scores["A"][3] = np.nan

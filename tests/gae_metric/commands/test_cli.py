@@ -85,6 +85,7 @@ def evaluate(weights, photographs, tmp_path):
             "metrics": "GAE",
             "size": 48,
             "lipschitz-samples": 2,
+            "steps": 4,
             "out": out,
         } | {key.replace("_", "-"): value for key, value in options.items()}
         flags = [f"--{key}={value}" for key, value in given.items() if value is not None]
@@ -403,12 +404,13 @@ def check_demo(folder, networks, samples):
             assert np.asarray(Image.open(folder / network / name).convert("L")).std() > 5
 
 
-def test_demo(tmp_path):
-    folder = tmp_path / "demo"
-    result = invoke("demo", f"--out={folder}", "--samples=20", "--networks=vgg")
-    assert "of 20 held-out digits classified correctly" in result.stderr
-    assert "vgg: 20 images" in result.stdout
-    check_demo(folder, ["vgg"], 20)
+def test_demo(tmp_path, monkeypatch):
+    folder, name = tmp_path / "demo", "IntegratedGradients"
+    monkeypatch.setitem(METHODS, name, (*METHODS[name][:2], {"n_steps": 3}))
+    result = invoke("demo", f"--out={folder}", "--samples=12", "--networks=vgg")
+    assert "of 12 held-out digits classified correctly" in result.stderr
+    assert "vgg: 12 images" in result.stdout
+    check_demo(folder, ["vgg"], 12)
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_equals_captum(model, images, name):
     [
         (small_vgg, "4"),
         (small_resnet, "layer4"),
-        (lambda: torchvision.models.vgg11(num_classes=5), "features.19"),
+        (lambda: torchvision.models.vgg11(num_classes=5, init_weights=False), "features.19"),
         (lambda: torchvision.models.resnet18(num_classes=5), "layer4"),
         (lambda: torchvision.models.squeezenet1_1(num_classes=5), "classifier.2"),
         (lambda: torchvision.models.mobilenet_v3_small(num_classes=5), "features"),
