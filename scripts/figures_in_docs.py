@@ -91,6 +91,7 @@ def reviews(out: Path) -> Numbers:
 
 
 NETWORKS = {"shared:squeezenet": "SqueezeNet", "shared:mobilenet": "MobileNetV2", "lite:0": "Lite0"}
+NETWORKS |= {"lite:1": "Lite1", "lite:2": "Lite2"}
 
 
 def evidence(title: str, every: str = "both", counted: bool = False) -> Callable[[Path], Numbers]:
@@ -162,6 +163,8 @@ FIGURES = (
                 "| absLRP minus (n = 32)",
                 evidence(f"All images: {LESS}", "all three"),
             ),
+            ("16", "-lite12", "| GAE (n = 16)", evidence("All images: GAE")),
+            ("16", "-lite12", "| absLRP minus (n = 16)", evidence(f"All images: {LESS}")),
             ("32", "-lite0", "| Kendall's τ of GAE (n = 32)", evidence("All images: τ of GAE")),
         )
     ),
