@@ -100,8 +100,8 @@ class ModelGuard:
                     "model_predict_kwargs with a row for each sample, or a program that was "
                     "exported for one batch size"
                 ) from error
-            if isinstance(error, ValueError):
-                raise
+            if not isinstance(error, (RuntimeError, TypeError, IndexError, AssertionError)):
+                raise  # of the model's own
             named = "".join(f", {name}=" for name in data.model.predict_kwargs)
             raise ValueError(
                 f"model: expected one that takes samples of x_batch, {x.dtype} "

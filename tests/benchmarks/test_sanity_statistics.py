@@ -26,7 +26,7 @@ def scores():
     return np.random.default_rng(0).uniform(0.3, 0.9, (3, 20))
 
 
-@pytest.mark.parametrize("name", ["case", "statistics", "maps"])
+@pytest.mark.parametrize("name", ["case", "statistics", "changed_maps"])
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(f"benchmarks.sanity.{name}"))
     assert result.failed == 0
