@@ -132,9 +132,10 @@ def above(value: Source) -> Factor:
     return Factor("above", value)
 
 
-def opposite(value: Value) -> Line:
-    """``-v``."""
-    return Line(value, None, torch.full((), -1.0, dtype=value.dtype, device=value.device))
+def turned(value: Value, sign: int = -1) -> Source:
+    """``-v``, or ``v`` where the sign is 1."""
+    minus = torch.full((), -1.0, dtype=value.dtype, device=value.device)
+    return value if sign > 0 else Line(value, None, minus)
 
 
 def itself(value: Source) -> Factor:
