@@ -181,12 +181,7 @@ def as_input(model: nn.Module, inputs: Any, name: str = "inputs") -> Tensor:
 
 
 def like(maps: Tensor, inputs: Any) -> Any:
-    """Return maps as the inputs were: array or tensor, device, and dtype where it is floating."""
+    """Return maps as an input was: array or tensor, dtype, device."""
     if isinstance(inputs, Tensor):
-        kind = inputs.dtype if inputs.is_floating_point() else maps.dtype
-        return maps.detach().to(device=inputs.device, dtype=kind)
-    host = maps.detach().cpu()
-    array = (host.float() if host.dtype == torch.bfloat16 else host).numpy()
-    dtype = getattr(inputs, "dtype", array.dtype)
-    native = np.dtype(dtype).newbyteorder("=")
-    return array.astype(native if native.kind == "f" else array.dtype, copy=False)
+        return maps.detach().to(device=inputs.device, dtype=inputs.dtype)
+    return maps.detach().cpu().numpy().astype(inputs.dtype, copy=False)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.probe.storage import ArrayFile, ProbeError, open_container
-from gae_metric.study.conversion import as_tensor
+from gae_metric.study.conversion import as_tensor, like
 
 #: Rows of no item that are listed one by one.
 _LISTED = 1000
@@ -151,9 +150,7 @@ def _whole(
 def as_array(values: Any) -> NDArray[Any]:
     """Return maps, of which kind so ever, as an array."""
     if isinstance(values, (Tensor, np.ma.MaskedArray)) or hasattr(values, "toarray"):
-        tensor = as_tensor(values, "maps").cpu()
-        # NumPy has no bfloat16.
-        values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        values = like(as_tensor(values, "maps"), None)
     try:
         return np.asarray(values)
     except (TypeError, ValueError):

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
-from abslrp.batch import like
 from gae_metric.errors import InputError
-from gae_metric.functional.masking import gradient_of
+from gae_metric.functional.masking import check_targets, gradient_of
 from gae_metric.functional.precision import at_least_single, wide_dtype
 
 __all__ = ["as_input", "as_maps", "as_targets", "as_tensor", "gradient_of", "like"]
@@ -56,12 +56,20 @@ def as_targets(targets: Any, samples: int) -> Tensor:
     chosen = as_tensor(targets, "targets")
     if chosen.ndim == 0:
         chosen = chosen.expand(samples)
-    if chosen.shape != (samples,) or chosen.is_floating_point() or chosen.dtype == torch.bool:
-        raise ValueError(
-            f"targets: expected integers of shape ({samples},), "
-            f"got {chosen.dtype} {tuple(chosen.shape)}"
-        )
+    check_targets(chosen, samples)
     return chosen.long()
+
+
+def like(maps: Tensor, inputs: Any) -> Any:
+    """Return maps as the inputs were: array or tensor, device, and dtype where it is floating."""
+    if isinstance(inputs, Tensor):
+        kind = inputs.dtype if inputs.is_floating_point() else maps.dtype
+        return maps.detach().to(device=inputs.device, dtype=kind)
+    host = maps.detach().cpu()
+    array = (host.float() if host.dtype == torch.bfloat16 else host).numpy()
+    dtype = getattr(inputs, "dtype", array.dtype)
+    native = np.dtype(dtype).newbyteorder("=")
+    return array.astype(native if native.kind == "f" else array.dtype, copy=False)
 
 
 def as_maps(
