@@ -133,12 +133,12 @@ def passing(input: Value, **said: Any) -> Diagonal:
 
 
 def signed(rule: Callable[..., A]) -> Callable[..., A]:
-    """Let the contrary of a rule be the rule itself with the other ``sign``, which is 1 or -1."""
+    """Let a rule without its own contrary have that of the other ``sign``, which is 1 or -1."""
 
     @functools.wraps(rule)
     def account(*args: Any, sign: int = 1, **kwargs: Any) -> A:
         found = rule(*args, sign=sign, **kwargs)
-        found.contrary = lambda: account(*args, sign=-sign, **kwargs)
+        found.contrary = found.contrary or (lambda: account(*args, sign=-sign, **kwargs))
         return found
 
     return account

@@ -42,10 +42,7 @@ def _positive(value: Value, sign: float) -> list[Factor]:
     return [one] if abs(sign) == 1 else [one, constant(abs(sign))]
 
 
-Terms = Callable[[Call, list[tuple[Any, float]]], Account]
-
-
-def register(rules: RuleSet, terms: Terms) -> None:
+def register(rules: RuleSet, terms: Callable[[Call, list[tuple[Any, float]]], Account]) -> None:
     """Give sums and differences a rule, which takes their operands with their factors."""
 
     def sum_of(call: Call, *given: tuple[Any, float]) -> Account:

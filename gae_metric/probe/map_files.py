@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.probe.storage import ArrayFile, ProbeError, open_container
-from gae_metric.study.conversion import as_tensor, like
+from gae_metric.study.conversion import as_tensor, like, map_shapes
 
 #: Rows of no item that are listed one by one.
 _LISTED = 1000
@@ -65,10 +65,7 @@ class MapSet:
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         """Shapes that the map of an item may have."""
-        if len(self.shape) == 1:
-            return [self.shape]
-        single = {(1, *self.shape[1:]): None, self.shape[1:]: None}
-        return list({self.shape: None, **single})
+        return map_shapes(self.shape)
 
 
 def blocks_of(maps: Any, expected: MapSet) -> tuple[list[MapBlock], list[str]]:

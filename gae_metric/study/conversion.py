@@ -2,7 +2,7 @@
 
 import ctypes
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,6 +72,12 @@ def like(maps: Tensor, inputs: Any) -> Any:
     return array.astype(native if native.kind == "f" else array.dtype, copy=False)
 
 
+def map_shapes(shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the shapes that the map of a sample (C, ...), or (F,), may have."""
+    more = [(1, *shape[1:]), tuple(shape[1:])] if len(shape) > 1 else []
+    return list(dict.fromkeys([tuple(shape), *more]))
+
+
 def as_maps(
     values: Any, shape: torch.Size, source: str, device: torch.device | None = None
 ) -> Tensor:
@@ -101,9 +107,7 @@ def as_maps(
     maps = as_tensor(values, source, "an array of maps")
     if maps.is_complex():
         raise ValueError(f"{source}: expected real maps, got {maps.dtype}")
-    shapes = [tuple(shape)]
-    if len(shape) > 2:
-        shapes += [(shape[0], 1, *shape[2:]), (shape[0], *shape[2:])]
+    shapes = [(shape[0], *one) for one in map_shapes(shape[1:])]
     if maps.shape not in shapes:
         raise ValueError(
             f"{source}: expected maps of shape {' or '.join(map(str, shapes))}, got "
