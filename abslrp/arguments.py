@@ -50,11 +50,17 @@ def check_model(model: Any) -> None:
     """Refuse what is not a PyTorch model in evaluation mode."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    # A module of torch.export has no mode: its graph is that of the one that was exported.
-    exported = isinstance(model, torch.fx.GraphModule) and "eval" in vars(model)
-    # One of torch.jit.freeze has none, either.
-    if getattr(model, "training", False) and not exported:
+    # A frozen TorchScript has no mode.
+    if getattr(model, "training", False) and not is_exported(model):
         raise ValueError("model: expected evaluation mode, got training mode; call model.eval()")
+
+
+def is_exported(module: nn.Module) -> bool:
+    """Whether a module is a program of ``torch.export``.
+
+    It says that it is in training mode, whichever mode it was exported in, and refuses ``eval()``.
+    """
+    return isinstance(module, torch.fx.GraphModule) and "eval" in vars(module)
 
 
 def lacks_batch_axis(model: nn.Module, batch: Batch, output: Output) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -94,7 +95,7 @@ def propagate(
             logits, wanted = logits_of(model, part, run)
             if run.tape.asks and settings.start_at is None and settings.samples == "rows":
                 # torch.autograd.functional finds nothing to take a gradient of, and returns 0.
-                own = evaluate(model, part, slice(None), settings)
+                own = evaluate(model, part, settings, slice(None))
                 if not _alike(own, logits.tensor, ROUNDING):
                     raise UnknownOperationError(DIFFERENTIATES)
             if (run.tape.decides or run.tape.left) and settings.samples == "rows":
@@ -112,13 +113,10 @@ def propagate(
         finally:
             run.forget()
 
-    def evaluated(rows: Rows) -> Tensor:
-        return evaluate(model, batch, rows, settings)
-
-    return by_rows(len(batch), maps, evaluated, settings, shapes)
+    return by_rows(len(batch), maps, partial(evaluate, model, batch, settings), settings, shapes)
 
 
-def evaluate(model: nn.Module, batch: Batch, rows: Rows, settings: Settings) -> Tensor:
+def evaluate(model: nn.Module, batch: Batch, settings: Settings, rows: Rows) -> Tensor:
     """Return the logits of some samples, by the model alone, and not by fused layers."""
     part = batch.rows(rows).copied()
     with torch.no_grad(), BaseTorchFunctionMode():
@@ -130,7 +128,7 @@ def check_place(
     model: nn.Module, batch: Batch, rows: slice, logits: Tensor, settings: Settings
 ) -> None:
     """Refuse a model whose logits of a sample, which is alone in ``rows``, are others elsewhere."""
-    alone = _alone(lambda rows: evaluate(model, batch, rows, settings), rows)
+    alone = _alone(partial(evaluate, model, batch, settings), rows)
     if alone is not None and not _alike(alone, logits.detach(), ROUNDING):
         raise ValueError(
             "model: its output for a sample depends on the sample's place in the batch, as where "
@@ -217,10 +215,7 @@ def _check_decisions(model: nn.Module, batch: Batch, logits: Tensor, settings: S
     """Refuse samples that depend on one another by numbers or masks: a look at some."""
     if len(batch) == 1 or (logits.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
-
-    def evaluated(rows: Rows) -> Tensor:
-        return evaluate(model, batch, rows, settings)
-
+    evaluated = partial(evaluate, model, batch, settings)
     together = logits if settings.start_at is None else evaluated(slice(None))
     step = -(-len(batch) // LOOKS)
     for row in {*range(0, len(batch), step), len(batch) - 1}:
@@ -266,10 +261,9 @@ def _check_apart(samples: int, evaluated: Callable[[Rows], Tensor], where: str) 
 
     Returns the logits of all.
     """
-    last = samples - 1
     together = evaluated(slice(None))
-    alone = _alone(evaluated, slice(last, samples))
+    alone = _alone(evaluated, slice(samples - 1, samples))
     same = alone is not None and _alike(together[-1:], alone, ROUNDING)
-    if not same or _depends(evaluated, together, None, last):
+    if not same or _depends(evaluated, together, None, samples - 1):
         raise _dependent(where)
     return together

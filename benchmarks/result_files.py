@@ -1,11 +1,15 @@
-"""Folders and files of results: files are there as a whole, and not replaced unless asked."""
+"""Folders and files of results: there as a whole, replaced only if asked; what fills templates."""
 
 import contextlib
+import math
 import os
 import re
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gae_metric.errors import InputError
 
@@ -104,3 +108,23 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def templates(folder: Path, **options: Any) -> Environment:
+    """Return the templates in a folder, in which every name has to be known."""
+    loader = FileSystemLoader(folder)
+    return Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, **options)
+
+
+def number(value: float, digits: int = 3, minus: str = "−", nothing: str = "–") -> str:
+    """Write a number with a minus sign that is one, where it does not round to 0.
+
+    Examples
+    --------
+    >>> number(0.2718), number(-0.00001), number(-1.5, 1), number(float("nan"))
+    ('0.272', '0.000', '−1.5', '–')
+    """
+    if not math.isfinite(value):
+        return nothing
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", minus)

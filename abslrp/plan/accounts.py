@@ -6,9 +6,10 @@ There are four forms, :class:`Diagonal`, :class:`Product`, :class:`Routing` and 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from abslrp.plan.axes import aligned
 from abslrp.plan.factors import Factor
 from abslrp.plan.linear_maps import LinearMap
 from abslrp.tape import Axes, Value
+
+A = TypeVar("A", bound="Account")
 
 
 class UncoveredError(Exception):
@@ -129,11 +132,22 @@ def passing(input: Value, **said: Any) -> Diagonal:
     return Diagonal(input, conserves=False, **said)
 
 
-def same(input: Value, sign: int = 1, **said: Any) -> Diagonal:
-    """Relevance unchanged by a call that returns its input, or a multiple of it of some sign."""
-    account = passing(input, negates=sign < 0, **said)
-    account.contrary = lambda: passing(input, negates=sign > 0)
+def signed(rule: Callable[..., A]) -> Callable[..., A]:
+    """Let a rule without its own contrary have that of the other ``sign``, which is 1 or -1."""
+
+    @functools.wraps(rule)
+    def account(*args: Any, sign: int = 1, **kwargs: Any) -> A:
+        found = rule(*args, sign=sign, **kwargs)
+        found.contrary = found.contrary or (lambda: account(*args, sign=-sign, **kwargs))
+        return found
+
     return account
+
+
+@signed
+def same(input: Value, *, sign: int = 1, **said: Any) -> Diagonal:
+    """Relevance unchanged by a call that returns its input, or a multiple of it of some sign."""
+    return passing(input, negates=sign < 0, **said)
 
 
 def by_one_start(

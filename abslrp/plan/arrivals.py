@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from abslrp.plan.entrywise import laid, multiplied
-from abslrp.plan.factors import Factor, above, joined, opposite
+from abslrp.plan.factors import Factor, above, joined, turned
 from abslrp.plan.flows import Passage
 from abslrp.tape import Call, Place, Value
 
@@ -141,7 +141,7 @@ class Arrivals:
             return arrival
         if not self.magnitude:
             return replace(arrival, negated=False)
-        factors = [*arrival.factors, above(opposite(value))]
+        factors = [*arrival.factors, above(turned(value))]
         masked = replace(arrival, factors=factors, owned=False, settled=False, negated=False)
         return self.settled(masked, value)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -81,10 +81,11 @@ class Factor:
     @property
     def dtype(self) -> torch.dtype | None:
         """The type of its entries, None for a mask or a number."""
-        if self.kind == "above" or (self.kind == "constant" and not _wide(self.constant)):
+        if self.kind == "above":
             return None
-        if self.kind == "constant":
-            return self.constant.dtype  # type: ignore[union-attr]
+        if self.kind == "constant":  # a number's type goes along with any
+            one = self.constant
+            return one.dtype if isinstance(one, Tensor) and one.ndim else None
         if self.compute is not None:
             return self.compute().dtype
         assert self.value is not None
@@ -132,9 +133,10 @@ def above(value: Source) -> Factor:
     return Factor("above", value)
 
 
-def opposite(value: Value) -> Line:
-    """``-v``."""
-    return Line(value, None, torch.full((), -1.0, dtype=value.dtype, device=value.device))
+def turned(value: Value, sign: int = -1) -> Source:
+    """``-v``, or ``v`` where the sign is 1."""
+    minus = torch.full((), -1.0, dtype=value.dtype, device=value.device)
+    return value if sign > 0 else Line(value, None, minus)
 
 
 def itself(value: Source) -> Factor:
@@ -153,11 +155,6 @@ def computed(compute: Callable[[], Tensor], value: Value | None = None) -> Facto
     ``value`` is given where each entry is a function of the value's entry, finite where that is 0.
     """
     return Factor("computed", value, compute=functools.cache(compute))
-
-
-def _wide(constant: Any) -> bool:
-    """Whether a constant is more than a number, whose type goes along with any."""
-    return isinstance(constant, Tensor) and constant.ndim > 0
 
 
 Origin = Callable[[Value], "tuple[Value, Tensor | float | None] | None"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Product, Split, Term
+from abslrp.plan.accounts import Account, Product, Split, Term, signed
 from abslrp.plan.factors import inverse, magnitude, positive
 from abslrp.plan.linear_maps import LinearMap
 from abslrp.registry import ABSLRP
@@ -50,13 +50,12 @@ def linear_map(call: Call, given: Linear) -> Account:
     return account
 
 
-def two_values(call: Call, given: Pair, sign: int = 1) -> Account:
+@signed
+def two_values(call: Call, given: Pair, *, sign: int = 1) -> Account:
     """Eq. 12 once for each operand, with the other as weights; a bias counts in h."""
     a, of_a, b, of_b, axes = given
     parts = [product(a, of_a, b.nonnegative, sign), product(b, of_b, a.nonnegative, sign)]
-    found = Split(before=[inverse(call.output, EPSILON)], parts=parts, axes=axes)
-    found.contrary = lambda: two_values(call, given, -sign)
-    return found
+    return Split(before=[inverse(call.output, EPSILON)], parts=parts, axes=axes)
 
 
 register_linear(ABSLRP, linear_map, two_values)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from abslrp.plan.accounts import Account, Diagonal, Split
+from abslrp.plan.accounts import Account, Diagonal, Split, signed
 from abslrp.plan.factors import Factor, constant, inverse, negative, positive
 from abslrp.registry import ABSLRP, RuleSet
 from abslrp.rules.absolute import EPSILON
@@ -23,18 +23,13 @@ def shares(
     return parts, all(sign > 0 and isinstance(a, Value) and a.nonnegative for a, sign in given)
 
 
-def absolute(call: Call, given: list[tuple[Any, float]]) -> Account:
+@signed
+def absolute(call: Call, given: list[tuple[Any, float]], *, sign: int = 1) -> Account:
     """``R_a = a+ s``, ``s = R / (|h| + epsilon)``; a constant counts in h only."""
-    account = _sum(call, given)
-    account.contrary = lambda: _sum(call, [(a, -sign) for a, sign in given])
-    return account
-
-
-def _sum(call: Call, given: list[tuple[Any, float]]) -> Account:
-    before = [inverse(call.output, EPSILON)]
+    given, before = [(a, sign * one) for a, one in given], [inverse(call.output, EPSILON)]
     parts, sure = shares(given, _positive)
-    for part, sign in zip(parts, [sign for a, sign in given if isinstance(a, Value)], strict=True):
-        part.negates = sign < 0  # it is relevance of -a, which what makes -a larger gets
+    for part, one in zip(parts, [one for a, one in given if isinstance(a, Value)], strict=True):
+        part.negates = one < 0  # it is relevance of -a, which what makes -a larger gets
     if len(parts) == 1:
         only = parts[0]
         factors = [*before, *only.factors]
@@ -47,10 +42,7 @@ def _positive(value: Value, sign: float) -> list[Factor]:
     return [one] if abs(sign) == 1 else [one, constant(abs(sign))]
 
 
-Terms = Callable[[Call, list[tuple[Any, float]]], Account]
-
-
-def register(rules: RuleSet, terms: Terms) -> None:
+def register(rules: RuleSet, terms: Callable[[Call, list[tuple[Any, float]]], Account]) -> None:
     """Give sums and differences a rule, which takes their operands with their factors."""
 
     def sum_of(call: Call, *given: tuple[Any, float]) -> Account:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from abslrp.plan.accounts import Account, Diagonal, Split, passing, same
-from abslrp.plan.factors import Factor, Source, above, opposite
+from abslrp.plan.accounts import Account, Diagonal, Split, passing, same, signed
+from abslrp.plan.factors import Factor, Source, above, turned
 from abslrp.registry import ABSLRP, COMMON, RuleSet
 from abslrp.tape import Call, Value
 
@@ -21,7 +21,7 @@ def scaled(value: Value, factor: Any) -> Diagonal:
     known = number or (isinstance(factor, Tensor) and factor.is_floating_point())
     keeps = number and factor >= 0 and value.nonnegative
     sign = -1 if _below(factor) else 1
-    return same(value, sign, nonnegative=keeps, scale=factor if known else None)
+    return same(value, sign=sign, nonnegative=keeps, scale=factor if known else None)
 
 
 _BELOW: MutableMapping[Tensor, bool] = WeakTensorKeyDictionary()
@@ -50,6 +50,10 @@ def register(rules: RuleSet, gate: Callable[[Source], Factor]) -> None:
         What each operand of a product of two activations receives of R, by the product.
     """
 
+    @signed
+    def product(call: Call, parts: list[Diagonal], sure: bool, *, sign: int = 1) -> Split:
+        return Split(before=[gate(turned(call.output, sign))], parts=parts, nonnegative=sure)
+
     @rules.rule("mul multiply")
     def mul(call: Call, input: Any, other: Any) -> Account:
         if not isinstance(other, Value):
@@ -57,14 +61,7 @@ def register(rules: RuleSet, gate: Callable[[Source], Factor]) -> None:
         if not isinstance(input, Value):
             return scaled(other, input)
         sure = (input.nonnegative and other.nonnegative) or input is other
-
-        def account(h: Source) -> Split:
-            return Split(before=[gate(h)], parts=[Diagonal(input), Diagonal(other)])
-
-        found = account(call.output)
-        found.nonnegative = sure
-        found.contrary = lambda: account(opposite(call.output))
-        return found
+        return product(call, [Diagonal(input), Diagonal(other)], sure)
 
 
 # Eq. 12 for each operand with the other as its weight: R where the product is positive.

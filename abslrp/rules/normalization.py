@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Diagonal
+from abslrp.plan.accounts import Account, Diagonal, signed
 from abslrp.plan.axes import aligned, but, only
 from abslrp.plan.factors import Line, constant, inverse, negative, positive
 from abslrp.registry import ABSLRP, RuleSet
@@ -31,7 +31,8 @@ class Norm(NamedTuple):
     """Whether it is a batch norm by its running statistics."""
 
 
-def absolute(call: Call, norm: Norm, sign: int = 1) -> Account:
+@signed
+def absolute(call: Call, norm: Norm, *, sign: int = 1) -> Account:
     """Eq. 12 for the two layers, with the mean as the first one's bias.
 
     ``(x / d)+ / (|h1| + epsilon)``, then ``(h1 weight)+ / (|h| + epsilon)``; the negative of a norm
@@ -44,9 +45,7 @@ def absolute(call: Call, norm: Norm, sign: int = 1) -> Account:
         second = first if norm.weight is None else first.times(norm.weight)
         second = second if sign > 0 else second.times(norm.deviation.new_tensor(-1))
         share += [positive(second), inverse(call.output, EPSILON)]
-    found = Diagonal(norm.input, share, axes=norm.axes, negates=sign < 0)
-    found.contrary = lambda: absolute(call, norm, -sign)
-    return found
+    return Diagonal(norm.input, share, axes=norm.axes, negates=sign < 0)
 
 
 NormRule = Callable[[Call, Norm], Account]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, UncoveredError
+from abslrp.plan.accounts import Account, UncoveredError, signed
 from abslrp.plan.axes import but, only
 from abslrp.plan.linear_maps import Convolution, Left, LinearMap, Operand, Right, Rows
 from abslrp.registry import RuleSet
@@ -46,11 +46,10 @@ PairRule = Callable[[Call, Pair], Account]
 def _with_contrary(rule: LinearRule) -> LinearRule:
     """Let the negative of a linear map be the map of opposite weights."""
 
-    def account(call: Call, given: Linear) -> Account:
-        found = rule(call, given)
+    @signed
+    def account(call: Call, given: Linear, *, sign: int = 1) -> Account:
+        found = rule(call, given if sign > 0 else _opposite(given))
         found.linear = True
-        if found.contrary is None:
-            found.contrary = lambda: rule(call, _opposite(given))
         return found
 
     return account

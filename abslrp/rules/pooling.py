@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from abslrp.plan import entrywise
-from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredError
+from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredError, signed
 from abslrp.plan.axes import aligned, but, only, probe, reduced
-from abslrp.plan.factors import Factor, Source, above, inverse, negative, opposite, positive
+from abslrp.plan.factors import Factor, above, inverse, negative, positive, turned
 from abslrp.plan.linear_maps import Adjoint
 from abslrp.plan.routes import by_gradient
 from abslrp.registry import ABSLRP, COMMON, RuleSet
@@ -54,12 +53,13 @@ def _dims(call: Call, position: int = 1, default: Any = None) -> Any:
 
 def transposed(
     call: Call, input: Value, before: Factor, *after: Factor, axes: Axes = axes_of,
-    curved: bool = False,
+    curved: bool = False, negates: bool = False,
 ) -> Product:  # fmt: skip
     """``R = after * W^T (before * R)`` of a call that is linear in its input."""
     return Product(
         input, Adjoint(torch.empty(0), by_gradient(call, curved=curved)), [before], after=after,
         axes=axes, nonnegative=input.nonnegative and call.short not in SIGNED.split(),
+        negates=negates,
     )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def register(
     rules: RuleSet,
     before: Callable[[Value], Factor],
     after: Callable[[Value], Factor],
-    turned: Callable[[Value], Factor],
+    contrary: Callable[[Value], Factor],
 ) -> Callable[..., Account]:
     """Give what adds entries up, with weights that are not negative, a rule.
 
@@ -79,20 +79,19 @@ def register(
         What R is multiplied by, made of the output.
     after
         What its way back is multiplied by, made of the input.
-    turned
+    contrary
         The same for the relevance of its negative, which is made of the input's negative.
 
     Returns
     -------
     The rule of pooling and reductions.
     """
+    share = {1: after, -1: contrary}
 
-    def shared(call: Call, input: Value, negates: bool = False, **said: Any) -> Product:
-        share = turned if negates else after
-        found = transposed(call, input, before(call.output), share(input), **said)
-        found.negates = negates
-        found.contrary = lambda: shared(call, input, not negates, **said)
-        return found
+    @signed
+    def shared(call: Call, input: Value, *, sign: int = 1, **said: Any) -> Product:
+        factors = before(call.output), share[sign](input)
+        return transposed(call, input, *factors, negates=sign < 0, **said)
 
     @rules.rule(POOLS, REDUCTIONS)
     def pool(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
@@ -121,20 +120,18 @@ def register(
             raise UncoveredError("a negative alpha")
         adjoint, s = by_gradient(call), [before(call.output)]
 
-        def account(negates: bool = False) -> Custom:
-            share = turned if negates else after
+        @signed
+        def account(*, sign: int = 1) -> Custom:
+            made, sure = share[sign], structural.kept_sign(call)
 
             def propagate(relevance: Tensor) -> list[Tensor | None]:
                 sent = adjoint([entrywise.multiplied(relevance, s, owned=False)])
                 return [
-                    None if one is None else entrywise.multiplied(one, [share(value)], owned=False)
+                    None if one is None else entrywise.multiplied(one, [made(value)], owned=False)
                     for one, value in zip(sent, call.inputs, strict=True)
                 ]
 
-            found = Custom(propagate, axes=probe, negates=negates)
-            found.nonnegative = structural.kept_sign(call)
-            found.contrary = lambda: account(not negates)
-            return found
+            return Custom(propagate, axes=probe, nonnegative=sure, negates=sign < 0)
 
         return account()
 
@@ -154,30 +151,26 @@ def regions(call: Call, input: Value, boxes: Any, *options: Any) -> Account:
 
 
 @ABSLRP.rule("prod cumprod")
-def multiplied(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
+@signed
+def multiplied(call: Call, input: Value, *args: Any, sign: int = 1, **kwargs: Any) -> Account:
     """Eq. 12 for each factor with the others as its weight: R where the product is positive."""
     if call.output.dtype != input.dtype:
         raise UncoveredError("a product in another type")
     name = "cumsum" if "cumprod" in call.name else "sum"
     alike = dataclasses.replace(call, operator=getattr(aten, name))
-
-    def account(h: Source) -> Account:
-        return transposed(alike, input, above(h), axes=reduced(_dims(call)))
-
-    found = account(call.output)
-    found.contrary = lambda: account(opposite(call.output))
-    return found
+    return transposed(alike, input, above(turned(call.output, sign)), axes=reduced(_dims(call)))
 
 
 @ABSLRP.rule(SIGNED)
-def bicubic(call: Call, input: Value, size: Any, align_corners: bool, *scales: Any) -> Account:
+@signed
+def bicubic(call: Call, input: Value, *options: Any, sign: int = 1) -> Account:
     """Eq. 12 where weights have two signs: ``R = (x W^T s + |x| |W|^T s) / 2``.
 
     Bicubic weights are a product of one matrix for each axis, and so is their absolute value.
     """
     output, plain = call.output, by_gradient(call)
 
-    def propagate(relevance: Tensor, sign: int) -> list[Tensor | None]:
+    def propagate(relevance: Tensor) -> list[Tensor | None]:
         x = input.tensor
         s = relevance / (output.tensor.abs() + EPSILON)
         rows, columns = (_weights(call, axis).abs().to(s.dtype) for axis in (0, 1))
@@ -186,12 +179,7 @@ def bicubic(call: Call, input: Value, size: Any, align_corners: bool, *scales: A
         assert sent is not None
         return [(sign * sent * x + spread * x.abs()) / 2]
 
-    def account(sign: int = 1) -> Account:
-        found = Custom(partial(propagate, sign=sign), axes=axes_of, negates=sign < 0)
-        found.contrary = lambda: account(-sign)
-        return found
-
-    return account()
+    return Custom(propagate, axes=axes_of, negates=sign < 0)
 
 
 def _weights(call: Call, axis: int) -> Tensor:

@@ -38,6 +38,14 @@ def of_the_first(rule: F) -> F:
     return cast(F, checked)
 
 
+def lossless(
+    input: Value, adjoint: Callable[[Tensor], Tensor], axes: Axes = aligned, window: Any = None
+) -> Routing:
+    """Every entry of the output is one of the input's."""
+    sure = input.nonnegative
+    return Routing(at_once(adjoint), lossless=True, window=window, axes=axes, nonnegative=sure)
+
+
 @COMMON.rule(
     "view view_copy _unsafe_view reshape unsqueeze squeeze view_as unflatten flatten ravel"
 )
@@ -45,10 +53,7 @@ def of_the_first(rule: F) -> F:
 def reordered(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Keep the entries in their order."""
     shape = input.shape
-    return Routing(
-        at_once(lambda relevance: relevance.reshape(len(relevance), *shape)),
-        lossless=True, axes=in_order, nonnegative=input.nonnegative,
-    )  # fmt: skip
+    return lossless(input, lambda relevance: relevance.reshape(len(relevance), *shape), in_order)
 
 
 @COMMON.rule(
@@ -70,11 +75,11 @@ def permuted(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     meta = torch.empty(list(range(input.ndim)), device="meta")
     order = list(call.operator(meta, *args, **kwargs).shape)
     back = [0, *(1 + order.index(axis) for axis in range(input.ndim))]
-    return Routing(
-        at_once(lambda relevance: relevance.permute(back)), lossless=True,
-        axes=lambda call, value: [order.index(axis) for axis in range(value.ndim)],
-        nonnegative=input.nonnegative,
-    )  # fmt: skip
+
+    def axes(call: Call, value: Value) -> list[int | None]:
+        return [order.index(axis) for axis in range(value.ndim)]
+
+    return lossless(input, lambda relevance: relevance.permute(back), axes)
 
 
 @COMMON.rule("expand broadcast_to expand_as")
@@ -82,10 +87,7 @@ def permuted(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
 def expand(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Repeat entries: relevance of the copies adds up."""
     shape = input.shape
-    return Routing(
-        at_once(lambda relevance: unbroadcast(relevance, shape)),
-        lossless=True, nonnegative=input.nonnegative,
-    )  # fmt: skip
+    return lossless(input, lambda relevance: unbroadcast(relevance, shape))
 
 
 def window(input: Value, part: Callable[[Tensor], Tensor], axes: Axes) -> Routing:
@@ -96,9 +98,7 @@ def window(input: Value, part: Callable[[Tensor], Tensor], axes: Axes) -> Routin
         part(result).copy_(relevance)
         return result
 
-    return Routing(
-        at_once(whole), lossless=True, window=part, axes=axes, nonnegative=input.nonnegative
-    )
+    return lossless(input, whole, axes, part)
 
 
 @COMMON.rule(aten.slice)

@@ -2,16 +2,15 @@
 
 import platform
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import typer
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.compatibility.processes import SOURCES, tried
-from benchmarks.result_files import replace_file
+from benchmarks.result_files import replace_file, templates
 from gae_metric.commands.declared import taking
+from gae_metric.commands.provenance import installed
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "zennit", "captum", "lxt")
 
@@ -31,15 +30,9 @@ def written(results: pd.DataFrame, listed: int) -> str:
         wrong = len(rows) - sum(verdicts)
         counts.append([source, len(rows), *verdicts, wrong, *both[1:]])
     failures = given[given.verdict != "explained"][["model", "verdict", "reason"]]
-    versions = [
-        f"Python {platform.python_version()}",
-        *(f"{one} {version(one)}" for one in PACKAGES),
-    ]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True,
-        keep_trailing_newline=True,
-    )  # fmt: skip
-    return environment.get_template("page.md").render(
+    versions = [f"Python {platform.python_version()}", *map(" ".join, installed(PACKAGES).items())]
+    page = templates(Path(__file__).parent, keep_trailing_newline=True).get_template("page.md")
+    return page.render(
         listed=listed, tried=len(given), explained=int((given.verdict == "explained").sum()),
         counts=counts, unbuilt=int(beyond.sum()), versions=", ".join(versions),
         time=given.time.astype(float).median(), failures=failures.to_numpy().tolist(),

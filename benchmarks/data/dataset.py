@@ -132,6 +132,14 @@ class Data:
             digests=tuple(self.digests[i] for i in some) if self.digests else (),
         )
 
+    def only(self, files: Sequence[str]) -> Data:
+        """Return the images of some files, in their order; InputError where one is missing."""
+        places = {file: place for place, file in enumerate(self.files)}
+        for file in files:
+            if file not in places:
+                raise InputError(f"data: {file!r} was part of the run, and {self.name!r} lacks it")
+        return self.part([places[file] for file in files])
+
     def digested(self) -> Data:
         """Return the same with digests of what the files hold now; :meth:`load` refuses others.
 

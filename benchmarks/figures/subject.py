@@ -233,13 +233,7 @@ class Subject:
     @functools.cached_property
     def part(self) -> Data:
         """The images of the samples, in their order."""
-        data = self.data()
-        places = {file: place for place, file in enumerate(data.files)}
-        files = list(self.targets["file"])
-        for file in files:
-            if file not in places:
-                raise InputError(f"data: {file!r} was part of the run, and {data.name!r} lacks it")
-        return data.part([places[file] for file in files])
+        return self.data().only(list(self.targets["file"]))
 
     def images(self, samples: Iterable[int]) -> NDArray[np.float32]:
         """Read samples as the model takes them, (N, C, H, W)."""

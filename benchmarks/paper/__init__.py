@@ -12,8 +12,6 @@ import pandas as pd
 
 from gae_metric.errors import InputError
 
-__all__ = ["paper_table", "paper_tables"]
-
 
 @functools.cache
 def paper_tables() -> pd.DataFrame:

@@ -5,23 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.result_files import number, templates
 
 PAGE = Path(__file__).parent / "page"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Write a number with a minus sign that is one.
-
-    Examples
-    --------
-    >>> number(0.2718), number(-0.00001), number(-1.5, 1), number(float("nan"))
-    ('0.272', '0.000', '−1.5', '–')
-    """
-    if not np.isfinite(value):
-        return "–"
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def count_of(n: int, what: str) -> str:
@@ -39,13 +26,7 @@ def _json(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False)
 
 
-TEMPLATES = Environment(
-    loader=FileSystemLoader(PAGE),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+TEMPLATES = templates(PAGE, autoescape=True, lstrip_blocks=True)
 TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
 TEMPLATES.tests["finite"] = lambda value: bool(np.isfinite(value))
 TEMPLATES.filters |= {

@@ -222,8 +222,7 @@ def _draw(run: Run, store: Store) -> tuple[Data, dict[str, Any]]:
         drawn = json.loads(read_bytes(store.root / "data.json", "data", 1 << 24))
         known = drawn.pop("sha256") == digest(drawn) and drawn["asked"] == asked
     if known:
-        places = {file: place for place, file in enumerate(source.files)}
-        data = source.part([places[file] for file in drawn["drawn"]])
+        data = source.only(drawn["drawn"])
         skipped: dict[str, str] = drawn["skipped"]
     else:
         data = source.sample(run.samples, run.seed, run.readers, run.first is None)

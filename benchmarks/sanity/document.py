@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.result_files import number, templates
 from benchmarks.sanity import meta
 from benchmarks.sanity.changed_maps import DEGRADATIONS
 from benchmarks.sanity.results import Found
@@ -104,21 +105,9 @@ def markdown(found: Sequence[Found], picture: str, template: str = "document.md"
     )
 
 
-def _number(value: float, digits: int = 3) -> str:
-    if math.isnan(value):
-        return "-"
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
-
-
 def _p(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1e}" if value < 0.001 else f"{value:.3f}"
 
 
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    keep_trailing_newline=True,
-)
-_TEMPLATES.filters |= {"number": _number, "p": _p}
+_TEMPLATES = templates(Path(__file__).parent, keep_trailing_newline=True)
+_TEMPLATES.filters |= {"number": partial(number, minus="-", nothing="-"), "p": _p}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from benchmarks.result_files import number
 from gae_metric.commands.terminal import csv_text, markdown_text, visible
 
 
@@ -149,8 +149,7 @@ def _grid(table: Table, ours: Any) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def _number(value: float, digits: int = 3) -> str:
-    return "" if not np.isfinite(value) else f"{value:.{digits}f}"
+_number = partial(number, minus="-", nothing="")
 
 
 def _ours(cell: Mapping[Hashable, Any], samples: int, bold: str, star: str, nothing: str) -> str:

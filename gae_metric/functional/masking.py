@@ -215,13 +215,19 @@ def _check(x: Tensor, targets: Tensor, steps: int) -> None:
             "x: expected floating-point values with a batch axis and at least one sample, got "
             f"{x.dtype} {tuple(x.shape)}"
         )
-    if targets.shape != x.shape[:1] or targets.is_floating_point():
-        raise ValueError(
-            f"targets: expected integers of shape ({len(x)},), got {targets.dtype} "
-            f"{tuple(targets.shape)}"
-        )
+    check_targets(targets, len(x))
     if not 2 <= steps <= MAX_STEPS:
         raise ValueError(f"steps: expected 2 to {MAX_STEPS}, got {steps}")
+
+
+def check_targets(targets: Tensor, samples: int) -> None:
+    """Refuse what is not one integer for each sample."""
+    whole = not (targets.is_floating_point() or targets.dtype == torch.bool)
+    if targets.shape != (samples,) or not whole:
+        raise ValueError(
+            f"targets: expected integers of shape ({samples},), got {targets.dtype} "
+            f"{tuple(targets.shape)}"
+        )
 
 
 def check_choices(schedule: str, features: str) -> None:

@@ -88,13 +88,8 @@ def curves(
     left = iter(_KEYS)
     for axes, looks in zip(panels, (orders, orders, differences), strict=True):
         for label, color, marker in looks:
-            look: dict[str, Any] = {
-                "color": color,
-                "marker": marker,
-                "markersize": 2.5,
-                "linewidth": 1,
-            }
-            axes.plot(rows[next(left)], label=label, **look)
+            (line,) = axes.plot(rows[next(left)], label=label, color=color, linewidth=1)
+            line.set(marker=marker, markersize=2.5)
         axes.axhline(0, color=_style.GRAY, linewidth=0.4)
         axes.legend(fontsize=_style.SMALL, frameon=False, loc="best")
     _style.line_axes(panels[0], "Output", y_label="logit")

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.probe.storage import ArrayFile, ProbeError, open_container
-from gae_metric.study.conversion import as_tensor
+from gae_metric.study.conversion import as_tensor, like, map_shapes
 
 #: Rows of no item that are listed one by one.
 _LISTED = 1000
@@ -66,10 +65,7 @@ class MapSet:
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         """Shapes that the map of an item may have."""
-        if len(self.shape) == 1:
-            return [self.shape]
-        single = {(1, *self.shape[1:]): None, self.shape[1:]: None}
-        return list({self.shape: None, **single})
+        return map_shapes(self.shape)
 
 
 def blocks_of(maps: Any, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
@@ -151,9 +147,7 @@ def _whole(
 def as_array(values: Any) -> NDArray[Any]:
     """Return maps, of which kind so ever, as an array."""
     if isinstance(values, (Tensor, np.ma.MaskedArray)) or hasattr(values, "toarray"):
-        tensor = as_tensor(values, "maps").cpu()
-        # NumPy has no bfloat16.
-        values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        values = like(as_tensor(values, "maps"), None)
     try:
         return np.asarray(values)
     except (TypeError, ValueError):

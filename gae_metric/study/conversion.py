@@ -2,7 +2,7 @@
 
 import ctypes
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
 from gae_metric.errors import InputError
-from gae_metric.functional.masking import gradient_of
+from gae_metric.functional.masking import check_targets, gradient_of
 from gae_metric.functional.precision import at_least_single, wide_dtype
 
 __all__ = ["as_input", "as_maps", "as_targets", "as_tensor", "gradient_of", "like"]
@@ -56,11 +56,7 @@ def as_targets(targets: Any, samples: int) -> Tensor:
     chosen = as_tensor(targets, "targets")
     if chosen.ndim == 0:
         chosen = chosen.expand(samples)
-    if chosen.shape != (samples,) or chosen.is_floating_point() or chosen.dtype == torch.bool:
-        raise ValueError(
-            f"targets: expected integers of shape ({samples},), "
-            f"got {chosen.dtype} {tuple(chosen.shape)}"
-        )
+    check_targets(chosen, samples)
     return chosen.long()
 
 
@@ -74,6 +70,12 @@ def like(maps: Tensor, inputs: Any) -> Any:
     dtype = getattr(inputs, "dtype", array.dtype)
     native = np.dtype(dtype).newbyteorder("=")
     return array.astype(native if native.kind == "f" else array.dtype, copy=False)
+
+
+def map_shapes(shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the shapes that the map of a sample (C, ...), or (F,), may have."""
+    more = [(1, *shape[1:]), tuple(shape[1:])] if len(shape) > 1 else []
+    return list(dict.fromkeys([tuple(shape), *more]))
 
 
 def as_maps(
@@ -105,9 +107,7 @@ def as_maps(
     maps = as_tensor(values, source, "an array of maps")
     if maps.is_complex():
         raise ValueError(f"{source}: expected real maps, got {maps.dtype}")
-    shapes = [tuple(shape)]
-    if len(shape) > 2:
-        shapes += [(shape[0], 1, *shape[2:]), (shape[0], *shape[2:])]
+    shapes = [(shape[0], *one) for one in map_shapes(shape[1:])]
     if maps.shape not in shapes:
         raise ValueError(
             f"{source}: expected maps of shape {' or '.join(map(str, shapes))}, got "

@@ -58,9 +58,10 @@ def of_model(
         parameters, buffers, device and autocast. None where the parameters cannot be read, or hooks
         not be told apart, so that nothing may be used again.
     """
+    enabled = torch.is_autocast_enabled(device.type)
     found: dict[str, Hashable] = {
         "the layers": repr(model),
-        "autocast": (str(device), _autocast(device)),
+        "autocast": (str(device), enabled and str(torch.get_autocast_dtype(device.type))),
     }
     try:
         for name, module in model.named_modules(remove_duplicate=False):
@@ -97,11 +98,6 @@ def _number(function: Any) -> Hashable:
 
 def _numbers(hooks: Mapping[int, Any]) -> Hashable:
     return tuple(_number(hook) for hook in hooks.values())
-
-
-def _autocast(device: torch.device) -> tuple[bool, str]:
-    enabled = torch.is_autocast_enabled(device.type)
-    return enabled, str(torch.get_autocast_dtype(device.type)) if enabled else ""
 
 
 def of_tensors(tensors: Sequence[Tensor]) -> list[bytes]:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from abslrp.arguments import is_exported
 from abslrp.outputs import ONE_OUTPUT, Output, select_logits
 from gae_metric.study.conversion import as_input
 
@@ -136,14 +137,6 @@ model.eval()
             if any(is_exported(each) for each in model.modules()):
                 remedy = "set its training = False, as eval() is refused by the exported part"
             raise ValueError(f"model: expected evaluation mode, got training mode{layer}; {remedy}")
-
-
-def is_exported(module: nn.Module) -> bool:
-    """Whether a module is a program of ``torch.export``.
-
-    It says that it is in training mode, whichever mode it was exported in, and refuses ``eval()``.
-    """
-    return isinstance(module, fx.GraphModule) and "eval" in vars(module)
 
 
 def _asks_for_mode(module: nn.Module) -> bool:
