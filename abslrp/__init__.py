@@ -12,18 +12,30 @@ from typing import Any as _Any
 from abslrp import plan as _plan
 from abslrp import rule_sets as _rule_sets
 from abslrp import rules as _rules
-from abslrp import targets as targets
-from abslrp.context import propagation as propagation
-from abslrp.explain import explain as explain
-from abslrp.explain import relevance as relevance
-from abslrp.graphs import GraphExplainer as GraphExplainer
-from abslrp.inspection import audit as audit
+from abslrp import targets
+from abslrp.context import propagation
+from abslrp.explain import explain, relevance
+from abslrp.graphs import GraphExplainer
+from abslrp.inspection import audit
 from abslrp.inspection import table as _table
-from abslrp.plan import passing as passing
-from abslrp.refusals import UnknownOperationError as UnknownOperationError
-from abslrp.registry import RuleSet as RuleSet
-from abslrp.registry import rule as rule
-from abslrp.tape import Call as Call
+from abslrp.plan import passing
+from abslrp.refusals import UnknownOperationError
+from abslrp.registry import RuleSet, rule
+from abslrp.tape import Call
+
+__all__ = [
+    "Call",
+    "GraphExplainer",
+    "RuleSet",
+    "UnknownOperationError",
+    "audit",
+    "explain",
+    "passing",
+    "propagation",
+    "relevance",
+    "rule",
+    "targets",
+]
 
 
 class _CallablePlan(_types.ModuleType):

@@ -36,6 +36,16 @@ _ROOMS = (
 
 __all__, __getattr__, __dir__ = lazy(
     __name__,
+    {
+        "metrics": [
+            *("GAE", "Contrastiveness", "LocalConsistency", "LocalFaithfulness", "LocalRobustness")
+        ],
+        "functional.mosaic_plan": ["MosaicPlan"],
+        "probe.probe_set": ["ProbeSet"],
+        "study.cache": ["cache_info", "clear_cache", "set_cache_limit"],
+        "comparison": ["compare", "pairwise", "samples_needed"],
+        "study.explaining": ["tensor_explainer"],
+    },
     {"noise": "gae_metric.companions.noise"} | {room: f"gae_metric.{room}" for room in _ROOMS},
 )
 

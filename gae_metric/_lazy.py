@@ -1,10 +1,8 @@
 """Names that are imported when they are used, and modules of earlier documentation."""
 
-import ast
-import inspect
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -13,27 +11,26 @@ from typing import Any
 
 
 def lazy(
-    package: str, rooms: Mapping[str, str] | None = None
+    package: str, names: Mapping[str, Iterable[str]], rooms: Mapping[str, str] | None = None
 ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """Return the ``__all__``, ``__getattr__`` and ``__dir__`` of a package (PEP 562).
 
     Parameters
     ----------
     package
-        Its name. What its source imports as a name again, ``from module import name as name``, is
-        what it exports: for type checkers at once, else when it is used.
+        Its name.
+    names
+        By module of the package, the names that it exports of it.
     rooms
         By name, modules that it has as attributes.
 
     Examples
     --------
-    >>> exported, find, _ = lazy("gae_metric")
-    >>> exported[0], find("GAE").__name__
-    ('compare', 'GAE')
+    >>> exported, find, _ = lazy("gae_metric", {"errors": ["InputError"]})
+    >>> exported, find("InputError").__name__
+    (['InputError'], 'InputError')
     """
-    told = ast.walk(ast.parse(inspect.getsource(sys.modules[package])))
-    imports = [one for one in told if isinstance(one, ast.ImportFrom)]
-    homes = {name.asname: one.module for one in imports for name in one.names if name.asname}
+    homes = {name: f"{package}.{home}" for home, own in names.items() for name in own}
     rooms = rooms or {}
 
     def find(name: str) -> Any:
@@ -41,7 +38,7 @@ def lazy(
             return import_module(rooms[name])
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(str(homes[name])), name)
+        value = getattr(import_module(homes[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -47,7 +47,7 @@ GAE_METRIC: Table = {
     "explainers": Room(
         5,
         "methods that give maps, no metric but noise",
-        "_lazy _names companions errors functional study",
+        "_names companions errors functional study",
     ),
     "comparison": Room(
         6, "statistics of scores that are there already", "_names errors explainers"

@@ -12,6 +12,8 @@ import pandas as pd
 
 from gae_metric.errors import InputError
 
+__all__ = ["paper_table", "paper_tables"]
+
 
 @functools.cache
 def paper_tables() -> pd.DataFrame:

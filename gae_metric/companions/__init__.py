@@ -17,4 +17,14 @@ if TYPE_CHECKING:
     from gae_metric.companions.perturbation import AOPC as AOPC
     from gae_metric.companions.road import ROAD as ROAD
 
-__all__, __getattr__, __dir__ = lazy(__name__)
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "focus": ["Focus"],
+        "focus_plan": ["FocusPlan"],
+        "imputation": ["linear_imputation"],
+        "noise": ["SeededNoise"],
+        "perturbation": ["ABPC", "AOPC"],
+        "road": ["ROAD"],
+    },
+)

@@ -6,6 +6,8 @@
 [['absLRP', 0.5, True], ['Random', 0.033, False]]
 """
 
-from gae_metric.comparison.intervals import compare as compare
-from gae_metric.comparison.pairs import pairwise as pairwise
-from gae_metric.comparison.power import samples_needed as samples_needed
+from gae_metric.comparison.intervals import compare
+from gae_metric.comparison.pairs import pairwise
+from gae_metric.comparison.power import samples_needed
+
+__all__ = ["compare", "pairwise", "samples_needed"]

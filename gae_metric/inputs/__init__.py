@@ -26,4 +26,16 @@ if TYPE_CHECKING:
     from gae_metric.inputs.weights import load_weights as load_weights
     from gae_metric.inputs.weights import read_weights as read_weights
 
-__all__, __getattr__, __dir__ = lazy(__name__)
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "files": ["EXTENSIONS", "list_images"],
+        "images": ["ImageSet", "decoded", "load_images"],
+        "labels": ["class_index", "read_labels", "read_table"],
+        "models": ["LoadedModel", "load_model"],
+        "preprocessing": [
+            *("Crop", "Preprocessing", "square_crop", "timm_crop", "torchvision_crop")
+        ],
+        "weights": ["load_weights", "read_weights"],
+    },
+)
