@@ -2,7 +2,8 @@
 
 import typer
 
-from benchmarks.commands import cost, evidence, figures, methods, report, run, status, tables
+from benchmarks.commands.of_results import cost, evidence, figures, report, tables
+from benchmarks.commands.of_runs import methods, run, status
 from benchmarks.rehearse import rehearse
 
 app = typer.Typer(

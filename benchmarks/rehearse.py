@@ -63,7 +63,7 @@ def rehearse(request: RehearseRequest) -> None:
 
     Needs no download, one CPU and 5 GB of memory; every reduction is printed.
     """
-    from benchmarks.commands import CONFIGS
+    from benchmarks.commands.of_runs import CONFIGS
     from gae_metric.commands.terminal import Terminal, report_errors
 
     names = request.config or sorted(path.stem for path in CONFIGS.glob("[tf]*[0-9].yaml"))
@@ -78,7 +78,7 @@ def run_all(
     names: Sequence[str], folder: Path, small: bool, say: Callable[[str], None]
 ) -> list[str]:
     """Rehearse configurations, and return those of which something failed."""
-    from benchmarks.commands import config_of
+    from benchmarks.commands.of_runs import config_of
     from benchmarks.config.runs import parse, read
     from benchmarks.figures.plan import FIGURES
     from benchmarks.figures.write import write_figures

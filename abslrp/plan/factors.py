@@ -135,8 +135,9 @@ def above(value: Source) -> Factor:
 
 def turned(value: Value, sign: int = -1) -> Source:
     """``-v``, or ``v`` where the sign is 1."""
-    minus = torch.full((), -1.0, dtype=value.dtype, device=value.device)
-    return value if sign > 0 else Line(value, None, minus)
+    if sign > 0:
+        return value
+    return Line(value, None, torch.full((), -1.0, dtype=value.dtype, device=value.device))
 
 
 def itself(value: Source) -> Factor:

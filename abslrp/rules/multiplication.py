@@ -24,6 +24,7 @@ def scaled(value: Value, factor: Any) -> Diagonal:
     return same(value, sign=sign, nonnegative=keeps, scale=factor if known else None)
 
 
+#: Of factors on a GPU, as they were read last.
 _BELOW: MutableMapping[Tensor, bool] = WeakTensorKeyDictionary()
 
 
@@ -33,8 +34,10 @@ def _below(factor: Any) -> bool:
         return factor < 0
     if not isinstance(factor, Tensor) or factor.numel() != 1 or factor.is_complex():
         return False
+    if not factor.is_cuda:
+        return bool(factor < 0)
     # While kernels are recorded no number can be read, but that of a parameter is known by then.
-    if not (factor.is_cuda and factor in _BELOW and torch.cuda.is_current_stream_capturing()):
+    if factor not in _BELOW or not torch.cuda.is_current_stream_capturing():
         _BELOW[factor] = bool(factor < 0)
     return _BELOW[factor]
 

@@ -155,7 +155,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             # All else that has a rule read entries, as casts do.
             of_shape = re.search("_like|new_", name_of(operator))
             self.decides |= rule is None or of_shape is None
-            self.held += [] if of_shape else [operator]
+            if of_shape is None:
+                self.held.append(operator)
             return None
         inputs = list(dict.fromkeys(taken.values))
         call = Call(operator, tuple(taken.args), taken.kwargs, inputs, several=several)

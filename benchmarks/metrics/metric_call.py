@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gae_metric import MosaicPlan
-from gae_metric.commands.quantus_evaluation import scored
+from gae_metric.commands.named_metrics import scored
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc

@@ -31,7 +31,7 @@ from benchmarks.metrics import quantus_scores
 from benchmarks.metrics.metric_call import Block, Call, Columns
 from gae_metric import GAE, Contrastiveness, LocalConsistency
 from gae_metric._names import OTHER_NAMES, lookup, nearest, plain
-from gae_metric.commands.quantus_evaluation import LocalLipschitz, Settings
+from gae_metric.commands.named_metrics import LocalLipschitz, Settings
 from gae_metric.companions import ABPC, AOPC, ROAD, Focus
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError, UnknownNameError

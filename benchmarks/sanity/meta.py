@@ -15,8 +15,8 @@ from benchmarks.metrics.quantus_scores import key_seed
 from benchmarks.sanity.case import Case, gae
 from benchmarks.sanity.statistics import Kind, inter_consistency, intra_consistency
 from gae_metric._names import DIRECTIONS
-from gae_metric.commands.quantus_evaluation import METRICS, scored
-from gae_metric.commands.quantus_evaluation import Settings as Options
+from gae_metric.commands.named_metrics import METRICS, scored
+from gae_metric.commands.named_metrics import Settings as Options
 from gae_metric.comparison.results import Better
 from gae_metric.explainers.captum import seeded
 from gae_metric.explainers.gradients import ExplainFunc

@@ -10,8 +10,9 @@ from gae_metric.commands.cells import Cells
 from gae_metric.commands.figures import write_figures
 from gae_metric.commands.folder import begin, new_folder
 from gae_metric.commands.methods import method
+from gae_metric.commands.named_metrics import METRICS, Settings
 from gae_metric.commands.provenance import digest
-from gae_metric.commands.quantus_evaluation import METRICS, Settings, evaluate
+from gae_metric.commands.quantus_evaluation import evaluate
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import DEFAULT_METHODS, DemoRequest, EvaluateRequest
 from gae_metric.commands.tables import (

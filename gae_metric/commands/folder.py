@@ -57,8 +57,8 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 def probe_files(folder: Path) -> list[Path]:
-    """List the files of a probe set in a folder; maps of a tool are none of them."""
-    every = folder.iterdir() if folder.is_dir() else ()
+    """List the files of the probe set in a folder, if it has one; maps are none of them."""
+    every = folder.iterdir() if (folder / "manifest.json").is_file() else ()
     return [path for path in every if _PROBE.fullmatch(path.name)]
 
 

@@ -23,8 +23,8 @@ from rich.text import Text
 from torch import nn
 
 from gae_metric._names import two_lines
+from gae_metric.commands.named_metrics import Settings
 from gae_metric.commands.provenance import MATTER, digest_of_code, installed
-from gae_metric.commands.quantus_evaluation import Settings
 from gae_metric.commands.terminal import Terminal, csv_text, visible
 from gae_metric.comparison.intervals import summary
 from gae_metric.comparison.pairs import least_pairs

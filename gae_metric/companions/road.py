@@ -176,15 +176,17 @@ class ROAD(CompanionMetric):
         assert data.y is not None
         y = data.y.values.numpy()[rows]
         correct = np.full((len(rows), len(self.percentages)), np.nan)
-        images, pixels = data.rows(rows).cpu().double().numpy(), np.arange(rankings.shape[1])
+        images = data.rows(rows).cpu().double().numpy()
         for k, percentage in enumerate(self.percentages):
 
             def imputed(place: int, p: float = percentage) -> NDArray[np.float64]:
-                first = rankings[place, : int(len(pixels) * p / 100)]
-                removed = np.isin(pixels, first).reshape(images.shape[2:])
+                removed = np.zeros(rankings.shape[1], dtype=bool)
+                removed[rankings[place, : int(len(removed) * p / 100)]] = True
                 bits = int(np.float64(p).view(np.uint64))
                 drawn = content_generator(images[place], self.seed, bits)
-                return noisy_linear_imputation(images[place], removed, self.noise, drawn)
+                return noisy_linear_imputation(
+                    images[place], removed.reshape(images.shape[2:]), self.noise, drawn
+                )
 
             def logits(start: int, stop: int, imputed: Any = imputed) -> NDArray[np.float64]:
                 x = torch.from_numpy(np.stack(list(pool.map(imputed, range(start, stop)))))

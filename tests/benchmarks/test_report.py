@@ -239,7 +239,7 @@ def test_wrong_arguments(report_runs, tmp_path, arguments, message):
 
 
 def test_no_results(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.commands.RESULTS", tmp_path)
+    monkeypatch.setattr("benchmarks.commands.of_results.RESULTS", tmp_path)
     result = report("--output", tmp_path / "page.html")
     assert result.exit_code == 2
     assert "results: there are none in benchmarks/results" in result.output

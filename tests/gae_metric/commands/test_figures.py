@@ -6,7 +6,8 @@ import torch
 
 from gae_metric import plotting
 from gae_metric.commands.figures import figures
-from gae_metric.commands.quantus_evaluation import Settings, evaluate
+from gae_metric.commands.named_metrics import Settings
+from gae_metric.commands.quantus_evaluation import evaluate
 from gae_metric.commands.tables import Evaluation, Inputs
 from gae_metric.demo import digits, networks
 from gae_metric.functional import (

@@ -271,6 +271,15 @@ def test_a_probe_set_is_replaced_only_if_asked(scans, tmp_path, out):
     assert len(ProbeSet.load(path)) == 16
 
 
+def test_arrays_that_are_no_probe_set_are_never_replaced(scans, tmp_path):
+    mine = tmp_path / "features-00000.npy"
+    mine.write_text("mine")
+    given = ["probe", "--model=digits:vgg", f"--images={scans}", f"--out={tmp_path}", "--steps=2"]
+    result = invoke(*given, "--overwrite", status=2)
+    assert "which has something in it" in result.stderr
+    assert mine.read_text() == "mine"
+
+
 def test_scores_are_replaced_only_if_asked(small, tmp_path):
     path, maps = small
     np.savez(tmp_path / "maps.npz", **maps)
