@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from benchmarks import commands
+from benchmarks.commands import of_runs as commands
 from benchmarks.runner.collected import collect
 from gae_metric.commands.terminal import Terminal, report_errors
 
