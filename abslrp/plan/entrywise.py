@@ -116,7 +116,8 @@ def _multiply(relevance: Tensor, factors: list[tuple[Factor, list[Any]]], result
             one = _entries(factor, *tensors)
             whole = one if whole is None else whole * one
     masks = [_masking(factor, *tensors) for factor, tensors in factors if factor.kind == "above"]
-    if whole is not None and whole.shape == result.shape[1:]:
+    if whole is not None and masks:
+        whole = whole.expand(result.shape[1:])
         for mask in masks:
             whole = _kept(whole, mask, None)
         masks = []

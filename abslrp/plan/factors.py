@@ -42,6 +42,11 @@ class Line:
         v = self.value.tensor
         return (v if self.shift is None else v - self.shift) * self.slope
 
+    @property
+    def upward(self) -> bool:
+        """Whether no slope is below 0; unknown on a GPU, which would be waited for."""
+        return self.slope.device.type == "cpu" and bool((self.slope >= 0).all())
+
     def times(self, factor: Tensor | None) -> Line:
         """Return a multiple."""
         return self if factor is None else Line(self.value, self.shift, self.slope * factor)
@@ -99,11 +104,9 @@ class Factor:
             return [self.compute()]
         if isinstance(self.value, Line):
             line = self.value
-            # A GPU would be waited for.
-            here = self.kind == "above" and line.slope.device.type == "cpu"
-            upward = here and bool((line.slope >= 0).all())
             # A slope of 0 has a weight of 0 beside it, whatever the mask says.
-            return [line.value.tensor, line.shift, None if upward else line.slope]
+            plain = self.kind == "above" and line.upward
+            return [line.value.tensor, line.shift, None if plain else line.slope]
         assert self.value is not None
         return [self.value.tensor]
 
@@ -186,7 +189,31 @@ def joined(factors: Sequence[Factor], origin: Origin) -> list[Factor]:
                 left = [one for one in left if one is not factor and one is not divisor]
                 result += found
                 break
-    return result + left
+    return _one_mask(result + left)
+
+
+def _one_mask(factors: Sequence[Factor]) -> list[Factor]:
+    """Join the masks of each value: ``[v > a] [v > b]`` is ``[v > max(a, b)]``."""
+    result: list[Factor] = []
+    masks: dict[Value, list[Factor]] = {}
+    for factor in factors:
+        of = factor.value
+        if factor.kind == "above" and isinstance(of, Line) and of.upward:
+            of = of.value
+        if factor.kind == "above" and isinstance(of, Value):
+            masks.setdefault(of, []).append(factor)
+        else:
+            result.append(factor)
+    for value, alike in masks.items():
+        shifts = [getattr(one.value, "shift", None) for one in alike]
+        known = [one for one in shifts if one is not None]
+        if len(alike) > 1 and known:
+            top = functools.reduce(torch.maximum, known)
+            top = top if len(known) == len(alike) else top.clamp(min=0)
+            result.append(above(Line(value, top, torch.ones_like(top))))
+        else:
+            result.append(alike[0])
+    return result
 
 
 def _quotient(factor: Factor, divisor: Source, origin: Origin) -> list[Factor] | None:

@@ -14,6 +14,8 @@ from abslrp.plan.entrywise import laid
 aten = torch.ops.aten
 _FEW = 16
 """Input channels of all weights together up to which a convolution is transposed at once."""
+_MANY = 2**22
+"""Weights that leave a processor's cache: what a rule makes of them is made of parts."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class LinearMap:
     def each(self, relevance: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
         """Return the transposed product with each of several weights."""
         return [self.transposed(relevance, weight) for weight in weights]
+
+    def parts(self, weights: Tensor) -> Sequence[Tensor]:
+        """Return the weights in parts, each of which makes some of the input's last axis."""
+        return (weights,)
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
@@ -91,6 +97,12 @@ class Operand(LinearMap):
 @dataclass(frozen=True)
 class Rows(LinearMap):
     """``h = x W^T`` over the last axis, ``W`` (out, in)."""
+
+    def parts(self, weights: Tensor) -> Sequence[Tensor]:
+        """Return the weights in parts, each of which makes some of the input's last axis."""
+        if weights.numel() < _MANY or not weights.is_cpu:
+            return (weights,)
+        return weights.split(max(1, _MANY // 4 // len(weights)), 1)
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the map's value for an input, without bias."""

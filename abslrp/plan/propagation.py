@@ -173,8 +173,14 @@ class Propagation:
         self._send(account.input, arrival, account)
 
     def _product(self, account: Product, arrival: Arrival, s: Tensor) -> Arrival:
-        weights = [term.weight(account.map.weights) for term in account.terms]
-        sent = [unbroadcast(one, account.input.shape) for one in _sent(account.map, s, weights)]
+        parts = [
+            _sent(account.map, s, [term.weight(part) for term in account.terms])
+            for part in account.map.parts(account.map.weights)
+        ]
+        whole = [
+            one[0] if len(one) == 1 else torch.cat(one, -1) for one in zip(*parts, strict=True)
+        ]
+        sent = [unbroadcast(one, account.input.shape) for one in whole]
         relevance = sent[0]
         if any(term.sign for term in account.terms):
             signs = [term.sign for term in account.terms]

@@ -329,6 +329,38 @@ def test_layers_of_torch(kind: type[nn.Module], options: dict[str, Any], rules: 
     close(got, by_rule, 1e-10)
 
 
+@pytest.mark.parametrize("weights", [(0.5, 2.0), (-0.5, 2.0)], ids=["above", "mixed"])
+@pytest.mark.parametrize("means", [(0.3, 0.6), (-0.6, -0.3), (-0.3, 0.3)], ids=str)
+def test_masks_of_one_value_are_one(weights: Any, means: Any) -> None:
+    """``[c (v - mean) > 0] [v > 0]`` is one comparison where no c is below 0."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(2)
+    model = nn.Sequential(
+        nn.Conv2d(3, 2, 3), norm, nn.ReLU(), nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(16, 3)
+    )  # fmt: skip
+    for given, entries in ((norm.weight, weights), (norm.running_mean, means)):
+        assert given is not None
+        given.data.copy_(torch.tensor(entries))
+    x = torch.randn(4, 3, 6, 6)
+    computed = abslrp.plan(model.eval(), x)["computed"].iloc[-1]
+    assert computed.count("[") == (2 if min(weights) > 0 else 3)
+    got = abslrp.explain(model, x, [0, 1, 2, 0]).double()
+    close(got, abslrp.explain(model.double(), x.double(), [0, 1, 2, 0], accelerate=False), SINGLE)
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_weights_that_leave_the_cache(nonnegative: bool) -> None:
+    """What rules make of them is made of parts; 2,000 inputs are no multiple of a part's 499."""
+    torch.manual_seed(0)
+    layer = nn.Linear(2000, 2100).double().eval().requires_grad_(False)
+    x, R = (torch.randn(2, n, dtype=torch.float64) for n in (2000, 2100))
+    x, R = x.abs() if nonnegative else x, R.abs()
+    s = R / (layer(x).abs() + 1e-9)
+    positive = x.clamp(min=0) * (s @ layer.weight.clamp(min=0))
+    wanted = positive + x.clamp(max=0) * (s @ layer.weight.clamp(max=0))
+    close(abslrp.relevance(layer, x, R, conserve=None), wanted, 1e-10)
+
+
 def test_bfloat16() -> None:
     """A deep chain, of which relevance is not normalised after each operation."""
     graph = network(RECTIFIED[2])
