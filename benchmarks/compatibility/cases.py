@@ -93,7 +93,7 @@ _TORCHVISION: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("detection/.*rcnn", {"weights_backbone": None, **_RCNN}, (3, 96, 96)),
     ("detection", {"weights_backbone": None, "score_thresh": 0} | _SIZE, (3, 96, 96)),
     ("segmentation", {"weights_backbone": None}, (3, 96, 96)),
-    ("video/mvit", {}, (3, 16, 224, 224)), ("video", {}, (3, 8, 64, 64)),
+    ("video/(mvit|s3d)", {}, (3, 16, 224, 224)), ("video", {}, (3, 8, 64, 64)),
     ("/vit_._32", {"image_size": 128}, (3, 128, 128)),
     ("/vit", {"image_size": 112}, (3, 112, 112)), ("/maxvit", {}, (3, 224, 224)),
     ("/(googlenet|inception)", {"init_weights": False}, (3, 96, 96)), ("", {}, (3, 96, 96)),
