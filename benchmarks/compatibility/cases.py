@@ -140,8 +140,8 @@ def from_timm(name: str) -> Case:
         options = {"depth": 2} if name.startswith(_DEEP) else {}
         model: Any = timm.create_model(name, num_classes=CLASSES, **options)
         channels, side, _ = model.pretrained_cfg["input_size"]
-        own = model.pretrained_cfg.get("fixed_input_size") or "window" in name or "nest" in name
-        side = side if own else min(side, 128)
+        own = re.search("window|nest|bat_|deepseek", name)
+        side = side if own or model.pretrained_cfg.get("fixed_input_size") else min(side, 128)
         return model, (channels, side, side)
 
     return Case.of(build)

@@ -12,7 +12,7 @@ import torch
 from benchmarks.compatibility import cases, hugging_face
 from benchmarks.compatibility.trial import trial
 
-SECONDS, GIBIBYTES = 300, 16
+SECONDS, GIBIBYTES = 900, 16
 SOURCES: dict[str, tuple[Callable[[], list[str]], Callable[[str], cases.Case]]] = {
     "torchvision": (cases.of_torchvision, cases.from_torchvision),
     "timm": (cases.of_timm, cases.from_timm),
