@@ -6,6 +6,7 @@ nested-dissection order, in which a sparse factorisation of a planar grid fills 
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -124,10 +125,9 @@ def _grid(height: int, width: int) -> tuple[NDArray[np.int64], sp.csr_matrix]:
     # Which rows lie beside one another, and which columns. None beyond the image is among them.
     rows, columns = (sp.eye(n, k=1) + sp.eye(n, k=-1) for n in (height, width))
     direct = sp.kron(sp.eye(height), columns) + sp.kron(rows, sp.eye(width))
-    adjacency = (direct / 6 + sp.kron(rows, columns) / 12).tocsr()
-    laplacian = csgraph.laplacian(adjacency[order][:, order]).tocsr()
-    laplacian.sort_indices()
-    return order, laplacian
+    adjacency = sp.csr_matrix(direct / 6 + sp.kron(rows, columns) / 12)
+    laplacian: Any = csgraph.laplacian(adjacency[order][:, order])
+    return order, laplacian.tocsr().sorted_indices()
 
 
 def _dissect(ids: NDArray[np.int64]) -> list[NDArray[np.int64]]:
