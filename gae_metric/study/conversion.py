@@ -226,53 +226,41 @@ class ChunkSize:
     #: Whether not to warn.
     quiet: bool = False
 
-    def run(self, count: int, work: Callable[[int], Result]) -> tuple[int, Result]:
-        """Do some of the work that is left.
+    def each(
+        self, count: int, work: Callable[[int, int], Result]
+    ) -> Iterator[tuple[slice, Result]]:
+        """Do ``work(start, stop)`` for a number of items, and say where each result was done.
 
         Parameters
         ----------
         count
-            Items left.
+            Items in all.
         work
-            Called with the number of items to do; must be repeatable.
-
-        Returns
-        -------
-        tuple
-            Number of items done and ``work``'s result.
+            Called with a range of them; must be repeatable.
         """
-        while True:
-            size = min(self.value, count)
+        start = 0
+        while start < count:
+            stop = min(start + self.value, count)
             try:
-                return size, work(size)
+                result = work(start, stop)
             except Exception as error:
-                if size == 1 or not out_of_memory(error):
+                if stop - start == 1 or not out_of_memory(error):
                     raise
+            else:
+                yield slice(start, stop), result
+                start = stop
+                continue
             # Outside the except block, where the error's frames no longer hold their tensors.
-            self.value = size // 2
+            self.value = (stop - start) // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if not self.quiet:
                 warnings.warn(
-                    f"out of memory: {self.what} goes on with {self.value} instead of {size} "
-                    "samples at a time; scores do not change",
+                    f"out of memory: {self.what} goes on with {self.value} instead of "
+                    f"{stop - start} samples at a time; scores do not change",
                     RuntimeWarning,
                     stacklevel=2,
                 )
-
-    def each(
-        self, count: int, work: Callable[[int, int], Result]
-    ) -> Iterator[tuple[slice, Result]]:
-        """Do all of the work: ``work(start, stop)`` again and again, with where it was done."""
-        start = 0
-
-        def some(size: int) -> Result:
-            return work(start, start + size)
-
-        while start < count:
-            done, result = self.run(count - start, some)
-            yield slice(start, start + done), result
-            start += done
 
 
 def out_of_memory(error: Exception) -> bool:

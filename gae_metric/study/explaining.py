@@ -161,7 +161,6 @@ def explain_and_score(
         Name on the progress bar; None for no bar.
     """
     scorer = Scorer(study)
-    start = 0
 
     def add_given(rows: NDArray[np.int64]) -> None:
         if given is None:
@@ -173,22 +172,20 @@ def explain_and_score(
             maps = study.data.maps(given, study.samples[ready.row])
             scorer.add(ready, explainer.post_process(maps))
 
-    def explain(count: int) -> None:
-        ready = study.ready(items[start : start + count])
+    def explain(start: int, stop: int) -> None:
+        study.load(items.row[start:stop])
+        if (stop - start) * study.data.x.shape[1:].numel() > _LARGE:
+            give_back()
+        ready = study.ready(items[start:stop])
         add_given(ready.row)
         for part in study.alike(ready):
             scorer.add(part, explainer(*study.inputs(part)))
 
     hidden = progress is None
     with tqdm(total=len(items), desc=progress, unit="map", disable=hidden) as bar:
-        while start < len(items):
-            study.load(items.row[start : start + size.value])
-            if size.value * study.data.x.shape[1:].numel() > _LARGE:
-                give_back()
-            done, _ = size.run(len(items) - start, explain)
-            start += done
-            bar.update(done)
-            before = int(items.row[start]) if start < len(items) else len(study.samples)
+        for done, _ in size.each(len(items), explain):
+            bar.update(done.stop - done.start)
+            before = int(items.row[done.stop]) if done.stop < len(items) else len(study.samples)
             study.forget(before)
             scorer.forget(before)
     if given is not None:

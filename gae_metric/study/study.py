@@ -127,6 +127,7 @@ class Study:
         self.outputs = np.full((rows, 2, masking.steps if masking else 0), np.nan)
         self._quadrants = np.zeros((rows, self.mosaics, 4))
         self.bad_input = ~data.finite[self.samples]
+        self._model.expect(self.targets, self.samples[~self.bad_input])
         self.blank = data.blank[self.samples] & ~self.bad_input
         self.one_class = self._one_class() & ~self.bad_input
         if self.one_class.any() and (self.one_class | self.bad_input).all():
@@ -279,8 +280,7 @@ class Study:
             self._model.forget(int(self.samples[before]))
 
     def _entries(self, rows: NDArray[np.int64]) -> list[SampleTrajectory]:
-        ahead = self.samples[~self.bad_input]
-        return self._model.load(self.samples[rows], self.targets, ahead)
+        return self._model.load(self.samples[rows])
 
     def _chosen(self, labels: Labels | None) -> Tensor:
         """Class of each sample that is explained, (N,): its own likeliest, or of all without any.
