@@ -1,6 +1,8 @@
 """Errors that are the caller's to mend: the message says what was wrong, without a traceback."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from numbers import Integral
@@ -17,6 +19,24 @@ class UnknownNameError(InputError):
 
 class EvaluationError(RuntimeError):
     """A method or metric failed; the message names it, and the cause is the original error."""
+
+
+def warn(message: str) -> None:
+    """Give a ``RuntimeWarning`` that names the line by which this package was called.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as told:
+    ...     warn("few samples")
+    >>> str(told[0].message)
+    'few samples'
+    """
+    frame, level = sys._getframe(), 1
+    ours = "gae_metric."
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(ours):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def check_integer(

@@ -1,6 +1,5 @@
 """What the companions share: images in, and chunks that shrink where memory runs out."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -62,13 +61,11 @@ class CompanionMetric(QuantusMetric):
             finite = np.isfinite(relevance).all(axis=(1, 2, 3))
             yield rows[part][finite], relevance[finite]
 
-    def _warn(self, message: str, samples: NDArray[np.bool_]) -> None:
+    def _warn(self, data: Data, message: str, samples: NDArray[np.bool_]) -> None:
         """Warn once about some samples and name them."""
         rows = np.flatnonzero(samples)
-        if len(rows) and not self._disable_warnings:
-            text = f"{self.name}: {message}: {len(rows)} samples ({named(rows)})"
-            # To where the metric was called: past this, _score, _evaluate and __call__.
-            warnings.warn(text, RuntimeWarning, stacklevel=5)
+        if len(rows):
+            data.warn(f"{self.name}: {message}: {len(rows)} samples ({named(rows)})")
 
     def _plot_last(self, **kwargs: Any) -> None:
         plot_scores(self.components.iloc[:, :1], **kwargs)

@@ -1,6 +1,5 @@
 """AOPC and ABPC (Samek et al. 2016; equations 8 and 9): areas of region perturbation curves."""
 
-import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -113,7 +112,7 @@ class AOPC(CompanionMetric):
                 f"images of shape {tuple(data.x.shape[1:])} have, got {self.regions}"
             )
         curves = np.full((len(data), len(self.orders), self.regions + 1), np.nan)
-        evaluated = ChunkSize(data.batch_size, "the model", self._disable_warnings)
+        evaluated = data.chunks("the model")
         returned = InPlaceOfLogits(self.output)
         rows = np.flatnonzero(data.finite)
         progress.update(len(data) - len(rows))
@@ -128,11 +127,10 @@ class AOPC(CompanionMetric):
                     returned.see(outputs[:1])
             progress.update(len(found))
         curves[~np.isfinite(curves).all(axis=(1, 2))] = np.nan
-        self._warn(
-            "NaN where features, attributions or outputs are not finite", np.isnan(curves[:, 0, 0])
-        )
-        if (told := returned.told(self.name)) and not self._disable_warnings:
-            warnings.warn(told, RuntimeWarning, stacklevel=4)
+        bad = np.isnan(curves[:, 0, 0])
+        self._warn(data, "NaN where features, attributions or outputs are not finite", bad)
+        if told := returned.told(self.name):
+            data.warn(told)
         kept = curves[:, 1] if len(self.orders) > 1 else curves[:, 0, :1]
         score = (kept - curves[:, 0]).mean(axis=1)
         return {"components": pd.DataFrame({self.name.lower(): score}), "curves": curves}

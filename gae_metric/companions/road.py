@@ -143,7 +143,7 @@ class ROAD(CompanionMetric):
         data = call.data
         curves = np.full((len(data), len(self.percentages)), np.nan)
         explained = self._chunks(data)
-        evaluated = ChunkSize(data.batch_size, "the model", self._disable_warnings)
+        evaluated = data.chunks("the model")
         finite = np.flatnonzero(data.finite)
         progress.update(len(data) - len(finite))
         with ThreadPoolExecutor(self.n_jobs) as pool:
@@ -157,7 +157,7 @@ class ROAD(CompanionMetric):
         # A sample counts at all percentages or at none.
         curves[np.isnan(curves).any(axis=1)] = np.nan
         scored = ~np.isnan(curves[:, 0])
-        self._warn("NaN where features, attributions or outputs are not finite", ~scored)
+        self._warn(data, "NaN where features, attributions or outputs are not finite", ~scored)
         means = curves[scored].mean(axis=0) if scored.any() else np.full(curves.shape[1], np.nan)
         accuracy = dict(zip(self.percentages, means.tolist(), strict=True))
         columns = {f"correct@{p:g}": curves[:, k] for k, p in enumerate(self.percentages)}

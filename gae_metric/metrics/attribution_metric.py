@@ -1,6 +1,5 @@
 """What GAE and its parts share: a study, an explainer, a scorer, and what is odd about the data."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, get_args
 
@@ -57,12 +56,11 @@ class AttributionMetric(QuantusMetric):
         self._mosaicking()
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
-        quiet = self._disable_warnings
         masking, mosaicking = self._masking(), self._mosaicking()
-        study = Study(call.data, call.guard, masking, mosaicking, self._predicted, quiet)
+        study = Study(call.data, call.guard, masking, mosaicking, self._predicted)
         given = None
         if self.needs_originals:
-            given = maps_of_classes(self.name, call.given, study, alone=call.alone, quiet=quiet)
+            given = maps_of_classes(self.name, call.given, study, alone=call.alone)
         items = study.items(self.needs_originals and given is None, self.makes_inputs)
         bar = self.name if self.display_progressbar else None
         scorer = explain_and_score(
@@ -77,14 +75,10 @@ class AttributionMetric(QuantusMetric):
         if study.layout is not None:
             results["mosaic_indices"] = study.layout.indices
             results["mosaic_positive"] = study.layout.positive
-        if not quiet:
-            odd = (
-                *data_oddities(self.name, study),
-                *oddities(self.name, study, scorer, components),
-            )
-            for oddity in odd:
-                # Where the metric was called: above this and __call__.
-                warnings.warn(oddity, RuntimeWarning, stacklevel=3)
+        for oddity in data_oddities(self.name, study):
+            call.data.warn(oddity)
+        for oddity in oddities(self.name, study, scorer, components):
+            call.data.warn(oddity)
         return results
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from abslrp.outputs import Output
 from gae_metric._names import lookup
-from gae_metric.errors import check_integer
+from gae_metric.errors import check_integer, warn
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
@@ -302,17 +301,16 @@ class ProbeSet:
         chunks = read_maps(maps, self._expected(), min(batch_size, most))
         scorer, odd = score_chunks(self._source, self.ids, self._source.items, chunks)
         frame = scorer.components(METRICS[self.metric].columns)
-        if not disable_warnings:
-            if odd:
-                warnings.warn(
-                    f"maps: {len(odd)} have values that are not finite, so that their samples' "
-                    f"scores are NaN: {named(odd, 5)}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-            # It looks at no more of a study than there is here.
-            for oddity in oddities(self.metric, cast(Study, self._source), scorer, frame):
-                warnings.warn(oddity, RuntimeWarning, stacklevel=2)
+        if disable_warnings:
+            return frame
+        if odd:
+            warn(
+                f"maps: {len(odd)} have values that are not finite, so that their samples' "
+                f"scores are NaN: {named(odd, 5)}"
+            )
+        # It looks at no more of a study than there is here.
+        for oddity in oddities(self.metric, cast(Study, self._source), scorer, frame):
+            warn(oddity)
         return frame
 
     def save(self, path: str | Path, *, shard_bytes: int = 1 << 28) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -167,7 +166,7 @@ def evaluated(
                 if progress is not None:
                     progress(stop, rows)
     for oddity in data_oddities(metric.name, study):
-        warnings.warn(oddity, RuntimeWarning, stacklevel=3)
+        data.warn(oddity)
     items = study.ready(study.items(metric.needs_originals, metric.makes_inputs))
     return Built(study, items)
 

@@ -1,7 +1,6 @@
 """Tensors from whatever is given, the devices that they go to, and chunks that fit these."""
 
 import ctypes
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -223,8 +222,8 @@ class ChunkSize:
     value: int
     #: What is done in chunks, for the warning.
     what: str
-    #: Whether not to warn.
-    quiet: bool = False
+    #: Tells the caller of it.
+    warn: Callable[[str], None]
 
     def each(
         self, count: int, work: Callable[[int, int], Result]
@@ -254,13 +253,10 @@ class ChunkSize:
             self.value = (stop - start) // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            if not self.quiet:
-                warnings.warn(
-                    f"out of memory: {self.what} goes on with {self.value} instead of "
-                    f"{stop - start} samples at a time; scores do not change",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
+            self.warn(
+                f"out of memory: {self.what} goes on with {self.value} instead of {stop - start} "
+                "samples at a time; scores do not change"
+            )
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -70,8 +70,6 @@ class Study:
         How mosaics are made; None for Local Consistency alone.
     predicted
         Whether the model's predictions are explained instead of ``y_batch``.
-    quiet
-        Whether not to warn of lack of memory.
 
     Attributes
     ----------
@@ -105,10 +103,9 @@ class Study:
         masking: Masking | None,
         mosaicking: Mosaicking | None,
         predicted: bool = False,
-        quiet: bool = False,
     ) -> None:
         self.data, self.masking, self.mosaicking = data, masking, mosaicking
-        self._model = Trajectories(data, masking or Masking(), guard, quiet)
+        self._model = Trajectories(data, masking or Masking(), guard)
         repository = mosaicking is not None and mosaicking.protocol == "repository"
         self.targets = self._chosen(None if predicted or repository else data.y)
         # The authors' code explains predictions, but scores quadrants by the data set's labels.

@@ -22,7 +22,7 @@ from gae_metric.functional.masking import (
 from gae_metric.study import cache, fingerprint
 from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
-from gae_metric.study.conversion import ChunkSize, sent
+from gae_metric.study.conversion import sent
 from gae_metric.study.guard import ModelGuard
 
 #: Features that are masked at a time on a CPU, where more take memory (about 100 bytes each) and
@@ -59,13 +59,9 @@ class Trajectories:
         How features are masked.
     guard
         What is known of the model.
-    quiet
-        Whether not to warn of lack of memory.
     """
 
-    def __init__(
-        self, data: Data, masking: Masking, guard: ModelGuard, quiet: bool = False
-    ) -> None:
+    def __init__(self, data: Data, masking: Masking, guard: ModelGuard) -> None:
         self.data = data
         self._guard = guard
         self.masking = masking
@@ -73,8 +69,8 @@ class Trajectories:
         group = data.batch_size // 2
         if data.device.type == "cpu":
             group = min(group, _AT_A_TIME // data.x.shape[1:].numel())
-        self._group = ChunkSize(max(1, group), "masking", quiet)
-        self._batch = ChunkSize(data.batch_size, "the model", quiet)
+        self._group = data.chunks("masking", max(1, group))
+        self._batch = data.chunks("the model")
         self._loaded: dict[int, SampleTrajectory] = {}
         self._digests: dict[int, bytes] = {}
         outputs = data.model.output or "default", data.model.predict_kwargs

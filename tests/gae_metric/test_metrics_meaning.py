@@ -34,6 +34,18 @@ def told(metric, *args, **kwargs):
     return np.array(scores), [str(each.message) for each in caught]
 
 
+@pytest.mark.parametrize("metric", [GAE, LocalConsistency, ROAD, Focus])
+def test_warnings_name_the_line_of_the_call(case, metric):
+    net, x, y = case
+    bad = x.copy()
+    bad[3] = np.nan
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        metric()(net, bad, y, explain_func=random_map, softmax=True)
+    assert len(caught) > 1
+    assert {each.filename for each in caught} == {__file__}
+
+
 # One class
 
 
