@@ -12,9 +12,9 @@ from typing_extensions import Unpack
 
 from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
-from gae_metric.companions.noise import content_generator
 from gae_metric.companions.road import Order, pixel_ranking
 from gae_metric.errors import check_integer
+from gae_metric.functional.draws import content_generator
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import ChunkSize
@@ -114,9 +114,7 @@ class AOPC(CompanionMetric):
         curves = np.full((len(data), len(self.orders), self.regions + 1), np.nan)
         evaluated = data.chunks("the model")
         returned = InPlaceOfLogits(self.output)
-        rows = np.flatnonzero(data.finite)
-        progress.update(len(data) - len(rows))
-        for found, maps in self._finite_maps(call, rows, self._chunks(data)):
+        for found, maps in self._finite_maps(call, progress):
             pixels = maps.sum(axis=1, dtype=np.float64).reshape(len(maps), -1)
             for row, relevance in zip(found, pixels, strict=True):
                 regions = np.bincount(grid.ravel(), relevance)[None, None]
@@ -125,7 +123,6 @@ class AOPC(CompanionMetric):
                     outputs = self._outputs(data, int(row), step, evaluated)
                     curves[row, k] = outputs[:, int(data.y.values[row])]
                     returned.see(outputs[:1])
-            progress.update(len(found))
         curves[~np.isfinite(curves).all(axis=(1, 2))] = np.nan
         bad = np.isnan(curves[:, 0, 0])
         self._warn(data, "NaN where features, attributions or outputs are not finite", bad)
