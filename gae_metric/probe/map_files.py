@@ -1,9 +1,8 @@
 """Maps as a tool returned them: where they lie, not yet read."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,12 @@ from gae_metric.study.conversion import as_tensor, like, map_shapes
 #: Rows of no item that are listed one by one.
 _LISTED = 1000
 
-_SHARD = re.compile(r"maps-(\d{5,})")
+#: Forms that maps may have, and the names of their arrays.
+_FORMS = {
+    "one array 'maps'": re.compile("maps"),
+    "arrays 'maps-00000', ... of shards": re.compile(r"maps-\d{5,}"),
+    "arrays named after items": re.compile(r"(?!maps(-\d{5,})?$).*", re.DOTALL),
+}
 
 
 @dataclass(frozen=True)
@@ -71,77 +75,61 @@ class MapSet:
 def blocks_of(maps: Any, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
     """Return blocks of maps, and what there is of maps of no item."""
     if isinstance(maps, (str, Path)):
-        return _files(Path(maps), expected)
+        container, folder = open_container(maps, "maps"), Path(maps).resolve()
+        files = [file for file in container.names() if folder / file not in expected.own]
+        names = [file.removesuffix(".npy") for file in files]
+        where = f" in {str(maps)!r}"
+        return _placed(
+            names, lambda name, one: container.array(f"{name}.npy", one), expected, where
+        )
     if isinstance(maps, (np.ndarray, Tensor)):
-        if maps.ndim == 0:
+        maps = {"maps": maps}
+    elif isinstance(maps, Sequence):
+        more = (f"maps[{i}]" for i in range(len(expected.ids), len(maps)))
+        maps = dict(zip((*expected.ids, *more), maps, strict=False))
+    if not isinstance(maps, Mapping):
+        raise ProbeError(
+            "maps: expected an array, a mapping from items, an iterable of chunks or a path, got "
+            f"{type(maps).__name__}"
+        )
+
+    def held(name: Any, one: bool) -> NDArray[Any]:
+        values = as_array(maps[name])
+        if not one and not values.ndim:
             raise ProbeError("maps: expected an array of maps, got a single value")
-        return _whole(as_array(maps), 0, expected.ids, "maps")
-    if isinstance(maps, Mapping):
-        return _by_name(maps, lambda name: as_array(maps[name])[None], expected)
-    if isinstance(maps, Sequence):
-        wanted = islice(maps, len(expected.ids))
-        blocks = [MapBlock(i, 1, as_array(values)[None]) for i, values in enumerate(wanted)]
-        return blocks, [f"maps[{i}]" for i in range(len(expected.ids), len(maps))]
-    raise ProbeError(
-        "maps: expected an array, a mapping from items, an iterable of chunks or a path, got "
-        f"{type(maps).__name__}"
-    )
+        return values[None] if one else values
+
+    return _placed(maps, held, expected)
 
 
-def _files(path: Path, expected: MapSet) -> tuple[list[MapBlock], list[str]]:
-    container, folder = open_container(path, "maps"), path.resolve()
-    files = [file for file in container.names() if folder / file not in expected.own]
-    names = [file.removesuffix(".npy") for file in files]
-    shards = {name: found for name in names if (found := _SHARD.fullmatch(name))}
-    kinds = {
-        "one array 'maps'": "maps" in names,
-        "arrays 'maps-00000', ... of shards": bool(shards),
-        "arrays named after items": len(names) > len(shards) + ("maps" in names),
-    }
-    if sum(kinds.values()) > 1:
-        both = " beside ".join(kind for kind, found in kinds.items() if found)
-        raise ProbeError(f"maps: expected one form of maps in {str(path)!r}, got {both}")
-    blocks: list[MapBlock] = []
-    extra: list[str] = []
-    if "maps" in names:
-        return _whole(container.array("maps.npy"), 0, expected.ids, "maps")
-    if not shards:
-        return _by_name(names, lambda name: container.array(f"{name}.npy", alone=True), expected)
-    starts = np.cumsum([0, *expected.shards]).tolist()
-    for name, found in shards.items():
-        number = int(found[1])
-        if number >= len(expected.shards) or name != f"maps-{number:05d}":
-            extra.append(name)
-            continue
-        ids = expected.ids[starts[number] : starts[number + 1]]
-        more, left = _whole(container.array(f"{name}.npy"), starts[number], ids, name)
-        blocks += more
-        extra += left
-    return blocks, extra
-
-
-def _by_name(
-    names: Iterable[Any], named: Callable[[Any], ArrayFile | NDArray[Any]], expected: MapSet
+def _placed(
+    names: Collection[Any],
+    opened: Callable[[Any, bool], ArrayFile | NDArray[Any]],
+    expected: MapSet,
+    where: str = "",
 ) -> tuple[list[MapBlock], list[str]]:
-    numbers = {name: i for i, name in enumerate(expected.ids)}
+    """Tell the items of arrays by the arrays' names: all, those of a shard, or one."""
+    named = {form for form in _FORMS for name in names if _FORMS[form].fullmatch(str(name))}
+    if len(named) > 1:
+        both = " beside ".join(form for form in _FORMS if form in named)
+        raise ProbeError(f"maps: expected one form of maps{where}, got {both}")
+    ends = np.cumsum([0, *expected.shards]).tolist()
+    places = {f"maps-{k:05d}": range(*ends[k : k + 2]) for k in range(len(expected.shards))}
+    places["maps"] = range(len(expected.ids))
+    items = {name: range(i, i + 1) for i, name in enumerate(expected.ids)}
     blocks, extra = [], []
     for name in names:
-        if name in numbers:
-            blocks.append(MapBlock(numbers[name], 1, named(name)))
-        else:
+        place = items.get(name, places.get(name))
+        if place is None:
             extra.append(str(name))
+            continue
+        maps = opened(name, name in items)
+        blocks.append(MapBlock(place.start, min(len(maps), len(place)), maps))
+        # A file can say that it has any number of rows.
+        left = range(len(place), len(maps))
+        many = len(left) > _LISTED
+        extra += [f"{name}[{left.start}:{left.stop}]"] if many else [f"{name}[{i}]" for i in left]
     return blocks, extra
-
-
-def _whole(
-    maps: ArrayFile | NDArray[Any], start: int, ids: Sequence[str], name: str
-) -> tuple[list[MapBlock], list[str]]:
-    count = min(len(maps), len(ids))
-    left = range(len(ids), len(maps))
-    # A file can say that it has any number of rows.
-    many = len(left) > _LISTED
-    extra = [f"{name}[{left.start}:{left.stop}]"] if many else [f"{name}[{i}]" for i in left]
-    return [MapBlock(start, count, maps)], extra
 
 
 def as_array(values: Any) -> NDArray[Any]:
