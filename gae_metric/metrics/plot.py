@@ -67,13 +67,12 @@ def plot_curves(
     if not curves or components.empty:
         raise ValueError("curves: expected those of a call, got none; call the metric first")
     if sample is None:
-        row = typical(components.iloc[:, -1].to_numpy())
-        sample = int(components.index[row])
-    elif sample not in components.index:
+        sample = int(components.index[typical(components.iloc[:, -1].to_numpy())])
+    if sample not in components.index:
         raise ValueError(
             f"sample: expected one of the {len(components)} samples that were scored, got {sample}"
         )
-    row = int(np.flatnonzero(components.index == sample)[0])
+    row = components.index.tolist().index(sample)
     if title is None:
         names = {"lc_robustness": "LC_R", "lc_faithfulness": "LC_F", "local_consistency": "LC"}
         scores = components.iloc[row]

@@ -189,20 +189,15 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         """
         check_spelling(kwargs, inspect.signature(self.__call__).parameters)
         check_kwargs(kwargs)
-        data = check_data(
+        data = self.checked_data(
             model,
             x_batch,
             y_batch,
             channel_first=channel_first,
             device=device,
             batch_size=batch_size,
-            output=self.output,
             model_predict_kwargs=model_predict_kwargs,
-            predicted=self._predicted,
-            quiet=self._disable_warnings,
         )
-        data.model.single = not self.contrasts and (data.y is None or not data.y.values.any())
-        self._check_applicability(data)
         given = None if a_batch is None else check_maps(a_batch, data, channel_first)
         options = supplied_maps.explain_options(explain_func, explain_func_kwargs, data, device)
         self._forget()
@@ -228,6 +223,14 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         self.__dict__.update(results, evaluation_scores=aggregated)
         self.all_evaluation_scores.extend(aggregated)
         return list(aggregated)
+
+    def checked_data(self, model: Any, x_batch: Any, y_batch: Any, **given: Any) -> Data:
+        """Return what is evaluated, checked; see :func:`gae_metric.study.arguments.check_data`."""
+        asked = {"output": self.output, "predicted": self._predicted}
+        data = check_data(model, x_batch, y_batch, **asked, quiet=self._disable_warnings, **given)
+        data.model.single = not self.contrasts and (data.y is None or not data.y.values.any())
+        self._check_applicability(data)
+        return data
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
         """Return what becomes attributes of the metric: ``components`` and other results."""

@@ -28,7 +28,6 @@ from gae_metric.probe.returned_maps import read_maps, score_chunks
 from gae_metric.probe.storage import Container, ProbeError, open_container
 from gae_metric.probe.study_from_files import Prepared, item_ids, recorded
 from gae_metric.probe.writing import evaluated, write
-from gae_metric.study.arguments import check_data
 from gae_metric.study.mosaicking import Protocol
 from gae_metric.study.study import Study
 
@@ -189,16 +188,14 @@ class ProbeSet:
         own = (key for key in signature(kind).parameters if key != "display_progressbar")
         options = {key: given[key] for key in own if key in given}
         asked = kind(**options)
-        data = check_data(
+        data = asked.checked_data(
             model,
             x_batch,
             y_batch,
             channel_first=channel_first,
             device=device,
             batch_size=batch_size,
-            output=output,
             model_predict_kwargs=model_predict_kwargs,
-            predicted=targets == "predicted",
         )
         if names is not None and len(names) != len(data):
             raise ValueError(f"names: expected {len(data)}, one of each sample, got {len(names)}")

@@ -114,7 +114,6 @@ def evaluated(
     progress, display_progressbar
         See :meth:`ProbeSet.build`.
     """
-    metric._check_applicability(data)
     mosaicking = metric._mosaicking()
     if mosaicking is not None and mosaicking.interpolation == "none":
         raise ValueError(
