@@ -23,8 +23,7 @@ from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.metrics.attribution_metric import Targets, named, oddities
 from gae_metric.probe.format import METRICS, Manifest
-from gae_metric.probe.map_files import MapSet
-from gae_metric.probe.returned_maps import read_maps, score_chunks
+from gae_metric.probe.returned_maps import MapSet, read_maps, score_chunks
 from gae_metric.probe.storage import Container, ProbeError, open_container
 from gae_metric.probe.study_from_files import Prepared, item_ids, recorded
 from gae_metric.probe.writing import evaluated, write
