@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from gae_metric._names import lookup
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, first_line
 from gae_metric.inputs.files import check_model
 from gae_metric.inputs.preprocessing import Preprocessing, square_crop, timm_crop, torchvision_crop
 from gae_metric.inputs.weights import lite_weights, load_weights
@@ -197,7 +197,7 @@ def _refuse_code(weights: Any, name: str) -> None:
         file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         raise InputError(
             f"model: expected the published weights of {name!r} in {file}, got a file that is "
-            f"damaged or holds more than weights ({_first_line(error)}); remove it"
+            f"damaged or holds more than weights ({first_line(error)}); remove it"
         ) from error
 
 
@@ -215,14 +215,9 @@ def _building(name: str, published: bool) -> Iterator[None]:
     except Exception as error:  # options that no model is made for end in nearly any error
         if published and isinstance(error, (OSError, RuntimeError)):
             raise InputError(
-                f"model: cannot fetch the published weights of {name!r} ({_first_line(error)}); "
+                f"model: cannot fetch the published weights of {name!r} ({first_line(error)}); "
                 "check the connection, or give a local safetensors file as weights"
             ) from error
-        raise InputError(f"model: cannot build {name!r}: {_first_line(error)}") from error
+        raise InputError(f"model: cannot build {name!r}: {first_line(error)}") from error
     finally:
         logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, refusing
 from gae_metric.inputs.files import check_file
 
 _SHOWN = 5
@@ -42,11 +42,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     file = Path(path)
     check_file(file, "weights")
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(4)
-    except OSError as error:
-        raise InputError(f"weights: cannot read {str(file)!r}: {error.strerror}") from error
+    with refusing(f"weights: cannot read {str(file)!r}", OSError), file.open("rb") as stream:
+        start = stream.read(4)
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:

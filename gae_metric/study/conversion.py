@@ -2,10 +2,10 @@
 
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
-from gae_metric.errors import InputError
+from gae_metric.errors import refusing
 from gae_metric.functional.masking import check_targets, gradient_of
 from gae_metric.functional.precision import at_least_single, wide_dtype
 
@@ -157,27 +157,17 @@ def usable_device(name: Any) -> torch.device:
     >>> usable_device("cpu")
     device(type='cpu')
     """
-    try:
+    wrong = (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError)
+    with refusing(f"device: {str(name)!r} cannot be used", *wrong):
         device = torch.device(name)
         torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device: {str(name)!r} cannot be used: {reason}") from error
-    return device
+        return device
 
 
 def give_back() -> None:
     """Have memory that is free go back to the system, where the C library (glibc) keeps it."""
-    if (trim := _trimming()) is not None:
-        trim(0)
-
-
-@lru_cache
-def _trimming() -> Callable[[int], int] | None:
-    try:
-        return cast(Callable[[int], int], ctypes.CDLL(None).malloc_trim)
-    except (AttributeError, OSError, TypeError):  # another C library; Windows
-        return None
+    with suppress(AttributeError, OSError, TypeError):  # another C library; Windows
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @lru_cache
