@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gae_metric.commands import tables
 from gae_metric.commands.cells import Cells
 from gae_metric.commands.figures import write_figures
 from gae_metric.commands.folder import begin, new_folder
@@ -15,14 +16,7 @@ from gae_metric.commands.provenance import digest
 from gae_metric.commands.quantus_evaluation import evaluate
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import DEFAULT_METHODS, DemoRequest, EvaluateRequest
-from gae_metric.commands.tables import (
-    Evaluation,
-    Inputs,
-    show,
-    versions,
-    write_report,
-    write_tables,
-)
+from gae_metric.commands.tables import Evaluation, Inputs
 from gae_metric.commands.terminal import Terminal, duration
 from gae_metric.demo import digits, photographs
 from gae_metric.errors import InputError
@@ -97,7 +91,7 @@ def _evaluate_all(
         if not evaluations:
             begin(request.out, settings)
         scored = replace(options, batch_size=0)
-        made = digest(inputs.model, inputs.x, inputs.targets, scored, versions())
+        made = digest(inputs.model, inputs.x, inputs.targets, scored, tables.versions())
 
         def planned(seconds: float, kept: int, name: str = name) -> None:
             more = f"; {kept} cells of the table are there already" if kept else ""
@@ -116,13 +110,13 @@ def _evaluate_all(
                 planned=planned,
             )
         evaluations.append(Evaluation(name, inputs, results, methods, options))
-        show(terminal, evaluations[-1])
+        tables.show(terminal, evaluations[-1])
         if inputs.skipped:
             settings = {**settings, "skipped": dict(inputs.skipped)}
         if figures:
             pictures[name] = write_figures(folder, evaluations[-1])
-    write_tables(request.out, evaluations, settings)
-    write_report(request.out / "report.html", evaluations, pictures)
+    tables.write_tables(request.out, evaluations, settings)
+    tables.write_report(request.out / "report.html", evaluations, pictures)
     terminal.done(f"Results are in {request.out}; report.html shows them")
     return evaluations
 

@@ -1,6 +1,7 @@
 """What GAE and its parts share: a study, an explainer, a scorer, and what is odd about the data."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -57,7 +58,7 @@ class AttributionMetric(QuantusMetric):
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
         masking, mosaicking = self._masking(), self._mosaicking()
-        study = Study(call.data, call.guard, masking, mosaicking, self._predicted)
+        study = Study(call.data, call.explainer.guard, masking, mosaicking, self._predicted)
         given = None
         if self.needs_originals:
             given = maps_of_classes(self.name, call.given, study, alone=call.alone)
@@ -75,9 +76,8 @@ class AttributionMetric(QuantusMetric):
         if study.layout is not None:
             results["mosaic_indices"] = study.layout.indices
             results["mosaic_positive"] = study.layout.positive
-        for oddity in data_oddities(self.name, study):
-            call.data.warn(oddity)
-        for oddity in oddities(self.name, study, scorer, components):
+        odd = oddities(self.name, study, scorer, components)
+        for oddity in chain(data_oddities(self.name, study), odd):
             call.data.warn(oddity)
         return results
 

@@ -53,9 +53,7 @@ class Call(NamedTuple):
 
     #: The model and the samples.
     data: Data
-    #: What is known of the model.
-    guard: ModelGuard
-    #: The explain_func.
+    #: The explain_func, and what is known of the model.
     explainer: Explainer
     #: Maps of the samples, if there are any of use.
     given: Samples | None
@@ -214,7 +212,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
                 given, alone = supplied_maps.check_given_maps(
                     self.name, explainer, data, given, enough=enough, used=used
                 )
-            results = self._evaluate(Call(data, guard, explainer, given, alone))
+            results = self._evaluate(Call(data, explainer, given, alone))
         scores: list[float] = results["components"].iloc[:, self.score_column].tolist()
         if softmax:
             data.warn(f"softmax: True has no effect, as {self.name} is defined on logits")

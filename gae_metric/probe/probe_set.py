@@ -23,11 +23,12 @@ from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.metrics.attribution_metric import Targets, named, oddities
 from gae_metric.probe.format import METRICS, Manifest
-from gae_metric.probe.returned_maps import MapSet, read_maps, score_chunks
+from gae_metric.probe.returned_maps import MapSet, read_maps
 from gae_metric.probe.storage import Container, ProbeError, open_container
 from gae_metric.probe.study_from_files import Prepared, item_ids, recorded
 from gae_metric.probe.writing import evaluated, write
 from gae_metric.study.mosaicking import Protocol
+from gae_metric.study.scoring import Scorer
 from gae_metric.study.study import Study
 
 #: Bytes of maps that are scored at a time, or one map.
@@ -293,7 +294,15 @@ class ProbeSet:
         check_integer("batch_size", batch_size, kind=ProbeError)
         most = max(1, _CHUNK // (4 * math.prod(self.input_shape)))
         chunks = read_maps(maps, self._expected(), min(batch_size, most))
-        scorer, odd = score_chunks(self._source, self.ids, self._source.items, chunks)
+        scorer = Scorer(self._source)
+        odd: list[str] = []
+        for start, given in chunks:
+            items = self._source.items[start : start + len(given)]
+            # Its first sample may have begun in the chunk before.
+            scorer.forget(int(items.row[0]))
+            scorer.add(items, given)
+            finite = given.isfinite().flatten(1).all(1).numpy()
+            odd += [self.ids[start + i] for i in np.flatnonzero(~finite)]
         frame = scorer.components(METRICS[self.metric].columns)
         if disable_warnings:
             return frame

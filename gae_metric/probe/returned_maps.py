@@ -15,8 +15,6 @@ from torch import Tensor
 from gae_metric.metrics.attribution_metric import named
 from gae_metric.probe.storage import ArrayFile, ProbeError, open_container
 from gae_metric.study.conversion import as_maps, as_tensor, like, map_shapes
-from gae_metric.study.scoring import Evaluated, Scorer
-from gae_metric.study.study import Items
 
 #: Rows of no item that are listed one by one.
 _LISTED = 1000
@@ -286,34 +284,3 @@ def _as_array(values: Any) -> NDArray[Any]:
         return np.asarray(values)
     except (TypeError, ValueError):
         raise ProbeError(f"maps: expected arrays, got {type(values).__name__}") from None
-
-
-def score_chunks(
-    source: Evaluated, ids: Sequence[str], items: Items, chunks: Iterable[tuple[int, Tensor]]
-) -> tuple[Scorer, list[str]]:
-    """Score maps as they come.
-
-    Parameters
-    ----------
-    source
-        What was evaluated.
-    ids, items
-        All items, and their names.
-    chunks
-        See :func:`read_maps`.
-
-    Returns
-    -------
-    tuple
-        The scorer, and the names of the items whose maps are not finite.
-    """
-    scorer = Scorer(source)
-    odd: list[str] = []
-    for start, maps in chunks:
-        chunk = items[start : start + len(maps)]
-        # Its first sample may have begun in the chunk before.
-        scorer.forget(int(chunk.row[0]))
-        scorer.add(chunk, maps)
-        finite = maps.isfinite().flatten(1).all(1).numpy()
-        odd += [ids[start + i] for i in np.flatnonzero(~finite).tolist()]
-    return scorer, odd
