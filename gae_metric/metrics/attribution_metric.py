@@ -141,7 +141,7 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
     if told := study.returned.told(metric):
         yield told
     if study.layout is not None:
-        others = scored & (study.predicted != study.targets[study.samples].numpy())
+        others = scored & (study.predicted != study.classes)
         if others.any():
             yield (
                 f"{metric}: {int(others.sum())} of {count} samples are not predicted as the class "

@@ -144,16 +144,15 @@ def evaluated(
         names=None if names is None else tuple(map(str, names)),
         settings=_plain(settings or {}),
     )
-    classes = study.targets.numpy()[study.samples]
     shown = items[items.mosaic >= 0]
-    quadrants = np.full((len(classes), study.mosaics, 4), np.nan)
+    quadrants = np.full((len(study.samples), study.mosaics, 4), np.nan)
     quadrants[shown.row, shown.mosaic] = study.quadrants(shown).numpy()
     problems = [study.bad_input, study.bad_output, study.one_class]
     arrays = {
-        "targets": classes[items.row],
+        "targets": study.classes[items.row],
         "items": np.stack([study.samples[items.row], items.order, items.state, items.mosaic], 1),
         "samples": study.samples,
-        "sample_targets": classes,
+        "sample_targets": study.classes,
         "problems": np.select(problems, [BAD_INPUT, BAD_OUTPUT, ONE_CLASS]),
         "outputs": study.outputs,
         "quadrants": quadrants,

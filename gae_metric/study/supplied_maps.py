@@ -208,8 +208,8 @@ def maps_of_classes(
     y = study.data.y
     if given is None or y is None:
         return given
-    scored = study.samples[~study.bad_input]
-    others = int((~y.has(scored, study.targets.numpy()[scored])).sum())
+    scored = ~study.bad_input
+    others = int((~y.has(study.samples[scored], study.classes[scored])).sum())
     if others and not alone:
         return None
     if others:
