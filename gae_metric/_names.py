@@ -1,6 +1,7 @@
 """Look up what a user named, and say what was meant where the name is wrong."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias, TypeVar
 
@@ -97,12 +98,8 @@ def two_lines(name: str, longest: int = 10) -> str:
     """
     if len(name) <= longest:
         return name
-    places = [
-        i
-        for i in range(2, len(name))
-        if name[i - 1] in ":-_"
-        or (name[i].isupper() and not (name[i - 1].isupper() and not name[i + 1 : i + 2].islower()))
-    ]
+    words = re.finditer(r"(?<=[:_-])|(?<![A-Z])(?=[A-Z])|(?=[A-Z][a-z])", name)
+    places = [word.start() for word in words if 1 < word.start() < len(name)]
     if not places:
         return f"{name[: len(name) // 2]}-\n{name[len(name) // 2 :]}"
     middle = min(places, key=lambda i: abs(i - len(name) / 2))

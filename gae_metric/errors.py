@@ -1,7 +1,10 @@
 """Errors that are the caller's to mend: the message says what was wrong, without a traceback."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from numbers import Integral
 from typing import Any
@@ -17,6 +20,60 @@ class UnknownNameError(InputError):
 
 class EvaluationError(RuntimeError):
     """A method or metric failed; the message names it, and the cause is the original error."""
+
+
+def warn(message: str) -> None:
+    """Give a ``RuntimeWarning`` that names the line by which this package was called.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as told:
+    ...     warnings.simplefilter("always")
+    ...     warn("few samples")
+    >>> str(told[0].message)
+    'few samples'
+    """
+    frame, level = sys._getframe(), 1
+    ours = "gae_metric."
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(ours):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, RuntimeWarning, stacklevel=level)
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return what an error says, in one line.
+
+    Examples
+    --------
+    >>> first_line(ValueError("of no use\nat all")), first_line(MemoryError())
+    ('of no use', 'MemoryError')
+    """
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def refusing(what: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of some kinds into one that says what could not be done, and why.
+
+    Raises
+    ------
+    InputError
+        In their place.
+
+    Examples
+    --------
+    >>> with refusing("labels: cannot read 'a.csv'", OSError):
+    ...     open("there/is/no/a.csv")
+    Traceback (most recent call last):
+        ...
+    gae_metric.errors.InputError: labels: cannot read 'a.csv': No such file or directory
+    """
+    try:
+        yield
+    except kinds as error:
+        raise InputError(f"{what}: {first_line(error)}") from error
 
 
 def check_integer(

@@ -40,15 +40,11 @@ GAE_METRIC: Table = {
     "inputs": Room(2, "images, labels, models and weights, no metric", "_lazy _names demo errors"),
     "plotting": Room(2, "drawings of numbers that are given", "_names errors functional"),
     "metrics": Room(3, "the Quantus classes, thin", "errors functional plotting study"),
-    "companions": Room(4, "metrics beside GAE's", "_lazy errors functional metrics study"),
+    "companions": Room(4, "metrics beside GAE's", "errors functional metrics study"),
     "probe": Room(
         4, "what metrics want explained elsewhere", "_names errors functional metrics study"
     ),
-    "explainers": Room(
-        5,
-        "methods that give maps, no metric but noise",
-        "_names companions errors functional study",
-    ),
+    "explainers": Room(5, "methods that give maps, no metric", "_names errors functional study"),
     "comparison": Room(
         6, "statistics of scores that are there already", "_names errors explainers"
     ),

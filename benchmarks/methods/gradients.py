@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from benchmarks.methods.copies import DEEPLIFT, RELUS, OutOfPlace, Unrolled, refuse_unlinear
 from benchmarks.methods.registry import BATCH, Explain, InapplicableError, method
-from gae_metric.companions.noise import content_generator
 from gae_metric.errors import check_integer
 from gae_metric.explainers import captum
+from gae_metric.functional.draws import content_generator
 
 by_captum = functools.partial(method, source="Captum", paper=("cnn",), chunks=True)
 

@@ -213,6 +213,6 @@ def by_chunks(prepare: Callable[..., Explain]) -> Callable[..., Any]:
             return prepared[0](x, target).detach()
 
         step = BATCH if batch_size is None else batch_size
-        return chunked(each, model, inputs, targets, step, lambda maps, x: maps)
+        return chunked(each, model, inputs, targets, step)
 
     return explain

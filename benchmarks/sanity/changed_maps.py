@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gae_metric.companions.noise import content_generator
 from gae_metric.explainers.gradients import ExplainFunc
+from gae_metric.functional.draws import content_generator
 from gae_metric.study.conversion import as_maps
 from gae_metric.study.explaining import tensor_explainer
 

@@ -1,11 +1,12 @@
 """``gae-metric evaluate``: a user's own model and images; ``gae-metric demo``: the package's."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gae_metric.commands import tables
 from gae_metric.commands.cells import Cells
 from gae_metric.commands.figures import write_figures
 from gae_metric.commands.folder import begin, new_folder
@@ -15,14 +16,7 @@ from gae_metric.commands.provenance import digest
 from gae_metric.commands.quantus_evaluation import evaluate
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import DEFAULT_METHODS, DemoRequest, EvaluateRequest
-from gae_metric.commands.tables import (
-    Evaluation,
-    Inputs,
-    show,
-    versions,
-    write_report,
-    write_tables,
-)
+from gae_metric.commands.tables import Evaluation, Inputs
 from gae_metric.commands.terminal import Terminal, duration
 from gae_metric.demo import digits, photographs
 from gae_metric.errors import InputError
@@ -76,65 +70,55 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Eval
             METRICS[name](options)
     except ValueError as error:  # an option of theirs
         raise InputError(str(error)) from error
-    work = Run(request.out, methods, names, options, request.settings, terminal, request.figures)
-    work.add(request.out, request.model, read_inputs(request, files, terminal))
-    return work.finish()
+    models = [(request.out, request.model, read_inputs(request, files, terminal))]
+    return _evaluate_all(request, models, methods, names, options, terminal, request.figures)
 
 
-@dataclass
-class Run:
-    """A folder that is filled model by model, so that what is done stays if it is stopped."""
-
-    folder: Path
-    methods: Mapping[str, ExplainFunc]
-    metrics: Sequence[str]
-    options: Settings
-    #: What the run is of.
-    settings: Mapping[str, Any]
-    terminal: Terminal
-    figures: bool = True
-    evaluations: list[Evaluation] = field(default_factory=list)
-    pictures: dict[str, list[Path]] = field(default_factory=dict)
-
-    def add(self, folder: Path, name: str, inputs: Inputs) -> None:
-        """Evaluate a model, show its table, and write what there is by now."""
-        options = self.options
-        if not self.evaluations:
-            begin(self.folder, self.settings)
+def _evaluate_all(
+    request: EvaluateRequest | DemoRequest,
+    models: Iterable[tuple[Path, str, Inputs]],
+    methods: Mapping[str, ExplainFunc],
+    metrics: Sequence[str],
+    options: Settings,
+    terminal: Terminal,
+    figures: bool = True,
+) -> list[Evaluation]:
+    """Fill a folder model by model, each with its own folder and name, and show their tables."""
+    settings: dict[str, Any] = request.settings
+    evaluations: list[Evaluation] = []
+    pictures: dict[str, list[Path]] = {}
+    for folder, name, inputs in models:
+        if not evaluations:
+            begin(request.out, settings)
         scored = replace(options, batch_size=0)
-        made = digest(inputs.model, inputs.x, inputs.targets, scored, versions())
-        cells = Cells(new_folder(folder) / "cells", made)
+        made = digest(inputs.model, inputs.x, inputs.targets, scored, tables.versions())
 
-        def planned(seconds: float, kept: int) -> None:
+        def planned(seconds: float, kept: int, name: str = name) -> None:
             more = f"; {kept} cells of the table are there already" if kept else ""
-            self.terminal.say(f"{name}: about {duration(seconds)} of work{more}")
+            terminal.say(f"{name}: about {duration(seconds)} of work{more}")
 
-        with self.terminal.progress(name) as progress:
+        with terminal.progress(name) as progress:
             results = evaluate(
                 inputs.model,
                 inputs.x,
                 inputs.targets,
-                self.methods,
-                self.metrics,
+                methods,
+                metrics,
                 settings=options,
                 progress=progress,
-                cells=cells,
+                cells=Cells(new_folder(folder) / "cells", made),
                 planned=planned,
             )
-        evaluation = Evaluation(name, inputs, results, self.methods, options)
-        self.evaluations.append(evaluation)
-        show(self.terminal, evaluation)
+        evaluations.append(Evaluation(name, inputs, results, methods, options))
+        tables.show(terminal, evaluations[-1])
         if inputs.skipped:
-            self.settings = {**self.settings, "skipped": dict(inputs.skipped)}
-        if self.figures:
-            self.pictures[name] = write_figures(folder, evaluation)
-
-    def finish(self) -> list[Evaluation]:
-        """Write tables of all models and the page, and say where everything is."""
-        write_tables(self.folder, self.evaluations, self.settings)
-        write_report(self.folder / "report.html", self.evaluations, self.pictures)
-        self.terminal.done(f"Results are in {self.folder}; report.html shows them")
-        return self.evaluations
+            settings = {**settings, "skipped": dict(inputs.skipped)}
+        if figures:
+            pictures[name] = write_figures(folder, evaluations[-1])
+    tables.write_tables(request.out, evaluations, settings)
+    tables.write_report(request.out / "report.html", evaluations, pictures)
+    terminal.done(f"Results are in {request.out}; report.html shows them")
+    return evaluations
 
 
 PHOTOGRAPH_METHODS = ("absLRP", "GradCAM", "cLRP", "Saliency", "Random")
@@ -172,24 +156,26 @@ def run_demo(request: DemoRequest, terminal: Terminal | None = None) -> list[Eva
     methods = dict(method(name) for name in chosen)
     if "IntegratedGradients" in methods:
         methods["IntegratedGradients"] = partial(methods["IntegratedGradients"], n_steps=_STEPS)
-    folder = request.out
+    metrics = ("GAE", "LC", "C", "ROAD") if request.photographs else tuple(METRICS)
+    models = _photographs(request.out) if request.photographs else _digits(request, terminal)
     options = Settings(seed=request.seed)
-    work = Run(folder, methods, tuple(METRICS), options, request.settings, terminal)
-    if request.photographs:
-        work.metrics = ("GAE", "LC", "C", "ROAD")
-        loaded = load_model("lite:0")
-        names = list(photographs.SOURCES)
-        x = photographs.load(loaded.preprocessing)
-        targets = predictions(loaded.model, x).argmax(axis=1)
-        pixels = loaded.preprocessing.to_display
-        work.add(folder, "lite:0", Inputs(loaded.model, x, names, targets, pixels, loaded.classes))
-        return work.finish()
+    return _evaluate_all(request, models, methods, metrics, options, terminal)
+
+
+def _photographs(folder: Path) -> Iterator[tuple[Path, str, Inputs]]:
+    loaded = load_model("lite:0")
+    x = photographs.load(loaded.preprocessing)
+    targets = predictions(loaded.model, x).argmax(axis=1)
+    names, pixels = list(photographs.SOURCES), loaded.preprocessing.to_display
+    yield folder, "lite:0", Inputs(loaded.model, x, names, targets, pixels, loaded.classes)
+
+
+def _digits(request: DemoRequest, terminal: Terminal) -> Iterator[tuple[Path, str, Inputs]]:
     x, labels = digits.load("test", n=request.samples, seed=request.seed)
+    names = [f"digit {i}" for i in range(len(x))]
     for name in request.chosen:
         model = load_model(f"digits:{name}").model
         targets = predictions(model, x).argmax(axis=1)
         right = int((targets == labels).sum())
         terminal.say(f"{name}: {right} of {len(x)} held-out digits classified correctly")
-        names = [f"digit {i}" for i in range(len(x))]
-        work.add(folder / name, name, Inputs(model, x, names, targets, digits.to_display))
-    return work.finish()
+        yield request.out / name, name, Inputs(model, x, names, targets, digits.to_display)

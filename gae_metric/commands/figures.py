@@ -68,10 +68,8 @@ def figures(evaluation: Evaluation) -> Iterable[tuple[str, Figure]]:
         return
     sample = typical(results.components[first]["local_consistency"].to_numpy())
     what = f"{evaluation.inputs.samples[sample]}, {evaluation.class_name(results.targets[sample])}"
-    yield (
-        "curves",
-        plotting.curves(results.curves[first], sample, f"{evaluation.name}, {first}, {what}"),
-    )
+    title = f"{evaluation.name}, {first}, {what}"
+    yield "curves", plotting.curves(results.curves[first], sample, title)
     yield "impact", _impact(evaluation, sample, f"{evaluation.name}, {what}")
 
 

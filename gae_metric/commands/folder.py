@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, refusing
 from gae_metric.inputs.files import read_bytes
 
 #: A run's own folder, and those that a demo has for its networks.
@@ -33,12 +33,9 @@ def new_folder(path: str | Path, argument: str = "out") -> Path:
         If it cannot.
     """
     folder = Path(path)
-    try:
+    with refusing(f"{argument}: cannot write to {str(folder)!r}", OSError):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{argument}: cannot write to {str(folder)!r}: {reason}") from error
     return folder
 
 

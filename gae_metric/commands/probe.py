@@ -12,7 +12,7 @@ from gae_metric.commands.folder import probe_files
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import ProbeRequest, ScoreRequest
 from gae_metric.commands.terminal import Terminal, csv_text
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, refusing
 from gae_metric.probe.probe_set import ProbeSet
 
 
@@ -55,12 +55,10 @@ def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> Prob
             )
     except ValueError as error:
         raise InputError(str(error)) from error
-    try:
+    with refusing(f"out: cannot write to {str(request.out)!r}", OSError):
         for file in probe_files(request.out):
             file.unlink()
         probe.save(request.out)
-    except OSError as error:
-        raise InputError(f"out: cannot write to {str(request.out)!r}: {error}") from error
     terminal.done(f"{len(probe)} items of {len(probe.samples)} images are in {request.out}")
     return probe
 
@@ -97,11 +95,9 @@ def score(request: ScoreRequest, terminal: Terminal | None = None) -> pd.DataFra
     if read.names is not None:
         table.insert(1, "file", [read.names[sample] for sample in read.samples])
     if out is not None:
-        try:
+        with refusing(f"out: cannot write to {str(out)!r}", OSError):
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(csv_text(table, index=False), encoding="utf-8", newline="")
-        except OSError as error:
-            raise InputError(f"out: cannot write to {str(out)!r}: {error}") from error
     terminal.out.print(_summary(scores, read.metric))
     if out is not None:
         terminal.done(f"Scores are in {out}")

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,8 @@ def installed(names: Iterable[str]) -> dict[str, str]:
     """Return the versions of packages, of those that are installed."""
     found = {}
     for name in names:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # noqa: PERF203 - a handful
-            continue
     return found
 
 

@@ -10,7 +10,7 @@ from gae_metric.commands.options import arguments_of, check_count
 from gae_metric.commands.requests import InputsRequest
 from gae_metric.commands.tables import Inputs
 from gae_metric.commands.terminal import Terminal
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, first_line
 from gae_metric.inputs.images import ImageSet, load_images
 from gae_metric.inputs.labels import read_labels
 from gae_metric.inputs.models import load_model
@@ -73,7 +73,7 @@ def count_classes(model: torch.nn.Module, x: NDArray[np.float32]) -> int:
     try:
         logits = predictions(model, x)
     except Exception as error:  # a model's own, at an image that it was not made for
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if reason.startswith(("model:", "output:")):
             raise InputError(reason) from error
         raise InputError(

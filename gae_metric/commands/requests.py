@@ -148,8 +148,8 @@ class InputsRequest:
     @property
     def mosaicking(self) -> dict[str, Any]:
         """Options of metrics that make mosaics."""
-        named = {name: getattr(self, name) for name in ("interpolation", "protocol")}
-        chosen = {option: options.choice(option, name) for option, name in named.items()}
+        names = ("interpolation", "protocol")
+        chosen = {name: options.choice(name, getattr(self, name)) for name in names}
         return {"seed": self.seed, "n_mosaics": self.n_mosaics} | chosen
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, requires
 from signal import SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Any
@@ -67,31 +67,27 @@ class Terminal:
     @contextmanager
     def progress(self, title: str) -> Iterator[Callable[[str, float, float], None]]:
         """Show progress and the time left: a bar on a terminal; lines in a log, one in 30 s."""
-        if not self.err.is_terminal:
-            begun, last = time.monotonic(), ("", 0.0)
-
-            def line(what: str, done: float, wanted: float) -> None:
-                nonlocal last
-                now = time.monotonic()
-                if what.partition(",")[0] == last[0] and now - last[1] < _BETWEEN:
-                    return
-                last = what.partition(",")[0], now
-                text = f"{title}: {what}, {done / wanted:.0%}" if wanted else f"{title}: {what}"
-                if 0 < done < wanted and now - begun > 1:
-                    text += f", about {duration((now - begun) * (wanted - done) / done)} left"
-                self.err.print(text, markup=False, soft_wrap=True)
-
-            yield line
-            return
-        with Progress(console=self.err, transient=True) as bar:
-            task = bar.add_task(escape(title), total=None)
-
-            def update(what: str, done: float, wanted: float) -> None:
-                bar.update(
+        if self.err.is_terminal:
+            with Progress(console=self.err, transient=True) as bar:
+                task = bar.add_task(escape(title), total=None)
+                yield lambda what, done, wanted: bar.update(
                     task, completed=done, total=wanted, description=escape(f"{title}: {what}")
                 )
+            return
+        begun, last = time.monotonic(), ("", 0.0)
 
-            yield update
+        def line(what: str, done: float, wanted: float) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if what.partition(",")[0] == last[0] and now - last[1] < _BETWEEN:
+                return
+            last = what.partition(",")[0], now
+            text = f"{title}: {what}, {done / wanted:.0%}" if wanted else f"{title}: {what}"
+            if 0 < done < wanted and now - begun > 1:
+                text += f", about {duration((now - begun) * (wanted - done) / done)} left"
+            self.err.print(text, markup=False, soft_wrap=True)
+
+        yield line
 
     def say(self, text: str) -> None:
         """Print a line about the work."""
@@ -112,13 +108,11 @@ def extra_of(package: str | None) -> str | None:
     """
     module = (package or "").partition(".")[0]
     wanted = _PACKAGES.get(module, module.replace("_", "-")).lower()
-    try:
+    with suppress(PackageNotFoundError):  # run from a checkout
         for requirement in requires("gae-metric") or []:
             found = re.match(rf"{re.escape(wanted)}\b.*extra == ['\"](\w+)", requirement.lower())
             if wanted and found:
                 return found[1]
-    except PackageNotFoundError:  # run from a checkout
-        pass
     return None
 
 

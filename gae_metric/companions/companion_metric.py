@@ -1,6 +1,5 @@
 """What the companions share: images in, and chunks that shrink where memory runs out."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from gae_metric.metrics.attribution_metric import named
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data
-from gae_metric.study.conversion import ChunkSize, sent
+from gae_metric.study.conversion import sent
 
 
 class CompanionMetric(QuantusMetric):
@@ -44,10 +43,12 @@ class CompanionMetric(QuantusMetric):
             raise ValueError(f"y_batch: {self.name} is defined for one class of each sample")
 
     def _finite_maps(
-        self, call: Call, rows: NDArray[np.int64], size: ChunkSize
+        self, call: Call, progress: Any
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-        """Yield samples whose maps are finite, and their maps, as many at a time as fit."""
+        """Yield samples whose features and maps are finite, and the maps, as many as fit."""
         data = call.data
+        rows = np.flatnonzero(data.finite)
+        progress.update(len(data) - len(rows))
 
         def maps(start: int, stop: int) -> Tensor:
             some = rows[start:stop]
@@ -57,18 +58,17 @@ class CompanionMetric(QuantusMetric):
             targets = sent(data.y.values.numpy()[some], data.device)
             return call.explainer(data.inputs(some), targets)
 
-        for part, a in size.each(len(rows), maps):
+        for part, a in self._chunks(data).each(len(rows), maps):
             relevance = a.cpu().numpy()
             finite = np.isfinite(relevance).all(axis=(1, 2, 3))
             yield rows[part][finite], relevance[finite]
+            progress.update(len(finite))
 
-    def _warn(self, message: str, samples: NDArray[np.bool_]) -> None:
+    def _warn(self, data: Data, message: str, samples: NDArray[np.bool_]) -> None:
         """Warn once about some samples and name them."""
         rows = np.flatnonzero(samples)
-        if len(rows) and not self._disable_warnings:
-            text = f"{self.name}: {message}: {len(rows)} samples ({named(rows)})"
-            # To where the metric was called: past this, _score, _evaluate and __call__.
-            warnings.warn(text, RuntimeWarning, stacklevel=5)
+        if len(rows):
+            data.warn(f"{self.name}: {message}: {len(rows)} samples ({named(rows)})")
 
     def _plot_last(self, **kwargs: Any) -> None:
         plot_scores(self.components.iloc[:, :1], **kwargs)

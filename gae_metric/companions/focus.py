@@ -1,6 +1,5 @@
 """Focus (Arias-Duart et al. 2022) on plain images: it builds its mosaics itself."""
 
-import warnings
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -137,11 +136,11 @@ class Focus(CompanionMetric):
             scores[rows[part]] = focus_scores(positive, plan.target[rows[part]]).cpu().numpy()
             progress.update(len(a))
         lonely = data.finite & ~drawn
-        self._warn("NaN where the class has no other (finite) sample in y_batch", lonely)
-        self._warn("NaN where features or attributions are not finite", np.isnan(scores) & ~lonely)
-        if empty and not self._disable_warnings:
-            text = f"Focus: {empty} maps have no positive value; their score is 0"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+        bad = np.isnan(scores) & ~lonely
+        self._warn(data, "NaN where the class has no other (finite) sample in y_batch", lonely)
+        self._warn(data, "NaN where features or attributions are not finite", bad)
+        if empty:
+            data.warn(f"Focus: {empty} maps have no positive value; their score is 0")
         return {"components": pd.DataFrame({"focus": scores}), "plan": plan}
 
 

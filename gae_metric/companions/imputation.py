@@ -6,14 +6,14 @@ nested-dissection order, in which a sparse factorisation of a planar grid fills 
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.sparse import csgraph
 from scipy.sparse.linalg import splu
 
-#: (row offset, column offset, weight) of four of the eight neighbours; the others mirror them.
-_NEIGHBOURS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
 #: Blocks of at most this many pixels are not dissected further.
 _LEAF = 16
 
@@ -121,24 +121,13 @@ def noisy_linear_imputation(
 @lru_cache(maxsize=8)
 def _grid(height: int, width: int) -> tuple[NDArray[np.int64], sp.csr_matrix]:
     """Nested-dissection order of the pixels and the grid's Laplacian in that order."""
-    ids = np.arange(height * width).reshape(height, width)
-    order = np.concatenate(_dissect(ids))
-    position = np.empty_like(order)
-    position[order] = np.arange(len(order))
-    position = position.reshape(height, width)
-    size = height * width
-    adjacency = sp.coo_matrix((size, size))
-    for down, right, weight in _NEIGHBOURS:
-        here = position[: height - down, max(0, -right) : width - max(0, right)].ravel()
-        there = position[down:, max(0, right) : width + min(0, right)].ravel()
-        values = np.full(len(here), weight)
-        adjacency = adjacency + sp.coo_matrix((values, (here, there)), shape=(size, size))
-    adjacency = adjacency + adjacency.T
-    # A neighbour outside the image counts neither on the diagonal nor off it.
-    degree = np.asarray(adjacency.sum(axis=1)).ravel()
-    laplacian = (sp.diags(degree) - adjacency).tocsr()
-    laplacian.sort_indices()
-    return order, laplacian
+    order = np.concatenate(_dissect(np.arange(height * width).reshape(height, width)))
+    # Which rows lie beside one another, and which columns. None beyond the image is among them.
+    rows, columns = (sp.eye(n, k=1) + sp.eye(n, k=-1) for n in (height, width))
+    direct = sp.kron(sp.eye(height), columns) + sp.kron(rows, sp.eye(width))
+    adjacency = sp.csr_matrix(direct / 6 + sp.kron(rows, columns) / 12)
+    laplacian: Any = csgraph.laplacian(adjacency[order][:, order])
+    return order, laplacian.tocsr().sorted_indices()
 
 
 def _dissect(ids: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -1,25 +1,11 @@
 """Gaussian noise for Quantus's perturbation metrics that depends on nothing but seed and sample."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-def content_generator(sample: NDArray[Any], *key: int) -> np.random.Generator:
-    """Return a generator seeded with a sample's content (as float32) and some integers.
-
-    Examples
-    --------
-    >>> a, b = (content_generator(np.ones(3), 0).random() for _ in range(2))
-    >>> a == b, a == content_generator(np.ones(3), 1).random()
-    (True, False)
-    """
-    content = np.ascontiguousarray(sample, dtype=np.float32).tobytes()
-    salt = ",".join(str(int(part)) for part in key).encode()
-    digest = hashlib.blake2b(content, digest_size=16, key=salt[:64]).digest()
-    return np.random.default_rng(int.from_bytes(digest, "little"))
+from gae_metric.functional.draws import content_generator
 
 
 class SeededNoise:

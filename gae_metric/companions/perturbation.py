@@ -1,6 +1,5 @@
 """AOPC and ABPC (Samek et al. 2016; equations 8 and 9): areas of region perturbation curves."""
 
-import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,9 +12,9 @@ from typing_extensions import Unpack
 
 from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
-from gae_metric.companions.noise import content_generator
 from gae_metric.companions.road import Order, pixel_ranking
 from gae_metric.errors import check_integer
+from gae_metric.functional.draws import content_generator
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import ChunkSize
@@ -113,11 +112,9 @@ class AOPC(CompanionMetric):
                 f"images of shape {tuple(data.x.shape[1:])} have, got {self.regions}"
             )
         curves = np.full((len(data), len(self.orders), self.regions + 1), np.nan)
-        evaluated = ChunkSize(data.batch_size, "the model", self._disable_warnings)
+        evaluated = data.chunks("the model")
         returned = InPlaceOfLogits(self.output)
-        rows = np.flatnonzero(data.finite)
-        progress.update(len(data) - len(rows))
-        for found, maps in self._finite_maps(call, rows, self._chunks(data)):
+        for found, maps in self._finite_maps(call, progress):
             pixels = maps.sum(axis=1, dtype=np.float64).reshape(len(maps), -1)
             for row, relevance in zip(found, pixels, strict=True):
                 regions = np.bincount(grid.ravel(), relevance)[None, None]
@@ -126,13 +123,11 @@ class AOPC(CompanionMetric):
                     outputs = self._outputs(data, int(row), step, evaluated)
                     curves[row, k] = outputs[:, int(data.y.values[row])]
                     returned.see(outputs[:1])
-            progress.update(len(found))
         curves[~np.isfinite(curves).all(axis=(1, 2))] = np.nan
-        self._warn(
-            "NaN where features, attributions or outputs are not finite", np.isnan(curves[:, 0, 0])
-        )
-        if (told := returned.told(self.name)) and not self._disable_warnings:
-            warnings.warn(told, RuntimeWarning, stacklevel=4)
+        bad = np.isnan(curves[:, 0, 0])
+        self._warn(data, "NaN where features, attributions or outputs are not finite", bad)
+        if told := returned.told(self.name):
+            data.warn(told)
         kept = curves[:, 1] if len(self.orders) > 1 else curves[:, 0, :1]
         score = (kept - curves[:, 0]).mean(axis=1)
         return {"components": pd.DataFrame({self.name.lower(): score}), "curves": curves}

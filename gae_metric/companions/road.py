@@ -16,8 +16,8 @@ from typing_extensions import Unpack
 from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
-from gae_metric.companions.noise import content_generator
 from gae_metric.errors import check_integer
+from gae_metric.functional.draws import content_generator
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import ChunkSize
@@ -142,22 +142,16 @@ class ROAD(CompanionMetric):
     def _score(self, call: Call, progress: Any) -> dict[str, Any]:
         data = call.data
         curves = np.full((len(data), len(self.percentages)), np.nan)
-        explained = self._chunks(data)
-        evaluated = ChunkSize(data.batch_size, "the model", self._disable_warnings)
-        finite = np.flatnonzero(data.finite)
-        progress.update(len(data) - len(finite))
+        evaluated = data.chunks("the model")
         with ThreadPoolExecutor(self.n_jobs) as pool:
-            for start in range(0, len(finite), data.batch_size):
-                chunk = finite[start : start + data.batch_size]
-                found, maps = zip(*self._finite_maps(call, chunk, explained), strict=True)
-                if len(rows := np.concatenate(found)):
-                    ranking = pixel_ranking(np.concatenate(maps), self.order)
+            for rows, maps in self._finite_maps(call, progress):
+                if len(rows):
+                    ranking = pixel_ranking(maps, self.order)
                     curves[rows] = self._correct(data, rows, ranking, pool, evaluated)
-                progress.update(len(chunk))
         # A sample counts at all percentages or at none.
         curves[np.isnan(curves).any(axis=1)] = np.nan
         scored = ~np.isnan(curves[:, 0])
-        self._warn("NaN where features, attributions or outputs are not finite", ~scored)
+        self._warn(data, "NaN where features, attributions or outputs are not finite", ~scored)
         means = curves[scored].mean(axis=0) if scored.any() else np.full(curves.shape[1], np.nan)
         accuracy = dict(zip(self.percentages, means.tolist(), strict=True))
         columns = {f"correct@{p:g}": curves[:, k] for k, p in enumerate(self.percentages)}
@@ -174,29 +168,30 @@ class ROAD(CompanionMetric):
     ) -> NDArray[np.float64]:
         """Correctness (n, P) of samples ranked (n, H * W); NaN where it cannot be told."""
         assert data.y is not None
-        y = data.y.values.numpy()[rows]
-        correct = np.full((len(rows), len(self.percentages)), np.nan)
         images = data.rows(rows).cpu().double().numpy()
-        for k, percentage in enumerate(self.percentages):
+        # All samples with the first percentage of their pixels removed, then with the next.
+        y = np.tile(data.y.values.numpy()[rows], len(self.percentages))
 
-            def imputed(place: int, p: float = percentage) -> NDArray[np.float64]:
-                removed = np.zeros(rankings.shape[1], dtype=bool)
-                removed[rankings[place, : int(len(removed) * p / 100)]] = True
-                bits = int(np.float64(p).view(np.uint64))
-                drawn = content_generator(images[place], self.seed, bits)
-                return noisy_linear_imputation(
-                    images[place], removed.reshape(images.shape[2:]), self.noise, drawn
-                )
+        def imputed(place: int) -> NDArray[np.float64]:
+            number, row = divmod(place, len(rows))
+            image, percentage = images[row], self.percentages[number]
+            removed = np.zeros(rankings.shape[1], dtype=bool)
+            removed[rankings[row, : int(len(removed) * percentage / 100)]] = True
+            bits = int(np.float64(percentage).view(np.uint64))
+            drawn = content_generator(image, self.seed, bits)
+            return noisy_linear_imputation(
+                image, removed.reshape(image.shape[1:]), self.noise, drawn
+            )
 
-            def logits(start: int, stop: int, imputed: Any = imputed) -> NDArray[np.float64]:
-                x = torch.from_numpy(np.stack(list(pool.map(imputed, range(start, stop)))))
-                # Converted before it is moved: not every device has float64.
-                return data.logits(x.to(data.dtype).to(data.device)).double().numpy()
+        def hits(start: int, stop: int) -> NDArray[np.float64]:
+            x = torch.from_numpy(np.stack(list(pool.map(imputed, range(start, stop)))))
+            # Converted before it is moved: not every device has float64.
+            logits = data.logits(x.to(data.dtype).to(data.device)).double().numpy()
+            hit = logits.argmax(axis=1) == y[start:stop]
+            return np.where(np.isfinite(logits).all(axis=1), hit, np.nan)
 
-            for part, output in size.each(len(rows), logits):
-                hit = output.argmax(axis=1) == y[part]
-                correct[part, k] = np.where(np.isfinite(output).all(axis=1), hit, np.nan)
-        return correct
+        correct = [found for _, found in size.each(len(y), hits)]
+        return np.concatenate(correct).reshape(-1, len(rows)).T
 
 
 def pixel_ranking(a: NDArray[Any], order: Order) -> NDArray[np.int64]:

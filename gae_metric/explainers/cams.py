@@ -75,7 +75,7 @@ def gradcam(
         maps = cam(model, x, lambda logits: selected(logits, target).sum(), layer, weigh)
         return maps if guide is None else maps * guide(model, x, target)
 
-    return chunked(method, model, inputs, targets, batch_size, lambda maps, x: maps)
+    return chunked(method, model, inputs, targets, batch_size)
 
 
 def _plus_plus(gradient: Tensor, values: Tensor, positions: tuple[int, int]) -> Tensor:

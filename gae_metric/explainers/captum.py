@@ -87,7 +87,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
             return attributed(method(LogitsModel(model)), x, target, **options)
 
         with seeded(seed):
-            return chunked(attribute, model, inputs, targets, batch_size, lambda maps, x: maps)
+            return chunked(attribute, model, inputs, targets, batch_size)
 
     return f"captum:{found}", explain
 

@@ -31,18 +31,15 @@ def chunked(
     inputs: Array,
     targets: Any,
     batch_size: int | None,
-    finish: Callable[[Tensor, Tensor], Tensor],
 ) -> Array:
-    """Apply ``finish(method(model, x, target), x)`` to chunks, and return what the caller gave."""
+    """Apply ``method(model, x, target)`` to chunks, and return maps as the inputs were given."""
     check_model(model)
     step = DEFAULT_BATCH_SIZE if batch_size is None else check_integer("batch_size", batch_size)
     with at_work(model):
         x = as_input(model, inputs)
         target = as_targets(targets, len(x)).to(x.device)
-        maps = [
-            finish(method(model, x[i : i + step], target[i : i + step]), x[i : i + step])
-            for i in range(0, len(x), step)
-        ]
+        chunks = zip(torch.split(x, step), torch.split(target, step), strict=True)
+        maps = [method(model, *chunk) for chunk in chunks]
         result: Array = like(torch.cat(maps), inputs)
     return result
 

@@ -143,9 +143,8 @@ def find_feature_map(model: nn.Module, x: Tensor) -> FeatureMap:
         raise NotApplicableError("no feature map of the model is pooled")
     if watch.tokens_since:
         raise NotApplicableError("the model works on tokens after its last feature map")
-    found = watch.poolings.pop()
-    while watch.poolings:
-        before = watch.poolings.pop()
+    *earlier, found = watch.poolings
+    for before in reversed(earlier):
         if found.taken is before.given:
             found = before
     return FeatureMap(output, found.taken, found.positions)

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 import abslrp
 from gae_metric._names import lookup
-from gae_metric.companions.noise import content_generator
 from gae_metric.errors import check_integer
 from gae_metric.explainers.cams import gradcam
 from gae_metric.explainers.chunked_gradients import Array, accepts_tensors, chunked, gradient
 from gae_metric.explainers.grad_cam import NotApplicableError, find_feature_map
+from gae_metric.functional.draws import content_generator
 from gae_metric.study.conversion import as_input, as_tensor, like
 
 
@@ -78,7 +78,7 @@ def saliency(
     >>> saliency(model, torch.ones(1, 2), 0)
     tensor([[3., 4.]])
     """
-    return chunked(gradient, model, inputs, targets, batch_size, lambda g, x: g.abs())
+    return chunked(lambda m, x, t: gradient(m, x, t).abs(), model, inputs, targets, batch_size)
 
 
 @accepts_tensors
@@ -96,7 +96,7 @@ def input_x_gradient(
     >>> input_x_gradient(model, torch.tensor([[1.0, 2.0]]), 0)
     tensor([[ 3., -8.]])
     """
-    return chunked(gradient, model, inputs, targets, batch_size, lambda g, x: g * x)
+    return chunked(lambda m, x, t: gradient(m, x, t) * x, model, inputs, targets, batch_size)
 
 
 @accepts_tensors
@@ -146,13 +146,13 @@ def integrated_gradients(
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)
     path = list(zip(((1 + nodes) / 2).tolist(), (weights / 2).tolist(), strict=True))
 
-    def mean_gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    def integral(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
         total = torch.zeros_like(x)
         for alpha, weight in path:
             total += weight * gradient(model, alpha * x, target)
-        return total
+        return total * x
 
-    return chunked(mean_gradient, model, inputs, targets, batch_size, lambda g, x: g * x)
+    return chunked(integral, model, inputs, targets, batch_size)
 
 
 @accepts_tensors

@@ -56,6 +56,21 @@ def content_hashes(x: ArrayLike | Tensor) -> NDArray[np.uint64]:
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
+def content_generator(sample: NDArray[Any], *key: int) -> np.random.Generator:
+    """Return a generator seeded with a sample's content (as float32) and some integers.
+
+    Examples
+    --------
+    >>> a, b = (content_generator(np.ones(3), 0).random() for _ in range(2))
+    >>> a == b, a == content_generator(np.ones(3), 1).random()
+    (True, False)
+    """
+    content = np.ascontiguousarray(sample, dtype=np.float32).tobytes()
+    salt = ",".join(str(int(part)) for part in key).encode()
+    digest = hashlib.blake2b(content, digest_size=16, key=salt[:64]).digest()
+    return np.random.default_rng(int.from_bytes(digest, "little"))
+
+
 class Candidates:
     """For each sample, the others in a random order that lasts.
 

@@ -170,7 +170,10 @@ def masking_trajectory(
         count = state * size // steps
         if schedule == "uniform":
             count = count - (state - 1) * size // steps
-        key = _key(impact, masked, rows, schedule)
+        # What is highest is masked first.
+        key = torch.cat([-impact[:rows], impact[rows:]])
+        if schedule == "uniform":
+            key = key.masked_fill(masked, -torch.inf)
         if present is not None:
             key = key.masked_fill(~present, -torch.inf)
         new = highest(key, count, masked) & ~masked
@@ -294,12 +297,6 @@ def check_classes(targets: Tensor, classes: int, name: str = "targets") -> None:
             f"{name}: expected classes from 0 to {classes - 1}, as the model has {classes} "
             f"outputs, got {int(targets[wrong[0]])} at position {int(wrong[0])}"
         )
-
-
-def _key(impact: Tensor, masked: Tensor, rows: int, schedule: Schedule) -> Tensor:
-    """Rank of the features, (2B, D): what is highest is masked first."""
-    key = torch.cat([-impact[:rows], impact[rows:]])
-    return key.masked_fill(masked, -torch.inf) if schedule == "uniform" else key
 
 
 def _to_sum_one(maps: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gae_metric._names import lookup, nearest
-from gae_metric.errors import InputError, UnknownNameError
+from gae_metric.errors import InputError, UnknownNameError, refusing
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
 """File name endings that are taken for images, in any case of letters."""
@@ -37,20 +37,14 @@ def check_file(path: str | Path, argument: str, limit: int | None = None) -> int
     InputError
         If there is none, or it is something else, or larger.
     """
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError) as error:  # ValueError: no file name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{argument}: cannot read {str(path)!r}: {reason}") from error
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "a pipe, device or socket"
-        raise InputError(f"{argument}: cannot read {str(path)!r}: expected a file, found {kind}")
-    if limit is not None and found.st_size > limit:
-        raise InputError(
-            f"{argument}: cannot read {str(path)!r}: expected at most {limit} bytes, it has "
-            f"{found.st_size}"
-        )
-    return found.st_size
+    with refusing(f"{argument}: cannot read {str(path)!r}", OSError, ValueError):
+        found = os.stat(path)  # a ValueError, where it is no file name
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a directory" if stat.S_ISDIR(found.st_mode) else "a pipe, device or socket"
+            raise ValueError(f"expected a file, found {kind}")
+        if limit is not None and found.st_size > limit:
+            raise ValueError(f"expected at most {limit} bytes, it has {found.st_size}")
+        return found.st_size
 
 
 def read_bytes(path: str | Path, argument: str, limit: int) -> bytes:
@@ -65,11 +59,8 @@ def read_bytes(path: str | Path, argument: str, limit: int) -> bytes:
 device or socket
     """
     size = check_file(path, argument, limit)
-    try:
-        with open(path, "rb") as file:
-            return file.read(size)
-    except OSError as error:
-        raise InputError(f"{argument}: cannot read {str(path)!r}: {error.strerror}") from error
+    with refusing(f"{argument}: cannot read {str(path)!r}", OSError), open(path, "rb") as file:
+        return file.read(size)
 
 
 def list_images(folder: str | Path, recursive: bool = False, argument: str = "images") -> list[str]:

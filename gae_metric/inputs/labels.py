@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from gae_metric.errors import InputError, short
+from gae_metric.errors import InputError, refusing, short
 from gae_metric.inputs.files import read_bytes
 
 #: Bytes of a file: more than labels of a million images take.
@@ -138,14 +138,12 @@ def read_lines(
         If it cannot be read, or is not UTF-8.
     """
     content = read_bytes(source, "labels", _LARGEST)
-    try:
+    with refusing(f"labels: cannot read {str(source)!r}", ValueError, csv.Error):
         if b"\0" in content:
             raise ValueError("it holds NUL characters")
         # Not as a whole, as a row in Python takes many times the memory of its text.
         lines = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
         yield from enumerate(split(lines), 1)
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"labels: cannot read {str(source)!r}: {error}") from error
 
 
 def class_index(text: str, classes: int) -> int | None:

@@ -9,7 +9,8 @@ torch.Size([1, 10])
 
 import logging
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from gae_metric._names import lookup
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, first_line
 from gae_metric.inputs.files import check_model
 from gae_metric.inputs.preprocessing import Preprocessing, square_crop, timm_crop, torchvision_crop
 from gae_metric.inputs.weights import lite_weights, load_weights
@@ -100,11 +101,8 @@ def load_model(
         )
     source, _, name = check_model(spec).partition(":")
     build = _SOURCES[source]
-    state = torch.random.get_rng_state()
-    try:  # initial weights are drawn from torch's global generator
+    with torch.random.fork_rng(devices=[]):  # which initial weights are drawn from
         loaded = build(name, weights is None, given)
-    finally:
-        torch.random.set_rng_state(state)
     if weights is not None:
         load_weights(loaded.model, weights)
     loaded.model.eval().requires_grad_(False)
@@ -117,7 +115,8 @@ def _timm(name: str, published: bool, args: dict[str, Any]) -> LoadedModel:
 
     if published and not timm.is_model_pretrained(name):
         raise InputError(_UNPUBLISHED.format("timm", name))
-    model = _created(lambda: timm.create_model(name, pretrained=published, **args), name, published)
+    with _building(name, published):
+        model = timm.create_model(name, pretrained=published, **args)
     config = resolve_model_data_config(model)
     preprocessing = Preprocessing(
         partial(timm_crop, config), config["input_size"][-1], config["mean"], config["std"]
@@ -150,15 +149,10 @@ def _torchvision(name: str, published: bool, args: dict[str, Any]) -> LoadedMode
     if published and chosen is None:
         raise InputError(_UNPUBLISHED.format("torchvision", name))
 
-    def create() -> nn.Module:
+    with _building(name, published):
         if published:
             _refuse_code(chosen, name)
-        built: nn.Module = models.get_model(
-            architecture, weights=chosen if published else None, **args
-        )
-        return built
-
-    model = _created(create, name, published)
+        model = models.get_model(architecture, weights=chosen if published else None, **args)
     preset = ImageClassification(crop_size=224) if chosen is None else chosen.transforms()
     preprocessing = Preprocessing(
         partial(torchvision_crop, preset),
@@ -203,31 +197,27 @@ def _refuse_code(weights: Any, name: str) -> None:
         file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         raise InputError(
             f"model: expected the published weights of {name!r} in {file}, got a file that is "
-            f"damaged or holds more than weights ({_first_line(error)}); remove it"
+            f"damaged or holds more than weights ({first_line(error)}); remove it"
         ) from error
 
 
-def _created(create: Callable[[], nn.Module], name: str, published: bool) -> nn.Module:
-    """Build a model, and say what to do where its weights cannot be fetched."""
+@contextmanager
+def _building(name: str, published: bool) -> Iterator[None]:
+    """Say what to do where a model cannot be built or its weights cannot be fetched."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     # It tells of every retry; what comes of them is told below.
     logger.setLevel(logging.ERROR)
     try:
-        return create()
+        yield
     except InputError:
         raise
     except Exception as error:  # options that no model is made for end in nearly any error
         if published and isinstance(error, (OSError, RuntimeError)):
             raise InputError(
-                f"model: cannot fetch the published weights of {name!r} ({_first_line(error)}); "
+                f"model: cannot fetch the published weights of {name!r} ({first_line(error)}); "
                 "check the connection, or give a local safetensors file as weights"
             ) from error
-        raise InputError(f"model: cannot build {name!r}: {_first_line(error)}") from error
+        raise InputError(f"model: cannot build {name!r}: {first_line(error)}") from error
     finally:
         logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

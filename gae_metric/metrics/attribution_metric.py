@@ -1,7 +1,7 @@
 """What GAE and its parts share: a study, an explainer, a scorer, and what is odd about the data."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -57,12 +57,11 @@ class AttributionMetric(QuantusMetric):
         self._mosaicking()
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
-        quiet = self._disable_warnings
         masking, mosaicking = self._masking(), self._mosaicking()
-        study = Study(call.data, call.guard, masking, mosaicking, self._predicted, quiet)
+        study = Study(call.data, call.explainer.guard, masking, mosaicking, self._predicted)
         given = None
         if self.needs_originals:
-            given = maps_of_classes(self.name, call.given, study, alone=call.alone, quiet=quiet)
+            given = maps_of_classes(self.name, call.given, study, alone=call.alone)
         items = study.items(self.needs_originals and given is None, self.makes_inputs)
         bar = self.name if self.display_progressbar else None
         scorer = explain_and_score(
@@ -77,14 +76,9 @@ class AttributionMetric(QuantusMetric):
         if study.layout is not None:
             results["mosaic_indices"] = study.layout.indices
             results["mosaic_positive"] = study.layout.positive
-        if not quiet:
-            odd = (
-                *data_oddities(self.name, study),
-                *oddities(self.name, study, scorer, components),
-            )
-            for oddity in odd:
-                # Where the metric was called: above this and __call__.
-                warnings.warn(oddity, RuntimeWarning, stacklevel=3)
+        odd = oddities(self.name, study, scorer, components)
+        for oddity in chain(data_oddities(self.name, study), odd):
+            call.data.warn(oddity)
         return results
 
     @property
@@ -147,7 +141,7 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
     if told := study.returned.told(metric):
         yield told
     if study.layout is not None:
-        others = scored & (study.predicted != study.targets[study.samples].numpy())
+        others = scored & (study.predicted != study.classes)
         if others.any():
             yield (
                 f"{metric}: {int(others.sum())} of {count} samples are not predicted as the class "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,9 +35,7 @@ def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs:
     """
     from gae_metric.plotting import distribution
 
-    # Once to see that it can be drawn, so that an error leaves no empty figure behind.
-    distribution(results, **kwargs)
-    return distribution(results, figure=_current(), **kwargs)
+    return _drawn(distribution, results, **kwargs)
 
 
 def plot_curves(
@@ -67,19 +65,18 @@ def plot_curves(
     if not curves or components.empty:
         raise ValueError("curves: expected those of a call, got none; call the metric first")
     if sample is None:
-        row = typical(components.iloc[:, -1].to_numpy())
-        sample = int(components.index[row])
-    elif sample not in components.index:
+        sample = int(components.index[typical(components.iloc[:, -1].to_numpy())])
+    if sample not in components.index:
         raise ValueError(
             f"sample: expected one of the {len(components)} samples that were scored, got {sample}"
         )
-    row = int(np.flatnonzero(components.index == sample)[0])
+    row = components.index.tolist().index(sample)
     if title is None:
         names = {"lc_robustness": "LC_R", "lc_faithfulness": "LC_F", "local_consistency": "LC"}
         scores = components.iloc[row]
         parts = [f"{names[n]} {scores[n]:.3f}" for n in names if n in scores]
         title = f"sample {sample}: " + ", ".join(parts)
-    return draw(curves, row, title, figure=_current())
+    return _drawn(draw, curves, row, title)
 
 
 def plot_parts(components: pd.DataFrame | Mapping[str, pd.DataFrame], **kwargs: Any) -> Figure:
@@ -99,8 +96,7 @@ def plot_parts(components: pd.DataFrame | Mapping[str, pd.DataFrame], **kwargs: 
     """
     from gae_metric.plotting import scatter
 
-    scatter(components, **kwargs)
-    return scatter(components, figure=_current(), **kwargs)
+    return _drawn(scatter, components, **kwargs)
 
 
 def typical(scores: NDArray[Any]) -> int:
@@ -111,15 +107,15 @@ def typical(scores: NDArray[Any]) -> int:
     >>> typical(np.array([0.9, float("nan"), 0.1, 0.5]))
     3
     """
-    finite = np.flatnonzero(np.isfinite(scores))
-    if len(finite) == 0:
-        return 0
-    order = finite[np.argsort(scores[finite], kind="stable")]
-    return int(order[len(order) // 2])
+    finite = np.isfinite(scores)
+    order = np.argsort(np.where(finite, scores, np.nan), kind="stable")
+    return int(order[finite.sum() // 2])
 
 
-def _current() -> Figure:
-    """Make a figure that pyplot knows: Quantus shows and saves the current one."""
+def _drawn(draw: Callable[..., Figure], *args: Any, **kwargs: Any) -> Figure:
+    """Draw on a figure that pyplot knows: Quantus shows and saves the current one."""
     import matplotlib.pyplot as plt
 
-    return plt.figure(dpi=200)
+    # Once to see that it can be drawn, so that an error leaves no empty figure behind.
+    draw(*args, **kwargs)
+    return draw(*args, figure=plt.figure(dpi=200), **kwargs)

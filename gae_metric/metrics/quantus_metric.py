@@ -1,7 +1,6 @@
 """What all our metrics share: Quantus's interface around one score per sample."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
@@ -54,9 +53,7 @@ class Call(NamedTuple):
 
     #: The model and the samples.
     data: Data
-    #: What is known of the model.
-    guard: ModelGuard
-    #: The explain_func.
+    #: The explain_func, and what is known of the model.
     explainer: Explainer
     #: Maps of the samples, if there are any of use.
     given: Samples | None
@@ -190,50 +187,48 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         """
         check_spelling(kwargs, inspect.signature(self.__call__).parameters)
         check_kwargs(kwargs)
-        data = check_data(
+        data = self.checked_data(
             model,
             x_batch,
             y_batch,
             channel_first=channel_first,
             device=device,
             batch_size=batch_size,
-            output=self.output,
             model_predict_kwargs=model_predict_kwargs,
-            predicted=self._predicted,
         )
-        data.model.single = not self.contrasts and (data.y is None or not data.y.values.any())
-        self._check_applicability(data)
         given = None if a_batch is None else check_maps(a_batch, data, channel_first)
         options = supplied_maps.explain_options(explain_func, explain_func_kwargs, data, device)
         self._forget()
         self.explain_func, self.explain_func_kwargs = explain_func, options
-        quiet = self._disable_warnings
-        guard = ModelGuard(data, self.cache, quiet)
+        guard = ModelGuard(data, self.cache)
         explainer = Explainer(explain_func, options, data.model, self._post_process, guard)
         enough = not self.makes_inputs
         reason = supplied_maps.check_explain_func(self.name, explainer, given, enough=enough)
         alone = given is not None and reason is not None
         with at_work(model, data.device), guard:
             # Where quantus.explain has the name of another tool's method, of any use or not.
-            used = self.needs_originals or explain_func is quantus.explain
-            if given is not None and not alone and used:
-                still = quiet or not self.needs_originals
+            used = self.needs_originals
+            if given is not None and not alone and (used or explain_func is quantus.explain):
                 given, alone = supplied_maps.check_given_maps(
-                    self.name, explainer, data, given, enough=enough, quiet=still
+                    self.name, explainer, data, given, enough=enough, used=used
                 )
-            results = self._evaluate(Call(data, guard, explainer, given, alone))
+            results = self._evaluate(Call(data, explainer, given, alone))
         scores: list[float] = results["components"].iloc[:, self.score_column].tolist()
-        if softmax and not quiet:
-            warnings.warn(
-                f"softmax: True has no effect, as {self.name} is defined on logits",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        if softmax:
+            data.warn(f"softmax: True has no effect, as {self.name} is defined on logits")
         aggregated = [self.aggregate_func(scores)] if self.return_aggregate else scores
         # At once, and read from here alone, for the object may be used by several threads.
         self.__dict__.update(results, evaluation_scores=aggregated)
         self.all_evaluation_scores.extend(aggregated)
         return list(aggregated)
+
+    def checked_data(self, model: Any, x_batch: Any, y_batch: Any, **given: Any) -> Data:
+        """Return what is evaluated, checked; see :func:`gae_metric.study.arguments.check_data`."""
+        asked = {"output": self.output, "predicted": self._predicted}
+        data = check_data(model, x_batch, y_batch, **asked, quiet=self._disable_warnings, **given)
+        data.model.single = not self.contrasts and (data.y is None or not data.y.values.any())
+        self._check_applicability(data)
+        return data
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
         """Return what becomes attributes of the metric: ``components`` and other results."""
@@ -257,8 +252,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
 
     def _chunks(self, data: Data) -> ChunkSize:
         """Return the inputs that are explained at a time."""
-        size = self.explain_batch_size or data.batch_size
-        return ChunkSize(size, "explain_func", self._disable_warnings)
+        return data.chunks("explain_func", self.explain_batch_size)
 
     def _forget(self) -> None:
         """Forget the results of the call before."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
@@ -17,20 +16,19 @@ from torch import Tensor, nn
 
 from abslrp.outputs import Output
 from gae_metric._names import lookup
-from gae_metric.errors import check_integer
+from gae_metric.errors import check_integer, warn
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
 from gae_metric.functional.mosaic_plan import MosaicPlan
 from gae_metric.metrics.attribution_metric import Targets, named, oddities
 from gae_metric.probe.format import METRICS, Manifest
-from gae_metric.probe.map_files import MapSet
-from gae_metric.probe.returned_maps import read_maps, score_chunks
+from gae_metric.probe.returned_maps import MapSet, read_maps
 from gae_metric.probe.storage import Container, ProbeError, open_container
-from gae_metric.probe.study_from_files import Recorded, item_ids, item_table
-from gae_metric.probe.writing import Built, describe, evaluated, write
-from gae_metric.study.arguments import check_data
+from gae_metric.probe.study_from_files import Prepared, item_ids, recorded
+from gae_metric.probe.writing import evaluated, write
 from gae_metric.study.mosaicking import Protocol
+from gae_metric.study.scoring import Scorer
 from gae_metric.study.study import Study
 
 #: Bytes of maps that are scored at a time, or one map.
@@ -77,16 +75,15 @@ class ProbeSet:
     (4, 5)
     """
 
-    def __init__(
-        self, source: Built | Recorded, manifest: Manifest, container: Container | None = None
-    ) -> None:
-        self._source, self._manifest, self._container = source, manifest, container
+    def __init__(self, source: Prepared, container: Container | None = None) -> None:
+        self._source, self._container = source, container
+        self._manifest = manifest = source.manifest
         self.metric = manifest.metric
         self.names = manifest.names
         self.settings = dict(manifest.settings)
         self.samples = source.samples
         self.sample_targets = source.sample_targets
-        self.ids = item_ids(source.items, source.samples)
+        self.ids = item_ids(source.table)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -108,10 +105,8 @@ class ProbeSet:
 
         -1 stands for what does not apply.
         """
-        table = item_table(self._source.items, self.samples)
-        frame: pd.DataFrame = pd.DataFrame(
-            table, columns=["sample", "order", "state", "mosaic"], index=pd.Index(self.ids)
-        )
+        columns = ["sample", "order", "state", "mosaic"]
+        frame: pd.DataFrame = pd.DataFrame(self._source.table, pd.Index(self.ids), columns)
         frame.insert(4, "target", self._source.targets)
         return frame
 
@@ -188,27 +183,25 @@ class ProbeSet:
         <ProbeSet: Contrastiveness, 4 samples of shape (3, 48, 48), 4 items>
         """
         given = locals()
-        name, kind = lookup("metric", metric, METRICS)
+        _, kind = lookup("metric", metric, METRICS)
         # Its bar is for explaining, and the one here for the model's work.
         own = (key for key in signature(kind).parameters if key != "display_progressbar")
         options = {key: given[key] for key in own if key in given}
         asked = kind(**options)
-        data = check_data(
+        data = asked.checked_data(
             model,
             x_batch,
             y_batch,
             channel_first=channel_first,
             device=device,
             batch_size=batch_size,
-            output=output,
             model_predict_kwargs=model_predict_kwargs,
-            predicted=targets == "predicted",
         )
         if names is not None and len(names) != len(data):
             raise ValueError(f"names: expected {len(data)}, one of each sample, got {len(names)}")
         kept = {key: value for key, value in options.items() if key != "mosaics"}
-        source = evaluated(asked, data, progress, display_progressbar)
-        return cls(source, describe(name, source, names, {**kept, **(settings or {})}))
+        noted = {**kept, **(settings or {})}
+        return cls(evaluated(asked, data, names, noted, progress, display_progressbar))
 
     def explain_items(
         self, batch_size: int = 64
@@ -243,7 +236,8 @@ class ProbeSet:
         for start in range(0, len(self), batch_size):
             stop = min(start + batch_size, len(self))
             ids = self.ids[start:stop]
-            yield ids, self._source.inputs(start, stop), self._source.targets[start:stop].copy()
+            inputs = self._source.rows("inputs", start, stop)
+            yield ids, inputs, self._source.targets[start:stop].copy()
 
     def score(
         self, maps: Any, *, batch_size: int = 64, disable_warnings: bool = False
@@ -300,19 +294,26 @@ class ProbeSet:
         check_integer("batch_size", batch_size, kind=ProbeError)
         most = max(1, _CHUNK // (4 * math.prod(self.input_shape)))
         chunks = read_maps(maps, self._expected(), min(batch_size, most))
-        scorer, odd = score_chunks(self._source, self.ids, self._source.items, chunks)
+        scorer = Scorer(self._source)
+        odd: list[str] = []
+        for start, given in chunks:
+            items = self._source.items[start : start + len(given)]
+            # Its first sample may have begun in the chunk before.
+            scorer.forget(int(items.row[0]))
+            scorer.add(items, given)
+            finite = given.isfinite().flatten(1).all(1).numpy()
+            odd += [self.ids[start + i] for i in np.flatnonzero(~finite)]
         frame = scorer.components(METRICS[self.metric].columns)
-        if not disable_warnings:
-            if odd:
-                warnings.warn(
-                    f"maps: {len(odd)} have values that are not finite, so that their samples' "
-                    f"scores are NaN: {named(odd, 5)}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-            # It looks at no more of a study than there is here.
-            for oddity in oddities(self.metric, cast(Study, self._source), scorer, frame):
-                warnings.warn(oddity, RuntimeWarning, stacklevel=2)
+        if disable_warnings:
+            return frame
+        if odd:
+            warn(
+                f"maps: {len(odd)} have values that are not finite, so that their samples' "
+                f"scores are NaN: {named(odd, 5)}"
+            )
+        # It looks at no more of a study than there is here.
+        for oddity in oddities(self.metric, cast(Study, self._source), scorer, frame):
+            warn(oddity)
         return frame
 
     def save(self, path: str | Path, *, shard_bytes: int = 1 << 28) -> None:
@@ -348,7 +349,7 @@ class ProbeSet:
         4
         """
         check_integer("shard_bytes", shard_bytes, kind=ProbeError)
-        written = write(self._source, self._manifest, Path(path), shard_bytes)
+        written = write(self._source, Path(path), shard_bytes)
         if self._container is None:
             # Maps may come by the shards that were written.
             self._manifest, self._container = written, open_container(path, "probe")
@@ -382,7 +383,7 @@ class ProbeSet:
         container = open_container(path, "probe")
         source = f"{path}, manifest.json"
         manifest = Manifest.from_json(container.manifest(), source)
-        return cls(Recorded(container, manifest), manifest, container)
+        return cls(recorded(container, manifest), container)
 
     def _expected(self) -> MapSet:
         shards = self._manifest.shards

@@ -1,8 +1,9 @@
-"""The evaluated study of a probe set, from its files: neither the model nor the inputs are read.
+"""The evaluated study of a probe set; of one in files, neither the model nor the inputs are read.
 
 And what its items are called.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,29 +23,68 @@ from gae_metric.study.trajectories import Masking
 FINE, BAD_INPUT, BAD_OUTPUT, ONE_CLASS = 0, 1, 2, 3
 
 
-class Recorded:
-    """A study that was made before; has what scoring and explaining need of one.
-
-    Small arrays are read at once, and checked; inputs and signs of impact when they are needed.
+class Prepared:
+    """A study whose model work is done; has what scoring and explaining need of one.
 
     Parameters
     ----------
-    container
-        The files.
     manifest
-        What they should hold.
-
-    Raises
-    ------
-    ProbeError
-        If an array is missing or not as the manifest and the format say.
+        What it is of.
+    arrays
+        Those of :meth:`Manifest.arrays` that are small, whole.
+    rows
+        Reads rows of the others by the array's name, from one row to another.
     """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        arrays: Mapping[str, NDArray[Any]],
+        rows: Callable[[str, int, int], NDArray[Any]],
+    ) -> None:
+        self.manifest, self._arrays, self._rows = manifest, arrays, rows
+        self.samples: NDArray[np.int64] = arrays["samples"]
+        self.sample_targets: NDArray[np.int64] = arrays["sample_targets"]
+        self.targets: NDArray[np.int64] = arrays["targets"]
+        #: Rows (sample, order, state, mosaic), and the same as what scores look up.
+        self.table: NDArray[np.int64] = arrays["items"]
+        sample, *others = self.table.T
+        self.items = Items(np.searchsorted(self.samples, sample), *others)
+        problems = arrays["problems"]
+        self.bad_input: NDArray[np.bool_] = problems == BAD_INPUT
+        self.bad_output: NDArray[np.bool_] = problems == BAD_OUTPUT
+        self.one_class: NDArray[np.bool_] = problems == ONE_CLASS
+        none = np.full((len(self.samples), 2, 0), np.nan)
+        self.outputs: NDArray[np.float64] = arrays.get("outputs", none)
+        self.masking = None if manifest.steps is None else Masking(manifest.steps)
+        self.mosaics = manifest.n_mosaics
+        self.mosaicking = Mosaicking(protocol=manifest.protocol) if self.mosaics else None
+
+    def rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Return rows of an array."""
+        small = self._arrays.get(name)
+        return self._rows(name, start, stop) if small is None else small[start:stop]
+
+    def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the sign of the impact maps of samples, int8 (n, C, ...)."""
+        result = torch.empty((len(rows), *self.manifest.input_shape), dtype=torch.int8)
+        # Rows are read one by one: a shard's do not all fit the memory.
+        for i, row in enumerate(rows.tolist()):
+            result[i] = torch.as_tensor(self._rows("impact_sign", row, row + 1)[0])
+        return result
+
+    def quadrants(self, items: Items) -> Tensor:
+        """Return the values of S in the quadrants of mosaics, float64 (n, 4)."""
+        return torch.as_tensor(self._arrays["quadrants"][items.row, items.mosaic])
+
+
+class _Files:
+    """The arrays of a probe set's shards; those of a shard follow on those of the one before."""
 
     def __init__(self, container: Container, manifest: Manifest) -> None:
         self._container, self._manifest = container, manifest
-        small = [name for name in manifest.arrays(0, 0) if name not in ("inputs", "impact_sign")]
         #: Where the shards begin in each array, and where the last one ends.
-        self._starts = {
+        self.starts = {
             name: np.cumsum(
                 [0, *(s.items if name in OF_ITEMS else s.samples for s in manifest.shards)]
             )
@@ -52,69 +92,24 @@ class Recorded:
         }
         #: By array, the shard whose file was read last. It is left open for what follows in it.
         self._read: dict[str, tuple[int, ArrayFile]] = {}
-        values = {name: self._whole(name) for name in small}
-        self.samples: NDArray[np.int64] = values["samples"]
-        self.sample_targets: NDArray[np.int64] = values["sample_targets"]
-        self.targets: NDArray[np.int64] = values["targets"]
-        problems = values["problems"]
-        self.bad_input: NDArray[np.bool_] = problems == BAD_INPUT
-        self.bad_output: NDArray[np.bool_] = problems == BAD_OUTPUT
-        self.one_class: NDArray[np.bool_] = problems == ONE_CLASS
-        none = np.full((len(self.samples), 2, 0), np.nan)
-        self.outputs: NDArray[np.float64] = values.get("outputs", none)
-        self.masking = None if manifest.steps is None else Masking(manifest.steps)
-        self.mosaics = manifest.n_mosaics
-        self.mosaicking = Mosaicking(protocol=manifest.protocol) if self.mosaics else None
-        self._quadrants = values.get("quadrants", none)
-        self._refuse(problems > ONE_CLASS, "problems", f"0 to {ONE_CLASS}", problems)
-        for name in ("sample_targets", "targets"):
-            self._refuse(values[name] < 0, name, "class indices, 0 or more", values[name])
-        for name in values.keys() & {"outputs", "quadrants"}:
-            odd = ~np.isfinite(values[name]) & (problems == FINE).reshape(-1, 1, 1)
-            expected = "finite numbers but for samples with problems"
-            self._refuse(odd, name, expected, values[name])
-        size = manifest.dataset_size
-        wrong = (self.samples < 0) | (self.samples >= size)
-        wrong[1:] |= np.diff(self.samples) <= 0
-        self._refuse(wrong, "samples", f"ascending indices below {size}", self.samples)
-        self.items = self._items(values["items"])
-        # Last, as the checks before say more of what is wrong.
-        for name in small:
-            for shard in range(len(manifest.shards)):
-                self._verify(shard, name)
 
-    def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return the sign of the impact maps of samples, int8 (n, C, ...)."""
-        result = torch.empty((len(rows), *self._manifest.input_shape), dtype=torch.int8)
-        # Rows are read one by one: a shard's do not all fit the memory.
-        for i, row in enumerate(rows.tolist()):
-            signs = self._rows("impact_sign", row, row + 1)
-            self._refuse((signs < -1) | (signs > 1), "impact_sign", "-1, 0 or 1", signs, row)
-            result[i] = torch.as_tensor(signs[0])
-        return result
-
-    def quadrants(self, items: Items) -> Tensor:
-        """Return the values of S in the quadrants of mosaics, float64 (n, 4)."""
-        return torch.as_tensor(self._quadrants[items.row, items.mosaic])
-
-    def inputs(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return inputs of consecutive items, float32 (stop - start, C, ...)."""
-        values: NDArray[np.float32] = self._rows("inputs", start, stop)
-        self._refuse(~np.isfinite(values), "inputs", "finite numbers", values, start)
-        return values
-
-    def _rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
+    def rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Return rows of a large array, of one shard or of several."""
-        starts, parts = self._starts[name], []
+        starts, parts = self.starts[name], []
         for shard in np.unique(np.searchsorted(starts, np.arange(start, stop), "right") - 1):
             if name not in self._read or self._read[name][0] != shard:
                 self._read[name] = (shard, self._open(shard, name))
-                self._verify(shard, name)
+                self.verify(shard, name)
             first, end = starts[shard : shard + 2].tolist()
             parts.append(self._read[name][1].rows(max(start - first, 0), min(stop, end) - first))
-        return np.concatenate(parts)
+        values = np.concatenate(parts)
+        if name == "inputs":
+            self.refuse(~np.isfinite(values), name, "finite numbers", values, start)
+        else:
+            self.refuse((values < -1) | (values > 1), name, "-1, 0 or 1", values, start)
+        return values
 
-    def _whole(self, name: str) -> NDArray[Any]:
+    def whole(self, name: str) -> NDArray[Any]:
         """Return all rows of a small array."""
         dtype, shape = self._manifest.arrays(0, 0)[name]
         files = [self._open(shard, name) for shard in range(len(self._manifest.shards))]
@@ -134,7 +129,7 @@ class Recorded:
             )
         return array
 
-    def _verify(self, shard: int, name: str) -> None:
+    def verify(self, shard: int, name: str) -> None:
         """Refuse a file that does not hold what was written."""
         entry = self._manifest.shards[shard]
         file = entry.arrays[name]
@@ -144,7 +139,7 @@ class Recorded:
                 "is not that of the manifest"
             )
 
-    def _refuse(
+    def refuse(
         self,
         wrong: NDArray[np.bool_],
         name: str,
@@ -155,48 +150,80 @@ class Recorded:
         """Refuse values of an array, from one of its rows on, if any is wrong."""
         if wrong.any():
             place = tuple(np.argwhere(wrong)[0].tolist())
-            row, starts = start + place[0], self._starts[name]
+            row, starts = start + place[0], self.starts[name]
             shard = int(np.searchsorted(starts, row, side="right")) - 1
             raise ProbeError(
                 f"{self._container.path}: {name} of shard {shard}, row {row - starts[shard]}: "
                 f"expected {expected}, got {values[place]}"
             )
 
-    def _items(self, table: NDArray[np.int64]) -> Items:
-        """Check the table of items: everything scores look up must be there."""
-        sample, order, state, mosaic = table.T
-        items = Items(np.searchsorted(self.samples, sample), order, state, mosaic)
-        shard = np.repeat(np.arange(len(self._manifest.shards)), np.diff(self._starts["items"]))
-        starts = self._starts["samples"]
-        # Of its own shard's samples.
-        own = np.isin(sample, self.samples)
-        own &= (starts[shard] <= items.row) & (items.row < starts[shard + 1])
-        original = (order == NONE) & (state == 0) & (mosaic == NONE) & (self.masking is not None)
-        steps = self._manifest.steps or 1
-        perturbed = np.isin(order, (LERF, MORF)) & (state > 0) & (state < steps) & (mosaic == NONE)
-        shown = (order == NONE) & (state == NONE) & (mosaic >= 0) & (mosaic < self.mosaics)
-        expected = "an item (sample, order, state, mosaic) of this probe set"
-        self._refuse(~own | ~(original | perturbed | shown), "items", expected, table)
-        other = self.targets != self.sample_targets[items.row]
-        self._refuse(other, "targets", "the class of the item's sample", self.targets)
-        place = np.arange(len(table))
-        first = np.full(len(self.samples), len(table))
-        np.minimum.at(first, items.row[original], place[original])
-        wrong = (perturbed & (first[items.row] > place)) | pd.DataFrame(table).duplicated()
-        expected = "each item once, and a sample's original before its perturbed states"
-        self._refuse(wrong.to_numpy(), "items", expected, table)
-        return items
 
+def recorded(container: Container, manifest: Manifest) -> Prepared:
+    """Read a study that was made before.
 
-def item_ids(items: Items, samples: NDArray[np.int64]) -> list[str]:
-    """Return the items' names.
+    Small arrays are read at once, and checked; inputs and signs of impact when they are needed.
 
     Parameters
     ----------
-    items
-        Items of scored samples.
-    samples
-        Data-set index of each scored sample.
+    container
+        The files.
+    manifest
+        What they should hold.
+
+    Raises
+    ------
+    ProbeError
+        If an array is missing or not as the manifest and the format say.
+    """
+    files = _Files(container, manifest)
+    small = [name for name in files.starts if name not in ("inputs", "impact_sign")]
+    values = {name: files.whole(name) for name in small}
+    study = Prepared(manifest, values, files.rows)
+    problems = values["problems"]
+    files.refuse(problems > ONE_CLASS, "problems", f"0 to {ONE_CLASS}", problems)
+    for name in ("sample_targets", "targets"):
+        files.refuse(values[name] < 0, name, "class indices, 0 or more", values[name])
+    for name in values.keys() & {"outputs", "quadrants"}:
+        odd = ~np.isfinite(values[name]) & (problems == FINE).reshape(-1, 1, 1)
+        files.refuse(odd, name, "finite numbers but for samples with problems", values[name])
+    size, samples = manifest.dataset_size, study.samples
+    wrong = (samples < 0) | (samples >= size)
+    wrong[1:] |= np.diff(samples) <= 0
+    files.refuse(wrong, "samples", f"ascending indices below {size}", samples)
+    _check_items(study, files)
+    # Last, as the checks before say more of what is wrong.
+    for name in small:
+        for shard in range(len(manifest.shards)):
+            files.verify(shard, name)
+    return study
+
+
+def _check_items(study: Prepared, files: _Files) -> None:
+    """Check the table of items: everything scores look up must be there."""
+    items, steps = study.items, study.manifest.steps or 1
+    order, state, mosaic = items.order, items.state, items.mosaic
+    shard = np.repeat(np.arange(len(study.manifest.shards)), np.diff(files.starts["items"]))
+    starts = files.starts["samples"]
+    # Of its own shard's samples.
+    own = np.isin(study.table[:, 0], study.samples)
+    own &= (starts[shard] <= items.row) & (items.row < starts[shard + 1])
+    original = (order == NONE) & (state == 0) & (mosaic == NONE) & (study.masking is not None)
+    perturbed = np.isin(order, (LERF, MORF)) & (state > 0) & (state < steps) & (mosaic == NONE)
+    shown = (order == NONE) & (state == NONE) & (mosaic >= 0) & (mosaic < study.mosaics)
+    expected = "an item (sample, order, state, mosaic) of this probe set"
+    files.refuse(~own | ~(original | perturbed | shown), "items", expected, study.table)
+    other = study.targets != study.sample_targets[items.row]
+    files.refuse(other, "targets", "the class of the item's sample", study.targets)
+    place = np.arange(len(items))
+    first = np.full(len(study.samples), len(items))
+    np.minimum.at(first, items.row[original], place[original])
+    wrong = (perturbed & (first[items.row] > place)) | pd.DataFrame(study.table).duplicated()
+    expected = "each item once, and a sample's original before its perturbed states"
+    files.refuse(wrong.to_numpy(), "items", expected, study.table)
+
+
+def item_ids(table: NDArray[np.int64]) -> list[str]:
+    """Return the names of items, rows (sample, order, state, mosaic).
 
     Returns
     -------
@@ -204,17 +231,11 @@ def item_ids(items: Items, samples: NDArray[np.int64]) -> list[str]:
         ``7-original``, ``7-lerf-3`` and ``7-morf-3`` (state 3 of that order) or ``7-mosaic-0``,
         7 being the data-set index of the sample.
     """
-    columns = (samples[items.row], items.order, items.state, items.mosaic)
     return [
         f"{sample}-original"
         if state == 0
         else f"{sample}-mosaic-{mosaic}"
         if mosaic != NONE
         else f"{sample}-{'lerf' if order == LERF else 'morf'}-{state}"
-        for sample, order, state, mosaic in zip(*(c.tolist() for c in columns), strict=True)
+        for sample, order, state, mosaic in table.tolist()
     ]
-
-
-def item_table(items: Items, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return items as rows (sample, order, state, mosaic), (n, 4)."""
-    return np.stack([samples[items.row], items.order, items.state, items.mosaic], axis=1)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from abslrp.outputs import Output
-from gae_metric.errors import check_integer
+from gae_metric.errors import check_integer, warn
 from gae_metric.functional.draws import content_hashes
-from gae_metric.study.conversion import as_maps, at_work, sent, usable_device, weights_of
+from gae_metric.study.conversion import ChunkSize, as_maps, at_work, sent, usable_device, weights_of
 from gae_metric.study.logits import LogitsModel, check_model
 from gae_metric.study.samples import Labels, Samples, as_labels
 
@@ -36,9 +36,20 @@ class Data:
     #: What the model computes in.
     dtype: torch.dtype
     batch_size: int
+    #: Whether the caller does not want to be warned.
+    quiet: bool = False
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def warn(self, message: str) -> None:
+        """Warn the caller of the package, who may not want it."""
+        if not self.quiet:
+            warn(message)
+
+    def chunks(self, what: str, size: int | None = None) -> ChunkSize:
+        """Return how many items are done at a time, by default as many as the model evaluates."""
+        return ChunkSize(size or self.batch_size, what, self.warn)
 
     def rows(self, samples: NDArray[np.int64]) -> Tensor:
         """Return samples in the model's type, where they lie."""
@@ -80,6 +91,7 @@ def check_data(
     output: Output = None,
     model_predict_kwargs: Mapping[str, Any] | None = None,
     predicted: bool = False,
+    quiet: bool = False,
 ) -> Data:
     """Check what is evaluated; see :class:`GAE` for the arguments.
 
@@ -129,6 +141,7 @@ def check_data(
             if kind is not None and kind.dtype.is_floating_point
         ),
         batch_size=check_integer("batch_size", batch_size),
+        quiet=quiet,
     )
     for start in range(0, len(x), data.batch_size):
         samples = np.arange(start, min(start + data.batch_size, len(x)))

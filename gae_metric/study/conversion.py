@@ -1,12 +1,11 @@
 """Tensors from whatever is given, the devices that they go to, and chunks that fit these."""
 
 import ctypes
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
-from gae_metric.errors import InputError
+from gae_metric.errors import refusing
 from gae_metric.functional.masking import check_targets, gradient_of
 from gae_metric.functional.precision import at_least_single, wide_dtype
 
@@ -158,27 +157,17 @@ def usable_device(name: Any) -> torch.device:
     >>> usable_device("cpu")
     device(type='cpu')
     """
-    try:
+    wrong = (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError)
+    with refusing(f"device: {str(name)!r} cannot be used", *wrong):
         device = torch.device(name)
         torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device: {str(name)!r} cannot be used: {reason}") from error
-    return device
+        return device
 
 
 def give_back() -> None:
     """Have memory that is free go back to the system, where the C library (glibc) keeps it."""
-    if (trim := _trimming()) is not None:
-        trim(0)
-
-
-@lru_cache
-def _trimming() -> Callable[[int], int] | None:
-    try:
-        return cast(Callable[[int], int], ctypes.CDLL(None).malloc_trim)
-    except (AttributeError, OSError, TypeError):  # another C library; Windows
-        return None
+    with suppress(AttributeError, OSError, TypeError):  # another C library; Windows
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @lru_cache
@@ -223,56 +212,41 @@ class ChunkSize:
     value: int
     #: What is done in chunks, for the warning.
     what: str
-    #: Whether not to warn.
-    quiet: bool = False
-
-    def run(self, count: int, work: Callable[[int], Result]) -> tuple[int, Result]:
-        """Do some of the work that is left.
-
-        Parameters
-        ----------
-        count
-            Items left.
-        work
-            Called with the number of items to do; must be repeatable.
-
-        Returns
-        -------
-        tuple
-            Number of items done and ``work``'s result.
-        """
-        while True:
-            size = min(self.value, count)
-            try:
-                return size, work(size)
-            except Exception as error:
-                if size == 1 or not out_of_memory(error):
-                    raise
-            # Outside the except block, where the error's frames no longer hold their tensors.
-            self.value = size // 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            if not self.quiet:
-                warnings.warn(
-                    f"out of memory: {self.what} goes on with {self.value} instead of {size} "
-                    "samples at a time; scores do not change",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
+    #: Tells the caller of it.
+    warn: Callable[[str], None]
 
     def each(
         self, count: int, work: Callable[[int, int], Result]
     ) -> Iterator[tuple[slice, Result]]:
-        """Do all of the work: ``work(start, stop)`` again and again, with where it was done."""
+        """Do ``work(start, stop)`` for a number of items, and say where each result was done.
+
+        Parameters
+        ----------
+        count
+            Items in all.
+        work
+            Called with a range of them; must be repeatable.
+        """
         start = 0
-
-        def some(size: int) -> Result:
-            return work(start, start + size)
-
         while start < count:
-            done, result = self.run(count - start, some)
-            yield slice(start, start + done), result
-            start += done
+            stop = min(start + self.value, count)
+            try:
+                result = work(start, stop)
+            except Exception as error:
+                if stop - start == 1 or not out_of_memory(error):
+                    raise
+            else:
+                yield slice(start, stop), result
+                start = stop
+                continue
+            # Outside the except block, where the error's frames no longer hold their tensors.
+            self.value = (stop - start) // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self.warn(
+                f"out of memory: {self.what} goes on with {self.value} instead of {stop - start} "
+                "samples at a time; scores do not change"
+            )
 
 
 def out_of_memory(error: Exception) -> bool:

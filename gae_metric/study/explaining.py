@@ -13,16 +13,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from abslrp.losses import untold
-from gae_metric.study.conversion import (
-    ChunkSize,
-    as_input,
-    as_maps,
-    as_targets,
-    as_tensor,
-    at_work,
-    give_back,
-    like,
-)
+from gae_metric.study import conversion
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.logits import LogitsModel
 from gae_metric.study.samples import Samples
@@ -75,11 +66,13 @@ def tensor_explainer(function: Function) -> Function:
     def explain(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
         if isinstance(inputs, Tensor):
             return function(model=model, inputs=inputs, targets=targets, **kwargs)
-        with at_work(model):
-            x = as_input(model, inputs)
-            classes = as_targets(targets, len(x)).to(x.device)
+        with conversion.at_work(model):
+            x = conversion.as_input(model, inputs)
+            classes = conversion.as_targets(targets, len(x)).to(x.device)
             maps = function(model=model, inputs=x, targets=classes, **kwargs)
-        return like(as_tensor(maps, "explain_func", "an array of maps"), inputs)
+        return conversion.like(
+            conversion.as_tensor(maps, "explain_func", "an array of maps"), inputs
+        )
 
     explain.accepts_tensors = True  # type: ignore[attr-defined]
     return cast(Function, explain)
@@ -132,7 +125,7 @@ class Explainer:
         with torch.enable_grad():
             maps = untold(self.function, **given)
         self.guard.explained()
-        return self.post_process(as_maps(maps, x.shape, "explain_func", x.device))
+        return self.post_process(conversion.as_maps(maps, x.shape, "explain_func", x.device))
 
 
 def explain_and_score(
@@ -140,7 +133,7 @@ def explain_and_score(
     explainer: Explainer,
     given: Samples | None,
     items: Items,
-    size: ChunkSize,
+    size: conversion.ChunkSize,
     progress: str | None,
 ) -> Scorer:
     """Explain in chunks of a study's items, sample by sample, and let go of what is done.
@@ -161,7 +154,6 @@ def explain_and_score(
         Name on the progress bar; None for no bar.
     """
     scorer = Scorer(study)
-    start = 0
 
     def add_given(rows: NDArray[np.int64]) -> None:
         if given is None:
@@ -173,22 +165,20 @@ def explain_and_score(
             maps = study.data.maps(given, study.samples[ready.row])
             scorer.add(ready, explainer.post_process(maps))
 
-    def explain(count: int) -> None:
-        ready = study.ready(items[start : start + count])
+    def explain(start: int, stop: int) -> None:
+        study.load(items.row[start:stop])
+        if (stop - start) * study.data.x.shape[1:].numel() > _LARGE:
+            conversion.give_back()
+        ready = study.ready(items[start:stop])
         add_given(ready.row)
         for part in study.alike(ready):
             scorer.add(part, explainer(*study.inputs(part)))
 
     hidden = progress is None
     with tqdm(total=len(items), desc=progress, unit="map", disable=hidden) as bar:
-        while start < len(items):
-            study.load(items.row[start : start + size.value])
-            if size.value * study.data.x.shape[1:].numel() > _LARGE:
-                give_back()
-            done, _ = size.run(len(items) - start, explain)
-            start += done
-            bar.update(done)
-            before = int(items.row[start]) if start < len(items) else len(study.samples)
+        for done, _ in size.each(len(items), explain):
+            bar.update(done.stop - done.start)
+            before = int(items.row[done.stop]) if done.stop < len(items) else len(study.samples)
             study.forget(before)
             scorer.forget(before)
     if given is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Hashable
 
 import numpy as np
@@ -32,8 +31,6 @@ class ModelGuard:
         The model and the samples.
     shares
         Whether trajectories may be shared with other calls.
-    quiet
-        Whether not to warn.
 
     Attributes
     ----------
@@ -58,9 +55,9 @@ class ModelGuard:
     forward passes, of four samples in all.
     """
 
-    def __init__(self, data: Data, shares: bool = True, quiet: bool = False) -> None:
+    def __init__(self, data: Data, shares: bool) -> None:
         self.state: str | None = None
-        self._data, self._shares, self._quiet = data, shares, quiet
+        self._data, self._shares = data, shares
         self._seen: dict[str, Hashable] | None = None
         self._explained = 0
         self._first: Tensor | None = None
@@ -149,8 +146,7 @@ class ModelGuard:
         cache.SHARED.drop(self._data.model.model)
         if not shares:
             self.state = None
-        if not self._quiet:
-            warnings.warn(message, RuntimeWarning, stacklevel=3)
+        self._data.warn(message)
 
     def explained(self) -> None:
         """See what a call of explain_func has left on the model."""

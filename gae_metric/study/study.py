@@ -70,8 +70,6 @@ class Study:
         How mosaics are made; None for Local Consistency alone.
     predicted
         Whether the model's predictions are explained instead of ``y_batch``.
-    quiet
-        Whether not to warn of lack of memory.
 
     Attributes
     ----------
@@ -79,6 +77,8 @@ class Study:
         (R,) data-set indices of the scored samples: all, or the repository protocol's positives.
     targets
         int64 (N,), on the CPU: the class that is explained for each sample of the data set.
+    classes
+        (R,) of the scored samples the class that is explained.
     layout
         The mosaics, or None.
     mosaics
@@ -105,10 +105,9 @@ class Study:
         masking: Masking | None,
         mosaicking: Mosaicking | None,
         predicted: bool = False,
-        quiet: bool = False,
     ) -> None:
         self.data, self.masking, self.mosaicking = data, masking, mosaicking
-        self._model = Trajectories(data, masking or Masking(), guard, quiet)
+        self._model = Trajectories(data, masking or Masking(), guard)
         repository = mosaicking is not None and mosaicking.protocol == "repository"
         self.targets = self._chosen(None if predicted or repository else data.y)
         # The authors' code explains predictions, but scores quadrants by the data set's labels.
@@ -122,11 +121,13 @@ class Study:
                 else mosaicking.draw(data, self.targets.numpy(), self._labels)
             )
         self.samples = np.arange(len(data)) if self.layout is None else self.layout.samples
+        self.classes = self.targets.numpy()[self.samples]
         self.mosaics = 0 if self.layout is None else self.layout.indices.shape[1]
         rows = len(self.samples)
         self.outputs = np.full((rows, 2, masking.steps if masking else 0), np.nan)
         self._quadrants = np.zeros((rows, self.mosaics, 4))
         self.bad_input = ~data.finite[self.samples]
+        self._model.expect(self.targets, self.samples[~self.bad_input])
         self.blank = data.blank[self.samples] & ~self.bad_input
         self.one_class = self._one_class() & ~self.bad_input
         if self.one_class.any() and (self.one_class | self.bad_input).all():
@@ -187,20 +188,17 @@ class Study:
 
     def _look_at(self, rows: NDArray[np.int64], logits: Tensor) -> None:
         """Note what warnings, and readers of scores, want to know of samples."""
-        samples = self.samples[rows]
-        classes = self.targets[torch.from_numpy(samples)]  # of the host, whatever the default
         known = (logits < torch.inf).all(1)
         self.predicted[rows] = torch.where(known, logits.argmax(1), NONE).numpy()
         shares = logits.softmax(1)
-        self.probability[rows] = shares.gather(1, classes[:, None])[:, 0].numpy()
+        self.probability[rows] = shares.numpy()[np.arange(len(rows)), self.classes[rows]]
         self.returned.see(logits)
 
     def _one_class(self) -> NDArray[np.bool_]:
         if self.layout is None:
             return np.zeros(len(self.samples), dtype=bool)
         indices = self.layout.indices
-        explained = self.targets.numpy()[self.samples][:, None, None]
-        same = self._labels.has(indices, explained) & (indices >= 0)
+        same = self._labels.has(indices, self.classes[:, None, None]) & (indices >= 0)
         return np.asarray(np.all(same, axis=2).any(axis=1))
 
     def _score_quadrants(self, rows: NDArray[np.int64], logits: Tensor) -> None:
@@ -242,7 +240,7 @@ class Study:
             shown = items[~states]
             indices = self.layout.indices[shown.row, shown.mosaic]
             parts.append((np.flatnonzero(~states), self.mosaicking.inputs(self.data, indices)))
-        targets = sent(self.targets.numpy()[self.samples[items.row]], self.data.device)
+        targets = sent(self.classes[items.row], self.data.device)
         if len(parts) == 1:
             return parts[0][1], targets
         x = parts[0][1].new_empty((len(items), *self.data.x.shape[1:]))
@@ -279,8 +277,7 @@ class Study:
             self._model.forget(int(self.samples[before]))
 
     def _entries(self, rows: NDArray[np.int64]) -> list[SampleTrajectory]:
-        ahead = self.samples[~self.bad_input]
-        return self._model.load(self.samples[rows], self.targets, ahead)
+        return self._model.load(self.samples[rows])
 
     def _chosen(self, labels: Labels | None) -> Tensor:
         """Class of each sample that is explained, (N,): its own likeliest, or of all without any.

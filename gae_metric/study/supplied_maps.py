@@ -1,7 +1,6 @@
 """What callers give: maps, an explain_func, or both; and whether that is enough."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -106,7 +105,7 @@ def check_explain_func(
 
 
 def check_given_maps(
-    metric: str, explainer: Explainer, data: Data, given: Samples, *, enough: bool, quiet: bool
+    metric: str, explainer: Explainer, data: Data, given: Samples, *, enough: bool, used: bool
 ) -> tuple[Samples | None, bool]:
     """Decide whether given maps may stand for those of an explainer.
 
@@ -119,8 +118,8 @@ def check_given_maps(
         As in :func:`check_explain_func`, by which the explainer has been found to be of use.
     data
         The model and the samples.
-    quiet
-        Whether not to warn.
+    used
+        Whether the given maps would be scored, so that what is odd about them is of interest.
 
     Returns
     -------
@@ -162,8 +161,8 @@ def check_given_maps(
             f"{metric} scores these maps, which are not those that explain_func gives (another "
             "method, order or class?)"
         )
-    if told and not quiet:
-        warnings.warn(f"a_batch: {told}", RuntimeWarning, stacklevel=3)
+    if told and used:
+        data.warn(f"a_batch: {told}")
     return None if origin == "gradient" else given, origin == "other"
 
 
@@ -179,7 +178,7 @@ def _not_alone(metric: str, reason: str) -> ValueError:
 
 
 def maps_of_classes(
-    metric: str, given: Samples | None, study: Study, *, alone: bool, quiet: bool
+    metric: str, given: Samples | None, study: Study, *, alone: bool
 ) -> Samples | None:
     """Decide whether given maps are of the classes that are explained.
 
@@ -195,8 +194,6 @@ def maps_of_classes(
         What is explained.
     alone
         Whether there is nothing that could explain other classes.
-    quiet
-        Whether not to warn.
 
     Returns
     -------
@@ -211,16 +208,14 @@ def maps_of_classes(
     y = study.data.y
     if given is None or y is None:
         return given
-    scored = study.samples[~study.bad_input]
-    others = int((~y.has(scored, study.targets.numpy()[scored])).sum())
+    scored = ~study.bad_input
+    others = int((~y.has(study.samples[scored], study.classes[scored])).sum())
     if others and not alone:
         return None
-    if others and not quiet:
-        warnings.warn(
+    if others:
+        study.data.warn(
             f"a_batch: {metric} explains predicted classes, which are not those of y_batch for "
-            f"{others} samples; the maps are taken to be of the predicted ones",
-            RuntimeWarning,
-            stacklevel=3,
+            f"{others} samples; the maps are taken to be of the predicted ones"
         )
     return given
 

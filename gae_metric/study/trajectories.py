@@ -22,7 +22,7 @@ from gae_metric.functional.masking import (
 from gae_metric.study import cache, fingerprint
 from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
-from gae_metric.study.conversion import ChunkSize, sent
+from gae_metric.study.conversion import sent
 from gae_metric.study.guard import ModelGuard
 
 #: Features that are masked at a time on a CPU, where more take memory (about 100 bytes each) and
@@ -59,13 +59,9 @@ class Trajectories:
         How features are masked.
     guard
         What is known of the model.
-    quiet
-        Whether not to warn of lack of memory.
     """
 
-    def __init__(
-        self, data: Data, masking: Masking, guard: ModelGuard, quiet: bool = False
-    ) -> None:
+    def __init__(self, data: Data, masking: Masking, guard: ModelGuard) -> None:
         self.data = data
         self._guard = guard
         self.masking = masking
@@ -73,8 +69,8 @@ class Trajectories:
         group = data.batch_size // 2
         if data.device.type == "cpu":
             group = min(group, _AT_A_TIME // data.x.shape[1:].numel())
-        self._group = ChunkSize(max(1, group), "masking", quiet)
-        self._batch = ChunkSize(data.batch_size, "the model", quiet)
+        self._group = data.chunks("masking", max(1, group))
+        self._batch = data.chunks("the model")
         self._loaded: dict[int, SampleTrajectory] = {}
         self._digests: dict[int, bytes] = {}
         outputs = data.model.output or "default", data.model.predict_kwargs
@@ -85,29 +81,32 @@ class Trajectories:
         self._compared = False
         self._user = object()
 
-    def load(
-        self, samples: NDArray[np.int64], targets: Tensor, ahead: NDArray[np.int64]
-    ) -> list[SampleTrajectory]:
-        """Trajectories of samples.
+    def expect(self, targets: Tensor, samples: NDArray[np.int64]) -> None:
+        """Take the class of every sample, (N,), and the samples to load, in order."""
+        self._targets, self._ahead = targets.numpy(), samples
 
-        Parameters
-        ----------
-        samples
-            Indices of the samples.
-        targets
-            Class of every sample of the data set, (N,).
-        ahead
-            Indices of the samples that will be asked for, in that order; groups are filled up with
-            them.
-
-        Returns
-        -------
-        list of SampleTrajectory
-        """
+    def load(self, samples: NDArray[np.int64]) -> list[SampleTrajectory]:
+        """Return the trajectories of samples; groups are filled up with those that come next."""
         missing = [i for i in samples.tolist() if i not in self._loaded]
+        group: list[int] = []
         if missing:
-            later = ahead[np.searchsorted(ahead, missing[-1], side="right") :]
-            self._load(missing, later, targets)
+            last = missing[-1]
+            later = self._ahead[np.searchsorted(self._ahead, last, side="right") :].tolist()
+            self._keys([*missing, *later[: self._group.value]], self._trajectories_of)
+            for i in [*missing, *later]:
+                if i > last and not group:
+                    break
+                if i in self._loaded:
+                    continue
+                entry = self._shared(i, self._keys([i], self._trajectories_of)[0])
+                if isinstance(entry, SampleTrajectory):
+                    self._loaded[i] = entry
+                else:
+                    group.append(i)
+                if len(group) == self._group.value:
+                    self._compute(group)
+                    group = []
+        self._compute(group)
         return [self._loaded[i] for i in samples.tolist()]
 
     def forget(self, before: int) -> None:
@@ -115,44 +114,23 @@ class Trajectories:
         for i in [i for i in self._loaded if i < before]:
             del self._loaded[i]
 
-    def _load(self, missing: list[int], later: NDArray[np.int64], targets: Tensor) -> None:
-        wanted = [*missing, *later.tolist()]
-        self._keys(wanted[: len(missing) + self._group.value], self._trajectories_of, targets)
-        last = missing[-1]
-        group: list[int] = []
-        for i in wanted:
-            if i > last and not group:
-                return
-            if i in self._loaded:
-                continue
-            entry = self._shared(i, self._keys([i], self._trajectories_of, targets)[0])
-            if isinstance(entry, SampleTrajectory):
-                self._loaded[i] = entry
-            else:
-                group.append(i)
-            if len(group) == self._group.value:
-                self._compute(group, targets)
-                group = []
-        if group:
-            self._compute(group, targets)
-
-    def _compute(self, samples: list[int], targets: Tensor) -> None:
+    def _compute(self, samples: list[int]) -> None:
         def work(start: int, stop: int) -> list[SampleTrajectory]:
-            return self._trajectories(samples[start:stop], targets)
+            return self._trajectories(samples[start:stop])
 
         for part, entries in self._group.each(len(samples), work):
-            keys = self._keys(samples[part], self._trajectories_of, targets)
+            keys = self._keys(samples[part], self._trajectories_of)
             for i, key, entry in zip(samples[part], keys, entries, strict=True):
                 self._loaded[i] = entry
                 self._share(key, entry)
                 self._share(self._keys([i], self._outputs_of)[0], entry.logits)
 
-    def _trajectories(self, samples: list[int], targets: Tensor) -> list[SampleTrajectory]:
+    def _trajectories(self, samples: list[int]) -> list[SampleTrajectory]:
         x = self.data.inputs(np.asarray(samples))
         found = masking_trajectory(
             self.data.model,
             x,
-            sent(targets.numpy()[samples], x.device),
+            sent(self._targets[samples], x.device),
             steps=self.masking.steps,
             schedule=self.masking.schedule,
             baseline=mask_baseline(x, self.masking.mask_value),
@@ -188,9 +166,7 @@ class Trajectories:
         rows = self._batch.each(len(x), lambda start, stop: self.data.logits(x[start:stop]))
         return torch.cat([logits for _, logits in rows])
 
-    def _keys(
-        self, samples: list[int], setting: Hashable | None, targets: Tensor | None = None
-    ) -> list[Hashable | None]:
+    def _keys(self, samples: list[int], setting: Hashable | None) -> list[Hashable | None]:
         """Return keys of the samples' entries; None for those that must not be shared."""
         if self._guard.state is None or setting is None:
             return [None] * len(samples)
@@ -200,8 +176,9 @@ class Trajectories:
             part = new[start : start + self.data.batch_size]
             digests = fingerprint.of_tensors([*self.data.rows(np.array(part))])
             self._digests.update(zip(part, digests, strict=True))
-        classes = [None] * len(samples) if targets is None else targets.numpy()[samples].tolist()
-        return [(base, self._digests[i], c) for i, c in zip(samples, classes, strict=True)]
+        if setting == self._outputs_of:
+            return [(base, self._digests[i]) for i in samples]
+        return [(base, self._digests[i], int(self._targets[i])) for i in samples]
 
     def _shared(self, i: int, key: Hashable | None) -> SampleTrajectory | Tensor | None:
         """Return a sample's entry; the first one only if the model still gives its outputs."""

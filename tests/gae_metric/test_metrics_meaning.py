@@ -34,6 +34,24 @@ def told(metric, *args, **kwargs):
     return np.array(scores), [str(each.message) for each in caught]
 
 
+@pytest.mark.parametrize("metric", [GAE, LocalConsistency, ROAD, Focus])
+def test_warnings_name_the_line_of_the_call(case, metric):
+    net, x, y = case
+    bad = x.copy()
+    bad[3] = np.nan
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        metric()(net, bad, y, explain_func=random_map, softmax=True)
+    assert len(caught) > 1
+    assert {each.filename for each in caught} == {__file__}
+
+
+def made(probe):
+    """Names and inputs of all items."""
+    ((ids, x, _),) = probe.explain_items(len(probe))
+    return ids, x
+
+
 # One class
 
 
@@ -172,7 +190,12 @@ def test_one_output_has_one_message(classes):
         binary = GAE(output="binary", steps=3, disable_warnings=True)
         assert binary(net, x, classes, explain_func=abslrp.explain) == expected
     else:  # a regression has a trajectory
-        assert np.isfinite(LocalConsistency()(net, x, classes, explain_func=random_map)).all()
+        scores = LocalConsistency()(net, x, classes, explain_func=random_map)
+        assert np.isfinite(scores).all()
+        probe = ProbeSet.build(net, x, classes, metric="LocalConsistency")
+        given = {i: random_map(net, z[None], 0)[0] for i, z in zip(*made(probe), strict=True)}
+        found = probe.score(given, disable_warnings=True)["local_consistency"]
+        np.testing.assert_allclose(found, scores, rtol=1e-6)
 
 
 def test_unlikely_classes_are_scored_by_the_ratio():

@@ -256,9 +256,20 @@ def test_every_file_of_maps(small, tmp_path):
         count = len(np.load(file))
         np.save(tmp_path / "probe" / f"maps-{k:05d}.npy", stack[:count])
         stack = stack[count:]
+    forms += [np.load(form) for form in forms if form.suffix == ".npz"]
     for form in forms:
         scores = shards.score(form, batch_size=5, disable_warnings=True)
         pd.testing.assert_frame_equal(scores, expected, check_exact=True, obj=str(form))
+
+
+def test_one_form_of_maps_at_a_time(small):
+    _, probe, maps, _ = small
+    with pytest.raises(
+        ProbeError, match="one form of maps, got one array 'maps' beside arrays nam"
+    ):
+        probe.score(maps | {"maps": np.stack(list(maps.values()))})
+    with pytest.raises(ProbeError, match="expected an array of maps, got a single value"):
+        probe.score({"maps": 1.0})
 
 
 def drop(maps):

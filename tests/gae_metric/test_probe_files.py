@@ -177,14 +177,15 @@ def test_shards_are_written_as_they_are_made(monkeypatch, tmp_path):
     net, x = conv_net(dtype=torch.float32), images(8, (3, 6, 5), np.float32)
     fresh = ProbeSet.build(net, x, top_classes(net, x), steps=4)
     sizes, written = [], []
-    make = fresh._source.inputs
+    make = fresh._source.rows
 
-    def inputs(start, stop):
-        sizes.append(stop - start)
-        written.append(len(list(tmp_path.rglob("inputs-*.npy"))))
-        return make(start, stop)
+    def rows(array, start, stop):
+        if array == "inputs":
+            sizes.append(stop - start)
+            written.append(len(list(tmp_path.rglob("inputs-*.npy"))))
+        return make(array, start, stop)
 
-    monkeypatch.setattr(fresh._source, "inputs", inputs)
+    monkeypatch.setattr(fresh._source, "rows", rows)
     monkeypatch.setattr("gae_metric.probe.writing._PART", 4 * 90 * 3)
     fresh.save(tmp_path / "p", shard_bytes=4 * 90 * 8)
     assert max(sizes) == 3

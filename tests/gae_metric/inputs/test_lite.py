@@ -41,6 +41,12 @@ def test_every_weight_finds_its_place(size):
     assert all(found[key] is not None and torch.equal(found[key], state[key]) for key in state)
 
 
+def test_a_wheel_of_another_order_is_refused():
+    given = {"_bn0.bias": torch.zeros(1), "_bn0.weight": torch.ones(1)}
+    with pytest.raises(InputError, match=r"bn1\.weight in this place, got _bn0\.bias"):
+        lite.renamed(given, ["bn1.weight", "bn1.bias"])
+
+
 def test_a_wheel_is_read_as_data(tmp_path, monkeypatch):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
