@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,7 +40,8 @@ class CamLayer:
         return output.permute(0, 3, 1, 2) if self.kind == "last" else output
 
 
-class _Ended(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Ended:
     """A module that has run: its name, the first of its inputs, and its output, if a tensor."""
 
     name: str
@@ -49,9 +50,9 @@ class _Ended(NamedTuple):
     output: Tensor | None
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> torch.Size:
         """Of the output."""
-        return () if self.output is None else tuple(self.output.shape)
+        return torch.Size() if self.output is None else self.output.shape
 
 
 @contextmanager
@@ -118,11 +119,11 @@ def cam_layer(
         copied(x.detach().clone().requires_grad_())
     image = (x.shape[2], x.shape[3])
     if layer is not None:
-        shape = next((one.shape for one in reversed(ended) if one.name == layer), ())
+        shape = next((one.shape for one in reversed(ended) if one.name == layer), torch.Size())
         if len(shape) == 4:
             return CamLayer(layer, "map")
         if len(shape) != 3:
-            got = shape or "none"
+            got = tuple(shape) or "none"
             raise InputError(f"layer: expected an output (B, K, h, w) or (B, T, K), got {got}")
         count = shape[1]
         if not attentions.maps:
@@ -176,8 +177,8 @@ def _read_by_attention(before: list[_Ended], after: list[_Ended], tokens: Tokens
     made = [one for one in reversed(before) if one.shape[1:-1] == (tokens.count,)]
     if not made:
         raise InapplicableError("no module makes the tokens that attention reads; give layer=")
-    read = (one for reading in after for one in made if one.output is reading.given)
-    return next(read, made[0]).name
+    read = [one.name for reading in after for one in made if one.output is reading.given]
+    return read[0] if read else made[0].name
 
 
 def _register(name: str, library_name: str, citation: str) -> None:
