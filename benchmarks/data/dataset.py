@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -236,15 +238,26 @@ class Data:
     ) -> Iterator[Reading]:
         """Read images in worker processes, in order."""
         check_integer("workers", workers, 0)
-        files = _Files(self.part(indices), prepare)
+        places: Any = [int(i) for i in indices]
         return iter(
             DataLoader(
-                files,
+                places,
                 batch_size=None,
+                collate_fn=functools.partial(self._reading, prepare),
                 num_workers=min(workers, os.cpu_count() or 1),  # torch warns of more
                 generator=torch.Generator(),  # the global one is left alone
             )
         )
+
+    def _reading(self, prepare: Preprocessing | None, index: int) -> Reading:
+        """Read an image and its mask; a problem is a value, not an error."""
+        files = [self.root / some[index] for some in (self.files, self.masks) if some]
+        reading = read_image(files[0], prepare)
+        if self.masks is not None and reading.problem is None:
+            reading = read_mask(files[1], prepare, reading)
+        if self.digests and reading.problem is None and file_digest(files) != self.digests[index]:
+            return Reading(problem="its content has changed since the run began")
+        return reading
 
     def _refuse_none(self, good: int, skipped: Mapping[str, str]) -> None:
         if not good:
@@ -253,24 +266,3 @@ class Data:
                 f"data: none of the {len(self)} images of {self.name!r} can be read "
                 f"({first}: {reason})"
             )
-
-
-class _Files(torch.utils.data.Dataset[Reading]):
-    """Images and masks for workers to read; a problem is a value, not an error."""
-
-    def __init__(self, data: Data, prepare: Preprocessing | None) -> None:
-        self.data = data
-        self.prepare = prepare
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> Reading:
-        data = self.data
-        files = [data.root / some[index] for some in (data.files, data.masks) if some]
-        reading = read_image(files[0], self.prepare)
-        if data.masks is not None and reading.problem is None:
-            reading = read_mask(files[1], self.prepare, reading)
-        if data.digests and reading.problem is None and file_digest(files) != data.digests[index]:
-            return Reading(problem="its content has changed since the run began")
-        return reading

@@ -28,12 +28,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.metrics import quantus_scores
-from benchmarks.metrics.metric_call import Block, Call, Columns
+from benchmarks.metrics.metric_call import Call, Columns
 from gae_metric import GAE, Contrastiveness, LocalConsistency
 from gae_metric._names import OTHER_NAMES, lookup, nearest, plain
 from gae_metric.commands.named_metrics import LocalLipschitz, Settings
 from gae_metric.companions import ABPC, AOPC, ROAD, Focus
-from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError, UnknownNameError
 from gae_metric.study.arguments import Data
 from gae_metric.study.mosaicking import Layout, Mosaicking
@@ -76,14 +75,6 @@ class BlockContrastiveness(_OfLayout, Contrastiveness):
     """Contrastiveness of the samples of a layout."""
 
 
-def layout_of(block: Block) -> Layout:
-    """Lay out the mosaics of a block."""
-    assert block.mosaics is not None
-    assert block.positive is not None
-    unknown = np.zeros(len(block.own), dtype=bool)  # nobody is warned of identical images
-    return Layout(block.own, block.mosaics[:, None], block.positive[:, None], unknown)
-
-
 PARTS = {
     "lc_robustness": "LC_R",
     "lc_faithfulness": "LC_F",
@@ -99,7 +90,7 @@ def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
     if metric is not BlockContrastiveness:
         options |= {"steps": call.steps, "schedule": call.schedule}
     alone = metric is LocalConsistency
-    options |= {"disable_warnings": True} if alone else {"layout": layout_of(call.block)}
+    options |= {"disable_warnings": True} if alone else {"layout": call.block.layout}
     made = metric(**options)
     call(made, everything=not alone)
     return {PARTS[name]: made.components[name].to_numpy() for name in made.columns}
@@ -124,14 +115,10 @@ def _regions(kind: type[AOPC], call: Call, **options: Any) -> Columns:
 
 
 def _focus(call: Call, **options: Any) -> Columns:
-    block = call.block
-    if block.focus is None or block.focus_target is None:
+    if call.block.focus is None:
         raise InputError("Focus: all samples are of one class, and half a mosaic shows others")
-    indices = np.full((len(block.indices), 4), -1, dtype=np.int64)
-    target = np.zeros((len(block.indices), 4), dtype=bool)
-    indices[block.own], target[block.own] = block.focus, block.focus_target
-    metric = Focus(mosaics=FocusPlan(indices, target), disable_warnings=True, **options)
-    return {"Focus": call(metric, everything=True)[block.own]}
+    metric = Focus(mosaics=call.block.focus, disable_warnings=True, **options)
+    return {"Focus": call(metric, everything=True)[call.block.own]}
 
 
 @dataclass(frozen=True)
