@@ -105,14 +105,11 @@ def figures(
 
 def _parts(mine: pd.DataFrame, ranked: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return LC and C of each image, for the first methods."""
-    some = mine[mine["metric"].isin(_PARTS)].set_index(["method", "sample", "metric"])["score"]
-    wide = some.unstack("metric").reindex(columns=list(_PARTS)).rename(columns=_PARTS)  # noqa: PD010
-    parts = {m: wide.loc[[m]].droplevel(0) for m in ranked[:_MARKS] if m in wide.index}
-    return {
-        method: part
-        for method, part in parts.items()
-        if np.isfinite(part.to_numpy(dtype=float)).all(axis=1).any()
-    }
+    some = mine[mine["metric"].isin(_PARTS) & np.isfinite(mine["score"].astype(float))]
+    wide = some.pivot_table("score", ["method", "sample"], "metric").reindex(columns=list(_PARTS))
+    both = wide.rename(columns=_PARTS).dropna()
+    parts = {str(method): part for method, part in both.groupby(level=0)}
+    return {m: parts[m] for m in ranked[:_MARKS] if m in parts}
 
 
 def _picture(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.report.explained import MAP_SIDE
 from benchmarks.result_files import number, templates
 
 PAGE = Path(__file__).parent / "page"
@@ -27,6 +28,7 @@ def _json(value: Any, indent: int | None = None) -> str:
 
 
 TEMPLATES = templates(PAGE, autoescape=True, lstrip_blocks=True)
+TEMPLATES.globals["map_side"] = MAP_SIDE
 TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
 TEMPLATES.tests["finite"] = lambda value: bool(np.isfinite(value))
 TEMPLATES.filters |= {

@@ -220,11 +220,9 @@ def _stored(values: dict[str, Any]) -> Run:
     _Plan.model_validate(values)
     for metric in values["metrics"]:
         find_metric(metric["name"])
-    entries: dict[str, Any] = {}
-    for part, kind in PARTS.items():
-        given = values[part]
-        made = [kind.model_construct(**one) for one in ([given] if part == "data" else given)]
-        entries[part] = made[0] if part == "data" else tuple(made)
+    entries: dict[str, Any] = {"data": PARTS["data"].model_construct(**values["data"])}
+    for part in PARTS.keys() - entries.keys():
+        entries[part] = tuple(PARTS[part].model_construct(**one) for one in values[part])
     return Run.model_construct(**(values | entries))
 
 
