@@ -1,14 +1,13 @@
 """One run in the page: its scores, figures, samples, times and settings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.figures.subject import Subject
 from benchmarks.figures.write import Material
-from benchmarks.report.explained import Explained, chosen, content, explain
+from benchmarks.report.explained import chosen, content
 from benchmarks.report.page_figures import Picture, figures
 from benchmarks.runner.collected import Collected, collect
 from benchmarks.tables.against_paper import build_tables
@@ -27,22 +26,15 @@ def seconds(collected: Collected, model: str) -> pd.DataFrame | None:
     return wide.assign(all=wide.sum(axis=1))
 
 
-def failures(collected: Collected) -> list[dict[str, Any]]:
+def failures(collected: Collected) -> pd.DataFrame:
     """Say once for each reason which methods of a model, and how many images, it is about."""
     keys = ["applies", "model", "metric", "error"]
     found = collected.failures.assign(metric=collected.failures["metric"].fillna("all"))
-    rows = []
-    for values, part in found.groupby(keys, sort=False):
-        spans = zip(part["start"], part["stop"], strict=True)
-        rows.append(
-            {
-                **dict(zip(keys, values, strict=True)),
-                "methods": list(part["method"].unique()),
-                "images": len({i for start, stop in spans for i in range(start, stop)}),
-            }
-        )
+    found["images"] = [range(*span) for span in zip(found["start"], found["stop"], strict=True)]
+    rows = found.groupby(keys, sort=False).agg({"method": "unique", "images": list})
+    rows["images"] = [len(set().union(*spans)) for spans in rows["images"]]
     # Errors first: that a method is not for a model is no surprise.
-    return sorted(rows, key=lambda row: not row["applies"])
+    return rows.reset_index().sort_values("applies", ascending=False, kind="stable")
 
 
 Progress = Callable[[str], None]
@@ -92,8 +84,7 @@ class Section:
         self.images = self.collected.targets["sample"].nunique()
         self.devices = sorted(set(self.collected.seconds["device"].dropna()) - {""})
         self.times = {name: seconds(self.collected, name) for name in self.models}
-        self.failures = failures(self.collected)
-        self.skipped = self.collected.skipped
+        self.failures = failures(self.collected).to_dict("records")
         self.settings = self.collected.run.model_dump(mode="json", warnings=False)
 
     def _figures(self, model: str) -> list[Picture]:
@@ -106,20 +97,23 @@ class Section:
         self.samples: list[dict[str, Any]] = []
         self.changed: list[str] = []
         counts: list[tuple[int, int]] = []
+
+        def told(what: str) -> None:
+            self.progress(f"{self.name}: maps of {what}")
+
         for model in self.models:
-            subject = self.subjects.get(model)
             targets = self.collected.targets
             known = sorted(int(s) for s in targets[targets["model"] == model]["sample"])
             shown = chosen(known, self.count)
-            better = self._better(model)
-            # As far as results alone say, labels are the models' classes but for VOC's.
-            alike = self.collected.run.data.name.partition(":")[0] != "voc"
-            explained = self._explained(subject, shown) if subject else Explained(alike)
             counts.append((len(shown), len(known)))
-            self.samples.append(content(self.collected, model, shown, better, explained))
-            if explained.changed:
+            subject = self.subjects.get(model)
+            block = content(self.collected, model, shown, self._better(model), subject, told)
+            self.samples.append(block)
+            for method, problem in block["problems"].items():
+                self.problems.append(f"{model}: no maps of {method}: {problem}")
+            if block["changed"]:
                 self.changed.append(
-                    f"{model}: the output for {len(explained.changed)} of {len(shown)} images is "
+                    f"{model}: the output for {len(block['changed'])} of {len(shown)} images is "
                     "not what it was in the run; maps are those of the model as it is now"
                 )
                 self.problems.append(self.changed[-1])
@@ -134,14 +128,3 @@ class Section:
         mine = [table.ways for table in self.tables if table.model == model]
         ways = {name: way for own in mine for name, way in own.items() if way is not None}
         return dict(sorted(ways.items(), key=lambda one: one[0] != "GAE"))
-
-    def _explained(self, subject: Subject, samples: Sequence[int]) -> Explained:
-        explained = explain(
-            subject,
-            samples,
-            subject.methods,
-            lambda method: self.progress(f"{self.name}: maps of {subject.name}, {method}"),
-        )
-        for method, problem in explained.problems.items():
-            self.problems.append(f"{subject.name}: no maps of {method}: {problem}")
-        return explained
