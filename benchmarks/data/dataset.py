@@ -189,8 +189,6 @@ class Data:
             raise InputError(f"samples: expected a positive number, got {n}")
         wanted = min(len(self), n or len(self))
         order = [int(i) for i in np.random.default_rng(seed).permutation(len(self))]
-        if self.arrays is not None:
-            return self.part(sorted(order[:wanted]) if ordered else order[:wanted])
         good: list[int] = []
         skipped = dict(self.skipped)
         waiting = iter(order)
@@ -219,8 +217,6 @@ class Data:
         InputError
             If not one image can be read.
         """
-        if self.arrays is not None:
-            return MaskedImages(self.arrays, self.files, self.labels, self.skipped)
         readings = list(self._readings(range(len(self)), prepare, workers))
         named = zip(self.files, readings, strict=True)
         problems = {file: one.problem for file, one in named if one.problem is not None}
@@ -238,6 +234,8 @@ class Data:
     ) -> Iterator[Reading]:
         """Read images in worker processes, in order."""
         check_integer("workers", workers, 0)
+        if self.arrays is not None:
+            return map(Reading, self.arrays[list(indices)])
         places: Any = [int(i) for i in indices]
         return iter(
             DataLoader(

@@ -54,25 +54,15 @@ class BlockMosaicking(Mosaicking):
         return self.layout
 
 
-class _OfLayout:
-    """A metric of the samples of a layout."""
+def of_layout(metric: type[Any], layout: Layout | None, **options: Any) -> Any:
+    """Build a metric that makes mosaics, of the samples of a layout."""
 
-    interpolation: Any
+    class OfLayout(metric):  # type: ignore[misc]
+        def _mosaicking(self) -> Mosaicking:
+            assert layout is not None
+            return BlockMosaicking(interpolation=self.interpolation, layout=layout)
 
-    def __init__(self, layout: Layout, **options: Any) -> None:
-        self._layout = layout
-        super().__init__(disable_warnings=True, **options)  # type: ignore[call-arg]
-
-    def _mosaicking(self) -> Mosaicking:
-        return BlockMosaicking(interpolation=self.interpolation, layout=self._layout)
-
-
-class BlockGAE(_OfLayout, GAE):
-    """GAE of the samples of a layout."""
-
-
-class BlockContrastiveness(_OfLayout, Contrastiveness):
-    """Contrastiveness of the samples of a layout."""
+    return OfLayout(**options)
 
 
 PARTS = {
@@ -87,11 +77,11 @@ PARTS = {
 
 def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
     """Score by GAE or one of its parts."""
-    if metric is not BlockContrastiveness:
+    options |= {"disable_warnings": True}
+    if metric is not Contrastiveness:
         options |= {"steps": call.steps, "schedule": call.schedule}
     alone = metric is LocalConsistency
-    options |= {"disable_warnings": True} if alone else {"layout": call.block.layout}
-    made = metric(**options)
+    made = metric(**options) if alone else of_layout(metric, call.block.layout, **options)
     call(made, everything=not alone)
     return {PARTS[name]: made.components[name].to_numpy() for name in made.columns}
 
@@ -140,9 +130,9 @@ _ROAD: dict[str, Any] = {"percentages": Settings().road_percentages, "noise": 0.
 _REGIONS: dict[str, Any] = {"regions": 100, "size": 9}
 
 METRICS: dict[str, Kind] = {
-    "GAE": Kind(partial(_ours, BlockGAE), tuple(PARTS.values()), _MASKING | _SHOWING, mosaics=True),
+    "GAE": Kind(partial(_ours, GAE), tuple(PARTS.values()), _MASKING | _SHOWING, mosaics=True),
     "LC": Kind(partial(_ours, LocalConsistency), ("LC_R", "LC_F", "LC"), _MASKING),
-    "C": Kind(partial(_ours, BlockContrastiveness), ("C",), _SHOWING, mosaics=True),
+    "C": Kind(partial(_ours, Contrastiveness), ("C",), _SHOWING, mosaics=True),
     "ROAD_MoRF": Kind(partial(_road, "morf"), ("ROAD_MoRF",), _ROAD),
     "ROAD_LeRF": Kind(partial(_road, "lerf"), ("ROAD_LeRF",), _ROAD),
     "LocalLipschitz": Kind(
