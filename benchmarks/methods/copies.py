@@ -221,6 +221,9 @@ class Unrolled(nn.Module):
         As :class:`OutOfPlace` does, or as ``watch`` or a builder does.
     """
 
+    #: The working copy.
+    inner: nn.Module
+
     def __init__(
         self,
         model: nn.Module,
@@ -231,18 +234,13 @@ class Unrolled(nn.Module):
         super().__init__()
         self.calls = nn.ModuleList()
         # Not registered, so that hooks on activations are placed on the calls alone.
-        self._inner = [working_copy(model).eval()]
+        vars(self)["inner"] = working_copy(model).eval()
         self._builders = builders
         self._watch = watch
         self._learning = True
         self._position = 0
         check_same(model, self, x)
         self._learning = False
-
-    @property
-    def inner(self) -> nn.Module:
-        """The working copy."""
-        return self._inner[0]
 
     def forward(self, x: Tensor) -> Any:
         """Run the copy, its calls going to the modules."""

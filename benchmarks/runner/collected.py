@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from benchmarks.config.runs import PARTS, Run
@@ -190,9 +189,7 @@ def consolidate(store: Store) -> None:
     collected = _from_shards(_stored(plan["run"]), store, plan["shards"], plan["skipped"])
     files = {PLAN: (store.root / name).read_bytes()}
     for table in _TABLES:
-        buffer = pa.BufferOutputStream()
-        getattr(collected, table).to_parquet(buffer, index=False)
-        files[f"{table}.parquet"] = buffer.getvalue().to_pybytes()
+        files[f"{table}.parquet"] = getattr(collected, table).to_parquet(index=False)
     files["facts.json"] = json.dumps(collected.facts, indent=1).encode()
     sums = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in _FILES]
     for file, content in {**files, _SUMS: "".join(sums).encode()}.items():
