@@ -42,17 +42,13 @@ class CamLayer:
 
 @dataclass(frozen=True, eq=False)
 class _Ended:
-    """A module that has run: its name, the first of its inputs, and its output, if a tensor."""
+    """A module that has run, the first of its inputs, its output, and its shape if it has one."""
 
     name: str
     module: nn.Module
     given: Any
-    output: Tensor | None
-
-    @property
-    def shape(self) -> torch.Size:
-        """Of the output."""
-        return torch.Size() if self.output is None else self.output.shape
+    output: Any
+    shape: torch.Size
 
 
 @contextmanager
@@ -62,8 +58,8 @@ def _watched(model: nn.Module) -> Iterator[list[_Ended]]:
 
     def note(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         given = next(iter((*args, *kwargs.values())), None)
-        made = output if isinstance(output, Tensor) else None
-        ended.append(_Ended(name, module, given, made))
+        shape = output.shape if isinstance(output, Tensor) else torch.Size()
+        ended.append(_Ended(name, module, given, output, shape))
 
     with ExitStack() as hooks, torch.enable_grad():
         for name, module in model.named_modules():
@@ -138,9 +134,8 @@ def cam_layer(
         raise InapplicableError(
             f"no feature map of the model is pooled, and {error.reason}; give layer="
         ) from error
-    return CamLayer(
-        _read_by_attention(ended[: before[-1]], ended[before[-1] :], tokens), "tokens", tokens
-    )
+    name = _read_by_attention(ended[: before[-1]], ended[before[-1] :], tokens)
+    return CamLayer(name, "tokens", tokens)
 
 
 def _feature_layer(copied: OutOfPlace, x: Tensor) -> CamLayer | None:

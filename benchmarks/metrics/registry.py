@@ -50,7 +50,6 @@ class BlockMosaicking(Mosaicking):
 
     def draw(self, data: Data, classes: NDArray[np.int64], labels: Labels) -> Layout:
         """Return them."""
-        del data, classes, labels
         return self.layout
 
 

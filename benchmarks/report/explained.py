@@ -137,8 +137,7 @@ def content(
     methods = list(dict.fromkeys(mine["method"]))
     every = pd.MultiIndex.from_product([metrics, methods, list(samples)])
     scores = mine.set_index(["metric", "method", "sample"])["score"].reindex(every)
-    shape = (len(metrics), len(methods), len(samples))
-    values = scores.to_numpy(dtype=np.float64).reshape(shape)
+    values = scores.to_numpy(dtype=np.float64).reshape(len(metrics), len(methods), len(samples))
     targets = collected.targets[collected.targets["model"] == model].set_index("sample")
     rows = targets.loc[list(samples)].reset_index()
     # As far as results alone say, labels are the models' classes but for VOC's.

@@ -57,8 +57,7 @@ def draw(found: Sequence[Found], path: Path | None = None) -> Figure:
 
 def _bars(panel: Axes, found: Sequence[Found]) -> None:
     """Draw each metric's meta-consistency, a mean over networks, with the networks as points."""
-    tables = [meta.summary(one.tables["meta"]) for one in found]
-    table = pd.concat(tables)
+    table = pd.concat([meta.summary(one.tables["meta"]) for one in found])
     metrics = list(dict.fromkeys(table["metric"]))
     for offset, (place, colour) in enumerate((("input", _style.BLUE), ("model", _style.ORANGE))):
         part = table[table["place"] == place].set_index("metric")["MC"]
