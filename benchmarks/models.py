@@ -127,13 +127,6 @@ def shared_folder() -> Path:
     return folder
 
 
-def _squeezenet(folder: Path) -> LoadedModel:
-    """SqueezeNet 1.1 of torchvision, ImageNet."""
-    return load_model(
-        "torchvision:squeezenet1_1", folder / "squeezenet1_1_imagenet.fp16.safetensors"
-    )
-
-
 def _mobilenet(folder: Path) -> LoadedModel:
     """MobileNetV2 of torchvision, ImageNet, inputs in [-1, 1], stride-2 kernels of 4x4."""
     from torchvision.models import mobilenet_v2
@@ -162,7 +155,9 @@ def _vit(folder: Path) -> LoadedModel:
 
 
 SHARED: dict[str, Callable[[Path], LoadedModel]] = {
-    "squeezenet": _squeezenet,
+    "squeezenet": lambda folder: load_model(
+        "torchvision:squeezenet1_1", folder / "squeezenet1_1_imagenet.fp16.safetensors"
+    ),
     "mobilenet": _mobilenet,
     "vit_small_dinov2": _vit,
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -187,8 +189,6 @@ class Data:
             raise InputError(f"samples: expected a positive number, got {n}")
         wanted = min(len(self), n or len(self))
         order = [int(i) for i in np.random.default_rng(seed).permutation(len(self))]
-        if self.arrays is not None:
-            return self.part(sorted(order[:wanted]) if ordered else order[:wanted])
         good: list[int] = []
         skipped = dict(self.skipped)
         waiting = iter(order)
@@ -217,8 +217,6 @@ class Data:
         InputError
             If not one image can be read.
         """
-        if self.arrays is not None:
-            return MaskedImages(self.arrays, self.files, self.labels, self.skipped)
         readings = list(self._readings(range(len(self)), prepare, workers))
         named = zip(self.files, readings, strict=True)
         problems = {file: one.problem for file, one in named if one.problem is not None}
@@ -236,15 +234,28 @@ class Data:
     ) -> Iterator[Reading]:
         """Read images in worker processes, in order."""
         check_integer("workers", workers, 0)
-        files = _Files(self.part(indices), prepare)
+        if self.arrays is not None:
+            return map(Reading, self.arrays[list(indices)])
+        places: Any = [int(i) for i in indices]
         return iter(
             DataLoader(
-                files,
+                places,
                 batch_size=None,
+                collate_fn=functools.partial(self._reading, prepare),
                 num_workers=min(workers, os.cpu_count() or 1),  # torch warns of more
                 generator=torch.Generator(),  # the global one is left alone
             )
         )
+
+    def _reading(self, prepare: Preprocessing | None, index: int) -> Reading:
+        """Read an image and its mask; a problem is a value, not an error."""
+        files = [self.root / some[index] for some in (self.files, self.masks) if some]
+        reading = read_image(files[0], prepare)
+        if self.masks is not None and reading.problem is None:
+            reading = read_mask(files[1], prepare, reading)
+        if self.digests and reading.problem is None and file_digest(files) != self.digests[index]:
+            return Reading(problem="its content has changed since the run began")
+        return reading
 
     def _refuse_none(self, good: int, skipped: Mapping[str, str]) -> None:
         if not good:
@@ -253,24 +264,3 @@ class Data:
                 f"data: none of the {len(self)} images of {self.name!r} can be read "
                 f"({first}: {reason})"
             )
-
-
-class _Files(torch.utils.data.Dataset[Reading]):
-    """Images and masks for workers to read; a problem is a value, not an error."""
-
-    def __init__(self, data: Data, prepare: Preprocessing | None) -> None:
-        self.data = data
-        self.prepare = prepare
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> Reading:
-        data = self.data
-        files = [data.root / some[index] for some in (data.files, data.masks) if some]
-        reading = read_image(files[0], self.prepare)
-        if data.masks is not None and reading.problem is None:
-            reading = read_mask(files[1], self.prepare, reading)
-        if data.digests and reading.problem is None and file_digest(files) != data.digests[index]:
-            return Reading(problem="its content has changed since the run began")
-        return reading

@@ -88,9 +88,7 @@ def _wordnet_ids() -> dict[str, int]:
 
 def _of_folders(folder: Path, files: Sequence[str]) -> dict[str, int]:
     index = _wordnet_ids()
-    names = sorted({file.split("/")[0] for file in files})
-    unknown = [name for name in names if name not in index]
-    if unknown:
+    if unknown := sorted({file.split("/")[0] for file in files} - index.keys()):
         raise InputError(
             f"data: the folders in {str(folder)!r} must be named by ImageNet's WordNet ids, such "
             f"as n01440764, found {unknown[0]!r}; other folders by class are imagefolder:DIR"

@@ -142,17 +142,12 @@ def _voc(root: Path, labels: str | Path | None, split: str, masks: bool) -> Data
         areas = voc_areas(folder / f"{Path(file).stem}.xml")
         present = np.flatnonzero(areas)
         classes.append(tuple(int(c) for c in present[np.argsort(-areas[present], kind="stable")]))
+    values = np.array([some[0] if some else -1 for some in classes], dtype=np.int64)
+    beside = found.masks if masks else ()
+    seen = tuple(Path(one).relative_to(root).as_posix() for one in beside)
     none = {file: "no object" for file, some in zip(files, classes, strict=True) if not some}
-    kept = [i for i, some in enumerate(classes) if some]
-    return Data(
-        "",
-        root,
-        tuple(files[i] for i in kept),
-        np.array([classes[i][0] for i in kept], dtype=np.int64),
-        tuple(classes[i] for i in kept),
-        tuple(Path(found.masks[i]).relative_to(root).as_posix() for i in kept) if masks else None,
-        none,
-    )
+    every = Data("", root, tuple(files), values, tuple(classes), seen or None, none)
+    return every.part(np.flatnonzero(values >= 0))
 
 
 _SOURCES: dict[str, Callable[[Path, str | Path | None, str, bool], Data]] = {

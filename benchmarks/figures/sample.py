@@ -1,15 +1,16 @@
 """Figures 2, 3 and 4: one sample, taken apart."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
 from benchmarks.figures.plan import LackingError, Plan
 from benchmarks.figures.subject import Subject
-from benchmarks.metrics.metric_call import Plans
-from gae_metric import LocalConsistency, plotting
+from gae_metric import LocalConsistency, MosaicPlan, plotting
 from gae_metric.commands.figures import impact as impact_of
+from gae_metric.commands.named_metrics import scored
 from gae_metric.functional import mosaics
 
 
@@ -19,19 +20,9 @@ def curves(plan: Plan, subjects: Sequence[Subject]) -> Figure:
     sample, main = subject.typical("LC"), subject.main
     x, targets = subject.images([sample]), subject.classes_of([sample])
     subject.maps([main], x, targets)  # says so where the method fails
-    metric = LocalConsistency(
-        steps=subject.run.steps,
-        schedule=subject.run.schedule,
-        disable_warnings=True,
-        **{k: v for k, v in subject.options("GAE", "LC").items() if k == "mask_value"},
-    )
-    metric(
-        subject.loaded.model,
-        x,
-        targets,
-        explain_func=subject.explainer(main),
-        batch_size=subject.run.batch_size,
-    )
+    metric = LocalConsistency(disable_warnings=True, **_masking(subject))
+    size = subject.run.batch_size
+    scored(metric, subject.loaded.model, x, targets, subject.explainer(main), None, size)
     score = subject.scores("LC")[main].loc[sample]
     title = f"{subject.name}, {main}: {subject.describe(sample)}, LC {score:.3f}"
     return plotting.curves(metric.curves, 0, title)
@@ -40,15 +31,19 @@ def curves(plan: Plan, subjects: Sequence[Subject]) -> Figure:
 def impact(plan: Plan, subjects: Sequence[Subject]) -> Figure:
     """Draw figure 3: where masking changes the output."""
     (subject,) = subjects
-    sample, run = subject.typical("LC"), subject.run
+    sample = subject.typical("LC")
     image = subject.images([sample])
     x = torch.from_numpy(image).to(subject.device)
     target = torch.from_numpy(subject.classes_of([sample])).to(subject.device)
-    value = subject.options("GAE", "LC").get("mask_value", 0.0)
-    masking = {"steps": run.steps, "schedule": run.schedule, "mask_value": value}
     title = f"{subject.name}: {subject.describe(sample)}"
     picture = subject.display(image)[0]
-    return impact_of(subject.loaded.model, x, target, picture, title, **masking)
+    return impact_of(subject.loaded.model, x, target, picture, title, **_masking(subject))
+
+
+def _masking(subject: Subject) -> dict[str, Any]:
+    """Return how the run masks."""
+    value = subject.options("GAE", "LC").get("mask_value", 0.0)
+    return {"steps": subject.run.steps, "schedule": subject.run.schedule, "mask_value": value}
 
 
 def mosaic(plan: Plan, subjects: Sequence[Subject]) -> Figure:
@@ -61,10 +56,7 @@ def mosaic(plan: Plan, subjects: Sequence[Subject]) -> Figure:
     contents = subject.targets.get("content")
     if contents is None or contents.isna().any():
         raise LackingError("the run is older than the draw of mosaics by content; run it anew")
-    drawn = Plans.draw(
-        contents.to_numpy(dtype="uint64"), targets, subject.run.seed, focus=False
-    ).mosaics
-    assert drawn is not None  # as asked
+    drawn = MosaicPlan.draw(contents.to_numpy(dtype="uint64"), targets, subject.run.seed)
     indices, positive = drawn.indices[sample], int(drawn.positive[sample])
     x = mosaics(
         torch.from_numpy(subject.images(indices)),

@@ -83,19 +83,17 @@ class Subject:
         LackingError
             If there are none.
         """
-        some = self._scores[self._scores["metric"] == metric]
-        if some.empty:
+        table = self.known_scores(metric)
+        if table.empty:
             needed = {"LC": "GAE or LC", "C": "GAE or C"}.get(metric, metric)
             raise LackingError(f"there are no scores of {metric}; a run with metric {needed} has")
+        return table
+
+    def known_scores(self, metric: str) -> pd.DataFrame:
+        """Return the same, of which there may be none."""
+        some = self._scores[self._scores["metric"] == metric]
         table = some.pivot_table(index="sample", columns="method", values="score")
         return table[[label for label in self.methods if label in table]]
-
-    def means(self, metric: str) -> pd.Series[float] | None:
-        """Return each method's mean, or None where there are no scores."""
-        try:
-            return self.scores(metric).mean()
-        except LackingError:
-            return None
 
     @functools.cached_property
     def methods(self) -> list[str]:
@@ -116,8 +114,8 @@ class Subject:
             raise LackingError("there are no finite scores")
         names = {method.label: method.name for method in self.run.methods}
         ours = [label for label in self.methods if names[label] == "absLRP"]
-        means = self.means("GAE")
-        best = self.methods[0] if means is None else str(means.idxmax())
+        scores = self.known_scores("GAE")
+        best = self.methods[0] if scores.empty else str(scores.mean().idxmax())
         return ours[0] if ours else best
 
     def typical(self, metric: str) -> int:
@@ -130,10 +128,8 @@ class Subject:
     @property
     def scored_targets(self) -> pd.DataFrame:
         """The rows of ``targets`` that the main method has a GAE for; all where it has none."""
-        rows: pd.DataFrame = self.targets
-        if self.means("GAE") is not None and self.main in (scores := self.scores("GAE")):
-            rows = rows.loc[scores[self.main].dropna().index]
-        return rows
+        scores = self.known_scores("GAE").get(self.main)
+        return self.targets if scores is None else self.targets.loc[scores.dropna().index]
 
     def options(self, *metrics: str) -> dict[str, Any]:
         """Return the options that the run gives the first of some metrics that it has."""
@@ -143,10 +139,7 @@ class Subject:
         self, samples: Sequence[int] | NDArray[Any], methods: Iterable[str], metric: str = "GAE"
     ) -> Mapping[str, list[float]]:
         """Return methods' scores of samples; those that have none are left out."""
-        try:
-            table = self.scores(metric).reindex(list(samples))
-        except LackingError:
-            return {}
+        table = self.known_scores(metric).reindex(list(samples))
         return {label: table[label].tolist() for label in methods if label in table}
 
     # The model

@@ -15,10 +15,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from benchmarks.methods.attention_maps import BODIES
-from benchmarks.methods.copies import base_name, is_active, out_of_place, working_copy
+from benchmarks.methods.copies import Calls, base_name, is_active, working_copy
 from benchmarks.methods.registry import Explain, InapplicableError, method
 from gae_metric.explainers.chunked_gradients import selected
 
@@ -46,13 +45,29 @@ def attnlrp(
         raise ValueError(f"attention: expected 'attnlrp' or 'cp', got {attention!r}")
     rules = lxt_rules()
     copied = working_copy(model).eval()
+    attends: set[str] = set()
+
+    def handle(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func in BODIES:
+            with Calls(handle):  # so that each product and the softmax have their rule
+                return BODIES[func](*args, **kwargs)
+        name, active = base_name(func), sum(map(is_active, args))
+        if active and name in ACTIVATIONS:
+            return rules.identity_rule_implicit(lambda x: func(x, *args[1:], **kwargs), args[0])
+        if active and name == "layer_norm":
+            return _layer_norm(rules, *args, **kwargs)
+        result = func(*args, **kwargs)
+        if active and name == "softmax" and args[0].ndim > 2:
+            attends.add(name)
+            return rules.stop_gradient(result) if attention == "cp" else result
+        return rules.divide_gradient(result, 2) if active > 1 and name in PRODUCTS else result
 
     def explain(chunk: Tensor, target: Tensor) -> Tensor:
         leaf = chunk.detach().clone().requires_grad_()
         with torch.enable_grad():
-            with _Rules(rules, attention) as applied:
+            with Calls(handle):
                 logits = copied(leaf.clone())
-            if not applied.attends:
+            if not attends:
                 raise InapplicableError("the model has no attention")
             (gradient,) = torch.autograd.grad(selected(logits, target).sum(), leaf)
         return gradient * chunk
@@ -60,53 +75,21 @@ def attnlrp(
     return explain
 
 
-class _Rules(TorchFunctionMode):
-    """Applies LXT's rules to the calls of a forward pass."""
-
-    def __init__(self, rules: Any, attention: str) -> None:
-        super().__init__()
-        self.rules = rules
-        self.attention = attention
-        self.attends = False
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        func, args, kwargs = out_of_place(func, args, kwargs or {})
-        active = [one for one in args if is_active(one)]
-        if func in BODIES:
-            with self:  # so that each product and the softmax have their rule
-                return BODIES[func](*args, **kwargs)
-        name = base_name(func)
-        if not active:
-            return func(*args, **kwargs)
-        if name in ACTIVATIONS:
-            return self.rules.identity_rule_implicit(
-                lambda x: func(x, *args[1:], **kwargs), args[0]
-            )
-        if name == "layer_norm":
-            return self._layer_norm(*args, **kwargs)
-        if name == "softmax" and args[0].ndim > 2:
-            self.attends = True
-            result = func(*args, **kwargs)
-            return self.rules.stop_gradient(result) if self.attention == "cp" else result
-        if name in PRODUCTS and len(active) > 1:
-            return self.rules.divide_gradient(func(*args, **kwargs), 2)
-        return func(*args, **kwargs)
-
-    def _layer_norm(
-        self,
-        input: Tensor,
-        normalized_shape: Sequence[int],
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        eps: float = 1e-5,
-    ) -> Tensor:
-        """Layer norm whose deviation has no gradient."""
-        axes = tuple(range(-len(normalized_shape), 0))
-        centred = input - input.mean(axes, keepdim=True)
-        deviation = (centred.square().mean(axes, keepdim=True) + eps).sqrt()
-        output: Tensor = centred / self.rules.stop_gradient(deviation)
-        output = output if weight is None else output * weight
-        return output if bias is None else output + bias
+def _layer_norm(
+    rules: Any,
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Layer norm whose deviation has no gradient."""
+    axes = tuple(range(-len(normalized_shape), 0))
+    centred = input - input.mean(axes, keepdim=True)
+    deviation = (centred.square().mean(axes, keepdim=True) + eps).sqrt()
+    output: Tensor = centred / rules.stop_gradient(deviation)
+    output = output if weight is None else output * weight
+    return output if bias is None else output + bias
 
 
 @functools.cache

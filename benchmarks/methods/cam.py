@@ -6,7 +6,7 @@ upsampled; that is kept.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -40,41 +40,32 @@ class CamLayer:
         return output.permute(0, 3, 1, 2) if self.kind == "last" else output
 
 
-@dataclass
-class _Run:
-    """What one forward pass showed: modules in the order they ended, and the last attention."""
+@dataclass(frozen=True, eq=False)
+class _Ended:
+    """A module that has run, the first of its inputs, its output, and its shape if it has one."""
 
-    outputs: list[tuple[str, Tensor]] = field(default_factory=list)
-    #: First inputs of the modules that are running, innermost last, and of convolutions that ran.
-    running: list[Any] = field(default_factory=list)
-    convolved: list[Tensor] = field(default_factory=list)
-    attentions: Attentions = field(default_factory=Attentions)
-    #: What was running when the last attention was computed, and the number of outputs by then.
-    inputs: list[Any] = field(default_factory=list)
-    before: int = 0
+    name: str
+    module: nn.Module
+    given: Any
+    output: Any
+    shape: torch.Size
 
-    @contextmanager
-    def watching(self, model: nn.Module) -> Iterator[None]:
-        """Note what the model does."""
-        self.attentions.called = self._attended
-        with ExitStack() as hooks, torch.enable_grad():
-            for name, module in model.named_modules():
-                hooks.enter_context(module.register_forward_pre_hook(self._begun, with_kwargs=True))
-                hooks.enter_context(module.register_forward_hook(partial(self._ended, name)))
-            yield
 
-    def _begun(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.running.append(args[0] if args else next(iter(kwargs.values()), None))
+@contextmanager
+def _watched(model: nn.Module) -> Iterator[list[_Ended]]:
+    """Note a model's modules in the order in which they end."""
+    ended: list[_Ended] = []
 
-    def _ended(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
-        given = self.running.pop()
-        if isinstance(module, nn.Conv2d):
-            self.convolved.append(given)
-        if name and isinstance(output, Tensor):
-            self.outputs.append((name, output))
+    def note(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        given = next(iter((*args, *kwargs.values())), None)
+        shape = output.shape if isinstance(output, Tensor) else torch.Size()
+        ended.append(_Ended(name, module, given, output, shape))
 
-    def _attended(self) -> None:
-        self.inputs, self.before = list(self.running), len(self.outputs)
+    with ExitStack() as hooks, torch.enable_grad():
+        for name, module in model.named_modules():
+            hook = partial(note, name)
+            hooks.enter_context(module.register_forward_hook(hook, with_kwargs=True))
+        yield ended
 
 
 def cam_layer(
@@ -112,58 +103,58 @@ def cam_layer(
     InputError
         If the given layer's output is neither a feature map nor tokens.
     """
-    model = copied.model
     if layer is None:
         found = _feature_layer(copied, x)
         if found is not None:
             return found
-    run = _Run()
-    with run.watching(model), run.attentions:
+    before = [0]  # modules that had ended when an attention was computed
+    with (
+        _watched(copied.model) as ended,
+        Attentions(lambda: before.append(len(ended))) as attentions,
+    ):
         copied(x.detach().clone().requires_grad_())
     image = (x.shape[2], x.shape[3])
     if layer is not None:
-        outputs = [output for name, output in run.outputs if name == layer]
-        if outputs and outputs[-1].ndim == 4:
+        shape = next((one.shape for one in reversed(ended) if one.name == layer), torch.Size())
+        if len(shape) == 4:
             return CamLayer(layer, "map")
-        if not outputs or outputs[-1].ndim != 3:
-            got = tuple(outputs[-1].shape) if outputs else "none"
+        if len(shape) != 3:
+            got = tuple(shape) or "none"
             raise InputError(f"layer: expected an output (B, K, h, w) or (B, T, K), got {got}")
-        count = outputs[-1].shape[1]
-        if not run.attentions.maps:
-            run.attentions.maps = [x.new_empty(1, 1, count, count)]
-        tokens = tokens_of(run.attentions, image, 1, grid)
+        count = shape[1]
+        if not attentions.maps:
+            attentions.maps = [x.new_empty(1, 1, count, count)]
+        tokens = tokens_of(attentions, image, 1, grid)
         if tokens.count != count:
             raise InputError(f"layer: its output has {count} tokens, attention {tokens.count}")
         return CamLayer(layer, "tokens", tokens)
     try:
-        tokens = tokens_of(run.attentions, image, 1, grid)
+        tokens = tokens_of(attentions, image, 1, grid)
     except InapplicableError as error:
         raise InapplicableError(
             f"no feature map of the model is pooled, and {error.reason}; give layer="
         ) from error
-    name = _read_by_attention(model, run, tokens)
+    name = _read_by_attention(ended[: before[-1]], ended[before[-1] :], tokens)
     return CamLayer(name, "tokens", tokens)
 
 
 def _feature_layer(copied: OutOfPlace, x: Tensor) -> CamLayer | None:
     """Return the layer of a CNN, None if the model is none."""
-    run = _Run()
     try:
-        with run.watching(copied.model):
+        with _watched(copied.model) as ended:
             found = find_feature_map(copied, x.detach().clone().requires_grad_())
     except NotApplicableError:
         return None
     kind: Literal["map", "last"] = "map" if found.positions == (2, 3) else "last"
     values = found.values
-    if kind == "map" and run.convolved and _is_class_map(values, found.output):
-        values = run.convolved[-1]
-    same = [name for name, output in run.outputs if output is values]
-    if same:
-        return CamLayer(same[-1], kind)
-    shaped = [name for name, output in run.outputs if output.shape == values.shape]
+    convolved = [one.given for one in ended if isinstance(one.module, nn.Conv2d)]
+    if kind == "map" and convolved and _is_class_map(values, found.output):
+        values = convolved[-1]
+    same = [one.name for one in ended if one.output is values]
+    shaped = [one.name for one in ended if one.shape == values.shape]
     if not shaped:
         raise InapplicableError("no module makes the last feature map; give layer=")
-    return CamLayer(shaped[-1], kind)
+    return CamLayer((same or shaped)[-1], kind)
 
 
 def _is_class_map(values: Tensor, logits: Tensor) -> bool:
@@ -173,20 +164,16 @@ def _is_class_map(values: Tensor, logits: Tensor) -> bool:
     return torch.allclose(values.mean((2, 3)), logits, rtol=1e-4, atol=1e-5)
 
 
-def _read_by_attention(model: nn.Module, run: _Run, tokens: Tokens) -> str:
-    """Return the module that made the tokens which the last attention read."""
-    made = [
-        (name, output)
-        for name, output in reversed(run.outputs[: run.before])
-        if output.ndim == 3 and output.shape[1] == tokens.count
-    ]
-    for read in reversed(run.inputs):
-        for name, output in made:
-            if output is read:
-                return name
-    if made:
-        return made[0][0]
-    raise InapplicableError("no module makes the tokens that attention reads; give layer=")
+def _read_by_attention(before: list[_Ended], after: list[_Ended], tokens: Tokens) -> str:
+    """Return the module that made the tokens which the last attention read.
+
+    Of the modules that end after it, those that it is a part of are the first, innermost first.
+    """
+    made = [one for one in reversed(before) if one.shape[1:-1] == (tokens.count,)]
+    if not made:
+        raise InapplicableError("no module makes the tokens that attention reads; give layer=")
+    read = [one.name for reading in after for one in made if one.output is reading.given]
+    return read[0] if read else made[0].name
 
 
 def _register(name: str, library_name: str, citation: str) -> None:

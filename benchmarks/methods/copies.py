@@ -55,12 +55,6 @@ def _make(module: Callable[..., nn.Module], *names: str) -> Build:
     return build
 
 
-def _pool(module: Callable[..., nn.Module]) -> Build:
-    return _make(
-        module, "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"
-    )
-
-
 def _clipped_relu(min_val: float = -1.0, max_val: float = 1.0) -> nn.Module:
     if (min_val, max_val) != (0, 6):
         raise InapplicableError(f"hardtanh from {min_val:.1f} to {max_val:.1f} is no ReLU")
@@ -74,6 +68,8 @@ RELUS: dict[str, Build] = {
 }
 """For deconvolution and guided backpropagation."""
 
+_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+
 DEEPLIFT: dict[str, Build] = {
     "relu": _make(nn.ReLU),
     "relu6": lambda args, kwargs: _Clipped(0.0, 6.0),
@@ -84,9 +80,9 @@ DEEPLIFT: dict[str, Build] = {
     "tanh": _make(nn.Tanh),
     "softplus": _make(nn.Softplus, "beta", "threshold"),
     "softmax": _make(nn.Softmax, "dim"),
-    "max_pool1d": _pool(nn.MaxPool1d),
-    "max_pool2d": _pool(nn.MaxPool2d),
-    "max_pool3d": _pool(nn.MaxPool3d),
+    "max_pool1d": _make(nn.MaxPool1d, *_POOL),
+    "max_pool2d": _make(nn.MaxPool2d, *_POOL),
+    "max_pool3d": _make(nn.MaxPool3d, *_POOL),
 }
 """The functions that Captum's DeepLIFT has a rule for."""
 
@@ -225,6 +221,9 @@ class Unrolled(nn.Module):
         As :class:`OutOfPlace` does, or as ``watch`` or a builder does.
     """
 
+    #: The working copy.
+    inner: nn.Module
+
     def __init__(
         self,
         model: nn.Module,
@@ -235,18 +234,13 @@ class Unrolled(nn.Module):
         super().__init__()
         self.calls = nn.ModuleList()
         # Not registered, so that hooks on activations are placed on the calls alone.
-        self._inner = [working_copy(model).eval()]
+        vars(self)["inner"] = working_copy(model).eval()
         self._builders = builders
         self._watch = watch
         self._learning = True
         self._position = 0
         check_same(model, self, x)
         self._learning = False
-
-    @property
-    def inner(self) -> nn.Module:
-        """The working copy."""
-        return self._inner[0]
 
     def forward(self, x: Tensor) -> Any:
         """Run the copy, its calls going to the modules."""

@@ -20,6 +20,7 @@ from gae_metric.commands.named_metrics import scored
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
+from gae_metric.study.mosaicking import Layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +37,8 @@ class Block:
         (R,) places of the scored samples among ``indices``.
     targets
         (M,) classes that are explained; empty where they are not known yet.
-    mosaics, positive
-        (R, 4) places in the quadrants of each sample's mosaic, (R,) quadrant of the sample.
-    focus, focus_target
-        (R, 4) places in the quadrants of Focus's mosaics (-1: the sample has none), and which of
-        them show the target.
+    layout, focus
+        Mosaics of the scored samples, and Focus's, by places among ``indices``.
     """
 
     start: int
@@ -48,10 +46,8 @@ class Block:
     indices: NDArray[np.int64]
     own: NDArray[np.int64]
     targets: NDArray[np.int64]
-    mosaics: NDArray[np.int64] | None = None
-    positive: NDArray[np.int64] | None = None
-    focus: NDArray[np.int64] | None = None
-    focus_target: NDArray[np.bool_] | None = None
+    layout: Layout | None = None
+    focus: FocusPlan | None = None
 
     @property
     def samples(self) -> NDArray[np.int64]:
@@ -88,7 +84,8 @@ class Plans:
         >>> block = plans.block(2, 5)
         >>> bool((block.indices[block.own] == block.samples).all())
         True
-        >>> bool((block.mosaics[np.arange(3), block.positive] == block.own).all())
+        >>> mosaics, positive = block.layout.indices[:, 0], block.layout.positive[:, 0]
+        >>> bool((mosaics[np.arange(3), positive] == block.own).all())
         True
         """
         several = len(np.unique(targets)) > 1
@@ -101,30 +98,22 @@ class Plans:
     def block(self, start: int, stop: int) -> Block:
         """Cut out a block."""
         rows = np.arange(start, stop)
-        used = [rows]
-        if self.mosaics is not None:
-            used.append(self.mosaics.indices[rows].ravel())
-        if self.focus is not None:
-            used.append(self.focus.indices[rows].ravel())
-        indices = np.unique(np.concatenate(used))
+        plans = [plan for plan in (self.mosaics, self.focus) if plan is not None]
+        indices = np.unique(np.concatenate([rows, *(plan.indices[rows].ravel() for plan in plans)]))
         indices = indices[indices >= 0]
-
-        def places(those: NDArray[np.int64]) -> NDArray[np.int64]:
-            found = np.searchsorted(indices, those)
-            return np.where(those < 0, -1, found).astype(np.int64)
-
-        mosaics, focus = self.mosaics, self.focus
-        return Block(
-            start,
-            stop,
-            indices,
-            places(rows),
-            self.targets[indices],
-            None if mosaics is None else places(mosaics.indices[rows]),
-            None if mosaics is None else mosaics.positive[rows],
-            None if focus is None else places(focus.indices[rows]),
-            None if focus is None else focus.target[rows],
-        )
+        # Places of the data set's images, and of no image (-1), among those of the block.
+        places = np.full(len(self.targets) + 1, -1)
+        places[indices] = np.arange(len(indices))
+        own, layout, focus = places[rows], None, None
+        if (mosaics := self.mosaics) is not None:
+            shown, positive = places[mosaics.indices[rows]], mosaics.positive[rows]
+            unknown = np.zeros(len(own), dtype=bool)  # nobody is warned of identical images
+            layout = Layout(own, shown[:, None], positive[:, None], unknown)
+        if self.focus is not None:
+            shown, target = np.full((len(indices), 4), -1), np.zeros((len(indices), 4), dtype=bool)
+            shown[own], target[own] = places[self.focus.indices[rows]], self.focus.target[rows]
+            focus = FocusPlan(shown, target)
+        return Block(start, stop, indices, own, self.targets[indices], layout, focus)
 
 
 def spans(n: int, size: int) -> Iterable[tuple[int, int]]:

@@ -52,7 +52,6 @@ def _spearman(
     a: NDArray[Any], b: NDArray[Any], batched: bool = False, **kwargs: Any
 ) -> NDArray[np.float64]:
     """Return the rank correlations of rows, NaN for constant ones, at which Quantus's own fails."""
-    del batched, kwargs
     return np.array([spearmanr(one, other)[0] for one, other in zip(a, b, strict=True)])
 
 

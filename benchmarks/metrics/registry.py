@@ -28,12 +28,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.metrics import quantus_scores
-from benchmarks.metrics.metric_call import Block, Call, Columns
+from benchmarks.metrics.metric_call import Call, Columns
 from gae_metric import GAE, Contrastiveness, LocalConsistency
 from gae_metric._names import OTHER_NAMES, lookup, nearest, plain
 from gae_metric.commands.named_metrics import LocalLipschitz, Settings
 from gae_metric.companions import ABPC, AOPC, ROAD, Focus
-from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError, UnknownNameError
 from gae_metric.study.arguments import Data
 from gae_metric.study.mosaicking import Layout, Mosaicking
@@ -51,37 +50,18 @@ class BlockMosaicking(Mosaicking):
 
     def draw(self, data: Data, classes: NDArray[np.int64], labels: Labels) -> Layout:
         """Return them."""
-        del data, classes, labels
         return self.layout
 
 
-class _OfLayout:
-    """A metric of the samples of a layout."""
+def of_layout(metric: type[Any], layout: Layout | None, **options: Any) -> Any:
+    """Build a metric that makes mosaics, of the samples of a layout."""
 
-    interpolation: Any
+    class OfLayout(metric):  # type: ignore[misc]
+        def _mosaicking(self) -> Mosaicking:
+            assert layout is not None
+            return BlockMosaicking(interpolation=self.interpolation, layout=layout)
 
-    def __init__(self, layout: Layout, **options: Any) -> None:
-        self._layout = layout
-        super().__init__(disable_warnings=True, **options)  # type: ignore[call-arg]
-
-    def _mosaicking(self) -> Mosaicking:
-        return BlockMosaicking(interpolation=self.interpolation, layout=self._layout)
-
-
-class BlockGAE(_OfLayout, GAE):
-    """GAE of the samples of a layout."""
-
-
-class BlockContrastiveness(_OfLayout, Contrastiveness):
-    """Contrastiveness of the samples of a layout."""
-
-
-def layout_of(block: Block) -> Layout:
-    """Lay out the mosaics of a block."""
-    assert block.mosaics is not None
-    assert block.positive is not None
-    unknown = np.zeros(len(block.own), dtype=bool)  # nobody is warned of identical images
-    return Layout(block.own, block.mosaics[:, None], block.positive[:, None], unknown)
+    return OfLayout(**options)
 
 
 PARTS = {
@@ -96,11 +76,11 @@ PARTS = {
 
 def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
     """Score by GAE or one of its parts."""
-    if metric is not BlockContrastiveness:
+    options |= {"disable_warnings": True}
+    if metric is not Contrastiveness:
         options |= {"steps": call.steps, "schedule": call.schedule}
     alone = metric is LocalConsistency
-    options |= {"disable_warnings": True} if alone else {"layout": layout_of(call.block)}
-    made = metric(**options)
+    made = metric(**options) if alone else of_layout(metric, call.block.layout, **options)
     call(made, everything=not alone)
     return {PARTS[name]: made.components[name].to_numpy() for name in made.columns}
 
@@ -124,14 +104,10 @@ def _regions(kind: type[AOPC], call: Call, **options: Any) -> Columns:
 
 
 def _focus(call: Call, **options: Any) -> Columns:
-    block = call.block
-    if block.focus is None or block.focus_target is None:
+    if call.block.focus is None:
         raise InputError("Focus: all samples are of one class, and half a mosaic shows others")
-    indices = np.full((len(block.indices), 4), -1, dtype=np.int64)
-    target = np.zeros((len(block.indices), 4), dtype=bool)
-    indices[block.own], target[block.own] = block.focus, block.focus_target
-    metric = Focus(mosaics=FocusPlan(indices, target), disable_warnings=True, **options)
-    return {"Focus": call(metric, everything=True)[block.own]}
+    metric = Focus(mosaics=call.block.focus, disable_warnings=True, **options)
+    return {"Focus": call(metric, everything=True)[call.block.own]}
 
 
 @dataclass(frozen=True)
@@ -153,9 +129,9 @@ _ROAD: dict[str, Any] = {"percentages": Settings().road_percentages, "noise": 0.
 _REGIONS: dict[str, Any] = {"regions": 100, "size": 9}
 
 METRICS: dict[str, Kind] = {
-    "GAE": Kind(partial(_ours, BlockGAE), tuple(PARTS.values()), _MASKING | _SHOWING, mosaics=True),
+    "GAE": Kind(partial(_ours, GAE), tuple(PARTS.values()), _MASKING | _SHOWING, mosaics=True),
     "LC": Kind(partial(_ours, LocalConsistency), ("LC_R", "LC_F", "LC"), _MASKING),
-    "C": Kind(partial(_ours, BlockContrastiveness), ("C",), _SHOWING, mosaics=True),
+    "C": Kind(partial(_ours, Contrastiveness), ("C",), _SHOWING, mosaics=True),
     "ROAD_MoRF": Kind(partial(_road, "morf"), ("ROAD_MoRF",), _ROAD),
     "ROAD_LeRF": Kind(partial(_road, "lerf"), ("ROAD_LeRF",), _ROAD),
     "LocalLipschitz": Kind(

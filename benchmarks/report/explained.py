@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -102,7 +101,8 @@ def content(
     model: str,
     samples: Sequence[int],
     better: Mapping[str, str],
-    explained: Explained,
+    subject: Subject | None = None,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> dict[str, Any]:
     """Return a model's samples as JSON can hold them.
 
@@ -116,8 +116,20 @@ def content(
         Those to browse.
     better
         ``"higher"`` or ``"lower"`` by score, for the scores that tables show, in their order.
-    explained
-        Their pictures.
+    subject
+        The model with its images, where images and maps are wanted.
+    progress
+        Called with what is explained by which method, before its maps are made.
+
+    Returns
+    -------
+    dict
+        With what :func:`explain` returns; by default there are no pictures.
+
+    Raises
+    ------
+    InputError
+        If the model or an image is not there any more.
     """
     mine = collected.scores[collected.scores["model"] == model]
     metrics = list(dict.fromkeys(mine["metric"]))
@@ -125,10 +137,13 @@ def content(
     methods = list(dict.fromkeys(mine["method"]))
     every = pd.MultiIndex.from_product([metrics, methods, list(samples)])
     scores = mine.set_index(["metric", "method", "sample"])["score"].reindex(every)
-    shape = (len(metrics), len(methods), len(samples))
-    values = scores.to_numpy(dtype=np.float64).reshape(shape)
+    values = scores.to_numpy(dtype=np.float64).reshape(len(metrics), len(methods), len(samples))
     targets = collected.targets[collected.targets["model"] == model].set_index("sample")
     rows = targets.loc[list(samples)].reset_index()
+    # As far as results alone say, labels are the models' classes but for VOC's.
+    alike = collected.run.data.name.partition(":")[0] != "voc"
+    nothing = {"comparable": alike, **_UNEXPLAINED}
+    explained = explain(subject, samples, progress) if subject else nothing
     return {
         "model": model,
         "prefix": PREFIX,
@@ -140,8 +155,8 @@ def content(
         "samples": [{key: _plain(row[key]) for key in _FACTS} for row in rows.to_dict("records")],
         # By metric, method and sample.
         "scores": [[[_plain(v) for v in row] for row in one] for one in values],
-        **vars(explained),
-        "maps": [explained.maps.get(method) for method in methods],
+        **explained,
+        "maps": [explained["maps"].get(method) for method in methods],
     }
 
 
@@ -158,36 +173,16 @@ def _plain(value: Any) -> Any:
 _TOLERANCE = 1e-2
 
 
-@dataclass(frozen=True, eq=False)
-class Explained:
-    """Pictures of one model's samples; by default there are none.
-
-    Attributes
-    ----------
-    images
-        Each sample's image, base64.
-    maps
-        Each sample's map by method; None: it has values that are not finite.
-    names, labels
-        Names of the model's classes, and of the data set's labels, by index.
-    comparable
-        Whether the labels are among the model's classes.
-    smooth
-        Whether images are of a size that is not shown pixel by pixel.
-    problems
-        Methods without maps, and why.
-    changed
-        Samples whose logit is not the run's any more: another model or other images.
-    """
-
-    comparable: bool
-    images: list[str] | None = None
-    maps: dict[str, list[str | None]] = field(default_factory=dict)
-    names: dict[int, str] = field(default_factory=dict)
-    labels: dict[int, str] = field(default_factory=dict)
-    smooth: bool = False
-    problems: dict[str, str] = field(default_factory=dict)
-    changed: tuple[int, ...] = ()
+#: What there is of samples that are not explained.
+_UNEXPLAINED: dict[str, Any] = {
+    "images": None,
+    "maps": {},
+    "names": {},
+    "labels": {},
+    "smooth": False,
+    "problems": {},
+    "changed": [],
+}
 
 
 def chosen(samples: Sequence[int] | NDArray[np.int64], count: int) -> list[int]:
@@ -203,42 +198,32 @@ def chosen(samples: Sequence[int] | NDArray[np.int64], count: int) -> list[int]:
 
 
 def explain(
-    subject: Subject,
-    samples: Sequence[int],
-    methods: Sequence[str],
-    progress: Callable[[str], None] = lambda what: None,
-) -> Explained:
+    subject: Subject, samples: Sequence[int], progress: Callable[[str], None]
+) -> dict[str, Any]:
     """Read samples and explain them, with the run's model, preprocessing, options and targets.
 
-    Parameters
-    ----------
-    subject
-        The model.
-    samples
-        Of the run.
-    methods
-        Labels.
-    progress
-        Called with each method before its maps are made.
-
-    Raises
-    ------
-    InputError
-        If the model or an image is not there any more.
+    Returns
+    -------
+    dict
+        ``images``, each sample's as base64; ``maps``, each sample's by method (None: it has values
+        that are not finite); ``names`` of the model's classes and ``labels`` of the data set's, by
+        index; ``comparable``: whether the labels are among the model's classes; ``smooth``: whether
+        images are of a size that is not shown pixel by pixel; ``problems``, methods without maps,
+        and why; ``changed``, samples whose logit is not the run's any more: another model or other
+        images.
     """
     x = subject.images(samples)
     targets = subject.classes_of(samples)
     maps: dict[str, list[str | None]] = {}
     problems: dict[str, str] = {}
-    for method in methods:
-        progress(method)
+    for method in subject.methods:
+        progress(f"{subject.name}, {method}")
         try:
             found = subject.maps([method], x, targets)[method]
             maps[method] = [map_picture(one) for one in found]
         # What it returned need not be maps at all.
         except (LackingError, ValueError, TypeError, IndexError) as error:
             problems[method] = str(error).removeprefix(f"{method}: ")
-    images = [image_picture(one) for one in subject.display(x)]
     rows = subject.targets.loc[list(samples)]
     names = {c: _named(subject, c) for key in ("predicted", "target") for c in set(rows[key])}
     voc = subject.run.data.name.partition(":")[0] == "voc"
@@ -251,9 +236,16 @@ def explain(
     now = logits[np.arange(len(x)), targets].astype(np.float64)
     then = rows["logit"].to_numpy(dtype=np.float64)
     differ = np.abs(now - then) > _TOLERANCE * (1 + np.abs(then))
-    changed = tuple(int(s) for s, differs in zip(samples, differ, strict=True) if differs)
-    smooth = max(x.shape[2:]) > _SMALL
-    return Explained(comparable, images, maps, names, labels, smooth, problems, changed)
+    return {
+        "comparable": comparable,
+        "images": [image_picture(one) for one in subject.display(x)],
+        "maps": maps,
+        "names": names,
+        "labels": labels,
+        "smooth": max(x.shape[2:]) > _SMALL,
+        "problems": problems,
+        "changed": [int(s) for s, differs in zip(samples, differ, strict=True) if differs],
+    }
 
 
 def _named(subject: Subject, index: int) -> str:

@@ -1,8 +1,9 @@
 """The figures of a model, as pictures in the page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,14 +24,13 @@ _PARTS = {"LC": "local_consistency", "C": "contrastiveness"}
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure in the page."""
+    """A figure in the page, whose template has the words for each kind."""
 
+    kind: Literal["bars", "scatter", "extremes", "distribution"]
     source: str
     width: int
     height: int
-    caption: str
-    alternative: str
-    wide: bool
+    about: Mapping[str, Any]
 
 
 def summary(tables: Sequence[Table]) -> pd.DataFrame:
@@ -63,60 +63,34 @@ def figures(
     means = summary(tables)
     if means.empty:
         return
-    names = means["metric"].unique()
+    names = means["metric"].unique().tolist()
     count = min(4, len(names))
-    yield _picture(
-        plotting.bars(means, columns=count),
-        "Means with their 95 % bootstrap intervals; orange: the best; *: not told apart from it.",
-        f"Bars of {', '.join(names)} for each method; the tables have the numbers.",
-        wide=count > 2,
-    )
+    yield _picture("bars", plotting.bars(means, columns=count), names=names, wide=count > 2)
     mine = collected.scores[collected.scores["model"] == model]
-    lead = "GAE" if "GAE" in set(means["metric"]) else str(means["metric"].iloc[0])
+    lead = "GAE" if "GAE" in names else names[0]
     rows = means[means["metric"] == lead]
     higher = rows["better"].iloc[0] == "higher"
     ranked = rows.sort_values("mean", ascending=not higher, kind="stable")["method"].tolist()
-    parts = _parts(mine, ranked)
-    if parts:
-        which = f" of the {_MARKS} methods of highest {lead}" if len(ranked) > _MARKS else ""
-        yield _picture(
-            plotting.scatter(parts),
-            f"Local Consistency against Contrastiveness{which}: small marks are images, large ones "
-            "a method's means; along a line GAE = LC · C is equal.",
-            "Scatter plot of LC against C for each image and method; the tables have the means.",
-        )
-    if subject is not None and len(ranked):
+    about = {"lead": lead, "best": ranked[0], "most": _MARKS, "methods": len(ranked)}
+    if parts := _parts(mine, ranked):
+        yield _picture("scatter", plotting.scatter(parts), **about)
+    if subject is not None:
         with suppress(LackingError):  # the page says so where it shows samples
-            yield _picture(
-                extremes(subject, lead, ranked[0]),
-                f"The images of highest and lowest {lead} of {ranked[0]}, with their maps (red: "
-                "positive, blue: negative) and scores.",
-                f"Images and maps of highest and lowest {lead} of {ranked[0]}.",
-                photographs=True,
-            )
+            yield _picture("extremes", extremes(subject, lead, ranked[0]), **about)
     leading = mine[mine["metric"] == lead]
     scores = {m: leading.loc[leading["method"] == m, "score"].to_numpy(float) for m in ranked}
-    yield _picture(
-        plotting.distribution(scores),
-        f"{lead} of every image, with a box of quartiles and the mean (◆); best method first.",
-        f"Distribution of {lead} for each method, best first.",
-    )
+    yield _picture("distribution", plotting.distribution(scores), **about)
 
 
 def _parts(mine: pd.DataFrame, ranked: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return LC and C of each image, for the first methods."""
-    some = mine[mine["metric"].isin(_PARTS)].set_index(["method", "sample", "metric"])["score"]
-    wide = some.unstack("metric").reindex(columns=list(_PARTS)).rename(columns=_PARTS)  # noqa: PD010
-    parts = {m: wide.loc[[m]].droplevel(0) for m in ranked[:_MARKS] if m in wide.index}
-    return {
-        method: part
-        for method, part in parts.items()
-        if np.isfinite(part.to_numpy(dtype=float)).all(axis=1).any()
-    }
+    some = mine[mine["metric"].isin(_PARTS) & np.isfinite(mine["score"].astype(float))]
+    wide = some.pivot_table("score", ["method", "sample"], "metric").reindex(columns=list(_PARTS))
+    both = wide.rename(columns=_PARTS).dropna()
+    parts = {str(method): part for method, part in both.groupby(level=0)}
+    return {m: parts[m] for m in ranked[:_MARKS] if m in parts}
 
 
-def _picture(
-    figure: Figure, caption: str, alternative: str, *, wide: bool = False, photographs: bool = False
-) -> Picture:
-    drawn = figure_picture(figure, lossless=not photographs)
-    return Picture(*drawn, caption, alternative, wide)
+def _picture(kind: Any, figure: Figure, **about: Any) -> Picture:
+    # Only photographs may lose something.
+    return Picture(kind, *figure_picture(figure, lossless=kind != "extremes"), about)

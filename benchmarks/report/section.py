@@ -1,36 +1,17 @@
 """One run in the page: its scores, figures, samples, times and settings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.figures.subject import Subject
 from benchmarks.figures.write import Material
-from benchmarks.report.explained import MAP_SIDE, Explained, chosen, content, explain
+from benchmarks.report.explained import chosen, content
 from benchmarks.report.page_figures import Picture, figures
-from benchmarks.report.templates import count_of
 from benchmarks.runner.collected import Collected, collect
 from benchmarks.tables.against_paper import build_tables
 from gae_metric.errors import InputError
-
-
-def outline(collected: Collected) -> str:
-    """Say in a line what the run was."""
-    run = collected.run
-    samples = int(collected.targets.groupby("model").size().max()) if len(collected.targets) else 0
-    explained = "predicted classes" if run.targets == "predicted" else "labels"
-    return " · ".join(
-        [
-            f"{samples} images of {run.data.name}",
-            count_of(len(run.models), "model"),
-            count_of(len(run.methods), "method"),
-            f"{explained} explained",
-            f"T = {run.steps}",
-            f"seed {run.seed}",
-        ]
-    )
 
 
 def seconds(collected: Collected, model: str) -> pd.DataFrame | None:
@@ -45,33 +26,15 @@ def seconds(collected: Collected, model: str) -> pd.DataFrame | None:
     return wide.assign(all=wide.sum(axis=1))
 
 
-def failures(collected: Collected) -> list[dict[str, Any]]:
+def failures(collected: Collected) -> pd.DataFrame:
     """Say once for each reason which methods of a model, and how many images, it is about."""
     keys = ["applies", "model", "metric", "error"]
     found = collected.failures.assign(metric=collected.failures["metric"].fillna("all"))
-    rows = []
-    for values, part in found.groupby(keys, sort=False):
-        spans = zip(part["start"], part["stop"], strict=True)
-        rows.append(
-            {
-                **dict(zip(keys, values, strict=True)),
-                "methods": list(part["method"].unique()),
-                "images": len({i for start, stop in spans for i in range(start, stop)}),
-            }
-        )
+    found["images"] = [range(*span) for span in zip(found["start"], found["stop"], strict=True)]
+    rows = found.groupby(keys, sort=False).agg({"method": "unique", "images": list})
+    rows["images"] = [len(set().union(*spans)) for spans in rows["images"]]
     # Errors first: that a method is not for a model is no surprise.
-    return sorted(rows, key=lambda row: not row["applies"])
-
-
-def versions(collected: Collected) -> list[dict[str, str]]:
-    """Return the versions that the run, or its parts, were run with."""
-    found = []
-    for facts in collected.facts:
-        revision = str(facts.get("revision") or "unknown")
-        if facts.get("changed"):
-            revision += ", with changes that are not committed"
-        found.append({"git revision": revision, **facts.get("versions", {})})
-    return found
+    return rows.reset_index().sort_values("applies", ascending=False, kind="stable")
 
 
 Progress = Callable[[str], None]
@@ -118,22 +81,11 @@ class Section:
                 "were; --no-maps makes the page without"
             ) from error
         # What the template ``run.html`` shows besides.
-        self.outline = outline(self.collected)
+        self.images = self.collected.targets["sample"].nunique()
         self.devices = sorted(set(self.collected.seconds["device"].dropna()) - {""})
         self.times = {name: seconds(self.collected, name) for name in self.models}
-        self.failures = failures(self.collected)
-        self.skipped = self.collected.skipped
+        self.failures = failures(self.collected).to_dict("records")
         self.settings = self.collected.run.model_dump(mode="json", warnings=False)
-        self.versions = versions(self.collected)
-
-    @property
-    def links(self) -> list[tuple[str, str]]:
-        """Ids of what there is, and what it is called."""
-        parts = ("samples", "Samples"), ("times", "Times"), ("failures", "Not computed")
-        return [
-            *((f"{self.ident}-model-{i}", name) for i, name in enumerate(self.models)),
-            *((f"{self.ident}-{key}", title) for key, title in (*parts, ("settings", "Settings"))),
-        ]
 
     def _figures(self, model: str) -> list[Picture]:
         self.progress(f"{self.name}: figures of {model}")
@@ -145,53 +97,34 @@ class Section:
         self.samples: list[dict[str, Any]] = []
         self.changed: list[str] = []
         counts: list[tuple[int, int]] = []
+
+        def told(what: str) -> None:
+            self.progress(f"{self.name}: maps of {what}")
+
         for model in self.models:
-            subject = self.subjects.get(model)
             targets = self.collected.targets
             known = sorted(int(s) for s in targets[targets["model"] == model]["sample"])
             shown = chosen(known, self.count)
-            better = self._better(model)
-            # As far as results alone say, labels are the models' classes but for VOC's.
-            alike = self.collected.run.data.name.partition(":")[0] != "voc"
-            explained = self._explained(subject, shown) if subject else Explained(alike)
             counts.append((len(shown), len(known)))
-            self.samples.append(content(self.collected, model, shown, better, explained))
-            if explained.changed:
+            subject = self.subjects.get(model)
+            block = content(self.collected, model, shown, self._better(model), subject, told)
+            self.samples.append(block)
+            for method, problem in block["problems"].items():
+                self.problems.append(f"{model}: no maps of {method}: {problem}")
+            if block["changed"]:
                 self.changed.append(
-                    f"{model}: the output for {len(explained.changed)} of {len(shown)} images is "
+                    f"{model}: the output for {len(block['changed'])} of {len(shown)} images is "
                     "not what it was in the run; maps are those of the model as it is now"
                 )
                 self.problems.append(self.changed[-1])
         self.comparable = all(one["comparable"] for one in self.samples)
         maps = [one for block in self.samples for some in block["maps"] for one in some or ()]
-        size = sum(len(one or "") for one in maps)
-        self.told = _browsed(*max(counts, key=lambda count: count[1]), size)
+        self.size = sum(len(one or "") for one in maps)
+        #: Samples that are shown, of all that there are.
+        self.shown, self.total = max(counts, key=lambda count: count[1])
 
     def _better(self, model: str) -> dict[str, str]:
         """Return which way each score of a model's tables is read; GAE first."""
         mine = [table.ways for table in self.tables if table.model == model]
         ways = {name: way for own in mine for name, way in own.items() if way is not None}
         return dict(sorted(ways.items(), key=lambda one: one[0] != "GAE"))
-
-    def _explained(self, subject: Subject, samples: Sequence[int]) -> Explained:
-        explained = explain(
-            subject,
-            samples,
-            subject.methods,
-            lambda method: self.progress(f"{self.name}: maps of {subject.name}, {method}"),
-        )
-        for method, problem in explained.problems.items():
-            self.problems.append(f"{subject.name}: no maps of {method}: {problem}")
-        return explained
-
-
-def _browsed(shown: int, total: int, size: int) -> str:
-    which = f"All {total} images" if shown == total else f"{shown} of the {total} images"
-    how = "" if shown == total else ", spread evenly over the run (--samples shows more)"
-    if not size:
-        return f"{which}{how}. Made without images and maps."
-    return (
-        f"{which}{how}. Maps were made anew, of the class that the run explains: red speaks for "
-        "it, blue against it, each map on a scale of its own, at most "
-        f"{MAP_SIDE} pixels wide. They take {size / 1e6:.1f} MB."
-    )

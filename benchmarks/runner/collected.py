@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from benchmarks.config.runs import PARTS, Run
@@ -105,15 +104,14 @@ def collect(root: str | Path) -> Collected:
         run, skipped = _stored(plan["run"]), {str(k): str(v) for k, v in plan["skipped"].items()}
         if finished is None:
             return _from_shards(run, Store(folder), plan["shards"], skipped)
-        frames: Any = {}
+        frames: dict[str, list[pd.DataFrame]] = {}
         for name in _TABLES:
             path = folder / f"{name}.parquet"
             content = read_bytes(path, "results", _LARGEST_TABLE)
-            frames[name] = _joined([read_table(content, str(path)).to_pandas()], name)
-        frames["scores"] = _ordered(frames["scores"], run)
+            frames[name] = [read_table(content, str(path)).to_pandas()]
         noted = json.loads(read_bytes(folder / "facts.json", "results", _LARGEST))
         facts = tuple({**one, "versions": {**one.get("versions", {})}} for one in noted)
-        return Collected(run, **frames, missing=0, facts=facts, skipped=skipped)
+        return _collected(run, frames, missing=0, facts=facts, skipped=skipped)
 
 
 @contextmanager
@@ -191,9 +189,7 @@ def consolidate(store: Store) -> None:
     collected = _from_shards(_stored(plan["run"]), store, plan["shards"], plan["skipped"])
     files = {PLAN: (store.root / name).read_bytes()}
     for table in _TABLES:
-        buffer = pa.BufferOutputStream()
-        getattr(collected, table).to_parquet(buffer, index=False)
-        files[f"{table}.parquet"] = buffer.getvalue().to_pybytes()
+        files[f"{table}.parquet"] = getattr(collected, table).to_parquet(index=False)
     files["facts.json"] = json.dumps(collected.facts, indent=1).encode()
     sums = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in _FILES]
     for file, content in {**files, _SUMS: "".join(sums).encode()}.items():
@@ -221,21 +217,17 @@ def _stored(values: dict[str, Any]) -> Run:
     _Plan.model_validate(values)
     for metric in values["metrics"]:
         find_metric(metric["name"])
-    entries: dict[str, Any] = {}
-    for part, kind in PARTS.items():
-        given = values[part]
-        made = [kind.model_construct(**one) for one in ([given] if part == "data" else given)]
-        entries[part] = made[0] if part == "data" else tuple(made)
+    entries: dict[str, Any] = {"data": PARTS["data"].model_construct(**values["data"])}
+    for part in PARTS.keys() - entries.keys():
+        entries[part] = tuple(PARTS[part].model_construct(**one) for one in values[part])
     return Run.model_construct(**(values | entries))
 
 
 def _from_shards(
     run: Run, store: Store, shards: list[dict[str, Any]], skipped: dict[str, str]
 ) -> Collected:
-    scores: list[pd.DataFrame] = []
-    targets: list[pd.DataFrame] = []
-    failures: list[dict[str, Any]] = []
-    times: list[dict[str, Any]] = []
+    tables: dict[str, list[pd.DataFrame]] = {"scores": [], "targets": []}
+    rows: dict[str, list[dict[str, Any]]] = {"failures": [], "seconds": []}
     facts: dict[str, dict[str, Any]] = {}
     lacking: Counter[tuple[str, str]] = Counter()
     for shard in shards:
@@ -245,23 +237,17 @@ def _from_shards(
         if table is None or Shard(model, method, start, stop, told["settings"]).key != shard["key"]:
             lacking[model, method] += 1
             continue
+        tables["scores" if method else "targets"].append(table.assign(model=model, method=method))
         where = {"model": model, "method": method, "start": start, "stop": stop}
-        if method:
-            scores.append(table.assign(model=model, method=method))
-        else:
-            targets.append(table.assign(model=model))
-        failures += [where | one for one in told["failures"]]
+        rows["failures"] += [where | one for one in told["failures"]]
         where["device"] = told["where"].get("device", "")
-        times += [where | {"metric": key, "seconds": s} for key, s in told["seconds"].items()]
+        rows["seconds"] += [where | {"metric": m, "seconds": s} for m, s in told["seconds"].items()]
         same = {key: told[key] for key in ("versions", "revision", "changed")}
         same["host"] = told["where"].get("host", "")
         facts.setdefault(json.dumps(same, sort_keys=True), same)
-    return Collected(
-        run=run,
-        scores=_ordered(_joined(scores, "scores"), run),
-        targets=_joined(targets, "targets"),
-        failures=_joined([pd.DataFrame(failures)], "failures"),
-        seconds=_joined([pd.DataFrame(times)], "seconds"),
+    return _collected(
+        run,
+        tables | {name: [pd.DataFrame(some)] for name, some in rows.items()},
         missing=lacking.total(),
         facts=tuple(facts.values()),
         skipped=skipped,
@@ -269,11 +255,16 @@ def _from_shards(
     )
 
 
-def _joined(frames: list[pd.DataFrame], kind: str) -> pd.DataFrame:
-    joined: pd.DataFrame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    # A run of an older version lacks contents.
-    full = joined.reindex(columns=_COLUMNS[kind])
-    return full.astype({key: of for key, of in _TYPES.items() if key in full})
+def _collected(run: Run, frames: dict[str, list[pd.DataFrame]], **more: Any) -> Collected:
+    """Join the parts of each table."""
+    tables: dict[str, Any] = {}
+    for name, parts in frames.items():
+        joined = pd.concat(parts or [pd.DataFrame()], ignore_index=True)
+        # A run of an older version lacks contents.
+        full = joined.reindex(columns=_COLUMNS[name])
+        tables[name] = full.astype({key: of for key, of in _TYPES.items() if key in full})
+    tables["scores"] = _ordered(tables["scores"], run)
+    return Collected(run, **tables, **more)
 
 
 def _ordered(scores: pd.DataFrame, run: Run) -> pd.DataFrame:

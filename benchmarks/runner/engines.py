@@ -38,7 +38,12 @@ def compute(
     """
     threads = run.threads or torch.get_num_threads()
     if run.engine == "local":
-        _check(run.devices)
+        for device in run.devices:
+            index, count = torch.device(device).index or 0, torch.cuda.device_count()
+            if device.startswith("cuda") and index >= count:
+                raise InputError(
+                    f"devices: there is no {device}; this machine has {count} of CUDA's"
+                )
         if len(run.devices) == 1:
             worker = Worker(run.devices[0], threads, run.modules)
             yield from ((task, worker.run(task)) for job in jobs for task in job)
@@ -52,13 +57,3 @@ def compute(
     with connected("local" if local else address):
         workers = actors(run.devices, threads, run.modules, run.retries, local=local)
         yield from actor_outcomes(workers, jobs, run.retries)
-
-
-def _check(devices: Sequence[str]) -> None:
-    for device in devices:
-        index = torch.device(device).index or 0
-        if device.startswith("cuda") and index >= torch.cuda.device_count():
-            raise InputError(
-                f"devices: there is no {device}; this machine has {torch.cuda.device_count()} of "
-                "CUDA's"
-            )

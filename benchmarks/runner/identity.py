@@ -29,7 +29,7 @@ _NO_SCORES: dict[str, Sequence[str]] = {
     "gae_metric": ("comparison", "plotting", "probe"),
     "benchmarks": (
         *("compatibility", "figures", "notebooks", "paper", "report", "sanity", "speed"),
-        *("studies", "tables", "check.py", "cli.py", "commands.py", "rehearse.py", "__main__.py"),
+        *("studies", "tables", "check.py", "cli.py", "commands", "rehearse.py", "__main__.py"),
     ),
 }
 

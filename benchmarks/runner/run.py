@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +93,19 @@ def execute(
             refuse_to_replace(store, shards)
         sealed = {**drawn, "sha256": digest(drawn)}
         replace_file(store.root / "data.json", json.dumps(sealed, indent=1).encode())
-        driver = _Driver(run, store, data, targets, address, retry_failed, quiet)
+        summary = Summary(skipped=drawn["skipped"])
+        driver = _Driver(run, store, data, targets, address, retry_failed, quiet, summary)
         if not driver.finished(shards):
             look_through(store, shards, say)
             write_plan(store, _plan(run, data, drawn["skipped"], shards))
             driver.compute(targets, "predictions")
             driver.compute(scores, "shards")
             consolidate(store)
-        return _summary(store, driver, drawn["skipped"])
+        for row in collect(store.root).failures.to_dict("records"):
+            metric = f", {row['metric']}" if isinstance(row["metric"], str) else ""
+            text = f"{row['model']}: {row['method']}{metric}: {row['error']}"
+            (summary.failed if row["applies"] else summary.inapplicable)[text] += 1
+        return summary
 
 
 @dataclass
@@ -113,8 +119,7 @@ class _Driver:
     address: str | None
     retry_failed: bool
     quiet: bool
-    computed: int = 0
-    found: int = 0
+    summary: Summary
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
@@ -133,13 +138,13 @@ class _Driver:
             return False
         if self.retry_failed and collect(self.store.root).failures["applies"].any():
             return False
-        self.found = len(shards)
+        self.summary.found = len(shards)
         return True
 
     def compute(self, shards: Sequence[Shard], unit: str) -> None:
         """Compute those of some shards that are missing."""
         missing = [shard for shard in shards if self._missing(shard)]
-        self.found += len(shards) - len(missing)
+        self.summary.found += len(shards) - len(missing)
         if not missing:
             return
         jobs = list(self._jobs(missing))
@@ -149,7 +154,7 @@ class _Driver:
         with closing(outcomes), bar as progress:
             for task, outcome in outcomes:
                 self._keep(task, outcome)
-                self.computed += 1
+                self.summary.computed += 1
                 progress.set_postfix_str(f"{task.shard.model} {task.shard.method}".strip())
                 progress.update()
 
@@ -161,18 +166,15 @@ class _Driver:
         return any(one["applies"] for one in self.store.facts(shard.key)["failures"])
 
     def _jobs(self, missing: Sequence[Shard]) -> Iterator[list[Task]]:
-        """Put shards of the same model and block together."""
-        groups: dict[tuple[str, int], list[Shard]] = {}
-        for shard in missing:
-            groups.setdefault((shard.model, shard.start), []).append(shard)
+        """Put shards of the same model and block, which stand side by side, together."""
         models = {model.name: model for model in self.run.models}
         methods = {method.label: method for method in self.run.methods}
-        plans: dict[str, Plans] = {}
-        for (name, start), shards in groups.items():
+        plans = functools.cache(self._plans)
+        for (name, start), group in groupby(missing, lambda shard: (shard.model, shard.start)):
+            shards = list(group)
             stop = shards[0].stop
             if shards[0].method:
-                plan = plans[name] if name in plans else plans.setdefault(name, self._plans(name))
-                block = plan.block(start, stop)
+                block = plans(name).block(start, stop)
             else:
                 rows = np.arange(start, stop)
                 block = Block(start, stop, rows, rows - start, np.empty(0, dtype=np.int64))
@@ -249,15 +251,6 @@ def _plan(run: Run, data: Data, skipped: dict[str, str], shards: Sequence[Shard]
         ],
         "settings": settings,
     }
-
-
-def _summary(store: Store, driver: _Driver, skipped: dict[str, str]) -> Summary:
-    summary = Summary(driver.computed, driver.found, skipped)
-    for row in collect(store.root).failures.to_dict("records"):
-        metric = f", {row['metric']}" if isinstance(row["metric"], str) else ""
-        text = f"{row['model']}: {row['method']}{metric}: {row['error']}"
-        (summary.failed if row["applies"] else summary.inapplicable)[text] += 1
-    return summary
 
 
 def _revision() -> dict[str, Any]:

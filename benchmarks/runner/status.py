@@ -1,7 +1,7 @@
 """What a folder of results holds: what is there, missing, damaged, and of other settings."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,45 +84,34 @@ def status(root: str | Path) -> tuple[list[str], bool]:
         finished, whole, lines = False, False, [str(error)]
     if finished and not under_way and not (folder / "shards").is_dir():
         return lines, True
+    store, facts, damaged = Store(folder), [], []
+    places: dict[str, Counter[str]] = defaultdict(Counter)
     with readable(root):
-        states, facts, damaged = _shards(Store(folder), plan)
-    counts = Counter(state for _, state in states)
+        for shard in plan["shards"]:
+            key, state = shard["key"], "missing"
+            if store.has(key):
+                state, told = "there", store.facts(key)
+                facts.append(told | {"host": told["where"].get("host", "")})
+            elif store.damaged(key):
+                state = "damaged"
+                damaged.append(f"  damaged: {store.path(key)}")
+            places[f"{shard['model']}, {shard['method'] or 'predictions'}"][state] += 1
+    counts = sum(places.values(), Counter())
     lines.append(f"{'a newer run' if under_way else 'shards'}: {_listed(counts)}")
-    for place in dict.fromkeys(place for place, state in states if state != "there"):
-        own = Counter(state for where, state in states if where == place)
-        lines.append(f"  {place}: {_listed(own)}")
-    lines += [f"  damaged: {path}" for path in damaged]
+    lines += [f"  {place}: {_listed(own)}" for place, own in places.items() if {*own} != {"there"}]
     whole &= not damaged and (set(counts) == {"there"} or (finished and not under_way))
-    return [*lines, *_made(facts)], whole
+    return [*lines, *damaged, *_made(facts)], whole
 
 
 def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
-def _shards(
-    store: Store, plan: dict[str, Any]
-) -> tuple[list[tuple[str, str]], list[dict[str, Any]], list[Path]]:
-    """Return each shard's model and method with its state; what whole ones say; damaged ones."""
-    states, facts, damaged = [], [], []
-    for shard in plan["shards"]:
-        key, state = shard["key"], "missing"
-        if store.has(key):
-            state, told = "there", store.facts(key)
-            facts.append(told | {"host": told["where"].get("host", "")})
-        elif store.damaged(key):
-            state = "damaged"
-            damaged.append(store.path(key))
-        states.append((f"{shard['model']}, {shard['method'] or 'predictions'}", state))
-    return states, facts, damaged
-
-
-def _made(facts: Any) -> Iterator[str]:
+def _made(facts: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     """Say by whom and with which versions."""
-    made = Counter(
-        f"on {one.get('host') or 'an unnamed host'}, git {str(one.get('revision'))[:12]}"
+    return dict.fromkeys(
+        f"  made on {one.get('host') or 'an unnamed host'}, git {str(one.get('revision'))[:12]}"
         f"{' with changes' if one.get('changed') else ''}: "
         + ", ".join(f"{name} {version}" for name, version in one.get("versions", {}).items())
         for one in facts
     )
-    yield from (f"  made {how}" for how in made)

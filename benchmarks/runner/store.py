@@ -73,21 +73,18 @@ class Store:
         """
         for folder in (self.root, self.root / "shards"):
             new_folder(folder, "output")
-        lock = FileLock(self.root / ".lock")
         try:
-            lock.acquire(timeout=0)
+            alone = FileLock(self.root / ".lock").acquire(timeout=0)
         except Timeout:
             raise InputError(
                 f"output: another run writes {str(self.root)!r}; wait for it, or give another "
                 "folder with --output"
             ) from None
-        try:
+        with alone:
             for left in (*self.root.glob(".*.tmp"), *(self.root / "shards").rglob(".*.tmp")):
                 if _PARTIAL.fullmatch(left.name):
                     left.unlink(missing_ok=True)
             yield
-        finally:
-            lock.release()
 
     def path(self, key: str) -> Path:
         """Return where a shard is, or would be.

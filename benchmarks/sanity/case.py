@@ -136,22 +136,22 @@ def open_case(network: str, settings: Settings) -> Case:
     InputError
         If there is no such network, no shared folder, or not as many images.
     """
-    loaded = load(network)
-    if network.startswith("digits:"):
-        held_out = len(digits.scans("test")[0])
-        if settings.samples > held_out:
-            raise InputError(f"samples: expected at most {held_out}, got {settings.samples}")
-        x, labels = digits.load("test", n=settings.samples, seed=settings.seed)
+    loaded, drawn = load(network), network.startswith("digits:")
+    if drawn:
+        data = open_data("digits")
     elif network.startswith("shared:") and network.partition(":")[2] in SHARED:
         data = open_data(f"imagenet:{shared_folder() / 'images' / 'imagenet'}")
-        if settings.samples > len(data):
-            raise InputError(f"samples: expected at most {len(data)}, got {settings.samples}")
-        images = data.sample(settings.samples, seed=settings.seed).load(loaded.preprocessing)
-        x, labels = images.x, np.asarray(images.labels)
     else:
         raise InputError(
             f"network: expected one of {', '.join((*DIGITS, *PHOTOGRAPHS))}, got {network!r}"
         )
+    if settings.samples > len(data):
+        raise InputError(f"samples: expected at most {len(data)}, got {settings.samples}")
+    if drawn:
+        x, labels = digits.load("test", n=settings.samples, seed=settings.seed)
+    else:
+        images = data.sample(settings.samples, seed=settings.seed).load(loaded.preprocessing)
+        x, labels = images.x, np.asarray(images.labels)
     y = predictions(loaded.model, x, settings.batch_size).argmax(axis=1)
     return Case(network, loaded.model, x, y, float((y == labels).mean()), settings)
 

@@ -137,34 +137,26 @@ DEGRADATIONS: Mapping[str, Degradation] = {
 """Ways to make maps worse, by name."""
 
 
-@dataclass(frozen=True)
-class Degraded:
-    """Maps of an explanation function, made worse.
+def degraded(
+    explain: ExplainFunc, how: Degradation, strength: float, classes: int, seed: int = 0
+) -> ExplainFunc:
+    """Return maps of an explanation function, each made worse by itself.
 
     What is drawn depends on the input and the seed alone, so that all strengths meet the same
     noise. The wrong class is half the number of classes further, cyclically.
     """
 
-    explain: ExplainFunc
-    how: Degradation
-    strength: float
-    classes: int
-    seed: int = 0
-
-    accepts_tensors = True
-
-    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **kwargs: Any) -> Tensor:
-        """Explain, and change every map by itself."""
-        maps = self._maps(model, inputs, targets, **kwargs)
-        others = (targets + self.classes // 2) % self.classes
-        wrong = self._maps(model, inputs, others, **kwargs)
-        x = inputs.detach().cpu().numpy()
+    @tensor_explainer
+    def explained(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
+        others = (targets + classes // 2) % classes
+        given = (explain(model, inputs, of, **kwargs) for of in (targets, others))
+        maps, wrong = (
+            as_maps(one, inputs.shape, "explain").detach().cpu().double() for one in given
+        )
         changed = [
-            self.how.change(a, b, self.strength, content_generator(sample, self.seed))
-            for a, b, sample in zip(maps, wrong, x, strict=True)
+            how.change(a.numpy(), b.numpy(), strength, content_generator(x.numpy(), seed))
+            for a, b, x in zip(maps, wrong, inputs.detach().cpu(), strict=True)
         ]
         return torch.as_tensor(np.stack(changed)).to(inputs)
 
-    def _maps(self, model: nn.Module, x: Tensor, targets: Tensor, **kwargs: Any) -> NDArray[Any]:
-        found = as_maps(self.explain(model, x, targets, **kwargs), x.shape, "explain")
-        return found.detach().cpu().double().numpy()
+    return explained

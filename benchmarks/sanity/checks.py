@@ -12,9 +12,9 @@ from benchmarks.methods import METHODS
 from benchmarks.sanity.case import Case, gae, means
 from benchmarks.sanity.changed_maps import (
     DEGRADATIONS,
-    Degraded,
     Remembered,
     brightness,
+    degraded,
     of_network,
 )
 from benchmarks.sanity.statistics import against, rank_correlation, verdict
@@ -124,7 +124,7 @@ def degradation(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
                 continue
             scores = [unspoilt]
             for strength in how.strengths:
-                worse = Degraded(explain, how, strength, case.classes, case.settings.seed)
+                worse = degraded(explain, how, strength, case.classes, case.settings.seed)
                 scores.append(gae(case, worse))
             strengths = [0.0, *how.strengths]
             columns = {"method": name, "kind": kind, "strength": strengths}

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,15 +33,16 @@ def draw(found: Sequence[Found], path: Path | None = None) -> Figure:
     panels = figure.subplots(2, 3).ravel()
     first = panels[0]
     for one, (colour, marker) in zip(found, _style.SERIES, strict=False):
-        table = one.tables["randomisation"]
         line = {"color": colour, "marker": marker, "markersize": 3, "linewidth": 1}
-        rows = table[table["method"] == table["method"].iloc[0]]
-        _errors(first, rows["share"], rows, one.network, line)
-        spoilt = one.tables["degradation"]
-        spoilt = spoilt[spoilt["method"] == spoilt["method"].iloc[0]]
-        for panel, kind in zip(panels[1:], DEGRADATIONS, strict=False):
-            rows = spoilt[spoilt["kind"] == kind]
-            _errors(panel, rows["strength"], rows, one.network, line)
+        layers = one.tables["randomisation"].rename(columns={"share": "strength"})
+        table = pd.concat([layers.assign(kind="layers"), one.tables["degradation"]])
+        table = table[table["method"] == table["method"].iloc[0]]
+        for panel, kind in zip(panels, ("layers", *DEGRADATIONS), strict=False):
+            rows = table[table["kind"] == kind].set_index("strength")
+            error = rows["standard_error"]
+            panel.errorbar(
+                rows.index, rows["GAE"], error, label=one.network, elinewidth=0.6, **line
+            )
     _style.line_axes(first, "(a) layers randomised from the top", "share of layers", "GAE")
     for panel, letter, (kind, how) in zip(panels[1:], "bcde", DEGRADATIONS.items(), strict=False):
         _style.line_axes(panel, f"({letter}) {kind}", how.unit, "GAE")
@@ -55,16 +55,9 @@ def draw(found: Sequence[Found], path: Path | None = None) -> Figure:
     return _style.finish(figure, "", path)
 
 
-def _errors(
-    panel: Axes, x: pd.Series[float], rows: pd.DataFrame, label: str, line: dict[str, Any]
-) -> None:
-    panel.errorbar(x, rows["GAE"], rows["standard_error"], label=label, elinewidth=0.6, **line)
-
-
 def _bars(panel: Axes, found: Sequence[Found]) -> None:
     """Draw each metric's meta-consistency, a mean over networks, with the networks as points."""
-    tables = [meta.summary(one.tables["meta"]) for one in found]
-    table = pd.concat(tables)
+    table = pd.concat([meta.summary(one.tables["meta"]) for one in found])
     metrics = list(dict.fromkeys(table["metric"]))
     for offset, (place, colour) in enumerate((("input", _style.BLUE), ("model", _style.ORANGE))):
         part = table[table["place"] == place].set_index("metric")["MC"]

@@ -84,9 +84,7 @@ def machine(device: str) -> str:
 @taking(SpeedRequest, {"{models}": _LISTED})
 def abslrp(request: SpeedRequest) -> None:
     """Multiples of one forward pass and one input gradient of the plain model."""
-    cuda = _prepare(request)
-    names = _known(request.model or abslrp_speed.DEFAULT, abslrp_speed.MODELS, "--model")
-    batches, wanted = request.batch or ([1, 16, 64] if cuda else [8, 32]), _modes(request, cuda)
+    names, batches, wanted = _prepare(request, abslrp_speed.DEFAULT, [8, 32])
     _show(abslrp_speed.table(batches, request.repeats, request.device, names, wanted), request)
 
 
@@ -96,11 +94,9 @@ def gae(request: GaeRequest) -> None:
     """GAE with absLRP as a multiple of the gradients and explanations it consists of."""
     from benchmarks.speed import gae as gae_speed
 
-    cuda, device = _prepare(request), request.device
-    names = _known(request.model or ["ResNet50", "ViT-B/16"], abslrp_speed.MODELS, "--model")
-    batches, wanted = request.batch or ([1, 16, 64] if cuda else [4]), _modes(request, cuda)
+    names, batches, wanted = _prepare(request, ["ResNet50", "ViT-B/16"], [4])
     samples, repeats = request.samples, request.repeats
-    _show(gae_speed.table(names, samples, batches, repeats, device, wanted), request)
+    _show(gae_speed.table(names, samples, batches, repeats, request.device, wanted), request)
 
 
 def _show(result: pd.DataFrame, request: SpeedRequest) -> None:
@@ -124,8 +120,13 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else text
 
 
-def _prepare(request: SpeedRequest) -> bool:
-    """Set threads, and return whether it is a GPU, which has to be there, as the table has not."""
+def _prepare(
+    request: SpeedRequest, models: list[str], batches: list[int]
+) -> tuple[list[str], list[int], tuple[Mode, ...]]:
+    """Set threads, and return what is measured, of which there are defaults.
+
+    A GPU has to be there, and the table has not.
+    """
     if request.out is not None:
         with report_errors(Terminal()):
             refuse_finished("out", request.out, request.replace)
@@ -134,7 +135,10 @@ def _prepare(request: SpeedRequest) -> bool:
     cuda = request.device.startswith("cuda")
     if cuda and not torch.cuda.is_available():
         raise typer.BadParameter("there is no CUDA device", param_hint="--device")
-    return cuda
+    names = _known(request.model or models, abslrp_speed.MODELS, "--model")
+    wanted = _known(request.mode or [*(MODES if cuda else ["plain"])], MODES, "--mode")
+    sizes = request.batch or ([1, 16, 64] if cuda else batches)
+    return names, sizes, tuple(mode for mode in MODES if mode in wanted)
 
 
 def _known(names: list[str], known: Iterable[str], option: str) -> list[str]:
@@ -143,11 +147,6 @@ def _known(names: list[str], known: Iterable[str], option: str) -> list[str]:
             message = f"expected one of {', '.join(known)}, got {name!r}"
             raise typer.BadParameter(message, param_hint=option)
     return names
-
-
-def _modes(request: SpeedRequest, cuda: bool) -> tuple[Mode, ...]:
-    wanted = _known(request.mode or [*(MODES if cuda else ["plain"])], MODES, "--mode")
-    return tuple(mode for mode in MODES if mode in wanted)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,11 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
 
-import abslrp
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import measure
 from benchmarks.speed.measure import Mode
@@ -21,59 +18,43 @@ from gae_metric import GAE, clear_cache
 STEPS = 10
 
 
-@dataclass(frozen=True)
-class Case:
-    """A model with data: ``samples`` images, of which ``batch`` are worked on at a time."""
+def case(
+    name: str, samples: int, batch: int, device: str, mode: Mode = "plain"
+) -> tuple[dict[str, Callable[[], object]], Callable[[], None]]:
+    """Build a model of :mod:`benchmarks.speed.abslrp` with seeded noise as images.
 
-    model: nn.Module
-    x: Tensor
-    y: Tensor
-    batch: int
-    mode: Mode = "plain"
-    explain: Callable[..., Any] = abslrp.explain
-
-    def gae(self) -> None:
-        """Score absLRP by GAE, with nothing cached from before."""
-        clear_cache()
-        metric = GAE(steps=STEPS, disable_warnings=True)
-        device = str(self.x.device)
-        with warnings.catch_warnings(), measure.context(self.mode, device):
-            warnings.simplefilter("ignore")  # random weights: some target logits are negative
-            metric(
-                self.model,
-                self.x.cpu().numpy(),
-                self.y.cpu().numpy(),
-                None,
-                explain_func=self.explain,
-                batch_size=self.batch,
-                device=device,
-            )
-
-    def first(self, n: int) -> Case:
-        """Return the case with its first samples only."""
-        return replace(self, x=self.x[:n], y=self.y[:n], batch=min(n, self.batch))
-
-
-def case(name: str, samples: int, batch: int, device: str, mode: Mode = "plain") -> Case:
-    """Build a model of :mod:`benchmarks.speed.abslrp` with seeded noise as images."""
+    Returns
+    -------
+    What is timed of a batch, and what scores absLRP of all samples, with nothing cached from
+    before.
+    """
     model = measure.prepared(abslrp_speed.build(name, device), mode)
+    explain = measure.explainer(mode)
     x = torch.randn(samples, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
     y = torch.arange(samples, device=device) % 2  # mosaics need two classes, noise has none
-    return Case(model, x, y, batch, mode, measure.explainer(mode))
+
+    def gae() -> None:
+        clear_cache()
+        metric = GAE(steps=STEPS, disable_warnings=True)
+        with warnings.catch_warnings(), measure.context(mode, device):
+            warnings.simplefilter("ignore")  # random weights: some target logits are negative
+            images, classes = x.cpu().numpy(), y.cpu().numpy()
+            metric(model, images, classes, explain_func=explain, batch_size=batch, device=device)
+
+    return abslrp_speed.pieces(model, x[:batch], y[:batch], mode, explain), gae
 
 
-def rows(name: str, given: Case, repeats: int) -> list[dict[str, Any]]:
+def rows(
+    name: str, samples: int, batch: int, repeats: int, device: str, mode: Mode
+) -> list[dict[str, Any]]:
     """Return the times of one model: GAE and its own work."""
-    samples, batch, mode, device = len(given.x), given.batch, given.mode, str(given.x.device)
-    part = given.first(batch)
-    pieces = abslrp_speed.pieces(part.model, part.x, part.y, mode, part.explain)
+    pieces, gae = case(name, samples, batch, device, mode)
     own = {name: pieces[name] for name in ("forward", "gradient", "absLRP")}
-
-    times = measure.interleaved({**own, "GAE": given.gae}, repeats, device)
+    times = measure.interleaved({**own, "GAE": gae}, repeats, device)
     one_gradient = times["gradient"] / batch
     work = (2 * STEPS - 1) * one_gradient + 2 * STEPS * times["absLRP"] / batch
     per_sample = times["GAE"] / samples
-    memory = measure.peak(given.gae, device, _work, name, samples, batch, device, mode)
+    memory = measure.peak(gae, device, _work, name, samples, batch, device, mode)
     whole = {"of own work": per_sample / work, "images/s": 1 / per_sample, "peak MB": memory / 1e6}
     same, forward = {"batch": batch, "mode": mode, "model": name}, times["forward"] / batch
     taken = {"one forward pass": forward, "one gradient": one_gradient, "GAE's own work": work}
@@ -85,7 +66,7 @@ def rows(name: str, given: Case, repeats: int) -> list[dict[str, Any]]:
 
 
 def _work(*arguments: Any) -> Callable[[], None]:
-    return case(*arguments).gae
+    return case(*arguments)[1]
 
 
 def table(
@@ -102,6 +83,5 @@ def table(
     """
     found: list[dict[str, Any]] = []
     for name, batch, mode in itertools.product(names, batches, wanted):
-        given = case(name, max(samples, batch), batch, device, mode)
-        found += rows(name, given, repeats)
+        found += rows(name, max(samples, batch), batch, repeats, device, mode)
     return pd.DataFrame(found)

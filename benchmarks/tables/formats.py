@@ -4,11 +4,12 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.result_files import number
+from benchmarks.result_files import number, templates
 from gae_metric.commands.terminal import csv_text, markdown_text, visible
 
 
@@ -49,6 +50,14 @@ class Table:
     notes: tuple[str, ...]
 
     @property
+    def caption(self) -> str:
+        """What it is of, in words."""
+        images = f"{self.model}, {self.samples} images"
+        if self.number is None:
+            return images
+        return f"{images}; beside it table {self.number} of the paper ({self.theirs})"
+
+    @property
     def by_place(self) -> dict[tuple[Any, Any], dict[Hashable, Any]]:
         """Its cells by method and score."""
         return {(row["method"], row["score"]): row for row in self.cells.to_dict("records")}
@@ -60,11 +69,6 @@ class Table:
         return {score: known.get(score) for score in self.scores}
 
 
-_LEGEND = (
-    "Mean ± standard error; beside it the paper's number. **Bold**: best mean; *: not told apart "
-    "from the best (Wilcoxon's signed-rank test, p = 0.05); ↑ higher, ↓ lower is better; τ: "
-    "Kendall's rank correlation between our order of the methods and the paper's."
-)
 _CELLS = (
     *("model", "table", "method", "score", "better", "mean", "standard_error", "ci_low", "ci_high"),
     *("samples", "best", "tie", "paper", "paper_tie"),
@@ -73,36 +77,20 @@ _CELLS = (
 
 def markdown(tables: Sequence[Table]) -> str:
     """Return all tables as GitHub's Markdown."""
-    parts = [_LEGEND]
+    parts = []
     for table in tables:
         head, rows = _grid(table, _markdown_ours)
-        head = list(map(markdown_text, head))
         rows = [[markdown_text(row[0]), *row[1:]] for row in rows]
-        grid = pd.DataFrame(rows, columns=head)
-        lines = grid.to_markdown(index=False, tablefmt="github", disable_numparse=True)
-        text = f"## {markdown_text(_caption(table))}\n\n{lines}"
-        if table.notes:
-            text += "\n\n" + "\n".join(f"- {markdown_text(note)}" for note in table.notes)
-        parts.append(text)
-    return "\n\n".join(parts) + "\n"
+        grid = pd.DataFrame(rows, columns=list(map(markdown_text, head)))
+        text = grid.to_markdown(index=False, tablefmt="github", disable_numparse=True)
+        parts.append((table, text))
+    return _TEMPLATES.get_template("tables.md").render(parts=parts)
 
 
 def latex(tables: Sequence[Table]) -> str:
     """Return all tables as LaTeX, for the package booktabs."""
-    parts = ["% needs \\usepackage{booktabs}"]
-    for table in tables:
-        head, rows = _grid(table, _latex_ours)
-        body = [[_escaped(row[0]), *map(_latex_symbols, row[1:])] for row in rows]
-        if len(table.agreement):
-            body[-1][0] = f"\\midrule\n{body[-1][0]}"
-        grid = pd.DataFrame(body, columns=[_latex_symbols(_escaped(name)) for name in head])
-        notes = "".join(f"% {visible(' '.join(note.split()))}\n" for note in table.notes)
-        aligned, caption = "l" + "r" * (len(head) - 1), _escaped(_caption(table))
-        text: str = grid.style.hide(axis="index").to_latex(
-            column_format=aligned, caption=caption, position_float="centering", hrules=True
-        )
-        parts.append(notes + text.strip())
-    return "\n\n".join(parts) + "\n"
+    parts = [(table, *_grid(table, _latex_ours)) for table in tables]
+    return _TEMPLATES.get_template("tables.tex").render(parts=parts)
 
 
 def csv(tables: Sequence[Table]) -> tuple[str, str]:
@@ -114,13 +102,6 @@ def csv(tables: Sequence[Table]) -> tuple[str, str]:
     joined = pd.concat(cells, ignore_index=True)
     joined["table"] = joined["table"].astype("Int64")
     return csv_text(joined, index=False), csv_text(both[columns], index=False)
-
-
-def _caption(table: Table) -> str:
-    images = f"{table.model}, {table.samples} images"
-    if table.number is None:
-        return images
-    return f"{images}; beside it table {table.number} of the paper ({table.theirs})"
 
 
 def _grid(table: Table, ours: Any) -> tuple[list[str], list[list[str]]]:
@@ -171,6 +152,10 @@ _SYMBOLS = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 _SYMBOLS |= {"*": r"$^{*}$", "τ": r"$\tau$"}
 
 
+def _line(text: str) -> str:
+    return visible(" ".join(text.split()))
+
+
 def _latex_symbols(text: str) -> str:
     return "".join(_SYMBOLS.get(letter, letter) for letter in text)
 
@@ -179,6 +164,11 @@ def _escaped(text: str) -> str:
     words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
     words |= {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}
     words |= {"[": "{[}", "]": "{]}"}  # after a row's end, a bracket would be its argument
-    line = visible(" ".join(text.split()))
-    escaped = re.sub(r"[][&%$#_{}\\^~|<>]", lambda one: words.get(one[0], "\\" + one[0]), line)
+    special = r"[][&%$#_{}\\^~|<>]"
+    escaped = re.sub(special, lambda one: words.get(one[0], "\\" + one[0]), _line(text))
     return escaped.replace("τ", r"$\tau$").replace("*", r"$^{*}$")
+
+
+_TEMPLATES = templates(Path(__file__).parent, keep_trailing_newline=True)
+_TEMPLATES.filters |= {"line": _line, "markdown": markdown_text}
+_TEMPLATES.filters |= {"latex": _escaped, "symbols": _latex_symbols}

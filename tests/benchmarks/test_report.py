@@ -257,7 +257,7 @@ def test_data_that_are_gone(report_runs, tmp_path, fake_methods):
     assert report(moved, "--output", tmp_path / "page.html", "--no-maps").exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["templates", "explained"])
+@pytest.mark.parametrize("name", ["build", "explained"])
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(f"benchmarks.report.{name}"))
     assert result.failed == 0

@@ -13,9 +13,9 @@ from benchmarks.sanity import checks
 from benchmarks.sanity.case import gae
 from benchmarks.sanity.changed_maps import (
     DEGRADATIONS,
-    Degraded,
     Remembered,
     brightness,
+    degraded,
     of_network,
 )
 from gae_metric import GAE
@@ -74,7 +74,7 @@ def test_remembered_maps_differ_by_target(case):
 def test_strength_zero_leaves_scores(case, kind):
     """Up to the scale of a map, which does not matter."""
     how = DEGRADATIONS[kind]
-    untouched = gae(case, Degraded(abslrp.explain, how, 0.0, 10))
+    untouched = gae(case, degraded(abslrp.explain, how, 0.0, 10))
     plain = gae(case, abslrp.explain)
     assert np.allclose(untouched.to_numpy(), plain.to_numpy(), atol=1e-4)
 
@@ -87,7 +87,7 @@ def test_degraded_maps_do_not_depend_on_the_batch(case, kind):
     def coloured(model, inputs, targets, **kwargs):
         return brightness(model, inputs, targets) * torch.tensor([1.0, 2.0, 3.0])[:, None, None]
 
-    explain = Degraded(coloured, how, how.strengths[1], 10)
+    explain = degraded(coloured, how, how.strengths[1], 10)
     together = explain(case.model, x, y)
     assert torch.equal(together[2:], explain(case.model, x[2:], y[2:]))
     if kind != "wrong class":  # these maps are the same for all classes
@@ -124,7 +124,7 @@ def test_wrong_class_explains_another_class(case):
 
     how = DEGRADATIONS["wrong class"]
     x = torch.as_tensor(case.x[:2])
-    Degraded(explain, how, 1.0, 10)(case.model, x, torch.tensor([3, 7]))
+    degraded(explain, how, 1.0, 10)(case.model, x, torch.tensor([3, 7]))
     assert asked == [[3, 7], [8, 2]]
 
 

@@ -1,7 +1,9 @@
 """Scores are reused where nothing that they depend on has changed, and only there."""
 
 import dataclasses
+import importlib
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,6 +174,13 @@ def test_batch_size_threads_and_our_own_code(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "code_digest", lambda: "0" * 64)
     with pytest.raises(InputError, match=r": code\. --replace"):
         run(tmp_path, threads=1)
+
+
+def test_what_no_score_comes_from_is_there():
+    """A folder that was moved would count again, and its texts with it."""
+    for package, names in identity._NO_SCORES.items():
+        folder = Path(importlib.import_module(package).__file__).parent
+        assert [name for name in names if not (folder / name).exists()] == []
 
 
 def test_a_machine_with_other_weights_or_versions_computes_nothing(tmp_path, monkeypatch):
