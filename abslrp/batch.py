@@ -74,20 +74,17 @@ class Batch:
         """Return some samples: rows of every tensor that has one for each sample."""
         if rows == slice(None):
             return self
-        given = {key: self._cut(one, rows) for key, one in self.given.items()}
+
+        def cut(one: Tensor) -> Tensor:
+            if one.ndim == 0 or len(one) != len(self):
+                return one
+            return (
+                one[rows] if isinstance(rows, slice) else torch.cat([one[i : i + 1] for i in rows])
+            )
+
         target = self.target
         target = target.rows(rows) if isinstance(target, Target) else target
-        return replace(self, given=given, target=target)
-
-    def _cut(self, one: Any, rows: slice | list[int]) -> Any:
-        if isinstance(one, dict):
-            return {key: self._cut(each, rows) for key, each in one.items()}
-        if type(one) in (list, tuple):
-            return type(one)(self._cut(each, rows) for each in one)
-        alike = isinstance(one, Tensor) and one.ndim > 0 and len(one) == len(self)
-        if not alike or isinstance(rows, slice):
-            return one[rows] if alike else one
-        return torch.cat([one[i : i + 1] for i in rows])
+        return replace(self, given=_mapped(self.given, cut), target=target)
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Batch:
         """Put others in place of the tensors that relevance is wanted of."""
@@ -96,7 +93,7 @@ class Batch:
 
     def copied(self) -> Batch:
         """Return one that a model may write to."""
-        return self.with_tensors([one.detach().clone() for one in self.tensors])
+        return replace(self, given=_mapped(self.given, lambda one: one.detach().clone()))
 
     def called(self, model: Callable[..., Any]) -> Any:
         """Return what the model makes of it."""
@@ -151,6 +148,15 @@ class Batch:
         if isinstance(inputs, tuple):
             return tuple(like(found[i], x) if i in found else None for i, x in enumerate(inputs))
         return like(maps[0], inputs)
+
+
+def _mapped(one: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return a nest of arguments with other tensors in it."""
+    if isinstance(one, Tensor):
+        return function(one)
+    if isinstance(one, dict):
+        return {key: _mapped(each, function) for key, each in one.items()}
+    return type(one)(_mapped(each, function) for each in one) if type(one) in (list, tuple) else one
 
 
 def name_of(key: int | str, count: int) -> str:

@@ -63,6 +63,7 @@ class Settings:
         check_choice("relevance_at", self.relevance_at, "input", "patches")
         check_output(self.output)
         check_choice("conserve", self.conserve, "operation", "argument", None)
+        check_choice("accelerate", self.accelerate, True, False)
         check_choice("on_unknown", self.on_unknown, "error", "warn")
         _ = self.table
 

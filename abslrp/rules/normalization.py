@@ -129,8 +129,10 @@ def register(rules: RuleSet, rule: NormRule) -> None:
 
 def only_first(call: Call) -> list[Tensor]:
     """Take the statistics that a call returned beside its value as constants."""
-    given = [one.tensor for one in call.outputs if one is not None]
+    known = zip(call.outputs, call.results, strict=True)
+    given = [one if value is None else value.tensor for value, one in known]
     call.outputs[1:] = [None] * (len(call.outputs) - 1)
+    call.results = (None, *given[1:])
     return given
 
 

@@ -108,21 +108,21 @@ def register(
     @rules.rule("index_add index_reduce scatter_add scatter_reduce index_put _unsafe_index_put put")
     def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
         # Where an index says.
-        name = call.short
+        name, sure = call.short, structural.kept_sign(call, indexed=True)
         if "put" in name and not structural.accumulates(call):
             return structural.filled(call, input, *args, **kwargs)
         if name.endswith("_reduce") and args[3] not in ("sum", "mean"):
             if args[3] == "prod":
                 raise UncoveredError("products of what an index names")
             moved = by_gradient(call, curved=True)  # to the extremes
-            return Routing(moved, axes=probe, nonnegative=structural.kept_sign(call))
+            return Routing(moved, axes=probe, nonnegative=sure)
         if kwargs.get("alpha", 1) < 0:
             raise UncoveredError("a negative alpha")
         adjoint, s = by_gradient(call), [before(call.output)]
 
         @signed
         def account(*, sign: int = 1) -> Custom:
-            made, sure = share[sign], structural.kept_sign(call)
+            made = share[sign]
 
             def propagate(relevance: Tensor) -> list[Tensor | None]:
                 sent = adjoint([entrywise.multiplied(relevance, s, owned=False)])

@@ -170,11 +170,8 @@ class Memory:
             self.bind(tensor, value)
 
     def _storage(self, tensor: Tensor, *, make: bool) -> Storage | None:
-        if tensor.is_nested:
-            return None
-        try:
-            untyped = tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):  # sparse tensors and wrappers have none
+        untyped = memory_of(tensor)
+        if untyped is None:
             return None
         key = untyped._cdata
         found = self._storages.get(key)
@@ -234,6 +231,16 @@ class Memory:
         value = note(aten.as_strided.default, given, tensor.detach())
         self.bind(tensor, value)
         return value
+
+
+def memory_of(tensor: Tensor) -> torch.UntypedStorage | None:
+    """Return a tensor's memory; nested, sparse and uninitialised ones, and wrappers, have none."""
+    if tensor.is_nested:
+        return None
+    try:
+        return tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError, ValueError):
+        return None
 
 
 def _check_kind(tensor: Tensor, value: Value) -> None:

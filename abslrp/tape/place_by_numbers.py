@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
-from abslrp.tape.values import Call, Value, replaced
+from abslrp.tape.values import Call, Value
 
 
 def numbers(value: Value) -> Tensor:
@@ -50,12 +50,20 @@ def _run(call: Call, output: Value, power: int) -> Tensor:
             return torch.zeros_like(one, dtype=torch.float64)
         if isinstance(one, (list, tuple)):
             return type(one)(moved(item) for item in one)
-        return 0.0 if isinstance(one, float) else one
+        return one
 
-    args = moved(replaced(call.args, lambda value: value))
-    kwargs = {key: moved(one) for key, one in call.kwargs.items()}
+    operator: Any = call.operator
+    arguments = operator._schema.arguments
+    given = dict(zip((one.name for one in arguments), call.args, strict=False)) | {**call.kwargs}
+    # What entries are multiplied by changes no place; other numbers are put beside them.
+    numbers_of = {one.name for one in arguments if str(one.type) == "number"}
     try:
-        result = call.operator(*args, **kwargs)
+        result = operator(
+            **{
+                key: float(key == "alpha") if key in numbers_of else moved(one)
+                for key, one in given.items()
+            }
+        )
     except (RuntimeError, TypeError) as error:
         raise LostPlaceError from error
     if call.several:

@@ -115,12 +115,12 @@ class Call:
         return found
 
 
-def replaced(value: Any, by: Callable[[Value], Any] | None = None) -> Any:
+def replaced(value: Any, by: Callable[[Any], Any] | None = None, kind: type[Any] = Value) -> Any:
     """Put tensors (or what ``by`` says) in place of the values in a nest of arguments."""
-    if isinstance(value, Value):
+    if isinstance(value, kind):
         return value.tensor if by is None else by(value)
     if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
-        return type(value)(replaced(one, by) for one in value)
+        return type(value)(replaced(one, by, kind) for one in value)
     return value
 
 
