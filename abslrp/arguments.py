@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from abslrp.arrays import integers
+from abslrp.arrays import as_tensor, integers
 from abslrp.batch import Batch
 from abslrp.outputs import ONE_OUTPUT, Output
 
@@ -97,6 +97,14 @@ def as_targets(targets: Any, samples: int, name: str = "targets") -> Tensor:
             f"{tuple(chosen.shape)}"
         )
     return chosen
+
+
+def as_start(start: Any) -> Tensor:
+    """Return the relevance that a user lets start as a tensor."""
+    given = as_tensor(start, "start", "real numbers")
+    if given.is_complex():
+        raise ValueError(f"start: expected real numbers, got {given.dtype}")
+    return given
 
 
 def one_each(given: Any, samples: int, name: str = "targets") -> Tensor:

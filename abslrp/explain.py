@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.ablations import Attention, RelevanceAt
-from abslrp.arguments import check_model, check_reduce, names_of
-from abslrp.arrays import as_tensor
+from abslrp.arguments import as_start, check_model, check_reduce, names_of
 from abslrp.batch import Batch
 from abslrp.classes import maps_of, with_target
 from abslrp.contrast import OWN, Start
@@ -246,9 +245,7 @@ def relevance(
     """
     check_model(model)
     batch = Batch.of(model, inputs, model_kwargs)
-    given = as_tensor(start, "start", "real numbers")
-    if given.is_complex():
-        raise ValueError(f"start: expected real numbers, got {given.dtype}")
+    given = as_start(start)
     single: list[bool] = []
     settings = Settings(
         rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate,

@@ -19,7 +19,7 @@ SIGNED = (
     "hardshrink softshrink log log1p log2 log10 expm1 pow sin cos tan asin "
     "acos atan asinh acosh atanh sinh cosh erf erfinv reciprocal sign sgn nan_to_num "
     "round floor ceil trunc logit float_power threshold log_sigmoid_forward arcsin arccos arctan "
-    "special_erf special_expm1 special_log1p special_ndtr erfc"
+    "special_erf special_expm1 special_log1p special_ndtr erfc set_data"
 )
 NONNEGATIVE = (
     "relu6 sigmoid special_expit hardsigmoid exp exp2 "

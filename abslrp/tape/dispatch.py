@@ -68,9 +68,15 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         if not taken.values:
             if self.rows_of is not None and args and _is(args[0], self.rows_of):
                 return self._looking_up(func, args, kwargs)
-            for one in targets_of(func, args, kwargs) if isinstance(func, OpOverload) else ():
+            targets = targets_of(func, args, kwargs) if isinstance(func, OpOverload) else []
+            for one in targets:
                 self.keep(one)
+            unseen = [one for one in targets if self.memory.within(one) is not None]
+            for one in unseen:
+                self.memory.before_write(one)
             result = func(*args, **kwargs)
+            for one in unseen:
+                self.memory.pass_on(one, self.aliased)
             self.memory.stay_constant(tensors_in(result))
             if func is torch.ops.aten.lift_fresh.default and self.left:
                 self.back(result)
@@ -168,9 +174,7 @@ class _Names(Unheard):
         if rule is not None:
             return self.tape.called(func, rule, args, kwargs or {})
         if func == _SET_DATA:
-            self.tape.keep(args[0])
-            func(*args)
-            self.tape.memory.bind(args[0], self.tape.value(args[1]))
+            self.tape.replace(*args)
             return None
         self.tape.asks |= func is Tensor.requires_grad_
         if func in _OUT_OF_TORCH and args[0].numel() > 1:

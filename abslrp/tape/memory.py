@@ -169,6 +169,16 @@ class Memory:
         if isinstance(value, Value):
             self.bind(tensor, value)
 
+    def pass_on(self, tensor: Tensor, note: Note) -> None:
+        """Let relevance pass what a detached alias was used to write, as gradients do."""
+        storage = self._storage(tensor, make=True)
+        assert storage is not None
+        whole = self._whole(tensor, storage, note)
+        if isinstance(whole, Value):
+            storage.flat = note(aten.set_data.default, (whole,), self._flat(tensor))
+            storage.epoch += 1
+            self.bind(tensor, None)
+
     def _storage(self, tensor: Tensor, *, make: bool) -> Storage | None:
         untyped = memory_of(tensor)
         if untyped is None:

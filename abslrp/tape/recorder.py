@@ -222,6 +222,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if call.ruled:  # the rule may have looked at them
                     call.account = self.table.find(call.operator)(call)
 
+    def replace(self, tensor: Tensor, data: Tensor) -> None:
+        """Set a tensor's data; what constants replace passes relevance on, as gradients do."""
+        self.keep(tensor)
+        before, value = self.value(tensor), self.value(data)
+        tensor.data = data
+        if value is None and before is not None and before.shape == data.shape:
+            value = self.aliased(torch.ops.aten.set_data.default, (before,), tensor)
+        self.memory.bind(tensor, value)
+
     def shade(self, operator: Any, args: Any, made: Any) -> None:
         """Follow the samples through a call that takes constants which were made of values.
 

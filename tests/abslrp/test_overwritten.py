@@ -202,6 +202,94 @@ def test_an_activation_whose_data_is_replaced() -> None:
     torch.testing.assert_close(found, wanted)
 
 
+class Alias(nn.Module):
+    """What is tried on (B, 4, 4), and a layer."""
+
+    def __init__(self, call: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.call(x * 1)
+        return (found @ WEIGHTS[0]).flatten(1)[:, :3]
+
+
+WRITES: dict[str, Callable[[Tensor], Any]] = {
+    "data": lambda x: x.data.zero_(),
+    "a part of data": lambda x: x.data[:, 0].fill_(2),
+    "a detached alias": lambda x: x.detach().mul_(-1),
+    "a detached view": lambda x: x.view(-1).detach().fill_(3),
+    "out": lambda x: torch.zeros(x.shape, out=x.detach()),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_calls_before_a_write_through_an_alias(name: str) -> None:
+    def written(x: Tensor) -> Tensor:
+        found = x @ WEIGHTS[1]
+        WRITES[name](x)
+        return found
+
+    found, wanted = (
+        abslrp.explain(Alias(one).eval(), X, TARGETS, contrast=None)
+        for one in (written, lambda x: x @ WEIGHTS[1])
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+def attended(x: Tensor, fill: Callable[[Tensor], Any]) -> Tensor:
+    scores = x @ x.mT
+    return torch.softmax(fill(scores), -1) @ x
+
+
+def after(x: Tensor, write: Callable[[Tensor], Any]) -> Tensor:
+    write(x)
+    return x
+
+
+CLOSED = torch.ones(4, 4).triu(1).bool()
+PASSED: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "clamp": (lambda x: after(x, lambda x: x.data.clamp_(0)), torch.relu),
+    "scale": (lambda x: after(x, lambda x: x.detach().mul_(2)), lambda x: x * 2),
+    "zeros": (
+        lambda x: after(x, lambda x: x.data[..., 0].zero_()),
+        lambda x: F.pad(x[..., 1:], (1, 0)),
+    ),
+    "mask": (
+        lambda x: attended(x, lambda s: after(s, lambda s: s.data.masked_fill_(CLOSED, -1e9))),
+        lambda x: attended(x, lambda s: s.masked_fill(CLOSED, -1e9)),
+    ),
+    "round": (
+        lambda x: after(x, lambda x: setattr(x, "data", (x.data * 4).round() / 4)),
+        lambda x: (x * 4).round() / 4,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("accelerate", [True, False])
+@pytest.mark.parametrize("name", PASSED)
+def test_relevance_passes_what_an_alias_writes_as_gradients_do(name: str, accelerate: bool) -> None:
+    found, wanted = (
+        abslrp.explain(Alias(one).eval(), X, TARGETS, contrast=None, accelerate=accelerate)
+        for one in PASSED[name]
+    )
+    assert wanted.abs().sum() > 0.1
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: x.data.sub_(x.data.mean(0)),
+        lambda x: x.detach().copy_(x.data.flip(0).clone()),
+        lambda x: setattr(x, "data", x.data / x.data.max()),
+    ],
+)
+def test_samples_that_are_mixed_through_an_alias_are_refused(write: Any) -> None:
+    with pytest.raises(ValueError, match="samples depend on one another"):
+        abslrp.explain(Alias(lambda x: after(x, write)).eval(), X, TARGETS)
+
+
 def test_arguments_that_a_model_writes_to_stay_as_they_were() -> None:
     class Counting(nn.Linear):
         def forward(self, x: Tensor, count: Tensor, more: dict[str, Tensor]) -> Tensor:
