@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from abslrp.arrays import as_tensor
 from abslrp.outputs import Output, select_logits, taken
 from abslrp.tape import Place, Tape, Value
+from abslrp.tape.values import replaced
 from abslrp.targets import Target, number_of
 
 
@@ -84,7 +85,7 @@ class Batch:
 
         target = self.target
         target = target.rows(rows) if isinstance(target, Target) else target
-        return replace(self, given=_mapped(self.given, cut), target=target)
+        return replace(self, given=replaced(self.given, cut, Tensor), target=target)
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Batch:
         """Put others in place of the tensors that relevance is wanted of."""
@@ -93,7 +94,8 @@ class Batch:
 
     def copied(self) -> Batch:
         """Return one that a model may write to."""
-        return replace(self, given=_mapped(self.given, lambda one: one.detach().clone()))
+        given = replaced(self.given, lambda one: one.detach().clone(), Tensor)
+        return replace(self, given=given)
 
     def called(self, model: Callable[..., Any]) -> Any:
         """Return what the model makes of it."""
@@ -148,15 +150,6 @@ class Batch:
         if isinstance(inputs, tuple):
             return tuple(like(found[i], x) if i in found else None for i, x in enumerate(inputs))
         return like(maps[0], inputs)
-
-
-def _mapped(one: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Return a nest of arguments with other tensors in it."""
-    if isinstance(one, Tensor):
-        return function(one)
-    if isinstance(one, dict):
-        return {key: _mapped(each, function) for key, each in one.items()}
-    return type(one)(_mapped(each, function) for each in one) if type(one) in (list, tuple) else one
 
 
 def name_of(key: int | str, count: int) -> str:

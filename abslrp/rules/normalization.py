@@ -56,7 +56,7 @@ def register(rules: RuleSet, rule: NormRule) -> None:
 
     def by_channel(input: Value, *given: Any) -> list[Any]:
         shape = (-1, *[1] * (input.ndim - 2))
-        return [None if one is None else one.detach().reshape(shape) for one in given]
+        return [None if one is None else one.clone().reshape(shape) for one in given]
 
     @rules.rule("batch_norm native_batch_norm cudnn_batch_norm")
     def batch_norm(
@@ -129,10 +129,8 @@ def register(rules: RuleSet, rule: NormRule) -> None:
 
 def only_first(call: Call) -> list[Tensor]:
     """Take the statistics that a call returned beside its value as constants."""
-    known = zip(call.outputs, call.results, strict=True)
-    given = [one if value is None else value.tensor for value, one in known]
+    given = [one.tensor for one in call.outputs if one is not None]
     call.outputs[1:] = [None] * (len(call.outputs) - 1)
-    call.results = (None, *given[1:])
     return given
 
 

@@ -70,7 +70,7 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
                 return self._looking_up(func, args, kwargs)
             targets = targets_of(func, args, kwargs) if isinstance(func, OpOverload) else []
             for one in targets:
-                self.keep(one)
+                self.memory.keep(one)
             unseen = [one for one in targets if self.memory.within(one) is not None]
             for one in unseen:
                 self.memory.before_write(one)

@@ -57,6 +57,7 @@ class Memory:
         self._storages: dict[int, Storage] = {}
         self._gone: list[weakref.KeyedRef[int, Tensor]] = []
         self._left: list[Value] = []
+        self._lent: dict[int, list[weakref.ref[Tensor]]] = {}
 
     def bind(self, tensor: Tensor, value: Value | None) -> None:
         """Let a tensor object stand for a value, or for a constant though its memory has one."""
@@ -132,6 +133,22 @@ class Memory:
         storage = self._storage(tensor, make=False)
         values = [] if storage is None else [ref() for ref, _ in storage.seen]
         return next((value for value in values if value is not None), None)
+
+    def lend(self, tensor: Tensor) -> Tensor:
+        """Return an alias of a constant, which a call keeps as it is now."""
+        if tensor.is_cuda and tensor.numel() == 1:
+            return tensor  # which is known by then, where kernels are recorded
+        alias, memory = tensor.detach(), memory_of(tensor)
+        if memory is not None:
+            self._lent.setdefault(memory._cdata, []).append(weakref.ref(alias))
+        return alias
+
+    def keep(self, tensor: Tensor) -> None:
+        """Give what calls keep of a tensor's memory memory of its own, before it is written to."""
+        memory = memory_of(tensor)
+        for ref in [] if memory is None else self._lent.pop(memory._cdata, []):
+            if (alias := ref()) is not None:
+                alias.data = alias.clone()
 
     def before_write(self, tensor: Tensor) -> None:
         """Give the values that lie in a tensor's memory memory of their own."""

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from abslrp.tape import sites
-from abslrp.tape.memory import Memory, memory_of
+from abslrp.tape.memory import Memory
 from abslrp.tape.modes import under
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.place_by_numbers import probed
@@ -83,8 +83,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.shadows: MutableMapping[Tensor, Place] = WeakTensorKeyDictionary()
         """Where the samples are in constants that were made of values' entries."""
         self._within: list[OpOverload] = []
-        self._lent: set[int] = set()
-        """Memory of constants that calls took, which a model may write to afterwards."""
 
     def input(self, tensor: Tensor, place: Place | None) -> Value:
         """Let a tensor be one that relevance is wanted of."""
@@ -161,12 +159,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.held.append(operator)
             return None
         inputs = list(dict.fromkeys(taken.values))
-        call = Call(operator, tuple(taken.args), taken.kwargs, inputs, several=several)
+        lend = self.memory.lend
+        args, kwargs = replaced([tuple(taken.args), {**taken.kwargs}], lend, Tensor)
+        call = Call(operator, args, kwargs, inputs, several=several)
         call.outputs = [None if one is None else Value(one.detach(), None, call) for one in made]
-        call.results = tuple(
-            one.detach() if isinstance(one, Tensor) and kept is None else None
-            for one, kept in zip(results, made, strict=True)
-        )
+        others = [one if kept is None else None for one, kept in zip(results, made, strict=True)]
+        call.results = tuple(replaced(others, lend, Tensor))
         try:
             call.account = None if rule is None else rule(call)
         except self.table.uncovered as error:
@@ -189,7 +187,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             sites.locate(call, self.names)
             call.within = self._within[0] if self._within else None
         self._place(call)
-        self.shade(operator, call.args, call.output)
+        self.shade(operator, taken.args, call.output)
         lost = any(one is not None and one.place is None for one in call.outputs)
         self.decides |= lost and any(isinstance(one, Tensor) for one in call.results)
         for value in inputs:
@@ -200,31 +198,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if bind:
                     self.memory.bind(one, output)
         self.calls.append(call)
-        self._lent |= {_key(one) for one in tensors_in(_constants(call))}
         if bind:  # else its results have no tensor yet
             self.release()
         return call
 
-    def keep(self, tensor: Tensor) -> None:
-        """Copy what calls took from a tensor's memory as constants, before it is written to."""
-        key = _key(tensor)
-        if key not in self._lent:
-            return
-        self._lent.discard(key)
-
-        def kept(one: Tensor) -> Tensor:
-            return one.clone() if _key(one) == key else one
-
-        for call in self.calls:
-            if any(_key(one) == key for one in tensors_in(_constants(call))):
-                *args, named, call.results = replaced(_constants(call), kept, Tensor)
-                call.args, call.kwargs = tuple(args), dict(zip(call.kwargs, named, strict=True))
-                if call.ruled:  # the rule may have looked at them
-                    call.account = self.table.find(call.operator)(call)
-
     def replace(self, tensor: Tensor, data: Tensor) -> None:
         """Set a tensor's data; what constants replace passes relevance on, as gradients do."""
-        self.keep(tensor)
         before, value = self.value(tensor), self.value(data)
         tensor.data = data
         if value is None and before is not None and before.shape == data.shape:
@@ -294,17 +273,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call = self.note(operator, rule, Taken(args, {}, found), result, bind=False)
         assert call is not None
         return call.output
-
-
-def _constants(call: Call) -> list[Any]:
-    """Return what a call took and returned, the constants among it."""
-    return [*call.args, list(call.kwargs.values()), call.results]
-
-
-def _key(tensor: Tensor) -> int:
-    """Return a number of a tensor's memory."""
-    memory = memory_of(tensor)
-    return 0 if memory is None else memory._cdata
 
 
 @functools.cache

@@ -11,9 +11,9 @@ from torch._ops import OpOverload
 
 from abslrp.tape.values import tensors_in
 
-VIEWS = frozenset(
-    "squeeze_ unsqueeze_ t_ transpose_ swapaxes_ swapdims_ as_strided_ resize_".split()
-)
+VIEWS = frozenset((
+    "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_", "resize_"
+))  # fmt: skip
 """Operators that change how a tensor sees its memory, not the memory."""
 
 

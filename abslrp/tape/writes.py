@@ -18,7 +18,7 @@ def write(tape: Recorder, func: OpOverload, how: Written, args: Any, kwargs: Any
     """Run a call that writes to its arguments as the same call in new memory, and a move."""
     targets = targets_of(func, args, kwargs)
     for one in targets:
-        tape.keep(one)
+        tape.memory.keep(one)
     if how.reshapes and how.twin is not None:
         func(*args, **kwargs)
         rule = tape.table.find(how.twin)
