@@ -64,8 +64,8 @@ def is_exported(module: nn.Module) -> bool:
     return isinstance(module, torch.fx.GraphModule) and "eval" in vars(module)
 
 
-def lacks_batch_axis(model: nn.Module, batch: Batch, output: Output) -> bool:
-    """Whether the model maps inputs to logits only once they have a batch axis; two evaluations."""
+def check_batch_axis(model: nn.Module, batch: Batch, output: Output, error: Exception) -> None:
+    """Refuse what a model takes only once it has a batch axis, after an error; two evaluations."""
 
     def works(batch: Batch) -> bool:
         try:
@@ -75,15 +75,11 @@ def lacks_batch_axis(model: nn.Module, batch: Batch, output: Output) -> bool:
             return False
         return True
 
-    return works(batch.with_tensors([one[None] for one in batch.tensors])) and not works(batch)
-
-
-def no_batch_axis(inputs: Tensor) -> ValueError:
-    """Return the error for inputs that are a single sample."""
-    shape = tuple(inputs.shape)
-    return ValueError(
-        f"inputs: expected a batch axis, got shape {shape}; the model takes {(1, *shape)}"
-    )
+    if works(batch.with_tensors([one[None] for one in batch.tensors])) and not works(batch):
+        shape = tuple(batch.tensors[0].shape)
+        raise ValueError(
+            f"inputs: expected a batch axis, got shape {shape}; the model takes {(1, *shape)}"
+        ) from error
 
 
 def as_targets(targets: Any, samples: int, name: str = "targets") -> Tensor:

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from abslrp.arguments import (
     as_targets,
+    check_batch_axis,
     check_targets,
     chunk_size,
-    lacks_batch_axis,
-    no_batch_axis,
     one_each,
     step_of,
 )
@@ -118,6 +117,5 @@ def _targets(model: nn.Module, batch: Batch, targets: Any, output: Output) -> Te
     try:
         return as_targets(targets, len(batch))
     except ValueError as error:
-        if lacks_batch_axis(model, batch, output):
-            raise no_batch_axis(batch.tensors[0]) from error
+        check_batch_axis(model, batch, output, error)
         raise

@@ -108,25 +108,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def taken(self, args: Any, kwargs: Mapping[str, Any]) -> Taken:
         """Return a call's arguments with values in them."""
         found: list[Value] = []
-        valued = self._valued(args, found)
-        return Taken(valued, {key: self._valued(one, found) for key, one in kwargs.items()}, found)
 
-    def _valued(self, one: Any, found: list[Value]) -> Any:
-        if isinstance(one, Tensor):
+        def valued(one: Tensor) -> Tensor | Value:
             value = self.value(one)
             if value is None and self.adopts and _asks(one):
                 value = self.input(one, Place.of(one))
                 self.adopted.append(one)
             if value is None and self.left and not one.untyped_storage().resizable():
                 value = self.back(one)
-            if value is None:
-                return one
-            found.append(value)
-            return value
-        if isinstance(one, (list, tuple)):
-            items = [self._valued(item, found) for item in one]
-            return items if isinstance(one, list) else tuple(items)
-        return one
+            if value is not None:
+                found.append(value)
+            return one if value is None else value
+
+        given, named = replaced([args, kwargs], valued, Tensor)
+        return Taken(given, named, found)
 
     def back(self, tensor: Tensor) -> Value | None:
         """Let a tensor made by NumPy, or of a list, depend on what left torch before."""
