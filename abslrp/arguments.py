@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from abslrp.arrays import as_tensor
+from abslrp.arrays import as_tensor, integers
 from abslrp.batch import Batch
 from abslrp.outputs import ONE_OUTPUT, Output
 
@@ -34,7 +34,8 @@ def step_of(batch_size: Any, otherwise: int) -> int:
     """Return how many samples to explain at a time, if it is a number of samples that is given."""
     if batch_size is None:
         return otherwise
-    if not isinstance(batch_size, Integral) or batch_size < 1:
+    whole = isinstance(batch_size, Integral) and not isinstance(batch_size, bool)
+    if not whole or batch_size < 1:
         raise ValueError(f"batch_size: expected a positive integer or None, got {batch_size!r}")
     return int(batch_size)
 
@@ -63,8 +64,8 @@ def is_exported(module: nn.Module) -> bool:
     return isinstance(module, torch.fx.GraphModule) and "eval" in vars(module)
 
 
-def lacks_batch_axis(model: nn.Module, batch: Batch, output: Output) -> bool:
-    """Whether the model maps inputs to logits only once they have a batch axis; two evaluations."""
+def check_batch_axis(model: nn.Module, batch: Batch, output: Output, error: Exception) -> None:
+    """Refuse what a model takes only once it has a batch axis, after an error; two evaluations."""
 
     def works(batch: Batch) -> bool:
         try:
@@ -74,36 +75,32 @@ def lacks_batch_axis(model: nn.Module, batch: Batch, output: Output) -> bool:
             return False
         return True
 
-    return works(batch.with_tensors([one[None] for one in batch.tensors])) and not works(batch)
-
-
-def no_batch_axis(inputs: Tensor) -> ValueError:
-    """Return the error for inputs that are a single sample."""
-    shape = tuple(inputs.shape)
-    return ValueError(
-        f"inputs: expected a batch axis, got shape {shape}; the model takes {(1, *shape)}"
-    )
+    if works(batch.with_tensors([one[None] for one in batch.tensors])) and not works(batch):
+        shape = tuple(batch.tensors[0].shape)
+        raise ValueError(
+            f"inputs: expected a batch axis, got shape {shape}; the model takes {(1, *shape)}"
+        ) from error
 
 
 def as_targets(targets: Any, samples: int, name: str = "targets") -> Tensor:
     """Return targets as (B, K) int64, or as (B,) if there is one for each sample."""
-    try:
-        chosen = as_tensor(targets, name)
-    except (RuntimeError, TypeError, ValueError) as error:
-        given = repr(targets) if targets is None else f"{type(targets).__name__} ({error})"
-        raise ValueError(f"{name}: expected integers of shape ({samples},), got {given}") from error
-    if str(getattr(targets, "dtype", "")).endswith("uint64"):  # which torch cannot compute with
-        chosen = chosen.long()
+    chosen = integers(targets, name, f"integers of shape ({samples},)")
     if chosen.ndim == 0:
         chosen = chosen.expand(samples)
-    if chosen.is_floating_point() or chosen.is_complex() or chosen.dtype == torch.bool:
-        raise ValueError(f"{name}: expected integers, got {chosen.dtype}")
     if chosen.ndim > 2 or len(chosen) != samples or chosen.numel() == 0:
         raise ValueError(
             f"{name}: expected shape ({samples},), or ({samples}, K) for several a sample, got "
             f"{tuple(chosen.shape)}"
         )
-    return chosen.long()
+    return chosen
+
+
+def as_start(start: Any) -> Tensor:
+    """Return the relevance that a user lets start as a tensor."""
+    given = as_tensor(start, "start", "real numbers")
+    if given.is_complex():
+        raise ValueError(f"start: expected real numbers, got {given.dtype}")
+    return given
 
 
 def one_each(given: Any, samples: int, name: str = "targets") -> Tensor:
@@ -138,7 +135,8 @@ def names_of(at: Any) -> tuple[str, ...] | None:
     names = (at,) if isinstance(at, str) else at
     if names is None:
         return None
-    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) for one in names):
+    listed = isinstance(names, (list, tuple)) and len(names) > 0
+    if not listed or not all(isinstance(one, str) for one in names):
         raise ValueError(f"at: expected a module's name, or a list of names, got {at!r}")
     return tuple(dict.fromkeys(names))
 

@@ -50,13 +50,35 @@ def as_tensor(values: Any, name: str, expected: str = "an array or a tensor of n
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
             tensor = tensor.clone()  # or else it could not be kept for a gradient
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        kind = getattr(values, "dtype", type(values).__name__)
+        kind = getattr(values, "dtype", None if values is None else type(values).__name__)
         if isinstance(values, (list, tuple)) and values:
             kind = f"{kind} of {type(values[0]).__name__}"
         elif getattr(values, "is_nested", False):
             kind = "a nested tensor"
         raise ValueError(f"{name}: expected {expected}, got {kind}") from error
     return tensor.to(_WIDER.get(tensor.dtype, tensor.dtype))
+
+
+def integers(values: Any, name: str, expected: str = "integers") -> Tensor:
+    """Return integers of any width as int64; arguments as of :func:`as_tensor`.
+
+    Raises
+    ------
+    ValueError
+        If they are others, or truth values.
+
+    Examples
+    --------
+    >>> integers(np.array([1, 2], "u1"), "targets")
+    tensor([1, 2])
+    """
+    found = as_tensor(values, name, expected)
+    # Those of 64 bits without a sign come as floats, which torch can compute with.
+    unsigned = str(getattr(values, "dtype", "")).endswith("uint64")
+    others = found.is_floating_point() or found.is_complex() or found.dtype == torch.bool
+    if others and not unsigned:
+        raise ValueError(f"{name}: expected integers, got {found.dtype}")
+    return found.long()
 
 
 def _from_array(values: Any) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from abslrp.arrays import as_tensor
 from abslrp.outputs import Output, select_logits, taken
 from abslrp.tape import Place, Tape, Value
+from abslrp.tape.values import replaced
 from abslrp.targets import Target, number_of
 
 
@@ -74,20 +75,17 @@ class Batch:
         """Return some samples: rows of every tensor that has one for each sample."""
         if rows == slice(None):
             return self
-        given = {key: self._cut(one, rows) for key, one in self.given.items()}
+
+        def cut(one: Tensor) -> Tensor:
+            if one.ndim == 0 or len(one) != len(self):
+                return one
+            return (
+                one[rows] if isinstance(rows, slice) else torch.cat([one[i : i + 1] for i in rows])
+            )
+
         target = self.target
         target = target.rows(rows) if isinstance(target, Target) else target
-        return replace(self, given=given, target=target)
-
-    def _cut(self, one: Any, rows: slice | list[int]) -> Any:
-        if isinstance(one, dict):
-            return {key: self._cut(each, rows) for key, each in one.items()}
-        if type(one) in (list, tuple):
-            return type(one)(self._cut(each, rows) for each in one)
-        alike = isinstance(one, Tensor) and one.ndim > 0 and len(one) == len(self)
-        if not alike or isinstance(rows, slice):
-            return one[rows] if alike else one
-        return torch.cat([one[i : i + 1] for i in rows])
+        return replace(self, given=replaced(self.given, cut, Tensor), target=target)
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Batch:
         """Put others in place of the tensors that relevance is wanted of."""
@@ -96,7 +94,8 @@ class Batch:
 
     def copied(self) -> Batch:
         """Return one that a model may write to."""
-        return self.with_tensors([one.detach().clone() for one in self.tensors])
+        given = replaced(self.given, lambda one: one.detach().clone(), Tensor)
+        return replace(self, given=given)
 
     def called(self, model: Callable[..., Any]) -> Any:
         """Return what the model makes of it."""

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from abslrp.arguments import (
     as_targets,
+    check_batch_axis,
     check_targets,
     chunk_size,
-    lacks_batch_axis,
-    no_batch_axis,
     one_each,
     step_of,
 )
@@ -64,6 +63,7 @@ def maps_of(
             )
         begin = None
     signed = begin == "signed" or (begin is None and against is not None)
+    predicted = isinstance(targets, str) and targets == "predicted"
     given: dict[str, Any] = {"signed": signed, "channels": channels}
 
     def started(logits: Tensor, classes: Tensor, others: Tensor | None) -> list[Tensor]:
@@ -77,7 +77,8 @@ def maps_of(
     def whole(logits: Tensor) -> list[Tensor]:
         """Start at each row of the logits by itself."""
         others = None if against is None else one_each(against, len(logits), "against")
-        (every,) = started(logits, one_each(targets, len(logits)), others)
+        classes = logits.argmax(1) if predicted else one_each(targets, len(logits))
+        (every,) = started(logits, classes, others)
         rows = torch.eye(len(logits), dtype=every.dtype, device=every.device)
         return [every * row[:, None] for row in rows]
 
@@ -85,7 +86,6 @@ def maps_of(
         return propagate(
             model, batch, whole, lambda maps: combine(maps[:, None], begin)[0], settings, **given
         )
-    predicted = isinstance(targets, str) and targets == "predicted"
     classes = None if predicted else _targets(model, batch, targets, settings.output)
     others = None if against is None else one_each(against, len(batch), "against")
     step = step_of(batch_size, min(chunk_size(one) for one in batch.tensors))
@@ -101,8 +101,10 @@ def maps_of(
         merge = partial(combine, contrast=begin)
         maps = propagate(model, batch.rows(rows), start, merge, here, **given)
         logits = noted[here.first]
-        if rows.start == 0 and 1 < step < len(batch) and len(logits) == step:
-            check_place(model, batch, slice(step - 1, step), logits[-1:], settings)
+        # One at a time may be what is meant, but only where a user says so.
+        if batch_size != 1 and rows.start == int(step == 1) and len(logits) == step < len(batch):
+            elsewhere = slice(step - 1, step) if step > 1 else slice(0, 2)
+            check_place(model, batch, elsewhere, logits[-1:], settings)
         single = classes is None or classes.ndim == 1
         return [one[0] if single else one.transpose(0, 1) for one in maps]
 
@@ -115,6 +117,5 @@ def _targets(model: nn.Module, batch: Batch, targets: Any, output: Output) -> Te
     try:
         return as_targets(targets, len(batch))
     except ValueError as error:
-        if lacks_batch_axis(model, batch, output):
-            raise no_batch_axis(batch.tensors[0]) from error
+        check_batch_axis(model, batch, output, error)
         raise

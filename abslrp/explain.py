@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any, Literal, TypeVar, cast
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.ablations import Attention, RelevanceAt
-from abslrp.arguments import check_model, check_reduce, names_of
+from abslrp.arguments import as_start, check_model, check_reduce, names_of
 from abslrp.batch import Batch
 from abslrp.classes import maps_of, with_target
 from abslrp.contrast import OWN, Start
@@ -140,7 +139,8 @@ def explain(
     Notes
     -----
     Cost: one forward pass, and for each of K targets one backward pass per start, two for
-    ``"streams"``. Where the batch is cut, one sample is evaluated once more, alone; where masks,
+    ``"streams"``. Where the batch is cut, one sample is evaluated once more (by default with
+    another, if they are explained one at a time); where masks,
     indices or numbers are made of values, up to nine are; where samples cannot be followed, the
     model is evaluated three times more, and then sample by sample. Memory:
     that of one batch's forward pass, whatever K.
@@ -245,7 +245,7 @@ def relevance(
     """
     check_model(model)
     batch = Batch.of(model, inputs, model_kwargs)
-    given = torch.as_tensor(start)
+    given = as_start(start)
     single: list[bool] = []
     settings = Settings(
         rules, conserve, on_unknown, output, attention, relevance_at, samples, accelerate,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from abslrp.ablations import Attention, RelevanceAt
-from abslrp.arguments import check_choice, lacks_batch_axis, no_batch_axis
+from abslrp.arguments import check_batch_axis, check_choice
 from abslrp.batch import Batch
 from abslrp.names import public_name
 from abslrp.outputs import OneOutputError, Output, check_output
@@ -63,6 +63,7 @@ class Settings:
         check_choice("relevance_at", self.relevance_at, "input", "patches")
         check_output(self.output)
         check_choice("conserve", self.conserve, "operation", "argument", None)
+        check_choice("accelerate", self.accelerate, True, False)
         check_choice("on_unknown", self.on_unknown, "error", "warn")
         _ = self.table
 
@@ -216,8 +217,7 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
     except Exception as error:
         if any(one in str(error) for one in ("does not require grad", "primal.is_inference")):
             raise UnknownOperationError(DIFFERENTIATES) from error
-        if lacks_batch_axis(model, batch, settings.output):
-            raise no_batch_axis(batch.tensors[0]) from error
+        check_batch_axis(model, batch, settings.output, error)
         raise
     found = {name: _only(name, made, None if whole else len(batch)) for name, made in seen.items()}
     start = settings.start_at

@@ -101,7 +101,9 @@ class GraphExplainer:
         self._pool: Any = None
         self._lock = threading.Lock()
 
-    def __call__(self, model: nn.Module, inputs: Array, targets: Any, **kwargs: Any) -> Array:
+    def __call__(
+        self, model: nn.Module, inputs: Array, targets: Any = None, **kwargs: Any
+    ) -> Array:
         """Explain as :func:`abslrp.explain` does, with its arguments."""
         options = {**self.options, **kwargs}
         check_model(model)

@@ -247,6 +247,6 @@ def _factor(factor: Factor, names: dict[Value, str]) -> str:
     v = f"line({names[source.value]})" if isinstance(source, Line) else names[source]
     forms = {
         "positive": f"{v}+", "negative": f"(-{v})+", "magnitude": f"|{v}|", "above": f"[{v} > 0]",
-        "inverse": f"1/|{v}|", "is": v,
+        "inverse": f"1/|{v}|", "is": v, "computed": f"f({v})",
     }  # fmt: skip
     return forms[factor.kind]

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import BaseTorchFunctionMode
 
 from abslrp.ablations import ablate
 from abslrp.batch import Batch
@@ -18,6 +17,7 @@ from abslrp.forward import DIFFERENTIATES, Pass, Settings, logits_of
 from abslrp.names import public_name
 from abslrp.plan.arrivals import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
+from abslrp.tape.dispatch import Unheard
 from abslrp.tape.modes import leaving_nothing
 
 Rows: TypeAlias = "slice | list[int]"
@@ -119,7 +119,7 @@ def propagate(
 def evaluate(model: nn.Module, batch: Batch, settings: Settings, rows: Rows) -> Tensor:
     """Return the logits of some samples, by the model alone, and not by fused layers."""
     part = batch.rows(rows).copied()
-    with torch.no_grad(), BaseTorchFunctionMode():
+    with torch.no_grad(), Unheard():
         return part.logits(model, settings.output, len(part), dense=settings.dense)
 
 
@@ -127,13 +127,14 @@ def evaluate(model: nn.Module, batch: Batch, settings: Settings, rows: Rows) -> 
 def check_place(
     model: nn.Module, batch: Batch, rows: slice, logits: Tensor, settings: Settings
 ) -> None:
-    """Refuse a model whose logits of a sample, which is alone in ``rows``, are others elsewhere."""
-    alone = _alone(partial(evaluate, model, batch, settings), rows)
-    if alone is not None and not _alike(alone, logits.detach(), ROUNDING):
+    """Refuse a model whose logits of a sample are others elsewhere: as the last of ``rows``."""
+    found = _alone(partial(evaluate, model, batch, settings), rows)
+    if found is not None and not _alike(found[-1:], logits.detach(), ROUNDING):
         raise ValueError(
-            "model: its output for a sample depends on the sample's place in the batch, as where "
-            "other inputs are taken from elsewhere and cut to it; pass them along (inputs=(x, "
-            f"other), or model_kwargs=), or explain all at once (batch_size={len(batch)})"
+            "model: its output for a sample depends on the sample's place in the batch, or on the "
+            "batch, as where other inputs are taken from elsewhere and cut to it; pass them along "
+            "(inputs=(x, other), or model_kwargs=), or explain all at once "
+            f"(batch_size={len(batch)})"
         )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from abslrp.arrays import as_tensor, integers
+
 __all__ = ["Target", "box", "difference", "logit", "number_of", "region", "token"]
 
 
@@ -25,13 +27,13 @@ class Target:
     function
         From an output (B, ...) and what is ``given``, one for each of these samples, to (B,).
     given
-        Numbers, or tensors with a row for each of all samples.
+        One for all samples, or with a row for each.
     cuts
         Which samples the output is of: slices, one of the other.
     """
 
     function: Callable[..., Tensor]
-    given: tuple[Any, ...]
+    given: tuple[Tensor, ...]
     cuts: tuple[slice | list[int], ...] = ()
 
     def rows(self, rows: slice | list[int]) -> Target:
@@ -42,8 +44,8 @@ class Target:
         """Return one number for each sample."""
         return self.function(output, *(self._own(one, output) for one in self.given))
 
-    def _own(self, given: Any, output: Tensor) -> Tensor:
-        values = torch.as_tensor(given, device=output.device)
+    def _own(self, given: Tensor, output: Tensor) -> Tensor:
+        values = given.to(output.device)
         mask = values.dtype == torch.bool or values.is_floating_point()
         # Whether there is a row for each sample is known from the rank, not from a size.
         for cut in self.cuts if values.ndim == (output.ndim - 1 if mask else 1) else ():
@@ -65,7 +67,7 @@ def logit(classes: Any) -> Target:
     >>> logit([0, 2])(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
     tensor([1., 6.])
     """
-    return Target(_entry, (classes,))
+    return Target(_entry, (integers(classes, "classes"),))
 
 
 def difference(classes: Any, others: Any) -> Target:
@@ -82,7 +84,8 @@ def difference(classes: Any, others: Any) -> Target:
     >>> difference(2, 0)(torch.tensor([[1.0, 2.0, 3.0]]))
     tensor([2.])
     """
-    return Target(lambda output, a, b: _entry(output, a) - _entry(output, b), (classes, others))
+    given = integers(classes, "classes"), integers(others, "others")
+    return Target(lambda output, a, b: _entry(output, a) - _entry(output, b), given)
 
 
 def region(mask: Any, classes: Any) -> Target:
@@ -102,9 +105,12 @@ def region(mask: Any, classes: Any) -> Target:
     >>> region(left, 1)(torch.arange(8.0).reshape(1, 2, 2, 2))
     tensor([10.])
     """
-    weights = torch.as_tensor(mask)
+    weights = as_tensor(mask, "mask")
     weights = weights if weights.is_floating_point() else weights.bool()
-    return Target(lambda x, w, c: (_entry(x, c) * w).flatten(1).sum(1), (weights, classes))
+    return Target(
+        lambda x, w, c: (_entry(x, c) * w).flatten(1).sum(1),
+        (weights, integers(classes, "classes")),
+    )
 
 
 def token(positions: Any, tokens: Any) -> Target:
@@ -121,7 +127,7 @@ def token(positions: Any, tokens: Any) -> Target:
     >>> token(-1, 2)(torch.arange(6.0).reshape(1, 2, 3))
     tensor([5.])
     """
-    return Target(_entry, (positions, tokens))
+    return Target(_entry, (integers(positions, "positions"), integers(tokens, "tokens")))
 
 
 def box(boxes: Any, classes: Any) -> Target:
@@ -138,7 +144,7 @@ def box(boxes: Any, classes: Any) -> Target:
     >>> box(0, 2)(torch.arange(6.0).reshape(1, 2, 3))
     tensor([2.])
     """
-    return Target(_entry, (boxes, classes))
+    return Target(_entry, (integers(boxes, "boxes"), integers(classes, "classes")))
 
 
 def _entry(output: Tensor, *indices: Tensor) -> Tensor:

@@ -101,11 +101,11 @@ ABSLRP: Table = {
     "outputs": Room(0, "what models return, and which part of it is logits"),
     "names": Room(0, "operators by the names that users know"),
     "arrays": Room(0, "numbers of any kind as tensors"),
-    "targets": Room(0, "outputs of any shape as one number for each sample"),
+    "targets": Room(1, "outputs of any shape as one number for each sample", "arrays"),
     "batch": Room(
-        1, "what a model is called with, what it makes of it", "arrays outputs tape targets"
+        2, "what a model is called with, what it makes of it", "arrays outputs tape targets"
     ),
-    "arguments": Room(2, "what users pass, checked", "arrays batch outputs"),
+    "arguments": Room(3, "what users pass, checked", "arrays batch outputs"),
     "plan": Room(1, "factors and the forms of an account; no operator, no equation", "tape"),
     "registry": Room(2, "which rule an operator has", "names plan tape"),
     "contrast": Room(

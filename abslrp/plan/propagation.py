@@ -205,12 +205,13 @@ class Propagation:
         return parts
 
     def _custom(self, call: Call, account: Custom, arrival: Arrival) -> Parts:
+        parts: Parts = []
         sent, turns = account.propagate(self.arrivals.applied(arrival)), account.negates
-        return [
-            (value, Arrival(one, arrival.total, owned=False, depth=arrival.depth, negated=turns))
-            for value, one in zip(call.inputs, sent, strict=True)
-            if one is not None
-        ]
+        for value, one in zip(call.inputs, sent, strict=True):
+            if one is not None:
+                own = Arrival(unbroadcast(one, value.shape), arrival.total, owned=False)
+                parts.append((value, replace(own, depth=arrival.depth, negated=turns)))
+        return parts
 
     def _divide(self, account: Account, arrival: Arrival, parts: Parts) -> None:
         """Divide a total among the parts in the proportion of their sums."""

@@ -52,8 +52,7 @@ def by_gradient(call: Call, *, curved: bool = False) -> Adjoint:
             return leaves[value].view_as(leaves[value])
 
         with torch.inference_mode(False), torch.enable_grad():
-            args = replaced(call.args, leaf)
-            kwargs = {key: replaced(one, leaf) for key, one in call.kwargs.items()}
+            args, kwargs = replaced([call.args, call.kwargs], leaf)
             operator: Any = call.operator
             result = operator(*args, **kwargs)
             made = list(tensors_in(result)) if call.several else [result]

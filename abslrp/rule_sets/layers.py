@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from abslrp.plan.accounts import Custom
-from abslrp.plan.routes import unbroadcast
 from abslrp.registry import RuleSet
 from abslrp.rule_sets.proportional import EPSILON, inverse_of, make, merged
 from abslrp.rules.absolute import plus
@@ -96,7 +95,7 @@ def rule_of(*groups: Group, epsilon: float = EPSILON) -> Callable[[Call, Linear]
                 s = relevance * factor
                 for x, w in pairs(group, weights):
                     sent = sent + x * map.transposed(s, w.to(s.dtype))
-            return [unbroadcast(sent, value.shape)]
+            return [sent]
 
         return Custom(propagate, axes=given.axes)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from abslrp.outputs import centred
-from abslrp.plan.accounts import Account, constant, passing, same
+from abslrp.plan.accounts import Account, UncoveredError, constant, passing, same
 from abslrp.plan.axes import aligned, reduced
 from abslrp.registry import COMMON
-from abslrp.tape import Call, Value
+from abslrp.tape import Call, Value, WrittenOut
 
 SIGNED = (
     "leaky_relu prelu _prelu_kernel elu celu selu gelu silu mish hardswish logsigmoid log_sigmoid "
@@ -18,7 +19,7 @@ SIGNED = (
     "hardshrink softshrink log log1p log2 log10 expm1 pow sin cos tan asin "
     "acos atan asinh acosh atanh sinh cosh erf erfinv reciprocal sign sgn nan_to_num "
     "round floor ceil trunc logit float_power threshold log_sigmoid_forward arcsin arccos arctan "
-    "special_erf special_expm1 special_log1p special_ndtr erfc"
+    "special_erf special_expm1 special_log1p special_ndtr erfc set_data"
 )
 NONNEGATIVE = (
     "relu6 sigmoid special_expit hardsigmoid exp exp2 "
@@ -38,6 +39,8 @@ MADE = (
 @COMMON.rule(SIGNED, torch.nn.functional.tanhshrink, torch.nn.functional.softsign, centred)
 def activation(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Unchanged; the output may have either sign."""
+    if len(call.inputs) > 1:
+        raise UncoveredError("slopes or exponents that are activations")
     return passing(call.inputs[0])
 
 
@@ -53,9 +56,17 @@ def relu(call: Call, input: Value) -> Account:
     return passing(input, nonnegative=True, rectifies=True)
 
 
+def bounded(input: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Tensor:
+    """Take the larger of two activations, or the smaller."""
+    least = input if min is None else torch.maximum(input, min)
+    return least if max is None else torch.minimum(least, max)
+
+
 @COMMON.rule("clamp clamp_min clamp_max clip hardtanh")
 def clamp(call: Call, input: Value, min: Any = None, max: Any = None) -> Account:
     """Unchanged; the output has no negative entry where the lower bound is not negative."""
+    if isinstance(min, Value) or isinstance(max, Value):
+        raise WrittenOut(torch.minimum if call.name == "aten.clamp_max" else bounded)
     if call.name == "aten.clamp_max":
         min, max = None, min
     elif call.name == "aten.hardtanh":

@@ -56,7 +56,7 @@ def register(rules: RuleSet, rule: NormRule) -> None:
 
     def by_channel(input: Value, *given: Any) -> list[Any]:
         shape = (-1, *[1] * (input.ndim - 2))
-        return [None if one is None else one.detach().reshape(shape) for one in given]
+        return [None if one is None else one.clone().reshape(shape) for one in given]
 
     @rules.rule("batch_norm native_batch_norm cudnn_batch_norm")
     def batch_norm(

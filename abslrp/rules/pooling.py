@@ -97,32 +97,33 @@ def register(
     def pool(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
         return shared(call, input)
 
-    @rules.rule("grid_sampler_2d grid_sampler_3d")
+    @rules.rule("grid_sampler_2d grid_sampler_3d torchvision::roi_align")
     @structural.of_the_first
-    def sampled(call: Call, input: Value, grid: Any, interpolation: int, *options: Any) -> Account:
-        # The places that values are taken between count as constants, as indices do.
-        if interpolation == 2:
+    def sampled(call: Call, input: Value, places: Any, option: Any, *options: Any) -> Account:
+        # The places that values are taken between, and boxes, count as constants, as indices do.
+        grid = "grid" in call.name
+        if grid and option == 2:
             raise UncoveredError("bicubic weights, which have two signs")
-        return shared(call, input, axes=only(0), curved=True)
+        return shared(call, input, axes=only(0) if grid else only(), curved=True)
 
     @rules.rule("index_add index_reduce scatter_add scatter_reduce index_put _unsafe_index_put put")
     def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
         # Where an index says.
-        name = call.short
+        name, sure = call.short, structural.kept_sign(call, indexed=True)
         if "put" in name and not structural.accumulates(call):
             return structural.filled(call, input, *args, **kwargs)
         if name.endswith("_reduce") and args[3] not in ("sum", "mean"):
             if args[3] == "prod":
                 raise UncoveredError("products of what an index names")
             moved = by_gradient(call, curved=True)  # to the extremes
-            return Routing(moved, axes=probe, nonnegative=structural.kept_sign(call))
+            return Routing(moved, axes=probe, nonnegative=sure)
         if kwargs.get("alpha", 1) < 0:
             raise UncoveredError("a negative alpha")
         adjoint, s = by_gradient(call), [before(call.output)]
 
         @signed
         def account(*, sign: int = 1) -> Custom:
-            made, sure = share[sign], structural.kept_sign(call)
+            made = share[sign]
 
             def propagate(relevance: Tensor) -> list[Tensor | None]:
                 sent = adjoint([entrywise.multiplied(relevance, s, owned=False)])
@@ -140,14 +141,6 @@ def register(
 
 #: Eq. 12 for a linear map without negative weights: ``R = x+ W^T s``.
 register(ABSLRP, lambda h: inverse(h, EPSILON), positive, negative)
-
-
-@ABSLRP.rule("torchvision::roi_align")
-@structural.of_the_first
-def regions(call: Call, input: Value, boxes: Any, *options: Any) -> Account:
-    """Eq. 12 for means over boxes, which count as constants."""
-    s, x = inverse(call.output, EPSILON), positive(input)
-    return transposed(call, input, s, x, axes=only(), curved=True)
 
 
 @ABSLRP.rule("prod cumprod")

@@ -20,11 +20,14 @@ aten = torch.ops.aten
 F = TypeVar("F", bound=Callable[..., Account])
 
 
-def kept_sign(call: Call) -> bool:
-    """Whether no entry can be negative, neither of the values that are moved nor of constants."""
+def kept_sign(call: Call, *, indexed: bool = False) -> bool:
+    """Whether no entry can be negative, neither of the values that are moved nor of constants.
+
+    ``indexed``: constants of whole numbers are indices, and not entries.
+    """
     constants = tensors_in([call.args, list(call.kwargs.values())])
-    return all(value.nonnegative for value in call.inputs) and not any(
-        one.is_floating_point() for one in constants
+    return all(value.nonnegative for value in call.inputs) and all(
+        one.dtype == torch.bool or (indexed and not one.is_floating_point()) for one in constants
     )
 
 
@@ -188,7 +191,7 @@ def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Accou
 )
 def moved(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Move some of the entries elsewhere."""
-    return Routing(by_gradient(call), axes=probe, nonnegative=kept_sign(call))
+    return Routing(by_gradient(call), axes=probe, nonnegative=kept_sign(call, indexed=True))
 
 
 @COMMON.rule("view_as_real view_as_complex")
@@ -232,7 +235,7 @@ def put_into(
 def accumulates(call: Call) -> bool:
     """Whether entries are added to what was there."""
     given = [*call.args[3:4], call.kwargs.get("accumulate", False)]
-    return any(one is True for one in given)
+    return "put" in call.short and any(one is True for one in given)
 
 
 @COMMON.rule(
@@ -247,8 +250,9 @@ def filled(call: Call, *args: Any, **kwargs: Any) -> Account:
         one for one in [*call.args, *call.kwargs.values()]
         if isinstance(one, (int, float)) and not isinstance(one, bool)
     ]  # fmt: skip
-    positive = kept_sign(call) and all(one >= 0 for one in numbers)
-    axes = aligned if call.short in ("masked_fill", "where") else probe
+    along = call.short in ("masked_fill", "where")
+    positive = kept_sign(call, indexed=not along) and all(one >= 0 for one in numbers)
+    axes = aligned if along else probe
     return Routing(by_gradient(call), axes=axes, nonnegative=positive)
 
 

@@ -5,6 +5,7 @@ Every call of every model arrives here as an ATen operator, whatever code made i
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from abslrp.tape.modes import State, under
 from abslrp.tape.recorder import Recorder, Table
-from abslrp.tape.spelling import written
+from abslrp.tape.spelling import targets_of, written
 from abslrp.tape.values import WrittenOut, tensors_in
 from abslrp.tape.writes import write
 
@@ -66,7 +68,15 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         if not taken.values:
             if self.rows_of is not None and args and _is(args[0], self.rows_of):
                 return self._looking_up(func, args, kwargs)
+            targets = targets_of(func, args, kwargs) if isinstance(func, OpOverload) else []
+            for one in targets:
+                self.memory.keep(one)
+            unseen = [one for one in targets if self.memory.within(one) is not None]
+            for one in unseen:
+                self.memory.before_write(one)
             result = func(*args, **kwargs)
+            for one in unseen:
+                self.memory.pass_on(one, self.aliased)
             self.memory.stay_constant(tensors_in(result))
             if func is torch.ops.aten.lift_fresh.default and self.left:
                 self.back(result)
@@ -131,11 +141,27 @@ def _is(one: Any, table: Tensor) -> bool:
 
 
 _FOLDED = (torch.ops.aten.linear.default, torch.ops.aten.matmul.default)
+_LISTENS = (Tensor.register_hook, Tensor.retain_grad, Tensor.register_post_accumulate_grad_hook)
+_SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
 _OUT_OF_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist)
 
 
-class _Names(TorchFunctionMode):
-    """Finds rules of Python functions. It also keeps torch from its fused transformer layers."""
+class Unheard(TorchFunctionMode):
+    """Lets hooks on tensors without a gradient wait for nothing, where torch refuses them.
+
+    As any such mode, it also keeps torch from its fused transformer layers.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func in _LISTENS and not args[0].requires_grad:
+            return RemovableHandle(OrderedDict())
+        return func(*args, **(kwargs or {}))
+
+
+class _Names(Unheard):
+    """Finds rules of Python functions."""
 
     def __init__(self, tape: Tape) -> None:
         super().__init__()
@@ -147,8 +173,11 @@ class _Names(TorchFunctionMode):
         rule = self.tape.functions.get(func)
         if rule is not None:
             return self.tape.called(func, rule, args, kwargs or {})
+        if func == _SET_DATA:
+            self.tape.replace(*args)
+            return None
         self.tape.asks |= func is Tensor.requires_grad_
         if func in _OUT_OF_TORCH and args[0].numel() > 1:
             value = self.tape.memory.within(args[0])
             self.tape.left += [] if value is None else [value]
-        return func(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs)

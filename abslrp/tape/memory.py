@@ -57,6 +57,7 @@ class Memory:
         self._storages: dict[int, Storage] = {}
         self._gone: list[weakref.KeyedRef[int, Tensor]] = []
         self._left: list[Value] = []
+        self._lent: dict[int, list[weakref.ref[Tensor]]] = {}
 
     def bind(self, tensor: Tensor, value: Value | None) -> None:
         """Let a tensor object stand for a value, or for a constant though its memory has one."""
@@ -133,6 +134,22 @@ class Memory:
         values = [] if storage is None else [ref() for ref, _ in storage.seen]
         return next((value for value in values if value is not None), None)
 
+    def lend(self, tensor: Tensor) -> Tensor:
+        """Return an alias of a constant, which a call keeps as it is now."""
+        if tensor.is_cuda and tensor.numel() == 1:
+            return tensor  # which is known by then, where kernels are recorded
+        alias, memory = tensor.detach(), memory_of(tensor)
+        if memory is not None:
+            self._lent.setdefault(memory._cdata, []).append(weakref.ref(alias))
+        return alias
+
+    def keep(self, tensor: Tensor) -> None:
+        """Give what calls keep of a tensor's memory memory of its own, before it is written to."""
+        memory = memory_of(tensor)
+        for ref in [] if memory is None else self._lent.pop(memory._cdata, []):
+            if (alias := ref()) is not None:
+                alias.data = alias.clone()
+
     def before_write(self, tensor: Tensor) -> None:
         """Give the values that lie in a tensor's memory memory of their own."""
         storage = self._storage(tensor, make=True)
@@ -169,12 +186,19 @@ class Memory:
         if isinstance(value, Value):
             self.bind(tensor, value)
 
+    def pass_on(self, tensor: Tensor, note: Note) -> None:
+        """Let relevance pass what a detached alias was used to write, as gradients do."""
+        storage = self._storage(tensor, make=True)
+        assert storage is not None
+        whole = self._whole(tensor, storage, note)
+        if isinstance(whole, Value):
+            storage.flat = note(aten.set_data.default, (whole,), self._flat(tensor))
+            storage.epoch += 1
+            self.bind(tensor, None)
+
     def _storage(self, tensor: Tensor, *, make: bool) -> Storage | None:
-        if tensor.is_nested:
-            return None
-        try:
-            untyped = tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):  # sparse tensors and wrappers have none
+        untyped = memory_of(tensor)
+        if untyped is None:
             return None
         key = untyped._cdata
         found = self._storages.get(key)
@@ -234,6 +258,16 @@ class Memory:
         value = note(aten.as_strided.default, given, tensor.detach())
         self.bind(tensor, value)
         return value
+
+
+def memory_of(tensor: Tensor) -> torch.UntypedStorage | None:
+    """Return a tensor's memory; nested, sparse and uninitialised ones, and wrappers, have none."""
+    if tensor.is_nested:
+        return None
+    try:
+        return tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError, ValueError):
+        return None
 
 
 def _check_kind(tensor: Tensor, value: Value) -> None:

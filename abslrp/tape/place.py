@@ -113,8 +113,6 @@ class Place(NamedTuple):
         if self.batch == 1:
             return factor.reshape(-1, *[1] * len(shape))
         axis, within = self.axis(shape)
-        if within == 1 and shape[axis] == self.batch:
-            return factor.reshape(-1, *[1] * axis, self.batch, *[1] * (len(shape) - axis - 1))
         outer = shape[axis] // (within * self.batch)
         whole = factor[:, None, :, None].expand(-1, outer, -1, within)
         return whole.reshape(-1, *[1] * axis, shape[axis], *[1] * (len(shape) - axis - 1))

@@ -43,19 +43,20 @@ def probed(call: Call, output: Value) -> Place:
 def _run(call: Call, output: Value, power: int) -> Tensor:
     """Return the call's result, flat, for powers of the numbers in place of values, 0 elsewhere."""
 
-    def moved(one: Any) -> Any:
-        if isinstance(one, Value):
-            return numbers(one) ** power
-        if isinstance(one, Tensor) and (one.is_floating_point() or one.is_complex()):
-            return torch.zeros_like(one, dtype=torch.float64)
-        if isinstance(one, (list, tuple)):
-            return type(one)(moved(item) for item in one)
-        return 0.0 if isinstance(one, float) else one
+    def put(one: Tensor) -> Tensor:
+        entries = one.is_floating_point() or one.is_complex()
+        return torch.zeros_like(one, dtype=torch.float64) if entries else one
 
-    args = moved(replaced(call.args, lambda value: value))
-    kwargs = {key: moved(one) for key, one in call.kwargs.items()}
+    operator: Any = call.operator
+    arguments = operator._schema.arguments
+    given = dict(zip((one.name for one in arguments), call.args, strict=False)) | {**call.kwargs}
+    given = replaced(replaced(given, put, Tensor), lambda one: numbers(one) ** power)
+    # What entries are multiplied by changes no place; other numbers are put beside them.
+    for one in arguments:
+        if one.name in given and str(one.type) == "number":
+            given[one.name] = float(one.name == "alpha")
     try:
-        result = call.operator(*args, **kwargs)
+        result = operator(**given)
     except (RuntimeError, TypeError) as error:
         raise LostPlaceError from error
     if call.several:

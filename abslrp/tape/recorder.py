@@ -108,25 +108,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def taken(self, args: Any, kwargs: Mapping[str, Any]) -> Taken:
         """Return a call's arguments with values in them."""
         found: list[Value] = []
-        valued = self._valued(args, found)
-        return Taken(valued, {key: self._valued(one, found) for key, one in kwargs.items()}, found)
 
-    def _valued(self, one: Any, found: list[Value]) -> Any:
-        if isinstance(one, Tensor):
+        def valued(one: Tensor) -> Tensor | Value:
             value = self.value(one)
             if value is None and self.adopts and _asks(one):
                 value = self.input(one, Place.of(one))
                 self.adopted.append(one)
             if value is None and self.left and not one.untyped_storage().resizable():
                 value = self.back(one)
-            if value is None:
-                return one
-            found.append(value)
-            return value
-        if isinstance(one, (list, tuple)):
-            items = [self._valued(item, found) for item in one]
-            return items if isinstance(one, list) else tuple(items)
-        return one
+            if value is not None:
+                found.append(value)
+            return one if value is None else value
+
+        given, named = replaced([args, kwargs], valued, Tensor)
+        return Taken(given, named, found)
 
     def back(self, tensor: Tensor) -> Value | None:
         """Let a tensor made by NumPy, or of a list, depend on what left torch before."""
@@ -159,12 +154,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.held.append(operator)
             return None
         inputs = list(dict.fromkeys(taken.values))
-        call = Call(operator, tuple(taken.args), taken.kwargs, inputs, several=several)
+        lend = self.memory.lend
+        args, kwargs = replaced([tuple(taken.args), {**taken.kwargs}], lend, Tensor)
+        call = Call(operator, args, kwargs, inputs, several=several)
         call.outputs = [None if one is None else Value(one.detach(), None, call) for one in made]
-        call.results = tuple(
-            one.detach() if isinstance(one, Tensor) and kept is None else None
-            for one, kept in zip(results, made, strict=True)
-        )
+        others = [one if kept is None else None for one, kept in zip(results, made, strict=True)]
+        call.results = tuple(replaced(others, lend, Tensor))
         try:
             call.account = None if rule is None else rule(call)
         except self.table.uncovered as error:
@@ -187,7 +182,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             sites.locate(call, self.names)
             call.within = self._within[0] if self._within else None
         self._place(call)
-        self.shade(operator, call.args, call.output)
+        self.shade(operator, taken.args, call.output)
         lost = any(one is not None and one.place is None for one in call.outputs)
         self.decides |= lost and any(isinstance(one, Tensor) for one in call.results)
         for value in inputs:
@@ -201,6 +196,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if bind:  # else its results have no tensor yet
             self.release()
         return call
+
+    def replace(self, tensor: Tensor, data: Tensor) -> None:
+        """Set a tensor's data; what constants replace passes relevance on, as gradients do."""
+        before, value = self.value(tensor), self.value(data)
+        tensor.data = data
+        if value is None and before is not None and before.shape == data.shape:
+            value = self.aliased(torch.ops.aten.set_data.default, (before,), tensor)
+        self.memory.bind(tensor, value)
 
     def shade(self, operator: Any, args: Any, made: Any) -> None:
         """Follow the samples through a call that takes constants which were made of values.

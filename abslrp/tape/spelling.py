@@ -6,11 +6,14 @@ import functools
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch._ops import OpOverload
 
-VIEWS = frozenset(
-    ("squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_")
-)
+from abslrp.tape.values import tensors_in
+
+VIEWS = frozenset((
+    "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_", "resize_"
+))  # fmt: skip
 """Operators that change how a tensor sees its memory, not the memory."""
 
 
@@ -70,11 +73,10 @@ def _written_to(operator: OpOverload) -> tuple[str, ...]:
     return tuple(one.name for one in given if one.alias_info and one.alias_info.is_write)
 
 
-def argument(operator: OpOverload, name: str, args: Any, kwargs: Any) -> Any:
-    """Return the argument of a name from a call's arguments."""
-    if name in kwargs:
-        return kwargs[name]
+def targets_of(operator: OpOverload, args: Any, kwargs: Any) -> list[Tensor]:
+    """Return the tensors that a call writes to."""
+    found: list[Any] = []
     for index, one in enumerate(operator._schema.arguments):
-        if one.name == name:
-            return args[index] if index < len(args) else one.default_value
-    raise KeyError(name)
+        if one.name in written(operator).names:
+            found.append(kwargs[one.name] if one.name in kwargs else args[index])
+    return list(tensors_in(found))

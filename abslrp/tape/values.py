@@ -111,16 +111,21 @@ class Call:
     def taken(self) -> list[Value]:
         """Return the values among the arguments in their order, one that is taken twice twice."""
         found: list[Value] = []
-        replaced([self.args, list(self.kwargs.values())], found.append)
+        replaced([self.args, self.kwargs], found.append)
         return found
 
 
-def replaced(value: Any, by: Callable[[Value], Any] | None = None) -> Any:
-    """Put tensors (or what ``by`` says) in place of the values in a nest of arguments."""
-    if isinstance(value, Value):
+def replaced(value: Any, by: Callable[[Any], Any] | None = None, kind: type[Any] = Value) -> Any:
+    """Put tensors (or what ``by`` says) in place of the values in a nest of arguments.
+
+    ``kind``: that of what is replaced, if it is no value.
+    """
+    if isinstance(value, kind):
         return value.tensor if by is None else by(value)
-    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
-        return type(value)(replaced(one, by) for one in value)
+    if isinstance(value, dict):
+        return {key: replaced(one, by, kind) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(replaced(one, by, kind) for one in value)
     return value
 
 

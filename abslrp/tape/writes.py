@@ -10,13 +10,15 @@ from torch._ops import OpOverload
 
 from abslrp.tape.modes import under
 from abslrp.tape.recorder import Recorder
-from abslrp.tape.spelling import Written, argument
+from abslrp.tape.spelling import Written, targets_of
 from abslrp.tape.values import tensors_in
 
 
 def write(tape: Recorder, func: OpOverload, how: Written, args: Any, kwargs: Any) -> Any:
     """Run a call that writes to its arguments as the same call in new memory, and a move."""
-    targets = list(tensors_in([argument(func, name, args, kwargs) for name in how.names]))
+    targets = targets_of(func, args, kwargs)
+    for one in targets:
+        tape.memory.keep(one)
     if how.reshapes and how.twin is not None:
         func(*args, **kwargs)
         rule = tape.table.find(how.twin)

@@ -68,17 +68,10 @@ def inputs_of(
     return inputs
 
 
-NOT_INPUTS = frozenset(
-    {
-        "special_tokens_mask",
-        "offset_mapping",
-        "length",
-        "overflow_to_sample_mapping",
-        "num_truncated_tokens",
-        "overflowing_tokens",
-        "labels",
-    }
-)
+NOT_INPUTS = frozenset((
+    "special_tokens_mask", "offset_mapping", "length", "overflow_to_sample_mapping",
+    "num_truncated_tokens", "overflowing_tokens", "labels",
+))  # fmt: skip
 """What tokenizers return beside a model's inputs."""
 
 

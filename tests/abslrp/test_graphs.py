@@ -44,6 +44,12 @@ def test_errors_are_those_of_explain(
         abslrp.GraphExplainer()(model, *arguments)  # type: ignore[type-var]
 
 
+def test_a_target_may_be_a_function(model: torch.nn.Module) -> None:
+    x, target = torch.rand(2, 6), abslrp.targets.logit(1)
+    found = abslrp.GraphExplainer()(model, x, target=target)
+    assert torch.equal(found, abslrp.explain(model, x, target=target))
+
+
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="limit: expected a positive integer, got 0"):
         abslrp.GraphExplainer(0)

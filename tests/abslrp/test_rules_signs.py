@@ -17,6 +17,7 @@ from tests.abslrp.single import draw, tensor
 from tests.naive import rules
 
 CONSTANT = draw(3, 4, seed=5)
+WHOLE = torch.tensor([[2, -1, 3, -1], [-1, 2, -2, 3], [1, -3, -1, 2]])
 INDEX = torch.tensor([0])
 EYE = torch.eye(4, dtype=torch.float64).expand(3, 4, 4)
 
@@ -70,6 +71,13 @@ PRODUCERS: dict[str, Callable[[Tensor], Tensor]] = {
     "cat": lambda x: torch.cat([x, tensor(CONSTANT).expand(2, 3, 4)], 1)[:, 1:4],
     "stack": lambda x: torch.stack([x[:, 0], tensor(CONSTANT)[:2], x[:, 1]], 1),
     "where tensor": lambda x: torch.where(tensor(CONSTANT) > 0, x, tensor(CONSTANT)),
+    # Constants of whole numbers are no indices there.
+    "cat whole numbers": lambda x: torch.cat([x, WHOLE.expand(2, 3, 4)], 1)[:, 1:4],
+    "stack whole numbers": lambda x: torch.stack([x[:, 0], WHOLE[:2], x[:, 1]], 1),
+    "where whole numbers": lambda x: torch.where(WHOLE > 0, x, WHOLE),
+    "masked_fill whole number": lambda x: x.masked_fill(WHOLE > 0, torch.tensor(-2)),
+    "minimum of whole numbers": lambda x: torch.minimum(x, WHOLE),
+    "fmin of whole numbers": lambda x: torch.fmin(x, WHOLE),
     "where scalar": lambda x: torch.where(tensor(CONSTANT) > 0, x, -1.0),
     "setitem scalar": lambda x: assigned(x, -1.0),
     "setitem tensor": lambda x: assigned(x, tensor(CONSTANT[0])),
@@ -189,6 +197,8 @@ KEEPING: dict[str, Callable[[Tensor], Tensor]] = {
     "cumsum": lambda x: x.cumsum(1),
     "cat": lambda x: torch.cat([x, x.flip(1)]),
     "pad": lambda x: F.pad(x, (1, 1), value=0.5),
+    "index": lambda x: x[:, torch.tensor([-1, 0])],
+    "index_put": lambda x: x.index_put((INDEX,), x[1]),
 }
 
 

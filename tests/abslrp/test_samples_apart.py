@@ -131,10 +131,26 @@ def test_a_window_over_samples_is_refused(pool: Callable[..., Tensor]) -> None:
         abslrp.explain(model, X, 0)
 
 
+def filled(x: Tensor, value: float) -> Tensor:
+    """Fill entries that no relevance reaches."""
+    return torch.cat([x[..., :1], x.index_fill(2, torch.tensor([0]), value)[..., 1:]], 2)
+
+
 FOLLOWED = {
     "overlapping patches": lambda x: F.fold(F.unfold(x[:, None], 3, padding=1), 4, 3, padding=1),
     "complex numbers": lambda x: torch.view_as_real(torch.view_as_complex(x.view(-1, 4, 2, 2))),
+    "a number at an index": lambda x: filled(x, 5),
+    "a truth value at an index": lambda x: filled(x, True),
+    "sums by an index": lambda x: x.index_add(1, torch.tensor([1, 0, 3, 2]), x, alpha=0.5),
 }
+
+
+@pytest.mark.parametrize("alpha", [1, 2, 0.5])
+def test_sums_by_an_index_of_other_samples_are_refused(alpha: float) -> None:
+    index = torch.tensor([1, 0, 3, 2])
+    model = Rows(lambda x: x.index_add(0, index[: len(x)] % len(x), x, alpha=alpha)).eval()
+    with pytest.raises(ValueError, match="samples depend on one another"):
+        abslrp.explain(model, X, 0)
 
 
 @pytest.mark.filterwarnings("error")

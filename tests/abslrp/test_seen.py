@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import abslrp
+from abslrp.registry import RULE_SETS
 
 B = 4
 """Also the size of every axis of the inputs: no size may be taken for the batch's."""
@@ -345,6 +346,16 @@ def test_an_input_from_elsewhere_that_is_cut_to_the_batch_is_refused() -> None:
     assert abslrp.explain(model, x, 0).shape == (6, 4)
 
 
+def test_what_is_cut_to_one_large_sample_at_a_time_is_refused() -> None:
+    other = torch.arange(1.0, 4.0)[:, None]
+    model = Crossing(lambda x: x.unflatten(1, (4, -1)).mean(2) * other[: len(x)]).eval()
+    x = torch.rand(3, 2**20) + 1
+    with pytest.raises(ValueError, match="depends on the sample's place in the batch"):
+        abslrp.explain(model, x, 0)
+    for size in (1, 3):
+        assert abslrp.explain(model, x, 0, batch_size=size).shape == x.shape
+
+
 def test_rows_of_a_graph_are_refused_by_name() -> None:
     adjacency = torch.ones(4, 4)
     model = Crossing(lambda x: adjacency @ x).eval()
@@ -484,6 +495,13 @@ def test_a_plan_is_a_table() -> None:
     # v3+ / |v1| is a mask, and totals are restored at the end alone.
     assert list(found["computed"]) == ["1/|v4|", "-", "-", "[v2 > 0]; |v0|; totals"]
     assert list(found["kept"]) == [16, 512, 0, 0]
+
+
+@pytest.mark.parametrize("rules", RULE_SETS)
+def test_a_plan_is_that_of_any_rule_set(rules: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    found = abslrp.plan(model, torch.rand(2, 4), rules=rules)
+    assert len(found) == 4
 
 
 def test_a_stabiliser_that_is_seen_is_not_cancelled() -> None:
@@ -846,6 +864,28 @@ def test_the_negative_of_an_activation_has_relevance_only_above_0() -> None:
     assert not abslrp.explain(Apart().eval(), x, 0, contrast=None).any()
     assert abslrp.explain(Apart().eval(), x, 1, contrast=None).tolist() == [[1.0, 0.0]]
     assert not abslrp.explain(Apart().eval(), -x, 1, contrast=None).any()
+
+
+@pytest.mark.parametrize(
+    ("call", "plain"),
+    [
+        (lambda x, y: x.clamp(min=y), torch.maximum),
+        (lambda x, y: x.clamp_max(y), torch.minimum),
+        (lambda x, y: torch.full((), 0.1).clamp(max=y), lambda x, y: torch.minimum(x * 0 + 0.1, y)),
+    ],
+)
+def test_bounds_that_are_activations_take_part(call: Any, plain: Any) -> None:
+    x = torch.rand(2, 8, generator=torch.Generator().manual_seed(0))
+    found, wanted = (
+        abslrp.explain(Crossing(lambda x, one=one: one(*x.chunk(2, 1))).eval(), x, 0, contrast=None)
+        for one in (call, plain)
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+def test_an_exponent_that_is_an_activation_is_refused() -> None:
+    with pytest.raises(abslrp.UnknownOperationError, match="exponents that are activations"):
+        abslrp.explain(Crossing(lambda x: x ** (x + 1)).eval(), torch.rand(2, 4), 0)
 
 
 @pytest.mark.parametrize("accelerate", [True, False])

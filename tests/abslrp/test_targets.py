@@ -116,11 +116,44 @@ def test_regression_and_several_inputs() -> None:
         ({"target": lambda z: z}, r"one floating-point number for each of 4 .* got torch.float64 "),
         ({"target": lambda z: z.sum()}, "one floating-point number"),
         ({"target": lambda z: z.sum(1), "contrast": "signed"}, "nothing to be contrasted with"),
+        ({"targets": 0, "batch_size": True}, "batch_size: expected a positive integer or None"),
+        ({"targets": 0, "accelerate": "no"}, "accelerate: expected True or False, got 'no'"),
     ],
 )
 def test_what_is_no_target(given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         abslrp.explain(nn.Linear(4, 3).double().eval(), rows(B, 4), **given)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int32, "u2", "u8"])
+def test_classes_of_any_integers(kind: Any, wide: bool) -> None:
+    """Of 8 bits they are no mask, also where there are as many classes as samples."""
+    x = rows(B, 4)
+    model = nn.Linear(4, 5 if wide else B).double().eval()
+    classes = np.array(CLASSES.tolist(), kind) if isinstance(kind, str) else CLASSES.to(kind)
+    found = abslrp.explain(model, x, target=targets.logit(classes))
+    torch.testing.assert_close(found, abslrp.explain(model, x, CLASSES, contrast=None))
+
+
+@pytest.mark.parametrize("make", [targets.logit, lambda one: targets.difference(0, one)])
+@pytest.mark.parametrize("classes", [[0.0, 1.0], [True, False], "cat"])
+def test_what_is_no_class_of_a_target(make: Any, classes: Any) -> None:
+    with pytest.raises(ValueError, match="expected integers, got"):
+        make(classes)
+
+
+def test_predicted_classes_of_rows_that_are_one_sample() -> None:
+    model, x = nn.Linear(4, 3).double().eval(), rows(B, 4)
+    found = abslrp.explain(model, x, "predicted", samples="whole")
+    wanted = abslrp.explain(model, x, model(x).argmax(1), samples="whole")
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("start", ["cat", torch.ones(B, 3, dtype=torch.complex64)])
+def test_what_is_no_start(start: Any) -> None:
+    with pytest.raises(ValueError, match="start: expected real numbers, got"):
+        abslrp.relevance(nn.Linear(4, 3).double().eval(), rows(B, 4), start)
 
 
 def test_data_of_samples_in_a_closure_is_not_taken_for_that_of_others() -> None:

@@ -217,18 +217,19 @@ def test_a_negated_layer_is_the_layer_of_negated_weights(rules: Any) -> None:
     assert networks.apart(given, abslrp.explain(negated, x, 3, rules=rules)) < 1e-12
 
 
-def test_weights_with_axes_of_their_own() -> None:
+@pytest.mark.parametrize("rules", ["alpha2beta1", "epsilon", "RAP", "RAP-eq5"])
+def test_weights_with_axes_of_their_own(rules: str) -> None:
     """Three maps of one input at once send it the sum of what each does."""
     weights = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)).double()
     x = torch.randn(2, 4, generator=torch.Generator().manual_seed(1)).double()
     leaf = x.clone().requires_grad_()
-    with abslrp.propagation("alpha2beta1"):
+    with abslrp.propagation(rules):
         output = leaf @ weights
     (given,) = torch.autograd.grad(output, leaf, torch.ones_like(output))
     alone = []
     for one in weights:
         leaf = x.clone().requires_grad_()
-        with abslrp.propagation("alpha2beta1"):
+        with abslrp.propagation(rules):
             output = leaf @ one
         alone += torch.autograd.grad(output, leaf, torch.ones_like(output))
     torch.testing.assert_close(given, alone[0] + alone[1] + alone[2])
