@@ -7,9 +7,7 @@ from pathlib import Path
 
 from benchmarks.report.section import Progress, Section
 from benchmarks.report.templates import PAGE, TEMPLATES
-from benchmarks.result_files import replace_file
-from gae_metric.commands.folder import new_folder
-from gae_metric.errors import InputError, check_integer
+from benchmarks.result_files import check_page, replace_file
 
 _STYLES = ("page.css", "samples.css")
 _SCRIPTS = ("dom.js", "tables.js", "samples.js")
@@ -51,7 +49,7 @@ def write_report(
         If the page cannot be written.
     """
     path = Path(output)
-    _check(path, samples)
+    check_page(path, samples)
     runs = [
         Section(f"run-{i}", Path(folder), samples, maps, progress)
         for i, folder in enumerate(results)
@@ -67,15 +65,6 @@ def write_report(
     content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
     replace_file(path, content)
     return len(content), [f"{run.name}: {line}" for run in runs for line in run.problems]
-
-
-def _check(path: Path, samples: int) -> None:
-    check_integer("samples", samples)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"output: expected a file that ends in .html, got {str(path)!r}")
-    if path.is_dir():
-        raise InputError(f"output: expected a file, got the folder {str(path)!r}")
-    new_folder(path.parent, "output")  # before minutes of work
 
 
 def _read(*names: str) -> str:

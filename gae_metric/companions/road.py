@@ -195,7 +195,8 @@ class ROAD(CompanionMetric):
 
             for part, output in size.each(len(rows), logits):
                 hit = output.argmax(axis=1) == y[part]
-                correct[part, k] = np.where(np.isfinite(output).all(axis=1), hit, np.nan)
+                # A class that a model rules out has a logit of minus infinity.
+                correct[part, k] = np.where((output < np.inf).all(axis=1), hit, np.nan)
         return correct
 
 

@@ -116,12 +116,9 @@ def compare(
     check_integer("resamples", resamples)
     check_integer("seed", seed, 0)
     tables = read_score_tables(results)
-    known = dict(results.metrics) if isinstance(results, Results) else {}
-    if isinstance(better, Mapping):
-        known |= better
-    ways = directions(
-        dict.fromkeys(one.metric for one in tables), better if isinstance(better, str) else known
-    )
+    if better is None or isinstance(better, Mapping):
+        better = {**(results.metrics if isinstance(results, Results) else {}), **(better or {})}
+    ways = directions(dict.fromkeys(one.metric for one in tables), better)
     compared = []
     # Without scores, the columns of a table of none.
     for one in tables or [ScoreTable(None, "", pd.DataFrame())]:

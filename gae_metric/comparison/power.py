@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from math import ceil, pi
-from typing import TypedDict, overload
+from math import ceil, inf, pi
+from numbers import Real
+from typing import Any, TypedDict, overload
 
 import numpy as np
 import pandas as pd
@@ -116,18 +117,16 @@ def samples_needed(
     check_shares(power=power, alpha=alpha)
     if power <= alpha:
         raise ValueError(f"power: expected more than alpha = {alpha}, got {power}")
-    if not 0 < efficiency < np.inf:
-        raise ValueError(f"efficiency: expected a positive number, got {efficiency}")
-    if difference is not None and (difference == 0 or not np.isfinite(difference)):
-        raise ValueError(f"difference: expected a number other than 0, got {difference}")
+    _check_number("efficiency", efficiency)
+    if difference is not None:
+        _check_number("difference", difference, -inf)
     if (deviation is None) == (results is None):
         raise ValueError("deviation, results: expected one of the two")
     if results is None:
         assert deviation is not None
         if difference is None:
             raise ValueError("difference: expected a number, as there are no results to take it of")
-        if not 0 < deviation < np.inf:
-            raise ValueError(f"deviation: expected a positive number, got {deviation}")
+        _check_number("deviation", deviation)
         return _needed(difference / deviation, power, alpha, efficiency)
     pairs = pairwise(results)
     names = [name for name in ("model", "metric", "method_a", "method_b") if name in pairs]
@@ -143,6 +142,12 @@ def samples_needed(
     ]
     table["samples_needed"] = pd.array(needed, dtype="Int64")
     return table
+
+
+def _check_number(name: str, value: Any, least: float = 0) -> None:
+    if not (isinstance(value, Real) and least < float(value) < inf and value != 0):
+        expected = "a number other than 0" if least else "a positive number"
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
 
 
 def _needed(effect: float, power: float, alpha: float, efficiency: float) -> int:
