@@ -120,6 +120,8 @@ def run(request: RunRequest) -> None:
         alone = request.config is None and request.model
         settings = parse(changes) if alone else read(file, **changes)
         settings = weighted(settings, request.weights or ())
+        if request.address and settings.engine != "ray":
+            raise InputError("address: it is of a Ray cluster, which --engine ray makes use of")
         if request.check:
             from benchmarks.check import check_run
 
