@@ -3,6 +3,7 @@
 from itertools import combinations
 from math import ceil, log2
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -179,8 +180,8 @@ def least_pairs(alpha: float = 0.05) -> int:
     return ceil(1 - log2(alpha))
 
 
-def check_shares(**values: float) -> None:
-    """Refuse arguments, by name, that are not between 0 and 1."""
+def check_numbers(expected: str, least: float, most: float, **values: Any) -> None:
+    """Refuse arguments, by name, that are 0 or not between two numbers."""
     for name, value in values.items():
-        if not (isinstance(value, Real) and 0 < value < 1):
-            raise ValueError(f"{name}: expected a number between 0 and 1, got {value!r}")
+        if not (isinstance(value, Real) and least < float(value) < most and value != 0):
+            raise ValueError(f"{name}: expected {expected}, got {value!r}")

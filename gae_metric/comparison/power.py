@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from math import ceil, inf, pi
-from numbers import Real
-from typing import Any, TypedDict, overload
+from typing import TypedDict, overload
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 from typing_extensions import Unpack
 
-from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise
+from gae_metric.comparison.pairs import check_numbers, least_pairs, pairwise
 from gae_metric.comparison.results import Scores
 
 #: Asymptotic efficiency of Wilcoxon's test relative to the paired t test, normal differences.
@@ -114,19 +113,19 @@ def samples_needed(
     >>> samples_needed(0.05, results=results)["samples_needed"].tolist()
     [25]
     """
-    check_shares(power=power, alpha=alpha)
+    check_numbers("a number between 0 and 1", 0, 1, power=power, alpha=alpha)
     if power <= alpha:
         raise ValueError(f"power: expected more than alpha = {alpha}, got {power}")
-    _check_number("efficiency", efficiency)
+    check_numbers("a positive number", 0, inf, efficiency=efficiency)
     if difference is not None:
-        _check_number("difference", difference, -inf)
+        check_numbers("a number other than 0", -inf, inf, difference=difference)
     if (deviation is None) == (results is None):
         raise ValueError("deviation, results: expected one of the two")
     if results is None:
         assert deviation is not None
         if difference is None:
             raise ValueError("difference: expected a number, as there are no results to take it of")
-        _check_number("deviation", deviation)
+        check_numbers("a positive number", 0, inf, deviation=deviation)
         return _needed(difference / deviation, power, alpha, efficiency)
     pairs = pairwise(results)
     names = [name for name in ("model", "metric", "method_a", "method_b") if name in pairs]
@@ -142,12 +141,6 @@ def samples_needed(
     ]
     table["samples_needed"] = pd.array(needed, dtype="Int64")
     return table
-
-
-def _check_number(name: str, value: Any, least: float = 0) -> None:
-    if not (isinstance(value, Real) and least < float(value) < inf and value != 0):
-        expected = "a number other than 0" if least else "a positive number"
-        raise ValueError(f"{name}: expected {expected}, got {value!r}")
 
 
 def _needed(effect: float, power: float, alpha: float, efficiency: float) -> int:
