@@ -115,7 +115,7 @@ def _contrastiveness(results: Results) -> dict[str, NDArray[np.float64]]:
     found = {}
     for method in results.methods:
         parts = results.components.get(method, pd.DataFrame())
-        values = parts.get("contrastiveness", results.scores.get((method, "C"), []))
+        values: Any = parts.get("contrastiveness", results.scores.get((method, "C"), []))
         found[method] = np.asarray(values, dtype=np.float64)
     return {method: values for method, values in found.items() if np.isfinite(values).any()}
 
