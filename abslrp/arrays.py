@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 #: Integers that torch can hold but not compute with.
@@ -79,6 +80,30 @@ def integers(values: Any, name: str, expected: str = "integers") -> Tensor:
     if others and not unsigned:
         raise ValueError(f"{name}: expected integers, got {found.dtype}")
     return found.long()
+
+
+def as_numbers(values: Any, name: str, expected: str = "real numbers") -> NDArray[np.float64]:
+    """Return arrays, tensors and sequences alike as an array, with NaN for None.
+
+    Raises
+    ------
+    ValueError
+        If it holds other things than real numbers.
+
+    Examples
+    --------
+    >>> as_numbers([1, None], "x"), as_numbers(torch.ones(1, requires_grad=True), "x")
+    (array([ 1., nan]), array([1.]))
+    """
+    try:
+        if isinstance(values, (Tensor, np.ma.MaskedArray)):
+            values = as_tensor(values, name).cpu()
+            values = values if values.is_complex() else values.double().numpy()
+        if np.iscomplexobj(values):
+            raise TypeError("numbers with an imaginary part")
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected {expected}, got {type(values).__name__}") from error
 
 
 def _from_array(values: Any) -> Tensor:

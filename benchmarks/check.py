@@ -13,6 +13,7 @@ from benchmarks.figures.write import device_of
 from benchmarks.methods import METHODS
 from benchmarks.metrics.registry import kind_of
 from benchmarks.models import load
+from gae_metric.study.conversion import usable_device
 
 #: Options by which a method evaluates the model that often.
 _EVALUATIONS = ("n_steps", "n_samples", "n_masks")
@@ -33,6 +34,8 @@ def check_run(run: Run, say: Callable[[str], None]) -> None:
     left = f", {len(data.skipped)} without a label" if data.skipped else ""
     say(f"data: {run.data.name}: {len(data)} images with labels{left}; {samples} are drawn")
     gradients = gradients_of(run)
+    for name in run.devices if run.engine == "local" else ():  # those of a cluster are elsewhere
+        usable_device(name)
     device = device_of(run.devices[0])
     hours = 0.0
     for entry in run.models:

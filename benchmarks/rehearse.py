@@ -63,11 +63,13 @@ def rehearse(request: RehearseRequest) -> None:
 
     Needs no download, one CPU and 5 GB of memory; every reduction is printed.
     """
-    from benchmarks.commands.of_runs import CONFIGS
+    from benchmarks.commands.of_runs import CONFIGS, config_of
     from gae_metric.commands.terminal import Terminal, report_errors
 
     names = request.config or sorted(path.stem for path in CONFIGS.glob("[tf]*[0-9].yaml"))
     with report_errors(Terminal()) as terminal, tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            config_of(Path(name))
         failed = run_all(names, request.output or Path(folder), request.small, terminal.say)
         if failed:
             terminal.say(f"failed: {', '.join(failed)}")

@@ -11,11 +11,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from gae_metric.errors import InputError
+from gae_metric.commands.folder import new_folder
+from gae_metric.errors import InputError, check_integer
 
 RESULTS = Path(__file__).parent / "results"
 #: What a run is of, in a folder of its results.
 PLAN = "plan.json"
+#: The plan of a run that is under way where another one has finished.
+NEXT = "plan.next.json"
 
 
 def folders_of(given: Sequence[Path] | None, root: Path = RESULTS) -> Sequence[Path]:
@@ -24,13 +27,16 @@ def folders_of(given: Sequence[Path] | None, root: Path = RESULTS) -> Sequence[P
     Raises
     ------
     InputError
-        If there are none.
+        If there are none, or one has no run in it.
     """
     folders = given or sorted(path.parent for path in root.glob(f"*/{PLAN}"))
     if not folders:
         raise InputError(
             "results: there are none in benchmarks/results; `python -m benchmarks run` makes some"
         )
+    for folder in folders:
+        if not any((folder / name).exists() for name in (PLAN, NEXT)):
+            raise InputError(f"results: there is no run in {str(folder)!r}")
     return folders
 
 
@@ -51,6 +57,16 @@ def outputs_of(folders: Sequence[Path], output: Path | None, inner: str = "") ->
             f"names, and two are called {max(names, key=names.count)!r}"
         )
     return [output] if len(names) == 1 else [output / name for name in names]
+
+
+def check_page(path: Path, samples: int) -> None:
+    """Refuse a page that cannot be written, before minutes of work, or without images."""
+    check_integer("samples", samples)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"output: expected a file that ends in .html, got {str(path)!r}")
+    if path.is_dir():
+        raise InputError(f"output: expected a file, got the folder {str(path)!r}")
+    new_folder(path.parent, "output")
 
 
 def refuse_finished(option: str, path: Path, replace: bool) -> None:

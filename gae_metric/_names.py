@@ -79,9 +79,9 @@ def lookup(argument: str, name: str, table: Mapping[str, T]) -> tuple[str, T]:
     ('Saliency', 1)
     """
     for key, value in table.items():
-        if key.lower() == name.strip().lower():
+        if key.lower() == str(name).strip().lower():
             return key, value
-    raise UnknownNameError(f"{argument}: unknown name {name!r}; {nearest(name, table)}")
+    raise UnknownNameError(f"{argument}: unknown name {name!r}; {nearest(str(name), table)}")
 
 
 def two_lines(name: str, longest: int = 10) -> str:

@@ -5,9 +5,13 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from math import isfinite
 from numbers import Integral
 from typing import Any
+
+#: A side of an image in pixels: more than any model takes, and few enough for the memory there is.
+LARGEST_SIDE = 1 << 14
+#: What float32, which models compute in, holds: the largest number, and the least that is not 0.
+_MOST, _LEAST = 3.4e38, 1.2e-38
 
 
 class InputError(ValueError):
@@ -118,6 +122,17 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def is_held(value: float) -> bool:
+    """Whether float32 holds a number: it is finite, and not too large.
+
+    Examples
+    --------
+    >>> is_held(1e38), is_held(1e39), is_held(float("nan"))
+    (True, False, False)
+    """
+    return abs(value) <= _MOST
+
+
 def check_channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
     """Return a finite value for each of three channels, from three or from one.
 
@@ -131,9 +146,9 @@ def check_channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
     >>> check_channels("mean", [0.5])
     (0.5, 0.5, 0.5)
     """
-    if len(values) not in (1, 3) or not all(map(isfinite, values)):
+    if len(values) not in (1, 3) or not all(map(is_held, values)):
         raise InputError(f"{name}: expected one finite number, or three, got {list(values)}")
-    if name == "std" and not min(values) > 0:
+    if name == "std" and not min(values) >= _LEAST:
         raise InputError(f"std: expected positive numbers, got {list(values)}")
     return tuple(float(value) for value in values) * (3 // len(values))
 
@@ -151,7 +166,7 @@ def check_range(values: Sequence[float]) -> tuple[float, float]:
     >>> check_range((-1, 1))
     (-1.0, 1.0)
     """
-    if len(values) != 2 or not (values[0] < values[1] and all(map(isfinite, values))):
+    if len(values) != 2 or not (values[0] < values[1] and all(map(is_held, values))):
         raise InputError(f"range: expected two ascending numbers, got {list(values)}")
     return float(values[0]), float(values[1])
 

@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.result_files import RESULTS, folders_of, outputs_of
+from benchmarks.result_files import RESULTS, check_page, folders_of, outputs_of
 from gae_metric.commands.declared import taking
 from gae_metric.commands.terminal import Terminal, report_errors
 from gae_metric.errors import InputError
+from gae_metric.inputs.files import check_file
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ def tables(request: TablesRequest) -> None:
 
     Those of a run that is not finished go to tables-incomplete.md and so on.
     """
-    from benchmarks.runner.collected import newer
-    from benchmarks.tables.against_paper import write_tables
-
     with report_errors(Terminal()) as terminal:
         folders = folders_of(request.results)
+        from benchmarks.runner.collected import newer
+        from benchmarks.tables.against_paper import write_tables
+
         for folder, where in zip(folders, outputs_of(folders, request.output), strict=True):
             text, files = write_tables(folder, where)
             terminal.done(text)
@@ -95,12 +96,16 @@ def figures(request: FiguresRequest) -> None:
     has nothing to show for is skipped, with a line that says why. Ends with status 1 where nothing
     could be drawn.
     """
-    from benchmarks.figures.write import check_numbers, write_figures
+    from benchmarks.figures.plan import check_numbers
 
     with report_errors(Terminal()) as terminal:
-        numbers, images = check_numbers(request.figure or []), request.image or ()
+        numbers, images = check_numbers(request.figure or []), request.image or []
+        for image in images:
+            check_file(image.rpartition(":")[0] or image, "image")
         folders = folders_of(request.results)
         places = outputs_of(folders, request.output, "figures")
+        from benchmarks.figures.write import write_figures
+
         count = 0
         for folder, where in zip(folders, places, strict=True):
             others = [other for other in folders if other != folder]
@@ -138,10 +143,11 @@ def report(request: ReportRequest) -> None:
 
     The page holds the images: who may see them may see it.
     """
-    from benchmarks.report.build import write_report
-
     with report_errors(Terminal()) as terminal:
+        check_page(request.output, request.samples)
         folders = folders_of(request.results, RESULTS)
+        from benchmarks.report.build import write_report
+
         with terminal.err.status("") as status:
             size, problems = write_report(
                 folders,
@@ -161,10 +167,11 @@ def cost(
     workers: Annotated[int, typer.Option(min=1, help="Devices that share the work.")] = 1,
 ) -> None:
     """Extrapolate a run's measured time to more images and more devices of the same kind."""
-    from benchmarks.runner.collected import collect
-    from benchmarks.tables.cost import costs
-
     with report_errors(Terminal()) as terminal:
+        folders_of([results])
+        from benchmarks.runner.collected import collect
+        from benchmarks.tables.cost import costs
+
         table = costs(collect(results).seconds, images)
         if table.empty:
             raise InputError(f"results: no method of {str(results)!r} has been timed yet")
@@ -183,10 +190,11 @@ def evidence(
     score: Annotated[str, typer.Option(help="GAE, LC_R, LC_F, LC, C or another score.")] = "GAE",
 ) -> None:
     """Say what a run's networks show together, of all images and of those predicted right."""
-    from benchmarks.runner.collected import collect
-    from benchmarks.tables import evidence as compared
-
     with report_errors(Terminal()) as terminal:
+        folders_of([results])
+        from benchmarks.runner.collected import collect
+        from benchmarks.tables import evidence as compared
+
         collected = collect(results)
         text = [compared.LEGEND]
         for title, right in (("All images", False), ("Images predicted as labelled", True)):

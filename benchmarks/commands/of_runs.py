@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmarks.result_files import folders_of
 from gae_metric._names import nearest
 from gae_metric.commands.declared import taking
 from gae_metric.commands.terminal import Terminal, report_errors
@@ -108,16 +109,19 @@ def run(request: RunRequest) -> None:
 
     Flags replace the configuration's keys. Without --config and --model it is digits.yaml.
     """
-    from benchmarks.config.runs import Run, parse, read, weighted
-
-    given = {_KEYS.get(name, name): value for name, value in vars(request).items()}
-    changes = {key: given[key] for key in Run.model_fields if given.get(key) not in (None, ())}
-    if request.devices is not None:
-        changes["devices"] = request.devices.split(",")
     with report_errors(Terminal()) as terminal:
+        file = config_of(request.config)
+        from benchmarks.config.runs import Run, parse, read, weighted
+
+        given = {_KEYS.get(name, name): value for name, value in vars(request).items()}
+        changes = {key: given[key] for key in Run.model_fields if given.get(key) not in (None, ())}
+        if request.devices is not None:
+            changes["devices"] = request.devices.split(",")
         alone = request.config is None and request.model
-        settings = parse(changes) if alone else read(config_of(request.config), **changes)
+        settings = parse(changes) if alone else read(file, **changes)
         settings = weighted(settings, request.weights or ())
+        if request.address and settings.engine != "ray":
+            raise InputError("address: it is of a Ray cluster, which --engine ray makes use of")
         if request.check:
             from benchmarks.check import check_run
 
@@ -201,9 +205,10 @@ def status(
 
     Ends with status 1 unless all is there and whole.
     """
-    from benchmarks.runner.status import status as described
-
     with report_errors(Terminal()) as terminal:
+        folders_of([results])
+        from benchmarks.runner.status import status as described
+
         lines, whole = described(results)
         terminal.done("\n".join(lines))
         if not whole:

@@ -101,7 +101,7 @@ class Run(Entry):
     #: Python modules that register more methods.
     modules: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     #: Folder of the results.
-    output: Expanded = "benchmarks/results/run"
+    output: Expanded = Field("benchmarks/results/run", min_length=1)
 
     @field_validator("methods", mode="before")
     @classmethod

@@ -1,9 +1,15 @@
 """The paper's figures, by its captions: what each shows, and what comes of drawing it."""
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from __future__ import annotations
 
-from matplotlib.figure import Figure
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from gae_metric.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,3 +87,32 @@ FIGURES: dict[int, Plan] = {
     16: Plan("classes", _RESNET, methods=_OF_RESNET, shown=3),
 }
 """By number. Figure 1 is `tests/abslrp/test_figure1.py`, 9 ``benchmarks.studies.reviews``."""
+
+
+def check_numbers(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return figures in ascending order, each once; all of them where none is named.
+
+    Raises
+    ------
+    InputError
+        If there is no such figure; the message gives the nearest.
+
+    Examples
+    --------
+    >>> check_numbers([16, 2, 2])
+    (2, 16)
+    >>> check_numbers([9])
+    Traceback (most recent call last):
+        ...
+    gae_metric.errors.InputError: figure: expected one of 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, \
+15, 16, got 9; the nearest is 8 or 10
+    """
+    for number in numbers:
+        if number not in FIGURES:
+            distance = min(abs(number - known) for known in FIGURES)
+            near = [str(known) for known in FIGURES if abs(number - known) == distance]
+            raise InputError(
+                f"figure: expected one of {', '.join(map(str, FIGURES))}, got {number}; the "
+                f"nearest is {' or '.join(near)}"
+            )
+    return tuple(sorted(set(numbers or FIGURES)))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
 from benchmarks.figures import sample, sheets
-from benchmarks.figures.plan import FIGURES, Drawn, LackingError, Plan
+from benchmarks.figures.plan import FIGURES, Drawn, LackingError, Plan, check_numbers
 from benchmarks.figures.subject import Family, Subject
 from benchmarks.result_files import replace_file, slug
 from benchmarks.runner.collected import collect
@@ -186,35 +186,6 @@ DRAW: dict[str, Draw] = {
 
 #: Dots per inch of the PNG files; the PDF files beside them are for print.
 DPI = 150
-
-
-def check_numbers(numbers: Sequence[int]) -> tuple[int, ...]:
-    """Return figures in ascending order, each once; all of them where none is named.
-
-    Raises
-    ------
-    InputError
-        If there is no such figure; the message gives the nearest.
-
-    Examples
-    --------
-    >>> check_numbers([16, 2, 2])
-    (2, 16)
-    >>> check_numbers([9])
-    Traceback (most recent call last):
-        ...
-    gae_metric.errors.InputError: figure: expected one of 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, \
-15, 16, got 9; the nearest is 8 or 10
-    """
-    for number in numbers:
-        if number not in FIGURES:
-            distance = min(abs(number - known) for known in FIGURES)
-            near = [str(known) for known in FIGURES if abs(number - known) == distance]
-            raise InputError(
-                f"figure: expected one of {', '.join(map(str, FIGURES))}, got {number}; the "
-                f"nearest is {' or '.join(near)}"
-            )
-    return tuple(sorted(set(numbers or FIGURES)))
 
 
 def write_figures(

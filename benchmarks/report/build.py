@@ -14,9 +14,7 @@ import numpy as np
 
 from benchmarks.report.explained import MAP_SIDE
 from benchmarks.report.section import Progress, Section
-from benchmarks.result_files import number, replace_file, templates
-from gae_metric.commands.folder import new_folder
-from gae_metric.errors import InputError, check_integer
+from benchmarks.result_files import check_page, number, replace_file, templates
 
 PAGE = Path(__file__).parent / "page"
 
@@ -87,7 +85,7 @@ def write_report(
         If the page cannot be written.
     """
     path = Path(output)
-    _check(path, samples)
+    check_page(path, samples)
     runs = [
         Section(f"run-{i}", Path(folder), samples, maps, progress)
         for i, folder in enumerate(results)
@@ -103,15 +101,6 @@ def write_report(
     content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
     replace_file(path, content)
     return len(content), [f"{run.name}: {line}" for run in runs for line in run.problems]
-
-
-def _check(path: Path, samples: int) -> None:
-    check_integer("samples", samples)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"output: expected a file that ends in .html, got {str(path)!r}")
-    if path.is_dir():
-        raise InputError(f"output: expected a file, got the folder {str(path)!r}")
-    new_folder(path.parent, "output")  # before minutes of work
 
 
 def _read(*names: str) -> str:

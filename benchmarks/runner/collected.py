@@ -16,14 +16,12 @@ from pydantic import BaseModel, Field
 
 from benchmarks.config.runs import PARTS, Run
 from benchmarks.metrics.registry import find_metric
-from benchmarks.result_files import PLAN, replace_file
+from benchmarks.result_files import NEXT, PLAN, folders_of, replace_file
 from benchmarks.runner.shards import Shard
 from benchmarks.runner.store import Store, read_table
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 
-#: The plan of a run that is under way where another one has finished.
-_NEXT = "plan.next.json"
 #: Digests of a finished run's files, as ``sha256sum --check`` reads them; written last.
 _SUMS = "SHA256SUMS"
 _TABLES = ("scores", "targets", "failures", "seconds")
@@ -94,12 +92,10 @@ def collect(root: str | Path) -> Collected:
     InputError
         If the folder holds none, or a finished run's files are damaged.
     """
-    folder = Path(root)
+    (folder,) = folders_of([Path(root)])
     with readable(root):
         finished = finished_plan(folder)
-        plan = latest_plan(folder) if finished is None else finished
-        if plan is None:
-            raise InputError(f"results: there is no run in {str(root)!r}")
+        plan = finished or latest_plan(folder)
         # Not parsed: weights and data need not be there any more.
         run, skipped = _stored(plan["run"]), {str(k): str(v) for k, v in plan["skipped"].items()}
         if finished is None:
@@ -128,10 +124,9 @@ def readable(root: str | Path) -> Iterator[None]:
         ) from error
 
 
-def latest_plan(folder: Path) -> dict[str, Any] | None:
-    """Return the plan of the latest run in a folder, finished or not; None if there is none."""
-    name = _NEXT if (folder / _NEXT).exists() else PLAN
-    return _plan(folder, name) if (folder / name).exists() else None
+def latest_plan(folder: Path) -> dict[str, Any]:
+    """Return the plan of the latest run in a folder, finished or not."""
+    return _plan(folder, NEXT if (folder / NEXT).exists() else PLAN)
 
 
 def finished_plan(folder: Path) -> dict[str, Any] | None:
@@ -151,7 +146,7 @@ def finished_plan(folder: Path) -> dict[str, Any] | None:
         content = read_bytes(path, "results", _LARGEST_TABLE) if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() == sums.get(name):
             continue
-        if (folder / _NEXT).exists():  # stopped while it replaced them
+        if (folder / NEXT).exists():  # stopped while it replaced them
             return None
         raise InputError(
             f"results: {str(path)!r} is missing or damaged: {_SUMS} has another digest of it; "
@@ -162,7 +157,7 @@ def finished_plan(folder: Path) -> dict[str, Any] | None:
 
 def newer(folder: Path) -> bool:
     """Whether a run is under way, or was stopped, in a folder that holds finished results."""
-    return (folder / _SUMS).exists() and (folder / _NEXT).exists()
+    return (folder / _SUMS).exists() and (folder / NEXT).exists()
 
 
 def _plan(folder: Path, name: str) -> dict[str, Any]:
@@ -179,12 +174,12 @@ def write_plan(store: Store, plan: dict[str, Any]) -> None:
             f"block: a plan of {len(plan['shards'])} shards takes {len(content)} bytes, and at "
             f"most {_LARGEST} are read; give larger blocks, or divide the run"
         )
-    replace_file(store.root / (_NEXT if finished else PLAN), content)
+    replace_file(store.root / (NEXT if finished else PLAN), content)
 
 
 def consolidate(store: Store) -> None:
     """Write the tables of a run all of whose shards are there; they need no shards any more."""
-    name = _NEXT if (store.root / _NEXT).exists() else PLAN
+    name = NEXT if (store.root / NEXT).exists() else PLAN
     plan = _plan(store.root, name)
     collected = _from_shards(_stored(plan["run"]), store, plan["shards"], plan["skipped"])
     files = {PLAN: (store.root / name).read_bytes()}
@@ -194,7 +189,7 @@ def consolidate(store: Store) -> None:
     sums = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in _FILES]
     for file, content in {**files, _SUMS: "".join(sums).encode()}.items():
         replace_file(store.root / file, content)
-    (store.root / _NEXT).unlink(missing_ok=True)
+    (store.root / NEXT).unlink(missing_ok=True)
 
 
 class _Named(BaseModel):

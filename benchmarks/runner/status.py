@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_files import folders_of
 from benchmarks.runner.collected import collect, finished_plan, latest_plan, newer, readable
 from benchmarks.runner.identity import differences
 from benchmarks.runner.shards import Shard
@@ -72,10 +73,8 @@ def status(root: str | Path) -> tuple[list[str], bool]:
     InputError
         If there is no run in it.
     """
-    folder = Path(root)
+    (folder,) = folders_of([Path(root)])
     plan = latest_plan(folder)
-    if plan is None:
-        raise InputError(f"results: there is no run in {str(root)!r}")
     lines, whole, under_way = [], True, newer(folder)
     try:
         finished = finished_plan(folder) is not None

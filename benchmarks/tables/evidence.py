@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.methods import METHODS
 from benchmarks.paper import paper_table
 from benchmarks.runner.collected import Collected
+from gae_metric._names import lookup
 from gae_metric.comparison import samples_needed
 from gae_metric.comparison.pairs import holm, signed_rank
 from gae_metric.errors import InputError
@@ -52,6 +53,7 @@ def evidence(
     InputError
         If a network has no such score of absLRP.
     """
+    score, _ = lookup("score", score, dict.fromkeys(collected.scores["metric"]))
     scores = collected.scores[collected.scores["metric"].eq(score)]
     if right:
         known = collected.targets.query("predicted == label")

@@ -112,13 +112,10 @@ def _contrastiveness(results: Results) -> dict[str, NDArray[np.float64]]:
     """Return each method's Contrastiveness (N,), where any of its scores is a number."""
     found = {}
     for method in results.methods:
-        parts = results.components.get(method)
-        values = results.scores.get((method, "C"))
-        if parts is not None and "contrastiveness" in parts:
-            values = parts["contrastiveness"].to_numpy()
-        if values is not None and np.isfinite(values).any():
-            found[method] = values
-    return found
+        parts = results.components.get(method, pd.DataFrame())
+        values: Any = parts.get("contrastiveness", results.scores.get((method, "C"), []))
+        found[method] = np.asarray(values, dtype=np.float64)
+    return {method: values for method, values in found.items() if np.isfinite(values).any()}
 
 
 def _mosaic(

@@ -3,12 +3,12 @@
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from math import isfinite, nan
+from math import nan
 from pathlib import Path
 from typing import Any
 
 from gae_metric._names import DIRECTIONS, OTHER_NAMES, lookup
-from gae_metric.errors import InputError, check_channels, check_range
+from gae_metric.errors import InputError, check_channels, check_range, is_held
 
 
 def settings_of(request: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def mask_value_of(text: str) -> float | str:
         value = float(text)
     except ValueError:
         value = nan
-    if not isfinite(value):
+    if not is_held(value):
         raise InputError(f"mask-value: expected a number, mean or blur, got {text!r}")
     return value
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
@@ -19,6 +20,7 @@ from gae_metric.commands.options import metric_name
 from gae_metric.comparison.results import Cell, Failure, Results
 from gae_metric.errors import EvaluationError, InputError
 from gae_metric.explainers.gradients import ExplainFunc, random_map
+from gae_metric.metrics.attribution_metric import AttributionMetric
 from gae_metric.metrics.gae import GAE, Contrastiveness
 from gae_metric.metrics.local_consistency import LocalConsistency
 from gae_metric.study.explaining import accepts_tensors
@@ -208,13 +210,18 @@ class _Work:
                 metric = METRICS[kind](self.settings)
                 given = self.maps[name]
                 found.scores = self._scored(metric, counted, self.x, self.targets, given)
+                if isinstance(metric, AttributionMetric):  # which may score some samples alone
+                    rows, every = metric.components.index, range(len(self.x))
+                    table = metric.components.reindex(every)
+                    found.scores = table.iloc[:, -1].to_numpy()
                 if isinstance(metric, (GAE, LocalConsistency)):
-                    found.components, found.curves = metric.components, metric.curves
+                    curves = metric.curves.items()
+                    found.components = table
+                    found.curves = {name: _of_all(curve, rows, every) for name, curve in curves}
                 if isinstance(metric, (GAE, Contrastiveness)):
-                    indices, positive = metric.mosaic_indices, metric.mosaic_positive
-                    assert indices is not None
-                    assert positive is not None
-                    found.mosaics = indices[:, 0], positive[:, 0]
+                    placed = [metric.mosaic_indices[:, 0], metric.mosaic_positive]  # type: ignore[index]
+                    indices, positive = (_of_all(one, rows, every, -1) for one in placed)
+                    found.mosaics = indices, positive[:, 0]
             except Exception as error:
                 found.error = error
         runtime = (w for w in caught if issubclass(w.category, RuntimeWarning))
@@ -223,3 +230,8 @@ class _Work:
         self.done = begun + planned
         self.progress(what, self.done, total)
         return found
+
+
+def _of_all(values: Any, rows: Any, every: Any, nothing: float = np.nan) -> NDArray[Any]:
+    """Return what the samples of some rows have for every one."""
+    return pd.DataFrame(values, rows).reindex(every, fill_value=nothing).to_numpy()

@@ -12,7 +12,7 @@ from gae_metric._names import DIRECTIONS, lookup
 from gae_metric.commands import options
 from gae_metric.commands.folder import claim, new_folder, probe_files, refuse_existing
 from gae_metric.commands.methods import check_method
-from gae_metric.errors import InputError, check_integer
+from gae_metric.errors import LARGEST_SIDE, InputError, check_integer
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
 from gae_metric.inputs.labels import read_labels
 
@@ -112,7 +112,8 @@ class InputsRequest:
         check_integer("batch-size", self.batch_size)
         check_integer("n-mosaics", self.n_mosaics)
         check_integer("steps", self.steps, 2, 255)
-        check_integer("size", 1 if self.size is None else self.size)
+        check_integer("size", size := 1 if self.size is None else self.size)
+        check_integer("size", size, 1, LARGEST_SIDE)
         check_model(self.model)
         files = list_images(self.images, self.recursive or self.labels == "folders")
         options.check_count(min(len(files), self.samples or len(files)), self.least)
@@ -150,6 +151,10 @@ class InputsRequest:
         """Options of metrics that make mosaics."""
         names = ("interpolation", "protocol")
         chosen = {name: options.choice(name, getattr(self, name)) for name in names}
+        if chosen["protocol"] == "repository" and self.n_mosaics > 1:
+            raise InputError(
+                "n-mosaics: expected 1 with --protocol repository, which draws its own"
+            )
         return {"seed": self.seed, "n_mosaics": self.n_mosaics} | chosen
 
 

@@ -61,8 +61,10 @@ class Terminal:
 
     def __init__(self) -> None:
         # Made anew for each command, as tests and notebooks redirect the streams.
-        self.out = _Console(highlight=False)
-        self.err = _Console(stderr=True, highlight=False)
+        # A width of 0, which shells without a terminal have, would leave nothing of a text.
+        wide = {k: v for k, v in os.environ.items() if k != "COLUMNS" or v.strip("0")}
+        self.out = _Console(highlight=False, _environ=wide)
+        self.err = _Console(stderr=True, highlight=False, _environ=wide)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Callable[[str, float, float], None]]:

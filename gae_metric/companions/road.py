@@ -188,7 +188,8 @@ class ROAD(CompanionMetric):
             # Converted before it is moved: not every device has float64.
             logits = data.logits(x.to(data.dtype).to(data.device)).double().numpy()
             hit = logits.argmax(axis=1) == y[start:stop]
-            return np.where(np.isfinite(logits).all(axis=1), hit, np.nan)
+            # A class that a model rules out has a logit of minus infinity.
+            return np.where((logits < np.inf).all(axis=1), hit, np.nan)
 
         correct = [found for _, found in size.each(len(y), hits)]
         return np.concatenate(correct).reshape(-1, len(rows)).T

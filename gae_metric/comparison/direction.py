@@ -39,8 +39,8 @@ def directions(
     """
     metrics = list(metrics)
     given = {} if better is None else better
-    if isinstance(given, str):
-        given = dict.fromkeys(metrics, given)
+    if not isinstance(given, Mapping):
+        given = dict.fromkeys(metrics or [""], given)
     wrong = [value for value in given.values() if value not in get_args(Better)]
     if wrong:
         raise ValueError(f'better: expected "higher" or "lower", got {wrong[0]!r}')

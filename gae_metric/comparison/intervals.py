@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gae_metric.comparison.direction import directions
-from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise_of
+from gae_metric.comparison.pairs import check_numbers, least_pairs, pairwise_of
 from gae_metric.comparison.results import Better, Results, Scores, ScoreTable, read_score_tables
 from gae_metric.errors import check_integer
 
@@ -110,18 +110,15 @@ def compare(
     [['absLRP', 0.485, True, True, nan], ['GradCAM', 0.478, False, True, 0.531], \
 ['Random', 0.005, False, False, 0.031]]
     """
-    check_shares(alpha=alpha, confidence=confidence)
+    check_numbers("a number between 0 and 1", 0, 1, alpha=alpha, confidence=confidence)
     if correction not in (None, "holm"):
         raise ValueError(f'correction: expected "holm" or None, got {correction!r}')
     check_integer("resamples", resamples)
     check_integer("seed", seed, 0)
     tables = read_score_tables(results)
-    known = dict(results.metrics) if isinstance(results, Results) else {}
-    if isinstance(better, Mapping):
-        known |= better
-    ways = directions(
-        dict.fromkeys(one.metric for one in tables), better if isinstance(better, str) else known
-    )
+    if better is None or isinstance(better, Mapping):
+        better = {**(results.metrics if isinstance(results, Results) else {}), **(better or {})}
+    ways = directions(dict.fromkeys(one.metric for one in tables), better)
     compared = []
     # Without scores, the columns of a table of none.
     for one in tables or [ScoreTable(None, "", pd.DataFrame())]:

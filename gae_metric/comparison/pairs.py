@@ -2,12 +2,15 @@
 
 from itertools import combinations
 from math import ceil, log2
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from abslrp.arrays import as_numbers
 from gae_metric.comparison.results import Scores, ScoreTable, read_score_tables
 
 #: Unequal pairs up to which p is exact whatever ties there are, as scipy's is.
@@ -44,7 +47,7 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     >>> test["p"], test["rank_biserial"], test["samples"]
     (0.03125, 1.0, 7)
     """
-    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    difference = as_numbers(a, "a") - as_numbers(b, "b")
     finite = difference[np.isfinite(difference)]
     unequal = finite[finite != 0]
     n = len(finite)
@@ -177,8 +180,8 @@ def least_pairs(alpha: float = 0.05) -> int:
     return ceil(1 - log2(alpha))
 
 
-def check_shares(**values: float) -> None:
-    """Refuse arguments, by name, that are not between 0 and 1."""
+def check_numbers(expected: str, least: float, most: float, **values: Any) -> None:
+    """Refuse arguments, by name, that are 0 or not between two numbers."""
     for name, value in values.items():
-        if not 0 < value < 1:
-            raise ValueError(f"{name}: expected a number between 0 and 1, got {value}")
+        if not (isinstance(value, Real) and least < float(value) < most and value != 0):
+            raise ValueError(f"{name}: expected {expected}, got {value!r}")

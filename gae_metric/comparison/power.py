@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from math import ceil, pi
+from math import ceil, inf, pi
 from typing import TypedDict, overload
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 from typing_extensions import Unpack
 
-from gae_metric.comparison.pairs import check_shares, least_pairs, pairwise
+from gae_metric.comparison.pairs import check_numbers, least_pairs, pairwise
 from gae_metric.comparison.results import Scores
 
 #: Asymptotic efficiency of Wilcoxon's test relative to the paired t test, normal differences.
@@ -113,21 +113,19 @@ def samples_needed(
     >>> samples_needed(0.05, results=results)["samples_needed"].tolist()
     [25]
     """
-    check_shares(power=power, alpha=alpha)
+    check_numbers("a number between 0 and 1", 0, 1, power=power, alpha=alpha)
     if power <= alpha:
         raise ValueError(f"power: expected more than alpha = {alpha}, got {power}")
-    if not 0 < efficiency < np.inf:
-        raise ValueError(f"efficiency: expected a positive number, got {efficiency}")
-    if difference is not None and (difference == 0 or not np.isfinite(difference)):
-        raise ValueError(f"difference: expected a number other than 0, got {difference}")
+    check_numbers("a positive number", 0, inf, efficiency=efficiency)
+    if difference is not None:
+        check_numbers("a number other than 0", -inf, inf, difference=difference)
     if (deviation is None) == (results is None):
         raise ValueError("deviation, results: expected one of the two")
     if results is None:
         assert deviation is not None
         if difference is None:
             raise ValueError("difference: expected a number, as there are no results to take it of")
-        if not 0 < deviation < np.inf:
-            raise ValueError(f"deviation: expected a positive number, got {deviation}")
+        check_numbers("a positive number", 0, inf, deviation=deviation)
         return _needed(difference / deviation, power, alpha, efficiency)
     pairs = pairwise(results)
     names = [name for name in ("model", "metric", "method_a", "method_b") if name in pairs]

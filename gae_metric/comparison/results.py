@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from abslrp.arrays import as_numbers
 from gae_metric._names import NO_SCORES, Better
 from gae_metric.explainers.grad_cam import NotApplicableError
 
@@ -170,11 +172,11 @@ def read_score_tables(results: Scores) -> list[ScoreTable]:
                 f"{', '.join(map(str, results.columns)) or 'none'}"
             )
         # What quantus.evaluate gives with return_as_df: methods by metrics, lists in the cells.
-        results = {str(method): cells.to_dict() for method, cells in results.items()}
+        return _joined(_of_methods((m, cells.to_dict()) for m, cells in results.items()), False)
     if isinstance(results, Mapping):
         # A metric's components name their samples.
         named = any(isinstance(given, pd.DataFrame) for given in results.values())
-        return _joined(_of_methods(results), named)
+        return _joined(_of_methods(results.items()), named)
     raise ValueError(
         "results: expected what quantus.evaluate returns ({method: {metric: scores}}), a "
         f"gae_metric Results or a table, got {type(results).__name__}"
@@ -194,8 +196,8 @@ def _of_rows(table: pd.DataFrame) -> Iterator[_Cell]:
         yield (*model, None)[0], metric, method, column
 
 
-def _of_methods(results: Mapping[str, Any]) -> Iterator[_Cell]:
-    for method, given in results.items():
+def _of_methods(results: Iterable[tuple[Any, Any]]) -> Iterator[_Cell]:
+    for method, given in results:
         one = not isinstance(given, (Mapping, pd.DataFrame))
         for metric, values in ({"score": given} if one else given).items():
             if metric in NO_SCORES and isinstance(given, pd.DataFrame):
@@ -211,10 +213,7 @@ def _column(values: Any, index: Any, where: str) -> pd.Series[float]:
     if isinstance(values, Mapping):
         # quantus.ROAD 0.6.0 returns accuracies by percentage; several call_kwargs add a level.
         raise ValueError(f"{expected}, got a mapping with the keys {', '.join(map(str, values))}")
-    try:
-        scores = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{expected}, got {type(values).__name__}") from None
+    scores = as_numbers(values, where, "one score per sample")
     if scores.ndim != 1:
         raise ValueError(f"{expected}, got shape {scores.shape}")
     column: pd.Series[float] = pd.Series(np.where(np.isfinite(scores), scores, np.nan), index)
@@ -228,7 +227,10 @@ def _joined(cells: Iterable[_Cell], named: bool) -> list[ScoreTable]:
     """Put cells side by side; without names of samples there must be as many of each method."""
     tables: dict[tuple[str | None, str], dict[str, pd.Series[float]]] = {}
     for model, metric, method, column in cells:
-        tables.setdefault((model, metric), {})[method] = column
+        columns = tables.setdefault((model, metric), {})
+        if method in columns:
+            raise ValueError(f"results: expected different methods, got two that are {method!r}")
+        columns[method] = column
     for (_, metric), columns in tables.items():
         if not named and len(set(map(len, columns.values()))) > 1:
             counts = ", ".join(f"{method} {len(column)}" for method, column in columns.items())
@@ -236,4 +238,12 @@ def _joined(cells: Iterable[_Cell], named: bool) -> list[ScoreTable]:
                 f"results: scores are paired by sample, so {metric} needs as many of each method, "
                 f"got {counts}; a table with the column sample pairs what both have"
             )
+        methods_of = Counter(sample for column in columns.values() for sample in column.index)
+        for method, column in columns.items():
+            shared = any(methods_of[sample] > 1 for sample in column.index)
+            if not shared and 0 < len(column) < methods_of.total():
+                raise ValueError(
+                    f"results: scores are paired by sample, and {metric} of {method} has no sample "
+                    f"in common with other methods: {column.index[0]!r} is none of theirs"
+                )
     return [ScoreTable(*key, pd.concat(columns, axis=1)) for key, columns in tables.items()]

@@ -14,10 +14,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPL
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from gae_metric.errors import check_channels, check_integer, check_range
-
-#: Pixels of a side; more than any model takes, and few enough for the memory there is.
-_LARGEST = 1 << 14
+from gae_metric.errors import LARGEST_SIDE, check_channels, check_integer, check_range
 
 Crop: TypeAlias = Callable[[Image.Image], Tensor]
 """From an RGB image to pixels (3, H, W), either uint8 or floating point in [0, 1]."""
@@ -91,7 +88,7 @@ class Preprocessing:
         if range is not None:
             new = replace(new, range=check_range(range), mean=(0.0,) * 3, std=(1.0,) * 3)
         if size is not None:
-            new = replace(new, size=check_integer("size", size, 1, _LARGEST))
+            new = replace(new, size=check_integer("size", size, 1, LARGEST_SIDE))
         given = {"mean": mean, "std": std}
         more: dict[str, Any] = {k: check_channels(k, v) for k, v in given.items() if v is not None}
         return replace(new, **more)

@@ -1,14 +1,17 @@
 """Size, type and colours that the figures share; pyplot and its settings are not touched."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from os import PathLike
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
+
+from abslrp.arrays import as_numbers
 
 #: Width of one column of a two-column page, in inches.
 COLUMN_WIDTH = 3.3
@@ -53,6 +56,8 @@ def finish(figure: Figure, title: str, path: str | PathLike[str] | None) -> Figu
         lines = textwrap.wrap(title, int(width * 72 / (0.64 * TITLE)))
         figure.set_size_inches(width, height + (len(lines) - 1) * 1.2 * TITLE / 72)
         figure.suptitle("\n".join(lines), fontsize=TITLE)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # names with two dollars are names, and no formulas
     if path is not None:
         figure.savefig(path, dpi=DPI)
     return figure
@@ -126,22 +131,35 @@ def bands(names: Sequence[str], columns: int | None) -> list[list[str]]:
     return [list(names[i * side : (i + 1) * side]) for i in range(count)]
 
 
-def check_sheet(images: NDArray[Any], attributions: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse images that are none, and maps, by name, that are not of their number and size."""
-    shape = np.shape(images)
+def check_sheet(
+    images: Any, attributions: Mapping[str, Any], texts: Mapping[str, Sized | None]
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """Return images, and maps by name, as arrays.
+
+    Refuse images that are none, and maps or texts, by name, that are not of their number.
+    """
+    images = as_numbers(images, "images")
+    maps = {name: as_numbers(one, f"attributions[{name!r}]") for name, one in attributions.items()}
+    shape = images.shape
     if len(shape) != 4 or shape[0] == 0:
         raise ValueError(f"images: expected pixels of shape (N, C, H, W), got {shape}")
-    for name, values in attributions.items():
-        found = np.shape(values)
+    for name, values in maps.items():
+        found = values.shape
         if found[:1] != shape[:1] or found[-2:] != shape[2:]:
             raise ValueError(
                 f"attributions[{name!r}]: expected {shape[0]} maps of size {shape[2:]}, got {found}"
             )
+    for name, given in texts.items():
+        if given is not None and len(given) != shape[0]:
+            raise ValueError(
+                f"{name}: expected one for each of {shape[0]} images, got {len(given)}"
+            )
+    return images, maps
 
 
 def as_picture(pixels: NDArray[Any]) -> NDArray[Any]:
     """Turn pixels (C, H, W) in [0, 1], C 1 or 3, into what ``imshow`` wants."""
-    values = np.asarray(pixels, dtype=np.float64)
+    values = as_numbers(pixels, "image")
     if values.ndim != 3 or values.shape[0] not in (1, 3):
         raise ValueError(
             f"image: expected pixels of shape (1, H, W) or (3, H, W), got {values.shape}"
@@ -157,7 +175,7 @@ def picture(axes: Axes, pixels: NDArray[Any], title: str = "", size: float = TEX
 
 def channel_sum(values: NDArray[Any], name: str) -> NDArray[np.float64]:
     """Sum a map (C, H, W) or (H, W) over its channels: (H, W)."""
-    array = np.asarray(values, dtype=np.float64)
+    array = as_numbers(values, name)
     if array.ndim not in (2, 3):
         raise ValueError(f"{name}: expected shape (C, H, W) or (H, W), got {array.shape}")
     return array if array.ndim == 2 else array.sum(axis=0)

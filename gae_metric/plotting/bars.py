@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from abslrp.arrays import as_numbers
 from gae_metric._names import NO_SCORES, two_lines
+from gae_metric.errors import check_integer
 from gae_metric.plotting import _style
 
 
@@ -59,6 +61,7 @@ def bars(
     needed = ["method", "metric", "mean"]
     if not {"ci_low", "ci_high"} <= set(summary.columns):
         needed.append("standard_error")
+    check_integer("columns", columns)
     absent = set(needed) - set(summary.columns)
     if absent or summary.empty:
         raise ValueError(
@@ -149,7 +152,7 @@ def distribution(
     ['Saliency', 'absLRP']
     """
     wanted = {str(name): values for name, values in results.items() if name not in NO_SCORES}
-    scores = {name: np.asarray(values, dtype=float) for name, values in wanted.items()}
+    scores = {name: as_numbers(given, f"results[{name!r}]") for name, given in wanted.items()}
     scores = {name: values[np.isfinite(values)] for name, values in scores.items()}
     if not any(map(len, scores.values())):
         raise ValueError("results: expected scores by name, got none; call the metric first")

@@ -62,8 +62,8 @@ def maps(
     >>> [axes.get_title() for axes in sheet.axes[:3]]
     ['image', 'absLRP', 'Random']
     """
-    images = np.asarray(images)
-    _style.check_sheet(images, attributions)
+    texts = {"labels": labels} | {f"scores[{k!r}]": v for k, v in (scores or {}).items()}
+    images, drawn = _style.check_sheet(images, attributions, texts)
     bands = _style.bands(list(attributions), columns)
     rows, side = len(images), 1 + max(len(band) for band in bands)
     cell = max(0.75, _style.COLUMN_WIDTH / side)
@@ -78,7 +78,7 @@ def maps(
         if labels is not None:
             _style.beside(row[0], labels[i])
         for panel, method in zip(row[1:], bands[band], strict=False):
-            values, head = np.asarray(attributions[method])[i], two_lines(method)
+            values, head = drawn[method][i], two_lines(method)
             score = f"{scores[method][i]:.3f}" if scores and method in scores else ""
             _style.signed_map(panel, values, method, head if i == 0 else "", score)
         for panel in row[1 + len(bands[band]) :]:
@@ -144,8 +144,7 @@ def class_maps(
     >>> [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
     ['dog', 'cat']
     """
-    images = np.asarray(images)
-    _style.check_sheet(images, {})
+    images, _ = _style.check_sheet(images, {}, {})
     if len(classes) != len(images) or not all(classes):
         raise ValueError(
             f"classes: expected names of at least one class for each of {len(images)} images, got "

@@ -11,6 +11,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from abslrp.arrays import as_numbers
 from gae_metric._names import two_lines
 from gae_metric.functional.mosaic import quadrants
 from gae_metric.plotting import _style
@@ -74,13 +75,13 @@ def curves(
         raise ValueError(f"values: curves {', '.join(missing)} are missing; the metric gives none")
     rows = {}
     for key in _KEYS:
-        array = np.asarray(values[key])
-        if array.ndim != 2 or not 0 <= sample < len(array):
+        array = as_numbers(values[key], f"values[{key!r}]")
+        if array.ndim != 2 or sample not in range(len(array)):
             raise ValueError(
                 f"values[{key!r}]: expected shape (N, T) with sample {sample} in it, "
                 f"got {array.shape}"
             )
-        rows[key] = array[sample]
+        rows[key] = array[int(sample)]
     figure = _style.figure(_style.COLUMN_WIDTH, 3.6, figure)
     panels = figure.subplots(3, 1, sharex=True)
     orders = (("LeRF", _style.BLUE, "o"), ("MoRF", _style.ORANGE, "s"))
@@ -141,7 +142,7 @@ def impact(
     >>> [axes.get_title() for axes in impact(np.ones((3, 8, 8)), flat, flat).axes[:5]]
     ['image', 'LeRF sum', 'MoRF sum', 'impact map', 'sign']
     """
-    lerf, morf = np.asarray(lerf, dtype=np.float64), np.asarray(morf, dtype=np.float64)
+    lerf, morf = as_numbers(lerf, "lerf"), as_numbers(morf, "morf")
     if lerf.shape != morf.shape or lerf.shape[-2:] != np.shape(image)[-2:]:
         raise ValueError(
             f"lerf, morf: expected maps of the image's size {np.shape(image)}, got {lerf.shape} "
@@ -249,7 +250,7 @@ def mosaic(
     for panel in panels:
         panel.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
         if positive is not None:
-            rows, columns = places[positive]
+            rows, columns = places[int(positive)]
             corner = (columns.start - 0.5, rows.start - 0.5)
             size = (columns.stop - columns.start, rows.stop - rows.start)
             frame = Rectangle(corner, *size, fill=False, edgecolor=_style.BLACK, linewidth=1.2)

@@ -95,7 +95,9 @@ def scatter(
             values[:, 0], values[:, 1], s=9, alpha=0.45, edgecolors=color, zorder=3, **look
         )
         if len(values):
-            look["label"] = two_lines(name, 18) if name else "mean"
+            text = two_lines(name, 18) if name else "mean"
+            # A legend leaves out what begins with an underscore.
+            look["label"] = f" {text}" if text.startswith("_") else text
             c, lc = values.mean(axis=0)
             axes.scatter(c, lc, s=38, edgecolors=_style.BLACK, zorder=4, **look)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from abslrp.arrays import as_numbers, as_tensor
 from gae_metric._names import two_lines
 from gae_metric.errors import check_integer
 from gae_metric.plotting import _style
@@ -46,12 +47,10 @@ class Strip:
     scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _style.check_sheet(self.images, self.attributions)
-        if self.labels is not None and len(self.labels) != len(self.images):
-            raise ValueError(
-                f"labels: expected one for each of {len(self.images)} images, got "
-                f"{len(self.labels)}"
-            )
+        texts = {"labels": self.labels} | {f"scores[{k!r}]": v for k, v in self.scores.items()}
+        images, maps = _style.check_sheet(self.images, self.attributions, texts)
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "attributions", maps)
 
 
 def strips(
@@ -147,7 +146,7 @@ def sheet(
 def _height(strip: Strip, cell: float, repeated: bool) -> float:
     rows = len(strip.attributions) + (not repeated)
     labels = () if repeated else strip.labels or ()
-    lines = max((_style.label(text, cell).count("\n") + 1 for text in labels), default=0)
+    lines = max((_style.label(str(text), cell).count("\n") + 1 for text in labels), default=0)
     scores = sum(row in strip.scores for row in strip.attributions)
     shape = float(strip.images.shape[2] / strip.images.shape[3])
     return rows * cell * shape + 0.1 * lines + 0.12 * scores + 0.05
@@ -165,12 +164,12 @@ def _draw(
         for i, picture in enumerate(panels.pop(0)):
             _style.picture(picture, strip.images[i])
             if strip.labels is not None:
-                text = _style.label(strip.labels[i], cell)
+                text = _style.label(str(strip.labels[i]), cell)
                 picture.set_title(text, fontsize=_style.SMALL, pad=2, linespacing=1.0)
     for row, (name, maps) in zip(panels, strip.attributions.items(), strict=True):
         for i, panel in enumerate(row):
             score = f"{strip.scores[name][i]:.3f}" if name in strip.scores else ""
-            _style.signed_map(panel, np.asarray(maps)[i], name, below=score)
+            _style.signed_map(panel, maps[i], name, below=score)
         text = _row(strip, name, cell)
         # Names of as many lines everywhere: strips are laid out one by one, and lie below another.
         _style.beside(row[0], "\n" * (lines - text.count("\n")) + text)
@@ -201,7 +200,7 @@ def top_and_bottom(scores: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArra
     >>> top_and_bottom([0.1, float("nan"), 0.5, 0.3, 0.3], 2)
     (array([2, 3]), array([0, 4]))
     """
-    values = np.asarray(scores, dtype=np.float64)
+    values = as_numbers(scores, "scores")
     check_integer("k", k)
     finite = pd.Series(values[np.isfinite(values)], np.flatnonzero(np.isfinite(values)))
     if values.ndim != 1 or len(finite) < 2:
@@ -212,7 +211,7 @@ def top_and_bottom(scores: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArra
     k = min(k, len(finite) // 2)
     top = finite.nlargest(k).index
     bottom = finite.drop(top).nsmallest(k).index  # where scores are equal none is shown twice
-    return top.to_numpy(), bottom.to_numpy()
+    return top.to_numpy(copy=True), bottom.to_numpy(copy=True)
 
 
 def extremes(
@@ -263,22 +262,20 @@ def extremes(
     >>> [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
     ['0.500', '0.400', '0.000', '0.100']
     """
-    images = np.asarray(images)
-    if images.ndim != 4 or len(images) != len(np.atleast_1d(scores)):
+    pixels, values = as_tensor(images, "images"), as_numbers(scores, "scores")
+    if pixels.ndim != 4 or len(pixels) != len(np.atleast_1d(values)):
         raise ValueError(
-            f"images: expected pixels (N, C, H, W) of {len(np.atleast_1d(scores))} samples, as "
-            f"there are scores, got {images.shape}"
+            f"images: expected pixels (N, C, H, W) of {len(np.atleast_1d(values))} samples, as "
+            f"there are scores, got {tuple(pixels.shape)}"
         )
-    values = np.asarray(scores, dtype=np.float64)
     top, bottom = top_and_bottom(values, k)
     shown = np.concatenate([top, bottom])
-    maps = np.asarray(
-        attributions(shown) if callable(attributions) else np.asarray(attributions)[shown]
-    )
-    if len(maps) != len(shown) or maps.shape[-2:] != images.shape[2:]:
+    given: Any = attributions
+    given = given(shown) if callable(given) else as_tensor(given, "attributions")[shown]
+    maps, size = as_numbers(given, "attributions"), tuple(pixels.shape[2:])
+    if len(maps) != len(shown) or maps.shape[-2:] != size:
         raise ValueError(
-            f"attributions: expected maps of {len(shown)} samples of size {images.shape[2:]}, got "
-            f"{maps.shape}"
+            f"attributions: expected maps of {len(shown)} samples of size {size}, got {maps.shape}"
         )
     halves = []
     for name, samples, drawn in zip(
@@ -286,6 +283,6 @@ def extremes(
     ):
         texts = None if labels is None else [labels[i] for i in samples]
         below = {"": values[samples].tolist()}
-        halves.append(Strip(images[samples], {"": drawn}, name, texts, below))
+        halves.append(Strip(pixels[samples].cpu().numpy(), {"": drawn}, name, texts, below))
     # A gap, so that the scores above are not read as part of the names below.
     return sheet(halves, [False, False], title, path, margin=0.1, gap=0.07)

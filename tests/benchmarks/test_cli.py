@@ -1,13 +1,17 @@
 """``python -m benchmarks methods``."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from benchmarks.cli import app
 from benchmarks.methods import METHODS, find, matrix
 from benchmarks.models import load
+from benchmarks.result_files import RESULTS
 
 
 def run(*arguments):
@@ -52,6 +56,42 @@ def test_an_unknown_model():
     result = run("methods", "--model", "digits:vg")
     assert result.exit_code == 2
     assert "did you mean 'vgg'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run --config nope", "config: there is no file 'nope'"),
+        ("rehearse --config nope", "config: there is no file 'nope'"),
+        *(
+            (f"{command} nowhere", "results: there is no run in 'nowhere'")
+            for command in ("status", "tables", "evidence", "cost", "figures", "report")
+        ),
+        ("report {digits} --output page.pdf", "output: expected a file that ends in .html"),
+        ("report {digits} --output page.html --samples 0", "samples: expected a positive integer"),
+        ("figures {digits} --figure 9", "the nearest is 8 or 10"),
+        ("figures {digits} --image both.png:1,2", "image: cannot read 'both.png'"),
+    ],
+)
+def test_what_is_wrong_of_itself_needs_no_torch(tmp_path, arguments, message):
+    code = (
+        "import sys\nfrom benchmarks.cli import app\n"
+        "try: app(sys.argv[1:])\nexcept SystemExit as stop: assert stop.code == 2\n"
+        "assert 'torch' not in sys.modules"
+    )
+    line = arguments.format(digits=RESULTS / "digits").split()
+    path = os.pathsep.join([str(Path.cwd()), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code, *line],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert not [*tmp_path.iterdir()]
 
 
 def test_help_needs_no_torch():

@@ -132,6 +132,8 @@ def test_arguments_that_are_wrong(whole, tmp_path):
     assert code == 2
     assert f"results: there is no run in {str(tmp_path)!r}" in output
     other = tmp_path / "other" / "run"
+    other.mkdir(parents=True)
+    (other / "plan.json").write_text("{}")
     code, output = command(whole, other, "--output", tmp_path)
     assert code == 2
     assert "output: the figures of 2 folders" in output

@@ -64,6 +64,16 @@ def test_one_nan_sample_is_one_nan_score(case):
     assert np.isnan(scores).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("cls", [AOPC, ABPC])
+def test_no_map_of_a_chunk_is_finite(case, cls):
+    model, x, y, a = case
+    given = np.concatenate([a[:2] * np.nan, a[2:]])
+    metric = cls(regions=2, size=4, explain_batch_size=2)
+    with pytest.warns(RuntimeWarning, match=rf"{cls.name}: NaN .*: 2 samples \(0, 1\)"):
+        scores = metric(model, x, y, given)
+    assert scores[2] == pytest.approx(cls(regions=2, size=4)(model, x, y, a)[2])
+
+
 def test_refusals(case):
     model, x, y, a = case
     with pytest.raises(ValueError, match=r"regions: expected at most the 4 of 9 x 9 .* got 100"):

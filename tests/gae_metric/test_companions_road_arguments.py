@@ -145,3 +145,15 @@ def test_refuses_training_mode(rgb):
     model, x, y, a = rgb
     with pytest.raises(ValueError, match="evaluation mode"):
         ROAD(percentages=[50])(model.train(), x, y, a)
+
+
+def test_a_class_that_the_model_rules_out(rgb):
+    """A logit of minus infinity is no prediction, and no reason for a sample to have no score."""
+    model, x, y, a = rgb
+    road = ROAD(percentages=PERCENTAGES)
+    expected = road(model, x, y, a)
+
+    def masked(logits):
+        return torch.cat([logits, torch.full_like(logits[:, :1], -torch.inf)], 1)
+
+    assert ROAD(percentages=PERCENTAGES, output=masked)(model, x, y, a) == expected

@@ -398,3 +398,55 @@ def test_the_module_does_not_hide_the_function():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert {"compare", "pairwise", "samples_needed"} <= set(gae_metric.__all__)
+
+
+def test_what_a_mask_hides_is_no_score():
+    scores = np.ma.masked_array([0.1, 0.2, 9.0], mask=[False, False, True])
+    table = compare({"A": {"GAE": scores}})
+    assert table[["samples", "missing", "mean"]].values.tolist() == [[2, 1, pytest.approx(0.15)]]
+
+
+def test_scores_may_be_tensors_of_any_kind():
+    values = [0.5, 0.25, 0.75]
+    for scores in (
+        torch.tensor(values, requires_grad=True),
+        torch.tensor(values, dtype=torch.bfloat16),
+        torch.tensor(values, dtype=torch.float64),
+    ):
+        assert compare({"A": {"GAE": scores}})["mean"].tolist() == [0.5]
+    with pytest.raises(ValueError, match=r"results\['A'\]\['GAE'\]: expected one score per sample"):
+        compare({"A": {"GAE": np.ones(3) * 1j}})
+
+
+def test_two_methods_of_one_name():
+    """The first one's scores were lost."""
+    wide = pd.DataFrame([[[0.1], [0.9]]], index=["GAE"], columns=["A", "A"])
+    long = pd.DataFrame({"method": [1, "1"], "metric": "GAE", "score": [0.1, 0.9]})
+    for results in ({1: {"GAE": [0.1]}, "1": {"GAE": [0.9]}}, wide, long):
+        with pytest.raises(ValueError, match="expected different methods, got two that are"):
+            compare(results)
+
+
+def test_samples_that_no_other_method_has():
+    """Numbers and texts, or other images: all means were NaN, without a word."""
+    long = pd.DataFrame({"method": list("AABB"), "metric": "GAE", "score": 0.5})
+    for samples in ([0, 1, "0", "1"], [0, 1, 2, 3]):
+        with pytest.raises(ValueError, match="GAE of A has no sample in common with other methods"):
+            pairwise(long.assign(sample=samples))
+    table = compare(long.assign(sample=[0, 1, 1, 2]))
+    assert table["samples"].tolist() == [1, 1]
+    assert compare(long[:2].assign(sample=[0, 1]))["samples"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"better": ["lower"]}, r'better: expected "higher" or "lower", got \[\'lower\'\]'),
+        ({"better": max}, 'better: expected "higher" or "lower", got <built-in'),
+        ({"alpha": "0.05"}, "alpha: expected a number between 0 and 1, got '0.05'"),
+        ({"confidence": None}, "confidence: expected a number between 0 and 1, got None"),
+    ],
+)
+def test_options_that_are_no_numbers_or_directions(options, message):
+    with pytest.raises(ValueError, match=message):
+        compare({"A": {"GAE": [0.1, 0.2]}}, **options)

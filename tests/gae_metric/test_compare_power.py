@@ -128,3 +128,12 @@ def test_the_power_of_scores_like_gaes():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         samples_needed(**arguments)
+
+
+@pytest.mark.parametrize("option", ["deviation", "power", "alpha", "efficiency"])
+def test_what_is_no_number_is_named(option):
+    given = {"deviation": 0.1} | {option: "0.5"}
+    with pytest.raises(ValueError, match=f"{option}: expected a .*number.*, got '0.5'"):
+        samples_needed(0.05, **given)
+    with pytest.raises(ValueError, match=r"difference: expected a number .* 0, got '0\.05'"):
+        samples_needed("0.05", deviation=0.1)

@@ -1,9 +1,12 @@
 """Sheets of maps: several bands of methods, several classes of an image, several models."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from matplotlib.text import Text
 
-from gae_metric import plotting
+from gae_metric import compare, plotting
 from gae_metric.plotting import Strip
 from tests.gae_metric.rendering import check_text, drawn, render
 
@@ -169,3 +172,60 @@ def test_strips_lie_below_one_another(rng):
     left = [axes.get_window_extent().x0 for axes in figure.axes[::2]]
     assert max(left) - min(left) < 1.5
     assert [axes.get_ylabel().count("\n") for axes in figure.axes[2::4]] == [1, 1]
+
+
+# Names, numbers and texts of any kind
+
+
+@pytest.mark.parametrize("name", [r"$\foo$", "$$", "a$b$c", "_mine"])
+def test_a_name_is_a_name(rng, name):
+    """Two dollars made a formula of it, or an error; a legend left out what an underscore leads."""
+    pixels, scores = rng.random((2, 3, 8, 8)), {"GAE": rng.random(7)}
+    parts = pd.DataFrame({"local_consistency": [0.5, 0.7], "contrastiveness": [0.9, 0.4]})
+    for figure in (
+        plotting.bars(compare({name: scores, "B": scores}), title=name),
+        plotting.distribution({name: scores["GAE"]}),
+        plotting.scatter({name: parts, "B": parts}),
+        plotting.maps(pixels, {name: pixels}, [name] * 2, name, {name: [0.1, 0.2]}),
+        plotting.mosaic(pixels[0], {name: pixels[0]}, 0, [name] * 4),
+        plotting.class_maps(pixels[:1], [[name]], {name: [pixels[:1]]}),
+        plotting.strips([Strip(pixels, {name: pixels}, name, [name] * 2)]),
+    ):
+        render(figure)
+        # Box plots have blanks in the place of underscores.
+        every = figure.findobj(Text)
+        texts = [text for text in every if text.get_text().strip(" _") == name.strip("_")]
+        assert texts
+        assert not any(text.get_parse_math() for text in texts)
+
+
+def test_kinds_of_numbers(rng):
+    pixels = rng.random((4, 3, 8, 8)).astype(np.float32)
+    tensor = torch.tensor(pixels, requires_grad=True)
+    expected = [shown(axes) for axes in plotting.maps(pixels, {"A": pixels}).axes]
+    for images, given in ((tensor, tensor), (pixels.tolist(), pixels.tolist())):
+        sheets = plotting.maps(images, {"A": given}), plotting.strips([Strip(images, {"A": given})])
+        for found, wanted in zip(sheets[0].axes, expected, strict=True):
+            np.testing.assert_array_equal(shown(found), wanted)
+        assert len(sheets[1].axes) == 8
+        plotting.extremes(images, given, [0.1, 0.4, 0.2, 0.3], 2)
+    rounded = plotting.maps(pixels, {"A": tensor.bfloat16()}).axes[1]
+    np.testing.assert_allclose(shown(rounded), expected[1], rtol=0.02)
+    hidden = np.ma.masked_array([0.1, 9.0], mask=[False, True])
+    assert plotting.distribution({"A": hidden}).axes[0].collections[0].get_offsets()[:, 0] == [0.1]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"labels": ["a"]}, "labels: expected one for each of 2 images, got 1"),
+        ({"scores": {"A": [0.1]}}, r"scores\['A'\]: expected one for each of 2 images, got 1"),
+    ],
+)
+def test_texts_are_as_many_as_images(given, message):
+    images = np.zeros((2, 3, 8, 8))
+    for draw in (plotting.maps, Strip):
+        with pytest.raises(ValueError, match=message):
+            draw(images, {"A": images}, **given)
+    with pytest.raises(ValueError, match=r"attributions\['A'\]: expected real numbers, got"):
+        plotting.maps(images, {"A": images * 1j})

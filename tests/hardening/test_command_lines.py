@@ -204,7 +204,12 @@ def test_the_good_arguments_of_the_others(files):
         ("evaluate", "range", "0,inf", "range: expected two ascending numbers"),
         ("evaluate", "model-arg", "checkpoint_path=/tmp/x.pth", "an option that names a file"),
         ("evaluate", "model-arg", "a", "model-arg: expected KEY=VALUE"),
-        ("evaluate", "mask-value", "1e39", "mask_value: expected finite numbers of torch.float32"),
+        (
+            "evaluate",
+            "mask-value",
+            "1e39",
+            "mask-value: expected a number, mean or blur, got '1e39'",
+        ),
         ("evaluate", "output", "9" * 5000, "output: the model returned a Tensor, which has no"),
         ("evaluate", "model", "torchvision:get_model", "model: torchvision has no 'get_model'"),
         ("evaluate", "methods", "captum:DeepLiftShap", "captum:DeepLiftShap is not offered"),

@@ -222,6 +222,24 @@ def test_the_command_checks_first(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--devices=cuda:99", "device: 'cuda:99' cannot be used"),
+        ("--address=node:6379", "address: it is of a Ray cluster, which --engine ray makes use of"),
+        ("--output=", "output: String should have at least 1 character"),
+    ],
+)
+def test_what_a_run_would_not_do_is_found_by_a_check(tmp_path, monkeypatch, option, message):
+    """The check found nothing wrong; an address without Ray was no more than ignored."""
+    monkeypatch.chdir(tmp_path)
+    given = ["run", "--model", "digits:vgg", "--samples", "4", "--method", "Random", option]
+    for more in (["--check"], []):
+        result = CliRunner(env={"COLUMNS": "300"}).invoke(app, [*given, *more])
+        assert result.exit_code == 2, result.output
+        assert message in result.output
+
+
 def test_the_command_names_the_nearest_config_and_kind_of_data():
     runner = CliRunner(env={"COLUMNS": "300"})
     result = runner.invoke(app, ["run", "--config", "tabel1", "--check"])

@@ -139,7 +139,11 @@ def test_images_predicted_as_labelled_and_scores_that_are_missing():
 
 def test_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr("benchmarks.runner.collected.collect", lambda folder: made())
-    result = CliRunner().invoke(app, ["evidence", str(tmp_path)])
+    (tmp_path / "plan.json").write_text("{}")
+    result = CliRunner().invoke(app, ["evidence", str(tmp_path), "--score", "GEA"])
+    assert result.exit_code == 2
+    assert "score: unknown name 'GEA'; did you mean 'GAE'?" in " ".join(result.output.split())
+    result = CliRunner().invoke(app, ["evidence", str(tmp_path), "--score", "gae"])
     assert result.exit_code == 0
     for title in ("All images", "Images predicted as labelled"):
         assert f"## {title}: GAE of absLRP less that of" in result.output

@@ -166,6 +166,22 @@ def test_mosaics_of_full_size_images(evaluate, photographs, tmp_path):
     assert "interpolation: none makes mosaics that are larger" in " ".join(refused.stderr.split())
 
 
+def test_the_authors_protocol_scores_some_images(evaluate, photographs, tmp_path):
+    """One of four: the others have no score, and each keeps its place, also where a run goes on."""
+    folder = tmp_path / "out"
+    for _ in range(2):
+        evaluate(protocol="repository", metrics="GAE,C,ROAD", figures=True, overwrite=False)
+        gae, road = (scores(folder).query(f"metric == '{name}'") for name in ("GAE", "ROAD"))
+        assert gae["score"].notna().sum() == 2  # an image for each of two methods
+        assert len(gae) == len(road) == 10
+        assert road["score"].notna().all()
+        parts = pd.read_csv(folder / "components.csv")
+        kept = parts.dropna(subset="gae")
+        assert kept["sample"].tolist() == gae.dropna(subset="score")["sample"].tolist()
+        assert len(parts) == 10
+        assert (folder / "mosaic.png").exists()
+
+
 def test_parts_taken_from_gae_are_the_metrics_own(evaluate, tmp_path):
     evaluate(metrics="GAE,LocalConsistency,C", methods="InputXGradient")
     together = scores(tmp_path / "out").set_index(["metric", "sample"])["score"]

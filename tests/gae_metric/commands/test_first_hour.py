@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import timm
 import torchvision
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -24,7 +25,7 @@ from gae_metric.commands import provenance, quantus_evaluation
 from gae_metric.commands import terminal as terminals
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
-from gae_metric.commands.terminal import Terminal, duration, extra_of
+from gae_metric.commands.terminal import Terminal, duration, extra_of, report_errors
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 from gae_metric.explainers import saliency
@@ -249,6 +250,12 @@ def test_the_page(evaluate, tmp_path):
         "evaluate --model digits:vgg --images {scans} --mean 0.5,0.5",
         "evaluate --model digits:vgg --images {scans} --range 1",
         "evaluate --model digits:vgg --images {scans} --size 0",
+        "evaluate --model digits:vgg --images {scans} --size 16385",
+        "evaluate --model digits:vgg --images {scans} --mean 1e300",
+        "evaluate --model digits:vgg --images {scans} --std 1e-320,1,1",
+        "evaluate --model digits:vgg --images {scans} --range 0,1e39",
+        "evaluate --model digits:vgg --images {scans} --mask-value 1e39",
+        "evaluate --model digits:vgg --images {scans} --protocol repository --n-mosaics 2",
         "probe --model digits:vgg --images {scans} --out p.npz --mask-value dark",
         "probe --model digits:vgg --images {scans} --out {scans}/1.png/p.npz",
         "demo --out {scans}",
@@ -409,3 +416,12 @@ def test_a_name_of_several_lines_is_said_on_one(evaluate, scans):
     (scans / "a\nerror: no\x1b[2J.png").write_bytes(b"no image")
     said = evaluate(methods="Random", metrics="ROAD").stderr
     assert r"  a\nerror: no\x1b[2J.png: not an image" in said.splitlines()
+
+
+def test_a_terminal_without_width_shows_errors(monkeypatch, capsys):
+    """Some shells have COLUMNS=0: nothing of a message was left."""
+    for columns in ("0", "00"):
+        monkeypatch.setenv("COLUMNS", columns)
+        with pytest.raises(typer.Exit), report_errors(Terminal()):
+            raise InputError("images: expected a folder")
+        assert capsys.readouterr().err == "error: images: expected a folder\n"
