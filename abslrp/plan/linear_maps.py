@@ -102,7 +102,7 @@ class Rows(LinearMap):
         """Return the weights in parts, each of which makes some of the input's last axis."""
         if weights.numel() < _MANY or not weights.is_cpu:
             return (weights,)
-        return weights.split(max(1, _MANY // 4 // len(weights)), 1)
+        return torch.split(weights, max(1, _MANY // 4 // len(weights)), 1)
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the map's value for an input, without bias."""
