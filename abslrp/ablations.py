@@ -83,11 +83,7 @@ def _without(call: Call, attention: str) -> bool:
 
 def _is_product(call: Call) -> bool:
     account = call.account
-    return (
-        isinstance(account, Split)
-        and not callable(account.parts)
-        and [type(one) for one in account.parts] == [Product] * 2
-    )
+    return isinstance(account, Split) and [type(one) for one in account.parts] == [Product] * 2
 
 
 def _is_softmax(value: Value) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 #: Integers that torch can hold but not compute with.
-_WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.float64}
+_WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 
 
 def as_tensor(values: Any, name: str, expected: str = "an array or a tensor of numbers") -> Tensor:
@@ -74,10 +74,7 @@ def integers(values: Any, name: str, expected: str = "integers") -> Tensor:
     tensor([1, 2])
     """
     found = as_tensor(values, name, expected)
-    # Those of 64 bits without a sign come as floats, which torch can compute with.
-    unsigned = str(getattr(values, "dtype", "")).endswith("uint64")
-    others = found.is_floating_point() or found.is_complex() or found.dtype == torch.bool
-    if others and not unsigned:
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
         raise ValueError(f"{name}: expected integers, got {found.dtype}")
     return found.long()
 

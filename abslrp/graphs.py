@@ -101,11 +101,9 @@ class GraphExplainer:
         self._pool: Any = None
         self._lock = threading.Lock()
 
-    def __call__(
-        self, model: nn.Module, inputs: Array, targets: Any = None, **kwargs: Any
-    ) -> Array:
+    def __call__(self, model: nn.Module, inputs: Array, targets: Any = None, **more: Any) -> Array:
         """Explain as :func:`abslrp.explain` does, with its arguments."""
-        options = {**self.options, **kwargs}
+        options = {**self.options, **more}
         check_model(model)
         if not isinstance(inputs, (np.ndarray, Tensor)) or options.get("model_kwargs"):
             return explain(model, inputs, targets, **options)

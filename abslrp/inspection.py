@@ -227,8 +227,6 @@ def _said(account: Account, names: dict[Value, str]) -> str:
         before = _product(account.before, names)
         return f"{_product(account.after, names)} T({before} R)"
     if isinstance(account, Split):
-        if callable(account.parts):
-            return "split"
         parts = "; ".join(_said(one, names) for one in account.parts)
         return f"{_product(account.before, names)} to each of: {parts}"
     if isinstance(account, Routing):

@@ -33,7 +33,7 @@ class Target:
     """
 
     function: Callable[..., Tensor]
-    given: tuple[Tensor, ...]
+    given: tuple[Any, ...]
     cuts: tuple[slice | list[int], ...] = ()
 
     def rows(self, rows: slice | list[int]) -> Target:
@@ -44,8 +44,8 @@ class Target:
         """Return one number for each sample."""
         return self.function(output, *(self._own(one, output) for one in self.given))
 
-    def _own(self, given: Tensor, output: Tensor) -> Tensor:
-        values = given.to(output.device)
+    def _own(self, given: Any, output: Tensor) -> Tensor:
+        values = as_tensor(given, "target", "integers").to(output.device)
         mask = values.dtype == torch.bool or values.is_floating_point()
         # Whether there is a row for each sample is known from the rank, not from a size.
         for cut in self.cuts if values.ndim == (output.ndim - 1 if mask else 1) else ():
@@ -67,7 +67,7 @@ def logit(classes: Any) -> Target:
     >>> logit([0, 2])(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
     tensor([1., 6.])
     """
-    return Target(_entry, (integers(classes, "classes"),))
+    return Target(_entry, (classes,))
 
 
 def difference(classes: Any, others: Any) -> Target:
@@ -84,8 +84,7 @@ def difference(classes: Any, others: Any) -> Target:
     >>> difference(2, 0)(torch.tensor([[1.0, 2.0, 3.0]]))
     tensor([2.])
     """
-    given = integers(classes, "classes"), integers(others, "others")
-    return Target(lambda output, a, b: _entry(output, a) - _entry(output, b), given)
+    return Target(lambda output, a, b: _entry(output, a) - _entry(output, b), (classes, others))
 
 
 def region(mask: Any, classes: Any) -> Target:
@@ -107,10 +106,7 @@ def region(mask: Any, classes: Any) -> Target:
     """
     weights = as_tensor(mask, "mask")
     weights = weights if weights.is_floating_point() else weights.bool()
-    return Target(
-        lambda x, w, c: (_entry(x, c) * w).flatten(1).sum(1),
-        (weights, integers(classes, "classes")),
-    )
+    return Target(lambda x, w, c: (_entry(x, c) * w).flatten(1).sum(1), (weights, classes))
 
 
 def token(positions: Any, tokens: Any) -> Target:
@@ -127,7 +123,7 @@ def token(positions: Any, tokens: Any) -> Target:
     >>> token(-1, 2)(torch.arange(6.0).reshape(1, 2, 3))
     tensor([5.])
     """
-    return Target(_entry, (integers(positions, "positions"), integers(tokens, "tokens")))
+    return Target(_entry, (positions, tokens))
 
 
 def box(boxes: Any, classes: Any) -> Target:
@@ -144,13 +140,13 @@ def box(boxes: Any, classes: Any) -> Target:
     >>> box(0, 2)(torch.arange(6.0).reshape(1, 2, 3))
     tensor([2.])
     """
-    return Target(_entry, (integers(boxes, "boxes"), integers(classes, "classes")))
+    return Target(_entry, (boxes, classes))
 
 
 def _entry(output: Tensor, *indices: Tensor) -> Tensor:
     """Take each sample's entry along the axes after the first."""
     rows = torch.arange(len(output), device=output.device)
-    return output[tuple(one.expand(len(output)) for one in (rows, *indices))]
+    return output[tuple(integers(one, "target").expand(len(output)) for one in (rows, *indices))]
 
 
 def number_of(target: Callable[[Any], Tensor], output: Any, samples: int | None) -> Tensor:

@@ -111,13 +111,10 @@ class Routing(Account):
 
 @dataclass
 class Split(Account):
-    """Several inputs that share one total: ``before`` is common to all parts.
-
-    A function in place of the parts is asked for them once all uses of the outputs are known.
-    """
+    """Several inputs that share one total: ``before`` is common to all parts."""
 
     before: Sequence[Factor] = ()
-    parts: Sequence[Diagonal | Product] | Callable[[], Sequence[Diagonal | Product]] = ()
+    parts: Sequence[Diagonal | Product] = ()
 
 
 @dataclass

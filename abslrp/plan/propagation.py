@@ -193,7 +193,7 @@ class Propagation:
     def _shared(self, account: Split, arrival: Arrival) -> Parts:
         s = self.arrivals.applied(arrival, account.before)
         parts: Parts = []
-        for part in account.parts() if callable(account.parts) else account.parts:
+        for part in account.parts:
             one = Arrival(s, arrival.total, owned=False, depth=arrival.depth)
             if isinstance(part, Product):
                 own = Arrival(s, arrival.total, list(part.before), owned=False)

@@ -47,7 +47,7 @@ def _in_proportion(call: Call, value: Value) -> bool:
     account = call.account
     if isinstance(account, Routing):
         return all(one is None or _vanishes(one) for one in call.outputs)
-    if isinstance(account, Split) and not callable(account.parts):
+    if isinstance(account, Split):
         return all(_part(one, value) for one in account.parts if one.input is value)
     return _part(account, value)
 
@@ -77,8 +77,6 @@ def _only_multiplies(call: Call, value: Value) -> bool:
         factors = account.factors
     elif isinstance(account, (Product, Split)):
         factors = account.before
-        if isinstance(account, Split) and callable(account.parts):
-            return False
     else:
         return False
     return all(factor.kind != "computed" or factor.value is value for factor in factors)

@@ -69,10 +69,8 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             if self.rows_of is not None and args and _is(args[0], self.rows_of):
                 return self._looking_up(func, args, kwargs)
             targets = targets_of(func, args, kwargs) if isinstance(func, OpOverload) else []
-            for one in targets:
-                self.memory.keep(one)
             unseen = [one for one in targets if self.memory.within(one) is not None]
-            for one in unseen:
+            for one in targets:
                 self.memory.before_write(one)
             result = func(*args, **kwargs)
             for one in unseen:

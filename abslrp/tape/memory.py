@@ -143,17 +143,14 @@ class Memory:
             self._lent.setdefault(memory._cdata, []).append(weakref.ref(alias))
         return alias
 
-    def keep(self, tensor: Tensor) -> None:
-        """Give what calls keep of a tensor's memory memory of its own, before it is written to."""
-        memory = memory_of(tensor)
-        for ref in [] if memory is None else self._lent.pop(memory._cdata, []):
-            if (alias := ref()) is not None:
-                alias.data = alias.clone()
-
     def before_write(self, tensor: Tensor) -> None:
-        """Give the values that lie in a tensor's memory memory of their own."""
-        storage = self._storage(tensor, make=True)
-        assert storage is not None
+        """Give the values, and what is lent, that lie in a tensor's memory memory of their own."""
+        memory, storage = memory_of(tensor), self._storage(tensor, make=False)
+        for lent in [] if memory is None else self._lent.pop(memory._cdata, []):
+            if (alias := lent()) is not None:
+                alias.data = alias.clone()
+        if storage is None:
+            return
         flat = self._flat(tensor)
         saved: Tensor | None = None
         for ref, (size, stride, offset) in storage.seen:
@@ -235,12 +232,13 @@ class Memory:
     def _row(value: Value, where: Geometry, flat: Tensor, note: Note) -> Value | None:
         """Return a value as a row in the order of memory, if it is all that the memory holds."""
         size, stride, offset = where
+        if offset != 0 or math.prod(size) != flat.numel():
+            return None
         order = sorted(range(len(size)), key=lambda axis: -stride[axis])
-        dense = _dense([size[axis] for axis in order], [stride[axis] for axis in order])
-        if not dense or offset != 0 or math.prod(size) != flat.numel():
+        moved = flat.as_strided(size, stride, 0).permute(order)
+        if not moved.is_contiguous():
             return None
         if order != list(range(len(size))):
-            moved = flat.as_strided(size, stride, 0).permute(order)
             value = note(aten.permute.default, (value, order), moved)
         return note(aten.view.default, (value, [-1]), flat)
 
@@ -290,12 +288,3 @@ def _users(tensor: Tensor, storage: Storage) -> int:
 
 def _within(kept: Tensor, tensor: Tensor) -> bool:
     return bool(kept.untyped_storage()._cdata == tensor.untyped_storage()._cdata)
-
-
-def _dense(size: list[int], stride: list[int]) -> bool:
-    expected = 1
-    for length, step in zip(reversed(size), reversed(stride), strict=True):
-        if length > 1 and step != expected:
-            return False
-        expected *= length
-    return True

@@ -17,8 +17,6 @@ from abslrp.tape.values import tensors_in
 def write(tape: Recorder, func: OpOverload, how: Written, args: Any, kwargs: Any) -> Any:
     """Run a call that writes to its arguments as the same call in new memory, and a move."""
     targets = targets_of(func, args, kwargs)
-    for one in targets:
-        tape.memory.keep(one)
     if how.reshapes and how.twin is not None:
         func(*args, **kwargs)
         rule = tape.table.find(how.twin)

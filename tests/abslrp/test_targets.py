@@ -139,8 +139,8 @@ def test_classes_of_any_integers(kind: Any, wide: bool) -> None:
 @pytest.mark.parametrize("make", [targets.logit, lambda one: targets.difference(0, one)])
 @pytest.mark.parametrize("classes", [[0.0, 1.0], [True, False], "cat"])
 def test_what_is_no_class_of_a_target(make: Any, classes: Any) -> None:
-    with pytest.raises(ValueError, match="expected integers, got"):
-        make(classes)
+    with pytest.raises(ValueError, match="target: expected integers, got"):
+        abslrp.explain(nn.Linear(4, 4).double().eval(), rows(2, 4), target=make(classes))
 
 
 def test_predicted_classes_of_rows_that_are_one_sample() -> None:
