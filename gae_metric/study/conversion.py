@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -185,20 +185,15 @@ def at_work(model: nn.Module, device: torch.device | None = None) -> Iterator[No
     home = next((value.device for value in model.parameters()), device)
     moved = device is not None and home is not None and home != device
     moved = moved and (home.type, device.index) != (device.type, None)  # type: ignore[union-attr]
-    cudnn = torch.backends.cudnn.enabled
-    recurrent = cudnn and any(isinstance(each, nn.RNNBase) for each in model.modules())
-    with torch.inference_mode(False):
-        try:
-            if recurrent:
-                torch.backends.cudnn.enabled = False
-            if moved:
-                model.to(device)
-            yield
-        finally:
-            if moved:
-                model.to(home)
-            if recurrent:
-                torch.backends.cudnn.enabled = cudnn
+    cudnn = torch.backends.cudnn
+    with torch.inference_mode(False), ExitStack() as undo:
+        if cudnn.enabled and any(isinstance(each, nn.RNNBase) for each in model.modules()):
+            undo.callback(setattr, cudnn, "enabled", True)
+            cudnn.enabled = False
+        if moved:
+            undo.callback(model.to, home)
+            model.to(device)
+        yield
 
 
 Result = TypeVar("Result")
