@@ -100,6 +100,11 @@ def load_model(
             "be a pickle, is refused; weights come from a safetensors file, given as weights"
         )
     source, _, name = check_model(spec).partition(":")
+    if weights is None and "num_classes" in given:
+        raise InputError(
+            "model: num_classes: published weights have classes of their own, so that the last "
+            "layer would be random; give weights of these classes"
+        )
     build = _SOURCES[source]
     with torch.random.fork_rng(devices=[]):  # which initial weights are drawn from
         loaded = build(name, weights is None, given)

@@ -173,6 +173,14 @@ def test_arguments_that_the_model_does_not_have(squeezenet_file):
         load_model("digits:vgg", None, {"num_classes": 3})
 
 
+@pytest.mark.parametrize("spec", ["timm:resnet10t", "torchvision:resnet18", "lite:0"])
+def test_a_last_layer_without_weights_is_refused(spec):
+    with pytest.raises(
+        InputError, match="num_classes: published weights have classes of their own"
+    ):
+        load_model(spec, model_args={"num_classes": 3})
+
+
 def test_without_a_network_the_error_says_what_to_do(monkeypatch, tmp_path):
     def unreachable(*args, **kwargs):
         raise OSError("Name or service not known")
