@@ -100,7 +100,7 @@ def load_model(
             "be a pickle, is refused; weights come from a safetensors file, given as weights"
         )
     source, _, name = check_model(spec).partition(":")
-    if weights is None and "num_classes" in given:
+    if weights is None and source != "digits" and "num_classes" in given:
         raise InputError(
             "model: num_classes: published weights have classes of their own, so that the last "
             "layer would be random; give weights of these classes"
