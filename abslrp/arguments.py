@@ -84,7 +84,10 @@ def check_batch_axis(model: nn.Module, batch: Batch, output: Output, error: Exce
 
 def as_targets(targets: Any, samples: int, name: str = "targets") -> Tensor:
     """Return targets as (B, K) int64, or as (B,) if there is one for each sample."""
-    chosen = integers(targets, name, f"integers of shape ({samples},)")
+    expected = f"integers of shape ({samples},)"
+    if targets is None:
+        raise ValueError(f"{name}: expected {expected}, got None")
+    chosen = integers(targets, name, expected)
     if chosen.ndim == 0:
         chosen = chosen.expand(samples)
     if chosen.ndim > 2 or len(chosen) != samples or chosen.numel() == 0:

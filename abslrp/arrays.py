@@ -51,7 +51,7 @@ def as_tensor(values: Any, name: str, expected: str = "an array or a tensor of n
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
             tensor = tensor.clone()  # or else it could not be kept for a gradient
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        kind = getattr(values, "dtype", None if values is None else type(values).__name__)
+        kind = getattr(values, "dtype", type(values).__name__)
         if isinstance(values, (list, tuple)) and values:
             kind = f"{kind} of {type(values[0]).__name__}"
         elif getattr(values, "is_nested", False):

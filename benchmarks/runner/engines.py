@@ -11,6 +11,7 @@ import torch
 from benchmarks.config.runs import Run
 from benchmarks.runner.worker import Outcome, Task, Worker
 from gae_metric.errors import InputError
+from gae_metric.study.conversion import usable_device
 
 
 def compute(
@@ -37,23 +38,18 @@ def compute(
         If a device is not there, or Ray is not installed.
     """
     threads = run.threads or torch.get_num_threads()
-    if run.engine == "local":
-        for device in run.devices:
-            index, count = torch.device(device).index or 0, torch.cuda.device_count()
-            if device.startswith("cuda") and index >= count:
-                raise InputError(
-                    f"devices: there is no {device}; this machine has {count} of CUDA's"
-                )
-        if len(run.devices) == 1:
-            worker = Worker(run.devices[0], threads, run.modules)
-            yield from ((task, worker.run(task)) for job in jobs for task in job)
-            return
+    local = run.engine == "local"
+    for device in run.devices if local else ():
+        usable_device(device)
+    if local and len(run.devices) == 1:
+        worker = Worker(run.devices[0], threads, run.modules)
+        yield from ((task, worker.run(task)) for job in jobs for task in job)
+        return
     try:
         from benchmarks.runner.ray_engine import actor_outcomes, actors, connected
     except ImportError as error:
         what = "engine" if run.engine == "ray" else "devices: more than one worker needs Ray"
         raise InputError(f"{what}: ray is not installed: pip install 'gae-metric[ray]'") from error
-    local = run.engine == "local"
     with connected("local" if local else address):
         workers = actors(run.devices, threads, run.modules, run.retries, local=local)
         yield from actor_outcomes(workers, jobs, run.retries)

@@ -8,7 +8,7 @@ import pytest
 NAMES = (
     *("config.runs", "config.entries", "metrics.registry"),
     *("metrics.metric_call", "runner.store", "runner.shards", "paper"),
-    *("figures.kinds", "figures.sheets", "figures.two_classes", "figures.write"),
+    *("figures.kinds", "figures.sheets", "figures.two_classes", "figures.plan"),
 )
 
 

@@ -124,5 +124,5 @@ def test_without_ray(tmp_path, monkeypatch, changes):
 
 
 def test_a_device_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match="there is no cuda:9"):
+    with pytest.raises(InputError, match="device: 'cuda:9' cannot be used"):
         run(tmp_path / "out", devices=["cuda:9"])
