@@ -20,7 +20,7 @@ def written(results: pd.DataFrame, listed: int) -> str:
     beyond = results.verdict.isin(["not built", "no gradient"])
     given = results[~beyond]
     arriving = given.set_index(given.model.str.rpartition("/")[0].str.replace("/", " "))
-    arriving = arriving[["verdict", "arrives", "zennit", "captum", "lxt"]]
+    arriving = arriving.reindex(columns=["verdict", "arrives", "zennit", "captum", "lxt"])
     counts = []
     for source, rows in arriving.groupby(level=0):
         shares = rows.drop(columns="verdict").apply(pd.to_numeric, errors="coerce")
