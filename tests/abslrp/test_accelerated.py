@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import abslrp
 from abslrp.plan.entrywise import by_sign, multiplied
-from abslrp.plan.factors import magnitude
+from abslrp.plan.factors import above, constant, magnitude
 from abslrp.tape import Value
 from tests.abslrp.chains import ACTIVATED, CONV, NORM, NORMED, RECTIFIED, Build, network
 from tests.abslrp.single import Single, draw, tensor
@@ -346,6 +346,13 @@ def test_masks_of_one_value_are_one(weights: Any, means: Any) -> None:
     assert computed.count("[") == (2 if min(weights) > 0 else 3)
     got = abslrp.explain(model, x, [0, 1, 2, 0]).double()
     close(got, abslrp.explain(model.double(), x.double(), [0, 1, 2, 0], accelerate=False), SINGLE)
+
+
+def test_a_mask_of_another_type() -> None:
+    v = Value(torch.tensor([-0.5, 0.5]), None)
+    twice = constant(torch.full((2,), 2.0, dtype=torch.float64))
+    got = multiplied(torch.ones(2, 2, dtype=torch.float64), [twice, above(v)], owned=False)
+    assert got.tolist() == [[0, 2], [0, 2]]
 
 
 @pytest.mark.parametrize("nonnegative", [False, True])
