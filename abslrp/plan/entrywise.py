@@ -118,8 +118,8 @@ def _multiply(relevance: Tensor, factors: list[tuple[Factor, list[Any]]], result
     masks = [_masking(factor, *tensors) for factor, tensors in factors if factor.kind == "above"]
     if whole is not None and masks:
         whole = whole.expand(result.shape[1:])
-        for mask in masks:
-            whole = _kept(whole, mask, None)
+        for number, mask in enumerate(masks):  # the first in new memory: it may be a constant
+            whole = _kept(whole, mask, whole if number else None)
         masks = []
     source = relevance
     for mask in masks:

@@ -56,6 +56,7 @@ def register(rules: RuleSet, rule: NormRule) -> None:
 
     def by_channel(input: Value, *given: Any) -> list[Any]:
         shape = (-1, *[1] * (input.ndim - 2))
+        # A view would have what the model writes to it later.
         return [None if one is None else one.clone().reshape(shape) for one in given]
 
     @rules.rule("batch_norm native_batch_norm cudnn_batch_norm")

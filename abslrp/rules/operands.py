@@ -125,6 +125,7 @@ def register_linear(rules: RuleSet, rule: LinearRule, pair: PairRule) -> None:
         )  # fmt: skip
         of_weight = Operand(input, lambda w, x: map.forward(x, w), weight.shape)
         if bias is not None and not isinstance(bias, Value):
+            # A view would have what the model writes to it later.
             bias = bias.clone().reshape(-1, *[1] * dims)
         given = Linear(input, map, bias, only() if unbatched else only(0), True)
         return account(call, given, weight, of_weight)

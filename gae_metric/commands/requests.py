@@ -112,7 +112,8 @@ class InputsRequest:
         check_integer("batch-size", self.batch_size)
         check_integer("n-mosaics", self.n_mosaics)
         check_integer("steps", self.steps, 2, 255)
-        check_integer("size", size := 1 if self.size is None else self.size)
+        size = 1 if self.size is None else self.size
+        check_integer("size", size)
         check_integer("size", size, 1, LARGEST_SIDE)
         check_model(self.model)
         files = list_images(self.images, self.recursive or self.labels == "folders")
