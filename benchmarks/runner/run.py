@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from benchmarks.config.runs import Run
 from benchmarks.data.dataset import Data
@@ -30,6 +29,7 @@ from benchmarks.runner.shards import Shard, digest, shards_of
 from benchmarks.runner.status import look_through, refuse_to_replace
 from benchmarks.runner.store import Store
 from benchmarks.runner.worker import Outcome, Task
+from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 
@@ -149,14 +149,13 @@ class _Driver:
             return
         jobs = list(self._jobs(missing))
         outcomes = compute(self.run, jobs, self.address)
-        done = len(shards) - len(missing)
-        bar = tqdm(total=len(shards), initial=done, unit="shard", desc=unit, disable=self.quiet)
-        with closing(outcomes), bar as progress:
-            for task, outcome in outcomes:
+        shown = nullcontext(lambda *_: None) if self.quiet else Terminal().progress(unit)
+        with closing(outcomes), shown as show:
+            for count, (task, outcome) in enumerate(outcomes, 1):
                 self._keep(task, outcome)
                 self.summary.computed += 1
-                progress.set_postfix_str(f"{task.shard.model} {task.shard.method}".strip())
-                progress.update()
+                of = f"{task.shard.model}, {task.shard.method}".removesuffix(", ")
+                show(f"{of}, {count} of {len(missing)}", count, len(missing))
 
     def _missing(self, shard: Shard) -> bool:
         if not self.store.has(shard.key):

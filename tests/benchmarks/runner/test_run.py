@@ -298,11 +298,16 @@ def test_targets_are_labels_where_that_is_asked(tmp_path):
 
 
 def test_the_command_says_what_came_of_it(tmp_path):
-    arguments = ["run", "--model", "digits:vgg", "--samples", "4", "--metric", "C", "--quiet"]
+    arguments = ["run", "--model", "digits:vgg", "--samples", "4", "--metric", "C"]
     arguments += ["--output", str(tmp_path / "out")]
     runner = CliRunner(env={"COLUMNS": "200"})
     result = runner.invoke(app, [*arguments, "--method", "Constant", "--method", "Rollout"])
     assert result.exit_code == 0, result.output
+    # No terminal: a line for each model, and one every 30 seconds.
+    assert result.output.count("shards: ") == 1
+    assert "shards: digits:vgg, Constant, 1 of 2, 50%" in result.output
+    quiet = runner.invoke(app, [*arguments, "--quiet", "--method", "Constant", "--replace"])
+    assert "shards: " not in quiet.output
     assert "3 shards computed, 0 were there" in result.output
     assert "does not apply: digits:vgg: Rollout: the model has no attention" in result.output
     result = runner.invoke(app, [*arguments, "--method", "NoSuch"])
