@@ -50,8 +50,9 @@ class Batch:
         if not explained:
             kinds = ", ".join(str(one.dtype) for one in given.values())
             raise ValueError(
-                f"inputs: expected floating-point values, got {kinds or 'none'}; for token ids, "
-                "explain the embeddings (see abslrp.text)"
+                f"inputs: expected floating-point values, got {kinds or 'none'}; images are "
+                "normalised first, as in training; for token ids, explain the embeddings (see "
+                "abslrp.text)"
             )
         sizes = {key: len(one) for key, one in given.items()}
         if len(set(sizes.values())) > 1:

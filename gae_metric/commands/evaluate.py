@@ -94,7 +94,10 @@ def _evaluate_all(
         made = digest(inputs.model, inputs.x, inputs.targets, scored, tables.versions())
 
         def planned(seconds: float, kept: int, name: str = name) -> None:
-            more = f"; {kept} cells of the table are there already" if kept else ""
+            of = len(methods) * len(metrics)
+            more = (
+                f"; {kept} of {of} scores are there already" if kept else ""
+            )
             terminal.say(f"{name}: about {duration(seconds)} of work{more}")
 
         with terminal.progress(name) as progress:
@@ -171,7 +174,7 @@ def _photographs(folder: Path) -> Iterator[tuple[Path, str, Inputs]]:
 
 
 def _digits(request: DemoRequest, terminal: Terminal) -> Iterator[tuple[Path, str, Inputs]]:
-    x, labels = digits.load("test", n=request.samples, seed=request.seed)
+    x, labels = digits.load("test", n=request.count, seed=request.seed)
     names = [f"digit {i}" for i in range(len(x))]
     for name in request.chosen:
         model = load_model(f"digits:{name}").model

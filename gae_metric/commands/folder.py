@@ -69,7 +69,8 @@ def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
     settings
         What the run is of, as :func:`begin` keeps it in ``run.json``.
     overwrite
-        Whether what another run wrote may be removed.
+        Whether what another run wrote may be removed. A run that has all methods and metrics of
+        the one that is there, and more, goes on with it.
 
     Raises
     ------
@@ -81,9 +82,9 @@ def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
     if before is None and any(folder.iterdir()) and not overwrite:
         raise InputError(
             f"out: {str(folder)!r} has something in it that is no run of gae-metric; give "
-            "another folder, or --overwrite"
+            "another folder, or --overwrite, which replaces files of the same names"
         )
-    if before not in (None, settings) and not overwrite:
+    if not overwrite and not _goes_on(before, settings):
         keys = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
         raise InputError(
             f"out: {str(folder)!r} holds a run that differs in {', '.join(keys)}; give "
@@ -95,7 +96,7 @@ def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     """Remove what another run wrote, now that nothing is wrong with this one."""
     before = _settings(folder)
-    if before not in (None, settings):
+    if not _goes_on(before, settings):
         for part in (folder / name for name in _FOLDERS):
             for name in _WRITTEN:
                 (part / name).unlink(missing_ok=True)
@@ -103,6 +104,19 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     if before != settings:
         run = json.dumps({"settings": settings}, indent=2)
         (folder / "run.json").write_text(run, encoding="utf-8")
+
+
+def _goes_on(before: Any, settings: Mapping[str, Any]) -> bool:
+    """Whether a run keeps what is there: nothing, or less of the same."""
+    if before is None:
+        return True
+    listed = ("methods", "metrics")
+    return all(
+        {*str(before.get(key)).split(",")} <= {*str(settings.get(key)).split(",")}
+        if key in listed
+        else before.get(key) == settings.get(key)
+        for key in {**before, **settings}
+    )
 
 
 def _settings(folder: Path) -> Any:

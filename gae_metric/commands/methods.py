@@ -31,6 +31,11 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "LRP-epsilon": ("LRP-epsilon (Bach et al. 2015)", _RULES, {"rules": "epsilon"}),
     "LRP-alpha1beta0": ("LRP-alpha-beta (Bach et al. 2015)", _RULES, {"rules": "alpha1beta0"}),
     "LRP-alpha2beta1": ("LRP-alpha-beta (Bach et al. 2015)", _RULES, {"rules": "alpha2beta1"}),
+    "LRP-alpha1beta0-contrastive": (
+        "LRP-alpha1beta0, two streams as absLRP",
+        _RULES,
+        {"rules": "alpha1beta0", "contrast": "streams"},
+    ),
     "cLRP": ("contrastive LRP (Gu et al. 2018)", _RULES, {"rules": "cLRP"}),
     "RAP": ("relative attributing propagation (Nam et al. 2020)", _RULES, {"rules": "RAP"}),
     "cRAP": ("RAP, contrastive", _RULES, {"rules": "cRAP"}),

@@ -45,7 +45,7 @@ def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> Prob
                 inputs.model,
                 inputs.x,
                 inputs.targets,
-                metric=request.metric,
+                metric=request.metric_name,
                 batch_size=request.batch_size,
                 names=inputs.samples,
                 settings={"model": request.model, "images": str(request.images)},

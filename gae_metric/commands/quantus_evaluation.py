@@ -105,7 +105,9 @@ def evaluate(
     for name, function in methods.items():
         if left := [kind for kind in kinds if (name, kind) not in finished]:
             try:
-                work.plan(name, function, left)
+                with warnings.catch_warnings():  # of the samples: they are a note of each cell
+                    warnings.simplefilter("ignore")
+                    work.plan(name, function, left)
             except Exception as error:
                 failed.add(name)
                 results.failures.append(Failure(name, None, error))
@@ -165,8 +167,7 @@ class _Work:
             first = kind not in self.own
             if first:
                 start = time.perf_counter()
-                with suppress(Exception), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
+                with suppress(Exception):
                     self._scored(METRICS[kind](self.settings), random_map, x, targets)
                 self.own[kind] = (time.perf_counter() - start) / len(x)
             # A masking trajectory is computed for the first method, and the others share it.

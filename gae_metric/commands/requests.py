@@ -20,7 +20,9 @@ DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Ra
 
 #: What a mosaic is made of.
 _LEAST = 4
-_PROBES = ("GAE", "LocalConsistency", "LocalRobustness", "LocalFaithfulness", "Contrastiveness")
+_NAMES = ("GAE", "LocalConsistency", "LocalRobustness", "LocalFaithfulness", "Contrastiveness")
+_SHORT = ("LC", "LC_R", "LC_F", "C")
+_PROBES = dict(zip((*_NAMES, *_SHORT), (*_NAMES, *_NAMES[1:]), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +48,17 @@ class InputsRequest:
     steps
         States of the masking trajectory.
     schedule
-        reranked or uniform.
+        reranked: features are ranked anew in each state, as in the authors' code; uniform: an equal
+        share more in each state.
     mask_value
         A number, mean or blur.
     n_mosaics
-        Mosaics of each image.
+        Mosaics of each image, over which C is averaged.
     interpolation
-        nearest, bilinear, bicubic or area; evaluate also none: mosaics of full-size images.
+        How images become quadrants of a mosaic: nearest, bilinear, bicubic or area; evaluate
+        also none: mosaics of full-size images.
     protocol
-        paper or repository.
+        paper, or repository: mosaics as in the authors' code.
     batch_size
         Images per model evaluation.
     device
@@ -225,7 +229,8 @@ class ProbeRequest(InputsRequest):
     out
         FILE.npz, or a new folder for a set of shards.
     metric
-        GAE, LocalConsistency, LocalRobustness, LocalFaithfulness or Contrastiveness.
+        GAE, LocalConsistency (LC), LocalRobustness (LC_R), LocalFaithfulness (LC_F) or
+        Contrastiveness (C).
     overwrite
         Replace another probe set that is there.
     """
@@ -235,13 +240,18 @@ class ProbeRequest(InputsRequest):
     overwrite: bool = False
 
     @property
+    def metric_name(self) -> str:
+        """The metric, as its class is called."""
+        return lookup("metric", self.metric, _PROBES)[1]
+
+    @property
     def least(self) -> int:
         """Images that it takes at least."""
-        return _LEAST if self.metric.lower() in ("gae", "contrastiveness") else 1
+        return _LEAST if self.metric_name in ("GAE", "Contrastiveness") else 1
 
     def check(self) -> list[str]:
         """Refuse what is wrong of itself; have a folder for the output; return the images."""
-        lookup("metric", self.metric, dict.fromkeys(_PROBES))
+        _ = self.metric_name
         if self.interpolation == "none":
             raise InputError(
                 "interpolation: none makes mosaics that are larger than images, and all inputs of "
@@ -316,9 +326,9 @@ class DemoRequest:
     out
         Folder to write.
     samples
-        Number of held-out digits.
+        Number of held-out digits, by default 32.
     networks
-        Networks, by commas.
+        Networks on digits, by commas; by default all.
     seed
         Seed of digits, mosaics and noise.
     photographs
@@ -328,8 +338,8 @@ class DemoRequest:
     """
 
     out: Path = Path("gae-demo")
-    samples: int = 32
-    networks: str = "vgg,resnet,vit"
+    samples: int | None = None
+    networks: str | None = None
     seed: int = 0
     photographs: bool = False
     overwrite: bool = False
@@ -338,14 +348,23 @@ class DemoRequest:
     def chosen(self) -> list[str]:
         """Networks."""
         known = dict.fromkeys(model_names("digits"))
-        return options.names_of(
-            "networks", self.networks, lambda name: lookup("networks", name, known)[0]
-        )
+        named = "vgg,resnet,vit" if self.networks is None else self.networks
+        return options.names_of("networks", named, lambda name: lookup("networks", name, known)[0])
+
+    @property
+    def count(self) -> int:
+        """Digits."""
+        return 32 if self.samples is None else self.samples
 
     def check(self) -> None:
         """Refuse what is wrong of itself."""
-        if not _LEAST <= self.samples <= 450:
+        if not _LEAST <= self.count <= 450:
             raise InputError(f"samples: expected 4 (a mosaic's) to 450, got {self.samples}")
+        if self.photographs and (self.samples, self.networks) != (None, None):
+            raise InputError(
+                "samples, networks: --photographs has seven photographs and EfficientNet-Lite0; "
+                "leave --samples and --networks out"
+            )
         check_integer("seed", self.seed, 0)
         _ = self.chosen
         claim(self.out, self.settings, self.overwrite)
@@ -353,4 +372,5 @@ class DemoRequest:
     @property
     def settings(self) -> dict[str, Any]:
         """What the run is of."""
-        return {"command": "demo"} | options.settings_of(self)
+        kept = {} if self.photographs else {"samples": self.count, "networks": self.chosen}
+        return {"command": "demo"} | options.settings_of(self) | kept

@@ -77,6 +77,8 @@ def caption(results: Results) -> str:
         if few
         else "bold: best; *: tied with the best (Wilcoxon, p = 0.05)"
     )
+    if not few and summary(results)["untold"].any():
+        marks += f"; ?: fewer than {least_pairs()} images have another score than by the best"
     names = {"LC": "Local Consistency", "C": "Contrastiveness"}
     return "; ".join([marks, *(f"{k}: {v}" for k, v in names.items() if k in results.metrics)])
 
@@ -126,7 +128,9 @@ def table(evaluation: Evaluation, width: int = 80) -> Table:
 def _cell(row: Mapping[Any, Any] | None, wide: bool) -> str:
     if row is None or not row["samples"]:
         return "-"
-    mean = f"{row['mean']:.3f}{'*' if row['tie'] else ' '}"
+    few = row["pairs"] < least_pairs()  # which the caption says of all
+    mark = "*" if row["tie"] else "?" if row["untold"] and not few else " "
+    mean = f"{row['mean']:.3f}{mark}"
     space = " " if wide else "\n"
     if row["missing"]:  # means are over the samples that all methods have
         mean += f"{space}({row['missing']} missing){space}"
@@ -183,8 +187,11 @@ def write_tables(
         long.insert(3, "file", samples[long["sample"].to_numpy(dtype=int)])
         made["summary"][name] = summary(results)
         if results.components:
-            parts = pd.concat(results.components, names=["method", "sample"])
-            made["components"][name] = parts.reset_index()
+            parts = pd.concat(results.components, names=["method", "sample"]).reset_index()
+            places = parts["sample"].to_numpy(dtype=int)
+            parts.insert(2, "file", samples[places])
+            parts.insert(3, "target", results.targets[places])
+            made["components"][name] = parts
     for table_name, frames in made.items():
         text = csv_text(pd.concat(frames, names=["model"]).reset_index("model"), index=False)
         (folder / f"{table_name}.csv").write_text(text, encoding="utf-8", newline="")

@@ -72,9 +72,11 @@ def compare(
         ``best`` (the best mean), ``tie`` (the ``*`` of the paper's tables: there is more than one
         method that is not told apart from the best, and this is one of them; the best is marked
         too; none where there are too few samples for the test to tell any two methods apart),
-        ``pairs`` and ``dropped`` (samples with a score of both this method and the best, and
-        those without), ``p`` (Wilcoxon's signed-rank test against the best, two-sided; NaN for
-        the best itself) and ``p_holm`` (corrected for all pairs of methods by that metric, as in
+        ``untold`` (the test cannot tell this method from the best, as too few samples have unequal
+        scores; such a method is no tie), ``pairs`` and ``dropped`` (samples with a score of both
+        this method and the best, and those without), ``unequal`` (pairs that differ), ``p``
+        (Wilcoxon's signed-rank test against the best, two-sided; NaN for the best itself) and
+        ``p_holm`` (corrected for all pairs of methods by that metric, as in
         :func:`gae_metric.pairwise`).
 
     Raises
@@ -92,9 +94,9 @@ def compare(
     -----
     Means of different samples do not compare, so they are taken over the samples that all methods
     have: one that fails on most samples leaves few for all. The best has the best mean; of equal
-    means, the first one. Fewer than six samples cannot tell any two methods apart at 0.05, so no
-    ties are marked then. Without a correction, one in twenty methods that are as good as the best
-    is told apart from it by chance.
+    means, the first one. Fewer than six samples with unequal scores cannot tell two methods apart
+    at 0.05, so no tie is marked then, unless the scores of six or more are all equal. Without a
+    correction, one in twenty methods that are as good as the best is told apart from it by chance.
 
     The paper marks ties by plain Wilcoxon tests at p = 0.05 (tables 3, 4, 7-9 and 11-13).
 
@@ -137,9 +139,12 @@ def compare(
         table["best"] = table["mean"] == means.get(best, np.nan)
         against = _against(one, best, table)
         deciding = against["p_holm" if correction else "p"]
-        told = len(common) >= least_pairs(alpha)
+        # Pairs that are equal say nothing, unless all are.
+        least, unequal = least_pairs(alpha), against["unequal"]
+        told = (unequal >= least) | ((unequal == 0) & (against["pairs"] >= least))
         tied = (deciding >= alpha) & told
         table["tie"] = tied | ((table["method"] == best) & bool(tied.any()))
+        table["untold"] = against["p"].notna() & ~told
         if one.model is not None:
             table.insert(0, "model", one.model)
         compared.append(pd.concat([table, against], axis="columns"))
@@ -173,7 +178,9 @@ def _against(scores: ScoreTable, best: Any, table: pd.DataFrame) -> pd.DataFrame
     turned = tests.rename(columns={"method_a": "method_b", "method_b": "method_a"})
     both = pd.concat([tests, turned])
     of_best = both[both["method_a"] == best].set_index("method_b").reindex(table["method"])
-    found: pd.DataFrame = of_best[["pairs", "dropped", "p", "p_holm"]].set_axis(table.index)
+    found: pd.DataFrame = of_best[["pairs", "dropped", "unequal", "p", "p_holm"]].set_axis(
+        table.index
+    )
     missing = table["missing"]
     found["pairs"] = found["pairs"].fillna(len(scores.scores) - missing).astype(int)
     found["dropped"] = found["dropped"].fillna(missing).astype(int)

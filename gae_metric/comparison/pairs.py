@@ -28,8 +28,9 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     Returns
     -------
     dict
-        ``samples`` (pairs that are left), ``dropped``, ``mean_difference`` and
-        ``median_difference`` of a - b, ``deviation`` (their standard deviation),
+        ``samples`` (pairs that are left), ``dropped``, ``unequal`` (pairs that differ),
+        ``mean_difference`` and ``median_difference`` of a - b, ``deviation`` (their standard
+        deviation),
         ``rank_biserial`` (the sum of the ranks of positive differences less that of negative ones,
         over the sum of all; in [-1, 1]), ``statistic`` (the smaller of the two sums of ranks) and
         ``p``.
@@ -39,7 +40,7 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     Pairs that are equal carry no rank (Wilcoxon's own procedure, scipy's default). Where all are
     equal p is 1; without a pair it is NaN. Exact up to 13 unequal pairs, up to 50 without ties
     among their ranks, the normal approximation beyond (``scipy.stats.wilcoxon``). Two methods
-    cannot be told apart at 0.05 by fewer than six pairs.
+    cannot be told apart at 0.05 by fewer than six unequal pairs.
 
     Examples
     --------
@@ -54,6 +55,7 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     result = {
         "samples": n,
         "dropped": len(difference) - n,
+        "unequal": len(unequal),
         "mean_difference": float(finite.mean()) if n else np.nan,
         "median_difference": float(np.median(finite)) if n else np.nan,
         "deviation": float(finite.std(ddof=1)) if n > 1 else np.nan,
@@ -129,8 +131,9 @@ def pairwise(results: Scores) -> pd.DataFrame:
     pandas.DataFrame
         A row for each metric and pair of methods, with ``model`` first where the scores name
         models: ``metric``, ``method_a``, ``method_b``, ``samples`` (pairs with two scores),
-        ``dropped`` (pairs without), ``mean_difference`` and ``median_difference`` (of a - b),
-        ``deviation`` (standard deviation of a - b), ``rank_biserial`` (effect size in [-1, 1]:
+        ``dropped`` (pairs without), ``unequal`` (pairs that differ), ``mean_difference`` and
+        ``median_difference`` (of a - b), ``deviation`` (standard deviation of a - b),
+        ``rank_biserial`` (effect size in [-1, 1]:
         1 where every difference is positive, 0 where ranks are balanced), ``statistic`` and ``p``
         (Wilcoxon's signed-rank test, two-sided), and ``p_holm`` (p corrected for all pairs of the
         same metric and model).

@@ -120,7 +120,10 @@ def samples_needed(
     if difference is not None:
         check_numbers("a number other than 0", -inf, inf, difference=difference)
     if (deviation is None) == (results is None):
-        raise ValueError("deviation, results: expected one of the two")
+        raise ValueError(
+            "deviation, results: expected one of the two: results of a small run, or the standard "
+            "deviation of the differences"
+        )
     if results is None:
         assert deviation is not None
         if difference is None:

@@ -158,7 +158,7 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
     if whole and 16 < (largest := float(first.max())) <= 255:
         yield (
             f"{metric}: the inputs are whole numbers up to {largest:g}, as pixels are before the "
-            "model's own preprocessing (divided by 255, then normalised)"
+            "model's own preprocessing; divide by 255, then normalise them, as in training"
         )
     if study.blank.any():
         yield (

@@ -230,7 +230,7 @@ class Folder(Container):
             if path.resolve().parent != self._root:
                 raise ProbeError(f"{path}: leads out of the folder")
             if not path.is_file():
-                raise ProbeError(f"{self.path}: has no file {name}")
+                raise _no_file(self.path, name)
             file = path.open("rb")
             return file, os.fstat(file.fileno()).st_size, str(path)
 
@@ -254,7 +254,7 @@ class Npz(Container):
         try:
             entry = self.zip.getinfo(name)
         except KeyError:
-            raise ProbeError(f"{self.path}: has no file {name}") from None
+            raise _no_file(self.path, name) from None
         source = f"{self.path}, {name}"
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             # Of others, zipfile expands 4096 bytes at once: gigabytes.
@@ -265,6 +265,11 @@ class Npz(Container):
     def _create(self, name: str) -> IO[bytes]:
         # ZipInfo's own date, so that equal probe sets are equal files.
         return self.zip.open(zipfile.ZipInfo(name), "w", force_zip64=True)
+
+
+def _no_file(path: Path, name: str) -> "ProbeError":
+    hint = "; is it the maps, and not the probe set?" if name == "manifest.json" else ""
+    return ProbeError(f"{path}: has no file {name}{hint}")
 
 
 def open_container(path: str | Path, what: str) -> Container:

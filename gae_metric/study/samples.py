@@ -256,8 +256,8 @@ def as_labels(values: Any, count: int) -> Labels:
     """
     if values is None:
         raise ValueError(
-            f"y_batch: expected {count} integer classes, got None; metrics that have "
-            'targets="predicted" explain the model\'s own predictions'
+            f"y_batch: expected {count} integer classes, got None; to explain the classes that the "
+            'model predicts, give the metric targets="predicted", as in GAE(targets="predicted")'
         )
     if is_held(values):
         values = values if isinstance(values, (list, tuple)) else _held(values, "y_batch")

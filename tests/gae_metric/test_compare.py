@@ -105,6 +105,7 @@ def test_equal_pairs_carry_no_rank():
     assert signed_rank(a, a) == {
         "samples": 8,
         "dropped": 0,
+        "unequal": 0,
         "mean_difference": 0,
         "median_difference": 0,
         "deviation": 0,
@@ -116,7 +117,7 @@ def test_equal_pairs_carry_no_rank():
     b[:6] += [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     test = signed_rank(b, a)
     assert test["p"] == pytest.approx(2 / 2**6)  # six positive differences: the exact test
-    assert test["samples"] == 8
+    assert (test["samples"], test["unequal"]) == (8, 6)
     table = compare(of_metric({"A": a, "B": a, "C": a * 2}))
     assert table["p"][:2].tolist() == pytest.approx([2 / 2**8] * 2)
     same = compare(of_metric({"A": np.zeros(9), "B": np.zeros(9)}))
@@ -215,8 +216,19 @@ def test_the_correction_decides_where_asked():
 
 @pytest.mark.parametrize(("count", "alpha", "told"), [(5, 0.05, 0), (6, 0.05, 2), (7, 0.01, 0)])
 def test_no_ties_where_the_test_tells_nothing_apart(count, alpha, told):
-    scores = {"A": np.arange(count) % 3, "B": np.arange(count) % 2}
-    assert compare(of_metric(scores), alpha=alpha)["tie"].sum() == told
+    scores = {"A": np.arange(count) % 3, "B": np.arange(count) % 2 + 0.5}
+    found = compare(of_metric(scores), alpha=alpha)
+    assert found["tie"].sum() == told
+    assert found["untold"].sum() == (told == 0)
+
+
+def test_equal_scores_give_the_test_no_power():
+    some = np.array([0.5, 0.25, 0.75, 0.5] + [0.0] * 8)
+    found = compare(of_metric({"A": some, "B": np.zeros(12), "C": some})).set_index("method")
+    assert found.loc["B", "p"] == pytest.approx(2 / 2**4)  # whatever the four are
+    assert found["tie"].to_dict() == {"A": True, "B": False, "C": True}
+    assert found["untold"].to_dict() == {"A": False, "B": True, "C": False}
+    assert found["unequal"].tolist()[1:] == [4, 0]
 
 
 def test_no_mark_where_the_best_stands_alone():

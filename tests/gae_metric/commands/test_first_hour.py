@@ -99,7 +99,7 @@ def test_a_run_that_was_stopped_goes_on(evaluate, tmp_path, monkeypatch):
     monkeypatch.setitem(quantus_evaluation.METRICS, "ROAD", build)
     built.clear()
     result = evaluate()
-    assert "3 cells of the table are there already" in result.stderr
+    assert "3 of 4 scores are there already" in result.stderr
     assert built.count("GAE") == 1  # for its options
     assert built.count("ROAD") == 3
     for name in ("scores.csv", "components.csv"):
@@ -120,7 +120,7 @@ def test_cells_of_other_images_are_not_taken(evaluate, scans, monkeypatch):
 def test_cells_of_other_versions_or_code_are_not_taken(evaluate, monkeypatch):
     options = {"methods": "Random", "metrics": "ROAD"}
     evaluate(**options)
-    assert "1 cells of the table are there already" in evaluate(**options).stderr
+    assert "1 of 1 scores are there already" in evaluate(**options).stderr
     real = provenance.metadata.version
     for package in ("torch", "quantus", "captum", "gae-metric"):
         other = lambda name, package=package: "99" if name == package else real(name)  # noqa: E731
@@ -342,10 +342,37 @@ def test_a_missing_extra_is_named(evaluate, monkeypatch):
     assert extra_of("torch") is None
 
 
+def test_a_run_takes_more_methods_and_metrics(evaluate, tmp_path, monkeypatch):
+    """What is there is kept; fewer of them, or other settings, are another run."""
+    evaluate(methods="Saliency", metrics="GAE")
+    built = counted(monkeypatch)
+    more = evaluate(methods="Random,Saliency", metrics="ROAD,GAE")
+    assert "1 of 4 scores are there already" in more.stderr
+    assert built.count("GAE") == 1 + 2  # for its options; its estimate and scores of Random
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv")
+    assert set(zip(scores["method"], scores["metric"], strict=True)) == {
+        (method, metric) for method in ("Random", "Saliency") for metric in ("ROAD", "GAE")
+    }
+    refused = evaluate(methods="Random", metrics="ROAD,GAE", status=2)
+    assert "differs in methods" in refused.stderr
+    refused = evaluate(methods="Random,Saliency,GradCAM", metrics="ROAD,GAE", seed=1, status=2)
+    assert "differs in seed, methods" in refused.stderr
+
+
+def test_components_name_files_and_targets(evaluate, tmp_path):
+    evaluate(methods="Saliency,Random", metrics="GAE")
+    parts, scores = (pd.read_csv(tmp_path / "out" / f"{n}.csv") for n in ("components", "scores"))
+    for method in ("Saliency", "Random"):
+        own, long = parts[parts["method"] == method], scores[scores["method"] == method]
+        assert own["file"].tolist() == long["file"].tolist()
+        assert own["target"].tolist() == long["target"].tolist()
+        assert own["gae"].tolist() == long["score"].tolist()
+
+
 def test_a_metric_without_any_score_is_no_column(evaluate, tmp_path):
     result = evaluate(metrics="ROAD,Focus")  # six digits of six classes make no pairs
     assert "Focus ↑" not in result.stdout
-    assert "note: Focus: NaN where the class has no other" in " ".join(result.stdout.split())
+    assert "note: Focus: NaN where no other (finite) sample is of the same class" in " ".join(result.stdout.split())
     assert "Focus" not in set(pd.read_csv(tmp_path / "out" / "summary.csv")["metric"])
 
 
