@@ -26,15 +26,13 @@ NEEDS = (
 )
 
 
-def ablate(tape: Tape, leaf: Value, attention: Attention, relevance_at: RelevanceAt) -> None:
+def ablate(tape: Tape, attention: Attention, relevance_at: RelevanceAt) -> None:
     """Leave out of a tape's accounts what is ablated.
 
     Parameters
     ----------
     tape
         Of one forward pass.
-    leaf
-        The input, of which relevance is wanted.
     attention
         ``"values"``: attention weights count as constants, so that no relevance reaches queries
         and keys. ``"queries_keys"``: what they weigh counts as constant. None: neither.
@@ -45,8 +43,8 @@ def ablate(tape: Tape, leaf: Value, attention: Attention, relevance_at: Relevanc
     Raises
     ------
     ValueError
-        If the model used no attention, or the input reaches the logits by other ways than one
-        patch embedding.
+        If the model used no attention, or there are several inputs, or one that reaches the logits
+        by other ways than a patch embedding.
     """
     if attention is not None and not sum(_without(call, attention) for call in tape.calls):
         raise ValueError(
@@ -54,6 +52,11 @@ def ablate(tape: Tape, leaf: Value, attention: Attention, relevance_at: Relevanc
             "a softmax's output and an activation; this model computes none"
         )
     if relevance_at == "patches":
+        if len(tape.inputs) > 1:
+            raise ValueError(
+                f"relevance_at: 'patches' {NEEDS}; this one has {len(tape.inputs)} inputs"
+            )
+        (leaf,) = tape.inputs
         embeddings = [call for call in tape.calls if _embeds(call, leaf)]
         if not embeddings:
             raise ValueError(f"relevance_at: 'patches' {NEEDS}; this model's is another")
@@ -106,8 +109,7 @@ def _history(value: Value) -> Iterator[Call]:
 
 def _embeds(call: Call, leaf: Value) -> bool:
     """Whether a call is a convolution of the leaf's entries by patches that do not overlap."""
-    account = call.account
-    map = getattr(account, "map", None)
+    map = None if call.account is None else call.account.linear
     if not isinstance(map, Convolution) or map.backwards or map.groups != 1:
         return False
     kernel = list(map.weights.shape[2:])
@@ -138,7 +140,7 @@ def _reaches(tape: Tape, leaf: Value, around: list[Call]) -> bool:
 
 def _spread_evenly(call: Call) -> Custom:
     """Each patch's relevance in equal parts to its entries; beyond the last whole patch none."""
-    map = call.account.map
+    map = call.account.linear
 
     def propagate(relevance: Tensor) -> list[Tensor | None]:
         ones = torch.ones_like(map.weights[:1])

@@ -61,7 +61,7 @@ class Batch:
             if key in given:
                 raise ValueError(f"model_kwargs: {key} is one of the inputs already")
             array = isinstance(one, (Tensor, np.ndarray))
-            given[key] = as_input(model, one, f"model_kwargs: {key}") if array else one
+            given[key] = on_model(model, as_tensor(one, f"model_kwargs: {key}")) if array else one
         return cls(given, explained)
 
     def __len__(self) -> int:
@@ -159,17 +159,22 @@ def name_of(key: int | str, count: int) -> str:
 
 
 def as_input(model: nn.Module, inputs: Any, name: str = "inputs") -> Tensor:
-    """Return an input as a plain tensor on the model's device, floats in the model's type."""
+    """Return an input with a batch axis as the model takes it, see :func:`on_model`."""
     if not isinstance(inputs, (np.ndarray, Tensor)):
         raise ValueError(f"{name}: expected an array or a tensor, got {type(inputs).__name__}")
-    x = as_tensor(inputs, name)
-    x = x if type(x) is Tensor else x.as_subclass(Tensor)  # older torch refuses those within modes
+    x = on_model(model, as_tensor(inputs, name))
     if x.is_complex():
         raise ValueError(f"{name}: expected real values, got {x.dtype}")
     if x.ndim < (2 if x.is_floating_point() and name.startswith("inputs") else 1) or len(x) == 0:
         raise ValueError(
             f"{name}: expected a batch axis and at least one sample, got {tuple(x.shape)}"
         )
+    return x
+
+
+def on_model(model: nn.Module, x: Tensor) -> Tensor:
+    """Return a plain tensor on the model's device, floats in the model's type."""
+    x = x if type(x) is Tensor else x.as_subclass(Tensor)  # older torch refuses those within modes
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     if parameter is None:
         return x

@@ -170,6 +170,10 @@ def audit(
     Of a sample's relevance 75.0 % arrives. 25.0 % is lost at aten.cat in Tokens, called at ...
     """
     check_model(model)
+    if unknown := {*options} - _OPTIONS:
+        raise ValueError(
+            f"{min(unknown)}: expected one of audit's options, {', '.join(sorted(_OPTIONS))}"
+        )
     settings = Settings(**{**options, "accelerate": False, "audits": True, "flows": []})
     batch, classes = with_target(Batch.of(model, inputs, model_kwargs), targets, target)
     maps_of(model, batch, classes, None, settings)
@@ -200,6 +204,11 @@ def audit(
     ]
     summary = " ".join([f"Of a sample's relevance {arrived:.1%} arrives.", *words])
     return Audit(every, arrived, float(every["lost"].sum()), summary.replace("%", " %"))
+
+
+#: Options of :func:`abslrp.explain` that do not say where relevance starts.
+_OPTIONS = {"rules", "conserve", "output", "attention", "samples", "on_unknown"}
+_OPTIONS |= {"relevance_at", "dense"}
 
 
 def _values(calls: Sequence[Call]) -> list[Value]:

@@ -70,6 +70,20 @@ def _nothing(map: torch.Tensor, two: bool) -> bool:
     return float(map.abs().sum(dtype=torch.float64)) <= most
 
 
+def warn_of_padding(relevance: torch.Tensor, kept: torch.Tensor) -> None:
+    """Warn of relevance (S, B, T) of tokens that are not kept, if it is notable in a text."""
+    size = relevance.abs()
+    share = size.masked_fill(kept, 0).sum(2) / size.sum(2).clamp(min=torch.finfo(size.dtype).tiny)
+    if share.nan_to_num(0).max() > NOTABLE:
+        warnings.warn(
+            f"relevance: {about(share.nan_to_num(0).max())} of a text's is at padding, which the "
+            "model does not leave out, and is lost; explain such texts one at a time, without "
+            "padding",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
 def warn_of_losses(
     flows: Sequence[Flow] | None,
     names: Sequence[str] = (),

@@ -100,7 +100,7 @@ def propagate(
                     raise UnknownOperationError(DIFFERENTIATES)
             if (run.tape.decides or run.tape.left) and settings.samples == "rows":
                 _check_decisions(model, part, logits.tensor, settings)
-            ablate(run.tape, run.tape.inputs[0], settings.attention, settings.relevance_at)
+            ablate(run.tape, settings.attention, settings.relevance_at)
             if settings.logits is not None:
                 settings.logits[settings.first] = logits.tensor
             begin = begun(logits.tensor, rows)

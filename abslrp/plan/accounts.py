@@ -53,8 +53,8 @@ class Account:
     """Whether a constant is made of the input's entries, not of its shape or type alone."""
     negates: bool = False
     """Whether what is sent is relevance of an input's negative."""
-    linear: bool = False
-    """Whether it is a linear map with parameters, which a batch norm may be merged into."""
+    linear: LinearMap | None = None
+    """The linear map with parameters that it is, which a batch norm may be merged into."""
     contrary: Callable[[], Account] | None = None
     """What becomes of relevance of the output's negative, where it is another thing."""
     statement: Any = None

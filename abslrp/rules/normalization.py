@@ -14,6 +14,7 @@ from abslrp.plan.factors import Line, constant, inverse, negative, positive
 from abslrp.registry import ABSLRP, RuleSet
 from abslrp.rules.absolute import EPSILON
 from abslrp.tape import Call, Value
+from abslrp.tape.place import LostPlaceError
 
 aten = torch.ops.aten
 
@@ -59,17 +60,28 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         # A view would have what the model writes to it later.
         return [None if one is None else one.clone().reshape(shape) for one in given]
 
+    def of_channels(
+        call: Call, input: Value, weight: Any, bias: Any, eps: float, *more: int
+    ) -> Account:
+        x, weight, bias = input.tensor, *by_channel(input, weight, bias)
+        over = [*more, *range(2, x.ndim)]
+        spread, mean = torch.var_mean(x, over, correction=0, keepdim=True)
+        axes = only(*(axis for axis in (0, 1) if axis not in more))
+        return rule(call, Norm(input, mean, (spread + eps).sqrt(), weight, bias, axes))
+
     @rules.rule("batch_norm native_batch_norm cudnn_batch_norm")
     def batch_norm(
         call: Call, input: Value, weight: Any, bias: Any, mean: Any, variance: Any,
         training: bool, momentum: float, eps: float, *args: Any,
     ) -> Account:  # fmt: skip
-        if training:
+        if training and not _samples_are_channels(input, mean):
             raise ValueError(
                 "model: a batch norm uses the statistics of the batch, so that samples depend on "
                 "one another; expected evaluation mode and running statistics"
             )
         only_first(call)
+        if training:
+            return of_channels(call, input, weight, bias, eps, 0)
         given = mean, (variance + eps).sqrt(), weight, bias
         mean, deviation, weight, bias = by_channel(input, *given)
         return rule(call, Norm(input, mean, deviation, weight, bias, aligned, True))
@@ -84,11 +96,8 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         use_input_stats: bool, momentum: float, eps: float, *args: Any,
     ) -> Account:  # fmt: skip
         if use_input_stats:
-            x = input.tensor
-            spread, mean = torch.var_mean(x, list(range(2, x.ndim)), correction=0, keepdim=True)
-        else:
-            mean, spread = by_channel(input, mean, variance)
-        weight, bias = by_channel(input, weight, bias)
+            return of_channels(call, input, weight, bias, eps)
+        mean, spread, weight, bias = by_channel(input, mean, variance, weight, bias)
         return rule(call, Norm(input, mean, (spread + eps).sqrt(), weight, bias, only(0, 1)))
 
     for packet in (aten.layer_norm, aten.group_norm):
@@ -126,6 +135,17 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         eps = torch.finfo(x.dtype).eps if eps is None else eps
         deviation = (x.square().mean(axes, keepdim=True) + eps).sqrt()
         return rule(call, Norm(input, None, deviation, weight, None, but(*axes)))
+
+
+def _samples_are_channels(input: Value, mean: Tensor | None) -> bool:
+    """Whether a norm over the batch is one over each sample, as (1, B C, ...) has them."""
+    place = input.place
+    if place is None or place.batch == 1:
+        return len(input.shape) > 1 and input.shape[0] == 1 and mean is None
+    try:
+        return place.axis(input.shape)[0] == 1
+    except LostPlaceError:
+        return False
 
 
 def only_first(call: Call) -> list[Tensor]:

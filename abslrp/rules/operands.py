@@ -49,7 +49,7 @@ def _with_contrary(rule: LinearRule) -> LinearRule:
     @signed
     def account(call: Call, given: Linear, *, sign: int = 1) -> Account:
         found = rule(call, given if sign > 0 else _opposite(given))
-        found.linear = True
+        found.linear = given.map
         return found
 
     return account
@@ -183,8 +183,11 @@ def _axes(left: Any, right: Any) -> Axes:
             result[axis] = axis + out - own if min(left.ndim, right.ndim) > 1 else axis
         if value is left and own > 1:
             result[own - 2] = out - 2 if right.ndim > 1 else out - 1
-        if value is right and own > 1 and (left is not right):
-            result[own - 1] = out - 1
+        if value is right and own > 1:
+            if left is right:  # rows of one meet columns of the other
+                result[own - 2] = None
+            else:
+                result[own - 1] = out - 1
         return result
 
     return axes

@@ -31,7 +31,7 @@ POOLS = (
     "_upsample_bilinear2d_aa col2im"
 )
 SIGNED = "upsample_bicubic2d _upsample_bicubic2d_aa"
-REDUCTIONS = "mean sum nanmean nansum cumsum"
+REDUCTIONS = "mean sum cumsum"
 WINNERS = (
     "max_pool1d max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d "
     "adaptive_max_pool3d amax amin max min maximum minimum topk sort msort kthvalue median mode "
@@ -144,6 +144,19 @@ def register(
     return pool
 
 
+@COMMON.decomposition("nansum")
+def sum_of_numbers(input: Tensor, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Tensor:
+    """Add up all that is a number."""
+    return torch.where(input.isnan(), 0.0, input).sum(dim, keepdim, **kwargs)
+
+
+@COMMON.decomposition("nanmean")
+def mean_of_numbers(input: Tensor, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Tensor:
+    """Take the mean of all that is a number."""
+    count = (~input.isnan()).sum(dim, keepdim)
+    return sum_of_numbers(input, dim, keepdim, **kwargs) / count
+
+
 #: Eq. 12 for a linear map without negative weights: ``R = x+ W^T s``.
 register(ABSLRP, lambda h: inverse(h, EPSILON), positive, negative)
 
@@ -184,12 +197,14 @@ def _weights(call: Call, axis: int) -> Tensor:
     """Return the matrix (out, in) of an interpolation along one axis."""
     input, output = call.inputs[0], call.output
     length = input.shape[2 + axis]
-    eye = torch.eye(length, dtype=input.dtype, device=input.device)[:, None, :, None]
+    eye = torch.eye(length, dtype=input.dtype, device=input.device)
+    # Two columns: of one, torch's antialiased kernel returns the first row for all.
+    eye = eye[:, None, :, None].expand(-1, -1, -1, 2).contiguous()
     # Scales come as a list of both, or one by one.
     scales = call.args[3] if len(call.args) == 4 else call.args[3:]
     scale = scales[axis] if scales else None
     operator: Any = getattr(aten, call.short).default
-    line: Tensor = operator(eye, [output.shape[2 + axis], 1], call.args[2], scale, None)
+    line: Tensor = operator(eye, [output.shape[2 + axis], 2], call.args[2], scale, None)
     return line[:, 0, :, 0].T
 
 

@@ -13,7 +13,7 @@ from abslrp.plan.accounts import Account, Routing, UncoveredError, constant, pas
 from abslrp.plan.axes import aligned, but, in_order, probe, reduced
 from abslrp.plan.routes import at_once, by_gradient, unbroadcast
 from abslrp.registry import COMMON
-from abslrp.tape import Axes, Call, Value
+from abslrp.tape import Axes, Call, Value, WrittenOut
 from abslrp.tape.values import tensors_in
 
 aten = torch.ops.aten
@@ -55,8 +55,21 @@ def lossless(
 @of_the_first
 def reordered(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Keep the entries in their order."""
+    if call.operator is aten.view.dtype:
+        raise WrittenOut(_seen_as)
     shape = input.shape
     return lossless(input, lambda relevance: relevance.reshape(len(relevance), *shape), in_order)
+
+
+def _seen_as(input: Tensor, dtype: torch.dtype) -> Tensor:
+    """See pairs of real numbers as complex ones, or the reverse."""
+    if dtype == input.dtype:
+        return input.view_as(input)
+    if dtype == input.dtype.to_complex() and not input.is_complex():
+        return torch.view_as_complex(input.reshape(*input.shape[:-1], -1, 2))
+    if input.is_complex() and dtype == input.dtype.to_real():
+        return torch.view_as_real(input).flatten(-2)
+    raise ValueError(f"model: it sees the bits of {input.dtype} as {dtype}; expected to(dtype)")
 
 
 @COMMON.rule(

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from abslrp.tape.modes import State, under
 from abslrp.tape.recorder import Recorder, Table
 from abslrp.tape.spelling import targets_of, written
-from abslrp.tape.values import WrittenOut, tensors_in
+from abslrp.tape.values import Value, WrittenOut, tensors_in
 from abslrp.tape.writes import write
 
 T = TypeVar("T")
@@ -85,6 +85,10 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             result = func(*args, **kwargs)
             self.note(func, self.table.find(func), taken, result)
             return result
+        if func in _DETACHES and _came_back(taken.values[0]):
+            result = func(*args, **kwargs)
+            self.memory.bind(result, taken.values[0])
+            return result
         how = written(func)
         if how.names:
             return write(self, func, how, args, kwargs)
@@ -99,10 +103,17 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             # Of permuted axes torch makes a product for each entry of the first, but for autograd.
             args = (args[0].contiguous(), *args[1:])
         result = func(*args, **kwargs)
+        single = isinstance(result, Tensor)
+        if func.is_view and single and self.memory.constant(result):
+            return result
+        if func is torch.ops.aten.as_strided.default and self.memory.strided(result, self.aliased):
+            return result
         try:
             self.note(func, rule, taken, result)
         except WrittenOut as instead:
             return under(self, instead.function, *args, **kwargs)
+        for part in result if func.is_view and not single else ():
+            self.memory.constant(part)
         return result
 
     def _looking_up(self, func: OpOverload, args: Any, kwargs: Any) -> Any:
@@ -138,6 +149,12 @@ def _is(one: Any, table: Tensor) -> bool:
     return alike and bool(one.data_ptr() == table.data_ptr())
 
 
+def _came_back(value: Value) -> bool:
+    """Whether a value is what ``torch.tensor`` makes of a list, and then detaches."""
+    return value.maker is not None and value.maker.operator is torch.from_numpy
+
+
+_DETACHES = (torch.ops.aten.detach.default, torch.ops.aten.detach_.default)
 _FOLDED = (torch.ops.aten.linear.default, torch.ops.aten.matmul.default)
 _LISTENS = (Tensor.register_hook, Tensor.retain_grad, Tensor.register_post_accumulate_grad_hook)
 _SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]

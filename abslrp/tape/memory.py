@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -107,6 +107,20 @@ class Memory:
             if storage is None:
                 return None
         return self._read(tensor, storage, note)
+
+    def strided(self, tensor: Tensor, note: Note) -> Value | None:
+        """Return the value of a view by strides, which are the memory's and not the input's."""
+        storage = self._storage(tensor, make=False)
+        return None if storage is None else self._read(tensor, storage, note)
+
+    def constant(self, tensor: Tensor) -> bool:
+        """Whether a view shows nothing but constants, though activations were put beside them."""
+        storage = self._storage(tensor, make=False)
+        flat = None if storage is None else storage.flat
+        if flat is None or flat.dtype != tensor.dtype or not _constant_at(flat, geometry(tensor)):
+            return False
+        self.bind(tensor, None)
+        return True
 
     def alive(self) -> list[tuple[Tensor, Value]]:
         """Return the tensors that exist and stand for a value."""
@@ -252,8 +266,10 @@ class Memory:
         if tensor.dtype != storage.flat.dtype:
             _check_kind(tensor, storage.flat)
             return None
-        given = (storage.flat, *geometry(tensor))
-        value = note(aten.as_strided.default, given, tensor.detach())
+        where = geometry(tensor)
+        value = None
+        if not _constant_at(storage.flat, where):
+            value = note(aten.as_strided.default, (storage.flat, *where), tensor.detach())
         self.bind(tensor, value)
         return value
 
@@ -266,6 +282,30 @@ def memory_of(tensor: Tensor) -> torch.UntypedStorage | None:
         return tensor.untyped_storage()
     except (NotImplementedError, RuntimeError, ValueError):
         return None
+
+
+def _constant_at(flat: Value, where: Geometry) -> bool:
+    """Whether nothing but constants was put into a part of a row of memory."""
+    put = []
+    row: Any = flat
+    while isinstance(row, Value) and row.maker and row.maker.name == "aten.as_strided_scatter":
+        row, *rest = row.maker.args
+        put.append(rest)
+    if isinstance(row, Value) and all(isinstance(one, Value) for one, *_ in put):
+        return False
+    left = _places(flat, where)
+    for source, *given in put:
+        covered = torch.isin(left, _places(flat, given))
+        if isinstance(source, Value) and bool(covered.any()):
+            return False
+        left = left[~covered]
+    return not (isinstance(row, Value) and len(left))
+
+
+def _places(flat: Value, where: Sequence[Any]) -> Tensor:
+    """Return the places of a view in a row of memory."""
+    row = torch.arange(torch.Size(flat.shape).numel())
+    return row.as_strided(*where).flatten()
 
 
 def _check_kind(tensor: Tensor, value: Value) -> None:

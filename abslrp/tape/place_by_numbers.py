@@ -10,6 +10,10 @@ from torch import Tensor
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.values import Call, Value, replaced
 
+aten = torch.ops.aten
+#: Of these an extreme would tell of one sample only, where several come together.
+_ADDS = {"scatter_reduce": aten.scatter_add.default, "index_reduce": aten.index_add.default}
+
 
 def numbers(value: Value) -> Tensor:
     """Return the number of the sample that each entry belongs to."""
@@ -50,6 +54,11 @@ def _run(call: Call, output: Value, power: int) -> Tensor:
     operator: Any = call.operator
     arguments = operator._schema.arguments
     given = dict(zip((one.name for one in arguments), call.args, strict=False)) | {**call.kwargs}
+    if call.short in _ADDS:  # whatever it makes of the entries that come together
+        names = [one.name for one in arguments[:4]]
+        operator = _ADDS[call.short]
+        arguments = operator._schema.arguments
+        given = {new.name: given[old] for new, old in zip(arguments, names, strict=False)}
     given = replaced(replaced(given, put, Tensor), lambda one: numbers(one) ** power)
     # What entries are multiplied by changes no place; other numbers are put beside them.
     for one in arguments:

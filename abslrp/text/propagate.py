@@ -15,7 +15,7 @@ from abslrp.batch import Batch
 from abslrp.classes import maps_of
 from abslrp.contrast import OWN, Start
 from abslrp.forward import Settings
-from abslrp.losses import noted, warn_of_losses
+from abslrp.losses import noted, warn_of_losses, warn_of_padding
 from abslrp.outputs import Output, select_logits, taken
 from abslrp.tape import Place, Tape, Value
 from abslrp.tape.place import LostPlaceError, SamplesMixedError
@@ -132,8 +132,11 @@ class Tokens(Batch):
         relevance = embeddings.sum(-1, dtype=wide).flatten(1)
         flat = relevance.new_zeros(starts, self.kept.numel() + 1)  # at -1, that of no token
         flat[:, tokens.flatten()] = relevance
+        every = flat[:, :-1].view(starts, *self.kept.shape)
+        if noted(every) is not None:
+            warn_of_padding(every, self.kept)
         # Before the streams are scaled, so that a model that pools padding cannot thin the shares.
-        return [flat[:, :-1].view(starts, *self.kept.shape).masked_fill(~self.kept, 0)]
+        return [every.masked_fill(~self.kept, 0)]
 
 
 def _tokens(looked: Tensor, ids: Tensor, kept: Tensor) -> Tensor | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import abslrp
+from abslrp.registry import RULE_SETS
 from tests.abslrp.single import draw
 
 
@@ -121,6 +122,32 @@ def test_a_model_that_begins_otherwise(model: nn.Module) -> None:
         ValueError, match=r"relevance_at: 'patches' needs .* this model's is another"
     ):
         abslrp.explain(model, draw(2, 3, 8, 8), 0, relevance_at="patches")
+
+
+@pytest.mark.parametrize("rules", RULE_SETS)
+def test_patches_with_any_rule_set(rules: str) -> None:
+    found = abslrp.explain(
+        Patches(), draw(2, 3, 8, 8), [0, 1], rules=rules, relevance_at="patches", contrast=None
+    )
+    patches = found.reshape(2, 3, 2, 4, 2, 4).transpose(0, 2, 4, 1, 3, 5).reshape(8, -1)
+    assert np.ptp(patches, axis=1).max() < 1e-9
+    assert np.abs(patches).sum() > 0.1
+
+
+def test_patches_of_one_of_several_inputs() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = Patches(), Patches()
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            result: Tensor = self.one(a) + self.other(b)
+            return result
+
+    with pytest.raises(ValueError, match=r"relevance_at: .*; this one has 2 inputs"):
+        abslrp.explain(
+            Both().eval(), (draw(2, 3, 8, 8), draw(2, 3, 8, 8)), 0, relevance_at="patches"
+        )
 
 
 def test_an_input_that_goes_around_the_patches() -> None:

@@ -238,6 +238,41 @@ def test_nested_keywords_are_cut_with_the_inputs() -> None:
     torch.testing.assert_close(parts, whole)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "plain"),
+    [
+        ("a number without axes", torch.tensor(0.5), lambda x, t: x * 0.5),
+        ("its array", np.array(0.5), lambda x, t: x * 0.5),
+        ("a complex table", torch.polar(torch.ones(2), torch.rand(2)).to(torch.complex128),
+         lambda x, t: torch.view_as_real(torch.view_as_complex(x.view(-1, 2, 2)) * t).flatten(1)),
+        ("nothing", torch.zeros(0, 4), lambda x, t: x),
+    ],
+)  # fmt: skip
+def test_other_arguments_are_of_any_shape_and_type(name: str, value: Any, plain: Any) -> None:
+    class Net(nn.Module):
+        def __init__(self, function: Any) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.head, self.function = nn.Linear(4, 3).double(), function
+
+        def forward(self, x: Tensor, t: Any = value) -> Tensor:
+            result: Tensor = self.head(self.function(x, t))
+            return result
+
+    def taking(x: Tensor, t: Any) -> Tensor:
+        assert isinstance(t, Tensor)
+        if t.is_complex():
+            result: Tensor = plain(x, t)
+        else:
+            result = x * t if t.ndim == 0 else x + t.sum()
+        return result
+
+    x = torch.rand(3, 4, dtype=torch.float64)
+    found = abslrp.explain(Net(taking).eval(), x, [0, 1, 2], model_kwargs={"t": value})
+    expected = abslrp.explain(Net(plain).eval(), x, [0, 1, 2])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
 def test_weights_that_are_loaded_layer_by_layer() -> None:
     """They are on the device "meta" in between; the inputs stay where they are."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,68 @@ def test_interpolation_by_a_module_and_positionally() -> None:
         x,
         lambda v, R: [rules.interpolate(v[0], R, mode="linear", size=(5, 7))],
     )
+
+
+def _as_a_matrix(call: Callable[[Tensor], Tensor], side: int) -> Tensor:
+    """Return the weights (out, in) of a map that is linear in an image."""
+    return call(torch.eye(side**2).double().view(-1, 1, side, side)).flatten(1).T
+
+
+@pytest.mark.parametrize("size", [(2, 2), (3, 5), (7, 3), (1, 4)])
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_interpolation_is_a_linear_layer(size: Any, mode: str, antialias: bool) -> None:
+    """Eq. 12 with its weights, which may be of both signs."""
+
+    def resized(x: Tensor) -> Tensor:
+        return F.interpolate(x, size, mode=mode, antialias=antialias)
+
+    x, w = tensor(draw(2, 1, 4, 4)), _as_a_matrix(resized, 4)
+    start = tensor(np.abs(draw(2, size[0] * size[1])))
+    h = x.flatten(1) @ w.T
+    expected = (
+        (x.flatten(1)[:, None] * w).clamp(min=0) * (start / (h.abs() + 1e-9))[..., None]
+    ).sum(1)
+
+    class Net(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return resized(x).flatten(1)
+
+    found = abslrp.relevance(Net().eval(), x, start, conserve=None)
+    torch.testing.assert_close(found.flatten(1), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("dim", [None, 2, (1, 2)])
+@pytest.mark.parametrize("name", ["nansum", "nanmean"])
+def test_what_is_no_number_has_no_part(name: str, dim: Any) -> None:
+    x = tensor(draw(2, 3, 4, 5))
+    x[0, 1, 2, 3] = x[1, 0] = np.nan
+
+    def left_out(one: Tensor) -> Tensor:
+        kept = torch.where(one.isnan(), 0.0, one)
+        over = (0, 1, 2, 3)[1:] if dim is None else dim
+        total, count = kept.sum(over, keepdim=True), (~one.isnan()).sum(over, keepdim=True)
+        return total if name == "nansum" else total / count.clamp(min=1)
+
+    def by_torch(one: Tensor) -> Tensor:
+        over = (1, 2, 3) if dim is None else dim
+        return getattr(torch, name)(one, over, keepdim=True).nan_to_num(0)
+
+    class Net(torch.nn.Module):
+        def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            self.call = call
+
+        def forward(self, x: Tensor) -> Tensor:
+            made = self.call(x).flatten(1)
+            return torch.cat([made, 2 * made], 1)
+
+    found, expected = (
+        abslrp.explain(Net(call).eval(), x, 0, contrast=None) for call in (by_torch, left_out)
+    )
+    assert found.isfinite().all()
+    assert found[0].abs().sum() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def assigned(x: Tensor) -> Tensor:

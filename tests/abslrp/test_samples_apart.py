@@ -141,6 +141,10 @@ FOLLOWED = {
     "complex numbers": lambda x: torch.view_as_real(torch.view_as_complex(x.view(-1, 4, 2, 2))),
     "a number at an index": lambda x: filled(x, 5),
     "a truth value at an index": lambda x: filled(x, True),
+    "a norm of samples that are channels": lambda x: F.batch_norm(
+        x.reshape(1, -1, 4), None, None, training=True
+    ).view_as(x),
+    "complex numbers by their bits": lambda x: x.view(torch.complex128).view(torch.float64),
     "sums by an index": lambda x: x.index_add(1, torch.tensor([1, 0, 3, 2]), x, alpha=0.5),
 }
 
@@ -151,6 +155,47 @@ def test_sums_by_an_index_of_other_samples_are_refused(alpha: float) -> None:
     model = Rows(lambda x: x.index_add(0, index[: len(x)] % len(x), x, alpha=alpha)).eval()
     with pytest.raises(ValueError, match="samples depend on one another"):
         abslrp.explain(model, X, 0)
+
+
+@pytest.mark.parametrize("way", ["amax", "amin"])
+@pytest.mark.parametrize("name", ["scatter_reduce", "index_reduce"])
+def test_extremes_by_an_index_of_other_samples_are_refused(name: str, way: str) -> None:
+    """Also where each row is among those that it is the extreme of."""
+
+    def beside(x: Tensor) -> Tensor:
+        index = torch.arange(1, len(x) + 1).clamp(max=len(x) - 1)
+        if name == "index_reduce":
+            return x.index_reduce(0, index, x, way)
+        return x.scatter_reduce(0, index.view(-1, *[1] * (x.ndim - 1)).expand_as(x), x, way)
+
+    with pytest.raises(ValueError, match="samples depend on one another"):
+        abslrp.explain(Rows(beside).eval(), X, 0)
+
+
+@pytest.mark.parametrize("conserve", ["operation", None])
+def test_a_product_with_itself_mixes_samples(conserve: Any) -> None:
+    def squared(x: Tensor) -> Tensor:
+        h = x[:, 0, : len(x)]
+        return torch.cat([h @ h] * 4, 1)
+
+    with pytest.raises(ValueError, match="samples depend on one another"):
+        abslrp.explain(Rows(squared).eval(), X, 0, conserve=conserve)
+
+
+NOTHING: dict[str, Callable[[Tensor], Tensor]] = {
+    "index_add": lambda x: x.index_add(1, torch.zeros(0, dtype=torch.long), x[:, :0]),
+    "scatter_add": lambda x: x.scatter_add(1, torch.zeros(len(x), 0, 4).long(), x[:, :0]),
+    "index_put": lambda x: x.index_put(
+        (torch.arange(len(x))[:, None], torch.zeros(len(x), 0).long()), x[:, :0], accumulate=True
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_nothing_is_added(name: str) -> None:
+    found = abslrp.explain(Rows(NOTHING[name]).eval(), X, [0, 1, 2, 0])
+    expected = abslrp.explain(Rows(lambda x: x).eval(), X, [0, 1, 2, 0])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.filterwarnings("error")
