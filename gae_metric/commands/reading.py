@@ -43,7 +43,8 @@ def read_inputs(request: InputsRequest, files: Sequence[str], terminal: Terminal
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = usable_device(name)
     # Before it, as a download takes long and hubs are asked again and again.
-    terminal.say(f"{request.model}: opening it with {request.weights or 'the published weights'}")
+    ours = "its own" if request.model.startswith("digits:") else "the published"
+    terminal.say(f"{request.model}: opening it with {request.weights or f'{ours} weights'}")
     loaded = load_model(request.model, request.weights, arguments_of(request.model_arg))
     preprocessing = loaded.preprocessing.changed(**request.changes)
     logits = LogitsModel(loaded.model.to(device), request.selected)

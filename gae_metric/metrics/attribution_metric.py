@@ -196,7 +196,7 @@ def oddities(metric: str, study: Study, scorer: Scorer, components: pd.DataFrame
         negative = int((study.outputs[:, 0, 0] <= 0).sum())
         yield (
             f"{metric}: the explained output (logit) of {negative} samples is not positive; "
-            "equation 14 is applied to them as it stands"
+            "their LC_R, by equation 14 as printed, may be unreliable"
         )
 
 

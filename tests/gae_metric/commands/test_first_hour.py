@@ -78,7 +78,7 @@ def counted(monkeypatch):
 
 def test_a_run_that_was_stopped_goes_on(evaluate, tmp_path, monkeypatch):
     whole = evaluate(out=tmp_path / "whole")
-    assert whole.stderr.startswith("digits:vgg: opening it with the published weights\n")
+    assert whole.stderr.startswith("digits:vgg: opening it with its own weights\n")
     assert re.search(r"digits:vgg: about \d+ (s|min) of work", whole.stderr)
     built = counted(monkeypatch)
     build = quantus_evaluation.METRICS["ROAD"]
