@@ -108,10 +108,13 @@ class Memory:
                 return None
         return self._read(tensor, storage, note)
 
-    def strided(self, tensor: Tensor, note: Note) -> Value | None:
-        """Return the value of a view by strides, which are the memory's and not the input's."""
+    def strided(self, tensor: Tensor, note: Note) -> bool:
+        """Let a view by strides, which are the memory's and not the input's, be what it shows."""
         storage = self._storage(tensor, make=False)
-        return None if storage is None else self._read(tensor, storage, note)
+        if storage is None:
+            return False
+        value = self._read(tensor, storage, note)
+        return value is not None or self.constant(tensor)
 
     def constant(self, tensor: Tensor) -> bool:
         """Whether a view shows nothing but constants, though activations were put beside them."""
