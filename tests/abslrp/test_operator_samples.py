@@ -56,8 +56,9 @@ CONSTANT = {
         "nn.functional.pairwise_distance nn.functional.triplet_margin_*"
     ),
     "a denominator, and the one unknown of a unit triangle": "linalg.solve_triangular",
-    "it takes no entry but a shape, or steps": (
-        "*_like new_* fill zero_ heaviside bernoulli* masked.arg* _batch_norm_with_update addr"
+    "it takes no entry but a shape, or steps; of a matrix the power of 0": (
+        "*_like new_* fill zero_ heaviside bernoulli* masked.arg* _batch_norm_with_update addr "
+        "linalg.matrix_power"
     ),
 }
 
@@ -76,7 +77,7 @@ IMPOSSIBLE = {
 #: Operators of which some relevance is lost at the input itself, which is no call.
 AT_THE_INPUT = {
     "that of its negative, where it is not below 0": (
-        "nn.functional.binary_cross_entropy nn.functional.multilabel_soft_margin_loss"
+        "nn.functional.binary_cross_entropy nn.functional.multilabel_soft_margin_loss polar"
     ),
 }
 
