@@ -139,6 +139,24 @@ def test_few_pairs_with_ties_have_the_p_of_all_signs(n):
     assert test["statistic"] == min(positive, ranks.sum() - positive)
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_ties_and_equal_pairs_are_seen_through_rounding(times):
+    """ROAD's means of nine levels: ninths, whose equal differences differ in their last digits."""
+    a = np.tile([8, 5, 5, 6, 1, 1, 4, 0, 4], times)
+    b = np.tile([7, 6, 4, 4, 0, 0, 4, 0, 3], times)
+    hits, means = signed_rank(a, b), signed_rank(a / 9, b / 9)
+    assert hits["unequal"] == 7 * times
+    assert len({*np.abs(a / 9 - b / 9)}) > len({*np.abs(a - b)})
+    for name in ("unequal", "statistic", "rank_biserial", "p"):
+        assert means[name] == pytest.approx(hits[name], abs=1e-12), name
+    sums = {"A": {"ROAD": [0.1 + 0.2] * 6}, "B": {"ROAD": [0.3] * 6}}
+    assert pairwise(sums)[["unequal", "p", "mean_difference"]].values.tolist() == [[0, 1, 0]]
+
+
+def test_small_differences_between_small_scores_count():
+    assert signed_rank([3e-20] * 6 + [1e3], [2e-20] * 6 + [0])["unequal"] == 7
+
+
 def test_samples_without_a_score_are_dropped_in_pairs():
     scores = some_scores(20)
     scores["A"][3] = np.nan
@@ -265,6 +283,13 @@ def test_intervals_depend_on_the_scores_and_the_seed_only():
 def test_intervals_of_few_or_equal_scores():
     assert np.isnan(bootstrap_interval(np.array([0.5]))).all()
     assert bootstrap_interval(np.full(5, 0.25)) == (0.25, 0.25)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_interval_of_scores_that_are_equal_but_for_rounding():
+    values = np.array([0.3, 0.1 + 0.2, 0.3, 0.3, 0.3, 0.3])
+    assert bootstrap_interval(values) == (0.3, 0.3)
+    assert bootstrap_interval(-values) == pytest.approx((-0.3, -0.3))
 
 
 def test_forms_of_input_give_the_same(tmp_path):

@@ -207,6 +207,25 @@ def test_lack_of_memory_halves_the_chunk_without_changing_scores(limit):
     assert len(caught) == next(i for i, size in enumerate(sizes) if size <= limit)
 
 
+def test_predict_arguments_reach_the_model_that_is_explained():
+    """Whatever it returns, explain_func gets the model with them."""
+
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = conv_net(seed=1), conv_net(seed=2)
+
+        def forward(self, x, head="a"):
+            return getattr(self, head)(x)
+
+    net, x = Heads().eval(), images(5, (3, 10, 10))
+    y = top_classes(net.b, x)
+    found, right = GAE(steps=3), GAE(steps=3)
+    found(net, x, y, explain_func=saliency, model_predict_kwargs={"head": "b"})
+    right(net.b, x, y, explain_func=saliency)
+    np.testing.assert_allclose(found.components, right.components, rtol=0, atol=1e-9)
+
+
 def test_lack_of_memory_while_masking():
     net, x, y = case()
     expected = GAE()(net, x, y, explain_func=no_model)
