@@ -1,6 +1,7 @@
 """What a new user meets: wrong names, missing extras, a second run, a stop, and the page."""
 
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -115,6 +116,49 @@ def test_cells_of_other_images_are_not_taken(evaluate, scans, monkeypatch):
     Image.new("RGB", (48, 48), "gray").save(scans / "1.png")
     assert "there already" not in evaluate().stderr
     assert built.count("GAE") == 2 + 3
+
+
+def test_files_of_an_earlier_run_that_this_one_does_not_write_go(evaluate, scans, tmp_path):
+    """GAE fails on images of one class: its table is another run's."""
+    evaluate()
+    out = tmp_path / "out"
+    assert (out / "components.csv").exists()
+    for name in ("curves.png", "notes.txt", "vgg/bars.png"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(b"")
+    x, y = digits.load("test", n=120)
+    for file in scans.iterdir():
+        file.unlink()
+    for i, canvas in enumerate(digits.to_display(x[y == 7][:5])):
+        pixels = (np.moveaxis(canvas, 0, -1) * 255).round().astype(np.uint8)
+        Image.fromarray(pixels).save(scans / f"{i}.png")
+    assert "failed: GAE" in evaluate(status=1).stdout
+    left = {file.relative_to(out).as_posix() for file in out.rglob("*.*")}
+    assert {name for name in left if not name.startswith("cells/")} == {
+        *("scores.csv", "summary.csv", "run.json", "report.html", "notes.txt", "vgg/bars.png")
+    }
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_an_encoding_without_arrows_costs_no_results(scans, tmp_path, encoding):
+    command = [
+        *(sys.executable, "-m", "gae_metric", "evaluate", "--model=digits:vgg", "--no-figures"),
+        *(f"--images={scans}", f"--out={tmp_path / 'out'}", "--methods=Random", "--metrics=ROAD"),
+    ]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"ROAD ?" in done.stdout
+    assert (tmp_path / "out" / "summary.csv").exists()
+
+
+def test_a_table_that_nobody_reads_costs_no_results(evaluate, tmp_path, monkeypatch):
+    def closed(*args):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("gae_metric.commands.tables.show", closed)
+    assert "no space left on device" in evaluate(metrics="ROAD", status=1).stderr
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_cells_of_other_versions_or_code_are_not_taken(evaluate, monkeypatch):
