@@ -332,6 +332,20 @@ def test_samples_are_paired_by_name():
         compare(long.assign(sample=["x", "y", "z", "z", "z", "y", "x"]))
 
 
+@pytest.mark.parametrize("labels", [[3, 4, 5], ["a", "b", "c"], [1, 2, 3]])
+@pytest.mark.parametrize("order", [1, -1])
+def test_labels_beside_none_are_refused(labels, order):
+    """Places in a list are no labels, but where these are the places."""
+    scores = [0.9, 0.8, 0.6]
+    given = {"A": {"GAE": pd.Series(scores, labels)}, "B": {"GAE": [0.5, 0.4, 0.3]}}
+    given = dict([*given.items()][::order])
+    with pytest.raises(ValueError, match=f"GAE .* got them for A, .* {labels[0]!r}, and not for B"):
+        compare(given)
+    places = {**given, "A": {"GAE": pd.Series(scores[::-1], [2, 1, 0])}}
+    assert compare(places).set_index("method")["mean"]["A"] == pytest.approx(np.mean(scores))
+    assert pairwise(places)["unequal"].tolist() == [3]
+
+
 def test_models_are_compared_one_by_one():
     scores = some_scores(12)
     frames = []

@@ -278,6 +278,48 @@ def test_lack_of_memory_for_a_single_sample_is_an_error():
         GAE()(net, x, y, explain_func=scarce)
 
 
+class Marked:
+    """An explainer in all forms that a class has."""
+
+    @tensor_explainer
+    def method(self, model, inputs, targets, **kwargs):
+        return gradient_tensor(model, inputs, targets)
+
+    @classmethod
+    @tensor_explainer
+    def of_class(cls, model, inputs, targets, **kwargs):
+        return gradient_tensor(model, inputs, targets)
+
+    @tensor_explainer
+    @classmethod
+    def marked_last(cls, model, inputs, targets, **kwargs):
+        return gradient_tensor(model, inputs, targets)
+
+    @tensor_explainer
+    @staticmethod
+    def static(model, inputs, targets, **kwargs):
+        return gradient_tensor(model, inputs, targets)
+
+    @tensor_explainer
+    def __call__(self, model, inputs, targets, **kwargs):
+        assert isinstance(inputs, torch.Tensor)
+        return gradient_tensor(model, inputs, targets)
+
+
+@pytest.mark.parametrize("form", ["method", "of_class", "marked_last", "static", "__call__"])
+def test_methods_may_take_tensors(form):
+    net, x, y = case()
+    function = Marked() if form == "__call__" else getattr(Marked(), form)
+    assert accepts_tensors(functools.partial(function, option=1))
+    metric = LocalConsistency(steps=3)
+    assert metric(net, x, y, explain_func=function) == metric(net, x, y, explain_func=gradient_tensor)
+    expected = gradient_tensor(net, x, y)
+    np.testing.assert_array_equal(function(net, x, y), expected)
+    np.testing.assert_array_equal(function(net, inputs=x, targets=y, option=1), expected)
+    with pytest.raises(TypeError, match="targets"):
+        function(net, torch.tensor(x))
+
+
 def test_tensor_marks():
     def plain(model, inputs, targets):
         return inputs
