@@ -97,9 +97,7 @@ def _evaluate_all(
 
         def planned(seconds: float, kept: int, name: str = name) -> None:
             of = len(methods) * len(metrics)
-            more = (
-                f"; {kept} of {of} scores are there already" if kept else ""
-            )
+            more = f"; {kept} of {of} scores are there already" if kept else ""
             terminal.say(f"{name}: about {duration(seconds)} of work{more}")
 
         with terminal.progress(name) as progress:

@@ -42,9 +42,10 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     -----
     Pairs that are equal carry no rank (Wilcoxon's own procedure, scipy's default). Where all are
     equal p is 1; without a pair it is NaN. Differences count as equal where rounding of the scores
-    may have made them differ: thirds and ninths are no binary fractions. Exact up to 13 unequal pairs, up to 50 without ties
-    among their ranks, the normal approximation beyond (``scipy.stats.wilcoxon``). Two methods
-    cannot be told apart at 0.05 by fewer than six unequal pairs.
+    may have made them differ: thirds and ninths are no binary fractions. Exact up to 13 unequal
+    pairs, up to 50 without ties among their ranks, the normal approximation beyond
+    (``scipy.stats.wilcoxon``). Two methods cannot be told apart at 0.05 by fewer than six unequal
+    pairs.
 
     Examples
     --------

@@ -192,7 +192,7 @@ def _of_rows(table: pd.DataFrame) -> Iterator[_Cell]:
     for key, rows in table.groupby(by, sort=False):
         *model, metric, method = map(str, key)
         where = ", ".join(["results: " + method, metric, *model])
-        column = _column(rows["score"].to_numpy(), rows.get("sample"), where)
+        column = _column(rows["score"], rows.get("sample"), where)
         yield (*model, None)[0], metric, method, column
 
 

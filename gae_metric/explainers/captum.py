@@ -94,7 +94,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
 
         def drawn(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
             maps = []
-            for one, of in zip(x.split(1), target.split(1), strict=True):
+            for one, of in zip(torch.split(x, 1), torch.split(target, 1), strict=True):
                 draw = content_generator(at_least_single(one[0]).cpu().numpy(), seed)
                 with seeded(int(draw.integers(2**32))):
                     maps.append(attribute(model, one, of))

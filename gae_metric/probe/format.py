@@ -11,7 +11,8 @@ little-endian, in C order, and hold no Python objects.
 ``version``        ``1``; readers refuse others
 ``metric``         ``"GAE"``, ``"LocalConsistency"``, ``"LocalRobustness"``,
                    ``"LocalFaithfulness"`` or ``"Contrastiveness"``
-``input_shape``    shape of one input: ``[C, H, W]``, ``[C, D, H, W]``, ``[C, L]``, ``[L]`` or ``[F]``
+``input_shape``    shape of one input: ``[C, H, W]``, ``[C, D, H, W]``, ``[C, L]``, ``[L]`` or
+                   ``[F]``
 ``dataset_size``   number of samples N of the data set
 ``steps``          number of states T of the masking trajectory; null for Contrastiveness
 ``n_mosaics``      number of mosaics K of each scored sample; 0 where there are none

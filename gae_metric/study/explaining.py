@@ -10,7 +10,7 @@ import numpy as np
 import quantus
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from abslrp.losses import untold
@@ -62,7 +62,6 @@ def tensor_explainer(function: Function) -> Function:
     >>> brightness(torch.nn.Identity(), [[[1.0], [2.0], [3.0]]], [0])
     array([[[2.]]])
     """
-
     if isinstance(function, (classmethod, staticmethod)):
         return cast(Function, type(function)(tensor_explainer(function.__func__)))
 
@@ -103,7 +102,7 @@ def accepts_tensors(function: Callable[..., Any]) -> bool:
     """Whether a function is marked as taking tensors, or what a partial or an object calls."""
     while isinstance(function, functools.partial) and not hasattr(function, "accepts_tensors"):
         function = function.func
-    called = getattr(type(function), "__call__", None)
+    called = inspect.getattr_static(type(function), "__call__", None)  # of an object
     return any(getattr(each, "accepts_tensors", False) for each in (function, called))
 
 

@@ -117,9 +117,7 @@ class Mosaicking:
                 for repeat in range(self.n_mosaics)
             ]
         else:
-            draws = [
-                (substitute(plan.indices, usable, own), plan.positive) for plan in self.plans
-            ]
+            draws = [(substitute(plan.indices, usable, own), plan.positive) for plan in self.plans]
         indices = np.stack([indices for indices, _ in draws], axis=1)
         positive = np.stack([positive for _, positive in draws], axis=1)
         return Layout(own, indices, positive, _identical(data.contents, indices))

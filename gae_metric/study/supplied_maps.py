@@ -236,27 +236,27 @@ def _origin(
 ) -> Literal["explainer", "gradient", "other"]:
     """Tell where maps come from that are said to be those of an explainer."""
     plain = replace(explainer, post_process=lambda maps: maps)
-
-    def explained(by: Explainer) -> Tensor:
-        return by(x.clone(), target.clone())  # some overwrite what they are given
-
     for sample in _ends(data, given):
         x = data.inputs(sample)
         logits = data.logits(x)
-        target = logits.argmax(1) if data.y is None else data.y.likeliest(sample, logits)
-        target = sent(target, x.device)
+        chosen = logits.argmax(1) if data.y is None else data.y.likeliest(sample, logits)
+        target = sent(chosen, x.device)
         theirs = data.maps(given, sample)
-        ours = explained(plain)
+        ours = _explained(plain, x, target)
         if _same(ours, theirs):
             continue
-        if not _same(ours, explained(plain)):
+        if not _same(ours, _explained(plain, x, target)):
             return "explainer"  # a random one
         if explainer.function is quantus.explain and "method" in explainer.kwargs:
             gradient = replace(plain, kwargs={**plain.kwargs, "method": "Gradient"})
-            if _same(explained(gradient), theirs):
+            if _same(_explained(gradient, x, target), theirs):
                 return "gradient"
         return "other"
     return "explainer"
+
+
+def _explained(explainer: Explainer, x: Tensor, target: Tensor) -> Tensor:
+    return explainer(x.clone(), target.clone())  # some overwrite what they are given
 
 
 def _ends(data: Data, given: Samples) -> Iterator[NDArray[np.int64]]:

@@ -457,6 +457,15 @@ def test_what_a_mask_hides_is_no_score():
     assert table[["samples", "missing", "mean"]].values.tolist() == [[2, 1, pytest.approx(0.15)]]
 
 
+def test_scores_that_a_table_lacks():
+    long = pd.DataFrame({"method": list("AAABBB"), "metric": "GAE", "sample": [0, 1, 2] * 2})
+    long["score"] = pd.array([0.5, None, 0.7, 0.1, 0.2, 0.3], dtype="Float64")
+    for form in (long, {m: {"GAE": rows["score"].array} for m, rows in long.groupby("method")}):
+        table = compare(form).set_index("method")
+        assert table["missing"].to_dict() == {"A": 1, "B": 0}
+        assert table["mean"].to_dict() == pytest.approx({"A": 0.6, "B": 0.2})
+
+
 def test_scores_may_be_tensors_of_any_kind():
     values = [0.5, 0.25, 0.75]
     for scores in (

@@ -312,7 +312,9 @@ def test_methods_may_take_tensors(form):
     function = Marked() if form == "__call__" else getattr(Marked(), form)
     assert accepts_tensors(functools.partial(function, option=1))
     metric = LocalConsistency(steps=3)
-    assert metric(net, x, y, explain_func=function) == metric(net, x, y, explain_func=gradient_tensor)
+    assert metric(net, x, y, explain_func=function) == metric(
+        net, x, y, explain_func=gradient_tensor
+    )
     expected = gradient_tensor(net, x, y)
     np.testing.assert_array_equal(function(net, x, y), expected)
     np.testing.assert_array_equal(function(net, inputs=x, targets=y, option=1), expected)

@@ -416,7 +416,9 @@ def test_components_name_files_and_targets(evaluate, tmp_path):
 def test_a_metric_without_any_score_is_no_column(evaluate, tmp_path):
     result = evaluate(metrics="ROAD,Focus")  # six digits of six classes make no pairs
     assert "Focus ↑" not in result.stdout
-    assert "note: Focus: NaN where no other (finite) sample is of the same class" in " ".join(result.stdout.split())
+    assert "note: Focus: NaN where no other (finite) sample is of the same class" in " ".join(
+        result.stdout.split()
+    )
     assert "Focus" not in set(pd.read_csv(tmp_path / "out" / "summary.csv")["metric"])
 
 

@@ -43,7 +43,9 @@ def test_maps_of_methods_that_draw_do_not_depend_on_the_batch(name, small):
     order = [2, 0, 3, 1]
     tolerance = {"rtol": 0, "atol": 1e-5 * np.abs(together).max()}
     assert together.std() > 0
-    np.testing.assert_allclose(explain(net, x[1:2], y[1:2], n_samples=4), together[1:2], **tolerance)
+    np.testing.assert_allclose(
+        explain(net, x[1:2], y[1:2], n_samples=4), together[1:2], **tolerance
+    )
     np.testing.assert_allclose(
         explain(net, x[order], y[order], n_samples=4, batch_size=3), together[order], **tolerance
     )
