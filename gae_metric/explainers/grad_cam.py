@@ -21,7 +21,8 @@ Weigh: TypeAlias = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 
 #: Functions that turn a feature map into fewer positions.
 _POOLS = re.compile(r"(adaptive_)?(avg|max|lp|fractional_max)_pool2d(_with_indices)?")
-_FLATTENS = frozenset({"flatten", "view", "reshape"})
+#: Functions whose second argument is no axis.
+_NO_AXES = frozenset({"flatten", "view", "reshape", "__getitem__"})
 
 
 class NotApplicableError(ValueError):
@@ -73,7 +74,8 @@ class _Watch(TorchFunctionMode):
         if first.ndim == 4 and isinstance(given, Tensor) and given.ndim:
             positions = _pooled(name, first, given, args, kwargs or {})
             several = positions and first.shape[positions[0]] * first.shape[positions[1]] > 1
-            if positions and several and given.requires_grad >= first.requires_grad:
+            # Of the input, as far as that has a gradient.
+            if positions and several and (given.requires_grad or not first.requires_grad):
                 self.poolings.append(_Pooling(first, positions, given))
         return result
 
@@ -91,7 +93,7 @@ def _pooled(
     batch, channels, height, width = x.shape
     if channels * height == 1:  # one position, and channels last
         return None
-    given = kwargs.get("dim", args[1] if len(args) > 1 and name not in _FLATTENS else None)
+    given = kwargs.get("dim", args[1] if len(args) > 1 and name not in _NO_AXES else None)
     given = given if isinstance(given, (tuple, list)) else [given]
     axes = {axis % 4 for axis in given if isinstance(axis, int)}
     # Channels are last in timm's Swin.
