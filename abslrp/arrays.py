@@ -17,7 +17,7 @@ def as_tensor(values: Any, name: str, expected: str = "an array or a tensor of n
     """Return arrays, tensors and sequences alike as a tensor, without a copy where possible.
 
     Any byte order, strides and width of the numbers. Sparse values become dense ones, and what a
-    mask hides becomes NaN: it is not known.
+    mask hides, or a table lacks, becomes NaN: it is not known.
 
     Parameters
     ----------
@@ -98,9 +98,17 @@ def as_numbers(values: Any, name: str, expected: str = "real numbers") -> NDArra
             values = values if values.is_complex() else values.double().numpy()
         if np.iscomplexobj(values):
             raise TypeError("numbers with an imaginary part")
-        return np.asarray(values, dtype=np.float64)
+        return np.asarray(_of_table(values), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: expected {expected}, got {type(values).__name__}") from error
+
+
+def _of_table(values: Any) -> Any:
+    """Return what pandas holds, with NaN in place of its own marks of what is missing."""
+    if not hasattr(values, "isna"):
+        return values
+    array = np.asarray(values)
+    return np.where(values.isna(), np.nan, array) if array.dtype == object else array
 
 
 def _from_array(values: Any) -> Tensor:
@@ -112,7 +120,7 @@ def _from_array(values: Any) -> Tensor:
         hidden: Any = np.ma.asarray(values)
         array = hidden.astype(np.result_type(hidden.dtype, np.float32)).filled(np.nan)
     else:  # scipy's sparse arrays say how they become dense
-        array = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+        array = np.asarray(values.toarray() if hasattr(values, "toarray") else _of_table(values))
     if array.dtype == object and array is not values:  # a table's columns of several types
         array = np.asarray(array.tolist())
     kind = np.dtype(np.float64) if array.dtype == np.longdouble else array.dtype.newbyteorder("=")

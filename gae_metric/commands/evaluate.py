@@ -9,7 +9,7 @@ from typing import Any
 from gae_metric.commands import tables
 from gae_metric.commands.cells import Cells
 from gae_metric.commands.figures import write_figures
-from gae_metric.commands.folder import begin, new_folder
+from gae_metric.commands.folder import begin, new_folder, tidy
 from gae_metric.commands.methods import method
 from gae_metric.commands.named_metrics import METRICS, Settings
 from gae_metric.commands.provenance import digest
@@ -87,6 +87,8 @@ def _evaluate_all(
     settings: dict[str, Any] = request.settings
     evaluations: list[Evaluation] = []
     pictures: dict[str, list[Path]] = {}
+    folders = {request.out}
+    unshown: Exception | None = None
     for folder, name, inputs in models:
         if not evaluations:
             begin(request.out, settings)
@@ -95,9 +97,7 @@ def _evaluate_all(
 
         def planned(seconds: float, kept: int, name: str = name) -> None:
             of = len(methods) * len(metrics)
-            more = (
-                f"; {kept} of {of} scores are there already" if kept else ""
-            )
+            more = f"; {kept} of {of} scores are there already" if kept else ""
             terminal.say(f"{name}: about {duration(seconds)} of work{more}")
 
         with terminal.progress(name) as progress:
@@ -113,13 +113,21 @@ def _evaluate_all(
                 planned=planned,
             )
         evaluations.append(Evaluation(name, inputs, results, methods, options))
-        tables.show(terminal, evaluations[-1])
+        try:
+            tables.show(terminal, evaluations[-1])
+        except (OSError, ValueError) as error:  # nobody reads any more: what is computed is written
+            unshown = error
         if inputs.skipped:
             settings = {**settings, "skipped": dict(inputs.skipped)}
+        folders.add(folder)
         if figures:
             pictures[name] = write_figures(folder, evaluations[-1])
-    tables.write_tables(request.out, evaluations, settings)
-    tables.write_report(request.out / "report.html", evaluations, pictures)
+    report = request.out / "report.html"
+    written = tables.write_tables(request.out, evaluations, settings)
+    tables.write_report(report, evaluations, pictures)
+    tidy(folders, {report, *written, *(path for paths in pictures.values() for path in paths)})
+    if unshown:
+        raise unshown
     terminal.done(f"Results are in {request.out}; report.html shows them")
     return evaluations
 

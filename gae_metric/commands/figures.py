@@ -92,9 +92,9 @@ def _maps(evaluation: Evaluation) -> Figure:
 def _explained(
     evaluation: Evaluation, method: str, x: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> NDArray[Any]:
-    """Return a method's maps of some inputs."""
+    """Return a method's maps of some inputs, which it may overwrite."""
     function = evaluation.functions.get(method) or method_of(method)[1]
-    return untold(function, model=evaluation.inputs.model, inputs=x, targets=targets)
+    return untold(function, model=evaluation.inputs.model, inputs=x.copy(), targets=targets)
 
 
 def _extremes(evaluation: Evaluation, method: str, parts: pd.DataFrame) -> Figure:

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,13 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     if before != settings:
         run = json.dumps({"settings": settings}, indent=2)
         (folder / "run.json").write_text(run, encoding="utf-8")
+
+
+def tidy(folders: Iterable[Path], written: Collection[Path]) -> None:
+    """Remove what a run left earlier in its folders and has not written again: it is of others."""
+    for path in (folder / name for folder in folders for name in _WRITTEN):
+        if path not in written:
+            path.unlink(missing_ok=True)
 
 
 def _goes_on(before: Any, settings: Mapping[str, Any]) -> bool:

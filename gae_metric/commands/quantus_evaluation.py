@@ -157,9 +157,10 @@ class _Work:
     def plan(self, name: str, function: ExplainFunc, kinds: Sequence[str]) -> None:
         """Try a method on an image, so that what cannot work is known before the work begins."""
         x, targets = self.x[:_TRIED], self.targets[:_TRIED]
-        function(model=self.model, inputs=x[:1], targets=targets[:1])
+        # Copies, as a method may overwrite its inputs.
+        function(model=self.model, inputs=x[:1].copy(), targets=targets[:1])
         start = time.perf_counter()
-        function(model=self.model, inputs=x, targets=targets)
+        function(model=self.model, inputs=x.copy(), targets=targets)
         self.each[name] = (time.perf_counter() - start) / len(x)
         for kind in kinds:
             if kind in _PARTS and "GAE" in kinds:
@@ -205,7 +206,7 @@ class _Work:
             try:
                 if name not in self.maps:
                     size = self.settings.batch_size
-                    maps = function(self.model, self.x, self.targets, batch_size=size)
+                    maps = function(self.model, self.x.copy(), self.targets, batch_size=size)
                     self.maps = {name: maps}
                 # A new metric each time: it must not remember the method before.
                 metric = METRICS[kind](self.settings)

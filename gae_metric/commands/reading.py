@@ -1,6 +1,7 @@
 """What the commands read: a model, images, and the classes that are explained."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -63,7 +64,8 @@ def read_inputs(request: InputsRequest, files: Sequence[str], terminal: Terminal
         )
     check_count(len(images.files), request.least)
     model = logits.explained
-    targets = explained_targets(model, images, request.batch_size, terminal)
+    images, targets = explained_targets(model, images, request.batch_size, terminal)
+    check_count(len(images.files), request.least)
     known = loaded.classes if loaded.classes and len(loaded.classes) == classes else None
     show = preprocessing.to_display
     return Inputs(model, images.x, images.files, targets, show, known, images.skipped)
@@ -86,18 +88,30 @@ def count_classes(model: torch.nn.Module, x: NDArray[np.float32]) -> int:
 
 def explained_targets(
     model: torch.nn.Module, images: ImageSet, batch_size: int, terminal: Terminal
-) -> NDArray[np.int64]:
-    """Return the classes to explain, and say what was read."""
+) -> tuple[ImageSet, NDArray[np.int64]]:
+    """Return the images that have a class to explain, and these, and say what was read."""
+    logits = predictions(model, images.x, batch_size)
+    known = np.isfinite(logits.max(axis=1))
+    if images.labels is None and not known.all():
+        # They would stand in other images' mosaics as of any class.
+        lost = [file for file, one in zip(images.files, known, strict=True) if not one]
+        skipped = dict.fromkeys(lost, "the model's outputs are not finite")
+        images = replace(
+            images,
+            x=images.x[known],
+            files=tuple(file for file in images.files if file not in skipped),
+            skipped=dict(sorted({**images.skipped, **skipped}.items())),
+        )
+        logits = logits[known]
     count = len(images.files)
     if images.skipped:
         terminal.say(f"{len(images.skipped)} images were left out:")
         for file, reason in images.skipped.items():
             terminal.say(f"  {repr(file)[1:-1]}: {reason}")  # a name may have lines
-    logits = predictions(model, images.x, batch_size)
     predicted: NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)
     if images.labels is None:
         terminal.say(f"{count} images; the model's own predictions are explained")
-        return predicted
+        return images, predicted
     right = int((predicted == images.labels).sum())
     terminal.say(
         f"{count} images, {right} of them classified as labelled; the labels are explained"
@@ -107,4 +121,4 @@ def explained_targets(
             "note: that is few; do the class indices and the preprocessing (--mean, --std, "
             "--range, --size) fit the model?"
         )
-    return images.labels
+    return images, images.labels

@@ -167,8 +167,8 @@ def show(terminal: Terminal, evaluation: Evaluation) -> None:
 
 def write_tables(
     folder: Path, evaluations: Sequence[Evaluation], settings: Mapping[str, Any]
-) -> None:
-    """Write ``scores.csv``, ``summary.csv``, ``components.csv`` and ``run.json``.
+) -> list[Path]:
+    """Write ``scores.csv``, ``summary.csv``, ``components.csv`` and ``run.json``; return them.
 
     Parameters
     ----------
@@ -201,6 +201,7 @@ def write_tables(
         "versions": versions(),
     }
     (folder / "run.json").write_text(json.dumps(run, indent=2, default=str), encoding="utf-8")
+    return [folder / "run.json", *(folder / f"{name}.csv" for name in made)]
 
 
 def versions() -> dict[str, str]:

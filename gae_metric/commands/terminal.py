@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -60,6 +61,9 @@ class Terminal:
     """Where a command writes: results to the standard output, progress to the standard error."""
 
     def __init__(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # whose encoding may lack an arrow
+                stream.reconfigure(errors="replace")
         # Made anew for each command, as tests and notebooks redirect the streams.
         # A width of 0, which shells without a terminal have, would leave nothing of a text.
         wide = {k: v for k, v in os.environ.items() if k != "COLUMNS" or v.strip("0")}

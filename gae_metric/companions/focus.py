@@ -69,7 +69,8 @@ class Focus(CompanionMetric):
     Raises
     ------
     ValueError
-        If an argument is not as described; on a call, if all samples are of one class.
+        If an argument is not as described; on a call, if all samples are of one class, or a plan
+        is of other classes.
 
     Notes
     -----
@@ -120,6 +121,14 @@ class Focus(CompanionMetric):
         plan = self.mosaics or FocusPlan.draw(data.contents, targets, self.seed, data.finite)
         check_size(plan, len(data))
         drawn = (plan.indices >= 0).all(axis=1)
+        others = plan.target & (targets[plan.indices] != targets[:, None])
+        for i in np.flatnonzero(drawn & others.any(axis=1))[:1]:
+            shown = targets[plan.indices[i][plan.target[i]]].tolist()
+            raise ValueError(
+                f"mosaics: expected samples of its class {targets[i]} in the target quadrants of "
+                f"sample {i}, got classes {shown}; draw the plan for these y_batch, or put it in "
+                "the order of the samples with its permute()"
+            )
         rows = np.flatnonzero(drawn & data.finite[plan.indices].all(axis=1))
         progress.update(len(data) - len(rows))
         scores = np.full(len(data), np.nan)

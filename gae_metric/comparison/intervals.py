@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gae_metric.comparison.direction import directions
-from gae_metric.comparison.pairs import check_numbers, least_pairs, pairwise_of
+from gae_metric.comparison.pairs import check_numbers, least_pairs, pairwise_of, rounding_of
 from gae_metric.comparison.results import Better, Results, Scores, ScoreTable, read_score_tables
 from gae_metric.errors import check_integer
 
@@ -202,7 +202,7 @@ def bootstrap_interval(
     Returns
     -------
     tuple of float
-        NaN below two values; the value itself where all are equal.
+        NaN below two values; the value itself where all are equal but for rounding.
 
     Examples
     --------
@@ -213,7 +213,7 @@ def bootstrap_interval(
     if len(scores) < 2:
         return np.nan, np.nan
     values = np.sort(scores)
-    if values[0] == values[-1]:
+    if values[-1] - values[0] <= rounding_of(np.abs(values).max()):
         return float(values[0]), float(values[0])
     interval = stats.bootstrap(
         (values,),

@@ -16,6 +16,9 @@ from gae_metric.comparison.results import Scores, ScoreTable, read_score_tables
 #: Unequal pairs up to which p is exact whatever ties there are, as scipy's is.
 _FEW = 13
 
+#: Units in the last place up to which numbers may be the same but for rounding.
+_ROUNDING = 8
+
 
 def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     """Test whether paired scores differ, by Wilcoxon's signed-rank test, two-sided.
@@ -38,9 +41,11 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     Notes
     -----
     Pairs that are equal carry no rank (Wilcoxon's own procedure, scipy's default). Where all are
-    equal p is 1; without a pair it is NaN. Exact up to 13 unequal pairs, up to 50 without ties
-    among their ranks, the normal approximation beyond (``scipy.stats.wilcoxon``). Two methods
-    cannot be told apart at 0.05 by fewer than six unequal pairs.
+    equal p is 1; without a pair it is NaN. Differences count as equal where rounding of the scores
+    may have made them differ: thirds and ninths are no binary fractions. Exact up to 13 unequal
+    pairs, up to 50 without ties among their ranks, the normal approximation beyond
+    (``scipy.stats.wilcoxon``). Two methods cannot be told apart at 0.05 by fewer than six unequal
+    pairs.
 
     Examples
     --------
@@ -48,9 +53,13 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     >>> test["p"], test["rank_biserial"], test["samples"]
     (0.03125, 1.0, 7)
     """
-    difference = as_numbers(a, "a") - as_numbers(b, "b")
-    finite = difference[np.isfinite(difference)]
-    unequal = finite[finite != 0]
+    one, other = as_numbers(a, "a"), as_numbers(b, "b")
+    difference = one - other
+    known = np.isfinite(difference)
+    finite = difference[known]
+    rounding = rounding_of(np.maximum(np.abs(one), np.abs(other))[known])
+    finite[np.abs(finite) <= rounding] = 0
+    unequal, rounding = finite[finite != 0], rounding[finite != 0]
     n = len(finite)
     result = {
         "samples": n,
@@ -63,15 +72,32 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     if not len(unequal):
         same = {"rank_biserial": 0.0, "statistic": 0.0, "p": 1.0}
         return result | (same if n else dict.fromkeys(same, np.nan))
-    ranks = stats.rankdata(np.abs(unequal))
+    order = np.argsort(np.abs(unequal))
+    steps = np.diff(np.abs(unequal)[order]) > np.maximum(rounding[order][1:], rounding[order][:-1])
+    groups = np.empty(len(unequal))
+    groups[order] = 1 + np.cumsum([0, *steps])
+    ranks = stats.rankdata(groups)
     positive = float(ranks[unequal > 0].sum())
     # Scipy takes a second for few pairs with ties, and its older releases approximate there.
     few = len(unequal) <= _FEW
     return result | {
         "rank_biserial": float((np.sign(unequal) * ranks).sum() / ranks.sum()),
         "statistic": min(positive, float(ranks.sum()) - positive),
-        "p": _exact(ranks, positive) if few else float(stats.wilcoxon(unequal).pvalue),
+        "p": _exact(ranks, positive)
+        if few
+        else float(stats.wilcoxon(np.sign(unequal) * groups).pvalue),
     }
+
+
+def rounding_of(size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return by how much numbers of some sizes may differ and be the same but for rounding.
+
+    Examples
+    --------
+    >>> bool(0 < abs(0.1 + 0.2 - 0.3) < rounding_of(np.array(0.3)) < 1e-15)
+    True
+    """
+    return _ROUNDING * np.spacing(size)
 
 
 def _exact(ranks: NDArray[np.float64], positive: float) -> float:

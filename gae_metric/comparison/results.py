@@ -192,11 +192,13 @@ def _of_rows(table: pd.DataFrame) -> Iterator[_Cell]:
     for key, rows in table.groupby(by, sort=False):
         *model, metric, method = map(str, key)
         where = ", ".join(["results: " + method, metric, *model])
-        column = _column(rows["score"].to_numpy(), rows.get("sample"), where)
+        column = _column(rows["score"], rows.get("sample"), where)
         yield (*model, None)[0], metric, method, column
 
 
 def _of_methods(results: Iterable[tuple[Any, Any]]) -> Iterator[_Cell]:
+    labelled: dict[str, tuple[str, Any]] = {}
+    unlabelled: dict[str, str] = {}
     for method, given in results:
         one = not isinstance(given, (Mapping, pd.DataFrame))
         for metric, values in ({"score": given} if one else given).items():
@@ -204,6 +206,17 @@ def _of_methods(results: Iterable[tuple[Any, Any]]) -> Iterator[_Cell]:
                 continue
             index = values.index if isinstance(values, pd.Series) else None
             column = _column(values, index, f"results[{method!r}][{metric!r}]")
+            if index is None:
+                unlabelled.setdefault(metric, method)
+            elif {*index} != {*range(len(index))}:  # which places in a list are not
+                labelled.setdefault(metric, (method, index.tolist()[0]))
+            if metric in labelled and metric in unlabelled:
+                (one_of, label), other = labelled[metric], unlabelled[metric]
+                raise ValueError(
+                    f"results: expected {metric} with labels of the samples for each method or for "
+                    f"none, got them for {one_of}, the first of which is {label!r}, and not for "
+                    f"{other}; give {other} as a Series with the same index"
+                )
             yield None, str(metric), str(method), column
 
 

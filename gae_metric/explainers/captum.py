@@ -14,10 +14,15 @@ from torch import Tensor, nn
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
 from gae_metric.explainers.chunked_gradients import accepts_tensors, chunked
+from gae_metric.functional.draws import content_generator
+from gae_metric.functional.precision import at_least_single
 from gae_metric.study.logits import LogitsModel
 
 #: Parameters of ``attribute`` that this adapter knows what to give for.
 _GIVEN = frozenset({"self", "inputs", "target", "baselines"})
+
+#: Methods that draw at random.
+_DRAWING = frozenset({"GradientShap", "KernelShap", "Lime", "ShapleyValueSampling"})
 
 #: Methods that cannot work with their defaults, and why.
 _REFUSED = {
@@ -37,8 +42,10 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
     name
         Name of the class, such as ``DeepLift``, in any case of letters.
     seed
-        Seed of the methods that draw at random (GradientShap, ...): torch's and NumPy's global
-        generators are seeded for the call and put back after it.
+        Seed of the methods that draw at random (GradientShap, KernelShap, Lime and
+        ShapleyValueSampling). They explain one sample at a time, with torch's and NumPy's global
+        generators seeded by its content and the seed, and put back after it: so a map is the same
+        in any batch.
 
     Returns
     -------
@@ -83,13 +90,30 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
         def attribute(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
             if "baselines" in accepted:
                 options.setdefault("baselines", torch.zeros_like(x[:1]))
-            # Which returns the logits of a Hugging Face model, too.
-            return attributed(method(LogitsModel(model)), x, target, **options)
+            return attributed(method(_Untouched(model)), x, target, **options)
 
-        with seeded(seed):
-            return chunked(attribute, model, inputs, targets, batch_size)
+        def drawn(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+            maps = []
+            for one, of in zip(torch.split(x, 1), torch.split(target, 1), strict=True):
+                draw = content_generator(at_least_single(one[0]).cpu().numpy(), seed)
+                with seeded(int(draw.integers(2**32))):
+                    maps.append(attribute(model, one, of))
+            return torch.cat(maps)
+
+        each = drawn if found in _DRAWING else attribute
+        return chunked(each, model, inputs, targets, batch_size)
 
     return f"captum:{found}", explain
+
+
+class _Untouched(LogitsModel):
+    """A model that returns logits, as a Hugging Face model does not, and leaves its input alone.
+
+    Captum perturbs, and takes gradients of, the very tensor that it calls a model with.
+    """
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return super().forward(x.clone(), *args, **kwargs)
 
 
 def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Tensor:

@@ -1,6 +1,7 @@
 """GradCAM's feature map, found by following a forward pass, and its class activation map."""
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,10 +19,10 @@ from gae_metric.study.logits import LogitsModel
 Weigh: TypeAlias = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 """From a feature map's gradient, its values and the axes of its positions to its weights."""
 
-#: Functions that turn a feature map into fewer positions, or into none.
+#: Functions that turn a feature map into fewer positions.
 _POOLS = re.compile(r"(adaptive_)?(avg|max|lp|fractional_max)_pool2d(_with_indices)?")
-_MEANS = frozenset({"mean", "sum", "amax", "max"})
-_FLATTENS = frozenset({"flatten", "view", "reshape"})
+#: Functions whose second argument is no axis.
+_NO_AXES = frozenset({"flatten", "view", "reshape", "__getitem__"})
 
 
 class NotApplicableError(ValueError):
@@ -36,21 +37,22 @@ class NotApplicableError(ValueError):
 
 @dataclass
 class _Pooling:
-    """One call that pooled, and what it took and gave."""
+    """One call that pooled, or made something else of a feature map, and what it took and gave."""
 
     taken: Tensor
     #: Axes of ``taken`` that are positions: (2, 3), or (1, 2) where channels are last.
     positions: tuple[int, int]
     given: Tensor
+    #: Whether tokens were mixed between it and the next one.
+    tokens_since: bool = False
 
 
 class _Watch(TorchFunctionMode):
-    """Notes the poolings of a forward pass, and whether tokens were mixed after the last one."""
+    """Notes the poolings of a forward pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self.poolings: list[_Pooling] = []
-        self.tokens_since = False
 
     def __torch_function__(
         self,
@@ -61,33 +63,47 @@ class _Watch(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").partition(".")[0]  # mean.dim, in an exported program
-        first = args[0] if args else (kwargs or {}).get("input")
+        # The equation of an einsum comes before its operands.
+        given_first = (each for each in args if isinstance(each, Tensor))
+        first = next(given_first, (kwargs or {}).get("input"))
         if not isinstance(first, Tensor):
             return result
-        if "attention" in name or (name == "linear" and first.ndim == 3):
-            self.tokens_since = True
+        if self.poolings and ("attention" in name or (name == "linear" and first.ndim == 3)):
+            self.poolings[-1].tokens_since = True
         given = result[0] if isinstance(result, tuple) and result else result
-        if first.ndim == 4 and isinstance(given, Tensor):
+        if first.ndim == 4 and isinstance(given, Tensor) and given.ndim:
             positions = _pooled(name, first, given, args, kwargs or {})
-            if positions and first.shape[positions[0]] * first.shape[positions[1]] > 1:
+            several = positions and first.shape[positions[0]] * first.shape[positions[1]] > 1
+            # Of the input, as far as that has a gradient.
+            if positions and several and (given.requires_grad or not first.requires_grad):
                 self.poolings.append(_Pooling(first, positions, given))
-                self.tokens_since = False
         return result
 
 
 def _pooled(
     name: str, x: Tensor, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[int, int] | None:
-    """Return the axes of the positions that a call pooled, or None where it did not pool."""
-    if _POOLS.fullmatch(name) or (name in _FLATTENS and result.ndim == 2 and len(result) == len(x)):
+    """Return the axes of the positions that a call pooled, or None where it did not pool.
+
+    Named poolings leave some positions, any other call none: its result has fewer axes, or one
+    position.
+    """
+    if _POOLS.fullmatch(name):
         return (2, 3)
-    if name in _MEANS:
-        axes = kwargs.get("dim", args[1] if len(args) > 1 else None)
-        if isinstance(axes, (tuple, list)):
-            chosen = sorted(axis % 4 for axis in axes)
-            if chosen in ([2, 3], [1, 2]):  # channels are last in timm's Swin
-                return (chosen[0], chosen[1])
-    return None
+    batch, channels, height, width = x.shape
+    if channels * height == 1:  # one position, and channels last
+        return None
+    given = kwargs.get("dim", args[1] if len(args) > 1 and name not in _NO_AXES else None)
+    given = given if isinstance(given, (tuple, list)) else [given]
+    axes = {axis % 4 for axis in given if isinstance(axis, int)}
+    # Channels are last in timm's Swin.
+    last = axes == {1, 2} and result.shape[-1] == width
+    last = last or result.shape[1:] == (channels * height, width) != (channels, height * width)
+    if result.ndim < 4:  # a mean over channels keeps the positions
+        gone = result.shape[1:] != (height, width) or not axes.isdisjoint({2, 3})
+    else:
+        gone = last or result.shape[2:].numel() == 1
+    return ((1, 2) if last else (2, 3)) if gone and len(result) == batch else None
 
 
 @dataclass(frozen=True)
@@ -102,13 +118,16 @@ class FeatureMap:
     positions: tuple[int, int] = (2, 3)
 
 
-def find_feature_map(model: nn.Module, x: Tensor) -> FeatureMap:
+def find_feature_map(
+    model: nn.Module, x: Tensor, score: Callable[[Any], Tensor] | None = None
+) -> FeatureMap:
     """Run the model and find its last feature map before pooling.
 
     The calls of the forward pass that pool a four-dimensional tensor of more than one position
-    (a pooling, a mean over both positions, a flattening) are watched; the last one's argument is
-    the feature map, or, where another pooling gave that argument (VGG's last max pool), the
-    argument of that one. Squeeze-and-excite poolings come before the last and do not matter.
+    are watched: a pooling, or any other call that leaves none of its positions (a mean, a
+    flattening, a convolution that covers it). The last one's argument is the feature map, or, where
+    another pooling gave that argument (VGG's last max pool), the argument of that one.
+    Squeeze-and-excite poolings come before the last and do not matter.
 
     Parameters
     ----------
@@ -116,6 +135,9 @@ def find_feature_map(model: nn.Module, x: Tensor) -> FeatureMap:
         Classifier in evaluation mode.
     x
         Images (B, C, H, W).
+    score
+        From the model's output to the number that is explained, where ``x`` has a gradient: the
+        last pooling that it depends on counts, whatever other heads the model has.
 
     Returns
     -------
@@ -137,17 +159,34 @@ def find_feature_map(model: nn.Module, x: Tensor) -> FeatureMap:
     watch = _Watch()
     with watch:
         output = model(x)
-    watch.poolings = [pooling for pooling in watch.poolings if pooling.taken is not x]
-    if not watch.poolings:
+    poolings = [pooling for pooling in watch.poolings if pooling.taken is not x]
+    if not poolings:
         _check_watchable(model)
         raise NotApplicableError("no feature map of the model is pooled")
-    if watch.tokens_since:
-        raise NotApplicableError("the model works on tokens after its last feature map")
-    *earlier, found = watch.poolings
+    last = len(poolings) - 1
+    if score is not None and (value := score(output)).requires_grad:
+        depends = (i for i in range(last, -1, -1) if _depends(value, poolings[i].given))
+        last = next(depends, last)  # without any, the gradient says what is wrong
+    *earlier, found = poolings[: last + 1]
+    if found.tokens_since:
+        # What only made tokens of a map, as a transformer's first layer does, pooled nothing.
+        pooled = any(each.given.numel() < each.taken.numel() for each in poolings)
+        raise NotApplicableError(
+            "the model works on tokens after its last feature map"
+            if pooled
+            else "no feature map of the model is pooled"
+        )
     for before in reversed(earlier):
         if found.taken is before.given:
             found = before
     return FeatureMap(output, found.taken, found.positions)
+
+
+def _depends(value: Tensor, on: Tensor) -> bool:
+    if not on.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(value, on, retain_graph=True, allow_unused=True)
+    return gradient is not None
 
 
 def _check_watchable(model: nn.Module) -> None:
@@ -201,7 +240,7 @@ def cam(
     leaf = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         if layer is None:
-            found = find_feature_map(model, leaf.clone())
+            found = find_feature_map(model, leaf.clone(), score)
         else:
             found = _output_of(model, layer, leaf.clone())
         gradient = gradient_of(score(found.output), found.values)
@@ -242,8 +281,11 @@ def _output_of(model: nn.Module, layer: nn.Module | str, x: Tensor) -> FeatureMa
     if isinstance(module, torch.jit.ScriptModule):
         _check_watchable(model)
     outputs: list[Any] = []
+    own = threading.get_ident()
 
     def keep(module: nn.Module, args: Any, output: Any) -> Any:
+        if threading.get_ident() != own:  # another explanation by the same model
+            return output
         outputs.append(output)
         # An in-place operation that follows must not change what was kept.
         return output.clone() if isinstance(output, Tensor) else output

@@ -59,9 +59,14 @@ def mask_baseline(x: Tensor, mask_value: MaskValue = 0.0) -> Tensor:
         sigma = min(x.shape[2:]) / 22.4
         blurred = gaussian_filter(at_least_single(x).cpu().numpy(), sigma, axes=positions)
         return torch.from_numpy(blurred).to(x.dtype).to(x.device)
-    values = np.asarray(mask_value.cpu() if isinstance(mask_value, Tensor) else mask_value)
-    most = torch.finfo(x.dtype).max
-    if values.dtype.kind not in "iuf" or not (np.abs(values) <= most).all():
+    if isinstance(mask_value, Tensor):
+        # NumPy has no bfloat16, and float32 holds all its numbers.
+        held = mask_value.detach().cpu()
+        mask_value = held.float() if held.dtype == torch.bfloat16 else held
+    values = np.asarray(mask_value)
+    real = values.dtype.kind in "iuf"
+    values = values.astype(np.float64) if real else values  # of any width and byte order
+    if not real or not (np.abs(values) <= torch.finfo(x.dtype).max).all():
         raise ValueError(f"mask_value: expected finite numbers of {x.dtype}, got {mask_value!r}")
     try:
         np.broadcast_to(values, tuple(x.shape[1:]))
@@ -73,7 +78,7 @@ def mask_baseline(x: Tensor, mask_value: MaskValue = 0.0) -> Tensor:
     if values.ndim == 0:  # filled in there: a copy to a GPU would wait for it
         return torch.full((), values.item(), dtype=x.dtype, device=x.device)
     # In this order, as not every device has float64.
-    return torch.from_numpy(np.array(values)).to(x.dtype).to(x.device)
+    return torch.from_numpy(values).to(x.dtype).to(x.device)
 
 
 def masked_inputs(

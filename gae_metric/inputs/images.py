@@ -109,7 +109,8 @@ def load_images(
     Raises
     ------
     InputError
-        If ``samples`` is not positive, or no image could be read.
+        If ``samples`` is not positive, no image could be read, or ``prepare`` gives inputs of
+        several shapes.
 
     Examples
     --------
@@ -149,6 +150,13 @@ def load_images(
             f"({first}: {reason})"
         )
     kept = sorted(read)
+    for file in kept:
+        shapes = [np.shape(read[one]) for one in (file, kept[0])]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"prepare: expected inputs of one shape, got {shapes[0]} for {file!r} and "
+                f"{shapes[1]} for {kept[0]!r}; have it resize or crop images to one size"
+            )
     return ImageSet(
         x=np.stack([read[file] for file in kept]),
         files=tuple(kept),

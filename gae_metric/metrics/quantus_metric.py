@@ -275,6 +275,12 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         """Print how scores are to be read."""
         print((type(self).__doc__ or "").partition("Parameters\n")[0].strip())
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Have a copy draw its own scores: the function is bound to what it is a copy of."""
+        self.__dict__.update(state)
+        if getattr(state["default_plot_func"], "__func__", None) is QuantusMetric._plot:
+            self.__dict__["default_plot_func"] = self._plot
+
     def _plot(self, *args: Any, **kwargs: Any) -> None:
         """Draw ``results`` as :func:`plot_scores` does, or else the last call's own figure."""
         if args or "results" in kwargs:

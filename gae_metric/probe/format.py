@@ -11,7 +11,8 @@ little-endian, in C order, and hold no Python objects.
 ``version``        ``1``; readers refuse others
 ``metric``         ``"GAE"``, ``"LocalConsistency"``, ``"LocalRobustness"``,
                    ``"LocalFaithfulness"`` or ``"Contrastiveness"``
-``input_shape``    shape of one input: ``[C, H, W]``, ``[C, L]`` or ``[F]``
+``input_shape``    shape of one input: ``[C, H, W]``, ``[C, D, H, W]``, ``[C, L]``, ``[L]`` or
+                   ``[F]``
 ``dataset_size``   number of samples N of the data set
 ``steps``          number of states T of the masking trajectory; null for Contrastiveness
 ``n_mosaics``      number of mosaics K of each scored sample; 0 where there are none
@@ -168,13 +169,12 @@ class Manifest:
             mosaics = read.integer("n_mosaics")
         else:
             mosaics = read.exactly("n_mosaics", 0, f"0 for {metric}")
-        least = 2 if kind.contrasts else 1
         shape = read(
             "input_shape",
-            "one to three positive integers (two or three with mosaics)",
+            "one to four positive integers",
             lambda value: (
                 isinstance(value, list)
-                and least <= len(value) <= 3
+                and 1 <= len(value) <= 4
                 and all(_integer(side, 1, _MOST) for side in value)
             ),
         )

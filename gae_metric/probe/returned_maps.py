@@ -185,11 +185,14 @@ def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tens
     for chunk in chunks:
         try:
             names, values = chunk
+            if isinstance(names, str):
+                raise TypeError("one name")
             names = list(names)
         except (TypeError, ValueError):
             raise ProbeError(
-                "maps: expected an iterable of pairs (names of items, their maps), got one of "
-                f"{type(chunk).__name__}"
+                "maps: expected an iterable of pairs (names of items, their maps), such as "
+                f"(['0-original'], maps) with a map for each name, got {_kinds(chunk)}; for a map "
+                "of each name give a mapping, dict(zip(names, maps))"
             ) from None
         wanted = list(expected.ids[start : start + len(names)])
         if names != wanted:
@@ -214,6 +217,13 @@ def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tens
     if start < len(expected.ids):
         missing = list(expected.ids[start:])
         raise ProbeError(f"maps: {len(missing)} missing: {named(missing, 5)}")
+
+
+def _kinds(chunk: Any) -> str:
+    """Say what came in place of a pair of names and maps."""
+    if isinstance(chunk, (tuple, list)):
+        return f"({', '.join(type(each).__name__ for each in chunk)})"
+    return type(chunk).__name__
 
 
 def _blocks_of(maps: Any, expected: MapSet) -> tuple[list[_Block], list[str]]:

@@ -1,6 +1,7 @@
 """What is explained, chunk by chunk, and the function that explains it."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -9,7 +10,7 @@ import numpy as np
 import quantus
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from abslrp.losses import untold
@@ -38,8 +39,8 @@ def tensor_explainer(function: Function) -> Function:
     Parameters
     ----------
     function
-        ``function(model, inputs, targets, **kwargs)``: inputs (B, ...), targets (B,) and maps are
-        tensors.
+        ``function(model, inputs, targets, **kwargs)``, or a method: inputs (B, ...), targets (B,)
+        and maps are tensors.
 
     Returns
     -------
@@ -61,15 +62,24 @@ def tensor_explainer(function: Function) -> Function:
     >>> brightness(torch.nn.Identity(), [[[1.0], [2.0], [3.0]]], [0])
     array([[[2.]]])
     """
+    if isinstance(function, (classmethod, staticmethod)):
+        return cast(Function, type(function)(tensor_explainer(function.__func__)))
+
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def explain(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
+    def explain(*args: Any, **kwargs: Any) -> Any:
+        signature.bind(*args, **kwargs)  # says what is missing
+        placed = [name for name in ("model", "inputs", "targets") if name not in kwargs]
+        own = args[: len(args) - len(placed)]  # the object of a method
+        kwargs |= dict(zip(placed, args[len(own) :], strict=True))
+        model, inputs = kwargs["model"], kwargs["inputs"]
         if isinstance(inputs, Tensor):
-            return function(model=model, inputs=inputs, targets=targets, **kwargs)
+            return function(*own, **kwargs)
         with conversion.at_work(model):
             x = conversion.as_input(model, inputs)
-            classes = conversion.as_targets(targets, len(x)).to(x.device)
-            maps = function(model=model, inputs=x, targets=classes, **kwargs)
+            classes = conversion.as_targets(kwargs["targets"], len(x)).to(x.device)
+            maps = function(*own, **{**kwargs, "inputs": x, "targets": classes})
         return conversion.like(
             conversion.as_tensor(maps, "explain_func", "an array of maps"), inputs
         )
@@ -89,10 +99,11 @@ def _as_arrays(function: Callable[..., Any], x: Tensor) -> bool:
 
 
 def accepts_tensors(function: Callable[..., Any]) -> bool:
-    """Whether a function, or what a ``functools.partial`` holds, is marked as taking tensors."""
+    """Whether a function is marked as taking tensors, or what a partial or an object calls."""
     while isinstance(function, functools.partial) and not hasattr(function, "accepts_tensors"):
         function = function.func
-    return bool(getattr(function, "accepts_tensors", False))
+    called = inspect.getattr_static(type(function), "__call__", None)  # of an object
+    return any(getattr(each, "accepts_tensors", False) for each in (function, called))
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def of_setting(value: Any) -> Hashable | None:
     if value is None or isinstance(value, (str, bytes, bool, int, float)):
         return (type(value).__name__, value)
     if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
+        return ("Tensor", *of_tensors([value]))
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if isinstance(value, np.ndarray) and value.dtype != object:

@@ -87,8 +87,9 @@ class LogitsModel(nn.Module):
 
     @property
     def explained(self) -> nn.Module:
-        """What explainers get: the model itself where, as far as calls show, it returns logits."""
-        return self if self.output is not None or not _PLAIN.get(self.model, True) else self.model
+        """What explainers get: the model itself where its calls, as far as seen, return logits."""
+        plain = self.output is None and not self.predict_kwargs and _PLAIN.get(self.model, True)
+        return self.model if plain else self
 
     def __getattr__(self, name: str) -> Any:
         try:

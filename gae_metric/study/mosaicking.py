@@ -90,8 +90,14 @@ class Mosaicking:
         for plan in self.plans or ():
             check_size(plan, len(data))
 
-    def draw(self, data: Data, classes: NDArray[np.int64], labels: Labels) -> Layout:
-        """Lay out every sample's mosaics as in the paper, around samples that are not finite.
+    def draw(
+        self,
+        data: Data,
+        classes: NDArray[np.int64],
+        usable: NDArray[np.bool_],
+        labels: Labels,
+    ) -> Layout:
+        """Lay out every sample's mosaics as in the paper, around samples that are not usable.
 
         Parameters
         ----------
@@ -99,25 +105,29 @@ class Mosaicking:
             The samples.
         classes
             (N,) the class of each that is explained.
+        usable
+            (N,) which may stand in others' mosaics.
         labels
             All their classes.
         """
         own = np.arange(len(data))
         if self.plans is None:
             draws = [
-                draw_mosaics(data.contents, classes, self.seed, repeat, data.finite, labels.table)
+                draw_mosaics(data.contents, classes, self.seed, repeat, usable, labels.table)
                 for repeat in range(self.n_mosaics)
             ]
         else:
-            draws = [
-                (substitute(plan.indices, data.finite, own), plan.positive) for plan in self.plans
-            ]
+            draws = [(substitute(plan.indices, usable, own), plan.positive) for plan in self.plans]
         indices = np.stack([indices for indices, _ in draws], axis=1)
         positive = np.stack([positive for _, positive in draws], axis=1)
         return Layout(own, indices, positive, _identical(data.contents, indices))
 
     def draw_as_repository(
-        self, data: Data, predicted: Tensor, evaluate: Callable[[Tensor], Tensor]
+        self,
+        data: Data,
+        predicted: Tensor,
+        usable: NDArray[np.bool_],
+        evaluate: Callable[[Tensor], Tensor],
     ) -> Layout:
         """Lay out mosaics as the authors' code does at batch size 4 (SPEC 2.4).
 
@@ -131,17 +141,19 @@ class Mosaicking:
             The samples.
         predicted
             (N,) predicted classes.
+        usable
+            (N,) which may stand in mosaics.
         evaluate
             Returns the model's outputs for mosaics.
         """
         groups = len(data) // 4
         own = np.arange(4 * groups).reshape(groups, 4)
-        indices = substitute(own, data.finite)
-        usable = data.finite[own]
-        weights = np.where(usable, 0.0, -np.inf)
+        indices = substitute(own, usable)
+        candidates = usable[own]
+        weights = np.where(candidates, 0.0, -np.inf)
         for start in range(0, groups, data.batch_size):
             rows = np.arange(start, min(start + data.batch_size, groups))
-            rows = rows[usable[rows].any(axis=1)]
+            rows = rows[candidates[rows].any(axis=1)]
             if len(rows):
                 outputs = evaluate(self.inputs(data, indices[rows]))
                 of_classes = outputs.double().gather(1, predicted[torch.from_numpy(indices[rows])])

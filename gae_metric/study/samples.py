@@ -192,7 +192,7 @@ class Labels:
     values
         int64 (N,), a class of each; or bool (N, K), which of K classes each has. On the CPU.
     whole
-        Whether K is the number of the model's outputs.
+        Number of the model's outputs, where the classes were given as 0 or 1 for each; or 0.
 
     Examples
     --------
@@ -203,7 +203,7 @@ class Labels:
     array([ True, False])
     """
 
-    def __init__(self, values: Tensor, whole: bool = False) -> None:
+    def __init__(self, values: Tensor, whole: int = 0) -> None:
         self.values, self._whole = values, whole
 
     @property
@@ -213,13 +213,14 @@ class Labels:
 
     def check(self, outputs: int) -> None:
         """Refuse classes that a model with so many outputs has none for."""
-        if self.table is None:
-            check_classes(self.values, outputs, "y_batch")
-        elif self.values.shape[1] > outputs or (self._whole and self.values.shape[1] < outputs):
+        classes = self._whole or (0 if self.table is None else self.values.shape[1])
+        if classes > outputs or self._whole not in (0, outputs):
             raise ValueError(
                 f"y_batch: expected 0 or 1 for each of the model's {outputs} outputs, (N, {outputs}"
-                f"), or lists of classes below {outputs}, got (N, {self.values.shape[1]})"
+                f"), or lists of classes below {outputs}, got (N, {classes})"
             )
+        if self.table is None:
+            check_classes(self.values, outputs, "y_batch")
 
     def has(self, samples: NDArray[np.int64], classes: Any) -> NDArray[np.bool_]:
         """Whether samples (...) have classes (...)."""
@@ -296,5 +297,6 @@ def as_labels(values: Any, count: int) -> Labels:
             f"y_batch: expected at least one class for each sample, got none for {len(none)} "
             f"samples, the first of which is {none[0]}; leave them out"
         )
-    # Lists of one class each, or a column, are classes.
-    return Labels(has, table) if table or bool((has.sum(1) > 1).any()) else Labels(y.amax(1))
+    # Lists of one class each, a column, or one-hot rows are classes.
+    one = bool((has.sum(1) == 1).all())
+    return Labels(has.long().argmax(1) if one else has, y.shape[1] if table else 0)

@@ -109,16 +109,18 @@ class Study:
         self.data, self.masking, self.mosaicking = data, masking, mosaicking
         self._model = Trajectories(data, masking or Masking(), guard)
         repository = mosaicking is not None and mosaicking.protocol == "repository"
-        self.targets = self._chosen(None if predicted or repository else data.y)
+        #: Samples that may stand in others' mosaics.
+        usable = data.finite.copy()
+        self.targets = self._chosen(None if predicted or repository else data.y, usable)
         # The authors' code explains predictions, but scores quadrants by the data set's labels.
         given = None if predicted and not repository else data.y
         self._labels = given or Labels(self.targets)
         self.layout: Layout | None = None
         if mosaicking is not None:
             self.layout = (
-                mosaicking.draw_as_repository(data, self.targets, self._model.evaluate)
+                mosaicking.draw_as_repository(data, self.targets, usable, self._model.evaluate)
                 if repository
-                else mosaicking.draw(data, self.targets.numpy(), self._labels)
+                else mosaicking.draw(data, self.targets.numpy(), usable, self._labels)
             )
         self.samples = np.arange(len(data)) if self.layout is None else self.layout.samples
         self.classes = self.targets.numpy()[self.samples]
@@ -130,7 +132,7 @@ class Study:
         self._model.expect(self.targets, self.samples[~self.bad_input])
         self.blank = data.blank[self.samples] & ~self.bad_input
         self.one_class = self._one_class() & ~self.bad_input
-        if self.one_class.any() and (self.one_class | self.bad_input).all():
+        if self.one_class.any() and (self.one_class | ~usable[self.samples]).all():
             self._model.logits(self.samples[self.one_class][:1])  # has its say on one output
             raise ValueError(
                 f"{'targets' if predicted else 'y_batch'}: Contrastiveness and GAE need samples of "
@@ -279,10 +281,11 @@ class Study:
     def _entries(self, rows: NDArray[np.int64]) -> list[SampleTrajectory]:
         return self._model.load(self.samples[rows])
 
-    def _chosen(self, labels: Labels | None) -> Tensor:
+    def _chosen(self, labels: Labels | None, usable: NDArray[np.bool_]) -> Tensor:
         """Class of each sample that is explained, (N,): its own likeliest, or of all without any.
 
-        Where one must be chosen and the input is not finite, 0.
+        Where one must be chosen and the input is not finite, 0. A sample whose outputs have no
+        highest one, as one is NaN or infinite, has no predicted class, and is no more ``usable``.
         """
         if labels is not None and labels.table is None:
             return labels.values
@@ -290,8 +293,9 @@ class Study:
         classes = np.zeros(len(self.data), dtype=np.int64)
         if len(finite):
             logits = self._model.logits(finite)
-            chosen = (
-                logits.argmax(1).numpy() if labels is None else labels.likeliest(finite, logits)
-            )
-            classes[finite] = chosen
+            if labels is None:
+                usable[finite] = logits.amax(1).isfinite().numpy()
+                classes[finite] = logits.argmax(1).numpy()
+            else:
+                classes[finite] = labels.likeliest(finite, logits)
         return torch.from_numpy(classes)

@@ -73,12 +73,13 @@ class Trajectories:
         self._batch = data.chunks("the model")
         self._loaded: dict[int, SampleTrajectory] = {}
         self._digests: dict[int, bytes] = {}
-        outputs = data.model.output or "default", data.model.predict_kwargs
+        outputs = data.model.output, data.model.predict_kwargs
         self._outputs_of = fingerprint.of_setting(outputs)
         self._trajectories_of = fingerprint.of_setting(
             (*outputs, masking.steps, masking.schedule, masking.mask_value, masking.features)
         )
-        self._compared = False
+        #: Kinds of entries of which one has been compared: logits say nothing of gradients.
+        self._compared: set[type] = set()
         self._user = object()
 
     def expect(self, targets: Tensor, samples: NDArray[np.int64]) -> None:
@@ -181,10 +182,10 @@ class Trajectories:
         return [(base, self._digests[i], int(self._targets[i])) for i in samples]
 
     def _shared(self, i: int, key: Hashable | None) -> SampleTrajectory | Tensor | None:
-        """Return a sample's entry; the first one only if the model still gives its outputs."""
+        """Return a sample's entry; the first of its kind only if the model still gives it."""
         entry = None if key is None else cache.SHARED.get(self.data.model.model, key, self._user)
-        if entry is not None and not self._compared:
-            self._compared = True
+        if entry is not None and type(entry) not in self._compared:
+            self._compared.add(type(entry))
             if not self._as_now(i, entry):
                 self._guard.distrust(
                     "model: it has changed since the last call, by something that cannot be seen "

@@ -67,6 +67,16 @@ def test_equals_quantus_on_the_same_mosaics(data, mosaic_size, one_channel):
     assert focus.components["focus"].tolist() == scores
 
 
+def test_a_plan_of_other_classes_is_refused(data):
+    model, x, y = data
+    plan = FocusPlan.draw(content_hashes(x), y, 4)
+    other = y.copy()
+    other[4] = 2
+    wrong = np.flatnonzero((plan.target & (plan.indices == 4)).any(axis=1))
+    with pytest.raises(ValueError, match=f"mosaics: .* target quadrants of sample {wrong[0]}, got"):
+        Focus(mosaics=plan)(model, x, other, explain_func=gradient)
+
+
 @pytest.mark.parametrize("shape", [(6, 6), (5, 7)])
 def test_equals_naive_share(shape):
     rng = np.random.default_rng(0)

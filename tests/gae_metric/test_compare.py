@@ -139,6 +139,24 @@ def test_few_pairs_with_ties_have_the_p_of_all_signs(n):
     assert test["statistic"] == min(positive, ranks.sum() - positive)
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_ties_and_equal_pairs_are_seen_through_rounding(times):
+    """ROAD's means of nine levels: ninths, whose equal differences differ in their last digits."""
+    a = np.tile([8, 5, 5, 6, 1, 1, 4, 0, 4], times)
+    b = np.tile([7, 6, 4, 4, 0, 0, 4, 0, 3], times)
+    hits, means = signed_rank(a, b), signed_rank(a / 9, b / 9)
+    assert hits["unequal"] == 7 * times
+    assert len({*np.abs(a / 9 - b / 9)}) > len({*np.abs(a - b)})
+    for name in ("unequal", "statistic", "rank_biserial", "p"):
+        assert means[name] == pytest.approx(hits[name], abs=1e-12), name
+    sums = {"A": {"ROAD": [0.1 + 0.2] * 6}, "B": {"ROAD": [0.3] * 6}}
+    assert pairwise(sums)[["unequal", "p", "mean_difference"]].values.tolist() == [[0, 1, 0]]
+
+
+def test_small_differences_between_small_scores_count():
+    assert signed_rank([3e-20] * 6 + [1e3], [2e-20] * 6 + [0])["unequal"] == 7
+
+
 def test_samples_without_a_score_are_dropped_in_pairs():
     scores = some_scores(20)
     scores["A"][3] = np.nan
@@ -267,6 +285,13 @@ def test_intervals_of_few_or_equal_scores():
     assert bootstrap_interval(np.full(5, 0.25)) == (0.25, 0.25)
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_interval_of_scores_that_are_equal_but_for_rounding():
+    values = np.array([0.3, 0.1 + 0.2, 0.3, 0.3, 0.3, 0.3])
+    assert bootstrap_interval(values) == (0.3, 0.3)
+    assert bootstrap_interval(-values) == pytest.approx((-0.3, -0.3))
+
+
 def test_forms_of_input_give_the_same(tmp_path):
     scores = some_scores(12)
     expected = compare(of_metric(scores))
@@ -305,6 +330,20 @@ def test_samples_are_paired_by_name():
         compare(long.drop(columns="sample"))
     with pytest.raises(ValueError, match=r"B, GAE.*several of sample z"):
         compare(long.assign(sample=["x", "y", "z", "z", "z", "y", "x"]))
+
+
+@pytest.mark.parametrize("labels", [[3, 4, 5], ["a", "b", "c"], [1, 2, 3]])
+@pytest.mark.parametrize("order", [1, -1])
+def test_labels_beside_none_are_refused(labels, order):
+    """Places in a list are no labels, but where these are the places."""
+    scores = [0.9, 0.8, 0.6]
+    given = {"A": {"GAE": pd.Series(scores, labels)}, "B": {"GAE": [0.5, 0.4, 0.3]}}
+    given = dict([*given.items()][::order])
+    with pytest.raises(ValueError, match=f"GAE .* got them for A, .* {labels[0]!r}, and not for B"):
+        compare(given)
+    places = {**given, "A": {"GAE": pd.Series(scores[::-1], [2, 1, 0])}}
+    assert compare(places).set_index("method")["mean"]["A"] == pytest.approx(np.mean(scores))
+    assert pairwise(places)["unequal"].tolist() == [3]
 
 
 def test_models_are_compared_one_by_one():
@@ -416,6 +455,15 @@ def test_what_a_mask_hides_is_no_score():
     scores = np.ma.masked_array([0.1, 0.2, 9.0], mask=[False, False, True])
     table = compare({"A": {"GAE": scores}})
     assert table[["samples", "missing", "mean"]].values.tolist() == [[2, 1, pytest.approx(0.15)]]
+
+
+def test_scores_that_a_table_lacks():
+    long = pd.DataFrame({"method": list("AAABBB"), "metric": "GAE", "sample": [0, 1, 2] * 2})
+    long["score"] = pd.array([0.5, None, 0.7, 0.1, 0.2, 0.3], dtype="Float64")
+    for form in (long, {m: {"GAE": rows["score"].array} for m, rows in long.groupby("method")}):
+        table = compare(form).set_index("method")
+        assert table["missing"].to_dict() == {"A": 1, "B": 0}
+        assert table["mean"].to_dict() == pytest.approx({"A": 0.6, "B": 0.2})
 
 
 def test_scores_may_be_tensors_of_any_kind():

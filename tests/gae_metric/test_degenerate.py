@@ -85,6 +85,37 @@ def test_input_that_is_not_finite(case, cls, bad):
     assert keep.sum() >= 2 or cls in (GAE, Contrastiveness)
 
 
+@pytest.mark.parametrize("protocol", ["paper", "repository"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_sample_without_a_predicted_class_stands_in_no_other_mosaic(case, protocol, bad):
+    """No other score depends on where its NaN is."""
+    net, x, y = case
+    found = []
+
+    class OneBad(nn.Module):
+        def __init__(self, place):
+            super().__init__()
+            self.net, self.place = net, place
+            self.eval()
+
+        def forward(self, inputs):
+            logits = self.net(inputs).clone()
+            logits[(inputs[:, 0, 0, 0] - x[2, 0, 0, 0]).abs() < 1e-12, self.place] = bad
+            return logits
+
+    for place in range(5):
+        metric = Contrastiveness(targets="predicted", protocol=protocol)
+        given = y if protocol == "repository" else None
+        scores, messages = run(metric, OneBad(place), x, given, explain_func=gradient_tensor)
+        assert not (metric.mosaic_indices[metric.components.index != 2] == 2).any()
+        assert 2 not in metric.components.index[~np.isnan(scores[:, -1])]
+        if protocol == "paper":
+            assert np.flatnonzero(np.isnan(scores[:, -1])).tolist() == [2]
+            assert any("outputs or gradients are not finite: samples 2" in m for m in messages)
+        found.append(scores)
+    np.testing.assert_array_equal(found, found[:1] * 5)
+
+
 def test_bad_samples_are_never_evaluated_or_explained(case):
     net, x, y = case
     x = x.copy()

@@ -222,6 +222,20 @@ def test_given_maps_may_be_scaled_and_random(case):
     metric(net, x, y, a_batch=noise(net, x, y), explain_func=noise)
 
 
+def test_given_maps_are_checked_though_explain_func_overwrites_its_inputs(case):
+    net, x, y = case
+
+    def untidy(model, inputs, targets):
+        maps = input_x_gradient(model, inputs.copy(), targets)
+        inputs += 1
+        return maps
+
+    noise = np.random.default_rng(0).normal(size=x.shape)
+    metric = LocalConsistency(disable_warnings=True)
+    with pytest.raises(ValueError, match="they are not the maps that explain_func gives"):
+        metric(net, x, y, a_batch=noise, explain_func=untidy)
+
+
 def test_arguments_of_the_caller_are_left_alone(case):
     net, x, y = case
     options = {"method": "anything"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gae_metric import GAE, Contrastiveness, LocalFaithfulness
-from gae_metric.companions import ROAD, Focus
+from gae_metric.companions import ABPC, AOPC, ROAD, Focus
 from gae_metric.functional import score_map
 from gae_metric.functional.mosaic import quadrant_scores
 from gae_metric.study.samples import as_labels
@@ -62,6 +62,26 @@ def test_one_class_of_each_is_the_class_itself(case, form):
     y = top_classes(net, x)
     given = {"one-hot": np.eye(5)[y], "column": y[:, None], "lists of one": [[i] for i in y]}
     np.testing.assert_array_equal(scores(quick(), net, x, given[form]), scores(quick(), net, x, y))
+
+
+@pytest.mark.parametrize("form", ["one-hot", "lists of one"])
+@pytest.mark.parametrize(
+    "metric",
+    [ROAD(percentages=[50]), AOPC(regions=4, size=4), ABPC(regions=4, size=4), Focus()],
+    ids=lambda metric: metric.name,
+)
+def test_companions_take_one_class_of_each_in_any_form(case, metric, form):
+    net, x, _, _ = case
+    y = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    given = np.eye(5, dtype=int)[y] if form == "one-hot" else [[i] for i in y]
+    found = metric(net, x, given, explain_func=gradient_tensor)
+    assert found == metric(net, x, y, explain_func=gradient_tensor)
+
+
+def test_one_hot_rows_of_another_number_of_outputs_are_refused(case):
+    net, x, _, _ = case
+    with pytest.raises(ValueError, match=r"0 or 1 for each of the model's 5 outputs.*got \(N, 3\)"):
+        scores(quick(), net, x, np.eye(3, dtype=int)[[0, 1, 2, 0, 1, 2, 0, 1]])
 
 
 def test_the_class_with_the_highest_output_is_explained(case):

@@ -207,6 +207,25 @@ def test_lack_of_memory_halves_the_chunk_without_changing_scores(limit):
     assert len(caught) == next(i for i, size in enumerate(sizes) if size <= limit)
 
 
+def test_predict_arguments_reach_the_model_that_is_explained():
+    """Whatever it returns, explain_func gets the model with them."""
+
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = conv_net(seed=1), conv_net(seed=2)
+
+        def forward(self, x, head="a"):
+            return getattr(self, head)(x)
+
+    net, x = Heads().eval(), images(5, (3, 10, 10))
+    y = top_classes(net.b, x)
+    found, right = GAE(steps=3), GAE(steps=3)
+    found(net, x, y, explain_func=saliency, model_predict_kwargs={"head": "b"})
+    right(net.b, x, y, explain_func=saliency)
+    np.testing.assert_allclose(found.components, right.components, rtol=0, atol=1e-9)
+
+
 def test_lack_of_memory_while_masking():
     net, x, y = case()
     expected = GAE()(net, x, y, explain_func=no_model)
@@ -257,6 +276,50 @@ def test_lack_of_memory_for_a_single_sample_is_an_error():
         pytest.raises(torch.OutOfMemoryError),
     ):
         GAE()(net, x, y, explain_func=scarce)
+
+
+class Marked:
+    """An explainer in all forms that a class has."""
+
+    @tensor_explainer
+    def method(self, model, inputs, targets, **kwargs):
+        return gradient_tensor(model, inputs, targets)
+
+    @classmethod
+    @tensor_explainer
+    def of_class(cls, model, inputs, targets, **kwargs):
+        return gradient_tensor(model, inputs, targets)
+
+    @tensor_explainer
+    @classmethod
+    def marked_last(cls, model, inputs, targets, **kwargs):
+        return gradient_tensor(model, inputs, targets)
+
+    @tensor_explainer
+    @staticmethod
+    def static(model, inputs, targets, **kwargs):
+        return gradient_tensor(model, inputs, targets)
+
+    @tensor_explainer
+    def __call__(self, model, inputs, targets, **kwargs):
+        assert isinstance(inputs, torch.Tensor)
+        return gradient_tensor(model, inputs, targets)
+
+
+@pytest.mark.parametrize("form", ["method", "of_class", "marked_last", "static", "__call__"])
+def test_methods_may_take_tensors(form):
+    net, x, y = case()
+    function = Marked() if form == "__call__" else getattr(Marked(), form)
+    assert accepts_tensors(functools.partial(function, option=1))
+    metric = LocalConsistency(steps=3)
+    assert metric(net, x, y, explain_func=function) == metric(
+        net, x, y, explain_func=gradient_tensor
+    )
+    expected = gradient_tensor(net, x, y)
+    np.testing.assert_array_equal(function(net, x, y), expected)
+    np.testing.assert_array_equal(function(net, inputs=x, targets=y, option=1), expected)
+    with pytest.raises(TypeError, match="targets"):
+        function(net, torch.tensor(x))
 
 
 def test_tensor_marks():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -48,6 +51,18 @@ def plotted(metric, plt, **kwargs):
     pixels = render(figure)
     assert all(drawn(axes, pixels) > 0.01 for axes in figure.axes)
     return figure
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_plots_its_own_scores(case, copied, plt):
+    metric = called(LocalFaithfulness, case)
+    other = copied(metric)
+    other.components = pd.DataFrame({"lc_faithfulness": [5.0, 7.0]})
+    other.plot(show=False)
+    lines = [line.get_xydata() for line in plt.gcf().axes[0].lines]
+    assert max(np.max(each) for each in lines if len(each)) == 7
+    drawn_by = LocalFaithfulness(default_plot_func=max)
+    assert copied(drawn_by).default_plot_func is max
 
 
 @pytest.mark.parametrize("cls", ALL)

@@ -357,6 +357,16 @@ def test_streams_are_checked_as_they_come(small):
             probe.score(iter(chunks))
 
 
+def test_a_name_beside_its_map_is_no_pair_of_names_and_maps(small):
+    _, probe, maps, _ = small
+    said = (
+        r"pairs \(names of items, their maps\).* got \(str, ndarray\).*dict\(zip\(names, maps\)\)"
+    )
+    for pairs in (zip(probe.ids, maps.values(), strict=True), [*maps.items()]):
+        with pytest.raises(ProbeError, match=said):
+            probe.score(pairs)
+
+
 def test_neither_model_nor_inputs_are_needed_to_score(small, tmp_path):
     _, probe, maps, expected = small
     probe.save(tmp_path / "p", shard_bytes=10_000)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from gae_metric import MosaicPlan, ProbeSet
 from gae_metric.functional import content_hashes
@@ -43,6 +44,30 @@ def saved(probe, tmp_path_factory):
     probe.save(root / "folder", shard_bytes=3_000)
     probe.save(root / "file.npz")
     return root
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 6, 6), (32,), (2, 32)], ids=str)
+def test_what_is_built_is_loaded(shape, tmp_path):
+    """Volumes, waveforms and series, with their mosaics, too."""
+    channels = shape[0] if len(shape) > 1 else 1
+    conv = {4: nn.Conv3d, 2: nn.Conv1d, 1: nn.Conv1d}[len(shape)](channels, 4, 3)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = conv, nn.Linear(4, 4)
+
+        def forward(self, x):
+            features = self.conv(x.reshape(len(x), channels, *shape[len(shape) > 1 :])).relu()
+            return self.head(features.flatten(2).mean(2))
+
+    net, x = Net().eval(), np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
+    probe = ProbeSet.build(net, x, np.arange(6) % 4, steps=3)
+    probe.save(tmp_path / "probe.npz")
+    loaded = ProbeSet.load(tmp_path / "probe.npz")
+    maps = np.random.default_rng(1).random((len(probe), *shape))
+    assert loaded.input_shape == shape
+    pd.testing.assert_frame_equal(loaded.score(maps), probe.score(maps))
 
 
 @pytest.fixture
@@ -216,7 +241,7 @@ def test_inputs_are_read_in_pieces(saved, monkeypatch):
         ("steps", 256, "steps: expected an integer from 2 to 255, got 256"),
         ("steps", None, "steps: expected .*, got None"),
         ("n_mosaics", 0, "n_mosaics: expected a positive integer, got 0"),
-        ("input_shape", [3, -6, 5], "input_shape: expected one to three positive"),
+        ("input_shape", [3, -6, 5], "input_shape: expected one to four positive"),
         ("input_shape", [3, 6, 6], r"inputs|impact_sign.*expected int8 \(2, 3, 6, 6\), got int8"),
         ("protocol", "other", "protocol: expected one of paper, repository, got 'other'"),
         ("dataset_size", 4, "names: expected 4 texts or null"),

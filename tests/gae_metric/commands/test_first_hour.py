@@ -1,6 +1,7 @@
 """What a new user meets: wrong names, missing extras, a second run, a stop, and the page."""
 
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import timm
+import torch
 import torchvision
 import typer
 from PIL import Image
@@ -25,12 +27,14 @@ from gae_metric.commands import provenance, quantus_evaluation
 from gae_metric.commands import terminal as terminals
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
+from gae_metric.commands.reading import explained_targets
 from gae_metric.commands.terminal import Terminal, duration, extra_of, report_errors
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 from gae_metric.explainers import saliency
 from gae_metric.inputs import models
 from gae_metric.inputs.files import check_model, model_names
+from gae_metric.inputs.images import ImageSet
 from gae_metric.inputs.models import load_model
 
 
@@ -115,6 +119,85 @@ def test_cells_of_other_images_are_not_taken(evaluate, scans, monkeypatch):
     Image.new("RGB", (48, 48), "gray").save(scans / "1.png")
     assert "there already" not in evaluate().stderr
     assert built.count("GAE") == 2 + 3
+
+
+def test_files_of_an_earlier_run_that_this_one_does_not_write_go(evaluate, scans, tmp_path):
+    """GAE fails on images of one class: its table is another run's."""
+    evaluate()
+    out = tmp_path / "out"
+    assert (out / "components.csv").exists()
+    for name in ("curves.png", "notes.txt", "vgg/bars.png"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(b"")
+    x, y = digits.load("test", n=120)
+    for file in scans.iterdir():
+        file.unlink()
+    for i, canvas in enumerate(digits.to_display(x[y == 7][:5])):
+        pixels = (np.moveaxis(canvas, 0, -1) * 255).round().astype(np.uint8)
+        Image.fromarray(pixels).save(scans / f"{i}.png")
+    assert "failed: GAE" in evaluate(status=1).stdout
+    left = {file.relative_to(out).as_posix() for file in out.rglob("*.*")}
+    assert {name for name in left if not name.startswith("cells/")} == {
+        *("scores.csv", "summary.csv", "run.json", "report.html", "notes.txt", "vgg/bars.png")
+    }
+
+
+def test_images_that_the_model_predicts_no_class_for_are_left_out(capsys):
+    """As of any class, they would change the scores of others."""
+
+    class Divides(torch.nn.Module):
+        def forward(self, x):
+            return torch.cat([x.mean((2, 3)), x.amax((1, 2, 3))[:, None] / x[:, :1, 0, 0]], 1)
+
+    x = np.random.default_rng(0).random((5, 3, 4, 4), dtype=np.float32)
+    x[2, 0, 0, 0] = x[3] = 0
+    read = ImageSet(x, tuple("abcde"), skipped={"f": "not an image"})
+    kept, targets = explained_targets(Divides(), read, 2, Terminal())
+    assert kept.files == ("a", "b", "e")
+    assert len(kept.x) == len(targets) == 3
+    assert dict(kept.skipped) == {
+        **dict.fromkeys("cd", "the model's outputs are not finite"),
+        "f": "not an image",
+    }
+    assert "3 images were left out" in capsys.readouterr().err
+    labelled = replace(read, labels=np.zeros(5, dtype=np.int64))
+    assert explained_targets(Divides(), labelled, 2, Terminal())[0] is labelled
+
+
+def test_methods_that_overwrite_their_inputs_do_no_harm():
+    net, (x, y) = networks.load("vgg"), digits.load("test", n=6)
+
+    def untidy(model, inputs, targets, **kwargs):
+        maps = saliency(model, inputs, targets)
+        inputs[...] = 0
+        return maps
+
+    before = x.copy()
+    found = quantus_evaluation.evaluate(net, x, y, {"one": untidy, "two": saliency}, ["ROAD"])
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(found.scores["one", "ROAD"], found.scores["two", "ROAD"])
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_an_encoding_without_arrows_costs_no_results(scans, tmp_path, encoding):
+    command = [
+        *(sys.executable, "-m", "gae_metric", "evaluate", "--model=digits:vgg", "--no-figures"),
+        *(f"--images={scans}", f"--out={tmp_path / 'out'}", "--methods=Random", "--metrics=ROAD"),
+    ]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"ROAD ?" in done.stdout
+    assert (tmp_path / "out" / "summary.csv").exists()
+
+
+def test_a_table_that_nobody_reads_costs_no_results(evaluate, tmp_path, monkeypatch):
+    def closed(*args):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("gae_metric.commands.tables.show", closed)
+    assert "no space left on device" in evaluate(metrics="ROAD", status=1).stderr
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_cells_of_other_versions_or_code_are_not_taken(evaluate, monkeypatch):

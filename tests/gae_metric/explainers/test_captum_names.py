@@ -3,9 +3,11 @@
 import captum.attr
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from gae_metric.demo import digits, networks
-from gae_metric.explainers.captum import _REFUSED, _methods, captum_explainer
+from gae_metric.explainers.captum import _DRAWING, _REFUSED, _methods, captum_explainer
 
 METHODS = sorted(_methods(captum.attr))
 #: Evaluations of the model for each feature, or several: half a minute an image and more.
@@ -20,6 +22,52 @@ def test_runs_with_its_defaults(name, network):
     assert maps.shape == x.shape
     assert np.isfinite(maps).all()
     assert np.abs(maps).max() > 0
+
+
+@pytest.fixture
+def small():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            *(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()),
+            nn.Linear(24, 5),
+        ).eval()
+    return net, np.random.default_rng(0).normal(size=(4, 3, 5, 5)).astype(np.float32), np.arange(4)
+
+
+@pytest.mark.parametrize("name", sorted(_DRAWING))
+def test_maps_of_methods_that_draw_do_not_depend_on_the_batch(name, small):
+    net, x, y = small
+    explain = captum_explainer(name)[1]
+    together = explain(net, x, y, n_samples=4)
+    order = [2, 0, 3, 1]
+    tolerance = {"rtol": 0, "atol": 1e-5 * np.abs(together).max()}
+    assert together.std() > 0
+    np.testing.assert_allclose(
+        explain(net, x[1:2], y[1:2], n_samples=4), together[1:2], **tolerance
+    )
+    np.testing.assert_allclose(
+        explain(net, x[order], y[order], n_samples=4, batch_size=3), together[order], **tolerance
+    )
+    other = captum_explainer(name, seed=1)[1](net, x, y, n_samples=4)
+    assert np.abs(other - together).max() > 0.01 * np.abs(together).max()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_model_that_overwrites_its_input_has_the_same_maps(name, small):
+    net, x, y = small
+
+    class Scaled(nn.Module):
+        def __init__(self, in_place):
+            super().__init__()
+            self.net, self.in_place = net, in_place
+            self.eval()
+
+        def forward(self, x):
+            return self.net(x.sub_(0.3).mul_(2) if self.in_place else (x - 0.3) * 2)
+
+    explain = captum_explainer(name)[1]
+    np.testing.assert_array_equal(explain(Scaled(True), x, y), explain(Scaled(False), x, y))
 
 
 @pytest.mark.parametrize("name", _REFUSED)

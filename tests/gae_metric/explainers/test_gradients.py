@@ -2,6 +2,7 @@
 
 import copy
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -122,6 +123,92 @@ def test_gradcam_finds_maps_whose_channels_come_last(images):
     found = EXPLAINERS["GradCAM"](model, images, TARGETS)
     named = EXPLAINERS["GradCAM"](model, images, TARGETS, layer="conv")
     torch.testing.assert_close(found, named)
+
+
+#: What ends in one value for each of eight channels, of maps (B, 8, h, w), and (B, h, w, 8).
+POOLS = {
+    "mean of both": lambda f: f.mean((2, 3)),
+    "kept axes": lambda f: f.mean((2, 3), keepdim=True).flatten(1),
+    "one axis at a time": lambda f: f.mean(3).mean(2),
+    "flattened": lambda f: f.flatten(2).mean(2),
+    "viewed": lambda f: f.view(*f.shape[:2], -1).amax(-1),
+    "another function": lambda f: f.logsumexp((2, 3)),
+    "einsum": lambda f: torch.einsum("bchw->bc", f),
+    "a convolution": lambda f: F.conv2d(f, torch.ones(8, 1, 8, 8), groups=8)[:, :, 0, 0],
+    "tokens": lambda f: f.flatten(2).transpose(1, 2).mean(1),
+}
+POOLS_LAST = {
+    "mean of both": lambda f: f.mean((1, 2)),
+    "kept axes": lambda f: f.mean((1, 2), keepdim=True)[:, 0, 0],
+    "flattened": lambda f: f.flatten(1, 2).mean(1),
+    "einsum": lambda f: f.flatten(1, 2).amax(1),
+}
+
+
+class Pooled(nn.Module):
+    """A network with an earlier pooling, and attention to channels and places, before the last."""
+
+    def __init__(self, pool, last=False):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1)
+        self.relu, self.head, self.pool = nn.ReLU(), nn.Linear(8, 5), pool
+        self.turn = (0, 2, 3, 1) if last else (0, 1, 2, 3)
+
+    def forward(self, x):
+        found = self.b(F.max_pool2d(self.a(x).relu(), 2))
+        found = found * found.mean((2, 3), keepdim=True).sigmoid() * found.mean(1)[:, None]
+        return self.head(self.pool(self.relu(found).permute(self.turn)))
+
+
+@pytest.mark.parametrize(
+    ("pool", "last"),
+    [*((pool, False) for pool in POOLS.values()), *((pool, True) for pool in POOLS_LAST.values())],
+    ids=[*POOLS, *(f"channels last, {name}" for name in POOLS_LAST)],
+)
+def test_gradcam_finds_the_last_feature_map_however_it_is_pooled(pool, last):
+    # As many channels as places on a side, so that shapes alone do not tell.
+    model, x = make(lambda: Pooled(pool, last)), torch.randn(4, 3, 16, 16)
+    found = EXPLAINERS["GradCAM"](model, x, [0, 1, 2, 3])
+    assert found.max() > 0
+    torch.testing.assert_close(
+        found, EXPLAINERS["GradCAM"](model, x, [0, 1, 2, 3], layer="relu"), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_gradcam_takes_the_feature_map_of_the_head_that_is_explained(tokens):
+    class TwoHeads(Pooled):
+        def __init__(self):
+            super().__init__(POOLS["mean of both"])
+            self.other, self.mix = nn.Conv2d(6, 4, 1), nn.Linear(4, 4)
+
+        def forward(self, x):
+            logits, quality = super().forward(x), self.other(self.a(x)).mean((2, 3), keepdim=True)
+            return {"logits": logits, "quality": self.mix(quality.flatten(2).transpose(1, 2))}
+
+    model, x = make(TwoHeads), torch.randn(4, 3, 16, 16)
+    if not tokens:
+        model.mix = nn.Identity()
+    found = EXPLAINERS["GradCAM"](model, x, [0, 1, 2, 3])
+    named = EXPLAINERS["GradCAM"](model, x, [0, 1, 2, 3], layer="relu")
+    torch.testing.assert_close(found, named, rtol=1e-4, atol=1e-6)
+
+
+def test_gradcam_of_a_layer_keeps_to_its_own_thread():
+    """What another thread has the model do in the middle of it is not explained."""
+    model, x = make(small_resnet), torch.randn(2, 3, 32, 32)
+    expected = EXPLAINERS["GradCAM"](model, x, [0, 1], layer="layer4")
+    passes = []
+
+    def elsewhere(module, args):
+        if not passes:
+            passes.append(threading.Thread(target=model, args=(torch.randn(5, 3, 64, 64),)))
+            passes[0].start()
+            passes[0].join()
+
+    with model.fc.register_forward_pre_hook(elsewhere):
+        found = EXPLAINERS["GradCAM"](model, x, [0, 1], layer="layer4")
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(

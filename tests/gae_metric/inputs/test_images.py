@@ -52,6 +52,16 @@ def test_folders_that_are_none(tmp_path, folder):
         list_images(tmp_path / "empty")
 
 
+def test_inputs_of_several_shapes_are_refused_by_name(folder):
+    Image.new("RGB", (9, 9)).save(folder / "c.webp")
+
+    def as_they_are(image):
+        return np.asarray(image.convert("RGB"), dtype=np.float32).transpose(2, 0, 1)
+
+    with pytest.raises(InputError, match=r"prepare: .* \(3, 9, 9\) for 'c.webp' and \(3, 6, 8\)"):
+        load_images(folder, as_they_are)
+
+
 def test_all_images_are_read_in_order(folder):
     images = load_images(folder, prepare)
     assert images.files == ("a.JPG", "b.png", "c.webp", "d.png")

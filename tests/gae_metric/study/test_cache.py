@@ -470,3 +470,70 @@ def test_fingerprints_of_settings():
     assert of(torch.ones(2)) == of(torch.ones(2))
     assert of(object()) is None
     assert of([1, object()]) is None
+
+
+class _Guided(torch.autograd.Function):
+    """A ReLU whose gradient, but not whose value, depends on a switch that nothing shows."""
+
+    on = False
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return (gradient.clamp(min=0) if _Guided.on else gradient) * (x > 0)
+
+
+class Guided(nn.Module):
+    def forward(self, x):
+        return _Guided.apply(x)
+
+
+@pytest.mark.parametrize("targets", ["y_batch", "predicted"])
+def test_a_changed_gradient_is_noticed_whatever_chooses_the_classes(targets, monkeypatch):
+    """Where the model does, its outputs are found, and compared, before its trajectories."""
+    net, x = conv_net(), images(6, (3, 10, 10))
+    net[2], net[5] = Guided(), Guided()
+    y = top_classes(net, x)
+    before = faithfulness(net, x, y, targets=targets)
+    monkeypatch.setattr(_Guided, "on", True)
+    after = faithfulness(net, x, y, targets=targets)
+    gae_metric.clear_cache()
+    assert after == faithfulness(net, x, y, targets=targets)
+    assert np.abs(np.subtract(after, before)).max() > 0.01
+
+
+class Heads(nn.Module):
+    """Two heads of other sizes, one of which is chosen by an attribute, or by ``output``."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.three, self.five, self.head = conv_net(classes=3), conv_net(classes=5), head
+        self.eval()
+
+    def forward(self, x):
+        found = {"first": self.three(x), "logits": self.five(x)}
+        return list(found.values()) if self.head is None else found[self.head]
+
+
+def test_a_model_with_another_number_of_outputs_is_noticed():
+    net, x, y = Heads("first"), images(6, (3, 10, 10)), np.arange(6) % 3
+    faithfulness(net, x, y)
+    net.head = "logits"
+    np.testing.assert_allclose(faithfulness(net, x, y), faithfulness(net.five, x, y), rtol=1e-9)
+
+
+def test_the_first_output_is_not_the_default_one():
+    class Pair(tuple):
+        logits = property(lambda self: self[1])
+
+    net, x, y = Heads(None), images(6, (3, 10, 10)), np.arange(6) % 3
+    forward = net.forward
+    net.forward = lambda x: Pair(forward(x))
+    default, first = faithfulness(net, x, y), faithfulness(net, x, y, output=0)
+    np.testing.assert_allclose(default, faithfulness(net.five, x, y), rtol=1e-9)
+    np.testing.assert_allclose(first, faithfulness(net.three, x, y), rtol=1e-9)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import pandas as pd
 import pytest
 import quantus
 import scipy.sparse
 import torch
+from quantus.helpers.enums import DataType
 from torch import nn
 
+from abslrp.arrays import as_numbers
 from gae_metric import GAE, LocalConsistency, LocalFaithfulness, ProbeSet, tensor_explainer
 from gae_metric.explainers import EXPLAINERS, explainer, input_x_gradient, saliency
 from gae_metric.study.conversion import as_tensor, like
@@ -53,6 +56,31 @@ def whole():
     net = conv_net()
     net.insert(0, Scaled())
     return net, top_classes(net, WHOLE)
+
+
+@pytest.mark.parametrize("kind", ["Float64", "Int64", "Float32", "boolean"])
+def test_what_a_table_lacks_is_not_known(kind):
+    """Pandas marks it with an object of its own, which no array of numbers holds."""
+    table = pd.DataFrame({"a": [1, None, 0], "b": [1, 0, 1]}).astype(kind)
+    expected = np.array([[1, 1], [np.nan, 0], [0, 1]])
+    np.testing.assert_array_equal(as_tensor(table, "x"), expected)
+    np.testing.assert_array_equal(as_tensor(table["a"], "x"), expected[:, 0])
+    np.testing.assert_array_equal(as_numbers(table, "x"), expected)
+    np.testing.assert_array_equal(as_numbers(table["a"], "x"), expected[:, 0])
+    texts = pd.DataFrame({"a": ["1", None]}, dtype=object)
+    with pytest.raises(ValueError, match="x: expected an array or a tensor of numbers"):
+        as_tensor(texts, "x")
+
+
+def test_samples_that_a_table_lacks_values_of_have_no_score():
+    net, x = tabular_net(), images(5, (7,))
+    table, y = pd.DataFrame(x).astype("Float64"), top_classes(net, x)
+    maps = table.abs().copy()
+    table.iloc[1, 2] = maps.iloc[3, 0] = pd.NA
+    metric = LocalFaithfulness(disable_warnings=True)
+    metric.data_applicability = {*metric.data_applicability, DataType.TABULAR}
+    scores = metric(net, table, y, a_batch=maps)
+    assert np.flatnonzero(np.isnan(scores)).tolist() == [1, 3]
 
 
 class Scaled(nn.Module):
