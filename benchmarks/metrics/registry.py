@@ -48,7 +48,13 @@ class BlockMosaicking(Mosaicking):
     def check(self, data: Data) -> None:
         """Take the mosaics as they are."""
 
-    def draw(self, data: Data, classes: NDArray[np.int64], labels: Labels) -> Layout:
+    def draw(
+        self,
+        data: Data,
+        classes: NDArray[np.int64],
+        usable: NDArray[np.bool_],
+        labels: Labels,
+    ) -> Layout:
         """Return them."""
         return self.layout
 
