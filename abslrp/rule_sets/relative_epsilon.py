@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Diagonal, Product, Split
 from abslrp.plan.factors import Factor, Line, computed
 from abslrp.registry import ABSLRP, Rule, RuleSet
 from abslrp.rules.absolute import EPSILON
+from abslrp.tape import Value
 
 
 def build(epsilon: float = EPSILON) -> RuleSet:
@@ -61,33 +60,24 @@ class _Relative(RuleSet):
         rule = super().find(function)
         if rule is None or rule.decomposes:
             return rule
-        given = rule.function
-
-        def relative(*args: Any, **kwargs: Any) -> Any:
-            return self._changed(given(*args, **kwargs))
-
-        return Rule(relative)
+        return Rule(lambda *args, **kwargs: self._changed(rule.function(*args, **kwargs)))
 
     def _changed(self, account: Any) -> Any:
-        if isinstance(account, Diagonal):
-            account.factors = self._all(account.factors)
-        elif isinstance(account, (Product, Split)):
-            account.before = self._all(account.before)
-            for part in account.parts if isinstance(account, Split) else ():
-                self._changed(part)
-        if isinstance(account, Account) and account.contrary is not None:
-            contrary = account.contrary
+        """Put the relative epsilon into an account, its parts, and that of its negative."""
+        for name in ("factors", "before"):
+            if given := getattr(account, name, ()):
+                changed = [self._inverse(one) if one.kind == "inverse" else one for one in given]
+                setattr(account, name, changed)
+        for part in getattr(account, "parts", ()):
+            self._changed(part)
+        if contrary := getattr(account, "contrary", None):
             account.contrary = lambda: self._changed(contrary())
         return account
 
-    def _all(self, factors: Sequence[Factor]) -> list[Factor]:
-        return [self._inverse(one) if one.kind == "inverse" else one for one in factors]
-
     def _inverse(self, factor: Factor) -> Factor:
         """``1 / (|h| + epsilon mean|h|)``."""
-        of = factor.value
-        assert of is not None
-        value = of.value if isinstance(of, Line) else of
+        of: Any = factor.value
+        value: Value = of.value if isinstance(of, Line) else of
 
         def share() -> Tensor:
             given, place = of.tensor, value.place  # which is known once the rule has said axes
@@ -98,6 +88,7 @@ class _Relative(RuleSet):
                 total = place.totals(h[None])
                 mean = place.spread(total * total.numel() / h.numel(), h.shape)[0]
             least = torch.finfo(h.dtype).tiny
-            return (h + (self.epsilon * mean).to(h.dtype)).clamp(min=least).reciprocal()
+            shares: Tensor = (h + (self.epsilon * mean).to(h.dtype)).clamp(min=least).reciprocal()
+            return shares
 
         return computed(share)
