@@ -168,17 +168,14 @@ def cost(
 ) -> None:
     """Extrapolate a run's measured time to more images and more devices of the same kind."""
     with report_errors(Terminal()) as terminal:
-        folders_of([results])
         from benchmarks.runner.collected import collect
         from benchmarks.tables.cost import costs
 
         table = costs(collect(results).seconds, images)
         if table.empty:
             raise InputError(f"results: no method of {str(results)!r} has been timed yet")
-        names = {"per_image": "s / image"}
-        text = table.rename(columns=names).to_markdown(
-            index=False, tablefmt="github", floatfmt=".3g"
-        )
+        shown = table.rename(columns={"per_image": "s / image"})
+        text = shown.to_markdown(index=False, tablefmt="github", floatfmt=".3g")
         total = float(table["hours"].sum())
         shared = total / workers
         text += f"\n\n{images} images: {total:.3g} hours of one worker, {shared:.3g} of {workers}."
@@ -191,7 +188,6 @@ def evidence(
 ) -> None:
     """Say what a run's networks show together, of all images and of those predicted right."""
     with report_errors(Terminal()) as terminal:
-        folders_of([results])
         from benchmarks.runner.collected import collect
         from benchmarks.tables import evidence as compared
 

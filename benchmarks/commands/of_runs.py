@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmarks.result_files import folders_of
 from gae_metric._names import nearest
 from gae_metric.commands.declared import taking
 from gae_metric.commands.terminal import Terminal, report_errors
@@ -131,14 +130,8 @@ def run(request: RunRequest) -> None:
         from benchmarks.runner.run import execute
 
         with _ended_by_sigterm(terminal):
-            summary = execute(
-                settings,
-                address=request.address,
-                retry_failed=request.retry_failed,
-                replace=request.replace,
-                quiet=request.quiet,
-                say=terminal.say,
-            )
+            options = {key: given[key] for key in ("address", "retry_failed", "replace", "quiet")}
+            summary = execute(settings, **options, say=terminal.say)
         _tell(terminal, summary, settings.output)
         if summary.failed:
             raise typer.Exit(1)
@@ -206,7 +199,6 @@ def status(
     Ends with status 1 unless all is there and whole.
     """
     with report_errors(Terminal()) as terminal:
-        folders_of([results])
         from benchmarks.runner.status import status as described
 
         lines, whole = described(results)

@@ -41,7 +41,7 @@ from benchmarks.config.entries import (
 )
 from benchmarks.metrics.registry import kind_of
 from gae_metric._names import lookup, nearest
-from gae_metric.errors import InputError, short
+from gae_metric.errors import InputError, refusing, short
 from gae_metric.functional.masking import MAX_STEPS, Schedule
 from gae_metric.inputs.files import check_file, read_bytes
 
@@ -107,9 +107,7 @@ class Run(Entry):
     @classmethod
     def _groups(cls, value: Any) -> Any:
         several = _several(value)
-        if not isinstance(several, (list, tuple)):
-            return several
-        return listed(several)
+        return listed(several) if isinstance(several, (list, tuple)) else several
 
     @field_validator("models", "methods", "metrics")
     @classmethod
@@ -190,10 +188,8 @@ def read(path: str | Path, **changes: Any) -> Run:
     for key in changes.keys() & {"models", "methods", "metrics"}:
         wanted, methods = _several(changes[key]), key == "methods"
         changes[key] = chosen(wanted, _several(given.get(key)), methods=methods)
-    try:
+    with refusing(str(path), InputError):
         return parse({**given, **changes})
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 class _Plain(yaml.SafeLoader):
@@ -293,12 +289,8 @@ def import_modules(names: Sequence[str]) -> None:
     if names and str(Path.cwd()) not in sys.path:  # as it is for `python -m`
         sys.path.append(str(Path.cwd()))
     for name in names:
-        try:
+        with refusing(f"modules: cannot import {name!r}", Exception):  # a module's own, of any kind
             importlib.import_module(name)
-        except Exception as error:  # noqa: PERF203 - a module's own errors, of any kind
-            raise InputError(
-                f"modules: cannot import {name!r}: {str(error) or type(error).__name__}"
-            ) from error
 
 
 def _problem(error: Mapping[str, Any]) -> str:

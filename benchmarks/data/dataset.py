@@ -188,10 +188,9 @@ class Data:
         if n is not None and n < 1:
             raise InputError(f"samples: expected a positive number, got {n}")
         wanted = min(len(self), n or len(self))
-        order = [int(i) for i in np.random.default_rng(seed).permutation(len(self))]
+        waiting = iter(np.random.default_rng(seed).permutation(len(self)).tolist())
         good: list[int] = []
         skipped = dict(self.skipped)
-        waiting = iter(order)
         while len(good) < wanted and (some := list(itertools.islice(waiting, wanted - len(good)))):
             for index, reading in zip(some, self._readings(some, None, workers), strict=True):
                 if reading.problem is None:

@@ -116,11 +116,10 @@ class Worker:
         self._check_same(task)
         images = self._read(task, model)
         with torch.inference_mode(False):
-            outcome = (
-                self._targets(task, model, images.x)
-                if task.method is None
-                else self._scores(task, task.method, model, images)
-            )
+            if task.method is None:
+                outcome = self._targets(task, model, images.x)
+            else:
+                outcome = self._scores(task, task.method, model, images)
         outcome.where = {
             "device": self.device,
             "host": socket.gethostname(),
