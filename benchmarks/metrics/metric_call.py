@@ -22,7 +22,6 @@ from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.study.mosaicking import Layout
 
-
 Array: TypeAlias = NDArray[Any]
 Integers: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -45,10 +44,12 @@ def map_picture(values: NDArray[Any]) -> str | None:
     -------
     Base64 without :data:`PREFIX`, or None where a value is not finite.
     """
-    summed = _style.channel_sum(values, "map")
+    summed = _style.channel_sum(values, "map").astype(np.float32)
     if not np.isfinite(summed).all():
         return None
-    shrunk = _shrunk(summed)
+    image = Image.fromarray(summed)
+    image.thumbnail((MAP_SIDE, MAP_SIDE), Image.Resampling.BOX, reducing_gap=None)
+    shrunk = np.asarray(image)
     strength = np.abs(shrunk)
     limit = float(np.quantile(strength, 0.995)) or float(strength.max()) or 1.0
     steps = np.rint(np.clip(shrunk / limit, -1, 1) * _STEPS).astype(np.int64) + _STEPS
@@ -63,25 +64,13 @@ def image_picture(pixels: NDArray[Any]) -> str:
     return _webp(image, lossless=max(image.size) <= _SMALL)
 
 
-def figure_picture(
-    figure: Figure, *, lossless: bool = True, dpi: int = 160
-) -> tuple[str, int, int]:
+def figure_picture(figure: Figure, *, lossless: bool) -> tuple[str, int, int]:
     """Return a figure as a data URI, and its width and height in pixels."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=160)
     with Image.open(buffer) as image:
         width, height = image.size
         return PREFIX + _webp(image.convert("RGB"), lossless=lossless), width, height
-
-
-def _shrunk(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    height, width = values.shape
-    longest = max(height, width)
-    if longest <= MAP_SIDE:
-        return values
-    size = (max(1, height * MAP_SIDE // longest), max(1, width * MAP_SIDE // longest))
-    pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None, None], size)
-    return pooled[0, 0].numpy()
 
 
 def _webp(image: Image.Image, *, lossless: bool) -> str:
@@ -228,10 +217,8 @@ def explain(
     names = {c: _named(subject, c) for key in ("predicted", "target") for c in set(rows[key])}
     voc = subject.run.data.name.partition(":")[0] == "voc"
     comparable = not voc or subject.classes == len(VOC_CLASSES)
-    labels = {
-        c: _named(subject, c) if comparable else VOC_CLASSES[c]
-        for c in map(int, set(rows["label"]))
-    }
+    known = set(rows["label"].astype(int))
+    labels = {c: _named(subject, c) if comparable else VOC_CLASSES[c] for c in known}
     logits = predictions(subject.loaded.model, x, subject.run.batch_size)
     now = logits[np.arange(len(x)), targets].astype(np.float64)
     then = rows["logit"].to_numpy(dtype=np.float64)

@@ -33,16 +33,20 @@ def draw(found: Sequence[Found], path: Path | None = None) -> Figure:
     panels = figure.subplots(2, 3).ravel()
     first = panels[0]
     for one, (colour, marker) in zip(found, _style.SERIES, strict=False):
-        line = {"color": colour, "marker": marker, "markersize": 3, "linewidth": 1}
+        line = {
+            "color": colour,
+            "marker": marker,
+            "markersize": 3,
+            "linewidth": 1,
+            "elinewidth": 0.6,
+        }
         layers = one.tables["randomisation"].rename(columns={"share": "strength"})
         table = pd.concat([layers.assign(kind="layers"), one.tables["degradation"]])
         table = table[table["method"] == table["method"].iloc[0]]
         for panel, kind in zip(panels, ("layers", *DEGRADATIONS), strict=False):
             rows = table[table["kind"] == kind].set_index("strength")
             error = rows["standard_error"]
-            panel.errorbar(
-                rows.index, rows["GAE"], error, label=one.network, elinewidth=0.6, **line
-            )
+            panel.errorbar(rows.index, rows["GAE"], error, label=one.network, **line)
     _style.line_axes(first, "(a) layers randomised from the top", "share of layers", "GAE")
     for panel, letter, (kind, how) in zip(panels[1:], "bcde", DEGRADATIONS.items(), strict=False):
         _style.line_axes(panel, f"({letter}) {kind}", how.unit, "GAE")
@@ -89,13 +93,8 @@ def markdown(found: Sequence[Found], picture: str, template: str = "document.md"
         ", ".join(f"{name} {version}" for name, version in one.facts["versions"].items())
         for one in found
     )
-    return _TEMPLATES.get_template(template).render(
-        found=found,
-        picture=picture,
-        versions=versions,
-        degradations=DEGRADATIONS,
-        summary=meta.summary,
-    )
+    page = _TEMPLATES.get_template(template)
+    return page.render(found=found, picture=picture, versions=versions)
 
 
 def _p(value: float) -> str:
@@ -103,4 +102,5 @@ def _p(value: float) -> str:
 
 
 _TEMPLATES = templates(Path(__file__).parent, keep_trailing_newline=True)
+_TEMPLATES.globals.update(degradations=DEGRADATIONS, summary=meta.summary)
 _TEMPLATES.filters |= {"number": partial(number, minus="-", nothing="-"), "p": _p}
