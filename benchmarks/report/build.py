@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report.explained import MAP_SIDE
-from benchmarks.report.section import Progress, Section
+from benchmarks.report.explained import MAP_SIDE, Progress
+from benchmarks.report.section import Section
 from benchmarks.result_files import check_page, number, replace_file, templates
 
 PAGE = Path(__file__).parent / "page"

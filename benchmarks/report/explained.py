@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from benchmarks.figures.subject import Subject
 from benchmarks.runner.collected import Collected
 from gae_metric.plotting import _style
 from gae_metric.study.logits import predictions
+
+Progress: TypeAlias = Callable[[str], None]
+"""Gets what is done next."""
 
 #: Longest sides in pixels; what is smaller stays as it is.
 IMAGE_SIDE, MAP_SIDE = 224, 112
@@ -91,7 +94,7 @@ def content(
     samples: Sequence[int],
     better: Mapping[str, str],
     subject: Subject | None = None,
-    progress: Callable[[str], None] = lambda what: None,
+    progress: Progress = lambda what: None,
 ) -> dict[str, Any]:
     """Return a model's samples as JSON can hold them.
 
@@ -186,9 +189,7 @@ def chosen(samples: Sequence[int] | NDArray[np.int64], count: int) -> list[int]:
     return [int(samples[int(place)]) for place in places]
 
 
-def explain(
-    subject: Subject, samples: Sequence[int], progress: Callable[[str], None]
-) -> dict[str, Any]:
+def explain(subject: Subject, samples: Sequence[int], progress: Progress) -> dict[str, Any]:
     """Read samples and explain them, with the run's model, preprocessing, options and targets.
 
     Returns

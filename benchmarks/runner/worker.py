@@ -1,6 +1,5 @@
 """What a worker does with a shard, wherever it runs."""
 
-import importlib
 import os
 import socket
 import time
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 import gae_metric
 from benchmarks.config.entries import MethodEntry, ModelEntry
-from benchmarks.config.runs import Run
+from benchmarks.config.runs import Run, import_modules
 from benchmarks.data.dataset import Data, MaskedImages
 from benchmarks.data.labels import VOC_CLASSES
 from benchmarks.methods import METHODS
@@ -96,8 +95,7 @@ class Worker:
         if device.startswith("cuda"):
             torch.backends.cudnn.benchmark = False
             torch.backends.cudnn.deterministic = True
-        for name in modules:
-            importlib.import_module(name)
+        import_modules(modules)
         self._modules = identity.module_digest(modules)
         self._model: tuple[ModelEntry, LoadedModel] | None = None
         self._weights = ""
