@@ -135,8 +135,10 @@ def _method_name(entry: Mapping[Any, Any]) -> str | None:
         return None
 
 
-class Entry(BaseModel, extra="forbid", frozen=True):
+class Entry(BaseModel):
     """A part of a configuration; unknown keys are refused."""
+
+    model_config = {"extra": "forbid", "frozen": True}
 
 
 def _there(value: str) -> str:

@@ -228,6 +228,16 @@ class Data:
         stacked = np.stack(masks) if masks else None
         return MaskedImages(images, part.files, part.labels, skipped, stacked)
 
+    def load_all(
+        self, prepare: Preprocessing, workers: int = 0, problem: str = "cannot be read any more"
+    ) -> MaskedImages:
+        """Read and prepare all images; InputError, with the problem, where one cannot be read."""
+        images = self.load(prepare, workers)
+        if lost := [file for file in self.files if file not in images.files]:
+            reason = images.skipped.get(lost[0], "it is not there")
+            raise InputError(f"data: {lost[0]!r} {problem}: {reason}")
+        return images
+
     def _readings(
         self, indices: Sequence[int], prepare: Preprocessing | None, workers: int
     ) -> Iterator[Reading]:

@@ -86,12 +86,9 @@ class Worker:
         Modules that register more methods.
     """
 
-    def __init__(
-        self, device: str = "cpu", threads: int | None = None, modules: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, device: str, threads: int, modules: tuple[str, ...]) -> None:
         self.device = device
-        if threads is not None:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
         if device.startswith("cuda"):
             torch.backends.cudnn.benchmark = False
             torch.backends.cudnn.deterministic = True
@@ -159,13 +156,8 @@ class Worker:
         self._images = None
         # Nothing that was computed before has a say in what comes now.
         gae_metric.clear_cache()
-        images = task.data.load(model.preprocessing, task.run.readers)
-        if images.files != task.data.files:
-            lost = next(file for file in task.data.files if file not in images.files)
-            raise InputError(
-                f"data: {lost!r} could be read when the images were drawn, and cannot be any more: "
-                f"{images.skipped.get(lost, 'it is not there')}"
-            )
+        problem = "could be read when the images were drawn, and cannot be any more"
+        images = task.data.load_all(model.preprocessing, task.run.readers, problem)
         self._images = (key, images)
         return images
 

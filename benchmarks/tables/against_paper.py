@@ -108,9 +108,8 @@ def build_tables(collected: Collected) -> list[Table]:
             left = [name for name in left if name not in common]
             source = ", ".join(theirs.iloc[0][["dataset", "model"]]) if number else ""
             agreement = _agreement(cells, common if number else ())
-            tables.append(
-                Table(model.name, number, source, samples, tuple(common), cells, agreement, notes)
-            )
+            shape = model.name, number, source, samples, tuple(common)
+            tables.append(Table(*shape, cells, agreement, notes))
     return tables
 
 

@@ -160,7 +160,7 @@ def _line(text: str) -> str:
     return visible(" ".join(text.split()))
 
 
-def _translated(text: str, letters: dict[str, str]) -> str:
+def _translated(text: str, letters: dict[str, Any]) -> str:
     return text.translate(str.maketrans(letters))
 
 
