@@ -121,8 +121,8 @@ def working_copy(model: nn.Module) -> nn.Module:
     >>> copied[1].inplace, copied[0].weight.requires_grad
     (False, False)
     """
-    weights = model.parameters()
-    memo: dict[int, Any] = {id(one): nn.Parameter(one.detach(), False) for one in weights}
+    own = model.parameters()
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in own}
     # New tensors on the same memory: a library that replaces a buffer's data replaces the copy's.
     memo.update((id(buffer), buffer.detach()) for buffer in model.buffers())
     copied = copy.deepcopy(model, memo)

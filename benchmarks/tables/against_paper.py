@@ -108,8 +108,8 @@ def build_tables(collected: Collected) -> list[Table]:
             left = [name for name in left if name not in common]
             source = ", ".join(theirs.iloc[0][["dataset", "model"]]) if number else ""
             agreement = _agreement(cells, common if number else ())
-            shape = model.name, number, source, samples, tuple(common)
-            tables.append(Table(*shape, cells, agreement, notes))
+            about = model.name, number, source, samples, tuple(common)
+            tables.append(Table(*about, cells, agreement, notes))
     return tables
 
 
