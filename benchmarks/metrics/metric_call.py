@@ -70,7 +70,7 @@ class Plans:
     @classmethod
     def draw(
         cls,
-        contents: Array,
+        contents: NDArray[np.uint64],
         targets: Integers,
         seed: int,
         *,
