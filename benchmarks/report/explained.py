@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -47,12 +48,10 @@ def map_picture(values: NDArray[Any]) -> str | None:
     -------
     Base64 without :data:`PREFIX`, or None where a value is not finite.
     """
-    summed = _style.channel_sum(values, "map").astype(np.float32)
+    summed = _style.channel_sum(values, "map")
     if not np.isfinite(summed).all():
         return None
-    image = Image.fromarray(summed)
-    image.thumbnail((MAP_SIDE, MAP_SIDE), Image.Resampling.BOX, reducing_gap=None)
-    shrunk = np.asarray(image)
+    shrunk = _shrunk(summed)
     strength = np.abs(shrunk)
     limit = float(np.quantile(strength, 0.995)) or float(strength.max()) or 1.0
     steps = np.rint(np.clip(shrunk / limit, -1, 1) * _STEPS).astype(np.int64) + _STEPS
@@ -74,6 +73,15 @@ def figure_picture(figure: Figure, *, lossless: bool) -> tuple[str, int, int]:
     with Image.open(buffer) as image:
         width, height = image.size
         return PREFIX + _webp(image.convert("RGB"), lossless=lossless), width, height
+
+
+def _shrunk(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    longest = max(values.shape)
+    if longest <= MAP_SIDE:
+        return values
+    size = [max(1, side * MAP_SIDE // longest) for side in values.shape]
+    pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None, None], size)
+    return pooled[0, 0].numpy()
 
 
 def _webp(image: Image.Image, *, lossless: bool) -> str:
