@@ -76,10 +76,11 @@ def figure_picture(figure: Figure, *, lossless: bool) -> tuple[str, int, int]:
 
 
 def _shrunk(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    longest = max(values.shape)
+    height, width = values.shape
+    longest = max(height, width)
     if longest <= MAP_SIDE:
         return values
-    size = [max(1, side * MAP_SIDE // longest) for side in values.shape]
+    size = (max(1, height * MAP_SIDE // longest), max(1, width * MAP_SIDE // longest))
     pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None, None], size)
     return pooled[0, 0].numpy()
 
