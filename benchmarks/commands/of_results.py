@@ -168,6 +168,7 @@ def cost(
 ) -> None:
     """Extrapolate a run's measured time to more images and more devices of the same kind."""
     with report_errors(Terminal()) as terminal:
+        folders_of([results])
         from benchmarks.runner.collected import collect
         from benchmarks.tables.cost import costs
 
@@ -188,6 +189,7 @@ def evidence(
 ) -> None:
     """Say what a run's networks show together, of all images and of those predicted right."""
     with report_errors(Terminal()) as terminal:
+        folders_of([results])
         from benchmarks.runner.collected import collect
         from benchmarks.tables import evidence as compared
 

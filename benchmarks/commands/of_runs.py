@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmarks.result_files import folders_of
 from gae_metric._names import nearest
 from gae_metric.commands.declared import taking
 from gae_metric.commands.terminal import Terminal, report_errors
@@ -199,6 +200,7 @@ def status(
     Ends with status 1 unless all is there and whole.
     """
     with report_errors(Terminal()) as terminal:
+        folders_of([results])
         from benchmarks.runner.status import status as described
 
         lines, whole = described(results)
