@@ -104,7 +104,9 @@ class Method:
         known = set(self.defaults) | {"batch_size"}
         for name in sorted(set(options) - known):
             raise InputError(f"{self.name}: no option {name!r}; {nearest(name, sorted(known))}")
-        return functools.partial(self, **options)
+        bound: Any = functools.partial(self, **options)
+        bound.accepts_tensors = True
+        return bound  # type: ignore[no-any-return]
 
 
 METHODS: dict[str, Method] = {}
