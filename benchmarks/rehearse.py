@@ -76,9 +76,7 @@ def rehearse(request: RehearseRequest) -> None:
             raise typer.Exit(1)
 
 
-def run_all(
-    names: Sequence[str], folder: Path, small: bool, say: Callable[[str], None]
-) -> list[str]:
+def run_all(names: list[str], folder: Path, small: bool, say: Callable[[str], None]) -> list[str]:
     """Rehearse configurations, and return those of which something failed."""
     from benchmarks.commands.of_runs import config_of
     from benchmarks.config.runs import parse, read
@@ -129,10 +127,8 @@ def run_all(
                 failed.append(name)
             for text in (*summary.failed, *(f"figure {n} is not drawn" for n in lacking)):
                 say(f"{name}: failed: {text}")
-            say(
-                f"{name}: {summary.computed} shards, tables, figures {sorted(stems)} in "
-                f"{perf_counter() - start:.0f} s"
-            )
+            done, took = f"{summary.computed} shards", perf_counter() - start
+            say(f"{name}: {done}, tables, figures {sorted(stems)} in {took:.0f} s")
     return failed
 
 

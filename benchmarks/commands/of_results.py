@@ -175,10 +175,8 @@ def cost(
         table = costs(collect(results).seconds, images)
         if table.empty:
             raise InputError(f"results: no method of {str(results)!r} has been timed yet")
-        names = {"per_image": "s / image"}
-        text = table.rename(columns=names).to_markdown(
-            index=False, tablefmt="github", floatfmt=".3g"
-        )
+        shown = table.rename(columns={"per_image": "s / image"})
+        text = shown.to_markdown(index=False, tablefmt="github", floatfmt=".3g")
         total = float(table["hours"].sum())
         shared = total / workers
         text += f"\n\n{images} images: {total:.3g} hours of one worker, {shared:.3g} of {workers}."

@@ -131,14 +131,8 @@ def run(request: RunRequest) -> None:
         from benchmarks.runner.run import execute
 
         with _ended_by_sigterm(terminal):
-            summary = execute(
-                settings,
-                address=request.address,
-                retry_failed=request.retry_failed,
-                replace=request.replace,
-                quiet=request.quiet,
-                say=terminal.say,
-            )
+            options = {key: given[key] for key in ("address", "retry_failed", "replace", "quiet")}
+            summary = execute(settings, **options, say=terminal.say)
         _tell(terminal, summary, settings.output)
         if summary.failed:
             raise typer.Exit(1)

@@ -78,12 +78,7 @@ def of_torchvision() -> list[str]:
 
 
 _SIZE = {"min_size": 96, "max_size": 96}
-_RCNN = {
-    "box_score_thresh": 0,
-    "rpn_post_nms_top_n_test": 20,
-    "box_detections_per_img": 5,
-    **_SIZE,
-}
+_RCNN = {"box_score_thresh": 0, "rpn_post_nms_top_n_test": 20, "box_detections_per_img": 5, **_SIZE}
 _KINDS = ("segmentation", "detection", "video")
 # What a model is built with, and the shape of its inputs, by the first pattern that it has.
 _TORCHVISION: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [

@@ -21,9 +21,7 @@ LARGE = 150e6
 class InFloat64(TorchFunctionMode):
     """What a model casts to float32 stays float64, so that maps do not differ by rounding."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function of torch with float64 wherever float32 is asked for."""
         func = Tensor.double if func is Tensor.float else func
         double = {torch.float32: torch.float64}

@@ -7,15 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, StrictInt, field_validator, model_validator
 
 from benchmarks.data.names import check_data
 from benchmarks.methods import METHODS, find
@@ -146,7 +138,7 @@ def _method_name(entry: Mapping[Any, Any]) -> str | None:
 class Entry(BaseModel):
     """A part of a configuration; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = {"extra": "forbid", "frozen": True}
 
 
 def _there(value: str) -> str:

@@ -29,19 +29,11 @@ from pydantic import (
     model_validator,
 )
 
-from benchmarks.config.entries import (
-    DataEntry,
-    Entry,
-    Expanded,
-    MethodEntry,
-    MetricEntry,
-    ModelEntry,
-    chosen,
-    listed,
-)
+from benchmarks.config import entries
+from benchmarks.config.entries import Entry, Expanded
 from benchmarks.metrics.registry import kind_of
 from gae_metric._names import lookup, nearest
-from gae_metric.errors import InputError, short
+from gae_metric.errors import InputError, refusing, short
 from gae_metric.functional.masking import MAX_STEPS, Schedule
 from gae_metric.inputs.files import check_file, read_bytes
 
@@ -69,8 +61,8 @@ _Several = Annotated[tuple[Annotated[_T, BeforeValidator(_named)], ...], BeforeV
 class Run(Entry):
     """A whole run."""
 
-    models: _Several[ModelEntry] = Field(min_length=1)
-    data: Annotated[DataEntry, BeforeValidator(_named)] = DataEntry()
+    models: _Several[entries.ModelEntry] = Field(min_length=1)
+    data: Annotated[entries.DataEntry, BeforeValidator(_named)] = entries.DataEntry()
     #: Images drawn; None for all.
     samples: StrictInt | None = Field(None, ge=1)
     #: How many of them are scored, those drawn first, in whole blocks; None for all, in the data
@@ -80,8 +72,8 @@ class Run(Entry):
     seed: StrictInt = Field(0, ge=0)
     #: Classes that are explained: the model's own predictions (the paper's protocol) or the labels.
     targets: Literal["predicted", "labels"] = "predicted"
-    methods: _Several[MethodEntry] = Field(default=("all",), min_length=1, validate_default=True)
-    metrics: _Several[MetricEntry] = Field(default=_METRICS, min_length=1, validate_default=True)
+    methods: _Several[entries.MethodEntry] = Field(("all",), min_length=1, validate_default=True)
+    metrics: _Several[entries.MetricEntry] = Field(_METRICS, min_length=1, validate_default=True)
     #: States T of the masking trajectories, and their schedule.
     steps: StrictInt = Field(10, ge=2, le=MAX_STEPS)
     schedule: Schedule = "reranked"
@@ -107,9 +99,7 @@ class Run(Entry):
     @classmethod
     def _groups(cls, value: Any) -> Any:
         several = _several(value)
-        if not isinstance(several, (list, tuple)):
-            return several
-        return listed(several)
+        return entries.listed(several) if isinstance(several, (list, tuple)) else several
 
     @field_validator("models", "methods", "metrics")
     @classmethod
@@ -122,7 +112,7 @@ class Run(Entry):
 
     @field_validator("metrics")
     @classmethod
-    def _without_parts(cls, value: tuple[MetricEntry, ...]) -> tuple[MetricEntry, ...]:
+    def _without_parts(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         # Local Consistency and Contrastiveness are among GAE's scores.
         whole = any(metric.name == "GAE" for metric in value)
         return tuple(m for m in value if not (whole and m.name in ("LC", "C")))
@@ -154,10 +144,10 @@ class Run(Entry):
 
 
 PARTS: dict[str, type[Entry]] = {
-    "models": ModelEntry,
-    "data": DataEntry,
-    "methods": MethodEntry,
-    "metrics": MetricEntry,
+    "models": entries.ModelEntry,
+    "data": entries.DataEntry,
+    "methods": entries.MethodEntry,
+    "metrics": entries.MetricEntry,
 }
 """What the parts of a run are, by its keys."""
 
@@ -189,11 +179,9 @@ def read(path: str | Path, **changes: Any) -> Run:
         raise InputError(f"config: {str(path)!r} holds no keys")
     for key in changes.keys() & {"models", "methods", "metrics"}:
         wanted, methods = _several(changes[key]), key == "methods"
-        changes[key] = chosen(wanted, _several(given.get(key)), methods=methods)
-    try:
+        changes[key] = entries.chosen(wanted, _several(given.get(key)), methods=methods)
+    with refusing(str(path), InputError):
         return parse({**given, **changes})
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 class _Plain(yaml.SafeLoader):
@@ -293,12 +281,8 @@ def import_modules(names: Sequence[str]) -> None:
     if names and str(Path.cwd()) not in sys.path:  # as it is for `python -m`
         sys.path.append(str(Path.cwd()))
     for name in names:
-        try:
+        with refusing(f"modules: cannot import {name!r}", Exception):  # a module's own, of any kind
             importlib.import_module(name)
-        except Exception as error:  # noqa: PERF203 - a module's own errors, of any kind
-            raise InputError(
-                f"modules: cannot import {name!r}: {str(error) or type(error).__name__}"
-            ) from error
 
 
 def _problem(error: Mapping[str, Any]) -> str:

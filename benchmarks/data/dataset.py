@@ -188,10 +188,9 @@ class Data:
         if n is not None and n < 1:
             raise InputError(f"samples: expected a positive number, got {n}")
         wanted = min(len(self), n or len(self))
-        order = [int(i) for i in np.random.default_rng(seed).permutation(len(self))]
+        waiting = iter(np.random.default_rng(seed).permutation(len(self)).tolist())
         good: list[int] = []
         skipped = dict(self.skipped)
-        waiting = iter(order)
         while len(good) < wanted and (some := list(itertools.islice(waiting, wanted - len(good)))):
             for index, reading in zip(some, self._readings(some, None, workers), strict=True):
                 if reading.problem is None:
@@ -228,6 +227,16 @@ class Data:
         masks = [one.mask for i in kept if (one := readings[i]).mask is not None]
         stacked = np.stack(masks) if masks else None
         return MaskedImages(images, part.files, part.labels, skipped, stacked)
+
+    def load_all(
+        self, prepare: Preprocessing, workers: int = 0, problem: str = "cannot be read any more"
+    ) -> MaskedImages:
+        """Read and prepare all images; InputError, with the problem, where one cannot be read."""
+        images = self.load(prepare, workers)
+        if lost := [file for file in self.files if file not in images.files]:
+            reason = images.skipped.get(lost[0], "it is not there")
+            raise InputError(f"data: {lost[0]!r} {problem}: {reason}")
+        return images
 
     def _readings(
         self, indices: Sequence[int], prepare: Preprocessing | None, workers: int

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, refusing
 from gae_metric.inputs.files import check_file
 from gae_metric.inputs.labels import class_index, read_labels, read_lines, read_table
 
@@ -133,19 +133,17 @@ def voc_areas(annotation: Path) -> NDArray[np.int64]:
     """
     areas = np.zeros(len(VOC_CLASSES), dtype=np.int64)
     check_file(annotation, "data", 1 << 24)
-    try:
+    # LookupError: an encoding that there is not.
+    wrong = (OSError, ValueError, LookupError, ElementTree.ParseError)
+    with refusing(f"data: {annotation.name} is not a VOC annotation", *wrong):
         for item in ElementTree.parse(annotation).getroot().iter("object"):
             box = item.find("bndbox")
             name = (item.findtext("name") or "").strip()
             if box is None:
                 raise ValueError("an object has no bndbox")
-            left, top, right, bottom = (
-                float(box.findtext(key) or "nan") for key in ("xmin", "ymin", "xmax", "ymax")
-            )
+            sides = ("xmin", "ymin", "xmax", "ymax")
+            left, top, right, bottom = (float(box.findtext(side) or "nan") for side in sides)
             if not (0 <= left <= right <= _LARGEST and 0 <= top <= bottom <= _LARGEST):
                 raise ValueError(f"no box is ({left}, {top}, {right}, {bottom})")
             areas[VOC_CLASSES.index(name)] += round((right - left) * (bottom - top))
-    # LookupError: an encoding that there is not.
-    except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
-        raise InputError(f"data: {annotation.name} is not a VOC annotation: {error}") from error
     return areas

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.data.dataset import Data
 from benchmarks.data.labels import imagenet_labels, voc_areas
 from gae_metric._names import lookup
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, refusing
 from gae_metric.inputs.images import list_images
 from gae_metric.inputs.labels import read_labels
 
@@ -53,11 +53,7 @@ def check_data(spec: str) -> str:
 
 
 def open_data(
-    spec: str,
-    *,
-    labels: str | Path | None = None,
-    split: str = "val",
-    masks: bool = False,
+    spec: str, *, labels: str | Path | None = None, split: str = "val", masks: bool = False
 ) -> Data:
     """List the images and labels of a data set.
 
@@ -120,12 +116,9 @@ def _digits(root: Path, labels: str | Path | None, split: str, masks: bool) -> D
 def _voc(root: Path, labels: str | Path | None, split: str, masks: bool) -> Data:
     from torchvision.datasets import VOCDetection, VOCSegmentation
 
-    try:
+    what = f"data: {str(root)!r} is not VOC2012 as torchvision reads it"
+    with refusing(what, RuntimeError, OSError, ValueError):
         found = (VOCSegmentation if masks else VOCDetection)(root, year="2012", image_set=split)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise InputError(
-            f"data: {str(root)!r} is not VOC2012 as torchvision reads it: {error}"
-        ) from error
     if not found.images:
         raise InputError(f"data: the image set {split!r} of {str(root)!r} names no image")
     inside = root / "VOCdevkit" / "VOC2012" / "JPEGImages"

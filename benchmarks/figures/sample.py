@@ -58,22 +58,16 @@ def mosaic(plan: Plan, subjects: Sequence[Subject]) -> Figure:
         raise LackingError("the run is older than the draw of mosaics by content; run it anew")
     drawn = MosaicPlan.draw(contents.to_numpy(dtype="uint64"), targets, subject.run.seed)
     indices, positive = drawn.indices[sample], int(drawn.positive[sample])
-    x = mosaics(
-        torch.from_numpy(subject.images(indices)),
-        [[0, 1, 2, 3]],
-        subject.options("GAE", "C").get("interpolation", "nearest"),
-    ).numpy()
+    images = torch.from_numpy(subject.images(indices))
+    interpolation = subject.options("GAE", "C").get("interpolation", "nearest")
+    x = mosaics(images, [[0, 1, 2, 3]], interpolation).numpy()
     maps = subject.maps(subject.methods_of(plan), x, subject.classes_of([sample]))
     scores = subject.scores_of([sample], maps, "C")
     shown = {label: values[0] for label, values in maps.items()}
     if plan.positive:  # parts of the sums over channels
         shown = {label: one.sum(axis=0, keepdims=True).clip(0) for label, one in shown.items()}
     what = "positive parts of maps" if plan.positive else "maps"
-    return plotting.mosaic(
-        subject.display(x)[0],
-        shown,
-        positive,
-        labels=subject.class_names(indices),
-        title=f"{subject.name}: {subject.describe(sample)}, in a mosaic; {what}",
-        scores={label: values[0] for label, values in scores.items()},
-    )
+    title = f"{subject.name}: {subject.describe(sample)}, in a mosaic; {what}"
+    picture, names = subject.display(x)[0], subject.class_names(indices)
+    first = {label: values[0] for label, values in scores.items()}
+    return plotting.mosaic(picture, shown, positive, labels=names, title=title, scores=first)

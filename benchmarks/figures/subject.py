@@ -23,7 +23,6 @@ from benchmarks.models import load
 from benchmarks.runner.collected import Collected
 from gae_metric._names import lookup
 from gae_metric.demo import digits
-from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.inputs.models import LoadedModel
 from gae_metric.metrics.plot import typical
@@ -231,13 +230,7 @@ class Subject:
     def images(self, samples: Iterable[int]) -> NDArray[np.float32]:
         """Read samples as the model takes them, (N, C, H, W)."""
         places = self.targets.index.get_indexer(list(samples))  # type: ignore[arg-type]
-        part = self.part.part(places)
-        images = part.load(self.loaded.preprocessing)
-        for file in part.files:
-            if file not in images.files:
-                reason = images.skipped.get(file, "it is not there")
-                raise InputError(f"data: {file!r} cannot be read any more: {reason}")
-        return images.x
+        return self.part.part(places).load_all(self.loaded.preprocessing).x
 
     def display(self, x: NDArray[Any]) -> NDArray[Any]:
         """Turn inputs into pixels in [0, 1]."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from abslrp import propagation
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import epsilon
-from benchmarks.methods.attention_maps import Attentions, attend, by_heads, tokens_of
+from benchmarks.methods.attention_maps import Attentions, Grid, attend, by_heads, tokens_of
 from benchmarks.methods.copies import working_copy
 from benchmarks.methods.registry import Explain, method
 from gae_metric.explainers.chunked_gradients import selected
@@ -25,11 +25,11 @@ from gae_metric.explainers.chunked_gradients import selected
 for_vit = functools.partial(method, family="vit", source="benchmarks", chunks=True)
 VIT = ("vit",)
 
-Grid: TypeAlias = "tuple[int, int] | None"
+Matrices: TypeAlias = "list[Tensor]"
 
 #: From the model, a chunk, its targets, its attention matrices (B, h, T, T) block by block and
 #: their gradients, to values (B, T, T).
-Combine = Callable[[nn.Module, Tensor, Tensor, list[Tensor], list[Tensor]], Tensor]
+Combine = Callable[[nn.Module, Tensor, Tensor, Matrices, Matrices], Tensor]
 
 
 @for_vit(
@@ -56,12 +56,10 @@ def _tibav(name: str, rules: str | RuleSet, citation: str, *, paper: tuple[str, 
     """Register TIBAV with a rule set for the relevance of attention, from 1 at the target."""
 
     def product(
-        model: nn.Module, x: Tensor, target: Tensor, maps: list[Tensor], slopes: list[Tensor]
+        model: nn.Module, x: Tensor, target: Tensor, maps: Matrices, slopes: Matrices
     ) -> Tensor:
-        relevances = attention_relevance(model, x, target, rules)
-        return _product(
-            [(g * r).clamp(min=0).mean(1) for g, r in zip(slopes, relevances, strict=True)]
-        )
+        pairs = zip(slopes, attention_relevance(model, x, target, rules), strict=True)
+        return _product([(g * r).clamp(min=0).mean(1) for g, r in pairs])
 
     @for_vit(name, citation, paper=paper)
     def explain(model: nn.Module, x: Tensor, *, grid: Grid = None) -> Explain:
@@ -77,7 +75,7 @@ _tibav(
 
 def attention_relevance(
     model: nn.Module, x: Tensor, target: Tensor, rules: str | RuleSet
-) -> list[Tensor]:
+) -> Matrices:
     """Return the relevance of the attention matrices, block by block: (B, h, T, T)."""
     leaf = x.detach().clone()
     with propagation(rules, None, inputs=[leaf]) as context, Attentions() as found:
@@ -90,7 +88,7 @@ def attention_relevance(
     ]
 
 
-def _product(blocks: list[Tensor]) -> Tensor:
+def _product(blocks: Matrices) -> Tensor:
     """Return the product of ``I + A``, the last block leftmost."""
     result = torch.eye(blocks[0].shape[-1]).to(blocks[0]).expand_as(blocks[0])
     for block in blocks:
@@ -112,9 +110,7 @@ def _token_maps(model: nn.Module, grid: Grid, combine: Combine) -> Explain:
         read = _rows_read(slopes[-1])
         rows = combine(copied, chunk, target, maps, slopes)
         row = (read[:, :, None] * rows).sum(1) / read.sum(1, keepdim=True)
-        return F.interpolate(
-            tokens.features(row[..., None]), size=size, mode="bilinear", align_corners=False
-        )
+        return F.interpolate(tokens.features(row[..., None]), size=size, mode="bilinear")
 
     return explain
 

@@ -8,7 +8,7 @@ whose gradient (and, inside :class:`abslrp.propagation`, relevance) can be asked
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from torch.overrides import TorchFunctionMode
 
 from abslrp.rules.decompositions import attention
 from benchmarks.methods.registry import InapplicableError
+
+#: Rows and columns of tokens.
+Grid: TypeAlias = "tuple[int, int] | None"
 
 #: More tokens than these before the patches' are not a class token and registers.
 _MOST_PREFIX = 16
@@ -27,10 +30,8 @@ def _opened(func: types.FunctionType) -> Callable[..., Any]:
 
     It asks first whether it is overridden; a copy whose globals say no goes straight to its body.
     """
-    scope = dict(func.__globals__)
-    scope.update(
-        dict.fromkeys(("has_torch_function", "has_torch_function_unary"), lambda *_: False)
-    )
+    asked = ("has_torch_function", "has_torch_function_unary")
+    scope = {**func.__globals__, **dict.fromkeys(asked, lambda *_: False)}
     return types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__)
 
 
@@ -66,7 +67,7 @@ class Attentions(TorchFunctionMode):
     def __init__(self, called: Callable[[], None] | None = None) -> None:
         super().__init__()
         self.maps: list[Tensor] = []
-        self.grid: tuple[int, int] | None = None
+        self.grid: Grid = None
         self.called = called
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -107,9 +108,7 @@ class Tokens:
         return patches.reshape(len(values), *self.grid, -1).permute(0, 3, 1, 2)
 
 
-def tokens_of(
-    found: Attentions, image: tuple[int, int], samples: int, grid: tuple[int, int] | None = None
-) -> Tokens:
+def tokens_of(found: Attentions, image: tuple[int, int], samples: int, grid: Grid = None) -> Tokens:
     """Tell how the tokens lie from the attention matrices of a forward pass.
 
     Parameters
@@ -150,9 +149,8 @@ def tokens_of(
     if grid is not None:
         rows, columns = grid
         if min(grid) < 1 or rows * columns > count:
-            raise ValueError(
-                f"grid: expected rows and columns of at most {count} tokens, got {grid}"
-            )
+            wanted = f"rows and columns of at most {count} tokens"
+            raise ValueError(f"grid: expected {wanted}, got {grid}")
         return Tokens((rows, columns), count - rows * columns)
     if found.grid is not None:
         prefix = count - found.grid[0] * found.grid[1]
@@ -188,7 +186,7 @@ def by_heads(values: Tensor, samples: int) -> Tensor:
     return values.reshape(samples, -1, *values.shape[-2:])
 
 
-def token_grid(model: nn.Module, x: Tensor) -> tuple[int, int] | None:
+def token_grid(model: nn.Module, x: Tensor) -> Grid:
     """Return rows and columns of the tokens; None where attention is not over one sequence."""
     with torch.no_grad(), Attentions() as found:
         model(x)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.methods.attention_maps import Attentions, Tokens, tokens_of
+from benchmarks.methods.attention_maps import Attentions, Grid, Tokens, tokens_of
 from benchmarks.methods.copies import OutOfPlace
 from benchmarks.methods.gradients import attributing, by_captum, with_relus
 from benchmarks.methods.registry import Explain, InapplicableError, method
@@ -69,10 +69,7 @@ def _watched(model: nn.Module) -> Iterator[list[_Ended]]:
 
 
 def cam_layer(
-    copied: OutOfPlace,
-    x: Tensor,
-    layer: str | None = None,
-    grid: tuple[int, int] | None = None,
+    copied: OutOfPlace, x: Tensor, layer: str | None = None, grid: Grid = None
 ) -> CamLayer:
     """Find the layer for class activation maps, or look at the one that is given.
 
@@ -181,11 +178,7 @@ def _register(name: str, library_name: str, citation: str) -> None:
 
     @method(name, citation, "any", source="pytorch-grad-cam", paper=("cnn", "vit"), chunks=True)
     def explain(
-        model: nn.Module,
-        x: Tensor,
-        *,
-        layer: nn.Module | str | None = None,
-        grid: tuple[int, int] | None = None,
+        model: nn.Module, x: Tensor, *, layer: nn.Module | str | None = None, grid: Grid = None
     ) -> Explain:
         """Class activation map (B, 1, H, W) of one layer.
 

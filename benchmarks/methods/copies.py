@@ -11,7 +11,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,13 @@ from torch.overrides import TorchFunctionMode
 
 from benchmarks.methods.registry import InapplicableError
 
-Build = Callable[[tuple[Any, ...], Mapping[str, Any]], nn.Module]
+Function: TypeAlias = Callable[..., Any]
+Args: TypeAlias = "tuple[Any, ...]"
+Keywords: TypeAlias = Mapping[str, Any]
+Build = Callable[[Args, Keywords], nn.Module]
 """From a call's arguments to the module that stands for it and gets the active ones."""
+Watch: TypeAlias = Callable[[str, Args], None]
+"""Gets the name of a call, and its arguments."""
 
 
 class _ReLU6(nn.ReLU):
@@ -47,7 +52,7 @@ class _Clipped(nn.Module):
 def _make(module: Callable[..., nn.Module], *names: str) -> Build:
     """Build a module from a call's arguments of these names, given by position or by name."""
 
-    def build(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Module:
+    def build(args: Args, kwargs: Keywords) -> nn.Module:
         given = dict(zip(names, args[1:], strict=False))
         given.update((name, kwargs[name]) for name in names if name in kwargs)
         return module(**given)
@@ -94,7 +99,7 @@ _UNLINEAR = frozenset(
 )
 
 
-def refuse_unlinear(name: str, args: tuple[Any, ...]) -> None:
+def refuse_unlinear(name: str, args: Args) -> None:
     """Refuse what Captum would silently propagate a gradient through."""
     if name in _UNLINEAR:
         raise InapplicableError(f"DeepLIFT has no rule for {name} in Captum")
@@ -116,10 +121,8 @@ def working_copy(model: nn.Module) -> nn.Module:
     >>> copied[1].inplace, copied[0].weight.requires_grad
     (False, False)
     """
-    memo: dict[int, Any] = {
-        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
-        for parameter in model.parameters()
-    }
+    own = model.parameters()
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in own}
     # New tensors on the same memory: a library that replaces a buffer's data replaces the copy's.
     memo.update((id(buffer), buffer.detach()) for buffer in model.buffers())
     copied = copy.deepcopy(model, memo)
@@ -130,8 +133,8 @@ def working_copy(model: nn.Module) -> nn.Module:
 
 
 def out_of_place(
-    func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    func: Function, args: Args, kwargs: Keywords
+) -> tuple[Function, Args, dict[str, Any]]:
     """Return a call that computes the same and leaves its input as it is, where torch has one."""
     if args and is_active(args[0]):
         if (signature := _with_inplace(func)) is not None:  # F.relu(x, inplace=True)
@@ -143,14 +146,14 @@ def out_of_place(
 
 
 @functools.cache
-def _with_inplace(func: Callable[..., Any]) -> inspect.Signature | None:
+def _with_inplace(func: Function) -> inspect.Signature | None:
     """Return the signature of a Python function that has an argument ``inplace``."""
     named = "inplace" in getattr(getattr(func, "__code__", None), "co_varnames", ())
     return inspect.signature(func) if named else None
 
 
 @functools.cache
-def _counterpart(func: Callable[..., Any]) -> Callable[..., Any]:
+def _counterpart(func: Function) -> Function:
     """Return what an overwriting function does without overwriting; else the function itself.
 
     Examples
@@ -167,7 +170,7 @@ def _counterpart(func: Callable[..., Any]) -> Callable[..., Any]:
     return func
 
 
-def base_name(func: Callable[..., Any]) -> str:
+def base_name(func: Function) -> str:
     """Return what an operation is called in all of its spellings: ``add`` for ``x += y``."""
     name = getattr(func, "__name__", "")
     if name.startswith("__"):
@@ -180,7 +183,7 @@ def base_name(func: Callable[..., Any]) -> str:
 class Calls(TorchFunctionMode):
     """Lets ``handle(func, args, kwargs)`` stand for every call, none of which overwrites."""
 
-    def __init__(self, handle: Callable[..., Any]) -> None:
+    def __init__(self, handle: Function) -> None:
         super().__init__()
         self.handle = handle
 
@@ -225,11 +228,7 @@ class Unrolled(nn.Module):
     inner: nn.Module
 
     def __init__(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        builders: Mapping[str, Build],
-        watch: Callable[[str, tuple[Any, ...]], None] | None = None,
+        self, model: nn.Module, x: Tensor, builders: Mapping[str, Build], watch: Watch | None = None
     ) -> None:
         super().__init__()
         self.calls = nn.ModuleList()
@@ -248,7 +247,7 @@ class Unrolled(nn.Module):
         with Calls(self._handle):
             return self.inner(x.clone())
 
-    def _handle(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _handle(self, func: Function, args: Args, kwargs: Keywords) -> Any:
         name, active = base_name(func), [one for one in args if is_active(one)]
         if name not in self._builders or not active:
             if active and self._learning and self._watch is not None:

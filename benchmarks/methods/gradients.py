@@ -64,13 +64,8 @@ def integrated_gradients(
     ``batch_size`` bounds the images that the model sees at a time, steps included.
     """
     check_integer("n_steps", n_steps)
-    return attributing(
-        "IntegratedGradients",
-        OutOfPlace(model, x),
-        baselines=torch.zeros_like(x),
-        n_steps=n_steps,
-        internal_batch_size=batch_size or BATCH,
-    )
+    options = {"baselines": torch.zeros_like(x), "internal_batch_size": batch_size or BATCH}
+    return attributing("IntegratedGradients", OutOfPlace(model, x), n_steps=n_steps, **options)
 
 
 @by_captum(
@@ -97,16 +92,12 @@ def smoothgrad(
     check_integer("n_samples", n_samples)
     plain = Saliency(OutOfPlace(model, x))
 
+    options: dict[str, Any] = {"nt_type": "smoothgrad", "nt_samples": n_samples, "abs": True}
+    options["nt_samples_batch_size"] = min(n_samples, batch_size or BATCH)
+
     def explain(one: Tensor, target: Tensor) -> Tensor:
-        return attributing(
-            "NoiseTunnel",
-            plain,
-            stdevs=noise * float(one.max() - one.min()),
-            nt_type="smoothgrad",
-            nt_samples=n_samples,
-            nt_samples_batch_size=min(n_samples, batch_size or BATCH),
-            abs=True,
-        )(one, target)
+        stdevs = noise * float(one.max() - one.min())
+        return attributing("NoiseTunnel", plain, stdevs=stdevs, **options)(one, target)
 
     return one_by_one(explain, seed)
 

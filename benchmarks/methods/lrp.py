@@ -5,7 +5,6 @@ additions, functions and attention would have to be rewritten, architecture by a
 networks that Zennit handles the maps agree with Zennit's. No kept library has cLRP, RAP and cRAP.
 """
 
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -26,17 +25,11 @@ _MISSING = {
 
 
 def _register(
-    name: str,
-    citation: str,
-    *,
-    family: Family = "any",
-    paper: tuple[str, ...] = (),
-    paper_name: str | None = None,
-    **fixed: Any,
+    name: str, citation: str, fixed: dict[str, Any], family: Family = "any", **row: Any
 ) -> None:
     """Register :func:`abslrp.explain` with some of its options."""
 
-    @method(name, citation, family, source="abslrp", paper=paper, paper_name=paper_name)
+    @method(name, citation, family, source="abslrp", **row)
     def explain(
         model: nn.Module, inputs: Any, targets: Any, *, batch_size: int | None = None, **kwargs: Any
     ) -> Any:
@@ -56,32 +49,33 @@ GU = "Gu et al., ACCV 2018"
 CNN = ("cnn",)
 VIT = ("vit",)
 
-_register("LRP-epsilon", f"{BACH} (epsilon 1e-6, as Zennit's)", rules="epsilon", paper=CNN)
-_register("LRP-epsilon-0.1", f"{BACH} (epsilon 0.1, as TorchLRP's)", rules=epsilon.build(0.1))
-_register("LRP-alpha1beta0", BACH, rules="alpha1beta0", paper=CNN)
-_register("LRP-alpha2beta1", BACH, rules="alpha2beta1", paper=CNN)
-_register("cLRP", f"{GU}, by its authors' code", rules="cLRP", paper=CNN)
+_register("LRP-epsilon", f"{BACH} (epsilon 1e-6, as Zennit's)", {"rules": "epsilon"}, paper=CNN)
+_register("LRP-epsilon-0.1", f"{BACH} (epsilon 0.1, as TorchLRP's)", {"rules": epsilon.build(0.1)})
+_register("LRP-alpha1beta0", BACH, {"rules": "alpha1beta0"}, paper=CNN)
+_register("LRP-alpha2beta1", BACH, {"rules": "alpha2beta1"}, paper=CNN)
+_register("cLRP", f"{GU}, by its authors' code", {"rules": "cLRP"}, paper=CNN)
 _register(
     "LRP-alpha1beta0-contrastive",
     f"{BACH}, absLRP's two streams",
-    rules="alpha1beta0",
-    contrast="streams",
+    {"rules": "alpha1beta0", "contrast": "streams"},
 )
-_register("RAP", f"{NAM}, by its authors' code", rules="RAP", paper=CNN)
-_register("RAP-eq5", f"{NAM}, as eq. 5 of the paper has it", rules="RAP-eq5")
-_register("cRAP", f"{NAM}, from the two starts of {GU}", rules="cRAP", paper=CNN)
+_register("RAP", f"{NAM}, by its authors' code", {"rules": "RAP"}, paper=CNN)
+_register("RAP-eq5", f"{NAM}, as eq. 5 of the paper has it", {"rules": "RAP-eq5"})
+_register("cRAP", f"{NAM}, from the two starts of {GU}", {"rules": "cRAP"}, paper=CNN)
 _register(
     "EpsilonPlusFlat",
     "Kohlbrenner et al., IJCNN 2020, as Zennit has it (Anders et al., arXiv:2106.13200)",
-    rules="EpsilonPlusFlat",
+    {"rules": "EpsilonPlusFlat"},
 )
-_register("absLRP-signed", f"{ABSLRP}, one pass from +1 and -1/N as its text", contrast="signed")
-_ablation = partial(_register, citation=ABLATIONS, family="vit", paper=VIT)
-_ablation("absLRP-patches", paper_name="absLRP: patch relevance", relevance_at="patches")
-_ablation("absLRP-values", paper_name="absLRP: value relevance", attention="values")
-_ablation(
-    "absLRP-queries-keys", paper_name="absLRP: query and key relevance", attention="queries_keys"
+_register(
+    "absLRP-signed", f"{ABSLRP}, one pass from +1 and -1/N as its text", {"contrast": "signed"}
 )
+for _name, _what, _fixed in (
+    ("absLRP-patches", "patch relevance", {"relevance_at": "patches"}),
+    ("absLRP-values", "value relevance", {"attention": "values"}),
+    ("absLRP-queries-keys", "query and key relevance", {"attention": "queries_keys"}),
+):
+    _register(_name, ABLATIONS, _fixed, "vit", paper=VIT, paper_name=f"absLRP: {_what}")
 
 
 @method("absLRP", ABSLRP, "any", source="abslrp", paper=("cnn", "vit"))

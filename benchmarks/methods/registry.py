@@ -24,11 +24,7 @@ Explain: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 BATCH = 16
 
 #: What has to be installed for a source.
-_PACKAGES = {
-    "Captum": "captum",
-    "pytorch-grad-cam": "pytorch_grad_cam",
-    "LXT": "lxt",
-}
+_PACKAGES = {"Captum": "captum", "pytorch-grad-cam": "pytorch_grad_cam", "LXT": "lxt"}
 
 
 class InapplicableError(NotApplicableError):
@@ -80,11 +76,9 @@ class Method:
     @property
     def defaults(self) -> dict[str, Any]:
         """The method's options and their defaults."""
-        return {
-            name: parameter.default
-            for name, parameter in inspect.signature(self.function).parameters.items()
-            if parameter.default is not parameter.empty and name != "batch_size"
-        }
+        parameters = inspect.signature(self.function).parameters.values()
+        given = (one for one in parameters if one.default is not one.empty)
+        return {one.name: one.default for one in given if one.name != "batch_size"}
 
     def __call__(self, model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
         """Return one map per input, as every explanation function does."""

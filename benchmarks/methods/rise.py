@@ -66,14 +66,10 @@ def random_masks(
     """
     generator = torch.Generator().manual_seed(seed)
     height, width = (math.ceil(side / cells) for side in size)
+    larger = ((cells + 1) * height, (cells + 1) * width)
     for _ in range(n):
         coarse = (torch.rand(1, 1, cells, cells, generator=generator) < keep).float()
-        up = F.interpolate(
-            coarse,
-            size=((cells + 1) * height, (cells + 1) * width),
-            mode="bilinear",
-            align_corners=False,
-        )
+        up = F.interpolate(coarse, size=larger, mode="bilinear")
         top = int(torch.randint(0, height, (), generator=generator))
         left = int(torch.randint(0, width, (), generator=generator))
         yield up[0, :, top : top + size[0], left : left + size[1]]

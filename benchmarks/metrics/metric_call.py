@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,10 @@ from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.study.mosaicking import Layout
+
+Array: TypeAlias = NDArray[Any]
+Integers: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +47,14 @@ class Block:
 
     start: int
     stop: int
-    indices: NDArray[np.int64]
-    own: NDArray[np.int64]
-    targets: NDArray[np.int64]
+    indices: Integers
+    own: Integers
+    targets: Integers
     layout: Layout | None = None
     focus: FocusPlan | None = None
 
     @property
-    def samples(self) -> NDArray[np.int64]:
+    def samples(self) -> Integers:
         """(R,) data-set indices of the scored samples."""
         return np.arange(self.start, self.stop)
 
@@ -59,7 +63,7 @@ class Block:
 class Plans:
     """The classes and mosaics of a whole data set."""
 
-    targets: NDArray[np.int64]
+    targets: Integers
     mosaics: MosaicPlan | None
     focus: FocusPlan | None
 
@@ -67,7 +71,7 @@ class Plans:
     def draw(
         cls,
         contents: NDArray[np.uint64],
-        targets: NDArray[np.int64],
+        targets: Integers,
         seed: int,
         *,
         mosaics: bool = True,
@@ -127,7 +131,7 @@ def spans(n: int, size: int) -> Iterable[tuple[int, int]]:
     return ((start, min(start + size, n)) for start in range(0, n, size))
 
 
-Columns = dict[str, NDArray[np.float64]]
+Columns = dict[str, Floats]
 """Scores (R,) of a block's samples, by the name of the score."""
 
 
@@ -153,7 +157,7 @@ class Call:
         return self.x[self.block.own]
 
     @property
-    def classes(self) -> NDArray[np.int64]:
+    def classes(self) -> Integers:
         """Targets of the scored samples."""
         return self.block.targets[self.block.own]
 
@@ -174,21 +178,19 @@ class Call:
         return found[:, None]
 
     @functools.cached_property
-    def maps(self) -> NDArray[Any]:
+    def maps(self) -> Array:
         """Maps of the scored samples, for all metrics that need no others."""
         return self._explained(self.batch_size)
 
     @functools.cached_property
-    def maps_alone(self) -> NDArray[Any]:
+    def maps_alone(self) -> Array:
         """The same, each sample explained alone: the same bits whatever the block."""
         return self._explained(1)
 
-    def _explained(self, step: int) -> NDArray[Any]:
+    def _explained(self, step: int) -> Array:
         return in_steps(self.explain, self.model, self.own, self.classes, step, self.batch_size)
 
-    def __call__(
-        self, metric: Any, *, everything: bool = False, maps: bool = False
-    ) -> NDArray[np.float64]:
+    def __call__(self, metric: Any, *, everything: bool = False, maps: bool = False) -> Floats:
         """Call a metric, on all images or on those of the scored samples."""
         x, classes = (self.x, self.block.targets) if everything else (self.own, self.classes)
         given, size = self.maps if maps else None, self.batch_size
@@ -196,13 +198,8 @@ class Call:
 
 
 def in_steps(
-    explain: ExplainFunc,
-    model: nn.Module,
-    x: NDArray[Any],
-    targets: NDArray[Any],
-    step: int,
-    batch_size: int,
-) -> NDArray[Any]:
+    explain: ExplainFunc, model: nn.Module, x: Array, targets: Array, step: int, batch_size: int
+) -> Array:
     """Explain some samples at a time."""
     parts = (slice(i, i + step) for i in range(0, len(x), step))
     given = ({"inputs": x[part], "targets": targets[part]} for part in parts)

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import quantus
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.metrics.metric_call import Call, Columns
+from benchmarks.metrics.metric_call import Array, Call, Columns, Floats
 from gae_metric.errors import InputError
 from gae_metric.explainers.captum import seeded
 from gae_metric.study.logits import predictions
@@ -48,9 +47,7 @@ REFUSED = {
 }
 
 
-def _spearman(
-    a: NDArray[Any], b: NDArray[Any], batched: bool = False, **kwargs: Any
-) -> NDArray[np.float64]:
+def _spearman(a: Array, b: Array, batched: bool = False, **kwargs: Any) -> Floats:
     """Return the rank correlations of rows, NaN for constant ones, at which Quantus's own fails."""
     return np.array([spearmanr(one, other)[0] for one, other in zip(a, b, strict=True)])
 
@@ -132,7 +129,5 @@ def _number(name: str, found: Any) -> float:
             value = (steps[1:] + steps[:-1]).sum() / 2
         return float(value)
     except (TypeError, ValueError):
-        kind = type(found).__name__
-        raise InputError(
-            f"quantus:{name}: expected one number for a sample, got a {kind}"
-        ) from None
+        got = f"got a {type(found).__name__}"
+        raise InputError(f"quantus:{name}: expected one number for a sample, {got}") from None

@@ -27,6 +27,7 @@ import torch
 
 from benchmarks.metrics import quantus_scores
 from benchmarks.metrics.metric_call import Call, Columns
+from benchmarks.metrics.quantus_scores import LOCALISATION
 from gae_metric import GAE, Contrastiveness, LocalConsistency
 from gae_metric._names import OTHER_NAMES, lookup, nearest, plain
 from gae_metric.commands.named_metrics import LocalLipschitz, Settings
@@ -91,8 +92,8 @@ def _road(order: Any, call: Call, **options: Any) -> Columns:
     return {name: scores, **parts}
 
 
-def _lipschitz(call: Call, samples: int = Settings().lipschitz_samples) -> Columns:
-    return {"LocalLipschitz": call(LocalLipschitz(call.seed, samples))}
+def _lipschitz(call: Call, **options: Any) -> Columns:
+    return {"LocalLipschitz": call(LocalLipschitz(call.seed, **options))}
 
 
 def _regions(kind: type[AOPC], call: Call, **options: Any) -> Columns:
@@ -123,6 +124,7 @@ class Kind:
 _MASKING: dict[str, Any] = {"mask_value": 0.0}
 _SHOWING: dict[str, Any] = {"interpolation": "nearest"}
 _ROAD: dict[str, Any] = {"percentages": Settings().road_percentages, "noise": 0.01}
+_LIPSCHITZ: dict[str, Any] = {"samples": Settings().lipschitz_samples}
 _REGIONS: dict[str, Any] = {"regions": 100, "size": 9}
 
 METRICS: dict[str, Kind] = {
@@ -131,9 +133,7 @@ METRICS: dict[str, Kind] = {
     "C": Kind(partial(_ours, Contrastiveness), ("C",), _SHOWING, mosaics=True),
     "ROAD_MoRF": Kind(partial(_road, "morf"), ("ROAD_MoRF",), _ROAD),
     "ROAD_LeRF": Kind(partial(_road, "lerf"), ("ROAD_LeRF",), _ROAD),
-    "LocalLipschitz": Kind(
-        _lipschitz, ("LocalLipschitz",), {"samples": Settings().lipschitz_samples}
-    ),
+    "LocalLipschitz": Kind(_lipschitz, ("LocalLipschitz",), _LIPSCHITZ),
     "AOPC": Kind(partial(_regions, AOPC), ("AOPC",), _REGIONS),
     "ABPC": Kind(partial(_regions, ABPC), ("ABPC",), _REGIONS),
     "Focus": Kind(_focus, ("Focus",), {"mosaic_size": "input"}, focus=True),
@@ -164,13 +164,8 @@ def kind_of(name: str) -> Kind:
     if name in METRICS:
         return METRICS[name]
     own = name.partition(":")[2]
-    function = partial(quantus_scores.score_by_quantus, own)
-    return Kind(
-        function,
-        (name,),
-        quantus_scores.quantus_options(own),
-        masks=own in quantus_scores.LOCALISATION,
-    )
+    function, masks = partial(quantus_scores.score_by_quantus, own), own in LOCALISATION
+    return Kind(function, (name,), quantus_scores.quantus_options(own), masks=masks)
 
 
 def check_metric(name: str, options: Mapping[str, Any]) -> None:

@@ -41,12 +41,8 @@ def execute(notebook: NotebookNode) -> NotebookNode:
     # The kernel's own backend draws into the notebook.
     environment.pop("MPLBACKEND", None)
     with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(
-            notebook,
-            timeout=TIMEOUT,
-            kernel_name="python3",
-            resources={"metadata": {"path": folder}},
-        )
+        there = {"metadata": {"path": folder}}
+        client = NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=there)
         client.execute(env=environment)
     return tidied(notebook)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report.explained import MAP_SIDE
-from benchmarks.report.section import Progress, Section
+from benchmarks.report.explained import MAP_SIDE, Progress
+from benchmarks.report.section import Section
 from benchmarks.result_files import check_page, number, replace_file, templates
 
 PAGE = Path(__file__).parent / "page"
@@ -34,6 +34,11 @@ def _json(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False)
 
 
+def _digest(text: str) -> str:
+    """Return what a content security policy allows a text by."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
 TEMPLATES = templates(PAGE, autoescape=True, lstrip_blocks=True)
 TEMPLATES.globals["map_side"] = MAP_SIDE
 TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
@@ -41,6 +46,7 @@ TEMPLATES.tests["finite"] = lambda value: bool(np.isfinite(value))
 TEMPLATES.filters |= {
     "arrow": lambda better: {"higher": " ↑", "lower": " ↓"}.get(better or "", ""),
     "count_of": count_of,
+    "digest": _digest,
     "json": _json,
     "number": number,
 }
@@ -90,14 +96,8 @@ def write_report(
         Section(f"run-{i}", Path(folder), samples, maps, progress)
         for i, folder in enumerate(results)
     ]
-    style, script = _read(*_STYLES), _read(*_SCRIPTS)
-    page = TEMPLATES.get_template("page.html").render(
-        runs=runs,
-        style=style,
-        style_hash=_digest(style),
-        script=script,
-        script_hash=_digest(script),
-    )
+    texts = {"style": _read(*_STYLES), "script": _read(*_SCRIPTS)}
+    page = TEMPLATES.get_template("page.html").render(runs=runs, **texts)
     content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
     replace_file(path, content)
     return len(content), [f"{run.name}: {line}" for run in runs for line in run.problems]
@@ -105,8 +105,3 @@ def write_report(
 
 def _read(*names: str) -> str:
     return "\n".join((PAGE / name).read_text(encoding="utf-8") for name in names)
-
-
-def _digest(text: str) -> str:
-    """Return what a content security policy allows a text by."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from benchmarks.figures.subject import Subject
 from benchmarks.runner.collected import Collected
 from gae_metric.plotting import _style
 from gae_metric.study.logits import predictions
+
+Progress: TypeAlias = Callable[[str], None]
+"""Gets what is done next."""
 
 #: Longest sides in pixels; what is smaller stays as it is.
 IMAGE_SIDE, MAP_SIDE = 224, 112
@@ -63,12 +66,10 @@ def image_picture(pixels: NDArray[Any]) -> str:
     return _webp(image, lossless=max(image.size) <= _SMALL)
 
 
-def figure_picture(
-    figure: Figure, *, lossless: bool = True, dpi: int = 160
-) -> tuple[str, int, int]:
+def figure_picture(figure: Figure, *, lossless: bool) -> tuple[str, int, int]:
     """Return a figure as a data URI, and its width and height in pixels."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=160)
     with Image.open(buffer) as image:
         width, height = image.size
         return PREFIX + _webp(image.convert("RGB"), lossless=lossless), width, height
@@ -102,7 +103,7 @@ def content(
     samples: Sequence[int],
     better: Mapping[str, str],
     subject: Subject | None = None,
-    progress: Callable[[str], None] = lambda what: None,
+    progress: Progress = lambda what: None,
 ) -> dict[str, Any]:
     """Return a model's samples as JSON can hold them.
 
@@ -197,9 +198,7 @@ def chosen(samples: Sequence[int] | NDArray[np.int64], count: int) -> list[int]:
     return [int(samples[int(place)]) for place in places]
 
 
-def explain(
-    subject: Subject, samples: Sequence[int], progress: Callable[[str], None]
-) -> dict[str, Any]:
+def explain(subject: Subject, samples: Sequence[int], progress: Progress) -> dict[str, Any]:
     """Read samples and explain them, with the run's model, preprocessing, options and targets.
 
     Returns
@@ -228,10 +227,8 @@ def explain(
     names = {c: _named(subject, c) for key in ("predicted", "target") for c in set(rows[key])}
     voc = subject.run.data.name.partition(":")[0] == "voc"
     comparable = not voc or subject.classes == len(VOC_CLASSES)
-    labels = {
-        c: _named(subject, c) if comparable else VOC_CLASSES[c]
-        for c in map(int, set(rows["label"]))
-    }
+    known = set(rows["label"].astype(int))
+    labels = {c: _named(subject, c) if comparable else VOC_CLASSES[c] for c in known}
     logits = predictions(subject.loaded.model, x, subject.run.batch_size)
     now = logits[np.arange(len(x)), targets].astype(np.float64)
     then = rows["logit"].to_numpy(dtype=np.float64)

@@ -1,13 +1,12 @@
 """One run in the page: its scores, figures, samples, times and settings."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.figures.write import Material
-from benchmarks.report.explained import chosen, content
+from benchmarks.report.explained import Progress, chosen, content
 from benchmarks.report.page_figures import Picture, figures
 from benchmarks.runner.collected import Collected, collect
 from benchmarks.tables.against_paper import build_tables
@@ -35,9 +34,6 @@ def failures(collected: Collected) -> pd.DataFrame:
     rows["images"] = [len(set().union(*spans)) for spans in rows["images"]]
     # Errors first: that a method is not for a model is no surprise.
     return rows.reset_index().sort_values("applies", ascending=False, kind="stable")
-
-
-Progress = Callable[[str], None]
 
 
 class Section:

@@ -4,7 +4,7 @@ import os
 import re
 import socket
 
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, refusing
 
 #: Seconds that an answer may take.
 LIMIT = 5.0
@@ -33,11 +33,6 @@ def check_address(address: str | None) -> None:
         raise InputError(
             f"{source}: expected HOST:PORT, ray://HOST:PORT, auto or local, got {given!r}"
         )
-    try:
+    what = f"expected a Ray cluster, and nothing answers at {given!r} within {LIMIT:g} s"
+    with refusing(f"{source}: {what}", OSError, ValueError):  # ValueError: a host that is no name
         socket.create_connection((found["six"] or found["host"], int(found["port"])), LIMIT).close()
-    # ValueError: a host that cannot be a name.
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{source}: expected a Ray cluster, and nothing answers at {given!r} within "
-            f"{LIMIT:g} s: {error}"
-        ) from error

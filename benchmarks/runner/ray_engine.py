@@ -20,7 +20,7 @@ import benchmarks
 import gae_metric
 from benchmarks.runner.addresses import check_address
 from benchmarks.runner.worker import Outcome, Task, Worker, failure, rows
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, refusing
 
 #: Errors that mean that the worker is no more, not that it failed.
 _LOST = (
@@ -65,7 +65,7 @@ def connected(address: str | None) -> Iterator[None]:
         options = {"include_dashboard": False, "num_cpus": 0}
     handler = signal.getsignal(signal.SIGTERM)
     others = _children()
-    try:
+    with refusing(f"address: no Ray cluster at {address!r}", ConnectionError):
         ray.init(
             address=address,
             log_to_driver=False,
@@ -73,8 +73,6 @@ def connected(address: str | None) -> Iterator[None]:
             runtime_env={"py_modules": packages, "excludes": ["results"]},
             **options,
         )
-    except ConnectionError as error:
-        raise InputError(f"address: no Ray cluster at {address!r}: {error}") from error
     if threading.current_thread() is threading.main_thread() and callable(handler):
         # Ray's own would abort a run that stops in an orderly way.
         signal.signal(signal.SIGTERM, handler)

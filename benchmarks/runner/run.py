@@ -177,22 +177,17 @@ class _Driver:
             else:
                 rows = np.arange(start, stop)
                 block = Block(start, stop, rows, rows - start, np.empty(0, dtype=np.int64))
-            part = self.data.part(block.indices)
-            yield [
-                Task(s, self.run, models[name], methods.get(s.method), block, part) for s in shards
-            ]
+            model, part = models[name], self.data.part(block.indices)
+            yield [Task(s, self.run, model, methods.get(s.method), block, part) for s in shards]
 
     def _plans(self, model: str) -> Plans:
         """Draw the mosaics of a model's whole data set."""
         table = pd.concat([self.store.read(s.key)[0] for s in self.targets if s.model == model])
+        contents = table["content"].to_numpy(dtype=np.uint64)
+        targets = table["target"].to_numpy(dtype=np.int64)
         kinds = [kind_of(metric.name) for metric in self.run.metrics]
-        return Plans.draw(
-            table["content"].to_numpy(dtype=np.uint64),
-            table["target"].to_numpy(dtype=np.int64),
-            self.run.seed,
-            mosaics=any(kind.mosaics for kind in kinds),
-            focus=any(kind.focus for kind in kinds),
-        )
+        mosaics, focus = any(kind.mosaics for kind in kinds), any(kind.focus for kind in kinds)
+        return Plans.draw(contents, targets, self.run.seed, mosaics=mosaics, focus=focus)
 
     def _keep(self, task: Task, outcome: Outcome) -> None:
         facts = {

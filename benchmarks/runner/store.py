@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from benchmarks.result_files import replace_file
 from gae_metric.commands.folder import new_folder
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, refusing
 
 _KEY = b"benchmarks"
 #: Stands in a shard's metadata, before 64 digits that are the SHA-256 of its name and of all bytes
@@ -130,11 +130,8 @@ class Store:
         arrow = pa.Table.from_pandas(table, preserve_index=False)
         own = {_KEY: json.dumps(facts, default=str), "seal": _SEAL + b"0" * 64}
         buffer = io.BytesIO()
-        pq.write_table(
-            arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **own}),
-            buffer,
-            compression="zstd",
-        )
+        noted = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **own})
+        pq.write_table(noted, buffer, compression="zstd")
         before, seal, after = buffer.getvalue().rpartition(_SEAL)
         digest = _digest(key, before, after[64:])
         replace_file(self.path(key), before + seal + digest + after[64:])
@@ -168,11 +165,10 @@ class Store:
 
 
 def _facts(schema: pa.Schema) -> dict[str, Any]:
-    try:
+    wrong = (LookupError, TypeError, ValueError, RecursionError)
+    with refusing("results: a shard has no facts", *wrong):
         facts: dict[str, Any] = json.loads(schema.metadata[_KEY])
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"results: a shard has no facts: {error}") from error
-    return facts
+        return facts
 
 
 def read_table(content: bytes, name: str) -> pa.Table:

@@ -1,6 +1,5 @@
 """What a worker does with a shard, wherever it runs."""
 
-import importlib
 import os
 import socket
 import time
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 import gae_metric
 from benchmarks.config.entries import MethodEntry, ModelEntry
-from benchmarks.config.runs import Run
+from benchmarks.config.runs import Run, import_modules
 from benchmarks.data.dataset import Data, MaskedImages
 from benchmarks.data.labels import VOC_CLASSES
 from benchmarks.methods import METHODS
@@ -87,17 +86,13 @@ class Worker:
         Modules that register more methods.
     """
 
-    def __init__(
-        self, device: str = "cpu", threads: int | None = None, modules: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, device: str, threads: int, modules: tuple[str, ...]) -> None:
         self.device = device
-        if threads is not None:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
         if device.startswith("cuda"):
             torch.backends.cudnn.benchmark = False
             torch.backends.cudnn.deterministic = True
-        for name in modules:
-            importlib.import_module(name)
+        import_modules(modules)
         self._modules = identity.module_digest(modules)
         self._model: tuple[ModelEntry, LoadedModel] | None = None
         self._weights = ""
@@ -116,11 +111,10 @@ class Worker:
         self._check_same(task)
         images = self._read(task, model)
         with torch.inference_mode(False):
-            outcome = (
-                self._targets(task, model, images.x)
-                if task.method is None
-                else self._scores(task, task.method, model, images)
-            )
+            if task.method is None:
+                outcome = self._targets(task, model, images.x)
+            else:
+                outcome = self._scores(task, task.method, model, images)
         outcome.where = {
             "device": self.device,
             "host": socket.gethostname(),
@@ -162,13 +156,8 @@ class Worker:
         self._images = None
         # Nothing that was computed before has a say in what comes now.
         gae_metric.clear_cache()
-        images = task.data.load(model.preprocessing, task.run.readers)
-        if images.files != task.data.files:
-            lost = next(file for file in task.data.files if file not in images.files)
-            raise InputError(
-                f"data: {lost!r} could be read when the images were drawn, and cannot be any more: "
-                f"{images.skipped.get(lost, 'it is not there')}"
-            )
+        problem = "could be read when the images were drawn, and cannot be any more"
+        images = task.data.load_all(model.preprocessing, task.run.readers, problem)
         self._images = (key, images)
         return images
 

@@ -26,6 +26,9 @@ DIGITS = tuple(f"digits:{name}" for name in networks.NAMES)
 PHOTOGRAPHS = ("shared:squeezenet", "shared:mobilenet", "lite:0")
 """Networks of ImageNet, on the photographs of the shared folder."""
 
+NETWORKS = (*DIGITS, *PHOTOGRAPHS)
+"""All of them, in the order of the document."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -137,15 +140,10 @@ def open_case(network: str, settings: Settings) -> Case:
     InputError
         If there is no such network, no shared folder, or not as many images.
     """
-    if network not in (*DIGITS, *PHOTOGRAPHS):
-        raise InputError(
-            f"network: expected one of {', '.join((*DIGITS, *PHOTOGRAPHS))}, got {network!r}"
-        )
+    if network not in NETWORKS:
+        raise InputError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
     loaded, drawn = load(network), network in DIGITS
-    if drawn:
-        data = open_data("digits")
-    else:
-        data = open_data(f"imagenet:{shared_folder() / 'images' / 'imagenet'}")
+    data = open_data("digits" if drawn else f"imagenet:{shared_folder()}/images/imagenet")
     if settings.samples > len(data):
         raise InputError(f"samples: expected at most {len(data)}, got {settings.samples}")
     if drawn:
@@ -163,11 +161,8 @@ def gae(case: Case, explain: ExplainFunc, seed: int | None = None) -> pd.DataFra
     The masking trajectory comes from the cache that all metrics share: it is computed once for a
     network and its images, however many explanation functions are scored.
     """
-    metric = GAE(
-        steps=case.settings.steps,
-        seed=case.settings.seed if seed is None else seed,
-        disable_warnings=True,
-    )
+    seed = case.settings.seed if seed is None else seed
+    metric = GAE(steps=case.settings.steps, seed=seed, disable_warnings=True)
     metric(case.model, case.x, case.y, explain_func=explain, batch_size=case.settings.batch_size)
     return metric.components
 

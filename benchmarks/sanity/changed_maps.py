@@ -150,9 +150,8 @@ def degraded(
     def explained(model: nn.Module, inputs: Any, targets: Any, **kwargs: Any) -> Any:
         others = (targets + classes // 2) % classes
         given = (explain(model, inputs, of, **kwargs) for of in (targets, others))
-        maps, wrong = (
-            as_maps(one, inputs.shape, "explain").detach().cpu().double() for one in given
-        )
+        checked = (as_maps(one, inputs.shape, "explain") for one in given)
+        maps, wrong = (one.detach().cpu().double() for one in checked)
         changed = [
             how.change(a.numpy(), b.numpy(), strength, content_generator(x.numpy(), seed))
             for a, b, x in zip(maps, wrong, inputs.detach().cpu(), strict=True)

@@ -9,14 +9,9 @@ from quantus.helpers.model.pytorch_model import PyTorchModel
 from torch import nn
 
 from benchmarks.methods import METHODS
+from benchmarks.sanity import changed_maps
 from benchmarks.sanity.case import Case, gae, means
-from benchmarks.sanity.changed_maps import (
-    DEGRADATIONS,
-    Remembered,
-    brightness,
-    degraded,
-    of_network,
-)
+from benchmarks.sanity.changed_maps import DEGRADATIONS, Remembered
 from benchmarks.sanity.statistics import against, rank_correlation, verdict
 from gae_metric import Contrastiveness
 from gae_metric.explainers.gradients import ExplainFunc
@@ -43,7 +38,7 @@ def baselines(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
     """
     functions: dict[str, ExplainFunc] = {
         **{name: METHODS[name].bind() for name in _BASELINES if name in METHODS},
-        "Brightness": brightness,
+        "Brightness": changed_maps.brightness,
         **methods,
     }
     rows = []
@@ -98,7 +93,7 @@ def randomisation(case: Case) -> pd.DataFrame:
         explain = METHODS[name].bind()
         scores, shares, layers = [gae(case, explain)], [0.0], [0]
         for count, total, network in cascade(case.model, settings.stages, settings.seed):
-            scores.append(gae(case, of_network(explain, network)))
+            scores.append(gae(case, changed_maps.of_network(explain, network)))
             shares.append(count / total)
             layers.append(count)
         columns = {"method": name, "share": shares, "layers": layers}
@@ -124,8 +119,8 @@ def degradation(case: Case, methods: dict[str, Remembered]) -> pd.DataFrame:
                 continue
             scores = [unspoilt]
             for strength in how.strengths:
-                worse = degraded(explain, how, strength, case.classes, case.settings.seed)
-                scores.append(gae(case, worse))
+                given = explain, how, strength, case.classes, case.settings.seed
+                scores.append(gae(case, changed_maps.degraded(*given)))
             strengths = [0.0, *how.strengths]
             columns = {"method": name, "kind": kind, "strength": strengths}
             tables.append(_trend(columns, strengths, scores))

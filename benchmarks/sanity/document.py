@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from benchmarks.sanity import meta
 from benchmarks.sanity.changed_maps import DEGRADATIONS
 from benchmarks.sanity.results import Found
 from gae_metric.plotting import _style
+
+_LINE: dict[str, Any] = {"markersize": 3, "linewidth": 1, "elinewidth": 0.6}
 
 
 def draw(found: Sequence[Found], path: Path | None = None) -> Figure:
@@ -33,16 +36,13 @@ def draw(found: Sequence[Found], path: Path | None = None) -> Figure:
     panels = figure.subplots(2, 3).ravel()
     first = panels[0]
     for one, (colour, marker) in zip(found, _style.SERIES, strict=False):
-        line = {"color": colour, "marker": marker, "markersize": 3, "linewidth": 1}
+        line = {"color": colour, "marker": marker, "label": one.network, **_LINE}
         layers = one.tables["randomisation"].rename(columns={"share": "strength"})
         table = pd.concat([layers.assign(kind="layers"), one.tables["degradation"]])
         table = table[table["method"] == table["method"].iloc[0]]
         for panel, kind in zip(panels, ("layers", *DEGRADATIONS), strict=False):
             rows = table[table["kind"] == kind].set_index("strength")
-            error = rows["standard_error"]
-            panel.errorbar(
-                rows.index, rows["GAE"], error, label=one.network, elinewidth=0.6, **line
-            )
+            panel.errorbar(rows.index, rows["GAE"], rows["standard_error"], **line)
     _style.line_axes(first, "(a) layers randomised from the top", "share of layers", "GAE")
     for panel, letter, (kind, how) in zip(panels[1:], "bcde", DEGRADATIONS.items(), strict=False):
         _style.line_axes(panel, f"({letter}) {kind}", how.unit, "GAE")
@@ -85,17 +85,9 @@ def write(found: Sequence[Found], path: Path, out: Path) -> None:
 
 def markdown(found: Sequence[Found], picture: str, template: str = "document.md") -> str:
     """Return the document, or another template, with the numbers in it."""
-    versions = dict.fromkeys(
-        ", ".join(f"{name} {version}" for name, version in one.facts["versions"].items())
-        for one in found
-    )
-    return _TEMPLATES.get_template(template).render(
-        found=found,
-        picture=picture,
-        versions=versions,
-        degradations=DEGRADATIONS,
-        summary=meta.summary,
-    )
+    told = (", ".join(map(" ".join, one.facts["versions"].items())) for one in found)
+    page = _TEMPLATES.get_template(template)
+    return page.render(found=found, picture=picture, versions=dict.fromkeys(told))
 
 
 def _p(value: float) -> str:
@@ -103,4 +95,5 @@ def _p(value: float) -> str:
 
 
 _TEMPLATES = templates(Path(__file__).parent, keep_trailing_newline=True)
+_TEMPLATES.globals.update(degradations=DEGRADATIONS, summary=meta.summary)
 _TEMPLATES.filters |= {"number": partial(number, minus="-", nothing="-"), "p": _p}

@@ -73,7 +73,8 @@ PERTURBATIONS = (
 """The four tests of the paper, with the strengths of its experiments."""
 
 
-Columns: TypeAlias = Mapping[str, NDArray[np.float64]]
+Scores: TypeAlias = NDArray[np.float64]
+Columns: TypeAlias = Mapping[str, Scores]
 """Scores (N,) of a case's images by each metric."""
 Score: TypeAlias = Callable[[Case, ExplainFunc], Columns]
 
@@ -194,18 +195,14 @@ _SUMMARY = {
 }
 
 
-def _change(
-    before: NDArray[np.float64], after: NDArray[np.float64], usable: NDArray[np.bool_]
-) -> float:
+def _change(before: Scores, after: Scores, usable: NDArray[np.bool_]) -> float:
     """Return the mean absolute change of (L, N) scores; NaN where none is left or all are equal."""
     change = np.abs(after - before)[:, usable]
     change, spread = change[np.isfinite(change)], float(np.nanstd(before))
     return float(change.mean()) / spread if change.size and spread > 0 else float("nan")
 
 
-def _scores(
-    case: Case, score: Score, methods: Mapping[str, ExplainFunc]
-) -> dict[str, NDArray[np.float64]]:
+def _scores(case: Case, score: Score, methods: Mapping[str, ExplainFunc]) -> dict[str, Scores]:
     """Return scores (L, N) by name."""
     found = [score(case, explain) for explain in methods.values()]
     return {name: np.stack([one[name] for one in found]) for name in found[0]}

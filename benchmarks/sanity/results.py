@@ -6,18 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import torch
 
 from benchmarks.result_files import replace_file
 from benchmarks.sanity import checks, meta
-from benchmarks.sanity.case import DIGITS, PHOTOGRAPHS, Case, Settings, open_case
+from benchmarks.sanity.case import NETWORKS, Case, Settings, open_case
 from benchmarks.sanity.changed_maps import Remembered
 from gae_metric import clear_cache
 from gae_metric.commands.provenance import installed
 from gae_metric.errors import InputError
+
+Say: TypeAlias = Callable[[str], None]
 
 CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
     "baselines": checks.baselines,
@@ -29,7 +31,6 @@ CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
 """The checks, by the names of their files."""
 
 _PACKAGES = ("gae-metric", "quantus", "torch", "torchvision", "timm", "grad-cam", "scipy")
-_NETWORKS = (*DIGITS, *PHOTOGRAPHS)
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,7 @@ def facts_file(out: Path, network: str) -> Path:
 
 
 def run(
-    network: str,
-    settings: Settings,
-    out: Path,
-    command: str,
-    say: Callable[[str], None] = lambda text: None,
+    network: str, settings: Settings, out: Path, command: str, say: Say = lambda text: None
 ) -> Found:
     """Run all checks on a network, and write its folder.
 
@@ -114,7 +111,7 @@ def read(out: Path) -> list[Found]:
         If there are none.
     """
     found = []
-    for network in _NETWORKS:
+    for network in NETWORKS:
         file = facts_file(out, network)
         if file.is_file():
             facts = json.loads(file.read_text(encoding="utf-8"))

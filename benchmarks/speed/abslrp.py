@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.speed import measure
-from benchmarks.speed.measure import Mode
+from benchmarks.speed.measure import Mode, Work
 
 MODELS = {
     "VGG16": "vgg16",
@@ -48,7 +48,7 @@ def data(batch: int, device: str) -> tuple[Tensor, Tensor]:
 
 def pieces(
     model: nn.Module, x: Tensor, targets: Tensor, mode: Mode, explain: Callable[..., Any]
-) -> dict[str, Callable[[], object]]:
+) -> dict[str, Work]:
     """Return what is timed: the reference, and absLRP with its options."""
 
     def reference() -> Tensor:
@@ -56,7 +56,7 @@ def pieces(
         chosen = model(leaf).gather(1, targets[:, None]).sum()
         return torch.autograd.grad(chosen, leaf)[0]
 
-    timed: dict[str, Callable[[], object]] = {
+    timed: dict[str, Work] = {
         "gradient": reference,
         "forward": torch.no_grad()(lambda: model(x)),
         "absLRP": lambda: explain(model, x, targets),
@@ -65,9 +65,7 @@ def pieces(
     return {name: measure.within(task, mode, str(x.device)) for name, task in timed.items()}
 
 
-def tasks(
-    model: nn.Module, batch: int, device: str, mode: Mode = "plain"
-) -> dict[str, Callable[[], object]]:
+def tasks(model: nn.Module, batch: int, device: str, mode: Mode = "plain") -> dict[str, Work]:
     """Return the pieces that a mode makes a difference to."""
     evaluated, explain = measure.prepared(model, mode), measure.explainer(mode)
     timed = pieces(evaluated, *data(batch, device), mode, explain)
@@ -97,7 +95,7 @@ def table(
     nan = float("nan")
     for name, batch in itertools.product(names, batches):
         model = build(name, device)
-        timed: dict[tuple[str, Mode], Callable[[], object]] = {
+        timed: dict[tuple[str, Mode], Work] = {
             (task, mode): work
             for mode in wanted
             for task, work in tasks(model, batch, device, mode).items()
@@ -140,15 +138,13 @@ def _apart(maps: Any, exact: Any) -> float:
     return float((maps - exact).double().norm() / exact.double().norm())
 
 
-def _peak(
-    work: Callable[[], object], task: str, mode: Mode, name: str, batch: int, device: str
-) -> float:
+def _peak(work: Work, task: str, mode: Mode, name: str, batch: int, device: str) -> float:
     if mode == "recorded" and device.startswith("cuda"):
         return float("nan")  # what a recording holds was taken when it was made
     return measure.peak(work, device, _work, task, name, batch, device, mode)
 
 
-def _work(task: str, name: str, batch: int, device: str, mode: Mode) -> Callable[[], object]:
+def _work(task: str, name: str, batch: int, device: str, mode: Mode) -> Work:
     work = tasks(build(name, device), batch, device, mode)[task]
     if mode == "compiled":  # which takes more memory than what it compiles
         work()

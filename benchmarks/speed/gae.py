@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,7 @@ import torch
 
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed import measure
-from benchmarks.speed.measure import Mode
+from benchmarks.speed.measure import Mode, Work
 from gae_metric import GAE, clear_cache
 
 STEPS = 10
@@ -20,7 +19,7 @@ STEPS = 10
 
 def case(
     name: str, samples: int, batch: int, device: str, mode: Mode = "plain"
-) -> tuple[dict[str, Callable[[], object]], Callable[[], None]]:
+) -> tuple[dict[str, Work], Work]:
     """Build a model of :mod:`benchmarks.speed.abslrp` with seeded noise as images.
 
     Returns
@@ -65,7 +64,7 @@ def rows(
     ]
 
 
-def _work(*arguments: Any) -> Callable[[], None]:
+def _work(*arguments: Any) -> Work:
     return case(*arguments)[1]
 
 

@@ -1,14 +1,12 @@
 """Timing and memory, measured the same way for everything that is compared, however it is run."""
 
-import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import torch
 from torch import nn
@@ -17,6 +15,8 @@ import abslrp
 
 Mode = Literal["plain", "compiled", "autocast", "recorded"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+Work: TypeAlias = Callable[[], object]
+"""What is timed."""
 
 
 def prepared(model: nn.Module, mode: Mode) -> nn.Module:
@@ -24,7 +24,7 @@ def prepared(model: nn.Module, mode: Mode) -> nn.Module:
     return cast("nn.Module", torch.compile(model)) if mode == "compiled" else model
 
 
-def context(mode: Mode, device: str) -> AbstractContextManager[Any]:
+def context(mode: Mode, device: str) -> torch.autocast:
     """Return the context of its calls: bfloat16, if any.
 
     In float16 relevance leaves the type's range, so that absLRP's products are float32 there.
@@ -35,9 +35,8 @@ def context(mode: Mode, device: str) -> AbstractContextManager[Any]:
     ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     torch.bfloat16
     """
-    if mode != "autocast":
-        return contextlib.nullcontext()
-    return torch.autocast(torch.device(device).type, torch.bfloat16)
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=mode == "autocast")
 
 
 def explainer(mode: Mode) -> Callable[..., Any]:
@@ -51,22 +50,16 @@ def explainer(mode: Mode) -> Callable[..., Any]:
     return abslrp.GraphExplainer() if mode == "recorded" else abslrp.explain
 
 
-def within(work: Callable[[], object], mode: Mode, device: str) -> Callable[[], object]:
+def within(work: Work, mode: Mode, device: str) -> Work:
     """Return work to be done in the context of a mode."""
-
-    def run() -> object:
-        with context(mode, device):
-            return work()
-
-    return run
+    wrapped: Work = context(mode, device)(work)
+    return wrapped
 
 
 K = TypeVar("K")
 
 
-def interleaved(
-    functions: Mapping[K, Callable[[], object]], repeats: int, device: str = "cpu"
-) -> dict[K, float]:
+def interleaved(functions: Mapping[K, Work], repeats: int, device: str = "cpu") -> dict[K, float]:
     """Least wall time of each function, one after the other in every round.
 
     Rounds share the machine's moods between what is compared, so that ratios mean something.
@@ -91,7 +84,7 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def peak_bytes(function: Callable[[], object], device: str = "cpu") -> int:
+def peak_bytes(function: Work, device: str = "cpu") -> int:
     """Peak memory of one call beyond what was there before.
 
     On a CPU it is the process's resident size, as the kernel counts it, so it is meant for a fresh
@@ -110,9 +103,7 @@ def peak_bytes(function: Callable[[], object], device: str = "cpu") -> int:
     return _resident("VmHWM") - before
 
 
-def peak(
-    function: Callable[[], object], device: str, work: Callable[..., Any], *arguments: Any
-) -> float:
+def peak(function: Work, device: str, work: Callable[..., Work], *arguments: Any) -> float:
     """Peak memory of some work in bytes: on a CPU, in a fresh process that ``work`` makes it in.
 
     A GPU's allocator counts exactly, whatever ran before.
@@ -128,11 +119,11 @@ def _resident(what: str) -> int:
     return int(kibibytes) << 10
 
 
-def in_a_fresh_process(work: Callable[..., Any], *arguments: Any) -> int:
+def in_a_fresh_process(work: Callable[..., Work], *arguments: Any) -> int:
     """Measure the function that ``work`` returns for these arguments, in a process of its own."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(_measured, work, *arguments).result()
 
 
-def _measured(work: Callable[..., Any], *arguments: Any) -> int:
+def _measured(work: Callable[..., Work], *arguments: Any) -> int:
     return peak_bytes(work(*arguments))

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.config.runs import Run
+from benchmarks.methods import METHODS
 from benchmarks.metrics.registry import kind_of
 from benchmarks.paper import paper_table, paper_tables
 from benchmarks.result_files import replace_file
@@ -107,9 +108,8 @@ def build_tables(collected: Collected) -> list[Table]:
             left = [name for name in left if name not in common]
             source = ", ".join(theirs.iloc[0][["dataset", "model"]]) if number else ""
             agreement = _agreement(cells, common if number else ())
-            tables.append(
-                Table(model.name, number, source, samples, tuple(common), cells, agreement, notes)
-            )
+            about = model.name, number, source, samples, tuple(common)
+            tables.append(Table(*about, cells, agreement, notes))
     return tables
 
 
@@ -126,26 +126,19 @@ def _better(scores: Sequence[str]) -> dict[str, Better]:
     return found
 
 
+def paper_name(method: str) -> str:
+    """Return what the paper's tables call a method; its own name where they do not have it."""
+    return METHODS[method].paper_name if method in METHODS else method
+
+
 def _beside(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     """Put the paper's numbers beside ours."""
-    from benchmarks.methods import METHODS
-
-    names = {
-        method: METHODS[method].paper_name if method in METHODS else method
-        for method in ours["method"].unique()
-    }
     cells = ours.rename(columns={"metric": "score"}).drop(columns="model")
-    numbers = pd.DataFrame(
-        {
-            "row": theirs["method"].replace(ROW_NAMES),
-            "score": theirs["score"],
-            "paper": theirs["value"],
-            "paper_tie": theirs["tie_by_wilcoxon"].astype(bool),
-        }
-    )
-    joined: pd.DataFrame = cells.assign(row=cells["method"].map(names)).merge(
-        numbers, on=["row", "score"], how="left"
-    )
+    columns = {"method": "row", "value": "paper", "tie_by_wilcoxon": "paper_tie"}
+    numbers = theirs.rename(columns=columns).replace({"row": ROW_NAMES})
+    named = cells.assign(row=cells["method"].map(paper_name))
+    kept = ["row", "score", "paper", "paper_tie"]
+    joined: pd.DataFrame = named.merge(numbers[kept], on=["row", "score"], how="left")
     joined["paper_tie"] = joined["paper_tie"].eq(True)
     return joined.drop(columns="row")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.methods import METHODS
 from benchmarks.paper import paper_table
 from benchmarks.runner.collected import Collected
+from benchmarks.tables.against_paper import paper_name
 from gae_metric._names import lookup
 from gae_metric.comparison import samples_needed
 from gae_metric.comparison.pairs import holm, signed_rank
@@ -125,9 +125,7 @@ def _agreement(collected: Collected, score: str, means: dict[str, pd.DataFrame])
         for number in model.paper:
             printed = paper_table(number, "ImageNet").query("score == @score")
             theirs = printed.set_index("method")["value"]
-            ours = means[model.name].rename(
-                lambda name: getattr(METHODS.get(name), "paper_name", name)
-            )
+            ours = means[model.name].rename(paper_name)
             if len(common := ours.index.intersection(theirs.index)) > 1:
                 paper = pd.DataFrame(dict.fromkeys(ours, theirs[common]))
                 found = _tau(ours.loc[common], paper)

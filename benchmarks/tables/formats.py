@@ -1,6 +1,5 @@
 """One model's table, the paper's numbers beside ours; and tables as Markdown, CSV and LaTeX."""
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -150,25 +149,22 @@ _latex_ours = partial(_ours, bold=r"\textbf{{{}}}", star="*", nothing="--")
 
 _SYMBOLS = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 _SYMBOLS |= {"*": r"$^{*}$", "τ": r"$\tau$"}
+_ESCAPED = {letter: f"\\{letter}" for letter in "&%$#_{}"}
+_ESCAPED |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+_ESCAPED |= {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}
+_ESCAPED |= {"[": "{[}", "]": "{]}"}  # after a row's end, a bracket would be its argument
+_ESCAPED |= {letter: _SYMBOLS[letter] for letter in "*τ"}
 
 
 def _line(text: str) -> str:
     return visible(" ".join(text.split()))
 
 
-def _latex_symbols(text: str) -> str:
-    return "".join(_SYMBOLS.get(letter, letter) for letter in text)
-
-
-def _escaped(text: str) -> str:
-    words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
-    words |= {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}
-    words |= {"[": "{[}", "]": "{]}"}  # after a row's end, a bracket would be its argument
-    special = r"[][&%$#_{}\\^~|<>]"
-    escaped = re.sub(special, lambda one: words.get(one[0], "\\" + one[0]), _line(text))
-    return escaped.replace("τ", r"$\tau$").replace("*", r"$^{*}$")
+def _translated(text: str, letters: dict[str, Any]) -> str:
+    return text.translate(str.maketrans(letters))
 
 
 _TEMPLATES = templates(Path(__file__).parent, keep_trailing_newline=True)
 _TEMPLATES.filters |= {"line": _line, "markdown": markdown_text}
-_TEMPLATES.filters |= {"latex": _escaped, "symbols": _latex_symbols}
+_TEMPLATES.filters["latex"] = lambda text: _translated(_line(text), _ESCAPED)
+_TEMPLATES.filters["symbols"] = lambda text: _translated(text, _SYMBOLS)
