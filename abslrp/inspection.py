@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from abslrp.arguments import check_model
+from abslrp.arguments import check_choice, check_model
 from abslrp.batch import Batch
 from abslrp.classes import maps_of, with_target
 from abslrp.forward import Pass, Settings, logits_of
@@ -170,10 +170,8 @@ def audit(
     Of a sample's relevance 75.0 % arrives. 25.0 % is lost at aten.cat in Tokens, called at ...
     """
     check_model(model)
-    if unknown := {*options} - _OPTIONS:
-        raise ValueError(
-            f"{min(unknown)}: expected one of audit's options, {', '.join(sorted(_OPTIONS))}"
-        )
+    for name in options:
+        check_choice("options", name, *_OPTIONS)
     settings = Settings(**{**options, "accelerate": False, "audits": True, "flows": []})
     batch, classes = with_target(Batch.of(model, inputs, model_kwargs), targets, target)
     maps_of(model, batch, classes, None, settings)
@@ -207,8 +205,7 @@ def audit(
 
 
 #: Options of :func:`abslrp.explain` that do not say where relevance starts.
-_OPTIONS = {"rules", "conserve", "output", "attention", "samples", "on_unknown"}
-_OPTIONS |= {"relevance_at", "dense"}
+_OPTIONS = "rules conserve output attention samples on_unknown relevance_at dense".split()
 
 
 def _values(calls: Sequence[Call]) -> list[Value]:
