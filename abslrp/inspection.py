@@ -171,7 +171,7 @@ def audit(
     """
     check_model(model)
     for name in options:
-        check_choice("options", name, *_OPTIONS)
+        check_choice("options", name, *_OPTIONS, "relevance_at", "dense")
     settings = Settings(**{**options, "accelerate": False, "audits": True, "flows": []})
     batch, classes = with_target(Batch.of(model, inputs, model_kwargs), targets, target)
     maps_of(model, batch, classes, None, settings)
@@ -205,7 +205,7 @@ def audit(
 
 
 #: Options of :func:`abslrp.explain` that do not say where relevance starts.
-_OPTIONS = "rules conserve output attention samples on_unknown relevance_at dense".split()
+_OPTIONS = ("rules", "conserve", "output", "attention", "samples", "on_unknown")
 
 
 def _values(calls: Sequence[Call]) -> list[Value]:
