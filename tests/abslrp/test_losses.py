@@ -157,7 +157,7 @@ def test_an_audit_without_conservation() -> None:
 def test_an_audit_does_not_depend_on_the_batch() -> None:
     x = torch.rand(4, 3, 2, dtype=torch.double)
     model = Nested().double().eval()
-    with pytest.raises(ValueError, match="options: expected 'rules', .*, got 'contrast'"):
+    with pytest.raises(ValueError, match=r"options: expected 'rules', .*, got 'contrast'"):
         abslrp.audit(model, x, 0, contrast="signed")
     whole = abslrp.audit(model, x, 0)
     alone = [abslrp.audit(model, x[i : i + 1], 0) for i in range(4)]
