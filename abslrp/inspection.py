@@ -136,8 +136,8 @@ def audit(
     model, inputs, targets, target, model_kwargs
         As in :func:`abslrp.explain`; one target for each sample, or K.
     **options
-        ``rules``, ``conserve``, ``output``, ``attention``, ``samples``, ``on_unknown`` of
-        :func:`abslrp.explain`.
+        ``rules``, ``conserve``, ``output``, ``attention``, ``relevance_at``, ``samples``,
+        ``on_unknown`` of :func:`abslrp.explain`.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def audit(
     """
     check_model(model)
     for name in options:
-        check_choice("options", name, *_OPTIONS, "relevance_at", "dense")
+        check_choice("options", name, *_OPTIONS)
     settings = Settings(**{**options, "accelerate": False, "audits": True, "flows": []})
     batch, classes = with_target(Batch.of(model, inputs, model_kwargs), targets, target)
     maps_of(model, batch, classes, None, settings)
@@ -205,7 +205,7 @@ def audit(
 
 
 #: Options of :func:`abslrp.explain` that do not say where relevance starts.
-_OPTIONS = ("rules", "conserve", "output", "attention", "samples", "on_unknown")
+_OPTIONS = ("rules", "conserve", "output", "attention", "relevance_at", "samples", "on_unknown")
 
 
 def _values(calls: Sequence[Call]) -> list[Value]:

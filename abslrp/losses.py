@@ -73,10 +73,11 @@ def _nothing(map: torch.Tensor, two: bool) -> bool:
 def warn_of_padding(relevance: torch.Tensor, kept: torch.Tensor) -> None:
     """Warn of relevance (S, B, T) of tokens that are not kept, if it is notable in a text."""
     size = relevance.abs()
-    share = size.masked_fill(kept, 0).sum(2) / size.sum(2).clamp(min=torch.finfo(size.dtype).tiny)
-    if share.nan_to_num(0).max() > NOTABLE:
+    padding, total = size.masked_fill(kept, 0).sum(2), size.sum(2)
+    share = (padding / total).nan_to_num(0).max()
+    if share > NOTABLE:
         warnings.warn(
-            f"relevance: {about(share.nan_to_num(0).max())} of a text's is at padding, which the "
+            f"relevance: {about(share)} of a text's is at padding, which the "
             "model does not leave out, and is lost; explain such texts one at a time, without "
             "padding",
             RuntimeWarning,

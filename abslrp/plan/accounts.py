@@ -54,7 +54,7 @@ class Account:
     negates: bool = False
     """Whether what is sent is relevance of an input's negative."""
     linear: LinearMap | None = None
-    """The linear map with parameters that it is, which a batch norm may be merged into."""
+    """The linear map with parameters that it is; None for all else."""
     contrary: Callable[[], Account] | None = None
     """What becomes of relevance of the output's negative, where it is another thing."""
     statement: Any = None

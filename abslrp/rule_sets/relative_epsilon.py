@@ -27,8 +27,8 @@ def build(epsilon: float = EPSILON) -> RuleSet:
     Returns
     -------
     RuleSet
-        A rule set to be passed as ``rules``. Its factors do not cancel, so that it takes about
-        twice the time of absLRP. Bicubic interpolation and sums at indices keep 1e-9.
+        A rule set to be passed as ``rules``. Its factors do not cancel, so that it is slower than
+        absLRP. Bicubic interpolation and sums at indices keep 1e-9.
 
     Raises
     ------

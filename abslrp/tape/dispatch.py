@@ -103,16 +103,13 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             # Of permuted axes torch makes a product for each entry of the first, but for autograd.
             args = (args[0].contiguous(), *args[1:])
         result = func(*args, **kwargs)
-        single = isinstance(result, Tensor)
-        if func.is_view and single and self.memory.constant(result):
-            return result
         if func is torch.ops.aten.as_strided.default and self.memory.strided(result, self.aliased):
             return result
         try:
             self.note(func, rule, taken, result)
         except WrittenOut as instead:
             return under(self, instead.function, *args, **kwargs)
-        for part in result if func.is_view and not single else ():
+        for part in tensors_in(result) if func.is_view else ():
             self.memory.constant(part)
         return result
 

@@ -307,7 +307,7 @@ def _constant_at(flat: Value, where: Geometry) -> bool:
 
 def _places(flat: Value, where: Sequence[Any]) -> Tensor:
     """Return the places of a view in a row of memory."""
-    row = torch.arange(torch.Size(flat.shape).numel())
+    row = torch.arange(torch.Size(flat.shape).numel(), device="cpu")
     return row.as_strided(*where).flatten()
 
 

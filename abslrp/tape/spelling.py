@@ -12,9 +12,10 @@ from torch._ops import OpOverload
 from abslrp.tape.values import tensors_in
 
 VIEWS = frozenset((
-    "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_", "resize_"
+    "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_",
+    "resize_", "detach_",
 ))  # fmt: skip
-"""Operators that change how a tensor sees its memory, not the memory."""
+"""Operators that change a tensor, such as how it sees its memory, and not the memory."""
 
 
 class Written(NamedTuple):

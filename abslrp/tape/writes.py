@@ -17,10 +17,6 @@ from abslrp.tape.values import tensors_in
 def write(tape: Recorder, func: OpOverload, how: Written, args: Any, kwargs: Any) -> Any:
     """Run a call that writes to its arguments as the same call in new memory, and a move."""
     targets = targets_of(func, args, kwargs)
-    if func is torch.ops.aten.detach_.default:  # which writes nothing
-        func(*args)
-        tape.memory.bind(targets[0], None)
-        return targets[0]
     if how.reshapes and how.twin is not None:
         func(*args, **kwargs)
         if how.twin is torch.ops.aten.as_strided.default:

@@ -15,7 +15,6 @@ from abslrp.losses import untold
 from gae_metric import plotting
 from gae_metric.commands.methods import method as method_of
 from gae_metric.commands.tables import Evaluation
-from gae_metric.comparison.intervals import summary
 from gae_metric.comparison.results import Results
 from gae_metric.functional import MaskValue, mask_baseline, masking_trajectory, mosaics
 from gae_metric.metrics.plot import typical
@@ -49,7 +48,7 @@ def figures(evaluation: Evaluation) -> Iterable[tuple[str, Figure]]:
     Name and figure.
     """
     results = evaluation.results
-    yield "bars", plotting.bars(summary(results), title=evaluation.name)
+    yield "bars", plotting.bars(evaluation.summary, title=evaluation.name)
     yield "maps", _maps(evaluation)
     parts = {
         method: results.components[method]

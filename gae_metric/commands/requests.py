@@ -20,9 +20,9 @@ DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Ra
 
 #: What a mosaic is made of.
 _LEAST = 4
-_NAMES = ("GAE", "LocalConsistency", "LocalRobustness", "LocalFaithfulness", "Contrastiveness")
-_SHORT = ("LC", "LC_R", "LC_F", "C")
-_PROBES = dict(zip((*_NAMES, *_SHORT), (*_NAMES, *_NAMES[1:]), strict=True))
+_SHORT = {"LC": "LocalConsistency", "LC_R": "LocalRobustness", "LC_F": "LocalFaithfulness"}
+_SHORT["C"] = "Contrastiveness"
+_PROBES = {"GAE": "GAE", **{name: name for name in _SHORT.values()}, **_SHORT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +217,8 @@ class EvaluateRequest(InputsRequest):
     @property
     def settings(self) -> dict[str, Any]:
         """What the run is of."""
-        return {"command": "evaluate"} | options.settings_of(self)
+        named = {"methods": ",".join(self.method_names), "metrics": ",".join(self.metric_names)}
+        return {"command": "evaluate"} | options.settings_of(self) | named
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -63,21 +64,27 @@ class Evaluation:
     #: What the scores depend on, and so the figures that show how they come about.
     settings: Settings = field(default_factory=Settings)
 
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """Each cell's mean, interval and comparison with the best method."""
+        return summary(self.results)
+
     def class_name(self, index: int) -> str:
         """Return what a class is called."""
         classes = self.inputs.classes
         return f"class {index}" if classes is None else classes[index]
 
 
-def caption(results: Results) -> str:
+def caption(evaluation: Evaluation) -> str:
     """Say what the marks of a table mean, and its short names."""
+    results = evaluation.results
     few = len(results.targets) < least_pairs()
     marks = (
         f"bold: best; fewer than {least_pairs()} images cannot tell methods apart (Wilcoxon)"
         if few
         else "bold: best; *: tied with the best (Wilcoxon, p = 0.05)"
     )
-    if not few and summary(results)["untold"].any():
+    if not few and evaluation.summary["untold"].any():
         marks += f"; ?: fewer than {least_pairs()} images have another score than by the best"
     names = {"LC": "Local Consistency", "C": "Contrastiveness"}
     return "; ".join([marks, *(f"{k}: {v}" for k, v in names.items() if k in results.metrics)])
@@ -118,7 +125,7 @@ def table(evaluation: Evaluation, width: int = 80) -> Table:
     for metric, better in results.metrics.items():
         name = metric if wide else two_lines(metric)
         screen.add_column(f"{name} {ARROWS[better]}", justify="right", no_wrap=True)
-    cells = {(row["method"], row["metric"]): row for row in summary(results).to_dict("records")}
+    cells = {(row["method"], row["metric"]): row for row in evaluation.summary.to_dict("records")}
     for method in results.methods:
         row = (_cell(cells.get((method, metric)), wide) for metric in results.metrics)
         screen.add_row(method if wide else two_lines(method), *row)
@@ -157,7 +164,7 @@ def show(terminal: Terminal, evaluation: Evaluation) -> None:
     results = evaluation.results
     terminal.out.print(
         f"\n[bold]{escape(evaluation.name)}[/]: {len(evaluation.inputs.x)} images, "
-        f"mean ± standard error; {caption(results)}"
+        f"mean ± standard error; {caption(evaluation)}"
     )
     terminal.out.print(table(evaluation, terminal.out.width))
     for line in messages(results):
@@ -185,7 +192,7 @@ def write_tables(
         long = made["scores"][name] = results.table()
         samples = np.asarray(evaluation.inputs.samples, dtype=object)
         long.insert(3, "file", samples[long["sample"].to_numpy(dtype=int)])
-        made["summary"][name] = summary(results)
+        made["summary"][name] = evaluation.summary
         if results.components:
             parts = pd.concat(results.components, names=["method", "sample"]).reset_index()
             places = parts["sample"].to_numpy(dtype=int)
@@ -233,7 +240,7 @@ def write_report(
 
 def _model(evaluation: Evaluation, pictures: Sequence[Path]) -> dict[str, Any]:
     results = evaluation.results
-    cells = {(row["method"], row["metric"]): row for row in summary(results).to_dict("records")}
+    cells = {(row["method"], row["metric"]): row for row in evaluation.summary.to_dict("records")}
     lead, better = next(iter(results.metrics.items()))
 
     def place(method: str) -> float:
@@ -242,7 +249,7 @@ def _model(evaluation: Evaluation, pictures: Sequence[Path]) -> dict[str, Any]:
 
     return {
         "evaluation": evaluation,
-        "caption": caption(results),
+        "caption": caption(evaluation),
         "metrics": [(name, ARROWS[way], way) for name, way in results.metrics.items()],
         "methods": sorted(results.methods, key=place),
         "cells": cells,
