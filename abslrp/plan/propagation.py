@@ -215,9 +215,6 @@ class Propagation:
 
     def _divide(self, account: Account, arrival: Arrival, parts: Parts) -> None:
         """Divide a total among the parts in the proportion of their sums."""
-        parts = [(value, one) for value, one in parts if one.relevance.numel()]
-        if not parts:  # what is empty takes nothing
-            return
         if account.conserves and arrival.total is not None and self.conserve == "operation":
             sums = [self.arrivals.totals(one.relevance, value) for value, one in parts]
             whole = functools.reduce(torch.add, sums)

@@ -95,6 +95,8 @@ class Place(NamedTuple):
         if relevance.is_complex():
             relevance = relevance.real + relevance.imag
         wide = torch.promote_types(relevance.dtype, torch.float32)
+        if not relevance.numel():
+            return relevance.new_zeros(len(relevance), self.batch, dtype=wide)
         if self.batch == 1:
             return relevance.reshape(len(relevance), -1).sum(1, dtype=wide)[:, None]
         shape = relevance.shape[1:]
@@ -112,6 +114,8 @@ class Place(NamedTuple):
         """Return (S, batch) factors so that they broadcast against (S, *shape)."""
         if self.batch == 1:
             return factor.reshape(-1, *[1] * len(shape))
+        if 0 in shape:  # nothing is to be multiplied
+            return factor.new_ones([1] * (len(shape) + 1))
         axis, within = self.axis(shape)
         outer = shape[axis] // (within * self.batch)
         whole = factor[:, None, :, None].expand(-1, outer, -1, within)

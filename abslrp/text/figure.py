@@ -60,6 +60,7 @@ def to_figure(
     if width <= 0 or fontsize <= 0:
         raise ValueError(f"width, fontsize: expected positive sizes, got {width}, {fontsize}")
     figure = Figure(figsize=(width, 1), dpi=72)  # a pixel is a point
+    figure.add_axes((0, 0, 1, 1)).set_axis_off()  # a notebook shows no figure without axes
     whole: Any = figure.transFigure
     top = figure.dpi_scale_trans + ScaledTranslation(0, 1, whole)  # in inches from there
     step, left, line = fontsize * LEADING, MARGIN, 0.0

