@@ -119,8 +119,8 @@ class Pass:
                 try:
                     found = self._run(logits, start, wanted, accelerate, kept, done)
                 except RangeError:
-                    if not kept:
-                        raise
+                    if not kept or self.tape.in_blocks:
+                        raise  # what is noted by blocks has no definition on this tape
                     found = self._run(logits, start, wanted, False, True, done)
                 yield found
 

@@ -90,6 +90,9 @@ def propagate(
 
     def maps(rows: slice, settings: Settings) -> list[Tensor]:
         run = Pass(settings, signed=signed)
+        # An audit tells of each call, and the definition carries each out.
+        by_calls = settings.audits or settings.attention or not settings.accelerate
+        run.tape.in_blocks = settings.table.conserves and not signed and not by_calls
         part = batch.rows(rows)
         try:
             logits, wanted = logits_of(model, part, run)

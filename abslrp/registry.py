@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -11,7 +11,8 @@ from torch._ops import OpOverload, OpOverloadPacket
 
 from abslrp.names import Function, name_of, operator_of
 from abslrp.plan.accounts import Account, Custom, Routing, UncoveredError, by_one_start
-from abslrp.tape import Call, WrittenOut
+from abslrp.plan.blocks import blocks, whole
+from abslrp.tape import Call, Value, WrittenOut
 from abslrp.tape.values import alike
 
 R = TypeVar("R", bound=Function)
@@ -30,10 +31,13 @@ class Rule:
         ``decomposes``, ``function(*args, **kwargs)`` takes the operator's place.
     decomposes
         Whether it writes the operator out by others.
+    stages
+        Of such: returns the :data:`abslrp.plan.blocks.Stages` of a call.
     """
 
     function: Function
     decomposes: bool = False
+    stages: Function | None = None
 
     def __call__(self, call: Call) -> Account:
         """Return the account of a call."""
@@ -49,6 +53,10 @@ class Rule:
         if complex and not account.constant and not isinstance(account, (Routing, Custom)):
             raise UncoveredError("a function of complex numbers, of which no rule says its parts")
         return cast(Account, account)
+
+    def blocks(self, table: RuleSet, values: Sequence[Value], args: Any, kwargs: Any) -> Any:
+        """Return the account of a call by its stages, None if it has none or they make little."""
+        return self.stages and blocks(table, values, *self.stages(*args, **kwargs))
 
 
 class RuleSet:
@@ -116,7 +124,7 @@ class RuleSet:
         >>> mine.find(torch.relu).function is relu, ABSLRP.find(torch.relu).function is relu
         (True, False)
         """
-        return self._register(functions, decomposes=False)
+        return self._register(functions)
 
     def decomposition(self, *functions: Function | str | Iterable[Function]) -> Callable[[R], R]:
         """Register a function that writes an operator out by others, which have rules.
@@ -130,7 +138,22 @@ class RuleSet:
         """
         return self._register(functions, decomposes=True)
 
-    def _register(self, functions: Any, *, decomposes: bool) -> Callable[[R], R]:
+    def staged(self, function: Function) -> Callable[[R], R]:
+        """Register a function that returns stages by which others stand for an operator.
+
+        What they make is then kept for some rows at a time.
+        """
+
+        def register(stages: R) -> R:
+            def written_out(*args: Any, **kwargs: Any) -> Any:
+                return whole(*stages(*args, **kwargs))
+
+            self._register([function], decomposes=True, stages=stages)(written_out)
+            return stages
+
+        return register
+
+    def _register(self, functions: Any, **form: Any) -> Callable[[R], R]:
         flat = _flat(functions)
         if not flat:
             raise ValueError("functions: expected at least one torch function, got none")
@@ -144,7 +167,7 @@ class RuleSet:
                         "remove it first with `remove`"
                     )
             for one in flat:
-                self._rules[operator_of(one)] = Rule(function, decomposes)
+                self._rules[operator_of(one)] = Rule(function, **form)
             return function
 
         return register

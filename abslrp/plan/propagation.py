@@ -18,6 +18,7 @@ from torch import Tensor
 
 from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Routing, Split
 from abslrp.plan.arrivals import DEPTH, Arrival, Arrivals, Conserve, ratio
+from abslrp.plan.blocks import Blocks
 from abslrp.plan.entrywise import by_sign
 from abslrp.plan.factors import Factor
 from abslrp.plan.flows import Passage
@@ -151,6 +152,10 @@ class Propagation:
             self._divide(account, arrival, self._shared(account, arrival))
         elif isinstance(account, Custom):
             self._divide(account, arrival, self._custom(call, account, arrival))
+        elif isinstance(account, Blocks):
+            inner = replace(self, conserve=None, keep=False, done=None, passages=None)
+            for value, one in account.sent(arrival, self.arrivals, inner.run):
+                self._send(value, one, account)
 
     def _resplit(self, arrival: Arrival, value: Value) -> Arrival:
         """Tell the two signs of relevance apart anew."""

@@ -9,42 +9,53 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from abslrp.plan.blocks import Stages
 from abslrp.registry import COMMON
 
 aten = torch.ops.aten
 
 
-@COMMON.decomposition(aten.scaled_dot_product_attention)
+@COMMON.staged(aten.scaled_dot_product_attention)
 def attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0, is_causal: bool = False, *, scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:  # fmt: skip
+    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
+    is_causal: bool = False, *, scale: float | None = None, enable_gqa: bool = False,
+) -> Stages:  # fmt: skip
     """Two products and a softmax."""
     if dropout_p > 0:
         raise ValueError(
             f"model: attention drops weights at random (dropout_p={dropout_p}), in evaluation "
             "mode, too; expected dropout_p=0 there"
         )
-    if enable_gqa:
-        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
-        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query @ key.transpose(-2, -1)) * scale
-    # Rows that may see nothing are opened, or the softmax would give NaN, and are made 0 below.
-    blind = None
-    if is_causal:
-        ones = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
-        scores = scores.masked_fill(~ones.tril(), float("-inf"))
-    if attn_mask is not None:
-        closed = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask == float("-inf")
-        blind = closed.all(-1, keepdim=True)
-        if attn_mask.dtype == torch.bool:
-            scores = scores.masked_fill(closed & ~blind, float("-inf"))
-        else:
-            scores = scores + attn_mask.masked_fill(blind, 0.0)
-    result: Tensor = torch.softmax(scores, dim=-1) @ value
-    return result if blind is None else result.masked_fill(blind, 0.0)
+
+    def heads(one: Tensor) -> Tensor:
+        repeats = query.shape[-3] // one.shape[-3] if enable_gqa else 1
+        return one.repeat_interleave(repeats, -3) if repeats > 1 else one
+
+    def masked(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        mask = attn_mask[..., rows, :] if attn_mask.shape[-2] > 1 else attn_mask
+        closed = ~mask if mask.dtype == torch.bool else mask == float("-inf")
+        return mask, closed, closed.all(-1, keepdim=True)
+
+    def weights(query: Tensor, key: Tensor, rows: slice) -> Tensor:
+        scores = (query @ heads(key).transpose(-2, -1)) * scale
+        if is_causal:
+            ones = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
+            scores = scores.masked_fill(~ones.tril(rows.start or 0), float("-inf"))
+        if attn_mask is not None:
+            mask, closed, blind = masked(rows)
+            # Rows that may see nothing are opened, or the softmax would give NaN.
+            if mask.dtype == torch.bool:
+                scores = scores.masked_fill(closed & ~blind, float("-inf"))
+            else:
+                scores = scores + mask.masked_fill(blind, 0.0)
+        return torch.softmax(scores, dim=-1)
+
+    def weighed(weights: Tensor, value: Tensor, rows: slice) -> Tensor:
+        result = weights @ heads(value)
+        return result if attn_mask is None else result.masked_fill(masked(rows)[2], 0.0)
+
+    return query, [(weights, key), (weighed, value)]
 
 
 def grouped_mm(

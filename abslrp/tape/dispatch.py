@@ -38,6 +38,8 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         """Called with indices into the table, and with the rows."""
         self.asks = False
         """Whether something is to have a gradient, as where the model takes one by itself."""
+        self.in_blocks = False
+        """Whether operators that can be written out by blocks are."""
         self._paused = False
 
     def noting(self, function: Callable[[], T]) -> T:
@@ -98,6 +100,11 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             if result is not NotImplemented:
                 return result
         elif rule.decomposes:
+            account = self.in_blocks and rule.blocks(self.table, taken.values, *taken[:2])
+            if account:
+                result = func(*args, **kwargs)
+                self.note(func, lambda call: account, taken, result)
+                return result
             return under(self, rule.function, *args, **kwargs)
         if func in _FOLDED and args[0].ndim > 2 and args[1].ndim == 2:
             # Of permuted axes torch makes a product for each entry of the first, but for autograd.

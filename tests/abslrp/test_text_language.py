@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ pytest.importorskip("transformers", reason="needs the extra 'text'")
 
 import abslrp
 from abslrp import text
+from abslrp.plan import blocks
 from abslrp.rule_sets import epsilon
 from abslrp.text.propagate import token_relevance
 from tests.abslrp import language_models as models
@@ -50,6 +52,31 @@ def test_relevance_is_conserved_and_causal(model: nn.Module) -> None:
     assert (earlier.relevance[:, :4].sum(1) > 0.5).all()
     cut = token_relevance(model, {"input_ids": ids[:, :4]}, ids[:, 4], contrast=None)
     torch.testing.assert_close(earlier.relevance[:, :4], cut.relevance, rtol=1e-3, atol=1e-5)
+
+
+def test_attention_by_rows(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for long texts: one row of each head's weights at a time."""
+    monkeypatch.setattr(blocks, "AT_ONCE", 1)
+    experts = any("expert" in name for name, _ in model.named_modules())  # in float32 alone
+    model = model if experts else copy.deepcopy(model).double()
+    mask = torch.ones(2, 9).long()
+    mask[1, 6:] = 0
+    encoding = {"input_ids": models.ids(), "attention_mask": mask}
+    seen: list[int] = []
+    sent = blocks.Blocks.sent
+
+    def noted(self: blocks.Blocks, *args: Any) -> Any:
+        seen.append(self.rows)
+        return sent(self, *args)
+
+    monkeypatch.setattr(blocks.Blocks, "sent", noted)
+    found, expected = (
+        token_relevance(model, encoding, [3, 4], against=[7, 8], accelerate=accelerate).relevance
+        for accelerate in (True, False)
+    )
+    rtol, atol = (1e-3, 1e-5) if experts else (1e-9, 1e-12)
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
+    assert set(seen) == (set() if "Mamba" in type(model).__name__ else {1})
 
 
 def test_two_tokens_are_contrasted(model: nn.Module) -> None:

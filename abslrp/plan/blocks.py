@@ -1,0 +1,166 @@
+"""Calls that are noted again, some rows at a time, so that what they make is never kept whole.
+
+Relevance of a sum of rows is the sum of their relevances, and the totals of samples are numbers
+that multiply all of it. So they are restored once, at the end.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from abslrp.plan.accounts import Account, Custom
+from abslrp.plan.arrivals import Arrival, Arrivals, RangeError, ratio
+from abslrp.tape import Call, Tape, Value
+from abslrp.tape.recorder import Table
+
+AT_ONCE = 2**22
+"""Entries that a stage makes at once."""
+Stage: TypeAlias = "tuple[Callable[[Tensor, Tensor, slice], Tensor], Value | Tensor]"
+"""A function of what the stage before made, an operand, and rows; and the operand."""
+Stages: TypeAlias = "tuple[Value | Tensor, Sequence[Stage]]"
+"""What the first stage takes rows of, the last axis but one; and the stages. The first makes as
+many columns as its operand has rows."""
+Noted: TypeAlias = "tuple[Tape, list[Value | None], Value | Tensor]"
+"""One stage for some rows: its tape, what it took, and what it made."""
+Run: TypeAlias = "Callable[[list[Call], Value, Tensor, list[Value]], list[Tensor | None]]"
+"""From calls, what they made and its relevance to that of some values; no total is restored."""
+
+
+def _by_the_definition() -> Account:
+    raise RangeError
+
+
+def whole(input: Tensor, stages: Sequence[Any]) -> Tensor:
+    """Run the stages for all rows."""
+    return functools.reduce(lambda made, one: one[0](made, one[1], slice(None)), stages, input)
+
+
+def blocks(table: Table, values: Sequence[Value], input: Any, stages: Sequence[Any]) -> Any:
+    """Return the account of a call by its stages, None if they make little or take more values."""
+    takers = [input, *(operand for _, operand in stages)]
+    alike = {(*one.shape[:-3], len(one.shape)) for one in takers}
+    if not set(values) <= set(takers) or len(alike) > 1 or len(input.shape) < 2:
+        return None
+    *lead, length, _ = input.shape
+    rows = AT_ONCE // max(1, math.prod(lead) * stages[0][1].shape[-2])
+    return Blocks(input, stages, max(1, rows), table, axes=_leading) if rows < length else None
+
+
+def _leading(call: Call, value: Value) -> list[int | None]:
+    """Keep the axes before those of rows and columns, but for heads that are shared."""
+    same = [size == own for size, own in zip(value.shape[:-2], call.output.shape, strict=False)]
+    return [*[axis if one else None for axis, one in enumerate(same)], None, None]
+
+
+@dataclass
+class Blocks(Account):
+    """Stages, each of which is carried out for some rows."""
+
+    input: Value | Tensor
+    stages: Sequence[Stage]
+    rows: int
+    table: Table
+
+    def __post_init__(self) -> None:
+        self.contrary = _by_the_definition
+
+    def sent(self, arrival: Arrival, arrivals: Arrivals, run: Run) -> list[tuple[Value, Arrival]]:
+        """Return what arrives at the input and at the operands, of relevance of all rows.
+
+        Raises
+        ------
+        RangeError
+            If a rule is a function of relevance, which may be another one of some rows.
+        """
+        relevance, total = arrivals.applied(arrival), arrival.total
+        pieces: list[Tensor | None] = []
+        found: list[Tensor | None] = [None] * len(self.stages)
+        sums: list[list[Any]] = [[0.0, 0.0] for _ in self.stages]
+        for first in range(0, relevance.shape[-2], self.rows):
+            rows = slice(first, first + self.rows)
+            arrived: Tensor | None = relevance[..., rows, :]
+            for stage, noted in reversed([*enumerate(self._noted(rows))]):
+                arrived, own = sent = _through(noted, arrived, run)
+                if own is not None:  # of few digits, many blocks would be rounded away
+                    own = own.to(torch.promote_types(own.dtype, torch.float32))
+                    before = found[stage]
+                    found[stage] = own if before is None else before.add_(own)
+                for side, (one, leaf) in enumerate(zip(sent, noted[1], strict=True)):
+                    if total is not None and one is not None and leaf is not None:
+                        sums[stage][side] = arrivals.totals(one, leaf) + sums[stage][side]
+            pieces.append(arrived)
+        totals = [total] * (1 + len(sums))
+        for stage, (before, own) in reversed([*enumerate(sums)]):
+            if total is not None:
+                shares = ratio(total, before + own + torch.zeros_like(total))
+                totals[stage + 1], total = shares * own, shares * before
+        found = [_together(pieces), *found]
+        takers = [self.input, *(operand for _, operand in self.stages)]
+        return [
+            (value, Arrival(one, its, depth=arrival.depth))
+            for value, one, its in zip(takers, found, [total, *totals[1:]], strict=True)
+            if isinstance(value, Value) and one is not None
+        ]
+
+    def _noted(self, rows: slice) -> list[Noted]:
+        """Run the stages for some rows."""
+        made, found = _rows(self.input, rows), []
+        for function, operand in self.stages:
+            tape = Tape(self.table)
+            leaves = [_leaf(tape, one) for one in (made, operand)]
+            call = functools.partial(function, _tensor(made), _tensor(operand), rows)
+            result = tape.noting(call)
+            made = tape.value(result) or result
+            found.append((tape, leaves, made))
+        return found
+
+
+def _through(
+    noted: Noted, relevance: Tensor | None, run: Run
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return what a stage sends to what the one before made, and to its operand."""
+    tape, leaves, made = noted
+    if any(isinstance(call.account, Custom) for call in tape.calls):
+        raise RangeError
+    wanted = [one for one in leaves if one is not None]
+    sent: dict[Value, Tensor | None] = {}
+    if relevance is not None and isinstance(made, Value):
+        sent = dict(zip(wanted, run(tape.calls, made, relevance, wanted), strict=True))
+    for one in wanted:
+        one.uses.clear()  # so that no cycle keeps it
+    first, second = (None if one is None else sent.get(one) for one in leaves)
+    return first, second
+
+
+def _together(pieces: Sequence[Tensor | None]) -> Tensor | None:
+    known = [one for one in pieces if one is not None]
+    return torch.cat(known, -2) if known else None
+
+
+def _tensor(one: Value | Tensor) -> Tensor:
+    return one.tensor if isinstance(one, Value) else one
+
+
+def _rows(one: Value | Tensor, rows: slice) -> Value | Tensor:
+    part = _tensor(one)[..., rows, :]
+    if not isinstance(one, Value):
+        return part
+    place = one.place and one.place.moved(one.shape, range(one.ndim), part.shape)
+    value = Value(part, place)
+    value.nonnegative = one.nonnegative
+    return value
+
+
+def _leaf(tape: Tape, one: Value | Tensor) -> Value | None:
+    if not isinstance(one, Value):
+        return None
+    leaf = tape.input(one.tensor, one.place)
+    leaf.nonnegative = one.nonnegative
+    return leaf
