@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -153,9 +153,12 @@ class Propagation:
         elif isinstance(account, Custom):
             self._divide(account, arrival, self._custom(call, account, arrival))
         elif isinstance(account, Blocks):
-            inner = replace(self, conserve=None, keep=False, done=None, passages=None)
-            for value, one in account.sent(arrival, self.arrivals, inner.run):
+            for value, one in account.sent(arrival, self.arrivals, self._raw):
                 self._send(value, one, account)
+
+    def _raw(self, *args: Any) -> list[Tensor | None]:
+        """Run some calls by themselves, and restore no totals."""
+        return replace(self, conserve=None, keep=False, done=None, passages=None).run(*args)
 
     def _resplit(self, arrival: Arrival, value: Value) -> Arrival:
         """Tell the two signs of relevance apart anew."""

@@ -1,5 +1,6 @@
 """Attention of long sequences is written out some rows at a time: the same map, in less memory."""
 
+import gc
 import itertools
 from collections.abc import Iterator
 
@@ -220,3 +221,26 @@ def test_no_tensor_is_square_in_the_length():
     starts = 2
     assert blocks.AT_ONCE // 2 <= largest.entries <= starts * blocks.AT_ONCE
     assert bool(found.isfinite().all())
+
+
+def test_nothing_is_kept_of_blocks(monkeypatch):
+    """Not even until the garbage is collected."""
+    kept, noted = [], blocks.Blocks._noted
+
+    def counted(self, rows):
+        alive = [one for one in gc.get_objects() if type(one) is torch.Tensor]
+        kept.append(sum(one.shape[-2:] == (1, 12) for one in alive))
+        del alive
+        return noted(self, rows)
+
+    net, (x, targets) = made(Net()), data(1, 12)
+    monkeypatch.setattr(blocks, "AT_ONCE", 1)
+    monkeypatch.setattr(blocks.Blocks, "_noted", counted)
+    gc.collect()
+    gc.disable()
+    try:
+        abslrp.explain(net, x, targets)
+    finally:
+        gc.enable()
+    assert len(kept) == 2 * 12
+    assert 1 <= max(kept) <= 2 * kept[1]
