@@ -239,6 +239,10 @@ DIFFERENTIATES = (
     "model: it takes a gradient in its forward pass, through which no relevance can be followed; "
     "explain the part before it, or write the gradient out"
 )
+PROGRAM = (
+    "; modules in scripted, traced and exported programs do not run by themselves: name one "
+    "outside of them, or explain the model as it was written"
+)
 Made: TypeAlias = "tuple[Tensor | None, Value | None]"
 
 
@@ -251,6 +255,9 @@ def watching(model: nn.Module, names: Sequence[str], tape: Tape) -> Iterator[dic
             f"at, start_at: the model has no module {unknown[0]!r}, but those of named_modules(): "
             f"{', '.join(list(modules)[1:9])}, ..."
         )
+    scripted = [name for name in names if isinstance(modules[name], torch.jit.ScriptModule)]
+    if scripted:
+        raise ValueError(f"at, start_at: {scripted[0]!r} cannot be watched{PROGRAM}")
     seen: dict[str, list[Made]] = {name: [] for name in names}
 
     def note(name: str, module: Any, args: Any, result: Any) -> None:
@@ -282,7 +289,7 @@ def _only(name: str, made: Sequence[Made], samples: int | None) -> Value:
     if value is None:
         raise ValueError(
             f"at, start_at: expected a module that the model calls once, and whose output depends "
-            f"on the inputs; {name!r} returned {len(made)} times"
+            f"on the inputs; {name!r} returned {len(made)} times{'' if made else PROGRAM}"
         )
     if value.place is None and samples:
         raise LostSamplesError(value)

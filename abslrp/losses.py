@@ -88,7 +88,7 @@ def warn_of_padding(relevance: torch.Tensor, kept: torch.Tensor) -> None:
 def warn_of_losses(
     flows: Sequence[Flow] | None,
     names: Sequence[str] = (),
-    maps: Sequence[torch.Tensor] = (),
+    maps: Sequence[Sequence[torch.Tensor]] | Sequence[torch.Tensor] = (),
     *,
     more: str = "; abslrp.audit(model, inputs, targets) lists all calls.",
     stacklevel: int = 3,

@@ -106,7 +106,7 @@ def region(mask: Any, classes: Any) -> Target:
     """
     weights = as_tensor(mask, "mask")
     weights = weights if weights.is_floating_point() else weights.bool()
-    return Target(lambda x, w, c: (_entry(x, c) * w).flatten(1).sum(1), (weights, classes))
+    return Target(_within, (weights, classes))
 
 
 def token(positions: Any, tokens: Any) -> Target:
@@ -146,7 +146,35 @@ def box(boxes: Any, classes: Any) -> Target:
 def _entry(output: Tensor, *indices: Tensor) -> Tensor:
     """Take each sample's entry along the axes after the first."""
     rows = torch.arange(len(output), device=output.device)
-    return output[tuple(integers(one, "target").expand(len(output)) for one in (rows, *indices))]
+    every: list[Tensor] = [rows]
+    for axis, one in enumerate(indices, 1):
+        chosen = integers(one, "target")
+        size = output.shape[axis] if axis < output.ndim else 0
+        if chosen.shape not in ((), (len(output),)) or not size:
+            raise ValueError(
+                f"target: expected one integer, or one for each of {len(output)} samples, for each "
+                f"of {len(indices)} axes of the output after the first, got {tuple(chosen.shape)} "
+                f"for axis {axis} of an output {tuple(output.shape)}"
+            )
+        wrong = (chosen < -size) | (chosen >= size)
+        if wrong.any():
+            raise ValueError(
+                f"target: expected integers from 0 to {size - 1} for axis {axis} of an output "
+                f"{tuple(output.shape)}, got {int(chosen[wrong][0])}"
+            )
+        every.append(chosen.expand(len(output)))
+    return output[tuple(every)]
+
+
+def _within(output: Tensor, weights: Tensor, classes: Tensor) -> Tensor:
+    """Add each sample's entries up over a region."""
+    shown = _entry(output, classes)
+    if weights.shape not in (shown.shape[1:], shown.shape):
+        raise ValueError(
+            f"mask: expected shape {tuple(shown.shape[1:])} or {tuple(shown.shape)}, got "
+            f"{tuple(weights.shape)}"
+        )
+    return (shown * weights).flatten(1).sum(1)
 
 
 def number_of(target: Callable[[Any], Tensor], output: Any, samples: int | None) -> Tensor:

@@ -164,11 +164,7 @@ class Arrivals:
         if arrival.settled or arrival.total is None:
             return arrival
         sums = self.totals(relevance, value)
-        factor = ratio(arrival.total, sums)
-        lost = (sums == 0) | ~torch.isfinite(sums)
-        # A GPU would be waited for; there the number of calls bounds the range.
-        if self.waits and sums.device.type == "cpu" and bool((lost & (arrival.total != 0)).any()):
-            raise RangeError  # or there is nothing to restore, which the definition tells
+        factor = self.shares(arrival.total, sums)
         spread = _place(value).spread(factor, value.shape).to(relevance.dtype)
         arrival.relevance = relevance.mul_(spread) if arrival.owned else relevance * spread
         # Not a number, from sums that are not finite, stays.
@@ -178,6 +174,14 @@ class Arrivals:
         if self.done is not None:
             self.done("totals", ())
         return arrival
+
+    def shares(self, total: Tensor, sums: Tensor) -> Tensor:
+        """Return what each sample's relevance is multiplied by, so that its sum is the total."""
+        lost = (sums == 0) | ~torch.isfinite(sums)
+        # A GPU would be waited for; there the number of calls bounds the range.
+        if self.waits and sums.device.type == "cpu" and bool((lost & (total != 0)).any()):
+            raise RangeError  # or there is nothing to restore, which the definition tells
+        return ratio(total, sums)
 
     def counted(self, arrival: Arrival, value: Value) -> Tensor:
         """Return the totals of what came, of any sign and whether or not they are conserved."""

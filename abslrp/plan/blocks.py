@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from abslrp.plan.accounts import Account, Custom
-from abslrp.plan.arrivals import Arrival, Arrivals, RangeError, ratio
+from abslrp.plan.accounts import Account, Custom, Routing
+from abslrp.plan.arrivals import Arrival, Arrivals, RangeError
 from abslrp.tape import Call, Tape, Value
+from abslrp.tape.place import LostPlaceError, Place
 from abslrp.tape.recorder import Table
 
 AT_ONCE = 2**22
@@ -45,12 +46,25 @@ def whole(input: Tensor, stages: Sequence[Any]) -> Tensor:
 def blocks(table: Table, values: Sequence[Value], input: Any, stages: Sequence[Any]) -> Any:
     """Return the account of a call by its stages, None if they make little or take more values."""
     takers = [input, *(operand for _, operand in stages)]
-    alike = {(*one.shape[:-3], len(one.shape)) for one in takers}
-    if not set(values) <= set(takers) or len(alike) > 1 or len(input.shape) < 2:
+    alike = {(*one.shape[:-3], len(one.shape)) for one in (input, *values)}
+    if not all(any(one is taker for taker in takers) for one in values) or len(alike) > 1:
+        return None
+    if len(input.shape) < 2 or _along_rows(input):
         return None
     *lead, length, _ = input.shape
     rows = AT_ONCE // max(1, math.prod(lead) * stages[0][1].shape[-2])
     return Blocks(input, stages, max(1, rows), table, axes=_leading) if rows < length else None
+
+
+def _along_rows(input: Any) -> bool:
+    """Whether the rows are samples, or it is not known where these are."""
+    place = getattr(input, "place", Place(1, 1))
+    try:
+        return place is None or (
+            place.batch > 1 and place.axis(input.shape)[0] >= len(input.shape) - 2
+        )
+    except LostPlaceError:
+        return True
 
 
 def _leading(call: Call, value: Value) -> list[int | None]:
@@ -77,29 +91,27 @@ class Blocks(Account):
         Raises
         ------
         RangeError
-            If a rule is a function of relevance, which may be another one of some rows.
+            If a rule takes all entries together, and may do other things with some rows.
         """
         relevance, total = arrivals.applied(arrival), arrival.total
         pieces: list[Tensor | None] = []
         found: list[Tensor | None] = [None] * len(self.stages)
-        sums: list[list[Any]] = [[0.0, 0.0] for _ in self.stages]
+        sums: list[list[Any]] = [[0.0, 0.0, 0.0] for _ in self.stages]
         for first in range(0, relevance.shape[-2], self.rows):
             rows = slice(first, first + self.rows)
             arrived: Tensor | None = relevance[..., rows, :]
             for stage, noted in reversed([*enumerate(self._noted(rows))]):
-                arrived, own = sent = _through(noted, arrived, run)
+                (arrived, own), more = _through(noted, arrived, arrivals, run)
+                sums[stage] = [one + other for one, other in zip(sums[stage], more, strict=True)]
                 if own is not None:  # of few digits, many blocks would be rounded away
                     own = own.to(torch.promote_types(own.dtype, torch.float32))
                     before = found[stage]
                     found[stage] = own if before is None else before.add_(own)
-                for side, (one, leaf) in enumerate(zip(sent, noted[1], strict=True)):
-                    if total is not None and one is not None and leaf is not None:
-                        sums[stage][side] = arrivals.totals(one, leaf) + sums[stage][side]
             pieces.append(arrived)
         totals = [total] * (1 + len(sums))
-        for stage, (before, own) in reversed([*enumerate(sums)]):
+        for stage, (before, own, whole) in reversed([*enumerate(sums)]):
             if total is not None:
-                shares = ratio(total, before + own + torch.zeros_like(total))
+                shares = arrivals.shares(total, whole + torch.zeros_like(total))
                 totals[stage + 1], total = shares * own, shares * before
         found = [_together(pieces), *found]
         takers = [self.input, *(operand for _, operand in self.stages)]
@@ -123,20 +135,40 @@ class Blocks(Account):
 
 
 def _through(
-    noted: Noted, relevance: Tensor | None, run: Run
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return what a stage sends to what the one before made, and to its operand."""
+    noted: Noted, relevance: Tensor | None, arrivals: Arrivals, run: Run
+) -> tuple[list[Tensor | None], list[Any]]:
+    """Return what a stage sends to what the one before made, and to its operand.
+
+    And the totals of both, and that of which they are shares.
+    """
     tape, leaves, made = noted
-    if any(isinstance(call.account, Custom) for call in tape.calls):
+    if any(_of_all(call.account) for call in tape.calls):
         raise RangeError
+    moves = all(isinstance(call.account, Routing) for call in tape.calls)
     wanted = [one for one in leaves if one is not None]
-    sent: dict[Value, Tensor | None] = {}
+    sent: dict[Value | None, Tensor | None] = {}
     if relevance is not None and isinstance(made, Value):
         sent = dict(zip(wanted, run(tape.calls, made, relevance, wanted), strict=True))
     for one in wanted:
         one.uses.clear()  # so that no cycle keeps it
-    first, second = (None if one is None else sent.get(one) for one in leaves)
-    return first, second
+    found = [sent.get(one) for one in leaves]
+    totals: list[Any] = [
+        0.0 if one is None or leaf is None else arrivals.totals(one, leaf)
+        for one, leaf in zip(found, leaves, strict=True)
+    ]
+    # What elements that move leave at constants is lost, and is not restored.
+    if moves and isinstance(made, Value) and relevance is not None:
+        return found, [*totals, arrivals.totals(relevance, made)]
+    return found, [*totals, sum(totals)]
+
+
+def _of_all(account: Any) -> bool:
+    """Whether a rule takes all entries of a call together."""
+    factors = [*getattr(account, "factors", ()), *getattr(account, "before", ())]
+    factors += getattr(account, "after", ())
+    parts = getattr(account, "parts", ())
+    computed = any(one.kind == "computed" and one.value is None for one in factors)
+    return isinstance(account, Custom) or computed or any(map(_of_all, parts))
 
 
 def _together(pieces: Sequence[Tensor | None]) -> Tensor | None:

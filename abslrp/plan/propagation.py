@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from abslrp.plan.accounts import Account, Custom, Diagonal, Product, Routing, Split
-from abslrp.plan.arrivals import DEPTH, Arrival, Arrivals, Conserve, ratio
+from abslrp.plan.arrivals import DEPTH, Arrival, Arrivals, Conserve
 from abslrp.plan.blocks import Blocks
 from abslrp.plan.entrywise import by_sign
 from abslrp.plan.factors import Factor
@@ -226,7 +226,7 @@ class Propagation:
         if account.conserves and arrival.total is not None and self.conserve == "operation":
             sums = [self.arrivals.totals(one.relevance, value) for value, one in parts]
             whole = functools.reduce(torch.add, sums)
-            factor = ratio(arrival.total, whole)
+            factor = self.arrivals.shares(arrival.total, whole)
             for (_, one), part in zip(parts, sums, strict=True):
                 one.total = factor * part
         for value, one in parts:

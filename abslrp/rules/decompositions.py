@@ -51,11 +51,10 @@ def attention(
                 scores = scores + mask.masked_fill(blind, 0.0)
         return torch.softmax(scores, dim=-1)
 
-    def weighed(weights: Tensor, value: Tensor, rows: slice) -> Tensor:
-        result = weights @ heads(value)
-        return result if attn_mask is None else result.masked_fill(masked(rows)[2], 0.0)
-
-    return query, [(weights, key), (weighed, value)]
+    stages: list[Any] = [(weights, key), (lambda made, value, rows: made @ heads(value), value)]
+    if attn_mask is not None:
+        stages.append((lambda made, _, rows: made.masked_fill(masked(rows)[2], 0.0), attn_mask))
+    return query, stages
 
 
 def grouped_mm(

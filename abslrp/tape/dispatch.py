@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from abslrp.tape.modes import State, under
 from abslrp.tape.recorder import Recorder, Table
 from abslrp.tape.spelling import targets_of, written
-from abslrp.tape.values import Value, WrittenOut, tensors_in
+from abslrp.tape.values import Value, WrittenOut, replaced, tensors_in
 from abslrp.tape.writes import write
 
 T = TypeVar("T")
@@ -75,6 +75,9 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             for one in targets:
                 self.memory.before_write(one)
             result = func(*args, **kwargs)
+            if func in _SETS:  # to memory that may hold values
+                self.memory.unbind(result)
+                return result
             for one in unseen:
                 self.memory.pass_on(one, self.aliased)
             self.memory.stay_constant(tensors_in(result))
@@ -100,7 +103,9 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             if result is not NotImplemented:
                 return result
         elif rule.decomposes:
-            account = self.in_blocks and rule.blocks(self.table, taken.values, *taken[:2])
+            # What is made later is made of the constants as they are now.
+            kept = replaced(taken[:2], self.memory.lend, Tensor) if self.in_blocks else ()
+            account = self.in_blocks and rule.blocks(self.table, taken.values, *kept)
             if account:
                 result = func(*args, **kwargs)
                 self.note(func, lambda call: account, taken, result)
@@ -159,10 +164,14 @@ def _came_back(value: Value) -> bool:
 
 
 _DETACHES = (torch.ops.aten.detach.default, torch.ops.aten.detach_.default)
+_SETS = tuple(
+    getattr(torch.ops.aten.set_, name)
+    for name in ("source_Storage", "source_Storage_storage_offset")
+)
 _FOLDED = (torch.ops.aten.linear.default, torch.ops.aten.matmul.default)
 _LISTENS = (Tensor.register_hook, Tensor.retain_grad, Tensor.register_post_accumulate_grad_hook)
 _SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
-_OUT_OF_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist)
+_OUT_OF_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist, Tensor.__dlpack__)
 
 
 class Unheard(TorchFunctionMode):
@@ -195,6 +204,8 @@ class _Names(Unheard):
         if func == _SET_DATA:
             self.tape.replace(*args)
             return None
+        if func is Tensor.__deepcopy__ and self.tape.value(args[0]) is not None:
+            return args[1].setdefault(id(args[0]), args[0].clone())
         self.tape.asks |= func is Tensor.requires_grad_
         if func in _OUT_OF_TORCH and args[0].numel() > 1:
             value = self.tape.memory.within(args[0])

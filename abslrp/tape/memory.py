@@ -72,6 +72,10 @@ class Memory:
             if storage is not None:
                 storage.seen.append((weakref.ref(value), geometry(tensor)))
 
+    def unbind(self, tensor: Tensor) -> None:
+        """Let a tensor object stand for what its memory holds."""
+        self._leave(id(tensor))
+
     def stay_constant(self, tensors: Iterable[Tensor]) -> None:
         """Let views of constants be constants where values lie in the same memory."""
         for one in tensors:

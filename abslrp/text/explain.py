@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from abslrp.arguments import one_each, step_of
 from abslrp.losses import noted, warn_of_losses
@@ -115,6 +115,7 @@ def explain(
     cut = _limit(tokenizer, max_length)
     flows = noted([])
     results: list[TextRelevance] = []
+    every: list[Tensor] = []
     shortened: list[int] = []
     step = step_of(batch_size, samples)
     for first in range(0, samples, samples if encoded else step):
@@ -126,6 +127,7 @@ def explain(
         found = token_relevance(
             model, whole, **chosen, **options, batch_size=step, flows=flows, first=first
         )
+        every += found.relevance.cpu()
         relevance, logits = found.relevance.cpu().numpy(), found.logits.float().cpu().numpy()
         for i, target in enumerate(found.targets.tolist()):
             text = None if encoded else listed[rows][i]
@@ -139,7 +141,7 @@ def explain(
                 label=_label(model, labels, named, target, len(logits[i])),
             )
             results.append(one.grouped() if words else one)
-    warn_of_losses(flows, STARTS, more=".")
+    warn_of_losses(flows, STARTS, [every], more=".")
     if shortened:
         warnings.warn(f"texts: cut to max_length={cut} tokens: texts {shortened}", stacklevel=2)
     return results
@@ -172,6 +174,9 @@ def _classes(given: Any, model: nn.Module, tokenizer: Any, name: str) -> Any:
     if len(ids) != 1:
         tokens = f", got {tokenizer.convert_ids_to_tokens(ids)}" if ids else ""
         raise ValueError(f"{name}: expected a label or a text of one token in {given!r}{tokens}")
+    unknown = getattr(tokenizer, "unk_token", None)
+    if ids[0] == getattr(tokenizer, "unk_token_id", None) and given != unknown:
+        raise ValueError(f"{name}: the tokenizer does not know {given!r}")
     return ids[0]
 
 

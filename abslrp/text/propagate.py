@@ -139,6 +139,11 @@ class Tokens(Batch):
         return [every.masked_fill(~self.kept, 0)]
 
 
+HIDDEN = {"flows", "first"}
+OPTIONS = HIDDEN | {"conserve", "rules", "attention", "on_unknown", "output", "accelerate"}
+"""Of :class:`abslrp.forward.Settings`."""
+
+
 def _tokens(looked: Tensor, ids: Tensor, kept: Tensor) -> Tensor | None:
     """Return the number of the token that each id is of, -1 for padding of the model's own.
 
@@ -229,6 +234,11 @@ def token_relevance(
     (torch.Size([2, 4]), 0.0)
     """
     check_model(model)
+    if unknown := sorted(set(options) - OPTIONS):
+        raise ValueError(
+            f"{unknown[0]}: no option of texts, which take {', '.join(sorted(OPTIONS - HIDDEN))}; "
+            "abslrp.explain takes others, of embeddings"
+        )
     table = table_of(model, embedding)
     seen: dict[int, Tensor] = {}
     settings = Settings(**{"flows": noted([table]), **options}, logits=seen)
@@ -245,7 +255,7 @@ def token_relevance(
         against=against, batch_size=len(kept) if batch_size is None else batch_size,
     )  # fmt: skip
     if "flows" not in options:
-        warn_of_losses(settings.flows, STARTS, more=".")
+        warn_of_losses(settings.flows, STARTS, [relevance], more=".")
     logits = torch.cat([seen[first] for first in sorted(seen)]).detach()
     chosen = logits.argmax(1) if chosen is None else chosen
     columns = columns_of(place, kept) if batch.ranks else None

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import abslrp
 from abslrp.plan import Diagonal, blocks
 from abslrp.registry import ABSLRP, RuleSet
+from abslrp.rule_sets import relative_epsilon
 
 pytestmark = pytest.mark.filterwarnings("ignore:relevance. (all|about)")
 T = 13
@@ -142,7 +144,7 @@ def test_one_tensor_three_times(monkeypatch):
 
 @pytest.mark.parametrize("constant", ["query", "key", "value"])
 def test_constants(few, constant):
-    check(made(Learned(constant)), *data())
+    check(made(Learned(constant), seed=1), *data())
     assert few
 
 
@@ -167,6 +169,78 @@ def test_no_score_is_positive(few):
     net = made(Net(attn_mask=torch.full((T, T), -100.0, dtype=torch.float64)))
     check(net, *data(), contrast=None)
     assert few
+
+
+class Written(Net):
+    """What attention took is overwritten later: a mask that is narrowed, keys in one memory."""
+
+    def __init__(self, what: str):
+        super().__init__()
+        self.what, self.keys = what, torch.nn.Parameter(torch.randn(2, HEADS, T, 8))
+
+    def forward(self, x):
+        mask = torch.ones(T, T, dtype=torch.bool).tril()
+        memory = torch.empty_like(self.keys[0])
+        for one in self.keys:
+            memory.copy_(one)
+            query = self.query(x).unflatten(-1, (-1, 8)).transpose(-3, -2)
+            keys = memory.expand(query.shape) if self.what == "keys" else query
+            given = {"attn_mask": mask} if self.what == "mask" else {}
+            mixed = F.scaled_dot_product_attention(query, keys, query, **given)
+            x = x + self.out(mixed.transpose(-3, -2).flatten(-2))
+            mask.triu_(-2)
+        return self.head(x.mean(1))
+
+
+@pytest.mark.parametrize("what", ["mask", "keys"])
+def test_constants_are_those_of_the_call(few, what):
+    check(made(Written(what)), *data())
+    assert few
+
+
+@pytest.mark.parametrize("act", [torch.sigmoid, torch.exp])
+@pytest.mark.parametrize("conserve", CONSERVES)
+def test_what_reaches_rows_that_see_nothing_is_lost(few, act, conserve):
+    class Padded(Net):
+        def forward(self, x):
+            return self.head(act(self.attended(x)).mean(1)[:, :8])
+
+    seen = torch.ones(T, T, dtype=torch.bool)
+    seen[:4] = seen[:, :4] = False
+    net = made(Padded(attn_mask=seen))
+    x, targets = data()
+    check(net, x, targets, contrast=None, conserve=conserve)
+    if conserve == "operation":
+        assert few
+        found = abslrp.explain(net, x, targets, contrast=None).flatten(1).sum(1)
+        assert (found < 0.99).all()
+
+
+def test_a_factor_of_all_entries(few):
+    """An epsilon relative to a sample's mean is none relative to that of five rows."""
+    net = made(Net())
+    check(net, *data(), contrast=None, rules=relative_epsilon.build(1e-2))
+    assert few
+
+
+def test_rows_that_are_samples(few):
+    """Where keys are patterns that the model holds."""
+
+    class Lookup(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patterns = torch.nn.Parameter(torch.randn(2000, 8))
+            self.head = torch.nn.Linear(8, 3)
+
+        def forward(self, x):
+            patterns = self.patterns[None]
+            return self.head(F.scaled_dot_product_attention(x[None], patterns, patterns)[0])
+
+    x, targets = data(20, 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="model: it cannot be told")
+        check(made(Lookup()), x[:, 0], targets, contrast=None)
+    assert not few
 
 
 @pytest.mark.parametrize("rules", ["epsilon", "alpha1beta0", "RAP", "Chefer"])

@@ -89,6 +89,34 @@ def test_a_call_without_positive_contributions() -> None:
     assert message.startswith("relevance: none arrives at the inputs in samples 0;")
 
 
+@pytest.mark.parametrize("accelerate", [True, False])
+def test_of_what_is_lost_before_paths_part_the_place_is_told(accelerate: bool) -> None:
+    """Not the addition that nothing arrives at, whose inputs are positive."""
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.head = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = torch.relu(self.a(x))
+            logits: torch.Tensor = self.head(hidden + torch.relu(self.b(hidden)))
+            return logits
+
+    model = Residual().eval()
+    for parameter in model.parameters():
+        parameter.data.abs_()
+    for parameter in model.head.parameters():
+        parameter.data.neg_()
+    (message,) = said(
+        lambda: abslrp.explain(model, torch.ones(2, 2), 0, contrast=None, accelerate=accelerate)
+    )
+    assert "is lost on the way to the inputs, most of it (all) at torch.nn.functional.linear" in (
+        message
+    )
+    assert "in head (Linear), called at" in message
+
+
 def test_a_distance_has_only_what_speaks_against_it() -> None:
     """The map of minus a distance is 0, which is told, with what tells two prototypes apart."""
 

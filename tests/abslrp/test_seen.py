@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import warnings
 from collections.abc import Callable
@@ -674,12 +675,38 @@ def test_a_lstm_in_float32_is_that_in_float64() -> None:
         lambda x: torch.from_numpy(x.detach().numpy() * 2),
         lambda x: torch.tensor(x.tolist()) + x,
         lambda x: torch.as_tensor(np.asarray(x)) * 2 + x,
+        lambda x: torch.from_dlpack(x.detach()) * 2 + x,
     ],
-    ids=["from_numpy", "tolist", "asarray"],
+    ids=["from_numpy", "tolist", "asarray", "from_dlpack"],
 )
 def test_values_that_leave_torch_and_come_back_are_refused(back: Any) -> None:
     with pytest.raises(abslrp.UnknownOperationError, match=r"left torch .* came back"):
         abslrp.explain(Crossing(back).eval(), torch.rand(2, 4), [0, 1])
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.deepcopy,
+        lambda x: copy.deepcopy({"a": [x, x]})["a"][1],
+        copy.copy,
+        lambda x: x.new_empty(0).set_(x.untyped_storage(), 0, x.shape, x.stride()),
+        lambda x: x.new_empty(0).set_(x.untyped_storage()).view(x.shape),
+    ],
+    ids=["deepcopy", "within", "copy", "set_", "whole"],
+)
+def test_copies_by_python_and_of_memory(copied: Callable[[Tensor], Tensor]) -> None:
+    """Where nothing asks for a gradient torch allows them all."""
+    x = torch.rand(3, 4, dtype=torch.double)
+    model, plain = (
+        Crossing(lambda x, by=by: by(torch.relu(x - 0.5)) + x.flip(1)).double().eval()  # type: ignore[misc]
+        for by in (copied, torch.clone)
+    )
+    expected = abslrp.explain(plain, x, [0, 1, 2])
+    torch.testing.assert_close(abslrp.explain(model, x, [0, 1, 2]), expected)
+    across = Crossing(lambda x: x - copied(x).mean(0)).double().eval()
+    with pytest.raises(ValueError, match="its samples depend on one another"):
+        abslrp.explain(across, x, 0)
 
 
 def real_rotary(x: Tensor) -> Tensor:

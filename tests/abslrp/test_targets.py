@@ -143,6 +143,48 @@ def test_what_is_no_class_of_a_target(make: Any, classes: Any) -> None:
         abslrp.explain(nn.Linear(4, 4).double().eval(), rows(2, 4), target=make(classes))
 
 
+IMAGE = torch.ones(B, 3, 8, 8, dtype=torch.double)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            targets.logit(9),
+            r"target: expected integers from 0 to 3 for axis 1 .*\(4, 4, 8, 8\), got 9",
+        ),
+        (targets.region(torch.ones(8, 8), 9), "target: expected integers from 0 to 3 .* got 9"),
+        (targets.difference([0, 1], 2), r"one for each of 4 samples, .* got \(2,\)"),
+        (targets.token(-9, 1), "target: expected integers from 0 to 3 for axis 1 .* got -9"),
+        (
+            targets.region(torch.ones(16, 16), 1),
+            r"mask: expected shape \(8, 8\) or \(4, 8, 8\), got \(16, 16\)",
+        ),
+    ],
+)
+def test_entries_that_an_output_does_not_have(target: Any, message: str) -> None:
+    model = nn.Conv2d(3, 4, 3, padding=1).double().eval()
+    with pytest.raises(ValueError, match=message):
+        abslrp.explain(model, IMAGE, target=target)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["script", "part", "trace", "export"])
+def test_modules_inside_of_programs(kind: str) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).eval(), torch.rand(2, 4)
+    made: Any
+    if kind == "script":
+        made = torch.jit.script(model)
+    elif kind == "part":
+        made = nn.Sequential(torch.jit.script(model[0]), *model[1:]).eval()
+    elif kind == "trace":
+        made = torch.jit.trace(model, x)
+    else:
+        made = torch.export.export(model, (x,)).module()
+    with pytest.raises(ValueError, match="scripted, traced and exported programs"):
+        abslrp.explain(made, x, 0, at="0")
+
+
 def test_predicted_classes_of_rows_that_are_one_sample() -> None:
     model, x = nn.Linear(4, 3).double().eval(), rows(B, 4)
     found = abslrp.explain(model, x, "predicted", samples="whole")

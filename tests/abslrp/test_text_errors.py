@@ -139,3 +139,14 @@ def test_lists_are_taken_for_tensors() -> None:
 
 def test_samples_whose_axis_cannot_be_followed() -> None:
     torch.testing.assert_close(call(OneByOne()), call())
+
+
+@pytest.mark.parametrize("name", ["target", "at", "samples", "model_kwargs", "reduce", "conserv"])
+def test_options_that_texts_do_not_take_are_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: no option of texts, which take accelerate, att"):
+        token_relevance(Bag().eval(), {"input_ids": IDS, "attention_mask": MASK}, 0, **{name: None})
+
+
+def test_a_map_of_zeros_is_told() -> None:
+    with pytest.warns(RuntimeWarning, match="a map is 0: the target and what it is contrasted"):
+        token_relevance(Bag().eval(), {"input_ids": IDS, "attention_mask": MASK}, 1, against=1)
