@@ -121,7 +121,7 @@ def select_logits(
             f"model: expected it to return a tensor of logits, got {type(logits).__name__}; "
             "output= selects the logits from what it returns"
         )
-    if samples is not None and logits.shape == (samples,):
+    if samples is not None and logits.shape == (samples,) and logits.is_floating_point():
         raise OneOutputError(ONE_OUTPUT)
     ranked = logits.ndim > 1 if dense else logits.ndim == 2
     alike = ranked and samples in (None, len(logits))

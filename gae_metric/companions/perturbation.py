@@ -134,9 +134,11 @@ class AOPC(CompanionMetric):
 
     def _outputs(self, data: Data, row: int, step: NDArray[np.int64], size: ChunkSize) -> Tensor:
         """Logits (L + 1, K) as the regions go whose pixels (H, W) are of steps 0, 1, ..."""
-        image = data.rows(np.array([row])).cpu().double().numpy()[0]
+        given = data.rows(np.array([row]), given=True).cpu()
+        image = given.to(data.dtype).double().numpy()[0]
         least, most = image.min((1, 2), keepdims=True), image.max((1, 2), keepdims=True)
-        noise = content_generator(image, self.seed).uniform(least, most, image.shape)
+        drawn = content_generator(given.double().numpy()[0], self.seed)
+        noise = drawn.uniform(least, most, image.shape)
 
         def output(start: int, stop: int) -> Tensor:
             gone = step < np.arange(start, stop)[:, None, None, None]

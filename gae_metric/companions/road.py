@@ -126,8 +126,10 @@ class ROAD(CompanionMetric):
             raise ValueError(f'order: expected "morf" or "lerf", got {order!r}')
         percentages = range(1, 100, 2) if percentages is None else percentages
         percentages = [*percentages] if isinstance(percentages, Iterable) else [str(percentages)]
-        real = all(isinstance(p, Real) and 0 <= float(p) < 100 for p in percentages)
-        if not real or not len(set(percentages)) == len(percentages) > 0:
+        if not (
+            all(isinstance(p, Real) and 0 <= float(p) < 100 for p in percentages)
+            and len(set(percentages)) == len(percentages) > 0
+        ):
             raise ValueError(
                 f"percentages: expected different numbers in [0, 100), got {percentages}"
             )
@@ -168,7 +170,8 @@ class ROAD(CompanionMetric):
     ) -> NDArray[np.float64]:
         """Correctness (n, P) of samples ranked (n, H * W); NaN where it cannot be told."""
         assert data.y is not None
-        images = data.rows(rows).cpu().double().numpy()
+        given = data.rows(rows, given=True).cpu()
+        images, contents = (one.double().numpy() for one in (given.to(data.dtype), given))
         # All samples with the first percentage of their pixels removed, then with the next.
         y = np.tile(data.y.values.numpy()[rows], len(self.percentages))
 
@@ -178,7 +181,7 @@ class ROAD(CompanionMetric):
             removed = np.zeros(rankings.shape[1], dtype=bool)
             removed[rankings[row, : int(len(removed) * percentage / 100)]] = True
             bits = int(np.float64(percentage).view(np.uint64))
-            drawn = content_generator(image, self.seed, bits)
+            drawn = content_generator(contents[row], self.seed, bits)
             return noisy_linear_imputation(
                 image, removed.reshape(image.shape[1:]), self.noise, drawn
             )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from gae_metric._names import DIRECTIONS, OTHER_NAMES, Better, plain
+from gae_metric.errors import check_spelling
 
 #: The parts of GAE, and the paper's abbreviations.
 _PARTS: dict[str, Better] = {
@@ -44,9 +45,11 @@ def directions(
     wrong = [value for value in given.values() if value not in get_args(Better)]
     if wrong:
         raise ValueError(f'better: expected "higher" or "lower", got {wrong[0]!r}')
+    check_spelling(set(given) - set(metrics), metrics)
+    others = {plain(name): value for name, value in given.items()}
     found: dict[str, Better] = {}
     for metric in metrics:
-        direction = given.get(metric) or _known().get(plain(metric))
+        direction = given.get(metric) or others.get(plain(metric)) or _known().get(plain(metric))
         if direction is None:
             raise ValueError(
                 f"better: whether higher or lower scores are better is not known for {metric!r}; "

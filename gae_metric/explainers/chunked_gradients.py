@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from abslrp.outputs import select_logits
 from gae_metric.errors import check_integer
 from gae_metric.functional.masking import check_classes
-from gae_metric.study.conversion import as_input, as_targets, at_work, gradient_of, like
-from gae_metric.study.logits import check_model
+from gae_metric.study.conversion import as_input, at_work, gradient_of, like
+from gae_metric.study.logits import check_model, targets_of
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -37,7 +37,7 @@ def chunked(
     step = DEFAULT_BATCH_SIZE if batch_size is None else check_integer("batch_size", batch_size)
     with at_work(model):
         x = as_input(model, inputs)
-        target = as_targets(targets, len(x)).to(x.device)
+        target = targets_of(targets, model, x)
         chunks = zip(torch.split(x, step), torch.split(target, step), strict=True)
         maps = [method(model, *chunk) for chunk in chunks]
         result: Array = like(torch.cat(maps), inputs)

@@ -154,11 +154,17 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
                 "the same image twice: relevance of one image is scored as that of another"
             )
     first = study.data.x[np.arange(min(8, len(study.data)))].float()  # whatever can be rounded
-    whole = first.ndim == 4 and bool((first == first.round()).all() and first.min() >= 0)
-    if whole and 16 < (largest := float(first.max())) <= 255:
+    whole = bool((first == first.round()).all())
+    if first.ndim == 4 and first.min() >= 0 and 16 < (largest := float(first.max())) <= 255:
         yield (
-            f"{metric}: the inputs are whole numbers up to {largest:g}, as pixels are before the "
-            "model's own preprocessing; divide by 255, then normalise them, as in training"
+            f"{metric}: the inputs are {'whole' if whole else 'real'} numbers up to {largest:g}, "
+            "as pixels are before the model's own preprocessing; divide by 255, then normalise "
+            "them, as in training"
+        )
+    if first.ndim == 3 and 8 <= first.shape[1] == first.shape[2]:
+        yield (
+            f"{metric}: inputs {tuple(first.shape[1:])} are taken for time series of "
+            f"{first.shape[1]} channels; gray images have an axis of one channel, x[:, None]"
         )
     if study.blank.any():
         yield (

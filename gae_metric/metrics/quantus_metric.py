@@ -19,7 +19,7 @@ from gae_metric.errors import check_integer, check_spelling
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.study import supplied_maps
 from gae_metric.study.arguments import Data, check_data, check_maps, takes_series
-from gae_metric.study.conversion import ChunkSize, at_work
+from gae_metric.study.conversion import ChunkSize, at_work, own_memory
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.samples import Samples
@@ -196,6 +196,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
             batch_size=batch_size,
             model_predict_kwargs=model_predict_kwargs,
         )
+        if explain_func is not None:  # which may return all its maps in one memory
+            a_batch = own_memory(a_batch)
         given = None if a_batch is None else check_maps(a_batch, data, channel_first)
         options = supplied_maps.explain_options(explain_func, explain_func_kwargs, data, device)
         self._forget()

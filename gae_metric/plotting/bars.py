@@ -155,7 +155,10 @@ def distribution(
     scores = {name: as_numbers(given, f"results[{name!r}]") for name, given in wanted.items()}
     scores = {name: values[np.isfinite(values)] for name, values in scores.items()}
     if not any(map(len, scores.values())):
-        raise ValueError("results: expected scores by name, got none; call the metric first")
+        raise ValueError(
+            "results: expected scores by name, got none that is finite; call the metric first, "
+            "or read what it warned of"
+        )
     figure = _style.figure(_style.COLUMN_WIDTH, 0.65 + 0.32 * len(scores), figure)
     axes = figure.add_subplot()
     for place, values in enumerate(scores.values()):

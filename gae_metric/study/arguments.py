@@ -51,8 +51,8 @@ class Data:
         """Return how many items are done at a time, by default as many as the model evaluates."""
         return ChunkSize(size or self.batch_size, what, self.warn)
 
-    def rows(self, samples: NDArray[np.int64]) -> Tensor:
-        """Return samples in the model's type, where they lie."""
+    def rows(self, samples: NDArray[np.int64], *, given: bool = False) -> Tensor:
+        """Return samples where they lie, in the model's type or in that which they have."""
         found = self.x[samples]
         if self.x.made:
             changed = content_hashes(found) != self.contents[samples]
@@ -62,7 +62,7 @@ class Data:
                     f"different ones at index {samples[changed][0]}; leave random transformations "
                     "out"
                 )
-        return found.to(self.dtype)
+        return found if given else found.to(self.dtype)
 
     def inputs(self, samples: NDArray[np.int64]) -> Tensor:
         """Return samples as the model takes them, on its device."""

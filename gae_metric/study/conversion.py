@@ -59,6 +59,23 @@ def as_targets(targets: Any, samples: int) -> Tensor:
     return chosen.long()
 
 
+def own_memory(values: Any) -> Any:
+    """Return a copy of an array or tensor that is in memory, all else as it is.
+
+    Examples
+    --------
+    >>> held = np.zeros(2)
+    >>> copied = own_memory(held)
+    >>> held += 1
+    >>> copied.tolist()
+    [0.0, 0.0]
+    """
+    if isinstance(values, Tensor):
+        return values.detach().clone()
+    in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
+    return values.copy() if in_memory else values
+
+
 def like(maps: Tensor, inputs: Any) -> Any:
     """Return maps as the inputs were: array or tensor, device, and dtype where it is floating."""
     if isinstance(inputs, Tensor):

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from abslrp.losses import untold
 from gae_metric.study import conversion
 from gae_metric.study.guard import ModelGuard
-from gae_metric.study.logits import LogitsModel
+from gae_metric.study.logits import LogitsModel, targets_of
 from gae_metric.study.samples import Samples
 from gae_metric.study.scoring import Scorer
 from gae_metric.study.study import NONE, Items, Study
@@ -78,7 +78,7 @@ def tensor_explainer(function: Function) -> Function:
             return function(*own, **kwargs)
         with conversion.at_work(model):
             x = conversion.as_input(model, inputs)
-            classes = conversion.as_targets(kwargs["targets"], len(x)).to(x.device)
+            classes = targets_of(kwargs["targets"], model, x)
             maps = function(*own, **{**kwargs, "inputs": x, "targets": classes})
         return conversion.like(
             conversion.as_tensor(maps, "explain_func", "an array of maps"), inputs

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from abslrp.arguments import is_exported
 from abslrp.outputs import ONE_OUTPUT, Output, select_logits
-from gae_metric.study.conversion import as_input
+from gae_metric.study.conversion import as_input, as_targets
+from gae_metric.study.samples import as_labels
 
 #: What models return in place of logits, by what they end in: what that is, and its remedy. The
 #: first that fits counts.
@@ -83,7 +84,7 @@ class LogitsModel(nn.Module):
         logits = select_logits(result, self.output, len(x))
         if logits.shape[1] == 1 and not self.single:
             raise ValueError(ONE_OUTPUT)
-        return logits
+        return logits.clone()  # some models write all their outputs into one memory
 
     @property
     def explained(self) -> nn.Module:
@@ -96,6 +97,23 @@ class LogitsModel(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("model"), name)
+
+
+def targets_of(given: Any, model: Any, x: Tensor) -> Tensor:
+    """Return a class of each sample, of several the likeliest, as metrics do."""
+    try:
+        return as_targets(given, len(x)).to(x.device)
+    except ValueError as error:
+        if not np.ndim(given):
+            raise
+        try:
+            labels = as_labels(given, len(x), "targets")
+        except ValueError:
+            raise error from None
+        with torch.no_grad():
+            logits = LogitsModel(model)(x.clone()) if labels.table is not None else x
+        chosen = labels.likeliest(np.arange(len(x)), logits.cpu())
+        return torch.from_numpy(chosen).to(x.device)
 
 
 #: Methods that set or show the mode, and decide nothing by it.
@@ -126,6 +144,11 @@ model.eval()
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if any(one.is_inference() for one in (*model.parameters(), *model.buffers())):
+        raise ValueError(
+            "model: its parameters were made in inference mode, so that torch takes no gradient; "
+            "load it outside of torch.inference_mode(), or pass copy.deepcopy(model)"
+        )
     if is_exported(model):
         return
     # What torch.compile wraps has a mode; the wrapper's own is another in older versions.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from itertools import zip_longest
 from typing import Any
 
@@ -98,17 +99,20 @@ class Samples:
         return (found.movedim(-1, 1) if self._turned else found).contiguous()
 
     def _read(self, start: int, stop: int) -> list[Tensor]:
+        # A copy of what is read: some readers have one memory for all that they return.
         if self._slices:
-            return list(as_tensor(self._values[start:stop], self._name))
+            read = as_tensor(self._values[start:stop], self._name)
+            return list(read.clone() if self.made else read)
         rows = _rows(self._values, range(start, stop))
-        return [as_tensor(_sample(row, self._name), self._name) for row in rows]
+        return [as_tensor(_sample(row, self._name), self._name).clone() for row in rows]
 
 
 def is_held(values: Any) -> bool:
     """Whether values are made a tensor at once: lists, tables (whose items are columns), sparse."""
     if not _has_items(values):
         return True
-    if isinstance(values, (list, tuple)) and values and isinstance(values[0], Mapping):
+    listed = isinstance(values, (list, tuple)) and bool(values)
+    if listed and (isinstance(values[0], Mapping) or _begins_with_sample(values[0])):
         return False
     kinds = (Tensor, list, tuple, str, Mapping)
     return isinstance(values, kinds) or hasattr(values, "iloc") or hasattr(values, "toarray")
@@ -141,9 +145,13 @@ def _is_array(values: Any) -> bool:
 def _rows(values: Any, places: range) -> Iterator[Any]:
     for i in places:
         try:
-            yield values[i]
-        except (AttributeError, TypeError):  # noqa: PERF203 - it takes slices alone
-            yield values[i : i + 1][0]
+            row = values[i]
+        except (AttributeError, TypeError) as error:  # it may take slices alone
+            try:
+                row = values[i : i + 1][0]
+            except Exception:
+                raise error from None
+        yield row
 
 
 #: Entries of rows that are dictionaries: their classes.
@@ -152,8 +160,12 @@ _CLASSES = ("label", "labels")
 
 def _is_pair(row: Any) -> bool:
     """Whether a row begins with a sample: a tuple, or a list of an array and its class."""
-    listed = isinstance(row, list) and len(row) > 1 and np.ndim(row[0]) > np.ndim(row[1])
-    return listed or isinstance(row, tuple)
+    return isinstance(row, tuple) or _begins_with_sample(row)
+
+
+def _begins_with_sample(row: Any) -> bool:
+    pair = isinstance(row, (list, tuple)) and len(row) > 1
+    return pair and hasattr(row[0], "ndim") and row[0].ndim > getattr(row[1], "ndim", 0)
 
 
 def _has_class(row: Any) -> bool:
@@ -239,7 +251,7 @@ class Labels:
         return values.numpy()
 
 
-def as_labels(values: Any, count: int) -> Labels:
+def as_labels(values: Any, count: int, name: str = "y_batch") -> Labels:
     """Check the classes of so many samples.
 
     Parameters
@@ -249,6 +261,8 @@ def as_labels(values: Any, count: int) -> Labels:
         tuples whose second entry is, or dictionaries with a ``label`` or ``labels``.
     count
         N.
+    name
+        The argument, for errors.
 
     Raises
     ------
@@ -257,24 +271,27 @@ def as_labels(values: Any, count: int) -> Labels:
     """
     if values is None:
         raise ValueError(
-            f"y_batch: expected {count} integer classes, got None; to explain the classes that the "
-            'model predicts, give the metric targets="predicted", as in GAE(targets="predicted")'
+            f"{name}: expected {count} integer classes, got None; to explain the classes that the "
+            'model predicts, give GAE and its parts targets="predicted", as in '
+            'GAE(targets="predicted"), and other metrics the classes, model(x).argmax(1)'
         )
     if is_held(values):
-        values = values if isinstance(values, (list, tuple)) else _held(values, "y_batch")
+        values = values if isinstance(values, (list, tuple)) else _held(values, name)
     elif not _is_array(values):
-        values = [_class(row) for row in _rows(values, range(len(values)))]
+        values = [deepcopy(_class(row)) for row in _rows(values, range(len(values)))]
+    elif values.dtype == object:
+        values = values.tolist()
     lists = isinstance(values, (list, tuple)) and all(np.ndim(row) for row in values)
     if lists and len(set(map(len, values))) > 1:
         values = list(zip(*zip_longest(*values, fillvalue=NONE), strict=True))
-    y = as_tensor(values, "y_batch").cpu()
+    y = as_tensor(values, name).cpu()
     real = not y.is_complex() and bool((y == y.long()).all())
     table = real and y.ndim == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all())
     listed = y.ndim == 2 and (lists or y.shape[1] == 1)
     known = real and (table or ((listed or y.ndim == 1) and y.dtype != torch.bool))
     if not known or len(y) != count:
         raise ValueError(
-            f"y_batch: expected integer classes of shape ({count},), one for each sample of "
+            f"{name}: expected integer classes of shape ({count},), one for each sample of "
             f"x_batch, or 0 and 1 of shape ({count}, classes), or {count} lists of classes, got "
             f"{y.dtype} {tuple(y.shape)}"
             + ("; one sample has a batch axis, too: x[None]" if y.numel() == 1 else "")
@@ -286,7 +303,7 @@ def as_labels(values: Any, count: int) -> Labels:
     if not table:
         if len(wrong := y[(y < NONE) | (y >= _MOST)]):
             raise ValueError(
-                f"y_batch: expected lists of classes from 0 to {_MOST - 1}, got {int(wrong[0])}"
+                f"{name}: expected lists of classes from 0 to {_MOST - 1}, got {int(wrong[0])}"
             )
         row, place = (y != NONE).nonzero(as_tuple=True)
         has = torch.zeros(count, int(y.max().clamp(min=0)) + 1, dtype=torch.bool)
@@ -294,7 +311,7 @@ def as_labels(values: Any, count: int) -> Labels:
     if not bool(has.any(1).all()):
         none = (~has.any(1)).nonzero()[:, 0].tolist()
         raise ValueError(
-            f"y_batch: expected at least one class for each sample, got none for {len(none)} "
+            f"{name}: expected at least one class for each sample, got none for {len(none)} "
             f"samples, the first of which is {none[0]}; leave them out"
         )
     # Lists of one class each, a column, or one-hot rows are classes.

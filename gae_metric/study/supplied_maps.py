@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import quantus
 import torch
 from numpy.typing import NDArray
 from quantus.helpers import constants
-from torch import Tensor
+from torch import Tensor, nn
 
 from gae_metric.errors import check_spelling
 from gae_metric.study.arguments import Data, is_keywords
@@ -49,15 +50,28 @@ def explain_options(
             "explain_func_kwargs: expected a mapping from names, without model, inputs and "
             f"targets, which the metric gives, got {got}"
         )
-    signature = inspect.signature(lambda **kwargs: None)
+    for name, value in given.items():
+        shape, count = tuple(getattr(value, "shape", ())), len(data.x)
+        if count > 1 and len(shape) == data.x.ndim and shape[0] == count:
+            raise ValueError(
+                f"explain_func_kwargs: expected what serves any input, got {name!r} with a row for "
+                f"each of {count} samples; metrics explain inputs that they make, some at a time: "
+                "give one row for all, or have explain_func make them of its inputs"
+            )
+    signature, bound = inspect.signature(lambda **kwargs: None), dict[str, Any]()
     with suppress(TypeError, ValueError):  # no function, or one that is written in C
-        signature = inspect.signature(explain_func)
+        called = explain_func.forward if isinstance(explain_func, nn.Module) else explain_func
+        signature = inspect.signature(called)
+        if isinstance(explain_func, partial):
+            bound = inspect.signature(explain_func.func).bind_partial(*explain_func.args).arguments
     check_spelling(set(given) - set(signature.parameters), set(signature.parameters) - _OURS)
     if device is None and explain_func is quantus.explain and data.device.type != "cpu":
         device = data.device  # it puts inputs on the CPU otherwise, wherever the model is
     options = ({} if device is None else {"device": device}) | dict(given)
     try:
         signature.bind(**dict.fromkeys(_OURS), **options)
+        if twice := ", ".join(_OURS & bound.keys()):
+            raise TypeError(f"{twice} given by a partial already")
     except TypeError as error:
         named = "".join(f", {name}=" for name in options)
         raise ValueError(

@@ -197,6 +197,15 @@ def test_wrong_outputs_are_refused():
                 abslrp.explain(two, x, 0, output=output)
 
 
+def test_classes_are_no_logits() -> None:
+    class Chosen(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).argmax(1)
+
+    with pytest.raises(ValueError, match=r"expected floating-point logits .* got torch.int64 \(2,"):
+        abslrp.explain(Chosen(4, 3).eval(), torch.rand(2, 4), [0, 1])
+
+
 def test_one_number_for_each_sample_is_one_output() -> None:
     class Squeezed(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

@@ -216,6 +216,16 @@ def test_lower_may_be_better():
     assert compare(scores, better="higher")["metric"].unique().tolist() == ["score"]
 
 
+def test_the_name_of_a_direction_is_a_metrics():
+    """ROAD is read as MoRF, lower is better, unless it is said."""
+    scores = {"A": {"ROAD": [0.9, 0.8, 0.9]}, "B": {"ROAD": [0.1, 0.2, 0.1]}}
+    for name in ("ROAD", "Road", "road"):
+        table = compare(scores, better={name: "higher", "elsewhere": "lower"})
+        assert table.set_index("method")["best"].to_dict() == {"A": True, "B": False}
+    with pytest.raises(ValueError, match="ROADS: no such parameter; did you mean ROAD"):
+        compare(scores, better={"ROADS": "higher"})
+
+
 def test_the_correction_decides_where_asked():
     # Six methods and a difference that is significant at 0.05 alone, but not as one of 15.
     rng = np.random.default_rng(1)
