@@ -3,24 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from gae_metric.errors import InputError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """A picture."""
-
-    #: What its file is named by, after the number: the model.
-    name: str
-    figure: Figure
-    #: What stands in it for what the paper's shows.
-    instead: str = ""
 
 
 class LackingError(Exception):
@@ -30,8 +15,7 @@ class LackingError(Exception):
 Kind: TypeAlias = Literal["curves", "impact", "mosaic", "maps", "classes", "ranked"]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """A figure of the paper.
 
     Attributes

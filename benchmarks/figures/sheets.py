@@ -151,11 +151,8 @@ def classes(plan: Plan, subjects: Sequence[Subject]) -> Figure:
         ]
         for one in images
     ]
-    what = {one.what for one in images}
-    return plotting.class_maps(
-        np.stack([subject.display(one.x[None])[0] for one in images]),
-        names,
-        {label: np.split(values, cuts) for label, values in found.items()},
-        f"{subject.name}: a map for each class, and its probability ({', '.join(sorted(what))})",
-        columns=9,  # on a page
-    )
+    what = ", ".join(sorted({one.what for one in images}))
+    title = f"{subject.name}: a map for each class, and its probability ({what})"
+    shown = np.stack([subject.display(one.x[None])[0] for one in images])
+    drawn = {label: np.split(values, cuts) for label, values in found.items()}
+    return plotting.class_maps(shown, names, drawn, title, columns=9)  # on a page

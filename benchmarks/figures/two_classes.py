@@ -2,8 +2,8 @@
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ LEAST = 0.01
 _IMAGES, _CLASSES = 64, 3
 
 
-@dataclass(frozen=True, eq=False)
-class SeveralClasses:
+class SeveralClasses(NamedTuple):
     """An image that shows several classes.
 
     Attributes

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import matplotlib as mpl
 import torch
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
 from benchmarks.figures import sample, sheets
-from benchmarks.figures.plan import FIGURES, Drawn, LackingError, Plan, check_numbers
+from benchmarks.figures.plan import FIGURES, LackingError, Plan, check_numbers
 from benchmarks.figures.subject import Family, Subject
 from benchmarks.result_files import replace_file, slug
 from benchmarks.runner.collected import collect
@@ -31,6 +31,16 @@ _RUNS: dict[Family, str] = {
 }
 #: Figures that any model may stand in.
 _OF_ONE_SAMPLE = ("curves", "impact", "mosaic")
+
+
+class Drawn(NamedTuple):
+    """A picture."""
+
+    #: What its file is named by, after the number: the model.
+    name: str
+    figure: Figure
+    #: What stands in it for what the paper's shows.
+    instead: str
 
 
 class Material:
@@ -117,9 +127,7 @@ class Material:
             groups.append(sorted(both, key=lambda one: order.index(one.data_kind)))
         return groups
 
-    def drawn(
-        self, plan: Plan, draw: Draw, beside: Sequence[Material] = ()
-    ) -> Iterator[Drawn | LackingError]:
+    def drawn(self, plan: Plan, beside: Sequence[Material] = ()) -> Iterator[Drawn | LackingError]:
         """Draw the pictures of a figure, or say what the run lacks for them."""
         try:
             groups = self.groups(plan, beside)
@@ -128,7 +136,7 @@ class Material:
             return
         for group in groups:
             try:
-                picture = draw(plan, group)
+                picture = DRAW[plan.kind](plan, group)
             except LackingError as error:
                 yield LackingError(f"{group[0].name}: {error}")
                 continue
@@ -230,8 +238,7 @@ def write_figures(
     others = [Material(one) for one in beside if two]
     files: list[Path] = []
     for number in wanted:
-        plan = FIGURES[number]
-        for outcome in material.drawn(plan, DRAW[plan.kind], others):
+        for outcome in material.drawn(FIGURES[number], others):
             if isinstance(outcome, LackingError):
                 say(f"figure {number}: skipped: {outcome}")
                 continue

@@ -85,9 +85,7 @@ DEEPLIFT: dict[str, Build] = {
     "tanh": _make(nn.Tanh),
     "softplus": _make(nn.Softplus, "beta", "threshold"),
     "softmax": _make(nn.Softmax, "dim"),
-    "max_pool1d": _make(nn.MaxPool1d, *_POOL),
-    "max_pool2d": _make(nn.MaxPool2d, *_POOL),
-    "max_pool3d": _make(nn.MaxPool3d, *_POOL),
+    **{f"max_pool{n}d": _make(getattr(nn, f"MaxPool{n}d"), *_POOL) for n in (1, 2, 3)},
 }
 """The functions that Captum's DeepLIFT has a rule for."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ Integers: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Block:
+class Block(NamedTuple):
     """Some samples of a data set.
 
     Attributes
@@ -59,8 +58,7 @@ class Block:
         return np.arange(self.start, self.stop)
 
 
-@dataclass(frozen=True, eq=False)
-class Plans:
+class Plans(NamedTuple):
     """The classes and mosaics of a whole data set."""
 
     targets: Integers

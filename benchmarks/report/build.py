@@ -7,8 +7,8 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,10 +30,6 @@ def count_of(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def _json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, indent=indent, ensure_ascii=False)
-
-
 def _digest(text: str) -> str:
     """Return what a content security policy allows a text by."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -47,7 +43,7 @@ TEMPLATES.filters |= {
     "arrow": lambda better: {"higher": " ↑", "lower": " ↓"}.get(better or "", ""),
     "count_of": count_of,
     "digest": _digest,
-    "json": _json,
+    "json": partial(json.dumps, ensure_ascii=False),
     "number": number,
 }
 

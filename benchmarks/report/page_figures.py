@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,8 +21,7 @@ _MARKS = 12
 _PARTS = {"LC": "local_consistency", "C": "contrastiveness"}
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A figure in the page, whose template has the words for each kind."""
 
     kind: Literal["bars", "scatter", "extremes", "distribution"]

@@ -75,10 +75,13 @@ class Collected:
     targets: pd.DataFrame
     failures: pd.DataFrame
     seconds: pd.DataFrame
-    missing: int
     facts: tuple[dict[str, Any], ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
     lacking: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> int:
+        return sum(self.lacking.values())
 
 
 def collect(root: str | Path) -> Collected:
@@ -107,7 +110,7 @@ def collect(root: str | Path) -> Collected:
             frames[name] = [read_table(content, str(path)).to_pandas()]
         noted = json.loads(read_bytes(folder / "facts.json", "results", _LARGEST))
         facts = tuple({**one, "versions": {**one.get("versions", {})}} for one in noted)
-        return _collected(run, frames, missing=0, facts=facts, skipped=skipped)
+        return _collected(run, frames, facts=facts, skipped=skipped)
 
 
 @contextmanager
@@ -240,14 +243,9 @@ def _from_shards(
         same = {key: told[key] for key in ("versions", "revision", "changed")}
         same["host"] = told["where"].get("host", "")
         facts.setdefault(json.dumps(same, sort_keys=True), same)
-    return _collected(
-        run,
-        tables | {name: [pd.DataFrame(some)] for name, some in rows.items()},
-        missing=lacking.total(),
-        facts=tuple(facts.values()),
-        skipped=skipped,
-        lacking=lacking,
-    )
+    tables |= {name: [pd.DataFrame(some)] for name, some in rows.items()}
+    made = tuple(facts.values())
+    return _collected(run, tables, facts=made, skipped=skipped, lacking=lacking)
 
 
 def _collected(run: Run, frames: dict[str, list[pd.DataFrame]], **more: Any) -> Collected:

@@ -223,11 +223,9 @@ def _draw(run: Run, store: Store) -> tuple[Data, dict[str, Any]]:
     else:
         data = source.sample(run.samples, run.seed, run.readers, run.first is None)
         skipped = dict(data.skipped)
-    if len(data) < 4 and any(kind_of(metric.name).mosaics for metric in run.metrics):
-        raise InputError(
-            f"samples: mosaics need at least 4 images, and there are {len(data)}"
-            + (f"; {len(skipped)} were left out" if skipped else "")
-        )
+    if (count := len(data)) < 4 and any(kind_of(metric.name).mosaics for metric in run.metrics):
+        left = f"; {len(skipped)} were left out" if skipped else ""
+        raise InputError(f"samples: mosaics need at least 4 images, and there are {count}{left}")
     return data.digested(), {"asked": asked, "drawn": list(data.files), "skipped": skipped}
 
 

@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,8 +30,7 @@ from gae_metric.inputs.models import LoadedModel
 from gae_metric.study.logits import predictions
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
+class Task(NamedTuple):
     """A shard with all that a worker needs to compute it."""
 
     shard: Shard
@@ -178,19 +177,17 @@ class Worker:
                 f"explains {logits.shape[1]} others; localisation needs a model of VOC's classes"
             )
         rows = np.arange(len(target))
-        table = pd.DataFrame(
-            {
-                "sample": task.block.samples,
-                "file": list(task.data.files),
-                "label": labels,
-                "predicted": predicted,
-                "target": target,
-                "logit": logits[rows, target].astype(np.float64),
-                "content": content_hashes(x),
-                "probability": torch.from_numpy(logits).double().softmax(1).numpy()[rows, target],
-            }
-        )
-        return Outcome(table, {"targets": time.perf_counter() - begin})
+        columns = {
+            "sample": task.block.samples,
+            "file": list(task.data.files),
+            "label": labels,
+            "predicted": predicted,
+            "target": target,
+            "logit": logits[rows, target].astype(np.float64),
+            "content": content_hashes(x),
+            "probability": torch.from_numpy(logits).double().softmax(1).numpy()[rows, target],
+        }
+        return Outcome(pd.DataFrame(columns), {"targets": time.perf_counter() - begin})
 
     def _scores(
         self, task: Task, method: MethodEntry, model: LoadedModel, images: MaskedImages

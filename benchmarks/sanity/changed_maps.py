@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -68,8 +68,7 @@ Rng: TypeAlias = np.random.Generator
 Change = Callable[[Array, Array, float, Rng], Array]
 
 
-@dataclass(frozen=True)
-class Degradation:
+class Degradation(NamedTuple):
     """A way to make a map worse.
 
     Attributes

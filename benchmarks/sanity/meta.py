@@ -2,8 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from dataclasses import replace
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,7 @@ from gae_metric.explainers.captum import seeded
 from gae_metric.explainers.gradients import ExplainFunc
 
 
-@dataclass(frozen=True)
-class Perturbation:
+class Perturbation(NamedTuple):
     """Noise on the images or on the parameters of a network.
 
     Attributes
@@ -177,9 +176,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     each: pd.DataFrame = pd.DataFrame({name: wide[column] for name, column in _SUMMARY.items()})
     each["MC"] = each.iloc[:, :4].mean(axis=1, skipna=False)
     groups = each.groupby(keys, sort=False)
-    table = groups.mean().assign(
-        MC=groups["MC"].agg(lambda one: one.mean(skipna=False)), MC_deviation=groups["MC"].std()
-    )
+    whole = groups["MC"].agg(lambda one: one.mean(skipna=False))
+    table = groups.mean().assign(MC=whole, MC_deviation=groups["MC"].std())
     return rows[keys].drop_duplicates().merge(table.reset_index(), on=keys)
 
 

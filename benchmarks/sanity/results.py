@@ -4,9 +4,9 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 import torch
@@ -33,8 +33,7 @@ CHECKS: dict[str, Callable[[Case, dict[str, Remembered]], pd.DataFrame]] = {
 _PACKAGES = ("gae-metric", "quantus", "torch", "torchvision", "timm", "grad-cam", "scipy")
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Results of one network.
 
     Attributes
@@ -91,7 +90,6 @@ def run(
         "threads": torch.get_num_threads(),
         "versions": {"Python": platform.python_version(), **installed(_PACKAGES)},
     }
-    found = Found(network, facts, tables)
     file = facts_file(out, network)
     file.unlink(missing_ok=True)  # what is replaced is not finished until the last file is there
     for name, table in tables.items():
@@ -99,7 +97,7 @@ def run(
         replace_file(file.with_name(f"{name}.csv"), text.encode())
     replace_file(file, f"{json.dumps(facts, indent=2)}\n".encode())
     clear_cache()
-    return found
+    return Found(network, facts, tables)
 
 
 def read(out: Path) -> list[Found]:

@@ -94,15 +94,14 @@ def verdict(scores: Sequence[ArrayLike]) -> str:
     """
     values = [np.asarray(each, dtype=np.float64) for each in scores]
     averages = [float(np.nanmean(each)) for each in values]
-    steps = len(values) - 1
     if all(np.allclose(each, values[0], rtol=0, atol=_ROUNDING, equal_nan=True) for each in values):
         return "unchanged"
     risen = rises(averages)
     if not risen:
-        falls = [averages[i] < averages[i - 1] - _ROUNDING for i in range(1, len(averages))]
-        return "falls at every step" if all(falls) else "never rises"
+        falls = np.diff(averages) < -_ROUNDING
+        return "falls at every step" if falls.all() else "never rises"
     clear = [i for i in risen if against(values[i], values[i - 1])[1] < ALPHA]
-    return f"rises at {len(risen)} of {steps} steps, significantly at {len(clear)}"
+    return f"rises at {len(risen)} of {len(values) - 1} steps, significantly at {len(clear)}"
 
 
 Kind = Literal["resilience", "reactivity"]

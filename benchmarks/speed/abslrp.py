@@ -118,18 +118,16 @@ def table(
         for (task, mode), taken in times.items():
             peak = memory.get((task, mode), nan)
             other = exact is not None and task == _ONE and mode != "plain"
-            rows.append(
-                row
-                | {
-                    "method": task if mode == "plain" else f"{task}, {mode}",
-                    "seconds": taken,
-                    "images/s": batch / taken,
-                    "ratio": taken / times.get(reference, nan),
-                    "map error": _apart(timed[task, mode](), exact) if other else nan,
-                    "peak MB": peak / 1e6,
-                    "peak ratio": peak / memory.get(reference, nan),
-                }
-            )
+            own = {
+                "method": task if mode == "plain" else f"{task}, {mode}",
+                "seconds": taken,
+                "images/s": batch / taken,
+                "ratio": taken / times.get(reference, nan),
+                "map error": _apart(timed[task, mode](), exact) if other else nan,
+                "peak MB": peak / 1e6,
+                "peak ratio": peak / memory.get(reference, nan),
+            }
+            rows.append(row | own)
     return pd.DataFrame(rows)
 
 

@@ -173,13 +173,11 @@ def _differ(facts: Sequence[Mapping[str, Any]]) -> list[str]:
 def _notes(collected: Collected, model: str) -> tuple[str, ...]:
     """Say what is missing, and why."""
     notes = []
-    if collected.missing:
+    if count := collected.missing:
         lacking = {m: n for (name, m), n in collected.lacking.items() if name == model}
         parts = ", ".join(f"{method or 'predictions'} ({n})" for method, n in lacking.items())
-        notes.append(
-            f"The run is not finished: {collected.missing} of its shards are missing"
-            + (f"; of this model: {parts}." if parts else ".")
-        )
+        own = f"; of this model: {parts}" if parts else ""
+        notes.append(f"The run is not finished: {count} of its shards are missing{own}.")
     notes += _differ(collected.facts)
     failures = collected.failures[collected.failures["model"] == model]
     for applies, words in ((False, "does not apply"), (True, "failed")):

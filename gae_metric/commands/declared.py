@@ -20,10 +20,10 @@
 (None, {'size': 'Side in pixels.'})
 """
 
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
+from inspect import Parameter, Signature, cleandoc
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -35,7 +35,7 @@ def helps(request: type[Any], marks: Mapping[str, str] | None = None) -> dict[st
     """Return what the docstrings of a request say of its attributes, with texts for marks."""
     found: dict[str, str] = {}
     for one in reversed(request.__mro__[:-1]):
-        section = inspect.cleandoc(one.__doc__ or "").partition("Attributes\n----------\n")[2]
+        section = cleandoc(one.__doc__ or "").partition("Attributes\n----------\n")[2]
         for name, text in re.findall(r"^(\w+)\n((?: +.*\n?)+)", section, re.MULTILINE):
             found[name] = " ".join(text.split())
     for mark, value in (marks or {}).items():
@@ -59,17 +59,14 @@ def taking(
     """
     hints, said = get_type_hints(request), helps(request, marks)
 
-    def parameter(field: Field[Any]) -> inspect.Parameter:
+    def parameter(field: Field[Any]) -> Parameter:
         # What is off by default has a switch to turn it on, and none to turn it off.
         switch = [f"--{field.name.replace('_', '-')}"] if field.default is False else []
         more = {"kind": typer.Option, "flags": switch, **field.metadata}
         option = more.pop("kind")(*more.pop("flags"), help=said.get(field.name), **more)
-        return inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=Annotated[hints[field.name], option],
-        )
+        hint: Any = Annotated[hints[field.name], option]
+        default = Parameter.empty if field.default is MISSING else field.default
+        return Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
     def of(work: Callable[[Request], None]) -> Callable[..., None]:
         def command(**given: Any) -> None:
@@ -77,7 +74,7 @@ def taking(
 
         command.__name__, command.__doc__ = work.__name__, work.__doc__
         parameters = [parameter(field) for field in fields(request)]  # type: ignore[arg-type]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         return command
 
     return of

@@ -51,10 +51,9 @@ def figures(evaluation: Evaluation) -> Iterable[tuple[str, Figure]]:
     yield "bars", plotting.bars(evaluation.summary, title=evaluation.name)
     yield "maps", _maps(evaluation)
     parts = {
-        method: results.components[method]
-        for method in results.methods
-        if "gae" in results.components.get(method, ())
-        and np.isfinite(results.components[method]["gae"]).sum() >= 2
+        method: table
+        for method, table in results.components.items()
+        if "gae" in table and np.isfinite(table["gae"]).sum() >= 2
     }
     if parts:
         yield "scatter", plotting.scatter(parts, title=evaluation.name)
@@ -83,9 +82,8 @@ def _maps(evaluation: Evaluation) -> Figure:
     }
     labels = [evaluation.class_name(target) for target in targets]
     title = f"{evaluation.name}: maps of the explained class" + (", GAE below" if gae else "")
-    return plotting.maps(
-        evaluation.inputs.to_display(x), attributions, labels, title=title, scores=gae
-    )
+    shown = evaluation.inputs.to_display(x)
+    return plotting.maps(shown, attributions, labels, title=title, scores=gae)
 
 
 def _explained(
@@ -128,19 +126,14 @@ def _mosaic(
     interpolation = evaluation.settings.mosaicking.get("interpolation", "nearest")
     x = mosaics(torch.as_tensor(evaluation.inputs.x), indices[None], interpolation).numpy()
     targets = evaluation.results.targets
-    maps = {
-        method: _explained(evaluation, method, x, targets[sample : sample + 1])[0]
-        for method in methods
-    }
-    return plotting.mosaic(
-        evaluation.inputs.to_display(x)[0],
-        maps,
-        positive,
-        labels=[evaluation.class_name(targets[i]) for i in indices],
-        title=f"{evaluation.name}, mosaic of {evaluation.inputs.samples[sample]}: "
-        f"maps of {evaluation.class_name(targets[sample])}",
-        scores={method: float(contrast[method][sample]) for method in methods},
-    )
+    target = targets[sample : sample + 1]
+    maps = {method: _explained(evaluation, method, x, target)[0] for method in methods}
+    image = evaluation.inputs.to_display(x)[0]
+    labels = [evaluation.class_name(targets[i]) for i in indices]
+    what = f"maps of {evaluation.class_name(targets[sample])}"
+    title = f"{evaluation.name}, mosaic of {evaluation.inputs.samples[sample]}: {what}"
+    scores = {method: float(contrast[method][sample]) for method in methods}
+    return plotting.mosaic(image, maps, positive, labels, title, scores)
 
 
 def _impact(evaluation: Evaluation, sample: int, title: str) -> Figure:

@@ -96,12 +96,9 @@ def explained_targets(
         # They would stand in other images' mosaics as of any class.
         lost = [file for file, one in zip(images.files, known, strict=True) if not one]
         skipped = dict.fromkeys(lost, "the model's outputs are not finite")
-        images = replace(
-            images,
-            x=images.x[known],
-            files=tuple(file for file in images.files if file not in skipped),
-            skipped=dict(sorted({**images.skipped, **skipped}.items())),
-        )
+        files = tuple(file for file in images.files if file not in skipped)
+        skipped = dict(sorted({**images.skipped, **skipped}.items()))
+        images = replace(images, x=images.x[known], files=files, skipped=skipped)
         logits = logits[known]
     count = len(images.files)
     if images.skipped:

@@ -78,14 +78,13 @@ class Evaluation:
 def caption(evaluation: Evaluation) -> str:
     """Say what the marks of a table mean, and its short names."""
     results = evaluation.results
-    few = len(results.targets) < least_pairs()
-    marks = (
-        f"bold: best; fewer than {least_pairs()} images cannot tell methods apart (Wilcoxon)"
-        if few
-        else "bold: best; *: tied with the best (Wilcoxon, p = 0.05)"
-    )
-    if not few and evaluation.summary["untold"].any():
-        marks += f"; ?: fewer than {least_pairs()} images have another score than by the best"
+    least = least_pairs()
+    if len(results.targets) < least:
+        marks = f"bold: best; fewer than {least} images cannot tell methods apart (Wilcoxon)"
+    else:
+        marks = "bold: best; *: tied with the best (Wilcoxon, p = 0.05)"
+        if evaluation.summary["untold"].any():
+            marks += f"; ?: fewer than {least} images have another score than by the best"
     names = {"LC": "Local Consistency", "C": "Contrastiveness"}
     return "; ".join([marks, *(f"{k}: {v}" for k, v in names.items() if k in results.metrics)])
 
@@ -116,11 +115,7 @@ def table(evaluation: Evaluation, width: int = 80) -> Table:
     """
     results = evaluation.results
     wide = width >= 22 + 18 * len(results.metrics)
-    screen = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_lines=not wide,
-    )
+    screen = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_lines=not wide)
     screen.add_column("method", overflow="fold")
     for metric, better in results.metrics.items():
         name = metric if wide else two_lines(metric)
@@ -149,10 +144,7 @@ def _cell(row: Mapping[Any, Any] | None, wide: bool) -> str:
 
 def messages(results: Results) -> list[str]:
     """Return what a reader of the table must know: what is missing from it, and warnings."""
-    lines = []
-    for failure in results.failures:
-        kind = "left out" if failure.expected else "failed"
-        lines.append(f"{kind}: {failure}")
+    lines = [f"{'left out' if one.expected else 'failed'}: {one}" for one in results.failures]
     for text, sources in results.notes.items():
         named = "; ".join(sources[:3]) + (f"; {len(sources) - 3} more" if len(sources) > 3 else "")
         lines.append(f"note: {text} [{named}]")

@@ -146,11 +146,8 @@ class Focus(CompanionMetric):
             progress.update(len(a))
         lonely = data.finite & ~drawn
         bad = np.isnan(scores) & ~lonely
-        self._warn(
-            data,
-            "NaN where no other (finite) sample is of the same class; take more samples",
-            lonely,
-        )
+        told = "NaN where no other (finite) sample is of the same class; take more samples"
+        self._warn(data, told, lonely)
         self._warn(data, "NaN where features or attributions are not finite", bad)
         if empty:
             data.warn(f"Focus: {empty} maps have no positive value; their score is 0")

@@ -73,10 +73,7 @@ def linear_imputation(
     # L_UU is a symmetric M-matrix, positive definite when a pixel is left: no pivoting is needed,
     # and the given order stays.
     factors = splu(
-        columns,
-        permc_spec="NATURAL",
-        diag_pivot_thresh=0.0,
-        options={"SymmetricMode": True},
+        columns, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
     )
     solution = factors.solve(-(rows @ pixels.T))
     imputed.reshape(len(image), -1)[:, order[unknown]] = solution.T

@@ -51,8 +51,7 @@ class SeededNoise:
             content = hash(np.ascontiguousarray(sample).tobytes())
             k = met.get(content, 0) % self.period
             self._met[content] = k + 1
-            noise = content_generator(sample, self.seed, k).normal(
-                perturb_mean, perturb_std, size=sample.shape
-            )
+            draw = content_generator(sample, self.seed, k)
+            noise = draw.normal(perturb_mean, perturb_std, size=sample.shape)
             perturbed[i, indices[i]] += noise[indices[i]].astype(perturbed.dtype)
         return perturbed

@@ -182,9 +182,8 @@ class ROAD(CompanionMetric):
             removed[rankings[row, : int(len(removed) * percentage / 100)]] = True
             bits = int(np.float64(percentage).view(np.uint64))
             drawn = content_generator(contents[row], self.seed, bits)
-            return noisy_linear_imputation(
-                image, removed.reshape(image.shape[1:]), self.noise, drawn
-            )
+            mask = removed.reshape(image.shape[1:])
+            return noisy_linear_imputation(image, mask, self.noise, drawn)
 
         def hits(start: int, stop: int) -> NDArray[np.float64]:
             x = torch.from_numpy(np.stack(list(pool.map(imputed, range(start, stop)))))

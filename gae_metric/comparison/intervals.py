@@ -178,9 +178,8 @@ def _against(scores: ScoreTable, best: Any, table: pd.DataFrame) -> pd.DataFrame
     turned = tests.rename(columns={"method_a": "method_b", "method_b": "method_a"})
     both = pd.concat([tests, turned])
     of_best = both[both["method_a"] == best].set_index("method_b").reindex(table["method"])
-    found: pd.DataFrame = of_best[["pairs", "dropped", "unequal", "p", "p_holm"]].set_axis(
-        table.index
-    )
+    told = of_best[["pairs", "dropped", "unequal", "p", "p_holm"]]
+    found: pd.DataFrame = told.set_axis(table.index)
     missing = table["missing"]
     found["pairs"] = found["pairs"].fillna(len(scores.scores) - missing).astype(int)
     found["dropped"] = found["dropped"].fillna(missing).astype(int)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -111,8 +111,7 @@ Scores: TypeAlias = "Results | pd.DataFrame | Mapping[str, Any]"
 _LONG = ("method", "metric", "score")
 
 
-@dataclass(frozen=True, eq=False)
-class ScoreTable:
+class ScoreTable(NamedTuple):
     """Scores of all methods by one metric, on one model.
 
     Attributes

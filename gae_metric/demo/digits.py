@@ -83,9 +83,7 @@ def _balanced(labels: npt.NDArray[np.int64], n: int, seed: int) -> npt.NDArray[n
     queues = [list(rng.permutation(np.flatnonzero(labels == digit))) for digit in range(CLASSES)]
     picked: list[int] = []
     while len(picked) < len(labels):
-        picked.extend(
-            int(queues[digit].pop()) for digit in rng.permutation(CLASSES) if queues[digit]
-        )
+        picked += [int(queues[digit].pop()) for digit in rng.permutation(CLASSES) if queues[digit]]
     return np.asarray(picked[:n], dtype=np.int64)
 
 

@@ -175,13 +175,8 @@ def info(name: str) -> NetworkInfo:
     """
     with as_file(_weights(name)) as path, safe_open(path, "pt") as file:
         measured = json.loads(file.metadata()["measured"])
-    return NetworkInfo(
-        name,
-        "vit" if name == "vit" else "cnn",
-        measured["accuracy"],
-        measured["recall"],
-        _CAM_LAYERS[name],
-    )
+    family = "vit" if name == "vit" else "cnn"
+    return NetworkInfo(name, family, measured["accuracy"], measured["recall"], _CAM_LAYERS[name])
 
 
 def _weights(name: str) -> Traversable:

@@ -83,9 +83,8 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
     def explain(
         model: nn.Module, inputs: Any, targets: Any, *, batch_size: int = 64, **kwargs: Any
     ) -> Any:
-        options = {
-            key: value for key, value in kwargs.items() if key in accepted and key != "method"
-        }
+        known = accepted.keys() - {"method"}
+        options = {key: value for key, value in kwargs.items() if key in known}
 
         def attribute(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
             if "baselines" in accepted:

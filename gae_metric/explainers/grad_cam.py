@@ -4,7 +4,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,8 @@ Weigh: TypeAlias = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 _POOLS = re.compile(r"(adaptive_)?(avg|max|lp|fractional_max)_pool2d(_with_indices)?")
 #: Functions whose second argument is no axis.
 _NO_AXES = frozenset({"flatten", "view", "reshape", "__getitem__"})
+
+_NOT_POOLED = "no feature map of the model is pooled"
 
 
 class NotApplicableError(ValueError):
@@ -106,8 +108,7 @@ def _pooled(
     return ((1, 2) if last else (2, 3)) if gone and len(result) == batch else None
 
 
-@dataclass(frozen=True)
-class FeatureMap:
+class FeatureMap(NamedTuple):
     """The feature map that GradCAM weighs, and the output computed from it."""
 
     #: What the model returned.
@@ -162,7 +163,7 @@ def find_feature_map(
     poolings = [pooling for pooling in watch.poolings if pooling.taken is not x]
     if not poolings:
         _check_watchable(model)
-        raise NotApplicableError("no feature map of the model is pooled")
+        raise NotApplicableError(_NOT_POOLED)
     last = len(poolings) - 1
     if score is not None and (value := score(output)).requires_grad:
         depends = (i for i in range(last, -1, -1) if _depends(value, poolings[i].given))
@@ -171,11 +172,8 @@ def find_feature_map(
     if found.tokens_since:
         # What only made tokens of a map, as a transformer's first layer does, pooled nothing.
         pooled = any(each.given.numel() < each.taken.numel() for each in poolings)
-        raise NotApplicableError(
-            "the model works on tokens after its last feature map"
-            if pooled
-            else "no feature map of the model is pooled"
-        )
+        tokens = "the model works on tokens after its last feature map"
+        raise NotApplicableError(tokens if pooled else _NOT_POOLED)
     for before in reversed(earlier):
         if found.taken is before.given:
             found = before

@@ -183,9 +183,7 @@ def random_map(
     >>> bool((random_map(None, x, 0)[2] == random_map(None, x[2:], 0)[0]).all())
     True
     """
-    # NumPy has no bfloat16.
-    values = as_tensor(inputs, "inputs").cpu()
-    x = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    x = like(as_tensor(inputs, "inputs"), None)
     draws = [content_generator(sample, seed).standard_normal(sample.shape) for sample in x]
     maps = np.stack(draws) if draws else np.empty(x.shape)
     result: Array = like(torch.from_numpy(maps), inputs)

@@ -96,10 +96,8 @@ def mosaics(
     tensor([[3., 2.],
             [1., 0.]])
     """
-    if isinstance(indices, Tensor):
-        rows = indices.to(x.device)
-    else:
-        rows = torch.tensor(np.asarray(indices), device=x.device)
+    given = indices if isinstance(indices, Tensor) else torch.tensor(np.asarray(indices))
+    rows = given.to(x.device)
     sides = positions(x.shape)
     if interpolation == "none":
         times = 4 if len(sides) == 1 else 2

@@ -141,9 +141,8 @@ class MosaicPlan:
             )
         place = np.full(len(self), -1)
         place[chosen] = np.arange(len(chosen))
-        return MosaicPlan(
-            place[substitute(self.indices[chosen], place >= 0, chosen)], self.positive[chosen]
-        )
+        indices = substitute(self.indices[chosen], place >= 0, chosen)
+        return MosaicPlan(place[indices], self.positive[chosen])
 
     def permute(self, order: ArrayLike) -> MosaicPlan:
         """Return the same mosaics for samples in another order.

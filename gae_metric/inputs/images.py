@@ -157,9 +157,6 @@ def load_images(
                 f"prepare: expected inputs of one shape, got {shapes[0]} for {file!r} and "
                 f"{shapes[1]} for {kept[0]!r}; have it resize or crop images to one size"
             )
-    return ImageSet(
-        x=np.stack([read[file] for file in kept]),
-        files=tuple(kept),
-        labels=None if labels is None else np.array([labels[f] for f in kept], dtype=np.int64),
-        skipped=dict(sorted(skipped.items())),
-    )
+    x = np.stack([read[file] for file in kept])
+    known = None if labels is None else np.array([labels[f] for f in kept], dtype=np.int64)
+    return ImageSet(x, tuple(kept), known, dict(sorted(skipped.items())))

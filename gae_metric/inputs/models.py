@@ -26,12 +26,10 @@ from gae_metric.inputs.preprocessing import Preprocessing, square_crop, timm_cro
 from gae_metric.inputs.weights import lite_weights, load_weights
 
 #: Options by which timm and torchvision would load weights from elsewhere, with ``torch.load``.
-_FETCHES = frozenset(
-    {
-        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
-        *("cache_dir", "weights", "weights_backbone"),
-    }
-)
+_FETCHES = {
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
+    *("cache_dir", "weights", "weights_backbone"),
+}
 
 _UNPUBLISHED = "model: {} has no published weights for {!r}; give a weights file"
 
@@ -123,9 +121,8 @@ def _timm(name: str, published: bool, args: dict[str, Any]) -> LoadedModel:
     with _building(name, published):
         model = timm.create_model(name, pretrained=published, **args)
     config = resolve_model_data_config(model)
-    preprocessing = Preprocessing(
-        partial(timm_crop, config), config["input_size"][-1], config["mean"], config["std"]
-    )
+    crop, side = partial(timm_crop, config), config["input_size"][-1]
+    preprocessing = Preprocessing(crop, side, config["mean"], config["std"])
     return LoadedModel(name, model, preprocessing, _imagenet(getattr(model, "num_classes", None)))
 
 
@@ -159,12 +156,8 @@ def _torchvision(name: str, published: bool, args: dict[str, Any]) -> LoadedMode
             _refuse_code(chosen, name)
         model = models.get_model(architecture, weights=chosen if published else None, **args)
     preset = ImageClassification(crop_size=224) if chosen is None else chosen.transforms()
-    preprocessing = Preprocessing(
-        partial(torchvision_crop, preset),
-        preset.crop_size[0],
-        tuple(preset.mean),
-        tuple(preset.std),
-    )
+    crop, side = partial(torchvision_crop, preset), preset.crop_size[0]
+    preprocessing = Preprocessing(crop, side, tuple(preset.mean), tuple(preset.std))
     classes = None if chosen is None else tuple(chosen.meta.get("categories", ())) or None
     return LoadedModel(name, model, preprocessing, classes)
 

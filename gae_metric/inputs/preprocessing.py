@@ -147,10 +147,8 @@ def timm_crop(config: dict[str, Any], size: int) -> Crop:
     """Return timm's evaluation transform for a data configuration, without its normalisation."""
     from timm.data import create_transform
 
-    channels = config["input_size"][0]
-    transform: Crop = create_transform(
-        **{**config, "input_size": (channels, size, size)}, is_training=False, normalize=False
-    )
+    sized = {**config, "input_size": (config["input_size"][0], size, size)}
+    transform: Crop = create_transform(**sized, is_training=False, normalize=False)
     return transform
 
 
@@ -159,9 +157,8 @@ def torchvision_crop(preset: Any, size: int) -> Crop:
     crop, resize = preset.crop_size[0], preset.resize_size[0]
 
     def transform(image: Image.Image) -> Tensor:
-        resized = TF.resize(
-            image, [round(resize * size / crop)], preset.interpolation, antialias=preset.antialias
-        )
+        side = round(resize * size / crop)
+        resized = TF.resize(image, [side], preset.interpolation, antialias=preset.antialias)
         pixels: Tensor = TF.pil_to_tensor(TF.center_crop(resized, [size, size]))
         return pixels
 

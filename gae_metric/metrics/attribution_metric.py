@@ -27,9 +27,7 @@ class AttributionMetric(QuantusMetric):
     A subclass says which columns of ``components`` it gives and which inputs are explained.
     """
 
-    data_applicability: ClassVar[frozenset[DataType]] = frozenset(
-        {DataType.IMAGE, DataType.TIMESERIES}
-    )
+    data_applicability: ClassVar[set[DataType]] = {DataType.IMAGE, DataType.TIMESERIES}
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     results: ClassVar[frozenset[str]] = frozenset({"curves", "mosaic_indices", "mosaic_positive"})
 
@@ -38,7 +36,6 @@ class AttributionMetric(QuantusMetric):
     #: Whether features are masked; mosaics are made where other classes count.
     masks: ClassVar[bool] = True
 
-    targets: Targets
     #: Curves along the masking trajectory of the last call, (N, T) each, rows as in
     #: ``components``: ``output_lerf``, ``output_morf`` (o_t), ``output_difference`` (d^o),
     #: ``similarity_lerf``, ``similarity_morf`` (eq. 13) and ``similarity_difference`` (d^A).
@@ -58,15 +55,15 @@ class AttributionMetric(QuantusMetric):
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
         masking, mosaicking = self._masking(), self._mosaicking()
-        study = Study(call.data, call.explainer.guard, masking, mosaicking, self._predicted)
+        predicted = self.targets == "predicted"
+        study = Study(call.data, call.explainer.guard, masking, mosaicking, predicted)
         given = None
         if self.needs_originals:
             given = maps_of_classes(self.name, call.given, study, alone=call.alone)
         items = study.items(self.needs_originals and given is None, self.makes_inputs)
         bar = self.name if self.display_progressbar else None
-        scorer = explain_and_score(
-            study, call.explainer, given, items, self._chunks(call.data), bar
-        )
+        size = self._chunks(call.data)
+        scorer = explain_and_score(study, call.explainer, given, items, size, bar)
         components = scorer.components(self.columns)
         components.insert(0, "predicted", study.predicted)
         components.insert(1, "probability", study.probability)
@@ -81,10 +78,6 @@ class AttributionMetric(QuantusMetric):
             call.data.warn(oddity)
         return results
 
-    @property
-    def _predicted(self) -> bool:
-        return self.targets == "predicted"
-
     def _masking(self) -> Masking | None:
         if not self.masks:
             return None
@@ -93,9 +86,8 @@ class AttributionMetric(QuantusMetric):
     def _mosaicking(self) -> Mosaicking | None:
         if not self.contrasts:
             return None
-        return Mosaicking(
-            self.seed, as_plans(self.mosaics), self.n_mosaics, self.interpolation, self.protocol
-        )
+        plans = as_plans(self.mosaics)
+        return Mosaicking(self.seed, plans, self.n_mosaics, self.interpolation, self.protocol)
 
     def _check_applicability(self, data: Data) -> None:
         """Refuse data that the metric, or its mosaics, cannot be computed on."""
@@ -187,11 +179,8 @@ def oddities(metric: str, study: Study, scorer: Scorer, components: pd.DataFrame
         Scores of R samples; those of the last column count.
     """
     scores = components.iloc[:, -1].to_numpy()
-    if np.isnan(scores).any():
-        yield (
-            f"{metric}: {int(np.isnan(scores).sum())} scores are NaN. "
-            f"{reasons(study, scorer, scores)}"
-        )
+    if lost := int(np.isnan(scores).sum()):
+        yield f"{metric}: {lost} scores are NaN. {reasons(study, scorer, scores)}"
     if scorer.empty:
         yield (
             f"{metric}: {scorer.empty} of the maps of inputs and mosaics have no positive value "

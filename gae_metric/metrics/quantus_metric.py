@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, TypedDict
+from typing import Any, ClassVar, Literal, NamedTuple, TypedDict
 
 import pandas as pd
 import quantus
@@ -78,6 +78,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     score_column: ClassVar[int] = -1
     #: Whether trajectories may be shared with other calls.
     cache: bool = False
+    #: Which classes are explained.
+    targets: Literal["y_batch", "predicted"] = "y_batch"
 
     #: Scores of the last call, one row per sample, indexed by the sample's place in ``x_batch``.
     components: pd.DataFrame
@@ -226,7 +228,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
 
     def checked_data(self, model: Any, x_batch: Any, y_batch: Any, **given: Any) -> Data:
         """Return what is evaluated, checked; see :func:`gae_metric.study.arguments.check_data`."""
-        asked = {"output": self.output, "predicted": self._predicted}
+        asked = {"output": self.output, "predicted": self.targets == "predicted"}
         data = check_data(model, x_batch, y_batch, **asked, quiet=self._disable_warnings, **given)
         data.model.single = not self.contrasts and (data.y is None or not data.y.values.any())
         self._check_applicability(data)
@@ -235,11 +237,6 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     def _evaluate(self, call: Call) -> dict[str, Any]:
         """Return what becomes attributes of the metric: ``components`` and other results."""
         raise NotImplementedError
-
-    @property
-    def _predicted(self) -> bool:
-        """Whether the model's predictions are explained, not ``y_batch``."""
-        return False
 
     def _check_applicability(self, data: Data) -> None:
         kind = {2: DataType.TABULAR, 3: DataType.TIMESERIES}.get(data.x.ndim, DataType.IMAGE)

@@ -90,14 +90,10 @@ def bars(
             ends = chosen[["ci_low", "ci_high"]].to_numpy(dtype=float).T
         else:
             ends = means + np.outer([-1, 1], chosen["standard_error"].to_numpy(dtype=float))
-        drawn = panel.barh(
-            places,
-            means,
-            xerr=np.abs(np.where(np.isfinite(ends), ends, means) - means),
-            color=np.where(chosen["best"].eq(True), _style.ORANGE, _style.BLUE).tolist(),
-            height=0.7,
-            error_kw={"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7, "ecolor": _style.BLACK},
-        )
+        errors = np.abs(np.where(np.isfinite(ends), ends, means) - means)
+        colors = np.where(chosen["best"].eq(True), _style.ORANGE, _style.BLUE).tolist()
+        look = {"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7, "ecolor": _style.BLACK}
+        drawn = panel.barh(places, means, height=0.7, xerr=errors, color=colors, error_kw=look)
         arrows = chosen["better"].map({"higher": " ↑", "lower": " ↓"}).dropna()
         _style.line_axes(panel, f"{metric}{arrows.iloc[0] if len(arrows) else ''}")
         panel.set_yticks(places, methods, fontsize=_style.SMALL)
@@ -167,6 +163,7 @@ def distribution(
         axes.scatter(
             values, place + 0.6 * spread, s=5, color=_style.BLUE, alpha=0.5, linewidths=0, zorder=1
         )
+    mean = {"marker": "D", "markersize": 4, "markerfacecolor": _style.ORANGE}
     options: dict[str, Any] = {
         "orientation": "horizontal",
         "widths": 0.6,
@@ -174,13 +171,7 @@ def distribution(
         "showmeans": True,
         "medianprops": {"color": _style.BLACK, "linewidth": 1},
         **{part: {"linewidth": 0.7} for part in ("boxprops", "whiskerprops", "capprops")},
-        "meanprops": {
-            "marker": "D",
-            "markersize": 4,
-            "markerfacecolor": _style.ORANGE,
-            "markeredgecolor": _style.BLACK,
-            "markeredgewidth": 0.5,
-        },
+        "meanprops": {**mean, "markeredgecolor": _style.BLACK, "markeredgewidth": 0.5},
         **kwargs,
     }
     axes.boxplot(list(scores.values()), positions=range(len(scores)), zorder=2, **options)

@@ -256,15 +256,9 @@ def mosaic(
             frame = Rectangle(corner, *size, fill=False, edgecolor=_style.BLACK, linewidth=1.2)
             seen = withStroke(linewidth=2.4, foreground="white")  # on any picture
             panel.add_patch(frame).set(clip_on=False, path_effects=[seen])
-    for place, label in zip(places, labels or (), strict=False):
-        panels[0].text(
-            place[1].start,
-            place[0].start,
-            _style.label(label, 0.5 * cell),
-            fontsize=_style.SMALL,
-            linespacing=1.0,
-            va="top",
-            clip_on=True,
-            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8},
-        )
+    look: dict[str, Any] = {"fontsize": _style.SMALL, "linespacing": 1.0, "va": "top"}
+    look["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8}
+    for (rows, columns), label in zip(places, labels or (), strict=False):
+        text = _style.label(label, 0.5 * cell)
+        panels[0].text(columns.start, rows.start, text, clip_on=True, **look)
     return _style.finish(figure, title, path)

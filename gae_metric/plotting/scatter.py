@@ -102,14 +102,8 @@ def scatter(
             axes.scatter(c, lc, s=38, edgecolors=_style.BLACK, zorder=4, **look)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     _style.line_axes(axes, "", "Contrastiveness (C)", "Local Consistency (LC)")
-    figure.legend(
-        loc="outside lower center",
-        ncols=3,
-        fontsize=_style.SMALL,
-        frameon=False,
-        handletextpad=0.2,
-        columnspacing=1.0,
-    )
+    keys: dict[str, Any] = {"fontsize": _style.SMALL, "handletextpad": 0.2, "columnspacing": 1.0}
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, **keys)
     return _style.finish(figure, title, path)
 
 
@@ -118,14 +112,7 @@ def _contours(axes: Axes, levels: Sequence[float]) -> None:
     for level in levels:
         x = np.geomspace(level, 1, 200)
         axes.plot(x, level / x, color=_style.GRAY, linewidth=0.6, zorder=1, gid=f"GAE={level}")
+    look: dict[str, Any] = {"fontsize": _style.SMALL, "color": _style.GRAY, "va": "center"}
+    look |= {"textcoords": "offset points", "annotation_clip": False}
     for text, height in [*((f"{level:g}", level) for level in levels), ("GAE", 1)]:
-        axes.annotate(
-            text,
-            (1, height),
-            (5, 0),
-            textcoords="offset points",
-            fontsize=_style.SMALL,
-            color=_style.GRAY,
-            va="center",
-            annotation_clip=False,
-        )
+        axes.annotate(text, (1, height), (5, 0), **look)

@@ -121,13 +121,11 @@ def sheet(
     cell = min(1.0, max(0.6, (_style.COLUMN_WIDTH - side) / count))
     heights = [_height(s, cell, repeated) for s, repeated in zip(given, again, strict=True)]
     ratios = [part for height in heights for part in (height, gap)][:-1]
-    figure = _style.figure(
-        max(_style.COLUMN_WIDTH, count * cell + side), sum(ratios) + (0.2 if title else 0.02)
-    )
+    width = max(_style.COLUMN_WIDTH, count * cell + side)
+    figure = _style.figure(width, sum(ratios) + (0.2 if title else 0.02))
     _style.tight(figure)
-    lines = max(
-        (_row(s, row, cell).count("\n") for s in given for row in s.attributions), default=0
-    )
+    texts = [_row(strip, row, cell) for strip in given for row in strip.attributions]
+    lines = max((text.count("\n") for text in texts), default=0)
     parts = figure.add_gridspec(len(ratios), 1, height_ratios=ratios)
     for place, (strip, repeated) in enumerate(zip(given, again, strict=True)):
         part = figure.add_subfigure(parts[2 * place])
@@ -278,9 +276,8 @@ def extremes(
             f"attributions: expected maps of {len(shown)} samples of size {size}, got {maps.shape}"
         )
     halves = []
-    for name, samples, drawn in zip(
-        ("highest", "lowest"), (top, bottom), np.split(maps, 2), strict=True
-    ):
+    ends = zip(("highest", "lowest"), (top, bottom), np.split(maps, 2), strict=True)
+    for name, samples, drawn in ends:
         texts = None if labels is None else [labels[i] for i in samples]
         below = {"": values[samples].tolist()}
         halves.append(Strip(pixels[samples].cpu().numpy(), {"": drawn}, name, texts, below))

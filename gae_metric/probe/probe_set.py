@@ -89,10 +89,8 @@ class ProbeSet:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        return (
-            f"<ProbeSet: {self.metric}, {len(self.samples)} samples of shape "
-            f"{self.input_shape}, {len(self)} items>"
-        )
+        samples = f"{len(self.samples)} samples of shape {self.input_shape}"
+        return f"<ProbeSet: {self.metric}, {samples}, {len(self)} items>"
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,8 +27,7 @@ _FORMS = {
 }
 
 
-@dataclass(frozen=True)
-class MapSet:
+class MapSet(NamedTuple):
     """What maps are expected, and which files a probe set itself has.
 
     Attributes
@@ -69,11 +68,6 @@ class _Block:
         """Shape of the map of one item."""
         return self.values.shape[1:]
 
-    def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return maps of the block from one row to another."""
-        values = self.values
-        return values.rows(start, stop) if isinstance(values, ArrayFile) else values[start:stop]
-
 
 def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[int, Tensor]]:
     """Read maps of all items in order.
@@ -110,7 +104,7 @@ def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[in
         at = 0
         while at < block.count:
             count = min(block.count - at, batch_size - have)
-            chunk.append(block.rows(at, at + count))
+            chunk.append(block.values[at : at + count])
             at, have = at + count, have + count
             if have == batch_size:
                 yield start, _tensor(chunk, expected)
@@ -128,9 +122,8 @@ def _is_stream(maps: Any) -> bool:
             and isinstance(first[0], (Sequence, np.ndarray))
             and all(isinstance(name, str) for name in first[0])
         )
-    return isinstance(maps, Iterable) and not isinstance(
-        maps, (str, Path, np.ndarray, Tensor, Mapping, Sequence)
-    )
+    whole = (str, Path, np.ndarray, Tensor, Mapping, Sequence)
+    return isinstance(maps, Iterable) and not isinstance(maps, whole)
 
 
 def _check(blocks: Sequence[_Block], extra: list[str], expected: MapSet) -> None:

@@ -29,6 +29,8 @@ MANIFEST_LIMIT = 1 << 23
 _PART, _WHOLE = 1 << 22, 1 << 30
 #: Bytes of the header of a ``.npy`` file, as in NumPy.
 _HEADER = 10_000
+#: What reads a header, and the bytes of its stated length, by the format's version.
+_READERS = {(1, 0): (npy.read_array_header_1_0, 2), (2, 0): (npy.read_array_header_2_0, 4)}
 
 
 class ArrayFile:
@@ -78,8 +80,9 @@ class ArrayFile:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def rows(self, start: int, stop: int) -> NDArray[Any]:
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
         """Read rows, (stop - start, ...), in the native byte order."""
+        start, stop, _ = rows.indices(len(self))
         if self._fortran and len(self.shape) > 1:
             if self._whole is None:
                 if math.prod(self.shape) * self.dtype.itemsize > _WHOLE:
@@ -124,11 +127,9 @@ class ArrayFile:
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = npy.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
+    if version not in _READERS:
         raise ValueError(f"version {version} of the .npy format is for structures")
-    read, size = (
-        (npy.read_array_header_1_0, 2) if version == (1, 0) else (npy.read_array_header_2_0, 4)
-    )
+    read, size = _READERS[version]
     # NumPy takes the memory that a header says that it needs, and only then finds it too large.
     stated = file.read(size)
     if (length := int.from_bytes(stated, "little")) > _HEADER:

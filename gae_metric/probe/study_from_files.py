@@ -101,7 +101,7 @@ class _Files:
                 self._read[name] = (shard, self._open(shard, name))
                 self.verify(shard, name)
             first, end = starts[shard : shard + 2].tolist()
-            parts.append(self._read[name][1].rows(max(start - first, 0), min(stop, end) - first))
+            parts.append(self._read[name][1][max(start - first, 0) : min(stop, end) - first])
         values = np.concatenate(parts)
         if name == "inputs":
             self.refuse(~np.isfinite(values), name, "finite numbers", values, start)
@@ -113,9 +113,7 @@ class _Files:
         """Return all rows of a small array."""
         dtype, shape = self._manifest.arrays(0, 0)[name]
         files = [self._open(shard, name) for shard in range(len(self._manifest.shards))]
-        return np.concatenate(
-            [np.zeros(shape, dtype), *(file.rows(0, len(file)) for file in files)]
-        )
+        return np.concatenate([np.zeros(shape, dtype), *(file[:] for file in files)])
 
     def _open(self, shard: int, name: str) -> ArrayFile:
         entry = self._manifest.shards[shard]

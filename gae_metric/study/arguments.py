@@ -126,6 +126,7 @@ def check_data(
     if y_batch is None and not predicted:
         y_batch = x.classes
     y = None if predicted and y_batch is None else as_labels(y_batch, len(x))
+    kinds = [one.dtype for one in (weights_of(model), x, torch.empty(0)) if one is not None]
     data = Data(
         model=LogitsModel(model, output, model_predict_kwargs),
         x=x,
@@ -135,11 +136,7 @@ def check_data(
         contents=np.zeros(len(x), dtype=np.uint64),
         device=where,
         # The parameters' floating-point type, or that of the inputs.
-        dtype=next(
-            kind.dtype
-            for kind in (weights_of(model), x, torch.empty(0))
-            if kind is not None and kind.dtype.is_floating_point
-        ),
+        dtype=next(kind for kind in kinds if kind.is_floating_point),
         batch_size=check_integer("batch_size", batch_size),
         quiet=quiet,
     )

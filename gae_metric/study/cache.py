@@ -63,9 +63,7 @@ class CacheInfo:
     limit: int
 
 
-def _exclusive(
-    method: Callable[Concatenate[Any, P], T],
-) -> Callable[Concatenate[Any, P], T]:
+def _exclusive(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
     """Let one thread in at a time.
 
     On one line, since an interrupt that comes between the body of a ``with`` and its end, which a

@@ -80,9 +80,8 @@ def tensor_explainer(function: Function) -> Function:
             x = conversion.as_input(model, inputs)
             classes = targets_of(kwargs["targets"], model, x)
             maps = function(*own, **{**kwargs, "inputs": x, "targets": classes})
-        return conversion.like(
-            conversion.as_tensor(maps, "explain_func", "an array of maps"), inputs
-        )
+        explained = conversion.as_tensor(maps, "explain_func", "an array of maps")
+        return conversion.like(explained, inputs)
 
     explain.accepts_tensors = True  # type: ignore[attr-defined]
     return cast(Function, explain)

@@ -169,10 +169,8 @@ def _asks_for_mode(module: nn.Module) -> bool:
     if isinstance(module, torch.jit.ScriptModule):  # whose code is not Python's
         return True
     kinds = [kind for kind in type(module).__mro__ if kind not in (nn.Module, object)]
-    members = {"forward": vars(module).get("forward")}
-    for kind in kinds:
-        members |= {name: value for name, value in vars(kind).items() if name not in members}
-    members["forward"] = members["forward"] or type(module).forward
+    members = {name: value for kind in reversed(kinds) for name, value in vars(kind).items()}
+    members["forward"] = vars(module).get("forward") or type(module).forward
     return any(
         "training" in code.co_names
         for name, value in members.items()

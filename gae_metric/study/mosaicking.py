@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ from gae_metric.study.samples import Labels
 Protocol = Literal["paper", "repository"]
 
 
-@dataclass(frozen=True, eq=False)
-class Layout:
+class Layout(NamedTuple):
     """The mosaics of R scored samples, K of each.
 
     Attributes
@@ -165,12 +164,8 @@ class Mosaicking:
         chances /= chances.sum(axis=1, keepdims=True)
         drawn = np.random.default_rng([self.seed, 0]).random((groups, 1))
         positive = (chances.cumsum(axis=1)[:, :3] <= drawn).sum(axis=1)
-        return Layout(
-            samples=own[np.arange(groups), positive],
-            indices=indices[:, None],
-            positive=positive[:, None],
-            identical=_identical(data.contents, indices[:, None]),
-        )
+        samples, shown = own[np.arange(groups), positive], indices[:, None]
+        return Layout(samples, shown, positive[:, None], _identical(data.contents, shown))
 
     def inputs(self, data: Data, indices: NDArray[np.int64]) -> Tensor:
         """Mosaics (M, C, ...) of rows (M, 4) of data-set indices, as the model takes them."""
@@ -186,9 +181,7 @@ def _identical(contents: NDArray[np.uint64], indices: NDArray[np.int64]) -> NDAr
     return result
 
 
-def as_plans(
-    mosaics: MosaicPlan | Sequence[MosaicPlan] | None,
-) -> tuple[MosaicPlan, ...] | None:
+def as_plans(mosaics: MosaicPlan | Sequence[MosaicPlan] | None) -> tuple[MosaicPlan, ...] | None:
     """Check the argument ``mosaics``: a plan, or several of them."""
     if mosaics is None:
         return None

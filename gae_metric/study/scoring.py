@@ -174,17 +174,15 @@ class Scorer:
             curves = self.curves()
             d_o = torch.from_numpy(curves["output_difference"][:, 1:])
             d_a = torch.from_numpy(curves["similarity_difference"][:, 1:])
-            values["lc_robustness"] = equations.local_robustness(d_o, d_a)
-            values["lc_faithfulness"] = torch.from_numpy(self._faithfulness)
-            values["local_consistency"] = equations.local_consistency(
-                values["lc_robustness"], values["lc_faithfulness"]
-            )
+            robustness = equations.local_robustness(d_o, d_a)
+            faithfulness = torch.from_numpy(self._faithfulness)
+            values |= {"lc_robustness": robustness, "lc_faithfulness": faithfulness}
+            values["local_consistency"] = equations.local_consistency(robustness, faithfulness)
         if self._study.mosaics:
             values["contrastiveness"] = torch.from_numpy(self._contrastiveness.mean(axis=1))
         if len(values) == 4:
-            values["gae"] = equations.global_attribution(
-                values["local_consistency"], values["contrastiveness"]
-            )
+            lc, c = values["local_consistency"], values["contrastiveness"]
+            values["gae"] = equations.global_attribution(lc, c)
         index = pd.Index(self._study.samples, name="sample")
         chosen = {name: values[name].numpy() for name in columns}
         return pd.DataFrame(chosen, index=index, dtype=float)

@@ -75,9 +75,7 @@ class Trajectories:
         self._digests: dict[int, bytes] = {}
         outputs = data.model.output, data.model.predict_kwargs
         self._outputs_of = fingerprint.of_setting(outputs)
-        self._trajectories_of = fingerprint.of_setting(
-            (*outputs, masking.steps, masking.schedule, masking.mask_value, masking.features)
-        )
+        self._trajectories_of = fingerprint.of_setting((*outputs, *vars(masking).values()))
         #: Kinds of entries of which one has been compared: logits say nothing of gradients.
         self._compared: set[type] = set()
         self._user = object()

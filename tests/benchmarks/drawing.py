@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.config.runs import parse
-from benchmarks.figures.plan import FIGURES, Drawn
-from benchmarks.figures.write import DRAW, Material
+from benchmarks.figures.plan import FIGURES
+from benchmarks.figures.write import Drawn, Material
 from benchmarks.runner.run import execute
 
 #: A second vision transformer, with 3 x 3 tokens where digits:vit has 6 x 6.
@@ -60,8 +60,7 @@ class Drawings:
 
     def __getitem__(self, number):
         if number not in self.outcomes:
-            plan = FIGURES[number]
-            self.outcomes[number] = list(self.material.drawn(plan, DRAW[plan.kind], self.beside))
+            self.outcomes[number] = list(self.material.drawn(FIGURES[number], self.beside))
         return {one.name: one.figure for one in self.outcomes[number] if isinstance(one, Drawn)}
 
 

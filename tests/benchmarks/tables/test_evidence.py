@@ -48,7 +48,7 @@ def made(**changes):
     none = pd.DataFrame()
     scores = pd.concat(rows, ignore_index=True).assign(metric="GAE")
     given = {"scores": scores, "targets": targets, "failures": none, "seconds": none}
-    return Collected(run, missing=0, facts=(), **(given | changes))
+    return Collected(run, facts=(), **(given | changes))
 
 
 def numbers(text):

@@ -67,9 +67,7 @@ def collected():
         }
     )
     targets = pd.DataFrame({"model": np.repeat([m.name for m in run.models], N)})
-    return Collected(
-        run, pd.concat(rows, ignore_index=True), targets, failures, pd.DataFrame(), 0, ()
-    )
+    return Collected(run, pd.concat(rows, ignore_index=True), targets, failures, pd.DataFrame(), ())
 
 
 def test_our_numbers_and_the_papers(collected):
