@@ -77,7 +77,15 @@ def test_a_stop_that_falls_into_a_destructor():
     assert stopped.value.code == 143
 
 
-def test_an_interrupt_that_falls_into_a_destructor(capsys):
+@pytest.fixture
+def heard():
+    """What a shell starts in the background, such as a test run, ignores interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_that_falls_into_a_destructor(capsys, heard):
     hook = sys.unraisablehook
     with pytest.raises(typer.Exit) as stopped, report_errors(Terminal(), "all is kept"):
         fall(signal.SIGINT)
