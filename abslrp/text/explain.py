@@ -133,13 +133,9 @@ def explain(
             text = None if encoded else listed[rows][i]
             read = read_tokens(whole, i, tokenizer, text)
             named = tokenizer if found.positions is not None else None
-            one = TextRelevance(
-                **read,
-                relevance=relevance[i, kept(whole, i)],
-                target=target,
-                logits=logits[i],
-                label=_label(model, labels, named, target, len(logits[i])),
-            )
+            read |= {"relevance": relevance[i, kept(whole, i)], "target": target}
+            label = _label(model, labels, named, target, len(logits[i]))
+            one = TextRelevance(**read, logits=logits[i], label=label)
             results.append(one.grouped() if words else one)
     warn_of_losses(flows, STARTS, [every], more=".")
     if shortened:
