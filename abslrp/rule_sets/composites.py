@@ -96,8 +96,7 @@ def _fits(where: Where, call: Call, given: Linear) -> bool:
 
 def first(call: Call, given: Linear) -> bool:
     """Whether no other layer lies between the input and a layer."""
-    value = given.input
-    waiting, seen = [value], {value}
+    waiting, seen = [given.input], {given.input}
     while waiting:
         maker = waiting.pop().maker
         if maker is not None:

@@ -147,12 +147,9 @@ def gamma(gamma: float = 0.25, epsilon: float = EPSILON) -> RuleSet:
     def less(tensor: Tensor) -> Tensor:
         return tensor + gamma * minus(tensor)
 
-    rule = rule_of(
-        Group(((plus, more), (minus, less)), more, sign=1),
-        Group(((plus, less), (minus, more)), less, sign=-1),
-        epsilon=epsilon,
-    )
-    return make(f"gamma={gamma:g}", rule, epsilon=epsilon)
+    above = Group(((plus, more), (minus, less)), more, sign=1)
+    below = Group(((plus, less), (minus, more)), less, sign=-1)
+    return make(f"gamma={gamma:g}", rule_of(above, below, epsilon=epsilon), epsilon=epsilon)
 
 
 def flat(epsilon: float = EPSILON) -> RuleSet:

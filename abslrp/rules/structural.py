@@ -197,10 +197,9 @@ def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Accou
 @COMMON.rule(
     "index index_select gather take take_along_dim masked_select diagonal as_strided tril "
     "triu pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col repeat "
-    "rot90 reflection_pad1d reflection_pad2d reflection_pad3d "
-    "replication_pad1d replication_pad2d replication_pad3d _unsafe_index diag_embed "
-    "slice_scatter select_scatter diagonal_scatter narrow_copy "
-    "repeat_interleave diag fliplr flipud meshgrid unsafe_index"
+    "rot90 reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
+    "replication_pad3d _unsafe_index diag_embed slice_scatter select_scatter diagonal_scatter "
+    "narrow_copy repeat_interleave diag fliplr flipud meshgrid unsafe_index"
 )
 def moved(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Move some of the entries elsewhere."""
@@ -259,10 +258,8 @@ def filled(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Keep some of the entries, and fill others in."""
     if accumulates(call) or "reduce" in call.kwargs:
         raise UncoveredError("entries that are added up or multiplied")
-    numbers = [
-        one for one in [*call.args, *call.kwargs.values()]
-        if isinstance(one, (int, float)) and not isinstance(one, bool)
-    ]  # fmt: skip
+    given = (*call.args, *call.kwargs.values())
+    numbers = [one for one in given if isinstance(one, (int, float))]
     along = call.short in ("masked_fill", "where")
     positive = kept_sign(call, indexed=not along) and all(one >= 0 for one in numbers)
     axes = aligned if along else probe
