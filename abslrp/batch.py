@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
@@ -78,11 +77,7 @@ class Batch:
             return self
 
         def cut(one: Tensor) -> Tensor:
-            if one.ndim == 0 or len(one) != len(self):
-                return one
-            return (
-                one[rows] if isinstance(rows, slice) else torch.cat([one[i : i + 1] for i in rows])
-            )
+            return one if one.ndim == 0 or len(one) != len(self) else one[rows]
 
         target = self.target
         target = target.rows(rows) if isinstance(target, Target) else target
@@ -128,9 +123,7 @@ class Batch:
     ) -> list[Tensor]:
         """Return maps (S, B, ...) made of relevance of the values, 0 where none arrived."""
         return [
-            torch.zeros(starts, *value.shape, dtype=value.dtype, device=value.device)
-            if one is None
-            else one.to(value.dtype)
+            value.tensor.new_zeros(starts, *value.shape) if one is None else one.to(value.dtype)
             for one, value in zip(found, values, strict=True)
         ]
 

@@ -68,8 +68,7 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
     ) -> None:
         self.settings = Settings(rules, conserve, on_unknown)
         self._pass = Pass(self.settings, signed=signed)
-        self._given = inputs
-        self._leaves: list[Tensor] = []
+        self._given = None if inputs is None else [*inputs]
         self._state: State | None = None
 
     def __enter__(self) -> propagation:
@@ -77,7 +76,6 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         tape.adopts = self._given is None
         for one in self._given or ():
             tape.input(one, Place.of(one))
-            self._leaves.append(one)
         state = self._state = State()
         try:
             tape.enter(state)
@@ -95,7 +93,7 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         if exception[0] is not None:
             return
         tape = self._pass.tape
-        leaves = self._leaves or tape.adopted
+        leaves = self._given or tape.adopted
         with torch.enable_grad():
             for tensor, value in tape.memory.alive():
                 if not any(tensor is one for one in leaves) and tensor.is_leaf:
