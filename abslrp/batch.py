@@ -40,10 +40,8 @@ class Batch:
     @classmethod
     def of(cls, model: nn.Module, inputs: Any, model_kwargs: Mapping[str, Any] | None) -> Batch:
         """Take what a user gives, to the model's device and floating-point type."""
-        if isinstance(inputs, Mapping):
-            items: dict[int | str, Any] = dict(inputs)
-        else:
-            items = dict(enumerate(inputs if isinstance(inputs, tuple) else [inputs]))
+        listed = enumerate(inputs if isinstance(inputs, tuple) else [inputs])
+        items: dict[int | str, Any] = dict(inputs if isinstance(inputs, Mapping) else listed)
         given = {key: as_input(model, one, name_of(key, len(items))) for key, one in items.items()}
         explained = tuple(key for key, one in given.items() if one.is_floating_point())
         if not explained:
@@ -90,8 +88,7 @@ class Batch:
 
     def copied(self) -> Batch:
         """Return one that a model may write to."""
-        given = replaced(self.given, lambda one: one.detach().clone(), Tensor)
-        return replace(self, given=given)
+        return replace(self, given=replaced(self.given, lambda one: one.detach().clone(), Tensor))
 
     def called(self, model: Callable[..., Any]) -> Any:
         """Return what the model makes of it."""

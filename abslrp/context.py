@@ -127,10 +127,9 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         """
         tape = self._pass.tape
         made = tape.value(output)
-        wanted = [tape.value(one) for one in of]
-        if made is None or any(one is None for one in wanted):
+        values = [value for one in of if (value := tape.value(one)) is not None]
+        if made is None or len(values) < len(of):
             raise ValueError("output, of: expected tensors made inside that depend on the inputs")
-        values = [one for one in wanted if one is not None]
         (found,) = self._pass.relevance(made, [start[None]], values, keep=True)
         return [None if one is None else one[0] for one in found]
 

@@ -58,11 +58,9 @@ def blocks(table: Table, values: Sequence[Value], input: Any, stages: Sequence[A
 
 def _along_rows(input: Any) -> bool:
     """Whether the rows are samples, or it is not known where these are."""
-    place = getattr(input, "place", Place(1, 1))
+    place, shape = getattr(input, "place", Place(1, 1)), input.shape
     try:
-        return place is None or (
-            place.batch > 1 and place.axis(input.shape)[0] >= len(input.shape) - 2
-        )
+        return place is None or (place.batch > 1 and place.axis(shape)[0] >= len(shape) - 2)
     except LostPlaceError:
         return True
 

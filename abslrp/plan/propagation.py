@@ -191,10 +191,8 @@ class Propagation:
         if any(term.sign for term in account.terms):
             signs = [term.sign for term in account.terms]
             relevance = by_sign(sent, signs, account.input.tensor)
-        return Arrival(
-            relevance, arrival.total, list(account.after), arrival.settled,
-            depth=arrival.depth, negated=account.negates,
-        )  # fmt: skip
+        after, turns = list(account.after), account.negates
+        return replace(arrival, relevance=relevance, factors=after, owned=True, negated=turns)
 
     def _shared(self, account: Split, arrival: Arrival) -> Parts:
         s = self.arrivals.applied(arrival, account.before)

@@ -117,9 +117,9 @@ def first_convolution(call: Call, given: Linear) -> bool:
     return given.convolves and first(call, given)
 
 
-EPSILON_PLUS_FLAT = publish(
-    composite([(first, flat()), (convolution, ALPHA1BETA0)], name="EpsilonPlusFlat")
-)
+_plus_flat = [(first, flat()), (convolution, ALPHA1BETA0)]
+
+EPSILON_PLUS_FLAT = publish(composite(_plus_flat, name="EpsilonPlusFlat"))
 """Zennit's composite of that name."""
 
 

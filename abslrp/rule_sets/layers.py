@@ -80,13 +80,12 @@ def rule_of(*groups: Group, epsilon: float = EPSILON) -> Callable[[Call, Linear]
                 products = (map.forward(*pair) for pair in pairs(group, weights))
                 return sum(products, group.bias(bias))
 
-            signed = any(group.sign for group in groups)
-            h = summed(Group(((whole, whole),), whole)) if signed else None
             factors = [group.share * inverse(summed(group)) for group in groups]
-            return weights, [
-                one if h is None else one * (h * group.sign > 0)
-                for one, group in zip(factors, groups, strict=True)
-            ]
+            if any(group.sign for group in groups):
+                h = summed(Group(((whole, whole),), whole))
+                signs = [h * group.sign > 0 for group in groups]
+                factors = [one * sign for one, sign in zip(factors, signs, strict=True)]
+            return weights, factors
 
         def propagate(relevance: Tensor) -> list[Tensor | None]:
             weights, factors = known()

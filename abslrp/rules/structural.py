@@ -188,10 +188,9 @@ def unbind(call: Call, input: Value, dim: int = 0) -> Account:
 def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Account:
     """Add constants at the borders."""
     padded = [-1 - axis for axis in range(len(pad) // 2) if any(pad[2 * axis : 2 * axis + 2])]
-    return Routing(
-        at_once(lambda relevance: aten.constant_pad_nd(relevance, [-one for one in pad])),
-        axes=but(*padded), nonnegative=input.nonnegative and value >= 0,
-    )  # fmt: skip
+    adjoint = at_once(lambda relevance: aten.constant_pad_nd(relevance, [-one for one in pad]))
+    sure = input.nonnegative and value >= 0
+    return Routing(adjoint, axes=but(*padded), nonnegative=sure)
 
 
 @COMMON.rule(
@@ -217,10 +216,9 @@ def along(call: Call, input: Value, *given: Any) -> Account:
     """Move along axes, which are known, so that no device is waited for."""
     dims = ([*given[1:], ()] if call.name == "aten.roll" else given)[0]
     dims = [dims] if isinstance(dims, int) else dims
-    return Routing(
-        by_gradient(call), axes=but(*dims) if dims else probe,
-        lossless=call.output.shape == input.shape, nonnegative=input.nonnegative,
-    )  # fmt: skip
+    axes, sure = but(*dims) if dims else probe, input.nonnegative
+    whole = call.output.shape == input.shape
+    return Routing(by_gradient(call), axes=axes, lossless=whole, nonnegative=sure)
 
 
 @COMMON.rule("as_strided_scatter")

@@ -106,11 +106,9 @@ def explain(
     tokenizer = None if encoded else tokenizer_or_encoding
     listed = [] if encoded else _as_texts(texts)
     samples = len(tokenizer_or_encoding["input_ids"] if encoded else listed)
-    each = {
-        "targets": _classes(targets, model, tokenizer, "targets"),
-        "against": _classes(against, model, tokenizer, "against"),
-        "position": position,
-    }
+    classes = (("targets", targets), ("against", against))
+    each = {key: _classes(one, model, tokenizer, key) for key, one in classes}
+    each["position"] = position
     given = {key: one_each(one, samples, key) for key, one in each.items() if one is not None}
     cut = _limit(tokenizer, max_length)
     flows = noted([])
