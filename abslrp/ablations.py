@@ -21,8 +21,8 @@ Attention: TypeAlias = 'Literal["values", "queries_keys"] | None'
 RelevanceAt: TypeAlias = Literal["input", "patches"]
 
 NEEDS = (
-    "needs a model whose first operation on its input is a convolution of patches that do not "
-    "overlap (stride equal to the kernel, no padding, one group)"
+    "relevance_at: 'patches' needs a model whose first operation on its input is a convolution of "
+    "patches that do not overlap (stride equal to the kernel, no padding, one group)"
 )
 
 
@@ -53,18 +53,13 @@ def ablate(tape: Tape, attention: Attention, relevance_at: RelevanceAt) -> None:
         )
     if relevance_at == "patches":
         if len(tape.inputs) > 1:
-            raise ValueError(
-                f"relevance_at: 'patches' {NEEDS}; this one has {len(tape.inputs)} inputs"
-            )
+            raise ValueError(f"{NEEDS}; this one has {len(tape.inputs)} inputs")
         (leaf,) = tape.inputs
         embeddings = [call for call in tape.calls if _embeds(call, leaf)]
         if not embeddings:
-            raise ValueError(f"relevance_at: 'patches' {NEEDS}; this model's is another")
+            raise ValueError(f"{NEEDS}; this model's is another")
         if _reaches(tape, leaf, around=embeddings):
-            raise ValueError(
-                f"relevance_at: 'patches' {NEEDS}; this model's input reaches the logits by "
-                "another way, too"
-            )
+            raise ValueError(f"{NEEDS}; this model's input reaches the logits by another way, too")
         for call in embeddings:
             call.inputs = [leaf]
             call.account = _spread_evenly(call)

@@ -113,10 +113,8 @@ def _of_table(values: Any) -> Any:
 
 def _from_array(values: Any) -> Tensor:
     """Return a tensor on the CPU, whatever torch's default device."""
-    masked = isinstance(values, np.ma.MaskedArray) or (
-        isinstance(values, (list, tuple)) and any(isinstance(v, np.ma.MaskedArray) for v in values)
-    )
-    if masked:
+    several = values if isinstance(values, (list, tuple)) else [values]
+    if any(isinstance(one, np.ma.MaskedArray) for one in several):
         hidden: Any = np.ma.asarray(values)
         array = hidden.astype(np.result_type(hidden.dtype, np.float32)).filled(np.nan)
     else:  # scipy's sparse arrays say how they become dense

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
@@ -41,10 +40,8 @@ class Batch:
     @classmethod
     def of(cls, model: nn.Module, inputs: Any, model_kwargs: Mapping[str, Any] | None) -> Batch:
         """Take what a user gives, to the model's device and floating-point type."""
-        if isinstance(inputs, Mapping):
-            items: dict[int | str, Any] = dict(inputs)
-        else:
-            items = dict(enumerate(inputs if isinstance(inputs, tuple) else [inputs]))
+        listed = enumerate(inputs if isinstance(inputs, tuple) else [inputs])
+        items: dict[int | str, Any] = dict(inputs if isinstance(inputs, Mapping) else listed)
         given = {key: as_input(model, one, name_of(key, len(items))) for key, one in items.items()}
         explained = tuple(key for key, one in given.items() if one.is_floating_point())
         if not explained:
@@ -78,11 +75,7 @@ class Batch:
             return self
 
         def cut(one: Tensor) -> Tensor:
-            if one.ndim == 0 or len(one) != len(self):
-                return one
-            return (
-                one[rows] if isinstance(rows, slice) else torch.cat([one[i : i + 1] for i in rows])
-            )
+            return one if one.ndim == 0 or len(one) != len(self) else one[rows]
 
         target = self.target
         target = target.rows(rows) if isinstance(target, Target) else target
@@ -95,8 +88,7 @@ class Batch:
 
     def copied(self) -> Batch:
         """Return one that a model may write to."""
-        given = replaced(self.given, lambda one: one.detach().clone(), Tensor)
-        return replace(self, given=given)
+        return replace(self, given=replaced(self.given, lambda one: one.detach().clone(), Tensor))
 
     def called(self, model: Callable[..., Any]) -> Any:
         """Return what the model makes of it."""
@@ -128,9 +120,7 @@ class Batch:
     ) -> list[Tensor]:
         """Return maps (S, B, ...) made of relevance of the values, 0 where none arrived."""
         return [
-            torch.zeros(starts, *value.shape, dtype=value.dtype, device=value.device)
-            if one is None
-            else one.to(value.dtype)
+            value.tensor.new_zeros(starts, *value.shape) if one is None else one.to(value.dtype)
             for one, value in zip(found, values, strict=True)
         ]
 

@@ -68,8 +68,7 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
     ) -> None:
         self.settings = Settings(rules, conserve, on_unknown)
         self._pass = Pass(self.settings, signed=signed)
-        self._given = inputs
-        self._leaves: list[Tensor] = []
+        self._given = None if inputs is None else [*inputs]
         self._state: State | None = None
 
     def __enter__(self) -> propagation:
@@ -77,7 +76,6 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         tape.adopts = self._given is None
         for one in self._given or ():
             tape.input(one, Place.of(one))
-            self._leaves.append(one)
         state = self._state = State()
         try:
             tape.enter(state)
@@ -95,7 +93,7 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         if exception[0] is not None:
             return
         tape = self._pass.tape
-        leaves = self._leaves or tape.adopted
+        leaves = self._given or tape.adopted
         with torch.enable_grad():
             for tensor, value in tape.memory.alive():
                 if not any(tensor is one for one in leaves) and tensor.is_leaf:
@@ -129,10 +127,9 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         """
         tape = self._pass.tape
         made = tape.value(output)
-        wanted = [tape.value(one) for one in of]
-        if made is None or any(one is None for one in wanted):
+        values = [value for one in of if (value := tape.value(one)) is not None]
+        if made is None or len(values) < len(of):
             raise ValueError("output, of: expected tensors made inside that depend on the inputs")
-        values = [one for one in wanted if one is not None]
         (found,) = self._pass.relevance(made, [start[None]], values, keep=True)
         return [None if one is None else one[0] for one in found]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -115,37 +115,26 @@ class Pass:
         with torch.inference_mode(False):
             for index, start in enumerate(starts):
                 kept = keep or index + 1 < len(starts)
-                accelerate = self.settings.accelerate
+                run = Propagation(
+                    conserve=self.settings.conserved, signed=self.signed, keep=kept, done=done,
+                    accelerate=self.settings.accelerate, unknown=self._unknown,
+                    magnitude=self.settings.table.conserves,
+                )  # fmt: skip
                 try:
-                    found = self._run(logits, start, wanted, accelerate, kept, done)
+                    found = self._noted(run, logits, start, wanted)
                 except RangeError:
                     if not kept or self.tape.in_blocks:
                         raise  # what is noted by blocks has no definition on this tape
-                    found = self._run(logits, start, wanted, False, True, done)
+                    found = self._noted(replace(run, accelerate=False), logits, start, wanted)
                 yield found
 
-    def _run(
-        self,
-        logits: Value,
-        start: Tensor,
-        wanted: Sequence[Value],
-        accelerate: bool,
-        keep: bool,
-        done: Done | None,
+    def _noted(
+        self, run: Propagation, logits: Value, start: Tensor, wanted: Sequence[Value]
     ) -> list[Tensor | None]:
         noted = self.settings.flows is not None
         watched = noted and (self.settings.audits or self.settings.conserved == "operation")
-        passages: list[Passage] | None = [] if watched else None
-        run = Propagation(
-            conserve=self.settings.conserved,
-            signed=self.signed,
-            accelerate=accelerate,
-            keep=keep,
-            magnitude=self.settings.table.conserves,
-            unknown=self._unknown,
-            done=done,
-            passages=passages,
-        )
+        passages: list[Passage] = []
+        run.passages = passages if watched else None
         found = run.run(self.tape.calls, logits, start, wanted)
         if noted and logits.place is not None:
             started = logits.place.totals(start.abs())
@@ -153,7 +142,7 @@ class Pass:
             for value, one in zip(wanted, found, strict=True):
                 if one is not None and value.place is not None:
                     arrived = arrived + value.place.totals(one.abs())
-            self.flows.append(Flow(started, arrived, passages or [], self.settings.first))
+            self.flows.append(Flow(started, arrived, passages, self.settings.first))
         return found
 
     def _unknown(self, call: Call, relevance: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
@@ -219,7 +208,7 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
             raise UnknownOperationError(DIFFERENTIATES) from error
         check_batch_axis(model, batch, settings.output, error)
         raise
-    found = {name: _only(name, made, None if whole else len(batch)) for name, made in seen.items()}
+    found = {name: _only(name, made, samples) for name, made in seen.items()}
     start = settings.start_at
     logits = run.tape.value(result) if start is None else found[start]
     if logits is None:
@@ -255,8 +244,7 @@ def watching(model: nn.Module, names: Sequence[str], tape: Tape) -> Iterator[dic
             f"at, start_at: the model has no module {unknown[0]!r}, but those of named_modules(): "
             f"{', '.join(list(modules)[1:9])}, ..."
         )
-    scripted = [name for name in names if isinstance(modules[name], torch.jit.ScriptModule)]
-    if scripted:
+    if scripted := [one for one in names if isinstance(modules[one], torch.jit.ScriptModule)]:
         raise ValueError(f"at, start_at: {scripted[0]!r} cannot be watched{PROGRAM}")
     seen: dict[str, list[Made]] = {name: [] for name in names}
 
@@ -268,9 +256,7 @@ def watching(model: nn.Module, names: Sequence[str], tape: Tape) -> Iterator[dic
 
     handles: list[Any] = []
     try:
-        handles += (
-            modules[name].register_forward_hook(functools.partial(note, name)) for name in seen
-        )
+        handles += (modules[name].register_forward_hook(partial(note, name)) for name in seen)
         yield seen
     finally:
         for handle in handles:

@@ -145,9 +145,7 @@ class GraphExplainer:
         if graph is not None and graph.model() is model:
             self._graphs.move_to_end(key)
             return graph
-        seen = self._met.get(key)
-        if seen is None or not seen:
-            # None: not met; False: it cannot be recorded.
+        if not self._met.get(key):  # None: not met; False: it cannot be recorded.
             self._met.setdefault(key, True)
             while len(self._met) > 64 * self.limit:
                 self._met.popitem(last=False)

@@ -180,9 +180,8 @@ def audit(
     rows = []
     for number, flow in enumerate(flows):
         for passage in flow.passages:
-            taken, given = (
-                float(flow.share(one).sum()) / weight for one in (passage.taken, passage.given)
-            )
+            sides = passage.taken, passage.given
+            taken, given = (float(flow.share(one).sum()) / weight for one in sides)
             lost = taken - given
             row = {"flow": number, "site": passage.call.site, "received": taken, "sent": given}
             row |= {"lost": lost, "to_constants": lost * passage.moves, "finite": passage.finite}
@@ -197,8 +196,7 @@ def audit(
     most: Any = every.nlargest(3, "lost") if settings.conserved else every.iloc[:0]
     words = [
         f"{row.lost:.1%} is lost at {place_of(row, row.call)}: {reason(row.to_constants > 0)}."
-        for row in most.itertuples()
-        if row.lost > 1e-3
+        for row in most[most["lost"] > 1e-3].itertuples()
     ]
     summary = " ".join([f"Of a sample's relevance {arrived:.1%} arrives.", *words])
     return Audit(every, arrived, float(every["lost"].sum()), summary.replace("%", " %"))

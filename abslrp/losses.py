@@ -77,9 +77,8 @@ def warn_of_padding(relevance: torch.Tensor, kept: torch.Tensor) -> None:
     share = (padding / total).nan_to_num(0).max()
     if share > NOTABLE:
         warnings.warn(
-            f"relevance: {about(share)} of a text's is at padding, which the "
-            "model does not leave out, and is lost; explain such texts one at a time, without "
-            "padding",
+            f"relevance: {about(share)} of a text's is at padding, which the model does not leave "
+            "out, and is lost; explain such texts one at a time, without padding",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -91,7 +90,6 @@ def warn_of_losses(
     maps: Sequence[Sequence[torch.Tensor]] | Sequence[torch.Tensor] = (),
     *,
     more: str = "; abslrp.audit(model, inputs, targets) lists all calls.",
-    stacklevel: int = 3,
 ) -> None:
     """Warn of relevance that is lost, zero or not finite: one warning each, however many flows.
 
@@ -106,8 +104,6 @@ def warn_of_losses(
         What came of them, for each input (B, ...).
     more
         What a user can do to know more.
-    stacklevel
-        Of the caller's caller.
     """
     if not flows:
         return
@@ -117,27 +113,23 @@ def warn_of_losses(
     samples = [flow.first + i for flow in flows for i in range(flow.started.shape[1])]
 
     def warn(message: str) -> None:
-        warnings.warn(f"relevance: {message}{more}", RuntimeWarning, stacklevel + 1)
+        warnings.warn(f"relevance: {message}{more}", RuntimeWarning, stacklevel=4)
 
     def named(which: torch.Tensor) -> str:
         found = sorted({samples[i] for i in which.any(0).nonzero().flatten().tolist()})
         return f"{', '.join(map(str, found[:10]))}{', ...' if len(found) > 10 else ''}"
 
     if not arrived.isfinite().all():
-        passages = [one for flow in flows for one in flow.passages if not one.finite]
-        where = (
-            f", first at {place_of(one := passages[0].call, public_name(one.operator))}"
-            if passages
-            else ""
-        )
-        warn(f"not finite in samples {named(~arrived.isfinite())}{where}")
+        calls = [one.call for flow in flows for one in flow.passages if not one.finite]
+        first = [place_of(one, public_name(one.operator)) for one in calls[:1]]
+        where = ", first at ".join([named(~arrived.isfinite()), *first])
+        warn(f"not finite in samples {where}")
     most = lost.nan_to_num(0).max()
     if most > NOTABLE:
         flow = max(flows, key=lambda one: float(one.lost().nan_to_num(0).max()))
         start, sample = divmod(int(flow.lost().nan_to_num(0).argmax()), flow.started.shape[1])
-        share, index = torch.stack([flow.lost([one])[start, sample] for one in flow.passages]).max(
-            0
-        )
+        shares = [flow.lost([one])[start, sample] for one in flow.passages]
+        share, index = torch.stack(shares).max(0)
         passage = flow.passages[int(index)]
         name = public_name(passage.call.operator)
         whose = f" from {names[start]}" if two else ""

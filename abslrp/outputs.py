@@ -61,8 +61,7 @@ def centred_logarithm(probabilities: Tensor) -> Tensor:
             'output: "log" is for probabilities, and the model returned negative ones; '
             '"log_softmax" is for their logarithms'
         )
-    positive: Tensor = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny)
-    return centred(positive.log())
+    return centred(probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log())
 
 
 @wrap_torch_function(lambda logarithms: (logarithms,))

@@ -225,12 +225,9 @@ class RuleSet:
 
     def functions(self) -> dict[Function, Rule]:
         """Return the rules of Python functions, which are no operators."""
+        operators = (OpOverload, OpOverloadPacket, str)
         every = (item for table in reversed(self.lineage) for item in table._rules.items())
-        return {
-            one: rule
-            for one, rule in every
-            if not isinstance(one, (OpOverload, OpOverloadPacket, str))
-        }
+        return {one: rule for one, rule in every if not isinstance(one, operators)}
 
     def __contains__(self, function: object) -> bool:
         return callable(function) and self.find(function) is not None

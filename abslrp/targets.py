@@ -145,8 +145,7 @@ def box(boxes: Any, classes: Any) -> Target:
 
 def _entry(output: Tensor, *indices: Tensor) -> Tensor:
     """Take each sample's entry along the axes after the first."""
-    rows = torch.arange(len(output), device=output.device)
-    every: list[Tensor] = [rows]
+    every = [torch.arange(len(output), device=output.device)]
     for axis, one in enumerate(indices, 1):
         chosen = integers(one, "target")
         size = output.shape[axis] if axis < output.ndim else 0

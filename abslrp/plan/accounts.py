@@ -160,9 +160,8 @@ def by_one_start(
         tuples = [one if isinstance(one, (tuple, list)) else (one,) for one in sent]
         found: list[Tensor | None] = [None] * (max(places) + 1)
         once = len(tuples[0]) == len(found)  # one for each value, however often it is taken
-        for place, each in zip(
-            range(len(found)) if once else places, zip(*tuples, strict=True), strict=True
-        ):
+        into = range(len(found)) if once else places
+        for place, each in zip(into, zip(*tuples, strict=True), strict=True):
             if not any(one is None for one in each):
                 whole, before = torch.stack(each), found[place]
                 found[place] = whole if before is None else before + whole

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -58,11 +58,9 @@ def blocks(table: Table, values: Sequence[Value], input: Any, stages: Sequence[A
 
 def _along_rows(input: Any) -> bool:
     """Whether the rows are samples, or it is not known where these are."""
-    place = getattr(input, "place", Place(1, 1))
+    place, shape = getattr(input, "place", Place(1, 1)), input.shape
     try:
-        return place is None or (
-            place.batch > 1 and place.axis(input.shape)[0] >= len(input.shape) - 2
-        )
+        return place is None or (place.batch > 1 and place.axis(shape)[0] >= len(shape) - 2)
     except LostPlaceError:
         return True
 
@@ -81,9 +79,7 @@ class Blocks(Account):
     stages: Sequence[Stage]
     rows: int
     table: Table
-
-    def __post_init__(self) -> None:
-        self.contrary = _by_the_definition
+    contrary: Callable[[], Account] | None = field(default=_by_the_definition, kw_only=True)
 
     def sent(self, arrival: Arrival, arrivals: Arrivals, run: Run) -> list[tuple[Value, Arrival]]:
         """Return what arrives at the input and at the operands, of relevance of all rows.
@@ -94,7 +90,7 @@ class Blocks(Account):
             If a rule takes all entries together, and may do other things with some rows.
         """
         relevance, total = arrivals.applied(arrival), arrival.total
-        pieces: list[Tensor | None] = []
+        pieces: list[Tensor] = []
         found: list[Tensor | None] = [None] * len(self.stages)
         sums: list[list[Any]] = [[0.0, 0.0, 0.0] for _ in self.stages]
         for first in range(0, relevance.shape[-2], self.rows):
@@ -107,17 +103,18 @@ class Blocks(Account):
                     own = own.to(torch.promote_types(own.dtype, torch.float32))
                     before = found[stage]
                     found[stage] = own if before is None else before.add_(own)
-            pieces.append(arrived)
-        totals = [total] * (1 + len(sums))
+            if arrived is not None:
+                pieces.append(arrived)
+        totals = [total] * len(sums)
         for stage, (before, own, whole) in reversed([*enumerate(sums)]):
             if total is not None:
                 shares = arrivals.shares(total, whole + torch.zeros_like(total))
-                totals[stage + 1], total = shares * own, shares * before
-        found = [_together(pieces), *found]
+                totals[stage], total = shares * own, shares * before
+        found = [torch.cat(pieces, -2) if pieces else None, *found]
         takers = [self.input, *(operand for _, operand in self.stages)]
         return [
             (value, Arrival(one, its, depth=arrival.depth))
-            for value, one, its in zip(takers, found, [total, *totals[1:]], strict=True)
+            for value, one, its in zip(takers, found, [total, *totals], strict=True)
             if isinstance(value, Value) and one is not None
         ]
 
@@ -169,11 +166,6 @@ def _of_all(account: Any) -> bool:
     parts = getattr(account, "parts", ())
     computed = any(one.kind == "computed" and one.value is None for one in factors)
     return isinstance(account, Custom) or computed or any(map(_of_all, parts))
-
-
-def _together(pieces: Sequence[Tensor | None]) -> Tensor | None:
-    known = [one for one in pieces if one is not None]
-    return torch.cat(known, -2) if known else None
 
 
 def _tensor(one: Value | Tensor) -> Tensor:

@@ -49,14 +49,8 @@ def cut(tensor: Tensor, index: Index, ndim: int) -> Tensor:
     """Return a block of a tensor that broadcasts to ``ndim`` axes."""
     if not index or tensor.ndim == 0:
         return tensor
-    missing = ndim - tensor.ndim
-    return tensor[
-        tuple(
-            one if tensor.shape[axis - missing] > 1 else slice(None)
-            for axis, one in enumerate(index)
-            if axis >= missing
-        )
-    ]
+    own = zip(index[ndim - tensor.ndim :], tensor.shape, strict=False)
+    return tensor[tuple(one if size > 1 else slice(None) for one, size in own)]
 
 
 def laid(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:

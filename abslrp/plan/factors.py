@@ -221,20 +221,16 @@ def _quotient(factor: Factor, divisor: Source, origin: Origin) -> list[Factor] |
     value = factor.value
     if value is None or factor.kind not in ("positive", "magnitude"):
         return None
+    mask = [above(value)] if factor.kind == "positive" else []
     if value is divisor:
-        return [] if factor.kind == "magnitude" else [above(value)]
-    slope: Tensor | float
-    if isinstance(value, Value):
-        made = origin(value)
-        if made is None or made[0] is not divisor:
-            return None
-        if made[1] is None:
-            return [above(value)]
-        slope = made[1]
-    else:
+        return mask
+    if isinstance(value, Line):
         multiple = value.multiple_of(divisor)
-        if multiple is None:
-            return None
-        slope = multiple
-    size = slope.abs() if isinstance(slope, Tensor) else abs(slope)
-    return [constant(size), *([above(value)] if factor.kind == "positive" else [])]
+        return None if multiple is None else [constant(multiple.abs()), *mask]
+    made = origin(value)
+    if made is None or made[0] is not divisor:
+        return None
+    scale = made[1]
+    if scale is None:
+        return [above(value)]
+    return [constant(scale.abs() if isinstance(scale, Tensor) else abs(scale)), *mask]

@@ -127,8 +127,7 @@ class Propagation:
 
     def _call(self, call: Call) -> None:
         account = call.account
-        values = [value for value in call.outputs if value is not None]
-        if not any(value in self.arrivals for value in values):
+        if not any(value in self.arrivals for value in call.outputs):
             return
         if account is None or isinstance(account, Routing):
             self._route(call)
@@ -185,18 +184,15 @@ class Propagation:
             _sent(account.map, s, [term.weight(part) for term in account.terms])
             for part in account.map.parts(account.map.weights)
         ]
-        whole = [
-            one[0] if len(one) == 1 else torch.cat(one, -1) for one in zip(*parts, strict=True)
-        ]
+        each = zip(*parts, strict=True)  # term
+        whole = [one[0] if len(one) == 1 else torch.cat(one, -1) for one in each]
         sent = [unbroadcast(one, account.input.shape) for one in whole]
         relevance = sent[0]
         if any(term.sign for term in account.terms):
             signs = [term.sign for term in account.terms]
             relevance = by_sign(sent, signs, account.input.tensor)
-        return Arrival(
-            relevance, arrival.total, list(account.after), arrival.settled,
-            depth=arrival.depth, negated=account.negates,
-        )  # fmt: skip
+        after, turns = list(account.after), account.negates
+        return replace(arrival, relevance=relevance, factors=after, owned=True, negated=turns)
 
     def _shared(self, account: Split, arrival: Arrival) -> Parts:
         s = self.arrivals.applied(arrival, account.before)
@@ -213,13 +209,13 @@ class Propagation:
         return parts
 
     def _custom(self, call: Call, account: Custom, arrival: Arrival) -> Parts:
-        parts: Parts = []
-        sent, turns = account.propagate(self.arrivals.applied(arrival)), account.negates
-        for value, one in zip(call.inputs, sent, strict=True):
-            if one is not None:
-                own = Arrival(unbroadcast(one, value.shape), arrival.total, owned=False)
-                parts.append((value, replace(own, depth=arrival.depth, negated=turns)))
-        return parts
+        sent = account.propagate(self.arrivals.applied(arrival))
+        given = replace(arrival, settled=True, owned=False, negated=account.negates)
+        return [
+            (value, replace(given, relevance=unbroadcast(one, value.shape)))
+            for value, one in zip(call.inputs, sent, strict=True)
+            if one is not None
+        ]
 
     def _divide(self, account: Account, arrival: Arrival, parts: Parts) -> None:
         """Divide a total among the parts in the proportion of their sums."""

@@ -7,7 +7,7 @@ matter what it is multiplied by on the way on. So the one tensor serves for both
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from abslrp.plan.accounts import Account, Diagonal, Product, Routing, Split
 from abslrp.plan.factors import Factor, Line
@@ -53,14 +53,11 @@ def _in_proportion(call: Call, value: Value) -> bool:
 
 
 def _part(account: Account | None, value: Value) -> bool:
-    factors: Sequence[Factor] = ()
-    if isinstance(account, Diagonal):
-        factors = account.factors
-    elif isinstance(account, Product):
-        factors = account.after
-    return any(
-        factor.kind in ("positive", "magnitude", "is") and _of(factor, value) for factor in factors
-    )
+    if not isinstance(account, (Diagonal, Product)):
+        return False
+    factors = account.factors if isinstance(account, Diagonal) else account.after
+    alike = (factor for factor in factors if factor.kind in ("positive", "magnitude", "is"))
+    return any(_of(factor, value) for factor in alike)
 
 
 def _of(factor: Factor, value: Value) -> bool:
@@ -73,10 +70,7 @@ def _of(factor: Factor, value: Value) -> bool:
 def _only_multiplies(call: Call, value: Value) -> bool:
     """Whether a call multiplies relevance by functions of each entry of its value, and no more."""
     account = call.account
-    if isinstance(account, Diagonal):
-        factors = account.factors
-    elif isinstance(account, (Product, Split)):
-        factors = account.before
-    else:
+    if not isinstance(account, (Diagonal, Product, Split)):
         return False
+    factors = account.factors if isinstance(account, Diagonal) else account.before
     return all(factor.kind != "computed" or factor.value is value for factor in factors)

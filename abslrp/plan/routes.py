@@ -18,9 +18,8 @@ def unbroadcast(relevance: Tensor, shape: Sequence[int]) -> Tensor:
     """Sum relevance (S, *broadcast shape) to (S, *shape)."""
     if relevance.shape[1:] == torch.Size(shape):
         return relevance
-    return relevance.sum_to_size(
-        len(relevance), *[1] * (relevance.ndim - 1 - len(shape)), *shape
-    ).reshape(len(relevance), *shape)
+    ones = [1] * (relevance.ndim - 1 - len(shape))
+    return relevance.sum_to_size(len(relevance), *ones, *shape).reshape(len(relevance), *shape)
 
 
 def at_once(whole: Callable[[Tensor], Tensor]) -> Adjoint:
@@ -56,11 +55,8 @@ def by_gradient(call: Call, *, curved: bool = False) -> Adjoint:
             operator: Any = call.operator
             result = operator(*args, **kwargs)
             made = list(tensors_in(result)) if call.several else [result]
-            used = [
-                (one, received)
-                for one, received in zip(made, relevance, strict=True)
-                if received is not None and one.requires_grad
-            ]
+            pairs = zip(made, relevance, strict=True)
+            used = [(one, came) for one, came in pairs if came is not None and one.requires_grad]
             inputs = [leaves[value] for value in call.inputs]
             if not used:
                 return [None for _ in inputs]
@@ -68,7 +64,7 @@ def by_gradient(call: Call, *, curved: bool = False) -> Adjoint:
             found = []
             for index in range(starts):
                 # Copies: the gradient of as_strided_scatter reads its memory from the beginning.
-                start = [received[index].to(one.dtype, copy=True) for one, received in used]
+                start = [came[index].to(one.dtype, copy=True) for one, came in used]
                 more = {"retain_graph": index + 1 < starts, "allow_unused": True}
                 found.append(torch.autograd.grad(outputs, inputs, start, **more))
         return [

@@ -26,10 +26,9 @@ EPSILON = 1e-9
 
 _base = alpha_beta.build(1, 0, EPSILON, biased=False)
 
-CLRP = publish(
-    composite([(first_convolution, z_box(-2.1179, 2.64, EPSILON))], _base, "cLRP"),
-    contrast="logits",
-)
+_box = z_box(-2.1179, 2.64, EPSILON)
+
+CLRP = publish(composite([(first_convolution, _box)], _base, "cLRP"), contrast="logits")
 """Contrastive LRP, by its authors' code."""
 
 _max_pool2d = torch.ops.aten.max_pool2d_with_indices

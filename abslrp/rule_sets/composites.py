@@ -96,8 +96,7 @@ def _fits(where: Where, call: Call, given: Linear) -> bool:
 
 def first(call: Call, given: Linear) -> bool:
     """Whether no other layer lies between the input and a layer."""
-    value = given.input
-    waiting, seen = [value], {value}
+    waiting, seen = [given.input], {given.input}
     while waiting:
         maker = waiting.pop().maker
         if maker is not None:
@@ -118,9 +117,9 @@ def first_convolution(call: Call, given: Linear) -> bool:
     return given.convolves and first(call, given)
 
 
-EPSILON_PLUS_FLAT = publish(
-    composite([(first, flat()), (convolution, ALPHA1BETA0)], name="EpsilonPlusFlat")
-)
+_plus_flat = [(first, flat()), (convolution, ALPHA1BETA0)]
+
+EPSILON_PLUS_FLAT = publish(composite(_plus_flat, name="EpsilonPlusFlat"))
 """Zennit's composite of that name."""
 
 

@@ -80,13 +80,12 @@ def rule_of(*groups: Group, epsilon: float = EPSILON) -> Callable[[Call, Linear]
                 products = (map.forward(*pair) for pair in pairs(group, weights))
                 return sum(products, group.bias(bias))
 
-            signed = any(group.sign for group in groups)
-            h = summed(Group(((whole, whole),), whole)) if signed else None
             factors = [group.share * inverse(summed(group)) for group in groups]
-            return weights, [
-                one if h is None else one * (h * group.sign > 0)
-                for one, group in zip(factors, groups, strict=True)
-            ]
+            if any(group.sign for group in groups):
+                h = summed(Group(((whole, whole),), whole))
+                signs = [h * group.sign > 0 for group in groups]
+                factors = [one * sign for one, sign in zip(factors, signs, strict=True)]
+            return weights, factors
 
         def propagate(relevance: Tensor) -> list[Tensor | None]:
             weights, factors = known()
@@ -147,12 +146,9 @@ def gamma(gamma: float = 0.25, epsilon: float = EPSILON) -> RuleSet:
     def less(tensor: Tensor) -> Tensor:
         return tensor + gamma * minus(tensor)
 
-    rule = rule_of(
-        Group(((plus, more), (minus, less)), more, sign=1),
-        Group(((plus, less), (minus, more)), less, sign=-1),
-        epsilon=epsilon,
-    )
-    return make(f"gamma={gamma:g}", rule, epsilon=epsilon)
+    above = Group(((plus, more), (minus, less)), more, sign=1)
+    below = Group(((plus, less), (minus, more)), less, sign=-1)
+    return make(f"gamma={gamma:g}", rule_of(above, below, epsilon=epsilon), epsilon=epsilon)
 
 
 def flat(epsilon: float = EPSILON) -> RuleSet:

@@ -101,10 +101,7 @@ def merged(call: Call, given: Linear) -> Merged | None:
 
 
 def make(
-    name: str,
-    linear_rule: LinearRule,
-    norm_rule: NormRule = passing_norm,
-    epsilon: float = EPSILON,
+    name: str, linear_rule: LinearRule, norm_rule: NormRule = passing_norm, epsilon: float = EPSILON
 ) -> RuleSet:
     """Build an LRP rule set from its rule for products with parameters.
 

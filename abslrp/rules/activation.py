@@ -12,14 +12,14 @@ from abslrp.plan.accounts import Account, UncoveredError, constant, passing, sam
 from abslrp.plan.axes import aligned, reduced
 from abslrp.registry import COMMON
 from abslrp.tape import Call, Value, WrittenOut
+from abslrp.tape.values import by_name
 
 SIGNED = (
     "leaky_relu prelu _prelu_kernel elu celu selu gelu silu mish hardswish logsigmoid log_sigmoid "
-    "tanh "
-    "hardshrink softshrink log log1p log2 log10 expm1 pow sin cos tan asin "
-    "acos atan asinh acosh atanh sinh cosh erf erfinv reciprocal sign sgn nan_to_num "
-    "round floor ceil trunc logit float_power threshold log_sigmoid_forward arcsin arccos arctan "
-    "special_erf special_expm1 special_log1p special_ndtr erfc set_data"
+    "tanh hardshrink softshrink log log1p log2 log10 expm1 pow sin cos tan asin "
+    "acos atan asinh acosh atanh sinh cosh erf erfinv reciprocal sign sgn nan_to_num round floor "
+    "ceil trunc logit float_power threshold log_sigmoid_forward arcsin arccos arctan special_erf "
+    "special_expm1 special_log1p special_ndtr erfc set_data"
 )
 NONNEGATIVE = (
     "relu6 sigmoid special_expit hardsigmoid exp exp2 "
@@ -102,9 +102,7 @@ def dropout(call: Call, input: Value, p: float, train: bool | None) -> Account:
 @COMMON.rule(HELD)
 def held(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Denominators and spreads, as in norms that models write out by hand, are held constant."""
-    operator: Any = call.operator
-    names = (one.name for one in operator._schema.arguments)
-    dims = {**dict(zip(names, call.args, strict=False)), **call.kwargs}.get("dim")
+    dims = by_name(call.operator, call.args, call.kwargs).get("dim")
     same = call.output.shape == call.inputs[0].shape
     return constant(held=True, axes=aligned if same else reduced(dims))
 

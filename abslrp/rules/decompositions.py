@@ -162,9 +162,8 @@ def embedding_bag(
     """Add up the rows of each bag, or take their mean or maximum."""
     starts = offsets[: len(offsets) - last]
     kept = indices != (-1 if padding_idx is None else padding_idx % len(weight))
-    bags = (
-        torch.searchsorted(starts, torch.arange(len(indices), device=kept.device), right=True) - 1
-    )
+    places = torch.arange(len(indices), device=kept.device)
+    bags = torch.searchsorted(starts, places, right=True) - 1
     rows = weight[indices]
     if per_sample_weights is not None:
         rows = rows * per_sample_weights[:, None]

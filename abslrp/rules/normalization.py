@@ -43,7 +43,7 @@ def absolute(call: Call, norm: Norm, *, sign: int = 1) -> Account:
     own = positive(norm.input) if sign > 0 else negative(norm.input)
     share = [own, constant(1 / norm.deviation), inverse(first, EPSILON)]
     if norm.weight is not None or norm.bias is not None:
-        second = first if norm.weight is None else first.times(norm.weight)
+        second = first.times(norm.weight)
         second = second if sign > 0 else second.times(norm.deviation.new_tensor(-1))
         share += [positive(second), inverse(call.output, EPSILON)]
     return Diagonal(norm.input, share, axes=norm.axes, negates=sign < 0)

@@ -142,9 +142,8 @@ def register_linear(rules: RuleSet, rule: LinearRule, pair: PairRule) -> None:
         call: Call, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
         output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
     ) -> Account:  # fmt: skip
-        return convolved(
-            call, input, weight, bias, stride, padding, dilation, True, output_padding, groups
-        )
+        given = (input, weight, bias, stride, padding, dilation)
+        return convolved(call, *given, True, output_padding, groups)
 
 
 def dense(weight: Any) -> Any:

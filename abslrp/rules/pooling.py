@@ -56,11 +56,9 @@ def transposed(
     curved: bool = False, negates: bool = False,
 ) -> Product:  # fmt: skip
     """``R = after * W^T (before * R)`` of a call that is linear in its input."""
-    return Product(
-        input, Adjoint(torch.empty(0), by_gradient(call, curved=curved)), [before], after=after,
-        axes=axes, nonnegative=input.nonnegative and call.short not in SIGNED.split(),
-        negates=negates,
-    )  # fmt: skip
+    map = Adjoint(torch.empty(0), by_gradient(call, curved=curved))
+    sure = input.nonnegative and call.short not in SIGNED.split()
+    return Product(input, map, [before], after=after, axes=axes, nonnegative=sure, negates=negates)
 
 
 def register(

@@ -188,19 +188,17 @@ def unbind(call: Call, input: Value, dim: int = 0) -> Account:
 def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Account:
     """Add constants at the borders."""
     padded = [-1 - axis for axis in range(len(pad) // 2) if any(pad[2 * axis : 2 * axis + 2])]
-    return Routing(
-        at_once(lambda relevance: aten.constant_pad_nd(relevance, [-one for one in pad])),
-        axes=but(*padded), nonnegative=input.nonnegative and value >= 0,
-    )  # fmt: skip
+    adjoint = at_once(lambda relevance: aten.constant_pad_nd(relevance, [-one for one in pad]))
+    sure = input.nonnegative and value >= 0
+    return Routing(adjoint, axes=but(*padded), nonnegative=sure)
 
 
 @COMMON.rule(
     "index index_select gather take take_along_dim masked_select diagonal as_strided tril "
     "triu pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col repeat "
-    "rot90 reflection_pad1d reflection_pad2d reflection_pad3d "
-    "replication_pad1d replication_pad2d replication_pad3d _unsafe_index diag_embed "
-    "slice_scatter select_scatter diagonal_scatter narrow_copy "
-    "repeat_interleave diag fliplr flipud meshgrid unsafe_index"
+    "rot90 reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
+    "replication_pad3d _unsafe_index diag_embed slice_scatter select_scatter diagonal_scatter "
+    "narrow_copy repeat_interleave diag fliplr flipud meshgrid unsafe_index"
 )
 def moved(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Move some of the entries elsewhere."""
@@ -218,10 +216,9 @@ def along(call: Call, input: Value, *given: Any) -> Account:
     """Move along axes, which are known, so that no device is waited for."""
     dims = ([*given[1:], ()] if call.name == "aten.roll" else given)[0]
     dims = [dims] if isinstance(dims, int) else dims
-    return Routing(
-        by_gradient(call), axes=but(*dims) if dims else probe,
-        lossless=call.output.shape == input.shape, nonnegative=input.nonnegative,
-    )  # fmt: skip
+    axes, sure = but(*dims) if dims else probe, input.nonnegative
+    whole = call.output.shape == input.shape
+    return Routing(by_gradient(call), axes=axes, lossless=whole, nonnegative=sure)
 
 
 @COMMON.rule("as_strided_scatter")
@@ -259,10 +256,8 @@ def filled(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Keep some of the entries, and fill others in."""
     if accumulates(call) or "reduce" in call.kwargs:
         raise UncoveredError("entries that are added up or multiplied")
-    numbers = [
-        one for one in [*call.args, *call.kwargs.values()]
-        if isinstance(one, (int, float)) and not isinstance(one, bool)
-    ]  # fmt: skip
+    given = (*call.args, *call.kwargs.values())
+    numbers = [one for one in given if isinstance(one, (int, float))]
     along = call.short in ("masked_fill", "where")
     positive = kept_sign(call, indexed=not along) and all(one >= 0 for one in numbers)
     axes = aligned if along else probe

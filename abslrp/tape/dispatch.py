@@ -164,10 +164,8 @@ def _came_back(value: Value) -> bool:
 
 
 _DETACHES = (torch.ops.aten.detach.default, torch.ops.aten.detach_.default)
-_SETS = tuple(
-    getattr(torch.ops.aten.set_, name)
-    for name in ("source_Storage", "source_Storage_storage_offset")
-)
+_SET = torch.ops.aten.set_
+_SETS = (_SET.source_Storage, _SET.source_Storage_storage_offset)
 _FOLDED = (torch.ops.aten.linear.default, torch.ops.aten.matmul.default)
 _LISTENS = (Tensor.register_hook, Tensor.retain_grad, Tensor.register_post_accumulate_grad_hook)
 _SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]

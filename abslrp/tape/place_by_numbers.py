@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
-from abslrp.tape.values import Call, Value, replaced
+from abslrp.tape.values import Call, Value, by_name, replaced
 
 aten = torch.ops.aten
 #: Of these an extreme would tell of one sample only, where several come together.
@@ -53,7 +53,7 @@ def _run(call: Call, output: Value, power: int) -> Tensor:
 
     operator: Any = call.operator
     arguments = operator._schema.arguments
-    given = dict(zip((one.name for one in arguments), call.args, strict=False)) | {**call.kwargs}
+    given = by_name(operator, call.args, call.kwargs)
     if call.short in _ADDS:  # whatever it makes of the entries that come together
         names = [one.name for one in arguments[:4]]
         operator = _ADDS[call.short]

@@ -23,7 +23,7 @@ from abslrp.tape.memory import Memory
 from abslrp.tape.modes import under
 from abslrp.tape.place import LostPlaceError, Place, SamplesMixedError
 from abslrp.tape.place_by_numbers import probed
-from abslrp.tape.values import Call, Value, alike, name_of, replaced, tensors_in
+from abslrp.tape.values import Call, Operator, Value, alike, name_of, replaced, tensors_in
 
 
 class Table(Protocol):
@@ -33,10 +33,10 @@ class Table(Protocol):
     def uncovered(self) -> type[Exception]:
         """What a rule raises for a call that it does not cover."""
 
-    def find(self, function: Callable[..., Any]) -> Any:
+    def find(self, function: Operator) -> Any:
         """Return the rule of an operator or function, a decomposition, or None."""
 
-    def functions(self) -> dict[Callable[..., Any], Any]:
+    def functions(self) -> dict[Operator, Any]:
         """Return the rules of Python functions, which are no operators."""
 
 
@@ -69,7 +69,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.names: dict[int, str] = {}
         """Paths of a model's modules."""
         self.inputs: list[Value] = []
-        self.held: list[Callable[..., Any]] = []
+        self.held: list[Operator] = []
         """Operators whose results count as constants though they were made of values' entries."""
         self.adopts = False
         """Whether tensors that require a gradient, and are no parameters, are inputs."""
@@ -134,13 +134,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return call.output
 
     def note(
-        self,
-        operator: Callable[..., Any],
-        rule: Any,
-        taken: Taken,
-        result: Any,
-        *,
-        bind: bool = True,
+        self, operator: Operator, rule: Any, taken: Taken, result: Any, *, bind: bool = True
     ) -> Call | None:
         """Note a call, and let its results stand for new values."""
         several = isinstance(result, (list, tuple))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from abslrp.tape.values import tensors_in
+from abslrp.tape.values import by_name, tensors_in
 
 VIEWS = frozenset((
     "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_",
@@ -76,8 +76,6 @@ def _written_to(operator: OpOverload) -> tuple[str, ...]:
 
 def targets_of(operator: OpOverload, args: Any, kwargs: Any) -> list[Tensor]:
     """Return the tensors that a call writes to."""
-    found: list[Any] = []
-    for index, one in enumerate(operator._schema.arguments):
-        if one.name in written(operator).names:
-            found.append(kwargs[one.name] if one.name in kwargs else args[index])
-    return list(tensors_in(found))
+    names = written(operator).names
+    given = by_name(operator, args, kwargs) if names else {}
+    return list(tensors_in([given[name] for name in names]))

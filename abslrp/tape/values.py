@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from abslrp.tape.place import LostPlaceError, Place
 
+Operator = Callable[..., Any]
+"""An ATen operator, or a Python function that is noted as one call."""
 Axes = Callable[["Call", "Value"], "list[int | None] | Literal['probe'] | None"]
 """From a call and one of its inputs to the output's axis for each of the input's: None for an axis
 whose entries the call mixes, None in place of the list where the order of the entries is kept,
@@ -72,7 +74,7 @@ class Value:
 class Call:
     """One ATen call that took a value: the arguments with values in place of active tensors."""
 
-    operator: Callable[..., Any]
+    operator: Operator
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     inputs: list[Value]
@@ -145,7 +147,13 @@ def alike(call: Call, value: Value) -> list[int | None]:
     return list(range(value.ndim))
 
 
-def name_of(operator: Callable[..., Any]) -> str:
+def by_name(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call of an ATen operator by their names."""
+    names = (one.name for one in operator._schema.arguments)
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def name_of(operator: Operator) -> str:
     """Return the name a user knows an operator by."""
     if isinstance(operator, torch._ops.OpOverload):
         return str(operator.overloadpacket)

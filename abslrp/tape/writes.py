@@ -34,9 +34,7 @@ def write(tape: Recorder, func: OpOverload, how: Written, args: Any, kwargs: Any
         made = tape.__torch_dispatch__(how.twin, (), args, named)  # type: ignore[no-untyped-call]
     else:
         made = tape.decomposed(func, args, kwargs)
-        if made is NotImplemented:
-            return _unknown(tape, func, targets, args, kwargs)
-        return made
+        return _unknown(tape, func, targets, args, kwargs) if made is NotImplemented else made
     results = made if isinstance(made, (list, tuple)) else [made]
     sources = [one.untyped_storage()._cdata for one in tensors_in([args, list(kwargs.values())])]
     for target, one in zip(targets, results, strict=True):

@@ -6,7 +6,6 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from abslrp.arguments import check_choice
@@ -67,10 +66,8 @@ class EncoderClassifier(nn.Module):
         check_choice("pooling", pooling, "mean", "cls")
         self.encoder = encoder
         self.head = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-        with torch.no_grad():
-            self.head.weight.copy_(weight)
-            if bias is not None:
-                self.head.bias.copy_(bias)
+        tensors = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+        self.head.load_state_dict(tensors)
         self.pooling = pooling
 
     def get_input_embeddings(self) -> nn.Module:

@@ -106,11 +106,9 @@ def explain(
     tokenizer = None if encoded else tokenizer_or_encoding
     listed = [] if encoded else _as_texts(texts)
     samples = len(tokenizer_or_encoding["input_ids"] if encoded else listed)
-    each = {
-        "targets": _classes(targets, model, tokenizer, "targets"),
-        "against": _classes(against, model, tokenizer, "against"),
-        "position": position,
-    }
+    classes = (("targets", targets), ("against", against))
+    each = {key: _classes(one, model, tokenizer, key) for key, one in classes}
+    each["position"] = position
     given = {key: one_each(one, samples, key) for key, one in each.items() if one is not None}
     cut = _limit(tokenizer, max_length)
     flows = noted([])
@@ -133,13 +131,9 @@ def explain(
             text = None if encoded else listed[rows][i]
             read = read_tokens(whole, i, tokenizer, text)
             named = tokenizer if found.positions is not None else None
-            one = TextRelevance(
-                **read,
-                relevance=relevance[i, kept(whole, i)],
-                target=target,
-                logits=logits[i],
-                label=_label(model, labels, named, target, len(logits[i])),
-            )
+            read |= {"relevance": relevance[i, kept(whole, i)], "target": target}
+            label = _label(model, labels, named, target, len(logits[i]))
+            one = TextRelevance(**read, logits=logits[i], label=label)
             results.append(one.grouped() if words else one)
     warn_of_losses(flows, STARTS, [every], more=".")
     if shortened:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import ScaledTranslation
 
-from abslrp.text.result import TextRelevance, as_results
+from abslrp.text.result import Results, as_results
 
 MARGIN = 8.0
 LEADING, SPACE = 1.7, 0.32
@@ -18,7 +17,7 @@ LEADING, SPACE = 1.7, 0.32
 
 
 def to_figure(
-    results: TextRelevance | Sequence[TextRelevance],
+    results: Results,
     *,
     special: bool = True,
     captions: bool = True,
@@ -95,11 +94,7 @@ def to_figure(
 
 
 def to_png(
-    results: TextRelevance | Sequence[TextRelevance],
-    path: str | PathLike[str],
-    *,
-    dpi: float = 150,
-    **options: Any,
+    results: Results, path: str | PathLike[str], *, dpi: float = 150, **options: Any
 ) -> None:
     """Write :func:`to_figure`'s drawing to a PNG file.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,9 +115,8 @@ class TextRelevance:
 
     def colored(self, special: bool = True) -> Iterator[tuple[str, bool, tuple[int, ...], int]]:
         """Yield what to print, whether a space comes before it, its colour, and which token."""
-        for i, ((text, space), intensity) in enumerate(
-            zip(self.pieces, self.intensities, strict=True)
-        ):
+        pairs = zip(self.pieces, self.intensities, strict=True)
+        for i, ((text, space), intensity) in enumerate(pairs):
             if special or not self.special[i]:
                 yield text, space, color(intensity), i
 
@@ -153,6 +153,9 @@ class TextRelevance:
         )
 
 
+Results: TypeAlias = TextRelevance | Sequence[TextRelevance]
+
+
 def color(intensity: float) -> tuple[int, ...]:
     """Colour of an intensity in [-1, 1]: white at 0.
 
@@ -165,7 +168,7 @@ def color(intensity: float) -> tuple[int, ...]:
     return tuple(round(255 + abs(intensity) * (one - 255)) for one in end)
 
 
-def as_results(results: TextRelevance | Sequence[TextRelevance]) -> list[TextRelevance]:
+def as_results(results: Results) -> list[TextRelevance]:
     """Return one or several results as a list; ValueError for anything else."""
     listed = [results] if isinstance(results, TextRelevance) else list(results)
     for i, one in enumerate(listed):
@@ -176,9 +179,7 @@ def as_results(results: TextRelevance | Sequence[TextRelevance]) -> list[TextRel
     return listed
 
 
-def to_html(
-    results: TextRelevance | Sequence[TextRelevance], *, special: bool = True, captions: bool = True
-) -> str:
+def to_html(results: Results, *, special: bool = True, captions: bool = True) -> str:
     """Render texts with their tokens coloured: red speaks for the target, blue against it.
 
     Parameters

@@ -40,10 +40,8 @@ def read_tokens(
         one = fast[row]
         tokens = tuple(one.tokens[i] for i in places)
         special = [bool(one.special_tokens_mask[i]) for i in places]
-        keys = [
-            None if one.word_ids[i] is None else (one.sequence_ids[i] or 0, one.word_ids[i])
-            for i in places
-        ]
+        words, sequences = one.word_ids, one.sequence_ids
+        keys = [None if words[i] is None else (sequences[i] or 0, words[i]) for i in places]
         spans = [one.offsets[i] for i in places] if texts is not None else None
     else:
         ids = [int(encoding["input_ids"][row][i]) for i in places]
@@ -109,10 +107,7 @@ def _pieces(
             gap = texts[key[0]][spans[i - 1][1] : start] if same else " "
             space = gap != "" or written[:1].isspace()  # byte-level tokens may hold their space
             pieces.append((written.strip() or bare(token), space))
-        elif i == 0 or special[i - 1]:
-            pieces.append((bare(token), True))
-        elif marks:
-            pieces.append((bare(token), token[:1] in SPACES))
         else:
-            pieces.append((bare(token), not token.startswith("##")))
+            space = token[:1] in SPACES if marks else not token.startswith("##")
+            pieces.append((bare(token), space or i == 0 or special[i - 1]))
     return tuple(pieces)
