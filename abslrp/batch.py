@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
@@ -75,7 +76,11 @@ class Batch:
             return self
 
         def cut(one: Tensor) -> Tensor:
-            return one if one.ndim == 0 or len(one) != len(self) else one[rows]
+            if one.ndim == 0 or len(one) != len(self):
+                return one
+            if isinstance(rows, slice):
+                return one[rows]
+            return torch.cat([one[i : i + 1] for i in rows])
 
         target = self.target
         target = target.rows(rows) if isinstance(target, Target) else target

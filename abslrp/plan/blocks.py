@@ -38,7 +38,7 @@ def _by_the_definition() -> Account:
     raise RangeError
 
 
-def whole(input: Tensor, stages: Sequence[Any]) -> Tensor:
+def whole(input: Any, stages: Sequence[Any]) -> Tensor:
     """Run the stages for all rows."""
     return functools.reduce(lambda made, one: one[0](made, one[1], slice(None)), stages, input)
 

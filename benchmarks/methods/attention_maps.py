@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from abslrp.plan.blocks import whole
 from abslrp.rules.decompositions import attention
 from benchmarks.methods.registry import InapplicableError
 
@@ -37,7 +38,7 @@ def _opened(func: types.FunctionType) -> Callable[..., Any]:
 
 #: Attention functions, each as something that runs call by call.
 BODIES: dict[Any, Callable[..., Any]] = {
-    F.scaled_dot_product_attention: attention,
+    F.scaled_dot_product_attention: lambda *args, **kwargs: whole(*attention(*args, **kwargs)),
     F.multi_head_attention_forward: _opened(F.multi_head_attention_forward),  # type: ignore[arg-type]
 }
 
