@@ -40,7 +40,10 @@ def _by_the_definition() -> Account:
 
 def whole(input: Any, stages: Sequence[Any]) -> Tensor:
     """Run the stages for all rows."""
-    return functools.reduce(lambda made, one: one[0](made, one[1], slice(None)), stages, input)
+    for function, operand in stages:
+        input = function(input, operand, slice(None))
+    result: Tensor = input
+    return result
 
 
 def blocks(table: Table, values: Sequence[Value], input: Any, stages: Sequence[Any]) -> Any:
