@@ -55,8 +55,9 @@ class Rule:
         return cast(Account, account)
 
     def blocks(self, table: RuleSet, values: Sequence[Value], args: Any, kwargs: Any) -> Any:
-        """Return the account of a call by its stages, None if it has none or they make little."""
-        return self.stages and blocks(table, values, *self.stages(*args, **kwargs))
+        """Return the account of a call by its stages, None if they make little."""
+        assert self.stages is not None
+        return blocks(table, values, *self.stages(*args, **kwargs))
 
 
 class RuleSet:

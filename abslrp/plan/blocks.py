@@ -109,9 +109,9 @@ class Blocks(Account):
             if arrived is not None:
                 pieces.append(arrived)
         totals = [total] * len(sums)
-        for stage, (before, own, whole) in reversed([*enumerate(sums)]):
+        for stage, (before, own, every) in reversed([*enumerate(sums)]):
             if total is not None:
-                shares = arrivals.shares(total, whole + torch.zeros_like(total))
+                shares = arrivals.shares(total, every + torch.zeros_like(total))
                 totals[stage], total = shares * own, shares * before
         found = [torch.cat(pieces, -2) if pieces else None, *found]
         takers = [self.input, *(operand for _, operand in self.stages)]

@@ -103,13 +103,13 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             if result is not NotImplemented:
                 return result
         elif rule.decomposes:
-            # What is made later is made of the constants as they are now.
-            kept = replaced(taken[:2], self.memory.lend, Tensor) if self.in_blocks else ()
-            account = self.in_blocks and rule.blocks(self.table, taken.values, *kept)
-            if account:
-                result = func(*args, **kwargs)
-                self.note(func, lambda call: account, taken, result)
-                return result
+            if self.in_blocks and rule.stages:
+                # What is made later is made of the constants as they are now.
+                kept = replaced(taken[:2], self.memory.lend, Tensor)
+                if account := rule.blocks(self.table, taken.values, *kept):
+                    result = func(*args, **kwargs)
+                    self.note(func, lambda call: account, taken, result)
+                    return result
             return under(self, rule.function, *args, **kwargs)
         if func in _FOLDED and args[0].ndim > 2 and args[1].ndim == 2:
             # Of permuted axes torch makes a product for each entry of the first, but for autograd.

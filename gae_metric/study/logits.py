@@ -110,10 +110,11 @@ def targets_of(given: Any, model: Any, x: Tensor) -> Tensor:
             labels = as_labels(given, len(x), "targets")
         except ValueError:
             raise error from None
+        if labels.table is None:
+            return labels.values.to(x.device)
         with torch.no_grad():
-            logits = LogitsModel(model)(x.clone()) if labels.table is not None else x
-        chosen = labels.likeliest(np.arange(len(x)), logits.cpu())
-        return torch.from_numpy(chosen).to(x.device)
+            logits = LogitsModel(model)(x.clone()).cpu()
+        return torch.from_numpy(labels.likeliest(np.arange(len(x)), logits)).to(x.device)
 
 
 #: Methods that set or show the mode, and decide nothing by it.
