@@ -37,7 +37,7 @@ class Rule:
 
     function: Function
     decomposes: bool = False
-    stages: Function | None = None
+    stages: Any = None
 
     def __call__(self, call: Call) -> Account:
         """Return the account of a call."""
@@ -56,7 +56,6 @@ class Rule:
 
     def blocks(self, table: RuleSet, values: Sequence[Value], args: Any, kwargs: Any) -> Any:
         """Return the account of a call by its stages, None if they make little."""
-        assert self.stages is not None
         return blocks(table, values, *self.stages(*args, **kwargs))
 
 
