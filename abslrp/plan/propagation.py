@@ -88,7 +88,7 @@ class Propagation:
         left = list(calls) if self.keep else calls
         found: dict[Value, Tensor] = {}
         while left:
-            call = left.pop()
+            call = left[-1]  # until it is done: who is interrupted lets go of the rest
             if self.done is not None:
                 self.arrivals.done = functools.partial(self.done, call)
             for value in call.outputs:
@@ -101,6 +101,7 @@ class Propagation:
             telling = passage and passage.taken and not (self.arrivals.waits and passage.whole)
             if self.passages is not None and passage is not None and telling:
                 self.passages.append(passage)
+            left.pop()
             if not self.keep:
                 forget(call)
         for value in wanted:

@@ -80,10 +80,9 @@ def build(epsilon: float = EPSILON, name: str | None = None) -> RuleSet:
             one = norm()
             return given if one is None else one.weights
 
-        terms = [Term(weights)]
-        account = Product(x, given.map, [computed(share, h)], terms, [itself(x)], axes=given.axes)
-        account.contrary = lambda: account  # -z / -h is z / h
-        return account
+        before, terms = [computed(share, h)], [Term(weights)]
+        rule = functools.partial(Product, x, given.map, before, terms, [itself(x)], axes=given.axes)
+        return rule(contrary=rule)  # -z / -h is z / h
 
     return proportional.make(name or f"epsilon={epsilon:g}", linear_map, epsilon=epsilon)
 

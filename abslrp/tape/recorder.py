@@ -151,7 +151,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         lend = self.memory.lend
         args, kwargs = replaced([tuple(taken.args), {**taken.kwargs}], lend, Tensor)
         call = Call(operator, args, kwargs, inputs, several=several)
-        call.outputs = [None if one is None else Value(one.detach(), None, call) for one in made]
+        call.outputs = [None if one is None else Value(one.detach(), None) for one in made]
         others = [one if kept is None else None for one, kept in zip(results, made, strict=True)]
         call.results = tuple(replaced(others, lend, Tensor))
         try:
@@ -183,6 +183,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             value.uses.append(call)
         for one, output in zip(made, call.outputs, strict=True):
             if output is not None and one is not None:
+                output.maker = call  # not before: what is left out would be a cycle
                 output.nonnegative = account is not None and account.nonnegative
                 if bind:
                     self.memory.bind(one, output)

@@ -47,8 +47,11 @@ def running() -> list[torch.nn.Module]:
 
 
 def _frames() -> Iterator[tuple[FrameType, bool]]:
-    """Yield the frames from here on outwards, and whether each is of this package."""
-    frame: FrameType | None = sys._getframe(1)
+    """Yield the frames outwards from the one that asks, and whether each is of this package.
+
+    What asks is left out: it has a frame among its locals, which would be a cycle once it is read.
+    """
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         yield frame, frame.f_code.co_filename.startswith(_OURS)
         frame = frame.f_back

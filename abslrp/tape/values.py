@@ -53,14 +53,14 @@ class Value:
         "tensor", "uses",
     )  # fmt: skip
 
-    def __init__(self, tensor: Tensor, place: Place | None, maker: Call | None = None) -> None:
+    def __init__(self, tensor: Tensor, place: Place | None) -> None:
         self.tensor = tensor
         # A nested tensor has no shape.
         self.shape = torch.Size() if tensor.is_nested else tensor.shape
         self.dtype, self.device = tensor.dtype, tensor.device
         self.place = place
         self.nonnegative = False
-        self.maker = maker
+        self.maker: Call | None = None
         self.uses: list[Call] = []
         self.bound = 0
 

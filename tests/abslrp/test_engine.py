@@ -319,24 +319,55 @@ def test_two_threads_explain_different_models_at_once() -> None:
         assert all(torch.equal(m, one) for m in maps)
 
 
-def test_no_tensor_or_call_outlives_the_explanation() -> None:
+def outliving(work: Callable[[], Any]) -> list[Any]:
+    """Return calls and values that are left once work is done, where no one looks for cycles."""
+    gc.collect()
+    gc.disable()
+    try:
+        work()
+        return [one for one in gc.get_objects() if type(one) in (abslrp.Call, abslrp.tape.Value)]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("rules", RULE_SETS)
+def test_no_tensor_or_call_outlives_the_explanation(rules: str) -> None:
     """Without the help of the cycle collector, which may be late when memory is short."""
     alive: list[Any] = []
     model = small()
     for module in model:
         module.register_forward_hook(lambda m, i, o: alive.append(weakref.ref(o)))
-    gc.collect()
-    gc.disable()
-    try:
-        abslrp.explain(model, X, [0, 1])
-        assert len(alive) == 6
-        assert [ref() for ref in alive] == [None] * 6
-        kept = [
-            one for one in gc.get_objects() if isinstance(one, (abslrp.Call, abslrp.tape.Value))
-        ]
-        assert not kept
-    finally:
-        gc.enable()
+    assert not outliving(lambda: abslrp.explain(model, X, [0, 1], rules=rules))
+    assert len(alive) == 6
+    assert [ref() for ref in alive] == [None] * 6
+
+
+class Spectrum(nn.Module):
+    """Complex numbers are written out, and what is detached is left out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = torch.fft.fft(x.flatten(1))
+        return torch.stack([(z * z.conj()).real.sum(1), z.abs().sum(1) * x.detach().amax((1, 2, 3))], 1)
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "cLRP"])
+@pytest.mark.parametrize("conserve", ["operation", "argument"])
+def test_no_call_outlives_that_is_left_out(rules: str, conserve: Any) -> None:
+    model = Spectrum().eval()
+    assert not outliving(lambda: abslrp.explain(model, X, [0, 1], rules=rules, conserve=conserve))
+
+
+def test_no_call_outlives_a_context_of_ones_own() -> None:
+    def work() -> None:
+        leaf = X.clone().requires_grad_()
+        with abslrp.propagation(inputs=[leaf]) as context:
+            logits = small()(leaf)
+        start = torch.ones_like(logits)
+        (one,) = context.relevance(logits, start, [leaf])
+        assert one is not None
+        assert torch.allclose(one, torch.autograd.grad(logits, leaf, start)[0])
+
+    assert not outliving(work)
 
 
 def test_a_context_of_ones_own() -> None:
