@@ -347,7 +347,8 @@ class Spectrum(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         z = torch.fft.fft(x.flatten(1))
-        return torch.stack([(z * z.conj()).real.sum(1), z.abs().sum(1) * x.detach().amax((1, 2, 3))], 1)
+        power, size = (z * z.conj()).real.sum(1), z.abs().sum(1)
+        return torch.stack([power, size * x.detach().amax((1, 2, 3))], 1)
 
 
 @pytest.mark.parametrize("rules", ["absLRP", "cLRP"])
