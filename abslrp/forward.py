@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -98,8 +97,6 @@ class Pass:
         self.tape = Tape(settings.table, trace=traced)
         self.tape.released = release
         self.flows: list[Flow] = []
-        #: Lets go of everything, now or with the pass: no cycle keeps it.
-        self.forget = weakref.finalize(self, _forget, self.tape)
 
     def relevance(
         self,
@@ -163,13 +160,16 @@ class Pass:
         if self.settings.flows is not None:
             self.settings.flows.extend(self.flows)
 
+    def forget(self) -> None:
+        """Let go of everything, so that no cycle keeps it."""
+        while self.tape.calls:
+            forget(self.tape.calls.pop())
+        for value in self.tape.inputs:
+            value.uses.clear()
 
-def _forget(tape: Tape) -> None:
-    """Let go of the values of a tape."""
-    while tape.calls:
-        forget(tape.calls.pop())
-    for value in tape.inputs:
-        value.uses.clear()
+    def __del__(self) -> None:
+        if "tape" in vars(self):  # else it was interrupted before
+            self.forget()
 
 
 def constants(tape: Tape) -> str:
