@@ -45,9 +45,9 @@ def blocks(shape: Sequence[int], device: torch.device) -> Iterator[Index]:
         yield (slice(first, first + step),)
 
 
-def cut(tensor: Tensor, index: Index, ndim: int) -> Tensor:
-    """Return a block of a tensor that broadcasts to ``ndim`` axes."""
-    if not index or tensor.ndim == 0:
+def cut(tensor: Any, index: Index, ndim: int) -> Any:
+    """Return a block of a tensor that broadcasts to ``ndim`` axes, or what is none as it is."""
+    if not index or not isinstance(tensor, Tensor) or tensor.ndim == 0:
         return tensor
     own = zip(index[ndim - tensor.ndim :], tensor.shape, strict=False)
     return tensor[tuple(one if size > 1 else slice(None) for one, size in own)]
@@ -72,14 +72,13 @@ def multiplied(relevance: Tensor, factors: Sequence[Factor], *, owned: bool) -> 
     given = [(factor, factor.tensors()) for factor in factors]
     result = relevance
     if not owned or dtype != relevance.dtype:
-        known = (one for _, tensors in given for one in tensors if one is not None)
+        known = (one for _, tensors in given for one in tensors if isinstance(one, Tensor))
         like = next((one for one in known if one.shape == shape), relevance[0])
         result = laid(relevance.shape, like, dtype)
     for index in blocks(shape, relevance.device):
         every = (slice(None), *index)
         parts = [
-            (factor, [one if one is None else cut(one, index, len(shape)) for one in tensors])
-            for factor, tensors in given
+            (factor, [cut(one, index, len(shape)) for one in tensors]) for factor, tensors in given
         ]
         _multiply(relevance[every], parts, result[every])
     return result
@@ -104,13 +103,13 @@ def by_sign(parts: Sequence[Tensor], signs: Sequence[int], v: Tensor) -> Tensor:
 
 def _multiply(relevance: Tensor, factors: list[tuple[Factor, list[Any]]], result: Tensor) -> None:
     """Write relevance times the factors, given with their tensors, to the result."""
-    whole: Tensor | None = None
+    whole: Any = None
     for factor, tensors in factors:
         if factor.kind != "above":
             one = _entries(factor, *tensors)
             whole = one if whole is None else whole * one
     masks = [_masking(factor, *tensors) for factor, tensors in factors if factor.kind == "above"]
-    if whole is not None and masks:
+    if masks and isinstance(whole, Tensor) and whole.ndim:
         whole = whole.expand(result.shape[1:])
         for number, mask in enumerate(masks):  # the first in new memory: it may be a constant
             whole = _kept(whole, mask, whole if number else None)
@@ -144,7 +143,7 @@ def _masking(factor: Factor, v: Tensor, shift: Any = None, slope: Any = None) ->
     return v if slope is None else v * slope
 
 
-def _entries(factor: Factor, v: Tensor, shift: Any = None, slope: Any = None) -> Tensor:
+def _entries(factor: Factor, v: Any, shift: Any = None, slope: Any = None) -> Any:
     """Return a factor's entries."""
     if factor.kind in ("constant", "computed"):
         return v

@@ -96,10 +96,13 @@ class Factor:
         assert self.value is not None
         return torch.float32 if self.value.dtype == torch.float16 else self.value.dtype
 
-    def tensors(self) -> list[Tensor | None]:
-        """Return what its entries are made of: a tensor, and of a line its shift and slope."""
+    def tensors(self) -> list[Tensor | float | None]:
+        """Return what its entries are made of: a tensor or number; of a line its shift and slope.
+
+        A number stays one: as a tensor it would have torch's default type and device.
+        """
         if self.kind == "constant":
-            return [torch.as_tensor(self.constant)]
+            return [self.constant]
         if self.compute is not None:
             return [self.compute()]
         if isinstance(self.value, Line):

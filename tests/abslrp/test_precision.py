@@ -10,6 +10,9 @@ import torchvision
 from torch import Tensor, nn
 
 import abslrp
+from abslrp.plan.entrywise import multiplied
+from abslrp.plan.factors import above, constant
+from abslrp.tape import Value
 from tests.hardening.networks import DEEP, deep
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*autocast.*:UserWarning")
@@ -98,3 +101,39 @@ def test_deep_networks_stay_finite(name: str, dtype: torch.dtype) -> None:
     assert torch.isfinite(maps).all()
     assert cosine(stream, whole) > 0.99
     torch.testing.assert_close(stream.sum((1, 2, 3)), torch.ones(1), rtol=0, atol=0.05)
+
+
+class Scaled(nn.Module):
+    """A layer whose outputs are a number times another's, to which factors cancel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.outer(self.inner(x) * 0.1)
+
+
+@pytest.mark.parametrize("kind", ["type", "device"])
+def test_torchs_default_type_and_device_change_nothing(kind: str) -> None:
+    torch.manual_seed(0)
+    model, x, start = Scaled().eval(), torch.randn(3, 6), torch.eye(3)
+    expected = abslrp.relevance(model, x, start, conserve=None)
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float16 if kind == "type" else default)
+        with torch.device("meta" if kind == "device" else "cpu"):
+            found = abslrp.relevance(model, x, start, conserve=None)
+    finally:
+        torch.set_default_dtype(default)
+    assert expected.any()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_numbers_and_masks_meet_on_any_device() -> None:
+    relevance = torch.ones(2, 4, 3, device="meta")
+    masked = above(Value(torch.empty(4, 3, device="meta"), None))
+    for number in (0.5, torch.tensor(0.5)):  # which lies on the CPU
+        found = multiplied(relevance, [constant(number), masked], owned=False)
+        assert found.shape == relevance.shape
+        assert found.is_meta
