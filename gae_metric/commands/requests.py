@@ -10,7 +10,13 @@ from typing import Any
 
 from gae_metric._names import DIRECTIONS, lookup
 from gae_metric.commands import options
-from gae_metric.commands.folder import claim, new_folder, probe_files, refuse_existing
+from gae_metric.commands.folder import (
+    claim,
+    new_folder,
+    probe_files,
+    refuse_existing,
+    without_figures,
+)
 from gae_metric.commands.methods import check_method
 from gae_metric.errors import LARGEST_SIDE, InputError, check_integer
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
@@ -120,7 +126,8 @@ class InputsRequest:
         check_integer("size", size)
         check_integer("size", size, 1, LARGEST_SIDE)
         check_model(self.model)
-        files = list_images(self.images, self.recursive or self.labels == "folders")
+        every = list_images(self.images, self.recursive or self.labels == "folders")
+        files = without_figures(self.images, every)
         options.check_count(min(len(files), self.samples or len(files)), self.least)
         if self.labels not in (None, "folders"):
             check_file(str(self.labels), "labels")
