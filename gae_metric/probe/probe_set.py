@@ -195,8 +195,9 @@ class ProbeSet:
             batch_size=batch_size,
             model_predict_kwargs=model_predict_kwargs,
         )
-        if names is not None and len(names) != len(data):
-            raise ValueError(f"names: expected {len(data)}, one of each sample, got {len(names)}")
+        if names is not None and (isinstance(names, str) or len(names) != len(data)):
+            got = repr(names) if isinstance(names, str) else len(names)
+            raise ValueError(f"names: expected {len(data)}, one of each sample, got {got}")
         kept = {key: value for key, value in options.items() if key != "mosaics"}
         noted = {**kept, **(settings or {})}
         return cls(evaluated(asked, data, names, noted, progress, display_progressbar))

@@ -178,9 +178,9 @@ def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tens
     for chunk in chunks:
         try:
             names, values = chunk
-            if isinstance(names, str):
-                raise TypeError("one name")
-            names = list(names)
+            one, names = isinstance(names, str), list(names)
+            if one or not all(isinstance(name, str) for name in names):
+                raise TypeError("no list of names")
         except (TypeError, ValueError):
             raise ProbeError(
                 "maps: expected an iterable of pairs (names of items, their maps), such as "
