@@ -1,6 +1,6 @@
 """What the companions share: images in, and chunks that shrink where memory runs out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,8 +23,9 @@ class CompanionMetric(QuantusMetric):
     data_applicability: ClassVar[set[DataType]] = {DataType.IMAGE}
     score_column: ClassVar[int] = 0
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        super().__init__({**given, "seed": check_integer("seed", given["seed"], 0)})
+    def _check(self) -> None:
+        super()._check()
+        check_integer("seed", self.seed, 0)
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
         hidden = not self.display_progressbar

@@ -1,5 +1,6 @@
 """AOPC and ABPC (Samek et al. 2016; equations 8 and 9): areas of region perturbation curves."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,7 +85,7 @@ class AOPC(CompanionMetric):
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     makes_inputs: ClassVar[bool] = False
     contrasts: ClassVar[bool] = False
-    results: ClassVar[frozenset[str]] = frozenset({"curves"})
+    results: ClassVar[Mapping[str, Any]] = {"curves": np.empty((0, 0, 0))}
 
     def __init__(
         self,
@@ -96,9 +97,11 @@ class AOPC(CompanionMetric):
         **kwargs: Unpack[QuantusOptions],
     ) -> None:
         super().__init__(locals())
-        for name, value in (("regions", regions), ("size", size)):
-            check_integer(name, value)
-        self.curves: NDArray[np.float64] = np.empty((0, len(self.orders), regions + 1))
+
+    def _check(self) -> None:
+        super()._check()
+        for name in ("regions", "size"):
+            check_integer(name, getattr(self, name))
 
     def _score(self, call: Call, progress: Any) -> dict[str, Any]:
         data = call.data

@@ -164,13 +164,33 @@ def takes_series(data: Data) -> bool:
     """
     if any(isinstance(each, (_ConvNd, nn.RNNBase)) for each in data.model.modules()):
         return True
-    x = data.rows(np.array([0]))[:, : data.x.shape[1] // 2]
+    return refusal(data, data.rows(np.array([0]))[:, : data.x.shape[1] // 2]) is None
+
+
+def refusal(data: Data, x: Tensor) -> Exception | None:
+    """Return the error with which a model refuses inputs, or None where it takes them."""
     try:
-        with at_work(data.model.model, data.device), torch.no_grad():
-            data.model(sent(x, data.device))
-    except Exception:
-        return False
-    return True
+        with at_work(data.model.model, data.device):
+            data.logits(sent(x, data.device))
+    except Exception as error:
+        return error
+    return None
+
+
+def check_larger(option: str, data: Data, mosaic: Tensor) -> None:
+    """Refuse mosaics that are larger than samples, where a model takes samples alone.
+
+    Raises
+    ------
+    ValueError
+        If it does.
+    """
+    error = refusal(data, mosaic)
+    if error is not None and refusal(data, data.rows(np.array([0]))) is None:
+        raise ValueError(
+            f"{option}: expected a model that takes mosaics {tuple(mosaic.shape[1:])} of samples "
+            f"{tuple(data.x.shape[1:])}, got {type(error).__name__}: {error}"
+        ) from error
 
 
 def check_maps(a_batch: Any, data: Data, channel_first: bool | None) -> Samples:

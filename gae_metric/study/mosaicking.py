@@ -13,7 +13,7 @@ from gae_metric.errors import check_integer
 from gae_metric.functional.draws import check_size
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.mosaic_plan import MosaicPlan, draw_mosaics, substitute
-from gae_metric.study.arguments import Data
+from gae_metric.study.arguments import Data, check_larger
 from gae_metric.study.conversion import sent
 from gae_metric.study.samples import Labels
 
@@ -80,7 +80,8 @@ class Mosaicking:
         ValueError
             If there are too few samples, they have no positions, or a plan is for another number.
         """
-        mosaics(data.rows(np.array([0])), np.zeros((1, 4), dtype=np.int64), self.interpolation)
+        places = np.zeros((1, 4), dtype=np.int64)
+        larger = mosaics(data.rows(np.array([0])), places, self.interpolation)
         if len(data) < 4:
             raise ValueError(
                 "x_batch: Contrastiveness and GAE need at least 4 samples, as a mosaic holds a "
@@ -88,6 +89,8 @@ class Mosaicking:
             )
         for plan in self.plans or ():
             check_size(plan, len(data))
+        if self.interpolation == "none":
+            check_larger('interpolation "none"', data, larger)
 
     def draw(
         self,
