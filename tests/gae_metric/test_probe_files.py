@@ -615,7 +615,7 @@ def test_items_come_sample_by_sample(saved, tmp_path):
     order = np.argsort(first[:, 2] != 0, kind="stable")  # all originals first
     for name in ("items", "targets", "inputs"):
         sealed(folder, name, np.load(folder / f"{name}-00000.npy")[order])
-    with pytest.raises(ProbeError, match=r"items of shard 0, row \d+: expected .*sample by sample"):
+    with pytest.raises(ProbeError, match=r"items of shard 0, row \d+: expected .*, by sample"):
         ProbeSet.load(folder)
 
 
@@ -649,3 +649,11 @@ def test_names_are_no_text():
     net, x = conv_net(dtype=torch.float32), images(5, (3, 6, 5), np.float32)
     with pytest.raises(ValueError, match="names: expected 5, one of each sample, got 'abcde'"):
         ProbeSet.build(net, x, np.arange(5), steps=2, names="abcde")
+
+
+def test_maps_of_another_byte_order_keep_their_precision(probe):
+    maps = np.random.default_rng(0).random((len(probe), 3, 6, 5))
+    found = probe.score(maps, disable_warnings=True)
+    single = probe.score(maps.astype(np.float32), disable_warnings=True)
+    assert not single.equals(found)
+    assert probe.score(maps.astype(">f8"), disable_warnings=True).equals(found)
