@@ -1,6 +1,6 @@
 """What the companions share: images in, and chunks that shrink where memory runs out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +9,6 @@ from quantus.helpers.enums import DataType
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gae_metric.errors import check_integer
 from gae_metric.metrics.attribution_metric import named
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
@@ -21,11 +20,8 @@ class CompanionMetric(QuantusMetric):
     """Base of ROAD, AOPC, ABPC and Focus; the first column of ``components`` is the score."""
 
     data_applicability: ClassVar[set[DataType]] = {DataType.IMAGE}
+    integers: ClassVar[Mapping[str, int]] = {"seed": 0}
     score_column: ClassVar[int] = 0
-
-    def _check(self) -> None:
-        super()._check()
-        check_integer("seed", self.seed, 0)
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
         hidden = not self.display_progressbar

@@ -14,7 +14,6 @@ from typing_extensions import Unpack
 from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.road import Order, pixel_ranking
-from gae_metric.errors import check_integer
 from gae_metric.functional.draws import content_generator
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
@@ -83,6 +82,7 @@ class AOPC(CompanionMetric):
     name: ClassVar[str] = "AOPC"
     orders: ClassVar[tuple[Order, ...]] = ("morf",)
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
+    integers: ClassVar[Mapping[str, int]] = {"seed": 0, "regions": 1, "size": 1}
     makes_inputs: ClassVar[bool] = False
     contrasts: ClassVar[bool] = False
     results: ClassVar[Mapping[str, Any]] = {"curves": np.empty((0, 0, 0))}
@@ -97,11 +97,6 @@ class AOPC(CompanionMetric):
         **kwargs: Unpack[QuantusOptions],
     ) -> None:
         super().__init__(locals())
-
-    def _check(self) -> None:
-        super()._check()
-        for name in ("regions", "size"):
-            check_integer(name, getattr(self, name))
 
     def _score(self, call: Call, progress: Any) -> dict[str, Any]:
         data = call.data

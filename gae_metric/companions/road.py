@@ -16,7 +16,6 @@ from typing_extensions import Unpack
 from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
-from gae_metric.errors import check_integer
 from gae_metric.functional.draws import content_generator
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
@@ -108,6 +107,7 @@ class ROAD(CompanionMetric):
 
     name: ClassVar[str] = "ROAD"
     score_direction: ScoreDirection = ScoreDirection.LOWER
+    integers: ClassVar[Mapping[str, int]] = {"seed": 0, "n_jobs": 1}
     makes_inputs: ClassVar[bool] = False
     results: ClassVar[Mapping[str, Any]] = {"curves": np.empty((0, 0)), "accuracy": {}}
 
@@ -130,19 +130,14 @@ class ROAD(CompanionMetric):
             raise ValueError(f'order: expected "morf" or "lerf", got {self.order!r}')
         morf = self.order == "morf"
         self.score_direction = ScoreDirection.LOWER if morf else ScoreDirection.HIGHER
-        percentages = range(1, 100, 2) if self.percentages is None else self.percentages
-        percentages = [*percentages] if isinstance(percentages, Iterable) else [str(percentages)]
-        if not (
-            all(isinstance(p, Real) and 0 <= float(p) < 100 for p in percentages)
-            and len(set(percentages)) == len(percentages) > 0
-        ):
-            raise ValueError(
-                f"percentages: expected different numbers in [0, 100), got {percentages}"
-            )
-        self.percentages = percentages
+        given = range(1, 100, 2) if self.percentages is None else self.percentages
+        given = [*given] if isinstance(given, Iterable) else [str(given)]
+        known = all(isinstance(p, Real) and 0 <= float(p) < 100 for p in given)
+        if not (known and len(set(given)) == len(given) > 0):
+            raise ValueError(f"percentages: expected different numbers in [0, 100), got {given}")
+        self.percentages = given
         if not (isinstance(self.noise, Real) and 0 <= float(self.noise) < math.inf):
             raise ValueError(f"noise: expected a non-negative number, got {self.noise!r}")
-        check_integer("n_jobs", self.n_jobs)
 
     def _score(self, call: Call, progress: Any) -> dict[str, Any]:
         data = call.data

@@ -1,6 +1,6 @@
 """What GAE and its parts share: a study, an explainer, a scorer, and what is odd about the data."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, ClassVar, Literal, get_args
 
@@ -29,11 +29,7 @@ class AttributionMetric(QuantusMetric):
 
     data_applicability: ClassVar[set[DataType]] = {DataType.IMAGE, DataType.TIMESERIES}
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
-    results: ClassVar[Mapping[str, Any]] = {
-        "curves": {},
-        "mosaic_indices": None,
-        "mosaic_positive": None,
-    }
+    results: ClassVar[Any] = {"curves": {}, "mosaic_indices": None, "mosaic_positive": None}
 
     #: Scores in ``components``; the last one is that of the metric.
     columns: ClassVar[tuple[str, ...]]

@@ -75,6 +75,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     contrasts: ClassVar[bool] = True
     #: Attributes that hold results, not parameters, and what they are without any.
     results: ClassVar[Mapping[str, Any]]
+    #: Options that are integers, and what they are at least.
+    integers: ClassVar[Mapping[str, int]] = {}
     #: Which column of ``components`` is the score.
     score_column: ClassVar[int] = -1
     #: Whether trajectories may be shared with other calls.
@@ -121,6 +123,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         if self.explain_batch_size is not None:
             check_integer("explain_batch_size", self.explain_batch_size)
         check_output(self.output)
+        for name, least in self.integers.items():
+            check_integer(name, getattr(self, name), least)
 
     def __call__(
         self,
@@ -267,8 +271,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
 
     def _forget(self) -> None:
         """Forget the results of the call before."""
-        none = {"components": pd.DataFrame(), "evaluation_scores": []}
-        self.__dict__.update(deepcopy({**none, **self.results}))
+        vars(self).update(deepcopy(self.results), components=pd.DataFrame(), evaluation_scores=[])
 
     def _post_process(self, maps: Tensor) -> Tensor:
         """Apply Quantus's ``normalise`` and ``abs``, each map on its own."""

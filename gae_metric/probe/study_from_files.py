@@ -217,9 +217,7 @@ def _check_items(study: Prepared, files: _Files) -> None:
     np.minimum.at(first, items.row[original], place[original])
     wrong = (perturbed & (first[items.row] > place)) | (np.diff(items.row, prepend=0) < 0)
     wrong |= pd.DataFrame(study.table).duplicated().to_numpy()
-    expected = (
-        "each item once, and a sample's original before its perturbed states, sample by sample"
-    )
+    expected = "each item once, and a sample's original before its perturbed states, by sample"
     files.refuse(wrong, "items", expected, study.table)
     kind = METRICS[study.manifest.metric]
     each = kind.needs_originals + 2 * (steps - 1) * kind.makes_inputs + study.mosaics

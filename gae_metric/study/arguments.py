@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from abslrp.outputs import Output
 from gae_metric.errors import check_integer, warn
 from gae_metric.functional.draws import content_hashes
+from gae_metric.functional.mosaic import mosaics
 from gae_metric.study.conversion import ChunkSize, as_maps, at_work, sent, usable_device, weights_of
 from gae_metric.study.logits import LogitsModel, check_model
 from gae_metric.study.samples import Labels, Samples, as_labels
@@ -177,7 +178,7 @@ def refusal(data: Data, x: Tensor) -> Exception | None:
     return None
 
 
-def check_larger(option: str, data: Data, mosaic: Tensor) -> None:
+def check_larger(option: str, data: Data) -> None:
     """Refuse mosaics that are larger than samples, where a model takes samples alone.
 
     Raises
@@ -185,12 +186,10 @@ def check_larger(option: str, data: Data, mosaic: Tensor) -> None:
     ValueError
         If it does.
     """
-    error = refusal(data, mosaic)
-    if error is not None and refusal(data, data.rows(np.array([0]))) is None:
-        raise ValueError(
-            f"{option}: expected a model that takes mosaics {tuple(mosaic.shape[1:])} of samples "
-            f"{tuple(data.x.shape[1:])}, got {type(error).__name__}: {error}"
-        ) from error
+    first = data.rows(np.array([0]))
+    error, of_samples = (refusal(data, x) for x in (mosaics(first, [[0] * 4], "none"), first))
+    if error is not None and of_samples is None:
+        raise ValueError(f"{option}: the model takes samples, but no larger inputs: {error}")
 
 
 def check_maps(a_batch: Any, data: Data, channel_first: bool | None) -> Samples:

@@ -80,8 +80,7 @@ class Mosaicking:
         ValueError
             If there are too few samples, they have no positions, or a plan is for another number.
         """
-        places = np.zeros((1, 4), dtype=np.int64)
-        larger = mosaics(data.rows(np.array([0])), places, self.interpolation)
+        mosaics(data.rows(np.array([0])), np.zeros((1, 4), dtype=np.int64), self.interpolation)
         if len(data) < 4:
             raise ValueError(
                 "x_batch: Contrastiveness and GAE need at least 4 samples, as a mosaic holds a "
@@ -90,7 +89,7 @@ class Mosaicking:
         for plan in self.plans or ():
             check_size(plan, len(data))
         if self.interpolation == "none":
-            check_larger('interpolation "none"', data, larger)
+            check_larger('interpolation "none"', data)
 
     def draw(
         self,

@@ -279,7 +279,7 @@ def test_mosaics_that_a_model_does_not_take_are_refused_before_the_work(metric, 
 
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
     x = images(5, (3, 4, 4), np.float32)
-    with pytest.raises(ValueError, match=rf"^{option}: expected a model.*\(3, 8, 8\).*\(3, 4, 4\)"):
+    with pytest.raises(ValueError, match=f"^{option}: the model takes samples, but no larger"):
         metric(model, x, [0, 1, 2, 0, 1], explain_func=never)
     # Of a model that takes no sample either, the samples are what is wrong.
     with pytest.raises(ValueError, match="model: expected one that takes samples of x_batch"):
