@@ -106,6 +106,16 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
         (folder / "run.json").write_text(run, encoding="utf-8")
 
 
+def without_figures(folder: Path, images: Iterable[str]) -> list[str]:
+    """Return the images of a folder that no run has drawn, as runs may lie in it, too."""
+
+    def drawn(path: Path) -> bool:
+        run = path.parent.parent if path.parent.name in _FOLDERS else path.parent
+        return path.name in _WRITTEN and (run / "run.json").is_file()
+
+    return [image for image in images if not drawn(folder / image)]
+
+
 def tidy(folders: Iterable[Path], written: Collection[Path]) -> None:
     """Remove what a run left earlier in its folders and has not written again: it is of others."""
     for path in (folder / name for folder in folders for name in _WRITTEN):

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gae_metric._names import DIRECTIONS, lookup
-from gae_metric.commands import options
-from gae_metric.commands.folder import claim, new_folder, probe_files, refuse_existing
+from gae_metric.commands import folder, options
 from gae_metric.commands.methods import check_method
 from gae_metric.errors import LARGEST_SIDE, InputError, check_integer
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
@@ -120,10 +119,9 @@ class InputsRequest:
         check_integer("size", size)
         check_integer("size", size, 1, LARGEST_SIDE)
         check_model(self.model)
-        files = list_images(self.images, self.recursive or self.labels == "folders")
+        every = list_images(self.images, self.recursive or self.labels == "folders")
+        files = folder.without_figures(self.images, every)
         options.check_count(min(len(files), self.samples or len(files)), self.least)
-        if self.labels not in (None, "folders"):
-            check_file(str(self.labels), "labels")
         if self.labels is not None:
             read_labels(self.labels, files)
         if self.weights is not None:
@@ -211,7 +209,7 @@ class EvaluateRequest(InputsRequest):
         check_integer("lipschitz-samples", self.lipschitz_samples)
         _ = self.method_names, self.metric_names
         files = super().check()
-        claim(self.out, self.settings, self.overwrite)
+        folder.claim(self.out, self.settings, self.overwrite)
         return files
 
     @property
@@ -259,16 +257,16 @@ class ProbeRequest(InputsRequest):
                 "a probe set have one shape"
             )
         out = self.out
-        own = probe_files(out)
+        own = folder.probe_files(out)
         if out.suffix != ".npz" and (out.is_file() or (out.is_dir() and {*out.iterdir()} - {*own})):
             raise InputError(
                 f"out: expected an .npz file or a new or empty folder, got {str(out)!r}, which has "
                 "something in it"
             )
         if own or out.suffix == ".npz":
-            refuse_existing(out, self.overwrite)
+            folder.refuse_existing(out, self.overwrite)
         files = super().check()
-        new_folder(out.parent if out.suffix == ".npz" else out)
+        folder.new_folder(out.parent if out.suffix == ".npz" else out)
         return files
 
 
@@ -315,7 +313,7 @@ class ScoreRequest:
                     "a part of it"
                 )
         if self.out is not None:
-            refuse_existing(self.out, self.overwrite)
+            folder.refuse_existing(self.out, self.overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -368,7 +366,7 @@ class DemoRequest:
             )
         check_integer("seed", self.seed, 0)
         _ = self.chosen
-        claim(self.out, self.settings, self.overwrite)
+        folder.claim(self.out, self.settings, self.overwrite)
 
     @property
     def settings(self) -> dict[str, Any]:

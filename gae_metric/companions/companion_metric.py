@@ -9,7 +9,6 @@ from quantus.helpers.enums import DataType
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gae_metric.errors import check_integer
 from gae_metric.metrics.attribution_metric import named
 from gae_metric.metrics.plot import plot_scores
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
@@ -21,10 +20,8 @@ class CompanionMetric(QuantusMetric):
     """Base of ROAD, AOPC, ABPC and Focus; the first column of ``components`` is the score."""
 
     data_applicability: ClassVar[set[DataType]] = {DataType.IMAGE}
+    integers: ClassVar[Mapping[str, int]] = {"seed": 0}
     score_column: ClassVar[int] = 0
-
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        super().__init__({**given, "seed": check_integer("seed", given["seed"], 0)})
 
     def _evaluate(self, call: Call) -> dict[str, Any]:
         hidden = not self.display_progressbar

@@ -1,5 +1,6 @@
 """Focus (Arias-Duart et al. 2022) on plain images: it builds its mosaics itself."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from gae_metric.functional.mosaic import mosaics, quadrants
 from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
+from gae_metric.study.arguments import Data, check_larger
 from gae_metric.study.conversion import sent
 
 MosaicSize = Literal["input", "double"]
@@ -94,7 +96,7 @@ class Focus(CompanionMetric):
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
     evaluation_category: ClassVar[EvaluationCategory] = EvaluationCategory.LOCALISATION
     needs_originals: ClassVar[bool] = False
-    results: ClassVar[frozenset[str]] = frozenset({"plan"})
+    results: ClassVar[Mapping[str, Any]] = {"plan": None}
     mosaic_size: MosaicSize
     mosaics: FocusPlan | None
 
@@ -107,12 +109,20 @@ class Focus(CompanionMetric):
         output: Output = None,
         **kwargs: Unpack[QuantusOptions],
     ) -> None:
-        if mosaic_size not in ("input", "double"):
-            raise ValueError(f'mosaic_size: expected "input" or "double", got {mosaic_size!r}')
-        if mosaics is not None and not isinstance(mosaics, FocusPlan):
-            raise ValueError(f"mosaics: expected a FocusPlan or None, got {type(mosaics).__name__}")
         super().__init__(locals())
-        self.plan: FocusPlan | None = None
+
+    def _check(self) -> None:
+        super()._check()
+        if self.mosaic_size not in ("input", "double"):
+            raise ValueError(f'mosaic_size: expected "input" or "double", got {self.mosaic_size!r}')
+        kind = type(self.mosaics)
+        if self.mosaics is not None and not issubclass(kind, FocusPlan):
+            raise ValueError(f"mosaics: expected a FocusPlan or None, got {kind.__name__}")
+
+    def _check_applicability(self, data: Data) -> None:
+        super()._check_applicability(data)
+        if self.mosaic_size == "double":
+            check_larger('mosaic_size "double"', data)
 
     def _score(self, call: Call, progress: Any) -> dict[str, Any]:
         data = call.data

@@ -1,5 +1,6 @@
 """AOPC and ABPC (Samek et al. 2016; equations 8 and 9): areas of region perturbation curves."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,6 @@ from typing_extensions import Unpack
 from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.road import Order, pixel_ranking
-from gae_metric.errors import check_integer
 from gae_metric.functional.draws import content_generator
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
@@ -82,9 +82,10 @@ class AOPC(CompanionMetric):
     name: ClassVar[str] = "AOPC"
     orders: ClassVar[tuple[Order, ...]] = ("morf",)
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
+    integers: ClassVar[Mapping[str, int]] = {"seed": 0, "regions": 1, "size": 1}
     makes_inputs: ClassVar[bool] = False
     contrasts: ClassVar[bool] = False
-    results: ClassVar[frozenset[str]] = frozenset({"curves"})
+    results: ClassVar[Mapping[str, Any]] = {"curves": np.empty((0, 0, 0))}
 
     def __init__(
         self,
@@ -96,9 +97,6 @@ class AOPC(CompanionMetric):
         **kwargs: Unpack[QuantusOptions],
     ) -> None:
         super().__init__(locals())
-        for name, value in (("regions", regions), ("size", size)):
-            check_integer(name, value)
-        self.curves: NDArray[np.float64] = np.empty((0, len(self.orders), regions + 1))
 
     def _score(self, call: Call, progress: Any) -> dict[str, Any]:
         data = call.data

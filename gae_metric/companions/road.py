@@ -1,7 +1,7 @@
 """ROAD (Rong et al. 2022) on plain images of any number of channels and batches of any size."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from typing import Any, ClassVar, Literal
@@ -16,7 +16,6 @@ from typing_extensions import Unpack
 from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
-from gae_metric.errors import check_integer
 from gae_metric.functional.draws import content_generator
 from gae_metric.metrics.quantus_metric import Call, QuantusOptions
 from gae_metric.study.arguments import Data
@@ -108,8 +107,9 @@ class ROAD(CompanionMetric):
 
     name: ClassVar[str] = "ROAD"
     score_direction: ScoreDirection = ScoreDirection.LOWER
+    integers: ClassVar[Mapping[str, int]] = {"seed": 0, "n_jobs": 1}
     makes_inputs: ClassVar[bool] = False
-    results: ClassVar[frozenset[str]] = frozenset({"curves", "accuracy"})
+    results: ClassVar[Mapping[str, Any]] = {"curves": np.empty((0, 0)), "accuracy": {}}
 
     def __init__(
         self,
@@ -122,24 +122,22 @@ class ROAD(CompanionMetric):
         output: Output = None,
         **kwargs: Unpack[QuantusOptions],
     ) -> None:
-        if order not in ("morf", "lerf"):
-            raise ValueError(f'order: expected "morf" or "lerf", got {order!r}')
-        percentages = range(1, 100, 2) if percentages is None else percentages
-        percentages = [*percentages] if isinstance(percentages, Iterable) else [str(percentages)]
-        if not (
-            all(isinstance(p, Real) and 0 <= float(p) < 100 for p in percentages)
-            and len(set(percentages)) == len(percentages) > 0
-        ):
-            raise ValueError(
-                f"percentages: expected different numbers in [0, 100), got {percentages}"
-            )
-        if not (isinstance(noise, Real) and 0 <= float(noise) < math.inf):
-            raise ValueError(f"noise: expected a non-negative number, got {noise!r}")
-        check_integer("n_jobs", n_jobs)
         super().__init__(locals())
-        self.score_direction = ScoreDirection.LOWER if order == "morf" else ScoreDirection.HIGHER
-        self.curves: NDArray[np.float64] = np.empty((0, len(percentages)))
-        self.accuracy: dict[float, float] = {}
+
+    def _check(self) -> None:
+        super()._check()
+        if self.order not in ("morf", "lerf"):
+            raise ValueError(f'order: expected "morf" or "lerf", got {self.order!r}')
+        morf = self.order == "morf"
+        self.score_direction = ScoreDirection.LOWER if morf else ScoreDirection.HIGHER
+        given = range(1, 100, 2) if self.percentages is None else self.percentages
+        given = [*given] if isinstance(given, Iterable) else [str(given)]
+        known = all(isinstance(p, Real) and 0 <= float(p) < 100 for p in given)
+        if not (known and len(set(given)) == len(given) > 0):
+            raise ValueError(f"percentages: expected different numbers in [0, 100), got {given}")
+        self.percentages = given
+        if not (isinstance(self.noise, Real) and 0 <= float(self.noise) < math.inf):
+            raise ValueError(f"noise: expected a non-negative number, got {self.noise!r}")
 
     def _score(self, call: Call, progress: Any) -> dict[str, Any]:
         data = call.data

@@ -96,8 +96,8 @@ def mosaics(
     tensor([[3., 2.],
             [1., 0.]])
     """
-    given = indices if isinstance(indices, Tensor) else torch.tensor(np.asarray(indices))
-    rows = given.to(x.device)
+    given = indices if isinstance(indices, Tensor) else np.array(indices)
+    rows = torch.as_tensor(given, device=x.device)
     sides = positions(x.shape)
     if interpolation == "none":
         times = 4 if len(sides) == 1 else 2

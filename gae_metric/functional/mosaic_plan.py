@@ -51,13 +51,10 @@ class MosaicPlan:
         if (indices < 0).any() or (indices >= len(indices)).any():
             raise ValueError(f"indices: expected values from 0 to {len(indices) - 1}")
         own = np.arange(len(indices))
-        for wrong, what in (
-            (indices[own, positive] != own, "indices[i, positive[i]] == i"),
-            (
-                (np.diff(np.sort(indices, axis=1), axis=1) == 0).any(axis=1),
-                "four different samples",
-            ),
-        ):
+        elsewhere = indices[own, positive] != own
+        twice = (np.diff(np.sort(indices, axis=1), axis=1) == 0).any(axis=1)
+        faults = {"indices[i, positive[i]] == i": elsewhere, "four different samples": twice}
+        for what, wrong in faults.items():
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
                 raise ValueError(

@@ -1,6 +1,6 @@
 """What GAE and its parts share: a study, an explainer, a scorer, and what is odd about the data."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, ClassVar, Literal, get_args
 
@@ -29,7 +29,7 @@ class AttributionMetric(QuantusMetric):
 
     data_applicability: ClassVar[set[DataType]] = {DataType.IMAGE, DataType.TIMESERIES}
     score_direction: ClassVar[ScoreDirection] = ScoreDirection.HIGHER
-    results: ClassVar[frozenset[str]] = frozenset({"curves", "mosaic_indices", "mosaic_positive"})
+    results: ClassVar[Any] = {"curves": {}, "mosaic_indices": None, "mosaic_positive": None}
 
     #: Scores in ``components``; the last one is that of the metric.
     columns: ClassVar[tuple[str, ...]]
@@ -45,11 +45,10 @@ class AttributionMetric(QuantusMetric):
     mosaic_indices: NDArray[np.int64] | None
     mosaic_positive: NDArray[np.int64] | None
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        targets = given["targets"]
-        if targets not in get_args(Targets):
-            raise ValueError(f'targets: expected "y_batch" or "predicted", got {targets!r}')
-        super().__init__(given)
+    def _check(self) -> None:
+        super()._check()
+        if self.targets not in get_args(Targets):
+            raise ValueError(f'targets: expected "y_batch" or "predicted", got {self.targets!r}')
         self._masking()
         self._mosaicking()
 
@@ -92,15 +91,13 @@ class AttributionMetric(QuantusMetric):
     def _check_applicability(self, data: Data) -> None:
         """Refuse data that the metric, or its mosaics, cannot be computed on."""
         super()._check_applicability(data)
-        self._masking()
         if mosaicking := self._mosaicking():
             mosaicking.check(data)
 
     def _forget(self) -> None:
+        super()._forget()
         columns = ["predicted", "probability", *self.columns]
         self.components = pd.DataFrame(columns=columns, dtype=float)
-        self.curves = {}
-        self.mosaic_indices = self.mosaic_positive = None
 
 
 def named(names: Iterable[Any], most: int = 20) -> str:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any, ClassVar, Literal, NamedTuple, TypedDict
 
 import pandas as pd
@@ -72,8 +73,10 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     makes_inputs: ClassVar[bool] = True
     #: Whether other classes than the explained one count, so that a model needs several outputs.
     contrasts: ClassVar[bool] = True
-    #: Attributes that hold results, not parameters.
-    results: ClassVar[frozenset[str]]
+    #: Attributes that hold results, not parameters, and what they are without any.
+    results: ClassVar[Mapping[str, Any]]
+    #: Options that are integers, and what they are at least.
+    integers: ClassVar[Mapping[str, int]] = {}
     #: Which column of ``components`` is the score.
     score_column: ClassVar[int] = -1
     #: Whether trajectories may be shared with other calls.
@@ -98,9 +101,6 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         options = {name: option.default for name, option in _QUANTUS.items()} | given["kwargs"]
         own = {name: given[name] for name in given if name not in ("self", "kwargs", "__class__")}
         known = inspect.signature(type(self)).parameters
-        if (size := own["explain_batch_size"]) is not None:
-            check_integer("explain_batch_size", size)
-        check_output(own["output"])
         check_spelling(set(options) - set(known), known)
         for name in ("normalise_func", "aggregate_func", "default_plot_func"):
             if not (options[name] is None or callable(options[name])):
@@ -109,7 +109,22 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         super().__init__(**options)
         # Plain attributes, as in Quantus: they can be read, and set between calls.
         self.__dict__.update(own)
+        self._check()
         self._forget()
+
+    def _check(self) -> None:
+        """Refuse options that are not as described: those of the constructor, and those set later.
+
+        Raises
+        ------
+        ValueError
+            If one is not.
+        """
+        if self.explain_batch_size is not None:
+            check_integer("explain_batch_size", self.explain_batch_size)
+        check_output(self.output)
+        for name, least in self.integers.items():
+            check_integer(name, getattr(self, name), least)
 
     def __call__(
         self,
@@ -228,6 +243,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
 
     def checked_data(self, model: Any, x_batch: Any, y_batch: Any, **given: Any) -> Data:
         """Return what is evaluated, checked; see :func:`gae_metric.study.arguments.check_data`."""
+        self._check()
         asked = {"output": self.output, "predicted": self.targets == "predicted"}
         data = check_data(model, x_batch, y_batch, **asked, quiet=self._disable_warnings, **given)
         data.model.single = not self.contrasts and (data.y is None or not data.y.values.any())
@@ -255,7 +271,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
 
     def _forget(self) -> None:
         """Forget the results of the call before."""
-        self.components = pd.DataFrame()
+        vars(self).update(deepcopy(self.results), components=pd.DataFrame(), evaluation_scores=[])
 
     def _post_process(self, maps: Tensor) -> Tensor:
         """Apply Quantus's ``normalise`` and ``abs``, each map on its own."""

@@ -261,11 +261,14 @@ def extremes(
     ['0.500', '0.400', '0.000', '0.100']
     """
     pixels, values = as_tensor(images, "images"), as_numbers(scores, "scores")
-    if pixels.ndim != 4 or len(pixels) != len(np.atleast_1d(values)):
+    count = len(np.atleast_1d(values))
+    if pixels.ndim != 4 or len(pixels) != count:
         raise ValueError(
-            f"images: expected pixels (N, C, H, W) of {len(np.atleast_1d(values))} samples, as "
-            f"there are scores, got {tuple(pixels.shape)}"
+            f"images: expected pixels (N, C, H, W) of {count} samples, as there are scores, got "
+            f"{tuple(pixels.shape)}"
         )
+    if labels is not None and len(labels) != count:
+        raise ValueError(f"labels: expected one for each of {count} images, got {len(labels)}")
     top, bottom = top_and_bottom(values, k)
     shown = np.concatenate([top, bottom])
     given: Any = attributions

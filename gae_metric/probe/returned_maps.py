@@ -163,11 +163,8 @@ def _tensor(parts: list[NDArray[Any]], expected: MapSet) -> Tensor:
     """Return maps (n, 1 or C, ...) of at least single precision."""
     values = parts[0] if len(parts) == 1 else np.concatenate(parts)
     # float16 is half a float32's digits; integers are what a metric would make of them too.
-    if values.dtype != np.float64:
+    if values.dtype.newbyteorder("=") != np.float64:
         values = values.astype(np.float32, copy=False)
-    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    if not values.flags.writeable:
-        values = values.copy()
     return as_maps(values, torch.Size((len(values), *expected.shape)), "maps")
 
 
@@ -178,9 +175,9 @@ def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tens
     for chunk in chunks:
         try:
             names, values = chunk
-            if isinstance(names, str):
-                raise TypeError("one name")
-            names = list(names)
+            one, names = isinstance(names, str), list(names)
+            if one or not all(isinstance(name, str) for name in names):
+                raise TypeError("no list of names")
         except (TypeError, ValueError):
             raise ProbeError(
                 "maps: expected an iterable of pairs (names of items, their maps), such as "

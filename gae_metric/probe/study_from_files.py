@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.functional.masking import LERF, MORF
-from gae_metric.probe.format import OF_ITEMS, Manifest
+from gae_metric.probe.format import METRICS, OF_ITEMS, Manifest
 from gae_metric.probe.storage import ArrayFile, Container, ProbeError
 from gae_metric.study.mosaicking import Mosaicking
 from gae_metric.study.study import NONE, Items
@@ -215,9 +215,15 @@ def _check_items(study: Prepared, files: _Files) -> None:
     place = np.arange(len(items))
     first = np.full(len(study.samples), len(items))
     np.minimum.at(first, items.row[original], place[original])
-    wrong = (perturbed & (first[items.row] > place)) | pd.DataFrame(study.table).duplicated()
-    expected = "each item once, and a sample's original before its perturbed states"
-    files.refuse(wrong.to_numpy(), "items", expected, study.table)
+    wrong = (perturbed & (first[items.row] > place)) | (np.diff(items.row, prepend=0) < 0)
+    wrong |= pd.DataFrame(study.table).duplicated().to_numpy()
+    expected = "each item once, and a sample's original before its perturbed states, by sample"
+    files.refuse(wrong, "items", expected, study.table)
+    kind = METRICS[study.manifest.metric]
+    each = kind.needs_originals + 2 * (steps - 1) * kind.makes_inputs + study.mosaics
+    counts = np.bincount(items.row, minlength=len(study.samples))
+    lacking = (counts != each) & ~(study.bad_input | study.bad_output | study.one_class)
+    files.refuse(lacking, "samples", f"{each} items of each that has no problem", counts)
 
 
 def item_ids(table: NDArray[np.int64]) -> list[str]:

@@ -147,7 +147,9 @@ def evaluated(
     shown = items[items.mosaic >= 0]
     quadrants = np.full((len(study.samples), study.mosaics, 4), np.nan)
     quadrants[shown.row, shown.mosaic] = study.quadrants(shown).numpy()
-    problems = [study.bad_input, study.bad_output, study.one_class]
+    # Without any other sample there is none of another class either.
+    no_other = study.one_class | np.isnan(quadrants).any(axis=(1, 2))
+    problems = [study.bad_input, study.bad_output, no_other]
     arrays = {
         "targets": study.classes[items.row],
         "items": np.stack([study.samples[items.row], items.order, items.state, items.mosaic], 1),

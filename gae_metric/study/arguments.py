@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from abslrp.outputs import Output
 from gae_metric.errors import check_integer, warn
 from gae_metric.functional.draws import content_hashes
+from gae_metric.functional.mosaic import mosaics
 from gae_metric.study.conversion import ChunkSize, as_maps, at_work, sent, usable_device, weights_of
 from gae_metric.study.logits import LogitsModel, check_model
 from gae_metric.study.samples import Labels, Samples, as_labels
@@ -164,13 +165,31 @@ def takes_series(data: Data) -> bool:
     """
     if any(isinstance(each, (_ConvNd, nn.RNNBase)) for each in data.model.modules()):
         return True
-    x = data.rows(np.array([0]))[:, : data.x.shape[1] // 2]
+    return refusal(data, data.rows(np.array([0]))[:, : data.x.shape[1] // 2]) is None
+
+
+def refusal(data: Data, x: Tensor) -> Exception | None:
+    """Return the error with which a model refuses inputs, or None where it takes them."""
     try:
-        with at_work(data.model.model, data.device), torch.no_grad():
-            data.model(sent(x, data.device))
-    except Exception:
-        return False
-    return True
+        with at_work(data.model.model, data.device):
+            data.logits(sent(x, data.device))
+    except Exception as error:
+        return error
+    return None
+
+
+def check_larger(option: str, data: Data) -> None:
+    """Refuse mosaics that are larger than samples, where a model takes samples alone.
+
+    Raises
+    ------
+    ValueError
+        If it does.
+    """
+    first = data.rows(np.array([0]))
+    error, of_samples = (refusal(data, x) for x in (mosaics(first, [[0] * 4], "none"), first))
+    if error is not None and of_samples is None:
+        raise ValueError(f"{option}: the model takes samples, but no larger inputs: {error}")
 
 
 def check_maps(a_batch: Any, data: Data, channel_first: bool | None) -> Samples:

@@ -13,7 +13,7 @@ from gae_metric.errors import check_integer
 from gae_metric.functional.draws import check_size
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.mosaic_plan import MosaicPlan, draw_mosaics, substitute
-from gae_metric.study.arguments import Data
+from gae_metric.study.arguments import Data, check_larger
 from gae_metric.study.conversion import sent
 from gae_metric.study.samples import Labels
 
@@ -88,6 +88,8 @@ class Mosaicking:
             )
         for plan in self.plans or ():
             check_size(plan, len(data))
+        if self.interpolation == "none":
+            check_larger('interpolation "none"', data)
 
     def draw(
         self,

@@ -237,16 +237,19 @@ class Labels:
     def has(self, samples: NDArray[np.int64], classes: Any) -> NDArray[np.bool_]:
         """Whether samples (...) have classes (...)."""
         values = self.values.numpy()
-        found: NDArray[np.bool_] = (
-            values[samples, classes] if self.values.ndim == 2 else values[samples] == classes
-        )
-        return found
+        if values.ndim == 1:
+            return np.asarray(values[samples] == classes)
+        # A model may predict a class that no sample has.
+        last = values.shape[1] - 1
+        return np.asarray(values[samples, np.minimum(classes, last)] & (classes <= last))
 
     def likeliest(self, samples: NDArray[np.int64], logits: Tensor) -> NDArray[np.int64]:
         """Return the class of samples (...), or that of theirs with the highest logit, (..., K)."""
         values = self.values[torch.from_numpy(samples)]
         if self.values.ndim == 2:
-            own = logits[..., : values.shape[-1]].masked_fill(~values, -torch.inf)
+            # A model may rule out all of a sample's classes, and these are its own still.
+            known = logits[..., : values.shape[-1]].clamp(min=torch.finfo(logits.dtype).min)
+            own = known.masked_fill(~values, -torch.inf)
             values = own.argmax(-1)
         return values.numpy()
 

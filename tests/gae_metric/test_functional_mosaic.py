@@ -211,3 +211,10 @@ def test_samples_that_keep_their_size_lie_side_by_side():
     found = mosaics(series, [[3, 0, 4, 1]], "none")
     assert found.equal(torch.cat([series[i] for i in (3, 0, 4, 1)], 1)[None])
     assert mosaics(series[:, 0], [[3, 0, 4, 1]], "none").shape == (1, 12)
+
+
+def test_mosaics_are_where_samples_are_whatever_the_default_device():
+    x = torch.arange(16.0).reshape(4, 1, 2, 2)
+    with torch.device("meta"):
+        found = mosaics(x, [[0, 1, 2, 3]])
+    assert found.tolist() == [[[[0, 4], [8, 12]]]]

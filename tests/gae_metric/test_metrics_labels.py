@@ -180,3 +180,26 @@ def test_companions_take_one_class_of_each(case):
     for metric in (ROAD(), Focus()):
         with pytest.raises(ValueError, match=r"y_batch: .* is defined for one class of each"):
             metric(net, x, table, explain_func=gradient_tensor)
+
+
+def test_a_class_that_the_model_rules_out_stays_the_samples_own():
+    """Logits of minus infinity are lower than all others, and no class takes their place."""
+    labels = as_labels([[2], [1, 3], [0, 1]], 3)
+    logits = torch.tensor([[5.0, 1.0, -torch.inf, -torch.inf]]).expand(3, -1)
+    assert labels.likeliest(np.arange(3), logits).tolist() == [2, 1, 0]
+    logits = torch.tensor([[5.0, -torch.inf, 1.0, -torch.inf]]).expand(3, -1)
+    assert labels.likeliest(np.arange(3), logits).tolist() == [2, 1, 0]
+
+
+def test_the_model_may_predict_a_class_that_no_sample_has(case):
+    net, x, _, logits = case
+    predicted = logits.argmax(1)
+    below = [[0, 1] if classes else [0] for classes in predicted]
+    assert predicted.max() > 1  # which the lists, of classes 0 and 1, do not have
+    labels = as_labels(below, 8)
+    assert labels.has(np.arange(8), predicted).tolist() == (predicted <= 1).tolist()
+    metric = LocalFaithfulness(targets="predicted", steps=3)
+    maps = input_x_gradient(net, x, predicted)
+    with pytest.warns(RuntimeWarning, match="explains predicted classes"):
+        found = metric(net, x, below, a_batch=maps)
+    assert found == LocalFaithfulness(steps=3)(net, x, predicted, a_batch=maps)

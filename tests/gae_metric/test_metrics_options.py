@@ -11,6 +11,7 @@ import quantus
 import torch
 
 from gae_metric import GAE, Contrastiveness, LocalConsistency, LocalFaithfulness, MosaicPlan
+from gae_metric.companions import ABPC, AOPC, ROAD, Focus
 from gae_metric.functional import content_hashes, positive_map
 from tests.gae_metric.nets import (
     Counting,
@@ -205,3 +206,81 @@ def test_full_size_mosaics_are_scored_by_their_own_quadrants():
     metric = Contrastiveness(interpolation="none", explain_batch_size=5)
     assert metric(net, x, y, explain_func=on_the_positive) == pytest.approx([1] * 5)
     assert seen == [(3, 14, 18)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (GAE, "targets", "prediction"),
+        (GAE, "explain_batch_size", 0),
+        (LocalConsistency, "output", 3.5),
+        (LocalFaithfulness, "steps", 1),
+        (Contrastiveness, "explain_batch_size", -3),
+        (ROAD, "order", "LERF"),
+        (ROAD, "percentages", [150]),
+        (ROAD, "noise", -1),
+        (ROAD, "n_jobs", 0),
+        (ROAD, "seed", -1),
+        (AOPC, "regions", 0),
+        (ABPC, "size", 1.5),
+        (Focus, "mosaic_size", "large"),
+        (Focus, "mosaics", 3),
+    ],
+)
+def test_options_that_are_set_later_are_refused_as_those_of_the_constructor(kind, name, value):
+    net, x, y = case()
+    metric = kind()
+    setattr(metric, name, value)
+    for made in (lambda: kind(**{name: value}), lambda: metric(net, x, y, explain_func=None)):
+        with pytest.raises(ValueError, match=f"^{name}: expected"):
+            made()
+
+
+def test_an_order_that_is_set_later_is_read_its_own_way():
+    net, x, y = case()
+    metric = ROAD(percentages=[30])
+    assert metric.score_direction.value == "lower"
+    metric.order = "lerf"
+    scores = metric(net, x, y, explain_func=gradient_tensor)
+    assert metric.score_direction.value == "higher"
+    assert scores == ROAD("lerf", [30])(net, x, y, explain_func=gradient_tensor)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [GAE(steps=3), ROAD(percentages=[30]), ABPC(2, 3), Focus()],
+    ids=lambda metric: metric.name,
+)
+def test_a_call_that_fails_leaves_no_results_of_the_one_before(metric):
+    def failing(**given):
+        raise RuntimeError("of no use")
+
+    net, x, _ = case()
+    held = ("components", "evaluation_scores", *metric.results)
+    metric(net, x, np.arange(5) % 2, explain_func=gradient_tensor)
+    assert all(np.size(getattr(metric, name)) for name in held)
+    with pytest.raises(RuntimeError, match="of no use"):
+        metric(net, x, np.arange(5) % 2, explain_func=failing)
+    assert all(not np.size(getattr(metric, name)) or not getattr(metric, name) for name in held)
+
+
+@pytest.mark.parametrize(
+    ("metric", "option"),
+    [
+        (GAE(interpolation="none"), 'interpolation "none"'),
+        (Contrastiveness(interpolation="none"), 'interpolation "none"'),
+        (Focus(mosaic_size="double"), 'mosaic_size "double"'),
+    ],
+    ids=lambda given: getattr(given, "name", ""),
+)
+def test_mosaics_that_a_model_does_not_take_are_refused_before_the_work(metric, option):
+    def never(**given):
+        raise AssertionError("explained")
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
+    x = images(5, (3, 4, 4), np.float32)
+    with pytest.raises(ValueError, match=f"^{option}: the model takes samples, but no larger"):
+        metric(model, x, [0, 1, 2, 0, 1], explain_func=never)
+    # Of a model that takes no sample either, the samples are what is wrong.
+    with pytest.raises(ValueError, match="model: expected one that takes samples of x_batch"):
+        metric(model, images(5, (3, 5, 5), np.float32), [0, 1, 2, 0, 1], explain_func=never)

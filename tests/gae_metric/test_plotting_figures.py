@@ -171,6 +171,9 @@ def test_extremes_refuses(rng):
         plotting.extremes(images, images[:, :, :4], rng.random(6), 2)
     with pytest.raises(ValueError, match="attributions: expected maps of 4 samples"):
         plotting.extremes(images, lambda chosen: images[:1], rng.random(6), 2)
+    for labels in ("abcde", "abcdefg"):
+        with pytest.raises(ValueError, match="labels: expected one for each of 6 images, got"):
+            plotting.extremes(images, images, rng.random(6), 2, labels)
 
 
 # LC against C

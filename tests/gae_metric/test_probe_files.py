@@ -596,3 +596,64 @@ def test_zips_keep_to_their_members(saved, tmp_path):
     with pytest.raises(ProbeError, match=r"arrays\.targets: expected the plain name"):
         ProbeSet.load(tmp_path / "p.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["p.npz"]
+
+
+def sealed(folder, name, values):
+    """Write an array of the first shard anew, with its SHA-256."""
+    fields = manifest_of(folder)
+    shard = fields["shards"][0]
+    np.save(folder / shard["arrays"][name], values)
+    content = (folder / shard["arrays"][name]).read_bytes()
+    shard["sha256"][name] = hashlib.sha256(content).hexdigest()
+    change(folder, lambda old: old.update(fields))
+
+
+def test_items_come_sample_by_sample(saved, tmp_path):
+    """Maps are let go of once those of the next sample come."""
+    ProbeSet.load(saved / "folder").save(tmp_path / "probe", shard_bytes=10**6)
+    folder, first = tmp_path / "probe", np.load(tmp_path / "probe" / "items-00000.npy")
+    order = np.argsort(first[:, 2] != 0, kind="stable")  # all originals first
+    for name in ("items", "targets", "inputs"):
+        sealed(folder, name, np.load(folder / f"{name}-00000.npy")[order])
+    with pytest.raises(ProbeError, match=r"items of shard 0, row \d+: expected .*, by sample"):
+        ProbeSet.load(folder)
+
+
+def test_a_set_that_lacks_an_item_is_not_whole(folder):
+    change(folder, lambda fields: fields["shards"][0].update(items=5))
+    for name in ("items", "targets", "inputs"):
+        sealed(folder, name, np.load(folder / f"{name}-00000.npy")[:5])
+    with pytest.raises(ProbeError, match=r"samples of shard 0, row 0: expected 6 items .*, got 5"):
+        ProbeSet.load(folder)
+
+
+@pytest.mark.parametrize("metric", ["GAE", "Contrastiveness"])
+def test_a_sample_beside_which_no_other_can_stand_is_saved_and_loaded(metric, tmp_path):
+    net, x = conv_net(dtype=torch.float32), images(5, (3, 6, 5), np.float32)
+    x[1:, 0, 0, 0] = np.nan
+    probe = ProbeSet.build(net, x, [0, 1, 2, 3, 4], metric=metric)
+    probe.save(tmp_path / "probe.npz")
+    loaded, maps = ProbeSet.load(tmp_path / "probe.npz"), maps_of(probe)
+    found = loaded.score(maps, disable_warnings=True)
+    assert found.iloc[:, -1].isna().all()
+    pd.testing.assert_frame_equal(found, probe.score(maps, disable_warnings=True))
+
+
+def test_a_stream_of_maps_without_names_is_told_what_it_lacks(probe):
+    for maps in (iter(np.zeros((len(probe), 2, 6, 5))), pd.Series(list(np.zeros((9, 2, 3))))):
+        with pytest.raises(ProbeError, match="maps: expected an iterable of pairs"):
+            probe.score(maps)
+
+
+def test_names_are_no_text():
+    net, x = conv_net(dtype=torch.float32), images(5, (3, 6, 5), np.float32)
+    with pytest.raises(ValueError, match="names: expected 5, one of each sample, got 'abcde'"):
+        ProbeSet.build(net, x, np.arange(5), steps=2, names="abcde")
+
+
+def test_maps_of_another_byte_order_keep_their_precision(probe):
+    maps = np.random.default_rng(0).random((len(probe), 3, 6, 5))
+    found = probe.score(maps, disable_warnings=True)
+    single = probe.score(maps.astype(np.float32), disable_warnings=True)
+    assert not single.equals(found)
+    assert probe.score(maps.astype(">f8"), disable_warnings=True).equals(found)

@@ -1,8 +1,10 @@
 """The commands end to end: what they print, write and refuse."""
 
 import json
+import shutil
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -19,6 +21,7 @@ from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
 from gae_metric.commands.options import CHOICES
+from gae_metric.commands.requests import EvaluateRequest
 from gae_metric.explainers import EXPLAINERS, gradients
 from gae_metric.functional.masking import SCHEDULES
 from gae_metric.functional.mosaic import INTERPOLATIONS, mosaics
@@ -452,3 +455,23 @@ def test_demo_of_all_networks(tmp_path):
 def test_bad_options_of_the_demo_are_named(tmp_path, option, message):
     result = invoke("demo", f"--out={tmp_path}", option, status=2)
     assert message in result.stderr
+
+
+@pytest.mark.parametrize("place", [".", "gae-evaluate", "demo/vgg"])
+def test_figures_of_a_run_among_the_images_are_no_images(photographs, tmp_path, place):
+    folder = tmp_path / "images"
+    shutil.copytree(photographs, folder)
+    own = [*(f"{i}.png" for i in range(5)), "broken.png"]
+    (folder / place).mkdir(parents=True, exist_ok=True)
+    for name in ("maps.png", "bars.png", "photograph.png"):
+        shutil.copy(folder / "0.png", folder / place / name)
+    made = (Path(place) / name for name in ("maps.png", "bars.png", "photograph.png"))
+    maps, bars, photograph = (path.as_posix() for path in made)
+    request = EvaluateRequest(
+        model="digits:vgg", images=folder, recursive=True, out=tmp_path / "out"
+    )
+    # Without a run beside them, they may be anybody's.
+    assert request.check() == sorted([*own, maps, bars, photograph])
+    run = folder / place.partition("/")[0] / "run.json"
+    run.write_text("{}")
+    assert request.check() == sorted([*own, photograph])
