@@ -5,8 +5,6 @@ operands came from a softmax, a patch embedding is a convolution of the input wh
 kernel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 

@@ -4,8 +4,6 @@ Relevance of a sum of rows is the sum of their relevances, and the totals of sam
 that multiply all of it. So they are restored once, at the end.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Sequence

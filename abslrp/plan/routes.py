@@ -1,7 +1,5 @@
 """Adjoints of calls that move elements."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

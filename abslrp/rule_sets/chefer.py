@@ -8,8 +8,6 @@ share the total by the size of their sums. The embedding of patches has the z-bo
 least and greatest value. Where their code adds 1e-9 to a signed denominator, it has its sign here.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -4,8 +4,6 @@ Sums, poolings and products have no parameters that a rule could split by sign, 
 of LRP treats them alike, as Zennit's composites do with their ``Norm`` rule.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

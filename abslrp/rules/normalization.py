@@ -1,7 +1,5 @@
 """Batch, layer, group, instance and RMS norm: two layers of eq. 12, statistics held constant."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

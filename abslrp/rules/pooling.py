@@ -1,7 +1,5 @@
 """Pooling, reductions, interpolation: eq. 12 with constant weights; max pooling to the winner."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Softmax with its denominator held constant: R_x = x+ R (SPEC 1.2)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from abslrp.plan.accounts import Account, Diagonal

@@ -1,7 +1,5 @@
 """Calls that move elements: relevance follows them, as a gradient would."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast

@@ -3,8 +3,6 @@
 Every call of every model arrives here as an ATen operator, whatever code made it.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Which value a tensor object stands for, through views and through writes to shared memory."""
 
-from __future__ import annotations
-
 import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence

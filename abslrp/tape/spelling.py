@@ -1,7 +1,5 @@
 """What an ATen operator writes to, and the operator that has the same result in new memory."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Calls that write to their arguments: the same call in new memory, and a move."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
