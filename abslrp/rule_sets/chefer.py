@@ -20,7 +20,7 @@ from abslrp.rule_sets.composites import composite, first_convolution
 from abslrp.rule_sets.layers import greatest, least, z_box
 from abslrp.rule_sets.proportional import inverse_of
 from abslrp.rule_sets.starts import publish
-from abslrp.rules.softmax import SOFTMAX
+from abslrp.rules.normalization import SOFTMAX
 from abslrp.tape import Call, Value
 
 EPSILON = 1e-9
