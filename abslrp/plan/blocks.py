@@ -36,12 +36,11 @@ def _by_the_definition() -> Account:
     raise RangeError
 
 
-def whole(input: Any, stages: Sequence[Any]) -> Tensor:
+def whole(input: Any, stages: Sequence[Any]) -> Any:
     """Run the stages for all rows."""
     for function, operand in stages:
         input = function(input, operand, slice(None))
-    result: Tensor = input
-    return result
+    return input
 
 
 def blocks(table: Table, values: Sequence[Value], input: Any, stages: Sequence[Any]) -> Any:
