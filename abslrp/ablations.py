@@ -5,8 +5,6 @@ operands came from a softmax, a patch embedding is a convolution of the input wh
 kernel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
@@ -129,8 +127,7 @@ def _reaches(tape: Tape, leaf: Value, around: list[Call]) -> bool:
     for call in tape.calls:
         if call not in around and any(value in reached for value in call.inputs):
             reached.update(value for value in call.outputs if value is not None)
-    last = [value for value in tape.calls[-1].outputs if value is not None]
-    return any(value in reached for value in last)
+    return any(value in reached for value in tape.calls[-1].outputs)
 
 
 def _spread_evenly(call: Call) -> Custom:

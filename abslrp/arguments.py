@@ -1,7 +1,5 @@
 """Checks and conversions of what users pass to the public functions."""
 
-from __future__ import annotations
-
 from numbers import Integral
 from typing import Any
 

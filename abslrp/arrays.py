@@ -1,7 +1,5 @@
 """Arrays, tensors and sequences of numbers, of any kind, as tensors."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Maps of classes, or of another target: from arguments to starts, chunk by chunk."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

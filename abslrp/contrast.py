@@ -1,7 +1,5 @@
 """Starts of relevance at the logits, and how maps of several starts become one (SPEC 1.4)."""
 
-from __future__ import annotations
-
 from typing import Literal, TypeAlias
 
 import torch

@@ -1,7 +1,5 @@
 """absLRP as a function from a model, inputs and targets to attribution maps."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature

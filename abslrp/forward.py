@@ -1,7 +1,5 @@
 """One forward pass of a model on the tape: its options, its logits, relevance on the way back."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

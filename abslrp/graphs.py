@@ -1,7 +1,5 @@
 """absLRP on a GPU without the host's work: kernels recorded once for a shape, and replayed."""
 
-from __future__ import annotations
-
 import threading
 import warnings
 import weakref

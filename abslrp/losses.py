@@ -1,7 +1,5 @@
 """What became of relevance on the way to the inputs, in words."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, copy_context

@@ -1,7 +1,5 @@
 """Operators by the names that users know them by, and torch functions by their operators."""
 
-from __future__ import annotations
-
 import types
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """From what a model returns to its logits: the argument ``output=``, wherever there is one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 

@@ -1,7 +1,5 @@
 """Relevance of a model's input, or of a function's, from a start at what it returns."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What users are told of a call that has no rule."""
 
-from __future__ import annotations
-
 from abslrp.names import public_name
 from abslrp.plan.accounts import UncoveredError
 from abslrp.registry import RuleSet

@@ -43,7 +43,6 @@ TARGETS: dict[str, list[str]] = {
     "abslrp.tape.place": ["tests/abslrp/test_layout.py", ENGINE[0]],
     "abslrp.tape.place_by_numbers": [ENGINE[0], f"{RULES}pooling.py"],
     "abslrp.tape.memory": [ENGINE[0], f"{RULES}pooling.py", f"{RULES}signs.py"],
-    "abslrp.tape.spelling": [ENGINE[0], f"{RULES}signs.py"],
     "abslrp.plan.factors": [ENGINE[1], ENGINE[0], f"{RULES}norms.py"],
     "abslrp.batch": ["tests/abslrp/test_inputs.py", "tests/abslrp/test_explain.py"],
     "abslrp.outputs": ["tests/abslrp/test_outputs.py"],
@@ -62,10 +61,9 @@ TARGETS: dict[str, list[str]] = {
         f"{RULES}linear.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py", *ENGINE
     ],
     "abslrp.rules.addition": [f"{RULES}elementwise.py", f"{RULES}signs.py", ENGINE[1]],
-    "abslrp.rules.softmax": [
+    "abslrp.rules.normalization": [
         f"{RULES}norms.py", f"{RULES}signs.py", f"{RULES}attention.py", *ENGINE
     ],
-    "abslrp.rules.normalization": [f"{RULES}norms.py", f"{RULES}signs.py", *ENGINE],
     "abslrp.rules.multiplication": [f"{RULES}elementwise.py", f"{RULES}signs.py"],
     "abslrp.rules.pooling": [f"{RULES}pooling.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py"],
     "abslrp.rules.activation": [

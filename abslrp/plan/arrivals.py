@@ -1,7 +1,5 @@
 """What arrives at a value, from each call that used it, and how much of it there should be."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Where each axis of an input is in a call's output: rules say it to follow the samples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

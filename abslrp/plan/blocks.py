@@ -4,8 +4,6 @@ Relevance of a sum of rows is the sum of their relevances, and the totals of sam
 that multiply all of it. So they are restored once, at the end.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -38,12 +36,11 @@ def _by_the_definition() -> Account:
     raise RangeError
 
 
-def whole(input: Any, stages: Sequence[Any]) -> Tensor:
+def whole(input: Any, stages: Sequence[Any]) -> Any:
     """Run the stages for all rows."""
     for function, operand in stages:
         input = function(input, operand, slice(None))
-    result: Tensor = input
-    return result
+    return input
 
 
 def blocks(table: Table, values: Sequence[Value], input: Any, stages: Sequence[Any]) -> Any:

@@ -3,8 +3,6 @@
 Several passes over a part cost little more than one; a GPU takes all of a tensor at once.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Linear maps: a product with weights, and its transpose, for relevance of several starts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

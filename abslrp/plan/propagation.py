@@ -6,8 +6,6 @@ they are numbers, one for each sample, which commute with all else. Not accelera
 carried out by itself and its totals are restored at once: that is the definition.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ What a rectifier takes and what it returns are the same where that is positive. 
 matter what it is multiplied by on the way on. So the one tensor serves for both.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from abslrp.plan.accounts import Account, Diagonal, Product, Routing, Split

@@ -1,7 +1,5 @@
 """Adjoints of calls that move elements."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,13 +20,14 @@ def unbroadcast(relevance: Tensor, shape: Sequence[int]) -> Tensor:
     return relevance.sum_to_size(len(relevance), *ones, *shape).reshape(len(relevance), *shape)
 
 
-def at_once(whole: Callable[[Tensor], Tensor]) -> Adjoint:
-    """Return the adjoint of one output and one input, for all starts at once."""
+def at_once(whole: Callable[[Tensor], Tensor | Sequence[Tensor | None]]) -> Adjoint:
+    """Return the adjoint of one output, for all starts at once: of one input, or a list of all."""
 
     def adjoint(relevance: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
         (received,) = relevance
         assert received is not None
-        return [whole(received)]
+        sent = whole(received)
+        return [sent] if isinstance(sent, Tensor) else sent
 
     return adjoint
 

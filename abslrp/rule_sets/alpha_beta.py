@@ -16,8 +16,6 @@ Zennit's ready-made composites ``epsilon_plus`` and ``epsilon_alpha2_beta1`` use
 convolutions alone and epsilon for linear layers; here one rule serves both.
 """
 
-from __future__ import annotations
-
 import torch
 
 from abslrp.registry import RuleSet

@@ -8,8 +8,6 @@ share the total by the size of their sums. The embedding of patches has the z-bo
 least and greatest value. Where their code adds 1e-9 to a signed denominator, it has its sign here.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -22,7 +20,7 @@ from abslrp.rule_sets.composites import composite, first_convolution
 from abslrp.rule_sets.layers import greatest, least, z_box
 from abslrp.rule_sets.proportional import inverse_of
 from abslrp.rule_sets.starts import publish
-from abslrp.rules.softmax import SOFTMAX
+from abslrp.rules.normalization import SOFTMAX
 from abslrp.tape import Call, Value
 
 EPSILON = 1e-9

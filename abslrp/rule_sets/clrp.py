@@ -10,8 +10,6 @@ The code is for VGG16. For other networks: a batch norm behind a linear map is o
 average pooling and residual additions are in proportion to signed contributions.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

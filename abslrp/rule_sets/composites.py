@@ -6,8 +6,6 @@ z-box on the first convolution (between the least and the greatest value of each
 gamma = 0.25 on others and epsilon on all else.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeAlias

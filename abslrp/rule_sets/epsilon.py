@@ -17,8 +17,6 @@ Attention has no counterpart in Zennit: products of two activations give half to
 softmax follows its first-order expansion (Achtibat et al., ICML 2024).
 """
 
-from __future__ import annotations
-
 import functools
 
 from torch import Tensor

@@ -11,8 +11,6 @@ rule that is LRP-epsilon in all that has no weights, to be passed as ``rules`` o
 behind a layer is one with it, so that a negative gamma swaps the signs of contributions.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -4,8 +4,6 @@ Sums, poolings and products have no parameters that a rule could split by sign, 
 of LRP treats them alike, as Zennit's composites do with their ``Norm`` rule.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,15 +16,14 @@ from abslrp.plan.factors import Factor, computed, constant, itself
 from abslrp.plan.linear_maps import Convolution, Right, Rows
 from abslrp.registry import COMMON, RuleSet
 from abslrp.rules import addition, multiplication, normalization, operands, pooling
+from abslrp.rules.normalization import LOG_SOFTMAX, SOFTMAX, Norm, NormRule
 from abslrp.rules.operands import Linear, LinearRule, Pair
-from abslrp.rules.softmax import LOG_SOFTMAX, SOFTMAX
 from abslrp.tape import Call, Value
 
 EPSILON = 1e-6
 """Stabiliser of the LRP rule sets, Zennit's default."""
 
 Inverse = Callable[[Tensor], Tensor]
-NormRule = normalization.NormRule
 
 
 def inverse_of(epsilon: float) -> Inverse:
@@ -65,7 +62,7 @@ def stabilised(value: Value, inverse: Inverse) -> Factor:
     return computed(lambda: inverse(value.tensor), value)
 
 
-def passing_norm(call: Call, norm: normalization.Norm) -> Account:
+def passing_norm(call: Call, norm: Norm) -> Account:
     """One layer with the layer before it, whose rule looks for a batch norm; any other passes."""
     return passing(norm.input, statement=norm if norm.batch else None)
 

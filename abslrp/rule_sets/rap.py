@@ -21,8 +21,6 @@ The code takes a convolution of three channels for the one that sees the image; 
 no other linear map before it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Eq. 12 with an epsilon relative to a layer's outputs, for activations far below 1e-9."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

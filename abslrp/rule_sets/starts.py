@@ -1,7 +1,5 @@
 """Publishing a rule set under a name, with the contrast that it is used with by default."""
 
-from __future__ import annotations
-
 from abslrp.contrast import Start
 from abslrp.registry import RULE_SETS, RuleSet, rule_set
 

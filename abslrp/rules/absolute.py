@@ -3,8 +3,6 @@
 ``R_i = sum_j (x_i w_ij)+ / (|h_j| + epsilon) R_j``, with ``s = R / (|h| + epsilon)``.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from abslrp.plan.accounts import Account, Product, Split, Term, signed

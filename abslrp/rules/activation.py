@@ -1,7 +1,5 @@
 """Activation functions pass relevance on: R_j is the relevance of a_j = g(h_j) (eq. 2)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

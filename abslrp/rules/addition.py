@@ -1,7 +1,5 @@
 """Eq. 12 for sums of two operands: residual connections, biases, position embeddings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

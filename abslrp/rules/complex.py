@@ -1,7 +1,5 @@
 """Complex numbers: their arithmetic is written out by real and imaginary parts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Attention and other composites, written out by calls that have rules."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

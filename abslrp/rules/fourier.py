@@ -1,7 +1,5 @@
 """Fourier transforms: a matrix product along each axis, of real and imaginary parts together."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Products entry by entry: constant factors pass relevance, gates divide it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, MutableMapping
 from typing import Any
 

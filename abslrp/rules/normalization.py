@@ -1,6 +1,4 @@
-"""Batch, layer, group, instance and RMS norm: two layers of eq. 12, statistics held constant."""
-
-from __future__ import annotations
+"""Norms, two layers of eq. 12, and softmax (SPEC 1.2): their statistics are held constant."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,6 +15,9 @@ from abslrp.tape import Call, Value
 from abslrp.tape.place import LostPlaceError
 
 aten = torch.ops.aten
+
+SOFTMAX = "softmax _softmax _safe_softmax special_softmax"
+LOG_SOFTMAX = "log_softmax _log_softmax special_log_softmax"
 
 
 class Norm(NamedTuple):
@@ -156,3 +157,16 @@ def only_first(call: Call) -> list[Tensor]:
 
 
 register(ABSLRP, absolute)
+
+
+@ABSLRP.rule(SOFTMAX)
+def softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:
+    """``R_x = x+ R``."""
+    return Diagonal(input, [positive(input)], nonnegative=True, axes=but(dim))
+
+
+@ABSLRP.rule(LOG_SOFTMAX)
+def log_softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:
+    """``x - constant``: eq. 12 with the logarithm of the denominator as bias."""
+    share = [positive(input), inverse(call.output, EPSILON)]
+    return Diagonal(input, share, axes=but(dim))

@@ -1,7 +1,5 @@
 """Which part of a call is the input, the weights and the bias: no equation is here."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Pooling, reductions, interpolation: eq. 12 with constant weights; max pooling to the winner."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from abslrp.plan.accounts import Account, Custom, Product, Routing, UncoveredErr
 from abslrp.plan.axes import aligned, but, only, probe, reduced
 from abslrp.plan.factors import Factor, above, inverse, negative, positive, turned
 from abslrp.plan.linear_maps import Adjoint
-from abslrp.plan.routes import by_gradient
+from abslrp.plan.routes import at_once, by_gradient
 from abslrp.registry import ABSLRP, COMMON, RuleSet
 from abslrp.rules import structural
 from abslrp.rules.absolute import EPSILON
@@ -212,17 +210,16 @@ def max_pool2d(call: Call, input: Value, *options: Any) -> Account:
     given = [*options, *[[], 0, 1, False][len(options) - 1 :]]
     indices = call.results[1]
 
-    def adjoint(relevance: Any) -> Any:
-        received = relevance[0]
+    def whole(received: Tensor) -> Tensor:
         like = received.new_empty(1).expand(input.shape)
         result = received.new_empty(len(received), *input.shape)
         for one, into in zip(received, result, strict=True):
             aten.max_pool2d_with_indices_backward.grad_input(
                 one.contiguous(), like, *given, indices, grad_input=into
             )
-        return [result]
+        return result
 
-    return Routing(adjoint, lossless=True, axes=axes_of, nonnegative=input.nonnegative)
+    return Routing(at_once(whole), lossless=True, axes=axes_of, nonnegative=input.nonnegative)
 
 
 def _winner_axes(call: Call, value: Value) -> Any:

@@ -1,7 +1,5 @@
 """Recurrent layers: torch writes them out step by step, but for one fused layer of a CPU's."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Calls that move elements: relevance follows them, as a gradient would."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -155,9 +153,7 @@ def cat(call: Call, tensors: Sequence[Any], dim: int = 0) -> Account:
         alike = all(one.shape == value.shape for one in tensors)
         return [axis if axis != own or alike else None for axis in range(value.ndim)]
 
-    def parts(relevance: Sequence[Tensor | None]) -> list[Tensor | None]:
-        (received,) = relevance
-        assert received is not None
+    def parts(received: Tensor) -> list[Tensor | None]:
         axis = dim % (received.ndim - 1) + 1
         sizes = [one.shape[axis - 1] if one.ndim == received.ndim - 1 else 0 for one in tensors]
         found: dict[Value, Tensor] = {}
@@ -167,7 +163,7 @@ def cat(call: Call, tensors: Sequence[Any], dim: int = 0) -> Account:
                 found[one] = found[one] + whole if one in found else whole
         return [found.get(value) for value in call.inputs]
 
-    return Routing(parts, axes=axes, nonnegative=kept_sign(call))
+    return Routing(at_once(parts), axes=axes, nonnegative=kept_sign(call))
 
 
 @COMMON.rule(
@@ -228,9 +224,7 @@ def put_into(
     """Put a tensor into a row of memory: each entry comes from the one that was put last."""
     row = call.output.shape
 
-    def parts(relevance: Sequence[Tensor | None]) -> list[Tensor | None]:
-        received = relevance[0]
-        assert received is not None
+    def parts(received: Tensor) -> list[Tensor | None]:
         left = received.clone(memory_format=torch.contiguous_format)
         place = left.as_strided((len(left), *size), (row.numel(), *stride), offset)
         found = {source: place.clone()} if isinstance(source, Value) else {}
@@ -239,7 +233,7 @@ def put_into(
             found[input] = left
         return [found.get(value) for value in call.inputs]
 
-    return Routing(parts, axes=probe, nonnegative=kept_sign(call))
+    return Routing(at_once(parts), axes=probe, nonnegative=kept_sign(call))
 
 
 def accumulates(call: Call) -> bool:

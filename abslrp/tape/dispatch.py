@@ -3,8 +3,6 @@
 Every call of every model arrives here as an ATen operator, whatever code made it.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -17,9 +15,8 @@ from torch.utils.hooks import RemovableHandle
 
 from abslrp.tape.modes import State, under
 from abslrp.tape.recorder import Recorder, Table
-from abslrp.tape.spelling import targets_of, written
 from abslrp.tape.values import Value, WrittenOut, replaced, tensors_in
-from abslrp.tape.writes import write
+from abslrp.tape.writes import targets_of, write, written
 
 T = TypeVar("T")
 

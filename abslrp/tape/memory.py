@@ -1,7 +1,5 @@
 """Which value a tensor object stands for, through views and through writes to shared memory."""
 
-from __future__ import annotations
-
 import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -61,7 +59,7 @@ class Memory:
 
     def bind(self, tensor: Tensor, value: Value | None) -> None:
         """Let a tensor object stand for a value, or for a constant though its memory has one."""
-        storage = self._storage(tensor, make=True)
+        storage = None if memory_of(tensor) is None else self._made(tensor)
         key = id(tensor)
         self._leave(key)
         # No Python runs when a tensor goes: an interrupt would be lost in it.
@@ -79,7 +77,7 @@ class Memory:
     def stay_constant(self, tensors: Iterable[Tensor]) -> None:
         """Let views of constants be constants where values lie in the same memory."""
         for one in tensors:
-            if self._storage(one, make=False) is not None:
+            if self._storage(one) is not None:
                 self.bind(one, None)
 
     def let_go(self) -> list[Value]:
@@ -107,14 +105,14 @@ class Memory:
             if storage is None or storage.epoch == epoch:
                 return value
         else:
-            storage = self._storage(tensor, make=False)
+            storage = self._storage(tensor)
             if storage is None:
                 return None
         return self._read(tensor, storage, note)
 
     def strided(self, tensor: Tensor, note: Note) -> bool:
         """Let a view by strides, which are the memory's and not the input's, be what it shows."""
-        storage = self._storage(tensor, make=False)
+        storage = self._storage(tensor)
         if storage is None:
             return False
         value = self._read(tensor, storage, note)
@@ -122,7 +120,7 @@ class Memory:
 
     def constant(self, tensor: Tensor) -> bool:
         """Whether a view shows nothing but constants, though activations were put beside them."""
-        storage = self._storage(tensor, make=False)
+        storage = self._storage(tensor)
         flat = None if storage is None else storage.flat
         if flat is None or flat.dtype != tensor.dtype or not _constant_at(flat, geometry(tensor)):
             return False
@@ -136,7 +134,7 @@ class Memory:
 
     def alone(self, tensor: Tensor) -> bool:
         """Whether nothing but this object and our own values sees its memory."""
-        storage = self._storage(tensor, make=False)
+        storage = self._storage(tensor)
         # The memory of a subclass may be another tensor's, which it holds.
         if storage is None or type(tensor) not in (Tensor, torch.nn.Parameter):
             return False
@@ -146,12 +144,12 @@ class Memory:
 
     def unseen(self, value: Value) -> bool:
         """Whether nothing but values sees the memory of a value that is held."""
-        storage = self._storage(value.tensor, make=False)
+        storage = self._storage(value.tensor)
         return storage is not None and _users(value.tensor, storage) == 0
 
     def within(self, tensor: Tensor) -> Value | None:
         """Return a value that lies in a tensor's memory, if there is one."""
-        storage = self._storage(tensor, make=False)
+        storage = self._storage(tensor)
         values = [] if storage is None else [ref() for ref, _ in storage.seen]
         return next((value for value in values if value is not None), None)
 
@@ -166,7 +164,7 @@ class Memory:
 
     def before_write(self, tensor: Tensor) -> None:
         """Give the values, and what is lent, that lie in a tensor's memory memory of their own."""
-        memory, storage = memory_of(tensor), self._storage(tensor, make=False)
+        memory, storage = memory_of(tensor), self._storage(tensor)
         for lent in [] if memory is None else self._lent.pop(memory._cdata, []):
             if (alias := lent()) is not None:
                 alias.data = alias.clone()
@@ -187,8 +185,7 @@ class Memory:
 
     def after_write(self, tensor: Tensor, value: Any, note: Note) -> None:
         """Let a tensor stand for another value, which every view of its memory sees a part of."""
-        storage = self._storage(tensor, make=True)
-        assert storage is not None
+        storage = self._made(tensor)
         flat, row = self._flat(tensor), None
         if isinstance(value, Value):
             row = self._row(value, geometry(tensor), flat, note)
@@ -206,23 +203,23 @@ class Memory:
 
     def pass_on(self, tensor: Tensor, note: Note) -> None:
         """Let relevance pass what a detached alias was used to write, as gradients do."""
-        storage = self._storage(tensor, make=True)
-        assert storage is not None
+        storage = self._made(tensor)
         whole = self._whole(tensor, storage, note)
         if isinstance(whole, Value):
             storage.flat = note(aten.set_data.default, (whole,), self._flat(tensor))
             storage.epoch += 1
             self.bind(tensor, None)
 
-    def _storage(self, tensor: Tensor, *, make: bool) -> Storage | None:
+    def _storage(self, tensor: Tensor) -> Storage | None:
         untyped = memory_of(tensor)
-        if untyped is None:
-            return None
-        key = untyped._cdata
-        found = self._storages.get(key)
-        if found is None and make:
-            found = self._storages[key] = Storage(untyped)
-        return found
+        return None if untyped is None else self._storages.get(untyped._cdata)
+
+    def _made(self, tensor: Tensor) -> Storage:
+        """Return what is known of a tensor's memory, from now on if not before."""
+        untyped = tensor.untyped_storage()
+        if untyped._cdata not in self._storages:
+            self._storages[untyped._cdata] = Storage(untyped)
+        return self._storages[untyped._cdata]
 
     @staticmethod
     def _flat(tensor: Tensor) -> Tensor:

@@ -4,8 +4,6 @@ An interrupt may arrive between any two lines, also while a ``with`` block is le
 popped one for one: what there was is noted before, and put back as a whole, twice.
 """
 
-from __future__ import annotations
-
 import functools
 import sys
 import traceback

@@ -1,7 +1,5 @@
 """Where samples come out of a call that moves or adds entries, seen by moving their numbers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -4,8 +4,6 @@ Nothing is decided here: what a call means for relevance its rule says, and what
 plan.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Callable, Mapping, MutableMapping

@@ -1,7 +1,5 @@
 """Where in the user's code a call was made, and in which module of the model."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator, Mapping

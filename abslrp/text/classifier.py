@@ -1,7 +1,5 @@
 """A text encoder with a linear head on its pooled tokens, as a classifier."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from typing import Any, Literal, TypeAlias

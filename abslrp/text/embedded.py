@@ -1,7 +1,5 @@
 """Texts as tensors of token embeddings, and a classifier that takes these as others take images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

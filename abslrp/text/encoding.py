@@ -1,7 +1,5 @@
 """What a tokenizer returned, and numbers for its texts, checked and as tensors."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from typing import Any

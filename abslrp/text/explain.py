@@ -1,7 +1,5 @@
 """Explanations of texts: from a model, a tokenizer and sentences to the relevance of tokens."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Figure 9 as a matplotlib figure and as PNG."""
 
-from __future__ import annotations
-
 from os import PathLike
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tokens, words and what to print of them, from a tokenizer's encoding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

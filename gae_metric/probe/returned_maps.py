@@ -161,11 +161,11 @@ def _is_real(dtype: np.dtype[Any]) -> bool:
 
 def _tensor(parts: list[NDArray[Any]], expected: MapSet) -> Tensor:
     """Return maps (n, 1 or C, ...) of at least single precision."""
-    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    values = np.concatenate(parts)
     # float16 is half a float32's digits; integers are what a metric would make of them too.
-    if values.dtype.newbyteorder("=") != np.float64:
-        values = values.astype(np.float32, copy=False)
-    return as_maps(values, torch.Size((len(values), *expected.shape)), "maps")
+    kind = np.float64 if values.dtype == np.float64 else np.float32
+    shape = torch.Size((len(values), *expected.shape))
+    return as_maps(np.ascontiguousarray(values, dtype=kind), shape, "maps")
 
 
 def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tensor]]:

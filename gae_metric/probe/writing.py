@@ -1,7 +1,5 @@
 """Make a probe set and write it: each shard as it is made, the manifest last."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -87,16 +87,6 @@ def tensor_explainer(function: Function) -> Function:
     return cast(Function, explain)
 
 
-def _as_arrays(function: Callable[..., Any], x: Tensor) -> bool:
-    """Whether a function is to get inputs as arrays.
-
-    ``quantus.explain`` takes tensors too, and would turn any arrays into float32 ones.
-    """
-    if function is quantus.explain and x.dtype in (torch.float64, torch.float16):
-        return False
-    return not accepts_tensors(function)
-
-
 def accepts_tensors(function: Callable[..., Any]) -> bool:
     """Whether a function is marked as taking tensors, or what a partial or an object calls."""
     while isinstance(function, functools.partial) and not hasattr(function, "accepts_tensors"):
@@ -124,12 +114,13 @@ class Explainer:
         assert self.function is not None
         inputs: Tensor | NDArray[Any] = x
         classes: Tensor | NDArray[Any] = targets
-        if _as_arrays(self.function, x):
+        if self.function is quantus.explain and x.dtype in (torch.float64, torch.float16):
+            # It takes tensors, too, and would make arrays float32 ones; a gradient as with arrays.
+            inputs = x.requires_grad_()
+        elif not accepts_tensors(self.function):
             # NumPy has no bfloat16.
             inputs = (x.float() if x.dtype == torch.bfloat16 else x).cpu().numpy()
             classes = targets.cpu().numpy()
-        elif self.function is quantus.explain:
-            inputs = x.requires_grad_()  # as it does with arrays
         model = self.model.explained
         given = {"model": model, "inputs": inputs, "targets": classes, **self.kwargs}
         with torch.enable_grad():
