@@ -97,9 +97,9 @@ _command(
 @app.command()
 def methods() -> None:
     """List the methods that --methods takes."""
-    lines = [f"{name:20} {what}" for name, (what, _, _) in METHODS.items()]
-    captum = f"{'captum:NAME':20} a method of Captum (extra 'captum'), such as captum:DeepLift"
-    _echo([*lines, captum])
+    known = {name: what for name, (what, _, _) in METHODS.items()}
+    known["captum:NAME"] = "a method of Captum (extra 'captum'), such as captum:DeepLift"
+    _echo(f"{name:{max(map(len, known))}}  {what}" for name, what in known.items())
 
 
 @app.command()
