@@ -1,4 +1,4 @@
-"""Softmax with its denominator held constant: R_x = x+ R (SPEC 1.2)."""
+"""Softmax with its denominator held constant: R_x = x+ R."""
 
 from __future__ import annotations
 

@@ -82,14 +82,14 @@ _command(
     "probe",
     requests.ProbeRequest,
     "probe:write_probe",
-    "Write all that must be explained, for a tool that makes its maps elsewhere.",
+    "Write a probe set: all inputs that another tool must explain for a score.",
     "--model timm:resnet50 --images photographs/ --out probe.npz",
 )
 _command(
     "score",
     requests.ScoreRequest,
     "probe:score",
-    "Score the maps that a tool made for a probe set.",
+    "Score the maps that another tool made for a probe set.",
     "--probe probe.npz --maps maps.npz --out scores.csv",
 )
 
