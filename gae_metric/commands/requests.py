@@ -175,7 +175,7 @@ class EvaluateRequest(InputsRequest):
         Names, separated by commas: {methods}, and captum:NAME for one of Captum's. `gae-metric
         methods` describes them.
     metrics
-        Names, separated by commas: {metrics}. `gae-metric metrics` describes them.
+        Names, separated by commas: {metrics}; `gae-metric metrics` describes them.
     lipschitz_samples
         Number of perturbations of each image in LocalLipschitz.
     overwrite
