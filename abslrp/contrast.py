@@ -1,4 +1,4 @@
-"""Starts of relevance at the logits, and how maps of several starts become one (SPEC 1.4)."""
+"""Starts of relevance at the logits, and how maps of several starts become one."""
 
 from typing import Literal, TypeAlias
 
@@ -9,7 +9,7 @@ from abslrp.outputs import ONE_OUTPUT
 from abslrp.plan.arrivals import ratio
 
 Start: TypeAlias = 'Literal["streams", "signed", "logits"] | None'
-"""The contrasts of SPEC 1.4, and that of Gu et al.'s code: two streams that start at the logits."""
+"""The contrasts of absLRP, and that of Gu et al.'s code: two streams that start at the logits."""
 
 OWN: Literal["own"] = "own"
 """Value of ``contrast`` that asks for the rule set's own."""

@@ -55,77 +55,78 @@ def explain(
     model
         Any PyTorch model in evaluation mode that maps (B, ...) inputs to (B, N) logits.
     inputs
-        (B, ...) floating-point array or tensor; or several, as a tuple by position or a mapping by
-        keyword, integers among them.
+        (B, ...) floating-point array or tensor; or several, as a tuple (by position) or a mapping
+        (by keyword), of which some may be integers.
     targets
         Class of each sample: (B,) integers, or one integer for all; or (B, K) integers for K
         maps of each sample, which share one forward pass. ``"predicted"``: the class of the
         highest logit.
     target
-        In place of classes a function from the output, of any shape, to one number for each sample
-        (see :mod:`abslrp.targets`). It has no contrast.
+        Instead of classes: a function from the output, of any shape, to one number for each sample
+        (see :mod:`abslrp.targets`). There is no contrast then.
     against
-        Class of each sample, (B,) integers or one integer for all, that the target is contrasted
-        with, in place of all others; where both start in one pass, from -1.
+        Class of each sample, (B,) integers or one integer for all. The target is contrasted with
+        this class and not with all others. If both start in one pass, this class starts from -1.
     conserve
         ``"operation"`` (default): an operation hands on as much relevance as it received, per
         sample. ``"argument"``: each operand's relevance is scaled to absolute sum 1. None:
         equation 12 alone.
     contrast
-        ``"streams"``: from one-hot(target) and (1 - one-hot) / (N - 1), each map scaled to sum 1,
-        subtracted. ``"signed"``: one pass from 1 at the target and -1 / N elsewhere. ``"logits"``:
-        as ``"streams"``, from the absolute logits. None: the target alone. By default what the
-        rule set goes with: ``"streams"`` for absLRP, ``"logits"`` for cLRP and cRAP, None for the
-        others.
+        ``"streams"``: two passes, from one-hot(target) and from (1 - one-hot) / (N - 1). Each map
+        is scaled to sum 1, and the second is subtracted from the first. ``"signed"``: one pass from
+        1 at the target and -1 / N elsewhere. ``"logits"``: as ``"streams"``, from the absolute
+        logits. None: the target alone. The default depends on the rule set: ``"streams"`` for
+        absLRP, ``"logits"`` for cLRP and cRAP, None for the others.
     rules
         Rule set, or its name: ``"absLRP"``, ``"epsilon"``, ``"alpha1beta0"``, ``"alpha2beta1"``,
         ``"cLRP"``, ``"RAP"``, ``"cRAP"``, ``"RAP-eq5"``, ``"Chefer"``, ``"EpsilonPlusFlat"`` or
         ``"EpsilonGammaBox"`` (see :mod:`abslrp.rule_sets`).
     reduce
-        ``"channels"``: sum over axis 1, so that images give (B, 1, H, W) and time series
-        (B, 1, L). None: maps shaped as the inputs.
+        ``"channels"``: maps are summed over axis 1, to (B, 1, H, W) for images and (B, 1, L) for
+        time series. None: maps have the shape of the inputs.
     relevance_at
-        ``"patches"``: stop at the patch embedding and spread each patch's relevance evenly over
-        it, for models that begin with a convolution of patches that do not overlap (table 10 of the
-        paper). ``"input"`` (default): go on to the input.
+        ``"patches"``: relevance stops at the patch embedding, and each patch's relevance is spread
+        evenly over the patch (table 10 of the paper). The model must begin with a convolution of
+        patches that do not overlap. ``"input"`` (default): relevance goes on to the input.
     attention
-        ``"values"``: no relevance through queries and keys. ``"queries_keys"``: none through
-        values (table 10). None (default): through all three. Any matrix product of a
-        softmax's output and an activation is taken for attention.
+        ``"values"``: no relevance goes through queries and keys. ``"queries_keys"``: none goes
+        through values (table 10). None (default): relevance goes through all three. Every matrix
+        product of a softmax's output and an activation counts as attention.
     batch_size
         Samples explained at a time. It bounds memory and does not change the maps. By default
-        all of them on a GPU, and 650,000 input features on a CPU (four photographs of
-        224x224), where more would take memory and save no time.
+        all of them on a GPU, and on a CPU as many as have 650,000 input features (four photographs
+        of 224x224): more would take memory and save no time.
     on_unknown
         ``"error"``, or ``"warn"`` to use the gradient of functions that have no rule.
     output
-        Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. ``"log"``: the model returns probabilities, ``"log_softmax"``: their logarithms.
-        ``"binary"``: it returns one logit z, and the classes 0 and 1 have -z and z. By default a
-        tensor is taken as it is, and ``logits`` of an object.
+        Where the logits are in what the model returns: a function, a key or attribute, or a
+        position. ``"log"``: the model returns probabilities. ``"log_softmax"``: it returns their
+        logarithms. ``"binary"``: it returns one logit z, and the logits of the classes 0 and 1 are
+        -z and z. By default a returned tensor holds the logits, and an object has them as
+        ``logits``.
     samples
         ``"rows"`` (default): each row of the inputs is a sample, and a model whose samples depend
-        on one another is refused. ``"whole"``: all rows are parts of one, such as the nodes of a
-        graph, and the logits (M, N) may have any number of rows; ``targets`` are then (M,), and
-        relevance is conserved over all rows together.
+        on one another is refused. ``"whole"``: all rows are parts of one sample, such as the nodes
+        of a graph, and the logits (M, N) may have any number of rows. Then ``targets`` are (M,),
+        and relevance is conserved over all rows together.
     model_kwargs
-        More that the model is called with by keyword, such as masks: of no relevance. Tensors that
-        have a row for each sample are cut with the inputs.
+        Other keyword arguments of the model, such as masks. They get no relevance. Tensors that
+        have a row for each sample are split into batches with the inputs.
     at
-        Name of a module, or a list of names: relevance of their outputs in place of the inputs'.
-        Each has the samples along its first axis, and is called once.
+        Name of a module, or a list of names: the result is the relevance of their outputs and not
+        of the inputs. Each output has the samples along its first axis, and each module is called
+        once.
     accelerate
-        False: rule by rule, each call's totals restored at once. That is the definition; it is
-        slower and agrees to rounding.
+        False: every rule is applied as it is defined, and the totals of each call are restored at
+        once. This is slower, and agrees to rounding.
 
     Returns
     -------
     Maps of the same kind, shape, device and dtype as ``inputs``; (B, K, ...) if targets are
     (B, K); (M, B, ...), one map of all rows for each row of the logits, with ``samples="whole"``.
-    For several inputs a tuple or dict of maps, conserved together, with None for integers by
-    position. For a list of modules a dict of maps, each of its own total. With ``"streams"`` the
-    positive and the negative part of a map are shares: each stream sums to 1 before the
-    subtraction.
+    For several inputs the result is a tuple or dict of maps, with one total of relevance for all;
+    integer inputs of a tuple have None. For a list of modules it is a dict of maps, each with a
+    total of its own. With ``"streams"`` each stream sums to 1 before the subtraction.
 
     Raises
     ------
@@ -136,12 +137,12 @@ def explain(
 
     Notes
     -----
-    Cost: one forward pass, and for each of K targets one backward pass per start, two for
-    ``"streams"``. Where the batch is cut, one sample is evaluated once more (by default with
-    another, if they are explained one at a time); where masks,
-    indices or numbers are made of values, up to nine are; where samples cannot be followed, the
-    model is evaluated three times more, and then sample by sample. Memory:
-    that of one batch's forward pass, whatever K.
+    Cost: one forward pass, and for each of K targets one backward pass per start; ``"streams"`` has
+    two starts. Checks evaluate some samples again: one sample if the batch is split (by default
+    with another, if samples are explained one at a time), and up to nine if the model computes
+    masks, indices or numbers from activations. If samples cannot be followed through the model, it
+    is evaluated three times more, and then for each sample. Memory: that of one batch's forward
+    pass, for any K.
 
     References
     ----------
@@ -213,15 +214,15 @@ def relevance(
     model_kwargs, at, accelerate
         As in :func:`explain`.
     start
-        Relevance of the output, of any sign: (B, N), or of any shape (B, ...) that it has, or with
-        an axis before it for S starts in one call.
+        Relevance of the output, of any sign: (B, N), or the shape (B, ...) of the output. With
+        another axis before it, (S, B, ...), it holds S starts for one call.
     start_at
-        Name of the module whose output ``start`` is relevance of, in place of the model's.
+        Name of the module at whose output ``start`` begins, instead of the model's output.
 
     Returns
     -------
     Relevance of the input, same kind and shape as ``inputs``; (S, B, ...) for S starts. With
-    ``conserve="operation"`` each sample's sum is that of its start, less what is lost.
+    ``conserve="operation"`` each sample's sum is that of its start minus what is lost.
 
     Raises
     ------
@@ -230,7 +231,7 @@ def relevance(
 
     Notes
     -----
-    Cost: one forward pass and one backward pass per start (twice the products where the start
+    Cost: one forward pass and one backward pass per start (with twice the products if the start
     has both signs).
 
     Examples

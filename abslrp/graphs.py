@@ -54,11 +54,11 @@ class _Graph:
 
 
 class GraphExplainer:
-    """:func:`abslrp.explain` that records a GPU's kernels and replays them (CUDA graphs).
+    """:func:`abslrp.explain` for a GPU: it records the kernels and replays them (CUDA graphs).
 
-    At small batches a GPU waits for the host, which launches thousands of short kernels one by
-    one. When inputs of a shape come for the second time, their kernels are recorded, and from
-    then on replayed with one launch. Maps are those of :func:`abslrp.explain`. On a CPU, and for
+    With small batches a GPU waits for the host, which launches thousands of short kernels one by
+    one. When inputs of a shape come for the second time, their kernels are recorded. From then on
+    they are replayed with one launch. Maps are those of :func:`abslrp.explain`. On a CPU, and for
     models that cannot be recorded (which one warning says), it is :func:`abslrp.explain` itself.
 
     Parameters

@@ -52,7 +52,7 @@ def place_of(call: Any, name: str) -> str:
 def reason(moves: bool) -> str:
     """Say why relevance ends at a call."""
     if moves:
-        return "that of constants, such as class tokens or padding"
+        return "constants receive it, such as class tokens or padding"
     return "none of its inputs contributes positively"
 
 
@@ -132,12 +132,12 @@ def warn_of_losses(
         name = public_name(passage.call.operator)
         whose = f" from {names[start]}" if two else ""
         message = (
-            f"{about(most)} of a sample's{whose} is lost on the way to the inputs, most of it "
-            f"({about(share)}) at {place_of(passage.call, name)}: {reason(passage.moves)}"
+            f"{about(most)} of a sample's relevance{whose} is lost on the way to the inputs, most "
+            f"of it ({about(share)}) at {place_of(passage.call, name)}: {reason(passage.moves)}"
         )
         if share > 0.995 and not passage.moves:
             # Such as a distance to a prototype, which has only what speaks against it.
-            message += "; target=abslrp.targets.difference(class, other) may have some"
+            message += "; try target=abslrp.targets.difference(class, other)"
         warn(message)
     elif (none := (arrived == 0) & (started != 0)).any():
         warn(f"none arrives at the inputs in samples {named(none)}")

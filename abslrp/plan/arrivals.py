@@ -65,7 +65,7 @@ class Arrivals:
     Parameters
     ----------
     conserve
-        What is restored (SPEC 1.3).
+        What is restored.
     waits
         Whether factors and totals may wait.
     magnitude

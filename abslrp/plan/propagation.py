@@ -35,7 +35,7 @@ class Propagation:
     Parameters
     ----------
     conserve
-        What is restored (SPEC 1.3).
+        What is restored.
     signed
         Whether relevance may be negative; with ``conserve="operation"`` its two signs are then
         conserved each by itself.

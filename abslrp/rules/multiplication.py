@@ -14,7 +14,7 @@ from abslrp.tape import Call, Value
 
 
 def scaled(value: Value, factor: Any) -> Diagonal:
-    """One-to-one: unchanged (SPEC 1.2); of a factor below 0, as relevance of the negative."""
+    """One-to-one: unchanged; of a factor below 0, as relevance of the negative."""
     number = isinstance(factor, (int, float))
     known = number or (isinstance(factor, Tensor) and factor.is_floating_point())
     keeps = number and factor >= 0 and value.nonnegative

@@ -14,8 +14,8 @@ from abslrp.rule_sets import epsilon
 from benchmarks.methods.registry import BATCH, Family, InapplicableError, method
 
 VUKADIN = "Vukadin et al., ACM TIST 15(3), 2024"
-ABSLRP = f"{VUKADIN} (eq. 12; defaults: SPEC 1.3, 1.4)"
-ABLATIONS = f"{VUKADIN} (section on ablations, table 10; defaults: SPEC 1.3, 1.4)"
+ABSLRP = f"{VUKADIN} (eq. 12)"
+ABLATIONS = f"{VUKADIN} (section on ablations, table 10)"
 
 #: What a model lacks that an option needs.
 _MISSING = {

@@ -82,14 +82,14 @@ _command(
     "probe",
     requests.ProbeRequest,
     "probe:write_probe",
-    "Write all that must be explained, for a tool that makes its maps elsewhere.",
+    "Write a probe set: all inputs that another tool must explain for a score.",
     "--model timm:resnet50 --images photographs/ --out probe.npz",
 )
 _command(
     "score",
     requests.ScoreRequest,
     "probe:score",
-    "Score the maps that a tool made for a probe set.",
+    "Score the maps that another tool made for a probe set.",
     "--probe probe.npz --maps maps.npz --out scores.csv",
 )
 
@@ -97,9 +97,9 @@ _command(
 @app.command()
 def methods() -> None:
     """List the methods that --methods takes."""
-    lines = [f"{name:20} {what}" for name, (what, _, _) in METHODS.items()]
-    captum = f"{'captum:NAME':20} a method of Captum (extra 'captum'), such as captum:DeepLift"
-    _echo([*lines, captum])
+    known = {name: what for name, (what, _, _) in METHODS.items()}
+    known["captum:NAME"] = "a method of Captum (extra 'captum'), such as captum:DeepLift"
+    _echo(f"{name:{max(map(len, known))}}  {what}" for name, what in known.items())
 
 
 @app.command()

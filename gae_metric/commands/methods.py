@@ -3,7 +3,7 @@
 >>> from gae_metric.commands.methods import METHODS, method
 >>> name, explain = method("lrp-EPSILON")
 >>> name, METHODS[name][0]
-('LRP-epsilon', 'LRP-epsilon (Bach et al. 2015)')
+('LRP-epsilon', 'LRP with the epsilon rule (Bach et al. 2015)')
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 
 
 _RULES = "abslrp:explain"
-_IG = "mean gradient from zero to the input, 20 steps (Sundararajan et al. 2017)"
+_IG = "input times mean gradient from zero to it, 20 steps (Sundararajan et al. 2017)"
 
 METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "absLRP": ("relative absolute magnitude LRP, two streams (Vukadin et al. 2024)", _RULES, {}),
-    "absLRP-signed": ("absLRP in one pass, as its text has it", _RULES, {"contrast": "signed"}),
-    "LRP-epsilon": ("LRP-epsilon (Bach et al. 2015)", _RULES, {"rules": "epsilon"}),
-    "LRP-alpha1beta0": ("LRP-alpha-beta (Bach et al. 2015)", _RULES, {"rules": "alpha1beta0"}),
-    "LRP-alpha2beta1": ("LRP-alpha-beta (Bach et al. 2015)", _RULES, {"rules": "alpha2beta1"}),
+    "absLRP-signed": ("absLRP in one pass, as in the paper's text", _RULES, {"contrast": "signed"}),
+    "LRP-epsilon": ("LRP with the epsilon rule (Bach et al. 2015)", _RULES, {"rules": "epsilon"}),
+    "LRP-alpha1beta0": ("LRP, alpha 1 beta 0 (Bach et al. 2015)", _RULES, {"rules": "alpha1beta0"}),
+    "LRP-alpha2beta1": ("LRP, alpha 2 beta 1 (Bach et al. 2015)", _RULES, {"rules": "alpha2beta1"}),
     "LRP-alpha1beta0-contrastive": (
-        "LRP-alpha1beta0, two streams as absLRP",
+        "LRP-alpha1beta0 with the two streams of absLRP",
         _RULES,
         {"rules": "alpha1beta0", "contrast": "streams"},
     ),
     "cLRP": ("contrastive LRP (Gu et al. 2018)", _RULES, {"rules": "cLRP"}),
     "RAP": ("relative attributing propagation (Nam et al. 2020)", _RULES, {"rules": "RAP"}),
-    "cRAP": ("RAP, contrastive", _RULES, {"rules": "cRAP"}),
+    "cRAP": ("contrastive RAP (Vukadin et al. 2024)", _RULES, {"rules": "cRAP"}),
     "Saliency": ("absolute gradient (Simonyan et al. 2014)", "gradients:saliency", {}),
-    "InputXGradient": ("(Shrikumar et al. 2016)", "gradients:input_x_gradient", {}),
+    "InputXGradient": ("input*gradient (Shrikumar et al. 2016)", "gradients:input_x_gradient", {}),
     "IntegratedGradients": (_IG, "gradients:integrated_gradients", {}),
-    "GradCAM": ("weighted feature map (Selvaraju et al. 2017)", "gradients:gradcam", {}),
+    "GradCAM": ("weighted sum of feature maps (Selvaraju et al. 2017)", "gradients:gradcam", {}),
     "GuidedGradCAM": ("GradCAM times guided backpropagation", "cams:guided_gradcam", {}),
-    "HiResCAM": ("feature map times its gradient (Draelos 2020)", "cams:hirescam", {}),
-    "LayerCAM": ("the same with positive gradients (Jiang et al. 2021)", "cams:layercam", {}),
-    "GradCAM++": ("(Chattopadhay et al. 2018)", "cams:gradcam_plus_plus", {}),
-    "Random": ("noise: the baseline that knows nothing", "gradients:random_map", {}),
+    "HiResCAM": ("feature maps times their gradients (Draelos 2020)", "cams:hirescam", {}),
+    "LayerCAM": ("HiResCAM with positive gradients only (Jiang et al. 2021)", "cams:layercam", {}),
+    "GradCAM++": ("revised GradCAM (Chattopadhay et al. 2018)", "cams:gradcam_plus_plus", {}),
+    "Random": ("noise, as a baseline", "gradients:random_map", {}),
 }
 """What each method is, where its function is, and that function's options."""
 

@@ -36,48 +36,48 @@ class InputsRequest:
     images
         Folder of images.
     labels
-        CSV file with the columns file,class_index, or the word 'folders' for a folder per class.
-        Without, the model's own predictions are explained.
+        CSV file with the columns file,class_index, or the word 'folders' if there is a folder for
+        each class. Default: the model's own predictions are explained.
     weights
-        Local safetensors file; default: the published weights.
+        Local safetensors file. Default: the published weights.
     samples
-        Number of images, drawn by --seed; default: all.
+        Number of images, drawn by --seed. Default: all.
     seed
-        Seed of images, mosaics and noise.
+        Seed of the draw of images and mosaics, and of noise.
     steps
         States of the masking trajectory.
     schedule
-        reranked: features are ranked anew in each state, as in the authors' code; uniform: an equal
-        share more in each state.
+        reranked: all features are ranked again in each state, as in the authors' code; uniform:
+        each state masks the same number of further features.
     mask_value
-        A number, mean or blur.
+        Value of masked features in the input tensor: a number, mean or blur.
     n_mosaics
-        Mosaics of each image, over which C is averaged.
+        Number of mosaics of each image; C is the mean over them.
     interpolation
-        How images become quadrants of a mosaic: nearest, bilinear, bicubic or area; evaluate
-        also none: mosaics of full-size images.
+        How images are made smaller for a mosaic: nearest, bilinear, bicubic or area. evaluate also
+        takes none: mosaics of full-size images.
     protocol
-        paper, or repository: mosaics as in the authors' code.
+        paper, or repository: mosaics as in the authors' later code.
     batch_size
-        Images per model evaluation.
+        Images that the model gets at a time.
     device
         auto, cpu, cuda, cuda:1, ...
     recursive
-        Also images in folders below.
+        Also read images in subfolders.
     size
-        Side of the model's input in pixels; default: the model's own.
+        Side of the model's input in pixels. Default: the model's own.
     mean
-        Mean per channel, such as 0.5,0.5,0.5; default: the model's own.
+        Mean per channel, such as 0.5,0.5,0.5. Default: the model's own.
     std
-        Standard deviation per channel; default: the model's own.
+        Standard deviation per channel. Default: the model's own.
     range
-        What black and white become, such as -1,1; default 0,1.
+        Values of black and white before the mean is subtracted, such as -1,1. Default: 0,1.
     model_arg
         Option of the model, such as num_classes=10; may be repeated.
     output
-        Which part of the model's result is its logits: a key, an attribute or a position; 'log'
-        where it returns probabilities, 'log_softmax' where their logarithms, 'binary' where it
-        returns one logit of two classes.
+        Where the logits are in what the model returns: a key, an attribute or a position. Or what
+        it returns: 'log' for probabilities, 'log_softmax' for their logarithms, 'binary' for one
+        logit of two classes.
     """
 
     model: str
@@ -170,15 +170,16 @@ class EvaluateRequest(InputsRequest):
     out
         Folder to write.
     methods
-        By commas: {methods}, and captum:NAME for one of Captum's; `gae-metric methods` says more.
+        Names, separated by commas: {methods}, and captum:NAME for one of Captum's. `gae-metric
+        methods` describes them.
     metrics
-        By commas: {metrics}; `gae-metric metrics` says more.
+        Names, separated by commas: {metrics}; `gae-metric metrics` describes them.
     lipschitz_samples
-        Perturbations of each image in LocalLipschitz.
+        Number of perturbations of each image in LocalLipschitz.
     overwrite
         Replace another run that is in the folder.
     figures
-        Write figures beside the tables.
+        Also write figures.
     """
 
     out: Path = Path("gae-evaluate")

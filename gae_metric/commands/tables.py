@@ -84,7 +84,7 @@ def caption(evaluation: Evaluation) -> str:
     else:
         marks = "bold: best; *: tied with the best (Wilcoxon, p = 0.05)"
         if evaluation.summary["untold"].any():
-            marks += f"; ?: fewer than {least} images have another score than by the best"
+            marks += f"; ?: no test, as fewer than {least} scores differ from the best method's"
     names = {"LC": "Local Consistency", "C": "Contrastiveness"}
     return "; ".join([marks, *(f"{k}: {v}" for k, v in names.items() if k in results.metrics)])
 
@@ -127,18 +127,21 @@ def table(evaluation: Evaluation, width: int = 80) -> Table:
     return screen
 
 
+def mark(row: Mapping[Any, Any]) -> str:
+    """Return what stands beside a mean, as the caption says."""
+    few = row["pairs"] < least_pairs()  # which the caption says once, of all methods
+    return "*" if row["tie"] else "?" if row["untold"] and not few else ""
+
+
 def _cell(row: Mapping[Any, Any] | None, wide: bool) -> str:
     if row is None or not row["samples"]:
         return "-"
-    few = row["pairs"] < least_pairs()  # which the caption says of all
-    mark = "*" if row["tie"] else "?" if row["untold"] and not few else " "
-    mean = f"{row['mean']:.3f}{mark}"
-    space = " " if wide else "\n"
+    mean = f"{row['mean']:.3f}{mark(row) or ' '}"
+    # Below the mean, the digits of its error stand below its own.
+    space, end = (" ", "") if wide else ("\n", " ")
     if row["missing"]:  # means are over the samples that all methods have
         mean += f"{space}({row['missing']} missing){space}"
-    error = "" if np.isnan(row["standard_error"]) else f"{space}±{row['standard_error']:.3f}"
-    if not wide and error:
-        error += " "  # the digits stand below those of the mean
+    error = "" if np.isnan(row["standard_error"]) else f"{space}±{row['standard_error']:.3f}{end}"
     return f"[bold]{mean}{error}[/]" if row["best"] else f"{mean}{error}"
 
 
@@ -242,6 +245,7 @@ def _model(evaluation: Evaluation, pictures: Sequence[Path]) -> dict[str, Any]:
     return {
         "evaluation": evaluation,
         "caption": caption(evaluation),
+        "mark": mark,
         "metrics": [(name, ARROWS[way], way) for name, way in results.metrics.items()],
         "methods": sorted(results.methods, key=place),
         "cells": cells,

@@ -35,55 +35,60 @@ def compare(
     Parameters
     ----------
     results
-        Scores of the same samples, NaN or infinite where there is none, as one of
+        Scores of the same samples, NaN or infinite if a sample has none, as one of
 
         - what ``quantus.evaluate`` returns, ``{method: {metric: scores}}``, also with
           ``return_as_df=True``;
         - ``{method: metric.components}``: each column of the tables is a metric;
         - a :class:`gae_metric.comparison.results.Results`;
         - a table with the columns ``method``, ``metric``, ``score``, and optionally ``sample``
-          (which scores are paired; by default the first with the first) and ``model``, such as the
-          ``scores.csv`` that the commands write. Models are compared one by one.
+          (which scores are paired; by default in their order) and ``model``, such as the
+          ``scores.csv`` of the command line. Each model is compared by itself.
     better
-        ``"higher"`` or ``"lower"``, for all metrics or by name. Known for the metrics of this
-        package and of Quantus ("ROAD" is read as MoRF, where lower is better).
+        ``"higher"`` or ``"lower"``, for all metrics, or a mapping from their names. Not needed for
+        the metrics of this package and of Quantus ("ROAD" is read as MoRF, where lower is better).
     alpha
-        Methods with p of at least ``alpha`` against the best are not told apart from it.
+        A method is told apart from the best if its p is below ``alpha``.
     correction
-        Which p decides: None (default) the plain one, as in the paper's tables; ``"holm"`` the one
-        that is corrected for all pairs of methods, with which fewer methods are told apart.
+        Which p decides. None (default): the plain one, as in the paper's tables. ``"holm"``: the
+        one that is corrected for all pairs of methods; then fewer methods are told apart.
     confidence
         Coverage of the intervals.
     resamples
         Bootstrap resamples.
     seed
-        Non-negative seed of the bootstrap. Every interval starts from it anew, so that one does not
-        depend on which others are computed.
+        Non-negative seed of the bootstrap. Every interval starts from this seed, so that it does
+        not depend on which others are computed.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each metric and method, with ``model`` first where the scores name models:
-        ``method``, ``metric``, ``better``, ``samples`` (which all methods have a score of, methods
-        without any left aside; the next four are over them), ``missing`` (samples that this method
-        has no score of), ``mean``, ``standard_error`` (standard deviation / √n; NaN below two
-        samples), ``ci_low`` and ``ci_high`` (of the mean: bias-corrected and accelerated bootstrap;
-        NaN below two samples),
-        ``best`` (the best mean), ``tie`` (the ``*`` of the paper's tables: there is more than one
-        method that is not told apart from the best, and this is one of them; the best is marked
-        too; none where there are too few samples for the test to tell any two methods apart),
-        ``untold`` (the test cannot tell this method from the best, as too few samples have unequal
-        scores; such a method is no tie), ``pairs`` and ``dropped`` (samples with a score of both
-        this method and the best, and those without), ``unequal`` (pairs that differ), ``p``
-        (Wilcoxon's signed-rank test against the best, two-sided; NaN for the best itself) and
-        ``p_holm`` (corrected for all pairs of methods by that metric, as in
-        :func:`gae_metric.pairwise`).
+        A row for each metric and method, with these columns (first ``model``, if the scores name
+        models):
+
+        - ``method``, ``metric``, ``better``;
+        - ``samples``: number of samples of which all methods have a score (methods without any
+          score do not count); ``missing``: number of samples of which this method has no score;
+        - ``mean``, ``standard_error`` (standard deviation / √n), ``ci_low`` and ``ci_high``
+          (bias-corrected and accelerated bootstrap) over these samples; below two samples all but
+          the mean are NaN;
+        - ``best``: True for the best mean;
+        - ``tie``: the ``*`` of the paper's tables, True for the best method and for those that are
+          not told apart from it. It is False for all if there are no such methods, or if there are
+          too few samples to tell any two methods apart;
+        - ``untold``: True if no test against the best is possible, because too few samples have
+          unequal scores; then ``tie`` is False;
+        - ``pairs``: number of samples with a score of this method and of the best; ``dropped``:
+          number of all others; ``unequal``: number of pairs whose scores differ;
+        - ``p``: Wilcoxon's signed-rank test against the best, two-sided (NaN for the best itself);
+          ``p_holm``: the same, corrected for all pairs of methods by that metric, as in
+          :func:`gae_metric.pairwise`.
 
     Raises
     ------
     ValueError
-        If the scores are in none of the forms or cannot be paired, which way a metric is read is
-        not known, or an option is out of its range.
+        If the scores have none of these forms or cannot be paired, if it is not known whether
+        higher or lower is better, or if an option is out of its range.
 
     See Also
     --------
@@ -92,11 +97,12 @@ def compare(
 
     Notes
     -----
-    Means of different samples do not compare, so they are taken over the samples that all methods
-    have: one that fails on most samples leaves few for all. The best has the best mean; of equal
-    means, the first one. Fewer than six samples with unequal scores cannot tell two methods apart
-    at 0.05, so no tie is marked then, unless the scores of six or more are all equal. Without a
-    correction, one in twenty methods that are as good as the best is told apart from it by chance.
+    Means over different samples cannot be compared. So means are over the samples of which all
+    methods have a score: a method that fails on most samples leaves few samples for all. The best
+    method has the best mean; of equal means, the first one. With fewer than six unequal scores the
+    test cannot tell two methods apart at 0.05. So no tie is marked then, unless the scores of six
+    or more samples are all equal. Without a correction, one in twenty methods that are as good as
+    the best is told apart from it by chance.
 
     The paper marks ties by plain Wilcoxon tests at p = 0.05 (tables 3, 4, 7-9 and 11-13).
 

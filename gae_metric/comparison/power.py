@@ -51,10 +51,10 @@ def samples_needed(
     alpha: float = 0.05,
     efficiency: float = NORMAL_EFFICIENCY,
 ) -> int | pd.DataFrame:
-    """Return the number of samples with which two methods are told apart.
+    """Return the number of samples that are needed to tell two methods apart.
 
-    Samples are paired: both methods are scored on each. Either say how much the differences of the
-    scores vary (``deviation``), or give scores of a first, smaller run (``results``), from which it
+    Samples are paired: both methods are scored on each. Give either the standard deviation of the
+    differences (``deviation``), or the scores of a first, smaller run (``results``), from which it
     is estimated for each pair of methods.
 
     Parameters

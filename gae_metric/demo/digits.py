@@ -3,7 +3,7 @@
 The data set is the one that ``sklearn.datasets.load_digits`` carries: 1,797 digits written by 13
 people, scanned and reduced to 8x8 counts of 0..16 (UCI "Optical Recognition of Handwritten
 Digits", test part). A digit of scale 1 is 40 pixels high in the middle of the canvas, so that
-halving the canvas for a mosaic (SPEC 2.3) leaves one of 20 pixels.
+halving the canvas for a mosaic leaves one of 20 pixels.
 """
 
 from functools import lru_cache
@@ -31,7 +31,7 @@ CLASSES = 10
 """Number of classes: the digits 0 to 9."""
 
 MEAN = 0.0
-"""Ink (0 paper, 1 full) that the networks see as 0: to mask a pixel (SPEC 2.1) is to wipe it."""
+"""Ink (0 paper, 1 full) that the networks see as 0: to mask a pixel is to wipe it."""
 
 STD = 1.0
 """Ink that one unit of the networks' input stands for."""

@@ -1,4 +1,4 @@
-"""The masking trajectory: what the model does while features are masked (SPEC 2.1)."""
+"""The masking trajectory: what the model does while features are masked."""
 
 import math
 from collections.abc import Callable

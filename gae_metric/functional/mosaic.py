@@ -1,4 +1,4 @@
-"""Mosaics of four samples, and the score map S of a mosaic (SPEC 2.3)."""
+"""Mosaics of four samples, and the score map S of a mosaic."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-#: Added to every denominator (SPEC 2).
+#: Added to every denominator.
 EPSILON = 1e-9
 
 

@@ -1,4 +1,4 @@
-"""Global Attribution Evaluation and Contrastiveness (SPEC 2)."""
+"""Global Attribution Evaluation and Contrastiveness."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -22,7 +22,8 @@ class GAE(AttributionMetric):
     """Global Attribution Evaluation (GAE): whether a map is faithful, robust and contrastive.
 
     The product of :class:`LocalConsistency` and :class:`Contrastiveness` of each sample (eq. 18).
-    Higher is better; in [0, 1]. Random, constant and plain gradient maps score about 0.
+    Scores are in [0, 1], and higher is better. Random, constant and plain gradient maps score
+    about 0.
 
     Parameters
     ----------
@@ -39,45 +40,46 @@ class GAE(AttributionMetric):
         Inputs that explain_func gets at a time, across samples; by default ``batch_size``. Does not
         change scores.
     mask_value
-        What masked features become: a number (default 0), ``"mean"``, ``"blur"`` or an array, see
+        Value of masked features: a number (default 0), ``"mean"``, ``"blur"`` or an array, see
         :class:`LocalConsistency`.
     n_mosaics
         Mosaics of each sample; their scores are averaged.
     interpolation
-        How samples shrink in mosaics: ``"nearest"`` (default), ``"bilinear"``, ``"bicubic"`` or
-        ``"area"``; or ``"none"``: they keep their size, and the model is given mosaics of twice the
-        height and width, or of four times the length (sentences).
+        How samples are made smaller for mosaics: ``"nearest"`` (default), ``"bilinear"``,
+        ``"bicubic"`` or ``"area"``. With ``"none"`` they keep their size: the model gets mosaics of
+        twice the height and width, or of four times the length (sentences).
     protocol
-        ``"paper"`` (default) or ``"repository"``, see :class:`Contrastiveness`; the latter gives
-        one score for each four samples.
+        ``"paper"`` (default) or ``"repository"``, see :class:`Contrastiveness`. The second
+        gives one score for each four samples.
     targets
         Which classes are explained: ``"y_batch"`` (default) or the model's predictions,
         ``"predicted"``, which is the paper's protocol.
     output
-        Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. ``"log"``: the model returns probabilities, ``"log_softmax"``: their logarithms.
-        ``"binary"``: it returns one logit z, and the classes 0 and 1 have -z and z. By default a
-        tensor is taken as it is, and ``logits`` of an object. explain_func gets a model that
-        returns the logits.
+        Where the logits are in what the model returns: a function, a key or attribute, or a
+        position. ``"log"``: the model returns probabilities. ``"log_softmax"``: it returns their
+        logarithms. ``"binary"``: it returns one logit z, and the logits of the classes 0 and 1 are
+        -z and z. By default a returned tensor holds the logits, and an object has them as
+        ``logits``. explain_func gets a model that returns the logits.
     cache
-        Whether what the model does with a sample may be kept for, and taken from, other calls; see
-        :func:`gae_metric.clear_cache`.
+        Whether outputs and gradients of the model may be kept for later calls, and taken from
+        earlier ones; see :func:`gae_metric.clear_cache`.
     features
-        What is masked at a time, ``"entries"`` (default) or ``"positions"``, see
+        What counts as a feature, ``"entries"`` (default) or ``"positions"``, see
         :class:`LocalConsistency`.
     **kwargs
         Options of Quantus: ``abs``, ``normalise``, ``normalise_func``, ``normalise_func_kwargs``,
         ``return_aggregate``, ``aggregate_func``, ``default_plot_func``, ``disable_warnings`` and
-        ``display_progressbar``, all off by default. As in Quantus, on each map on its own; only the
-        positive part of the result counts. Any other is refused.
+        ``display_progressbar``, all off by default. They are as in Quantus, but each map is
+        normalised by itself, and only the positive part of the result counts. Any other keyword is
+        refused.
 
     Attributes
     ----------
     components : pandas.DataFrame
         ``lc_robustness``, ``lc_faithfulness`` (in [-1, 1]), ``local_consistency``,
-        ``contrastiveness`` and ``gae`` ([0, 1]) of the last call, one row per sample. Before them
-        ``predicted``, the class that the model predicts (-1: none), and ``probability``, that of
-        the explained class.
+        ``contrastiveness`` and ``gae`` (in [0, 1]) of the last call, one row per sample. The first
+        columns are ``predicted``, the class that the model predicts (-1: none), and
+        ``probability``, that of the explained class.
     curves : dict of ndarray
         Curves of the last call along the trajectory, (N, T) each: ``output_lerf``,
         ``output_morf``, ``output_difference``, ``similarity_lerf``, ``similarity_morf``,
@@ -89,8 +91,8 @@ class GAE(AttributionMetric):
     Raises
     ------
     ValueError
-        If an argument is not as described; on a call, also if there are fewer than 4 samples, or if
-        there are maps (``a_batch``) but nothing that explains.
+        If an argument is not as described. On a call, also if there are fewer than 4 samples, or if
+        there are maps (``a_batch``) but no ``explain_func``.
 
     Notes
     -----
@@ -146,12 +148,12 @@ class GAE(AttributionMetric):
 
 
 class Contrastiveness(AttributionMetric):
-    """Contrastiveness (C): whether the map points at the explained class, and at no other.
+    """Contrastiveness (C): whether the map is on the explained class, and on no other.
 
-    Each sample is put into a mosaic with three others. The score is the mean, over the mosaic's map
-    for the sample's class, of a score map that is 1 in the sample's quadrant and, in the others,
-    grows with how much of their class the model sees in the sample (eq. 17). Higher is better; in
-    [0, 1].
+    Each sample is put into a mosaic with three others, and the map of the mosaic explains the
+    sample's class. The score is the mean of a score map S, weighted by this map (eq. 17). S is 1 in
+    the quadrant of the sample. In another quadrant it is the higher, the more probable the class of
+    that quadrant is in the sample. Scores are in [0, 1], and higher is better.
 
     Parameters
     ----------
@@ -165,38 +167,40 @@ class Contrastiveness(AttributionMetric):
     n_mosaics
         Mosaics of each sample; their scores are averaged.
     interpolation
-        How samples shrink: ``"nearest"`` (default), ``"bilinear"``, ``"bicubic"``, ``"area"`` or
-        ``"none"``: they keep their size, and the model is given mosaics of twice the height and
-        width, or of four times the length.
+        How samples are made smaller: ``"nearest"`` (default), ``"bilinear"``, ``"bicubic"`` or
+        ``"area"``. With ``"none"`` they keep their size: the model gets mosaics of twice the height
+        and width, or of four times the length.
     protocol
         ``"paper"`` (default): every sample is the positive of its own mosaic. ``"repository"``: as
-        the authors' code at batch size 4: four consecutive samples are one mosaic, its positive is
+        the authors' code at batch size 4. Four consecutive samples are one mosaic, its positive is
         drawn by the softmax of its outputs, predicted classes are explained, quadrants are scored
-        by ``y_batch``, and the 2x2 block in the centre counts as the positive's. There is then one
+        by ``y_batch``, and the 2x2 block in the centre counts as the positive's. So there is one
         score for each four samples.
     targets
-        Which classes are explained, and count as the negatives': ``"y_batch"`` (default) or the
-        model's predictions, ``"predicted"``, which is the paper's protocol.
+        Which classes are explained, and which classes negatives have: ``"y_batch"`` (default) or
+        the model's predictions, ``"predicted"``, which is the paper's protocol.
     output
-        Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. ``"log"``: the model returns probabilities, ``"log_softmax"``: their logarithms.
-        ``"binary"``: it returns one logit z, and the classes 0 and 1 have -z and z. By default a
-        tensor is taken as it is, and ``logits`` of an object. explain_func gets a model that
-        returns the logits.
+        Where the logits are in what the model returns: a function, a key or attribute, or a
+        position. ``"log"``: the model returns probabilities. ``"log_softmax"``: it returns their
+        logarithms. ``"binary"``: it returns one logit z, and the logits of the classes 0 and 1 are
+        -z and z. By default a returned tensor holds the logits, and an object has them as
+        ``logits``. explain_func gets a model that returns the logits.
     cache
-        Whether what the model does with a sample may be kept for, and taken from, other calls; see
-        :func:`gae_metric.clear_cache`.
+        Whether outputs and gradients of the model may be kept for later calls, and taken from
+        earlier ones; see :func:`gae_metric.clear_cache`.
     **kwargs
         Options of Quantus: ``abs``, ``normalise``, ``normalise_func``, ``normalise_func_kwargs``,
         ``return_aggregate``, ``aggregate_func``, ``default_plot_func``, ``disable_warnings`` and
-        ``display_progressbar``, all off by default. As in Quantus, on each map on its own; only the
-        positive part of the result counts. Any other is refused.
+        ``display_progressbar``, all off by default. They are as in Quantus, but each map is
+        normalised by itself, and only the positive part of the result counts. Any other keyword is
+        refused.
 
     Attributes
     ----------
     components : pandas.DataFrame
-        ``contrastiveness`` of the last call, one row per sample. Before them ``predicted``, the
-        class that the model predicts (-1: none), and ``probability``, that of the explained class.
+        ``contrastiveness`` of the last call, one row per sample. The first columns are
+        ``predicted``, the class that the model predicts (-1: none), and ``probability``, that of
+        the explained class.
     mosaic_indices, mosaic_positive : ndarray
         Mosaics of the last call: data-set indices in their quadrants, (N, n_mosaics, 4), and
         quadrants of the positives, (N, n_mosaics).
@@ -214,9 +218,8 @@ class Contrastiveness(AttributionMetric):
     Time series are put into mosaics as four segments in a row; volumes and video slice by slice
     and frame by frame, in quadrants.
 
-    Where a sample has several classes (``y_batch``), a quadrant counts by the one of its sample's
-    that the model gives the highest output for the positive: 1 where the explained one is among
-    them.
+    If the sample in a quadrant has several classes (``y_batch``), the one counts for which the
+    model gives the positive the highest output. S is 1 if the explained class is among them.
 
     References
     ----------

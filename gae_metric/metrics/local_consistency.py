@@ -1,4 +1,4 @@
-"""Local Consistency and its two parts (SPEC 2.2)."""
+"""Local Consistency and its two parts."""
 
 from typing import Any, ClassVar
 
@@ -43,53 +43,55 @@ class _Local(AttributionMetric):
 class LocalConsistency(_Local):
     """Local Consistency (LC): whether the map follows the model as features are masked.
 
-    The mean of :class:`LocalRobustness` and :class:`LocalFaithfulness`, at least 0 (eq. 16). Higher
-    is better; a random map scores about 0.
+    The mean of :class:`LocalRobustness` and :class:`LocalFaithfulness`; a negative mean counts as 0
+    (eq. 16). Higher is better. A random map scores about 0.
 
     Parameters
     ----------
     steps
         Number of states T of the masking trajectory, 2 to 255.
     schedule
-        ``"reranked"`` (default): at each state the t/T of all features that rank first are masked,
-        whether they are masked already or not, as in the authors' code. ``"uniform"``: 1/T of the
-        features that are not masked yet.
+        ``"reranked"`` (default): all features are ranked again at each state t, also those that are
+        masked already, and the first t/T of them are masked, as in the authors' code.
+        ``"uniform"``: at each state 1/T of all features is masked, of those that are not masked
+        yet.
     explain_batch_size
         Inputs that explain_func gets at a time, across samples; by default ``batch_size``. Does not
         change scores.
     mask_value
-        What masked features become: a number (default 0, in the model's input space), ``"mean"``
-        (the sample's mean in that channel), ``"blur"`` (the blurred sample) or an array that
-        broadcasts to one sample.
+        Value of masked features: a number (default 0) in the model's input tensor, ``"mean"`` (the
+        sample's mean in that channel), ``"blur"`` (the blurred sample) or an array that broadcasts
+        to one sample.
     targets
         Which classes are explained: ``"y_batch"`` (default) or the model's predictions,
         ``"predicted"``, which is the paper's protocol.
     output
-        Selects the logits from what the model returns: a function, a key or attribute, or a
-        position. ``"log"``: the model returns probabilities, ``"log_softmax"``: their logarithms.
-        ``"binary"``: it returns one logit z, and the classes 0 and 1 have -z and z. By default a
-        tensor is taken as it is, and ``logits`` of an object. explain_func gets a model that
-        returns the logits.
+        Where the logits are in what the model returns: a function, a key or attribute, or a
+        position. ``"log"``: the model returns probabilities. ``"log_softmax"``: it returns their
+        logarithms. ``"binary"``: it returns one logit z, and the logits of the classes 0 and 1 are
+        -z and z. By default a returned tensor holds the logits, and an object has them as
+        ``logits``. explain_func gets a model that returns the logits.
     cache
-        Whether what the model does with a sample may be kept for, and taken from, other calls; see
-        :func:`gae_metric.clear_cache`.
+        Whether outputs and gradients of the model may be kept for later calls, and taken from
+        earlier ones; see :func:`gae_metric.clear_cache`.
     features
-        What is masked at a time: ``"entries"`` of the input (default, as in the paper: a pixel's
-        channel), or ``"positions"``: all channels of a pixel, time step or token, whose impact is
-        then that of all. Positions that are at ``mask_value`` already, such as padding, do not
-        count.
+        What counts as a feature: ``"entries"`` of the input (default, as in the paper: a channel of
+        a pixel), or ``"positions"``: all channels of a pixel, time step or token, which then have
+        one impact. Positions that have the ``mask_value`` already, such as padding, do not count.
     **kwargs
         Options of Quantus: ``abs``, ``normalise``, ``normalise_func``, ``normalise_func_kwargs``,
         ``return_aggregate``, ``aggregate_func``, ``default_plot_func``, ``disable_warnings`` and
-        ``display_progressbar``, all off by default. As in Quantus, on each map on its own; only the
-        positive part of the result counts. Any other is refused.
+        ``display_progressbar``, all off by default. They are as in Quantus, but each map is
+        normalised by itself, and only the positive part of the result counts. Any other keyword is
+        refused.
 
     Attributes
     ----------
     components : pandas.DataFrame
         ``lc_robustness`` (in [-1, 1]), ``lc_faithfulness`` ([-1, 1]) and ``local_consistency``
-        ([0, 1]) of the last call, one row per sample. Before them ``predicted``, the
-        class that the model predicts (-1: none), and ``probability``, that of the explained class.
+        ([0, 1]) of the last call, one row per sample. The first columns are
+        ``predicted``, the class that the model predicts (-1: none), and ``probability``, that of
+        the explained class.
     curves : dict of ndarray
         Curves of the last call along the trajectory, (N, T) each: ``output_lerf``,
         ``output_morf``, ``output_difference``, ``similarity_lerf``, ``similarity_morf``,
@@ -131,8 +133,9 @@ class LocalConsistency(_Local):
 class LocalRobustness(_Local):
     """Local Robustness (LC_R): whether the map changes as the model's output does.
 
-    Compares the difference of the output curves along the least and the most relevant first orders
-    with that of the maps' similarity curves (eq. 14). Higher is better; in [-1, 1].
+    Features are masked in two orders, least relevant first and most relevant first. The difference
+    of the two output curves is compared with that of the two curves of the maps' similarity
+    (eq. 14). Scores are in [-1, 1], and higher is better.
 
     Parameters, attributes, errors and cost are those of :class:`LocalConsistency`; the only column
     of ``components`` is ``lc_robustness``.
@@ -156,11 +159,11 @@ class LocalRobustness(_Local):
 
 
 class LocalFaithfulness(_Local):
-    """Local Faithfulness (LC_F): whether the map is where masking shows impact.
+    """Local Faithfulness (LC_F): whether the map is on features whose masking changes the output.
 
-    The map's mean of the sign of the combined impact map I_c (eq. 15). Higher is better; in
-    [-1, 1]. It is the only part of GAE that maps made elsewhere are enough for: with ``a_batch``
-    there is no need of an ``explain_func``.
+    The mean of the sign of the impact map I_c, weighted by the map (eq. 15). Scores are in [-1, 1],
+    and higher is better. This is the only part of GAE that needs only maps of the inputs: with
+    ``a_batch`` no ``explain_func`` is needed.
 
     Parameters, attributes and errors are those of :class:`LocalConsistency`; the only column of
     ``components`` is ``lc_faithfulness``, and ``curves`` holds NaN for the similarities. Cost per

@@ -6,7 +6,7 @@ item gets the scores that the metric itself would have given.
 
 >>> from gae_metric.probe import ProbeSet
 >>> ProbeSet.build.__doc__.splitlines()[0]
-'Have a model evaluated, and prepare all that must be explained.'
+'Evaluate a model, and prepare all inputs that must be explained.'
 """
 
 from gae_metric.probe.probe_set import ProbeSet

@@ -36,10 +36,10 @@ _CHUNK = 1 << 28
 
 
 class ProbeSet:
-    """Everything that a metric wants explained, and all that it needs to score the maps.
+    """All inputs that must be explained for a metric, and all that is needed to score the maps.
 
-    Made by :meth:`build` from a model and samples, or by :meth:`load` from files. Neither the model
-    nor the samples are needed from then on.
+    :meth:`build` makes it from a model and samples, and :meth:`load` reads it from files. From then
+    on neither the model nor the samples are needed.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class ProbeSet:
         progress: Callable[[int, int], None] | None = None,
         display_progressbar: bool = False,
     ) -> ProbeSet:
-        """Have a model evaluated, and prepare all that must be explained.
+        """Evaluate a model, and prepare all inputs that must be explained.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ class ProbeSet:
     def explain_items(
         self, batch_size: int = 64
     ) -> Iterator[tuple[list[str], NDArray[np.float32], NDArray[np.int64]]]:
-        """Iterate over what must be explained, in chunks.
+        """Iterate over the inputs that must be explained, some at a time.
 
         Parameters
         ----------

@@ -30,8 +30,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def tensor_explainer(function: Function) -> Function:
     """Mark an explain_func that takes and returns tensors.
 
-    Metrics then pass inputs and targets as tensors on the model's device; maps never leave it.
-    Other functions get NumPy arrays, as in Quantus.
+    Metrics then pass inputs and targets as tensors on the model's device, and maps stay there.
+    Functions without this mark get NumPy arrays, as in Quantus.
 
     Called with arrays, as ``quantus.evaluate`` itself calls it, the function gets tensors on the
     model's device, in its floating-point type, and arrays come back.

@@ -130,7 +130,7 @@ class Mosaicking:
         usable: NDArray[np.bool_],
         evaluate: Callable[[Tensor], Tensor],
     ) -> Layout:
-        """Lay out mosaics as the authors' code does at batch size 4 (SPEC 2.4).
+        """Lay out mosaics as the authors' code does at batch size 4.
 
         Four consecutive samples are one mosaic, row by row; its positive is drawn by the softmax of
         the mosaic's outputs for the four predicted classes; samples after the last four are left

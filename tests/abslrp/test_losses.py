@@ -58,7 +58,8 @@ def test_what_a_constant_takes_is_told_once_with_its_call(
     options = {"contrast": contrast, "batch_size": batch_size, "accelerate": accelerate}
     (message,) = said(lambda: abslrp.explain(Nested().eval(), X, 0, **options))
     # A quarter, which round() takes to the even; of the signed start two thirds cancel before.
-    assert f"{'less than 5' if contrast == 'signed' else 'about 20'} % of a sample's" in message
+    share = "less than 5" if contrast == "signed" else "about 20"
+    assert f"{share} % of a sample's relevance" in message
     assert "at torch.cat in body.tokens (Tokens), called at" in message
     assert "test_losses.py" in message
     assert "class tokens" in message
@@ -82,7 +83,7 @@ def test_a_call_without_positive_contributions() -> None:
         parameter.data[0] *= -1
     x = torch.ones(2, 2)
     (message,) = said(lambda: abslrp.explain(model, x, 0))
-    assert message.startswith("relevance: all of a sample's from the target is lost")
+    assert message.startswith("relevance: all of a sample's relevance from the target is lost")
     assert "at torch.nn.functional.linear in 2 (Linear)" in message
     assert "none of its inputs contributes positively" in message
     (message,) = said(lambda: abslrp.explain(model, x, [0, 1], contrast=None, conserve=None))
@@ -128,7 +129,7 @@ def test_a_distance_has_only_what_speaks_against_it() -> None:
     maps = []
     (message,) = said(lambda: maps.append(abslrp.explain(model, x, 0)))
     assert not maps[0].any()
-    assert "abslrp.targets.difference(class, other) may have some" in message
+    assert "try target=abslrp.targets.difference(class, other)" in message
     # Eq. 12 twice, of the square and of x - p, for p = (0, 1, 0): x+ |x - p|.
     found = abslrp.explain(model, x, target=abslrp.targets.difference(0, 1))
     expected = torch.tensor([[0.81, 0.09, 0.09]], dtype=torch.double) / 0.99

@@ -19,6 +19,7 @@ import torch
 import torchvision
 import typer
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
 from gae_metric import Contrastiveness, ProbeSet
@@ -28,7 +29,9 @@ from gae_metric.commands import terminal as terminals
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
 from gae_metric.commands.reading import explained_targets
+from gae_metric.commands.tables import Evaluation, Inputs, caption, table, write_report
 from gae_metric.commands.terminal import Terminal, duration, extra_of, report_errors
+from gae_metric.comparison.results import Results
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
 from gae_metric.explainers import saliency
@@ -375,6 +378,11 @@ def test_lists():
         return CliRunner().invoke(app, list(arguments)).stdout.splitlines()
 
     assert [line.split()[0] for line in lines("methods")] == [*METHODS, "captum:NAME"]
+    # Names, then what each is, one below the other.
+    start = max(map(len, METHODS)) + 2
+    assert [line[start:] for line in lines("methods")][:-1] == [
+        what for what, *_ in METHODS.values()
+    ]
     assert [line.split()[0] for line in lines("metrics")] == list(quantus_evaluation.METRICS)
     assert lines("models", "squeezenet") == [
         "torchvision:squeezenet1_0",
@@ -489,6 +497,27 @@ def test_demo_on_photographs(tmp_path, monkeypatch):
     assert set(scores["file"]) == set(evaluating.photographs.SOURCES)
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert next(row for row in page.rows if row[0] == "cat")[1] in network.classes
+
+
+def test_a_mark_that_the_caption_explains_is_in_both_tables(tmp_path):
+    """Of seven scores four differ from those of the best: no test can tell the two apart."""
+    best = np.array([0.5, 0.25, 0.75, 0.5, 0.0, 0.0, 0.0])
+    results = Results(("Best", "Other"), {"GAE": "higher"}, np.zeros(7, dtype=np.int64))
+    results.scores = {("Best", "GAE"): best, ("Other", "GAE"): best / 2}
+    inputs = Inputs(
+        nn.Identity(),
+        np.zeros((7, 3, 1, 1), np.float32),
+        [*"abcdefg"],
+        results.targets,
+        lambda x: x,
+    )
+    evaluation = Evaluation("net", inputs, results)
+    assert "?: no test, as fewer than 6 scores differ" in caption(evaluation)
+    write_report(tmp_path / "report.html", [evaluation], {})
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    (shown,) = (row[1] for row in page.rows if row[0] == "Other")
+    (_, printed) = table(evaluation).columns[1].cells
+    assert shown.split()[0] == printed.split()[0] == "0.143?"
 
 
 def test_messages_of_the_metrics(tmp_path):
