@@ -1,4 +1,4 @@
-"""Norms, two layers of eq. 12, and softmax (SPEC 1.2): their statistics are held constant."""
+"""Norms, two layers of eq. 12, and softmax: their statistics are held constant."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

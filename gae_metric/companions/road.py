@@ -109,6 +109,7 @@ class ROAD(CompanionMetric):
     score_direction: ScoreDirection = ScoreDirection.LOWER
     integers: ClassVar[Mapping[str, int]] = {"seed": 0, "n_jobs": 1}
     makes_inputs: ClassVar[bool] = False
+    percentages: Sequence[Any]
     results: ClassVar[Mapping[str, Any]] = {"curves": np.empty((0, 0)), "accuracy": {}}
 
     def __init__(

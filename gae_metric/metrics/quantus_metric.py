@@ -271,7 +271,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
 
     def _forget(self) -> None:
         """Forget the results of the call before."""
-        vars(self).update(deepcopy(self.results), components=pd.DataFrame(), evaluation_scores=[])
+        empty = deepcopy(dict(self.results))
+        self.__dict__.update(empty, components=pd.DataFrame(), evaluation_scores=[])
 
     def _post_process(self, maps: Tensor) -> Tensor:
         """Apply Quantus's ``normalise`` and ``abs``, each map on its own."""
