@@ -40,7 +40,7 @@ GAE_METRIC: Table = {
     "inputs": Room(2, "images, labels, models and weights, no metric", "_lazy _names demo errors"),
     "plotting": Room(2, "drawings of numbers that are given", "_names errors functional"),
     "metrics": Room(3, "the Quantus classes, thin", "errors functional plotting study"),
-    "companions": Room(4, "metrics beside GAE's", "errors functional metrics study"),
+    "companions": Room(4, "metrics beside GAE's", "functional metrics study"),
     "probe": Room(
         4, "what metrics want explained elsewhere", "_names errors functional metrics study"
     ),

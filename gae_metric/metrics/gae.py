@@ -22,7 +22,7 @@ class GAE(AttributionMetric):
     """Global Attribution Evaluation (GAE): whether a map is faithful, robust and contrastive.
 
     The product of :class:`LocalConsistency` and :class:`Contrastiveness` of each sample (eq. 18).
-    Scores are in [0, 1], and higher is better. Random, constant and plain gradient maps score
+    Scores are in [0, 1]. Higher is better. Random, constant and plain gradient maps score
     about 0.
 
     Parameters
@@ -153,7 +153,7 @@ class Contrastiveness(AttributionMetric):
     Each sample is put into a mosaic with three others, and the map of the mosaic explains the
     sample's class. The score is the mean of a score map S, weighted by this map (eq. 17). S is 1 in
     the quadrant of the sample. In another quadrant it is the higher, the more probable the class of
-    that quadrant is in the sample. Scores are in [0, 1], and higher is better.
+    that quadrant is in the sample. Scores are in [0, 1]. Higher is better.
 
     Parameters
     ----------

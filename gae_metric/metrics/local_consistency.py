@@ -135,7 +135,7 @@ class LocalRobustness(_Local):
 
     Features are masked in two orders, least relevant first and most relevant first. The difference
     of the two output curves is compared with that of the two curves of the maps' similarity
-    (eq. 14). Scores are in [-1, 1], and higher is better.
+    (eq. 14). Scores are in [-1, 1]. Higher is better.
 
     Parameters, attributes, errors and cost are those of :class:`LocalConsistency`; the only column
     of ``components`` is ``lc_robustness``.
