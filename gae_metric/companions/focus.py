@@ -1,6 +1,7 @@
 """Focus (Arias-Duart et al. 2022) on plain images: it builds its mosaics itself."""
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -115,9 +116,9 @@ class Focus(CompanionMetric):
         super()._check()
         if self.mosaic_size not in ("input", "double"):
             raise ValueError(f'mosaic_size: expected "input" or "double", got {self.mosaic_size!r}')
-        kind = type(self.mosaics)
-        if self.mosaics is not None and not issubclass(kind, FocusPlan):
-            raise ValueError(f"mosaics: expected a FocusPlan or None, got {kind.__name__}")
+        if not isinstance(self.mosaics, (FocusPlan, NoneType)):
+            got = type(self.mosaics).__name__
+            raise ValueError(f"mosaics: expected a FocusPlan or None, got {got}")
 
     def _check_applicability(self, data: Data) -> None:
         super()._check_applicability(data)

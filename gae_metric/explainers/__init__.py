@@ -17,5 +17,14 @@ from gae_metric.explainers.gradients import (
     saliency,
 )
 
-__all__ = ["EXPLAINERS", "ExplainFunc", "explainer", "gradcam", "input_x_gradient"]
-__all__ += ["integrated_gradients", "not_applicable", "random_map", "saliency"]
+__all__ = [
+    "EXPLAINERS",
+    "ExplainFunc",
+    "explainer",
+    "gradcam",
+    "input_x_gradient",
+    "integrated_gradients",
+    "not_applicable",
+    "random_map",
+    "saliency",
+]

@@ -11,24 +11,25 @@ Nothing here knows Quantus, explainers or metrics: tensors in, tensors out.
 torch.Size([2, 2, 4])
 """
 
-from gae_metric.functional.baseline import MaskValue, mask_baseline, masked_inputs
-from gae_metric.functional.draws import content_hashes
-from gae_metric.functional.masking import LERF, MORF, Schedule, Trajectory, masking_trajectory
-from gae_metric.functional.mosaic import Interpolation, mosaics, quadrant_scores, score_map
-from gae_metric.functional.mosaic_plan import MosaicPlan
-from gae_metric.functional.scores import (
-    contrastiveness,
-    global_attribution,
-    local_consistency,
-    local_faithfulness,
-    local_robustness,
-    output_difference,
-    positive_map,
-    similarity,
-)
-
-__all__ = ["LERF", "MORF", "Interpolation", "MaskValue", "MosaicPlan", "Schedule", "Trajectory"]
-__all__ += ["content_hashes", "mask_baseline", "masked_inputs", "masking_trajectory"]
-__all__ += ["mosaics", "quadrant_scores", "score_map"]
-__all__ += ["contrastiveness", "global_attribution", "local_consistency", "local_faithfulness"]
-__all__ += ["local_robustness", "output_difference", "positive_map", "similarity"]
+from gae_metric.functional.baseline import MaskValue as MaskValue
+from gae_metric.functional.baseline import mask_baseline as mask_baseline
+from gae_metric.functional.baseline import masked_inputs as masked_inputs
+from gae_metric.functional.draws import content_hashes as content_hashes
+from gae_metric.functional.masking import LERF as LERF
+from gae_metric.functional.masking import MORF as MORF
+from gae_metric.functional.masking import Schedule as Schedule
+from gae_metric.functional.masking import Trajectory as Trajectory
+from gae_metric.functional.masking import masking_trajectory as masking_trajectory
+from gae_metric.functional.mosaic import Interpolation as Interpolation
+from gae_metric.functional.mosaic import mosaics as mosaics
+from gae_metric.functional.mosaic import quadrant_scores as quadrant_scores
+from gae_metric.functional.mosaic import score_map as score_map
+from gae_metric.functional.mosaic_plan import MosaicPlan as MosaicPlan
+from gae_metric.functional.scores import contrastiveness as contrastiveness
+from gae_metric.functional.scores import global_attribution as global_attribution
+from gae_metric.functional.scores import local_consistency as local_consistency
+from gae_metric.functional.scores import local_faithfulness as local_faithfulness
+from gae_metric.functional.scores import local_robustness as local_robustness
+from gae_metric.functional.scores import output_difference as output_difference
+from gae_metric.functional.scores import positive_map as positive_map
+from gae_metric.functional.scores import similarity as similarity

@@ -12,9 +12,10 @@ from quantus.helpers.enums import DataType, ScoreDirection
 from gae_metric.metrics.quantus_metric import Call, QuantusMetric
 from gae_metric.study.arguments import Data
 from gae_metric.study.explaining import explain_and_score
+from gae_metric.study.items import NONE
 from gae_metric.study.mosaicking import Mosaicking, as_plans
 from gae_metric.study.scoring import Scorer
-from gae_metric.study.study import NONE, Study
+from gae_metric.study.study import Study
 from gae_metric.study.supplied_maps import maps_of_classes
 from gae_metric.study.trajectories import Masking
 

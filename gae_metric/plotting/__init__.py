@@ -15,11 +15,15 @@ colours can be told apart with any of the common kinds of colour vision.
 - :func:`distribution`: every sample's score.
 """
 
-from gae_metric.plotting.bars import bars, distribution
-from gae_metric.plotting.maps import class_maps, maps
-from gae_metric.plotting.sample import curves, impact, mosaic
-from gae_metric.plotting.scatter import scatter
-from gae_metric.plotting.strips import Strip, extremes, strips, top_and_bottom
-
-__all__ = ["Strip", "bars", "class_maps", "curves", "distribution", "extremes", "impact"]
-__all__ += ["maps", "mosaic", "scatter", "strips", "top_and_bottom"]
+from gae_metric.plotting.bars import bars as bars
+from gae_metric.plotting.bars import distribution as distribution
+from gae_metric.plotting.maps import class_maps as class_maps
+from gae_metric.plotting.maps import maps as maps
+from gae_metric.plotting.sample import curves as curves
+from gae_metric.plotting.sample import impact as impact
+from gae_metric.plotting.sample import mosaic as mosaic
+from gae_metric.plotting.scatter import scatter as scatter
+from gae_metric.plotting.strips import Strip as Strip
+from gae_metric.plotting.strips import extremes as extremes
+from gae_metric.plotting.strips import strips as strips
+from gae_metric.plotting.strips import top_and_bottom as top_and_bottom

@@ -15,8 +15,8 @@ from torch import Tensor
 from gae_metric.functional.masking import LERF, MORF
 from gae_metric.probe.format import METRICS, OF_ITEMS, Manifest
 from gae_metric.probe.storage import ArrayFile, Container, ProbeError
+from gae_metric.study.items import NONE, Items, items_of_each
 from gae_metric.study.mosaicking import Mosaicking
-from gae_metric.study.study import NONE, Items
 from gae_metric.study.trajectories import Masking
 
 #: Values of ``problems``.
@@ -220,7 +220,8 @@ def _check_items(study: Prepared, files: _Files) -> None:
     expected = "each item once, and a sample's original before its perturbed states, by sample"
     files.refuse(wrong, "items", expected, study.table)
     kind = METRICS[study.manifest.metric]
-    each = kind.needs_originals + 2 * (steps - 1) * kind.makes_inputs + study.mosaics
+    states = steps if kind.makes_inputs else 1
+    each = len(items_of_each(kind.needs_originals, states, study.mosaics))
     counts = np.bincount(items.row, minlength=len(study.samples))
     lacking = (counts != each) & ~(study.bad_input | study.bad_output | study.one_class)
     files.refuse(lacking, "samples", f"{each} items of each that has no problem", counts)

@@ -21,7 +21,8 @@ from gae_metric.probe.study_from_files import BAD_INPUT, BAD_OUTPUT, ONE_CLASS, 
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import at_work
 from gae_metric.study.guard import ModelGuard
-from gae_metric.study.study import Items, Study
+from gae_metric.study.items import Items
+from gae_metric.study.study import Study
 
 #: Bytes of inputs, or of signs, that are made at a time.
 _PART = 1 << 24

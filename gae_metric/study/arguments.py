@@ -187,8 +187,8 @@ def check_larger(option: str, data: Data) -> None:
         If it does.
     """
     first = data.rows(np.array([0]))
-    error, of_samples = (refusal(data, x) for x in (mosaics(first, [[0] * 4], "none"), first))
-    if error is not None and of_samples is None:
+    error = refusal(data, mosaics(first, [[0] * 4], "none"))
+    if error is not None and refusal(data, first) is None:
         raise ValueError(f"{option}: the model takes samples, but no larger inputs: {error}")
 
 

@@ -16,10 +16,11 @@ from tqdm.auto import tqdm
 from abslrp.losses import untold
 from gae_metric.study import conversion
 from gae_metric.study.guard import ModelGuard
+from gae_metric.study.items import NONE, Items
 from gae_metric.study.logits import LogitsModel, targets_of
 from gae_metric.study.samples import Samples
 from gae_metric.study.scoring import Scorer
-from gae_metric.study.study import NONE, Items, Study
+from gae_metric.study.study import Study
 
 #: Features of a chunk whose temporaries are worth giving back.
 _LARGE = 2**22

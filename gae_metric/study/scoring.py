@@ -12,8 +12,8 @@ from gae_metric.functional import scores as equations
 from gae_metric.functional.masking import LERF, MORF
 from gae_metric.functional.mosaic import positions, score_map
 from gae_metric.study.conversion import sent
+from gae_metric.study.items import Items
 from gae_metric.study.mosaicking import Mosaicking
-from gae_metric.study.study import Items
 from gae_metric.study.trajectories import Masking
 
 

@@ -2,55 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.functional.baseline import mask_baseline, masked_inputs
-from gae_metric.functional.masking import LERF, MORF
 from gae_metric.functional.mosaic import quadrant_scores
 from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.conversion import sent
 from gae_metric.study.guard import ModelGuard
+from gae_metric.study.items import NONE, Items, items_of_each
 from gae_metric.study.logits import InPlaceOfLogits
 from gae_metric.study.mosaicking import Layout, Mosaicking
 from gae_metric.study.samples import Labels
 from gae_metric.study.trajectories import Masking, Trajectories
-
-#: Entry of :class:`Items` for what does not apply.
-NONE = -1
-
-
-@dataclass(frozen=True, eq=False)
-class Items:
-    """Inputs that must be explained, one entry each.
-
-    Attributes
-    ----------
-    row
-        Which of the scored samples it belongs to.
-    order
-        ``LERF`` or ``MORF``; -1 for originals and mosaics.
-    state
-        State of the trajectory: 0 for originals; -1 for mosaics.
-    mosaic
-        Which of the sample's mosaics; -1 for originals and states.
-    """
-
-    row: NDArray[np.int64]
-    order: NDArray[np.int64]
-    state: NDArray[np.int64]
-    mosaic: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def __getitem__(self, chosen: slice | NDArray[np.bool_] | NDArray[np.int64]) -> Items:
-        return Items(self.row[chosen], self.order[chosen], self.state[chosen], self.mosaic[chosen])
 
 
 class Study:
@@ -157,13 +124,9 @@ class Study:
         states
             Whether the perturbed states are; both orders, states 1 to T-1.
         """
-        each: list[tuple[int, int, int]] = [(NONE, 0, NONE)] if originals else []
-        if states and self.masking is not None:
-            steps = range(1, self.masking.steps)
-            each += [(order, state, NONE) for order in (LERF, MORF) for state in steps]
-        each += [(NONE, NONE, mosaic) for mosaic in range(self.mosaics)]
+        steps = self.masking.steps if states and self.masking is not None else 1
         rows = np.flatnonzero(~self.bad_input)
-        table = np.array(each, dtype=np.int64).reshape(-1, 3)
+        table = items_of_each(originals, steps, self.mosaics)
         tiled = np.tile(table, (len(rows), 1))
         return Items(np.repeat(rows, len(table)), tiled[:, 0], tiled[:, 1], tiled[:, 2])
 
