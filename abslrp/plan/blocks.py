@@ -36,11 +36,12 @@ def _by_the_definition() -> Account:
     raise RangeError
 
 
-def whole(input: Any, stages: Sequence[Any]) -> Any:
+def whole(input: Any, stages: Sequence[Any]) -> Tensor:
     """Run the stages for all rows."""
     for function, operand in stages:
         input = function(input, operand, slice(None))
-    return input
+    result: Tensor = input
+    return result
 
 
 def blocks(table: Table, values: Sequence[Value], input: Any, stages: Sequence[Any]) -> Any:
