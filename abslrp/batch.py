@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from abslrp.arrays import as_tensor
 from abslrp.outputs import Output, select_logits, taken
 from abslrp.tape import Place, Tape, Value
-from abslrp.tape.values import replaced
+from abslrp.tape.values import replaced, tensors_in
 from abslrp.targets import Target, number_of
 
 
@@ -29,11 +29,18 @@ class Batch:
         Which of them relevance is wanted of: the floating-point ones.
     target
         What makes one number of each sample's output, in place of logits.
+    whole
+        Keywords whose tensors are cut to no rows.
+    doubtful
+        Those that the model is to be asked of: their tensors have B rows, as a mask (T, T) of all
+        samples may.
     """
 
     given: Mapping[int | str, Any]
     explained: tuple[int | str, ...]
     target: Callable[[Any], Tensor] | None = None
+    whole: frozenset[int | str] = frozenset()
+    doubtful: frozenset[int | str] = frozenset()
 
     features = "inputs"
     """How messages call what relevance is wanted of."""
@@ -60,7 +67,9 @@ class Batch:
                 raise ValueError(f"model_kwargs: {key} is one of the inputs already")
             array = isinstance(one, (Tensor, np.ndarray))
             given[key] = on_model(model, as_tensor(one, f"model_kwargs: {key}")) if array else one
-        return cls(given, explained)
+        batch, more = cls(given, explained), {key: given[key] for key in model_kwargs or ()}
+        some = [k for k, one in more.items() if any(map(batch.has_row_each, tensors_in(one)))]
+        return replace(batch, whole=frozenset(more).difference(some), doubtful=frozenset(some))
 
     def __len__(self) -> int:
         return len(self.tensors[0])
@@ -76,7 +85,7 @@ class Batch:
             return self
 
         def cut(one: Tensor) -> Tensor:
-            if one.ndim == 0 or len(one) != len(self):
+            if not self.has_row_each(one):
                 return one
             if isinstance(rows, slice):
                 return one[rows]
@@ -84,7 +93,12 @@ class Batch:
 
         target = self.target
         target = target.rows(rows) if isinstance(target, Target) else target
-        return replace(self, given=replaced(self.given, cut, Tensor), target=target)
+        parts = {key: one for key, one in self.given.items() if key not in self.whole}
+        return replace(self, given={**self.given, **replaced(parts, cut, Tensor)}, target=target)
+
+    def has_row_each(self, one: Tensor) -> bool:
+        """Whether a tensor has as many rows as there are samples."""
+        return one.ndim > 0 and len(one) == len(self)
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Batch:
         """Put others in place of the tensors that relevance is wanted of."""

@@ -20,7 +20,7 @@ from abslrp.batch import Batch
 from abslrp.contrast import Start, combine, starts
 from abslrp.forward import Settings
 from abslrp.outputs import Output
-from abslrp.propagate import check_place, propagate
+from abslrp.propagate import check_place, propagate, settled
 from abslrp.rule_sets import own_contrast
 
 
@@ -87,6 +87,7 @@ def maps_of(
     classes = None if predicted else _targets(model, batch, targets, settings.output)
     others = None if against is None else one_each(against, len(batch), "against")
     step = step_of(batch_size, min(chunk_size(one) for one in batch.tensors))
+    batch = batch if step >= len(batch) else settled(model, batch, settings)
 
     def chunk(rows: slice) -> list[Tensor]:
         other = None if others is None else others[rows]

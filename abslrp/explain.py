@@ -111,7 +111,9 @@ def explain(
         and relevance is conserved over all rows together.
     model_kwargs
         Other keyword arguments of the model, such as masks. They get no relevance. Tensors that
-        have a row for each sample are split into batches with the inputs.
+        have a row for each sample are split into batches with the inputs. So may be a mask (T, T)
+        of T samples, which has no such rows: the model is asked, by one sample alone and beside
+        another.
     at
         Name of a module, or a list of names: the result is the relevance of their outputs and not
         of the inputs. Each output has the samples along its first axis, and each module is called

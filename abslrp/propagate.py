@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain, combinations
 from typing import Any, TypeAlias
 
 import torch
@@ -63,6 +64,14 @@ def propagate(
     """
     shapes: list[torch.Size] = []  # of the samples' maps, once they are known
 
+    def cut(rows: Rows) -> Batch:
+        nonlocal batch
+        batch = batch if rows == slice(None) else settled(model, batch, settings)
+        return batch.rows(rows)
+
+    def evaluated(rows: Rows) -> Tensor:
+        return evaluate(model, cut(rows), settings)
+
     def begun(logits: Tensor, rows: slice) -> list[Tensor]:
         whole = settings.samples == "whole" or len(logits) == len(batch)
         every = logits if whole else logits.expand(len(batch), *logits.shape[1:])
@@ -91,12 +100,12 @@ def propagate(
         # An audit tells of each call, and the definition carries each out.
         by_calls = settings.audits or settings.attention or not settings.accelerate
         run.tape.in_blocks = settings.table.conserves and not signed and not by_calls
-        part = batch.rows(rows)
+        part = cut(rows)
         try:
             logits, wanted = logits_of(model, part, run)
             if run.tape.asks and settings.start_at is None and settings.samples == "rows":
                 # torch.autograd.functional finds nothing to take a gradient of, and returns 0.
-                own = evaluate(model, part, settings, slice(None))
+                own = evaluate(model, part, settings)
                 if not _alike(own, logits.tensor, ROUNDING):
                     raise UnknownOperationError(DIFFERENTIATES)
             if (run.tape.decides or run.tape.left) and settings.samples == "rows":
@@ -114,14 +123,29 @@ def propagate(
         finally:
             run.forget()
 
-    return by_rows(len(batch), maps, partial(evaluate, model, batch, settings), settings, shapes)
+    return by_rows(len(batch), maps, evaluated, settings, shapes)
 
 
-def evaluate(model: nn.Module, batch: Batch, settings: Settings, rows: Rows) -> Tensor:
+def evaluate(
+    model: nn.Module, batch: Batch, settings: Settings, rows: Rows = slice(None)
+) -> Tensor:
     """Return the logits of some samples, by the model alone, and not by fused layers."""
     part = batch.rows(rows).copied()
     with torch.no_grad(), Unheard():
         return part.logits(model, settings.output, len(part), dense=settings.dense)
+
+
+@leaving_nothing
+def settled(model: nn.Module, batch: Batch, settings: Settings) -> Batch:
+    """Return a batch that is cut as the model takes it: a sample is the same alone and with one."""
+    doubtful = sorted(batch.doubtful, key=str)
+    counts = range(len(doubtful) + 1 if doubtful else 0)
+    for some in chain.from_iterable(combinations(doubtful, count) for count in counts):
+        known = replace(batch, whole=batch.whole.union(some), doubtful=frozenset())
+        alone, two = (_alone(partial(evaluate, model, known, settings), slice(n)) for n in (1, 2))
+        if alone is not None and two is not None and _alike(alone, two[:1], ROUNDING):
+            return known
+    return replace(batch, doubtful=frozenset())
 
 
 @leaving_nothing
@@ -217,6 +241,7 @@ def _check_decisions(model: nn.Module, batch: Batch, logits: Tensor, settings: S
     """Refuse samples that depend on one another by numbers or masks: a look at some."""
     if len(batch) == 1 or (logits.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
+    batch = settled(model, batch, settings)
     evaluated = partial(evaluate, model, batch, settings)
     together = logits if settings.start_at is None else evaluated(slice(None))
     step = -(-len(batch) // LOOKS)

@@ -135,8 +135,8 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     """Yield the tensors in a nest of arguments or results."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, (list, tuple)):
-        for one in value:
+    elif isinstance(value, (list, tuple, dict)):
+        for one in value.values() if isinstance(value, dict) else value:
             yield from tensors_in(one)
 
 

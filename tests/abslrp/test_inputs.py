@@ -238,6 +238,47 @@ def test_nested_keywords_are_cut_with_the_inputs() -> None:
     torch.testing.assert_close(parts, whole)
 
 
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 3, 4])
+@pytest.mark.parametrize("samples", [2, 4, 8])
+def test_a_keyword_of_all_samples_may_have_as_many_rows(samples: int, batch_size: Any) -> None:
+    """A mask of T x T tokens for T samples is not cut, and what has a row for each beside it is."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.query, self.head = nn.Linear(3, 3).double(), nn.Linear(3, 5).double()
+
+        def forward(self, x: Tensor, mask: Tensor, more: dict[str, Tensor]) -> Tensor:
+            scores = self.query(x) @ x.mT + mask
+            result: Tensor = self.head((scores.softmax(-1) @ x * more["gain"]).mean(1))
+            return result * more["by"][:, None]
+
+    model = Attention().eval()
+    torch.manual_seed(1)
+    x = torch.rand(samples, samples, 3, dtype=torch.float64)
+    mask = torch.full((samples, samples), -9.0, dtype=torch.float64).triu(1)
+    gain, by = torch.rand(3, dtype=torch.float64), torch.arange(1.0, samples + 1)
+
+    def kwargs(rows: slice) -> dict[str, Any]:
+        return {"mask": mask, "more": {"gain": gain, "by": by[rows]}}
+
+    wanted = [
+        abslrp.explain(model, x[i : i + 1], 1, model_kwargs=kwargs(slice(i, i + 1)))
+        for i in range(samples)
+    ]
+    given = kwargs(slice(None))
+    found = abslrp.explain(model, x, 1, model_kwargs=given, batch_size=batch_size)
+    torch.testing.assert_close(found, torch.cat(wanted), rtol=0, atol=1e-9)
+    start = torch.rand(samples, 5, dtype=torch.float64)
+    apart = [
+        abslrp.relevance(model, x[[i]], start[[i]], model_kwargs=kwargs(slice(i, i + 1)))
+        for i in range(samples)
+    ]
+    whole = abslrp.relevance(model, x, start, model_kwargs=given)
+    torch.testing.assert_close(whole, torch.cat(apart), rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "plain"),
     [
