@@ -1,5 +1,6 @@
-"""Methods that the tests of runs register by ``modules: tests.benchmarks.fakes``."""
+"""Methods that the tests of runs register by ``modules: tests.benchmarks.fakes``, and a study's."""
 
+import importlib
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from benchmarks.methods import METHODS, InapplicableError, method
 
 BEFORE = set(METHODS)
+importlib.import_module("benchmarks.studies.class_maps")
 
 
 @method("Quick", family="any", source="tests", citation="")

@@ -111,6 +111,7 @@ def test_options_beside_a_word_for_several_methods():
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.usefixtures("fake_methods")
 def test_our_configs(path, monkeypatch, tmp_path):
     for name in ("IMAGENET", "VOC"):
         monkeypatch.setenv(name, str(tmp_path))
