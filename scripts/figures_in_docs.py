@@ -85,6 +85,41 @@ def variants(out: Path) -> Numbers:
     }
 
 
+SUBTRACTED = "minus the mean of all class maps"
+SCALED = "minus that mean, both first scaled to sum 1, as in absLRP's two streams"
+
+
+def cams(out: Path) -> Numbers:
+    """Return C of class maps by what is subtracted, by network and whether they are guided."""
+    table = pd.read_csv(out / "tables.csv")
+    shown = {"map": "class map (GradCAM)", "(map - mean)": SUBTRACTED}
+    shown |= {"map - mean": SUBTRACTED, "map - mean (scaled)": SCALED}
+    shown["(map - mean (scaled))"] = SCALED
+    return {
+        (
+            shown.get(name := row.method.removeprefix("guided x "), name),
+            f"{NETWORKS[row.model]}: {'guided × ' * (name != row.method)}map",
+        ): (row.mean,)
+        for row in table.itertuples(index=False)
+    }
+
+
+def cam_layers(out: Path) -> Numbers:
+    """Return C by layer and method."""
+    table = pd.read_csv(out / "tables.csv")
+    layers = {
+        "features.18.2": "features.18.2 (after ReLU6; the default)",
+        "features.18.1": "features.18.1 (batch norm before it)",
+        "features.17": "features.17 (linear bottleneck)",
+        "features.16": "features.16 (linear bottleneck and residual sum)",
+    }
+    found = {}
+    for row in table.itertuples(index=False):
+        method, _, layer = row.method.partition(" ")
+        found[layers[layer or "features.18.2"], method] = (row.mean,)
+    return found
+
+
 def reviews(out: Path) -> Numbers:
     """Return the probability of each review's prediction."""
     lines = (out / "output.txt").read_text(encoding="utf-8").splitlines()
@@ -124,6 +159,7 @@ EVIDENCE = "-m benchmarks evidence benchmarks/results/imagenet-here"
 LESS = "GAE of absLRP less that of"
 RUN = "-m benchmarks run --quiet --output {out} --config"
 DEFINITIONS = f"{RUN} definitions"
+CAMS = "docs/class-activation-maps.md"
 FIGURES = (
     Figure("demo", "-m gae_metric demo --out {out}", 0.2, "README.md", "| GAE | VGG", demo),
     Figure("definitions", DEFINITIONS, 0.8, "README.md", "| | GAE | LC", means),
@@ -147,6 +183,8 @@ FIGURES = (
         "| digits:vgg | GAE",
         lambda out: means(out, "digits:vgg"),
     ),
+    Figure("cams", f"{RUN} cams", 0.1, CAMS, "| | SqueezeNet: map", cams),
+    Figure("cam-layers", f"{RUN} cam-layers", 0.1, CAMS, "| | GradCAM", cam_layers),
     *(
         Figure("evidence", EVIDENCE, 0.01, "docs/evidence.md", head, evidence(title, counted))
         for head, title, counted in (
