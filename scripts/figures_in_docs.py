@@ -76,7 +76,7 @@ def variants(out: Path) -> Numbers:
     """Return LC, C and GAE by absLRP's options and network."""
     table = pd.read_csv(out / "tables.csv").set_index(["method", "model", "score"])["mean"]
     columns = {"digits:vgg": "digits VGG", "digits:resnet": "digits ResNet"}
-    columns["digits:vit"] = "digits ViT"
+    columns |= {"digits:vit": "digits ViT", "shared:squeezenet": "SqueezeNet"}
     rows = {"Random": "random map", "Saliency": "saliency", "InputXGradient": "input × gradient"}
     return {
         (rows.get(m, m), columns[model]): tuple(table[m, model, s] for s in ("LC", "C", "GAE"))
@@ -87,6 +87,35 @@ def variants(out: Path) -> Numbers:
 
 SUBTRACTED = "minus the mean of all class maps"
 SCALED = "minus that mean, both first scaled to sum 1, as in absLRP's two streams"
+
+
+SHORT = {"vgg": "VGG", "resnet": "ResNet", "vit": "ViT"}
+
+
+def stability(out: Path) -> Numbers:
+    """Return deviations of C by the number of mosaics, of a sample and of the mean; its mean."""
+    found: dict[tuple[str, str], tuple[float, ...]] = {}
+    for row in _printed(out, "Standard deviation of C over seeds"):
+        name = f"{SHORT[row['network']]}, {row['method']}"
+        found[name, f"K = {row['K']}"] = float(row["sample"]), float(row["mean"])
+        found.setdefault((name, "mean C"), (float(row["C"]),))
+    return found
+
+
+def constants(out: Path) -> Numbers:
+    """Return GAE by the constant that is added to the logits."""
+    return {
+        (f"{SHORT[row['network']]}, {row['method']}", shown): (float(row["gae"]),)
+        for row in _printed(out, "A constant is added to all logits")
+        for shown in [{"-5": "−5", "0": "0", "5": "+5", "20": "+20"}[row["added"]]]
+    }
+
+
+def _printed(out: Path, title: str) -> list[dict[str, str]]:
+    """Return the rows of a table that a study printed below its title."""
+    text = (out / "output.txt").read_text(encoding="utf-8").partition(f"{title}\n")[2]
+    head, *rows = (line.split() for line in text.partition("\n\n")[0].splitlines())
+    return [dict(zip(head, row, strict=True)) for row in rows]
 
 
 def cams(out: Path) -> Numbers:
@@ -159,6 +188,8 @@ EVIDENCE = "-m benchmarks evidence benchmarks/results/imagenet-here"
 LESS = "GAE of absLRP less that of"
 RUN = "-m benchmarks run --quiet --output {out} --config"
 DEFINITIONS = f"{RUN} definitions"
+PHOTOGRAPHS = "imagenet:{shared}/images/imagenet"
+STABILITY = "-m benchmarks.studies.score_stability"
 CAMS = "docs/class-activation-maps.md"
 FIGURES = (
     Figure("demo", "-m gae_metric demo --out {out}", 0.2, "README.md", "| GAE | VGG", demo),
@@ -166,6 +197,14 @@ FIGURES = (
     Figure("definitions", DEFINITIONS, 0.8, "docs/experiments.md", "| | GAE | LC", means),
     Figure(
         "defaults", f"{RUN} defaults", 0.3, "docs/decisions.md", "| conserve, contrast", variants
+    ),
+    Figure(
+        "defaults-squeezenet",
+        f"{RUN} defaults --model shared:squeezenet --data {PHOTOGRAPHS} --samples 16",
+        0.3,
+        "docs/decisions.md",
+        "| conserve, contrast",
+        variants,
     ),
     Figure(
         "reviews",
@@ -183,6 +222,8 @@ FIGURES = (
         "| digits:vgg | GAE",
         lambda out: means(out, "digits:vgg"),
     ),
+    Figure("stability", STABILITY, 0.2, "docs/gae.md", "| network, method | mean C", stability),
+    Figure("stability", STABILITY, 0.2, "docs/gae.md", "| network, method | −5", constants),
     Figure("cams", f"{RUN} cams", 0.1, CAMS, "| | SqueezeNet: map", cams),
     Figure("cam-layers", f"{RUN} cam-layers", 0.1, CAMS, "| | GradCAM", cam_layers),
     *(
