@@ -264,7 +264,7 @@ def _origin(
         # A random explainer gives another map, and so does rounding where the map is a small
         # difference of large ones: that depends on the batch.
         twice = _explained(plain, torch.cat([x, x]), torch.cat([target, target]))
-        if apart <= _ROOM * max(_apart(ours, one) for one in twice.split(1)) < torch.inf:
+        if apart <= _ROOM * max(_apart(ours, one) for one in torch.split(twice, 1)) < torch.inf:
             continue
         if explainer.function is quantus.explain and "method" in explainer.kwargs:
             gradient = replace(plain, kwargs={**plain.kwargs, "method": "Gradient"})
