@@ -63,7 +63,7 @@ def rule_of(*groups: Group, epsilon: float = EPSILON) -> Callable[[Call, Linear]
         map, value = given.map, given.input
 
         def pairs(group: Group, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
-            x, w = _alike(value.tensor, weights)
+            x, w = alike(value.tensor, weights)
             made = [one for one in group.pairs if not (value.nonnegative and one[0] is minus)]
             return [(of_x(x), of_w(w)) for of_x, of_w in made]
 
@@ -99,11 +99,11 @@ def rule_of(*groups: Group, epsilon: float = EPSILON) -> Callable[[Call, Linear]
     return rule
 
 
-def _alike(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both in one type: what sums divide leaves the range of float16."""
-    dtype = torch.promote_types(x.dtype, weights.dtype)
+def alike(*tensors: Tensor) -> list[Tensor]:
+    """Return tensors in one type: what sums divide leaves the range of float16."""
+    dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
     dtype = torch.float32 if dtype == torch.float16 else dtype
-    return x.to(dtype), weights.to(dtype)
+    return [tensor.to(dtype) for tensor in tensors]
 
 
 def gamma(gamma: float = 0.25, epsilon: float = EPSILON) -> RuleSet:

@@ -33,7 +33,7 @@ from abslrp.plan.linear_maps import Left
 from abslrp.registry import RuleSet
 from abslrp.rule_sets import proportional
 from abslrp.rule_sets.composites import composite, first_convolution
-from abslrp.rule_sets.layers import Group, greatest, least, rule_of, z_box
+from abslrp.rule_sets.layers import Group, alike, greatest, least, rule_of, z_box
 from abslrp.rule_sets.starts import publish
 from abslrp.rules.normalization import Norm
 from abslrp.rules.operands import Linear
@@ -42,37 +42,37 @@ from abslrp.tape import Call
 
 def relative(call: Call, given: Linear) -> Account:
     """Share relevance of a linear layer or a convolution as the authors' code does."""
-    x, map, axes = given.input, given.map, _axes(given)
+    map, axes, nonnegative = given.map, _axes(given), given.input.nonnegative
 
     def propagate(relevance: Tensor) -> list[Tensor | None]:
-        plus, minus = map.weights.clamp(min=0), map.weights.clamp(max=0).neg()
+        x, weights, relevance = alike(given.input.tensor, map.weights, relevance)
+        plus, minus = weights.clamp(min=0), weights.clamp(max=0).neg()
         positive = relevance.clamp(min=0) if given.convolves else relevance
         received = _received(relevance, given, axes)
-        total = torch.zeros_like(x.tensor)
-        for half in [x.tensor] if x.nonnegative else [x.tensor.clamp(min=0), x.tensor.clamp(max=0)]:
+        total = torch.zeros_like(x)
+        for half in [x] if nonnegative else [x.clamp(min=0), x.clamp(max=0)]:
             size = half.abs()
             lead, other = map.forward(size, plus), map.forward(size, minus)
-            to_lead, to_other = ratio(positive, lead), ratio(relevance, lead + other)
-            if given.convolves:
-                to_other = to_other + ratio(relevance - positive, other)
+            to_lead = ratio(positive, lead)
+            to_other = ratio(relevance, lead + other) + ratio(relevance - positive, other)
             raw = size * (map.transposed(to_lead, plus) + map.transposed(to_other, minus))
             total = total + _corrected(raw, received, axes)
         if given.convolves:
             return [total]
         logits = relevance.amax(axes, keepdim=True) == 1
-        return [torch.where(logits, _by_magnitude(given, relevance, axes), total)]
+        return [torch.where(logits, _by_magnitude(given, x, weights, relevance), total)]
 
     return Custom(propagate, axes=given.axes)
 
 
-def _by_magnitude(given: Linear, relevance: Tensor, axes: list[int]) -> Tensor:
+def _by_magnitude(given: Linear, x: Tensor, weights: Tensor, relevance: Tensor) -> Tensor:
     """Share the logits by the size of contributions, the bias among those of positive inputs."""
-    x, map = given.input.tensor, given.map
-    raw = x * map.transposed(relevance, map.weights)
+    map, axes = given.map, _axes(given)
+    raw = x * map.transposed(relevance, weights)
     if given.bias is not None:
-        h, size = map.forward(x, map.weights), map.forward(x.abs(), map.weights.abs())
+        h, size = map.forward(x, weights), map.forward(x.abs(), weights.abs())
         for sign in (1, -1):
-            weight = (map.weights * sign).clamp(min=0) * sign
+            weight = (weights * sign).clamp(min=0) * sign
             whole = (h + sign * size) / 2  # of the contributions of that sign
             part = ratio(given.bias * ratio(whole, h), map.forward(x.clamp(min=0), weight))
             raw = raw + x.clamp(min=0) * map.transposed(relevance * part, weight)

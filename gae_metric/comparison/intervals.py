@@ -72,7 +72,7 @@ def compare(
         - ``mean``, ``standard_error`` (standard deviation / √n), ``ci_low`` and ``ci_high``
           (bias-corrected and accelerated bootstrap) over these samples; below two samples all but
           the mean are NaN;
-        - ``best``: True for the best mean;
+        - ``best``: True for the best mean, and for those that equal it but for rounding;
         - ``tie``: the ``*`` of the paper's tables, True for the best method and for those that are
           not told apart from it. It is False for all if there are no such methods, or if there are
           too few samples to tell any two methods apart;
@@ -137,12 +137,12 @@ def compare(
             scores = common.get(method, pd.Series(dtype=float))
             counts = (len(scores), int(given.isna().sum()))
             ends = bootstrap_interval(scores.to_numpy(), confidence, resamples, seed)
-            row = (str(method), one.metric, way, *counts, scores.mean(), scores.sem(), *ends)
-            rows.append(row)
+            rows.append((str(method), one.metric, way, *counts, scores.mean(), scores.sem(), *ends))
         table = pd.DataFrame(rows, columns=_COLUMNS)
-        means = table.set_index("method")["mean"].dropna()
-        best = None if means.empty else means.idxmax() if way == "higher" else means.idxmin()
-        table["best"] = table["mean"] == means.get(best, np.nan)
+        means = table.set_index("method")["mean"].dropna() * (1 if way == "higher" else -1)
+        equal = means.index[means.max() - means <= rounding_of(means.abs().max())]
+        best = next(iter(equal), None)
+        table["best"] = table["method"].isin(equal)
         against = _against(one, best, table)
         deciding = against["p_holm" if correction else "p"]
         # Pairs that are equal say nothing, unless all are.

@@ -185,8 +185,7 @@ def oddities(metric: str, study: Study, scorer: Scorer, components: pd.DataFrame
             "and stay 0"
         )
     # Of these scores alone are outputs taken relative to the initial one.
-    if "lc_robustness" in components and (study.outputs[:, 0, 0] <= 0).any():
-        negative = int((study.outputs[:, 0, 0] <= 0).sum())
+    if "lc_robustness" in components and (negative := int((study.outputs[:, 0, 0] <= 0).sum())):
         yield (
             f"{metric}: the explained output (logit) of {negative} samples is not positive; "
             "their LC_R, by equation 14 as printed, may be unreliable"

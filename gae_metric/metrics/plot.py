@@ -21,7 +21,7 @@ def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs:
     results
         Scores by name: of several methods, or a metric's ``components``.
     **kwargs
-        Passed to :func:`gae_metric.plotting.bars`, and by it to
+        Passed to :func:`gae_metric.plotting.distribution`, and by it to
         ``matplotlib.axes.Axes.boxplot``.
 
     Raises

@@ -122,8 +122,7 @@ class Explainer:
             # NumPy has no bfloat16.
             inputs = (x.float() if x.dtype == torch.bfloat16 else x).cpu().numpy()
             classes = targets.cpu().numpy()
-        model = self.model.explained
-        given = {"model": model, "inputs": inputs, "targets": classes, **self.kwargs}
+        given = {"model": self.model.explained, "inputs": inputs, "targets": classes, **self.kwargs}
         with torch.enable_grad():
             maps = untold(self.function, **given)
         self.guard.explained()

@@ -126,6 +126,19 @@ def test_equal_pairs_carry_no_rank():
     assert same["tie"].all()
 
 
+@pytest.mark.parametrize("metric", ["GAE", "ROAD"])  # higher, and lower is better
+def test_means_that_are_equal_but_for_rounding_are_both_the_best(metric):
+    assert 0.1 + 0.2 > 0.3
+    scores = {"A": [0.3] * 8, "B": [0.1 + 0.2] * 8, "C": [0.1 + 0.2, 0.3] * 4}
+    for methods in ("ABC", "CBA"):
+        table = compare(of_metric({name: scores[name] for name in methods}, metric))
+        assert table["best"].all()
+        assert table["tie"].all()
+        assert table["p"].isna().tolist() == [True, False, False]  # the first one is the best
+    apart = compare(of_metric({"A": [0.3] * 8, "B": [0.3 + 1e-12] * 8}, metric))
+    assert apart["best"].tolist() == [metric == "ROAD", metric == "GAE"]
+
+
 @pytest.mark.parametrize("n", [1, 4, 9, 13])
 def test_few_pairs_with_ties_have_the_p_of_all_signs(n):
     rng = np.random.default_rng(n)

@@ -222,6 +222,27 @@ def test_given_maps_may_be_scaled_and_random(case):
     metric(net, x, y, a_batch=noise(net, x, y), explain_func=noise)
 
 
+def test_given_maps_may_differ_by_what_depends_on_the_batch(case):
+    """A seed for each call, and the rounding of a small difference of large maps."""
+    net, x, y = case
+    function = explained(*case)[1]
+
+    def seeded(model, inputs, targets, **kwargs):
+        noise = np.random.default_rng(0).normal(size=inputs.shape)
+        return input_x_gradient(model, inputs, targets) + noise
+
+    def rounded(model, inputs, targets, **kwargs):
+        maps = function(model, inputs, targets)
+        maps[:, :, 0, 0] += 0.02 * (len(inputs) - 1) / len(inputs) * np.abs(maps).max()
+        return maps
+
+    for explainer in (seeded, rounded):
+        maps = explainer(net, x, y)
+        assert len(GAE(disable_warnings=True)(net, x, y, a_batch=maps, explain_func=explainer)) == 5
+        with pytest.raises(ValueError, match="they are not the maps that explain_func gives"):
+            GAE()(net, x, y, a_batch=maps, explain_func=function)
+
+
 def test_given_maps_are_checked_though_explain_func_overwrites_its_inputs(case):
     net, x, y = case
 

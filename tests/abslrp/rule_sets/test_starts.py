@@ -161,6 +161,36 @@ def test_half_precision_stays_finite(rules):
     assert given.isfinite().all()
 
 
+@pytest.mark.parametrize("rules", NAMES)
+def test_half_precision_keeps_the_map(rules):
+    model = networks.make("vgg").half()
+    x, y, _ = networks.images()
+    given = abslrp.explain(model, x.half(), y, rules=rules).double().flatten()
+    expected = abslrp.explain(model.double(), x.half().double(), y, rules=rules).flatten()
+    assert nn.functional.cosine_similarity(given, expected, 0) > 0.99
+
+
+class _Casting(nn.Module):
+    """A model that turns autocast on itself, and does not leave it on for whoever calls it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.model(x).float()
+
+
+@pytest.mark.parametrize("rules", NAMES)
+def test_autocast_inside_a_model_keeps_the_map(rules):
+    model = networks.make("vgg").float()
+    x, y, _ = networks.images()
+    expected = abslrp.explain(model, x.float(), y, rules=rules).flatten()
+    given = abslrp.explain(_Casting(model).eval(), x.float(), y, rules=rules).flatten()
+    assert nn.functional.cosine_similarity(given, expected, 0) > 0.9
+
+
 @pytest.mark.parametrize("rules", ["alpha2beta1", "cLRP", "Chefer", "EpsilonGammaBox"])
 @pytest.mark.parametrize("name", ["vgg_bn", "basic"])
 def test_autocast_keeps_the_map(name, rules):
