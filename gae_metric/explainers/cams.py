@@ -98,21 +98,24 @@ def guided_backpropagation(model: nn.Module, x: Tensor, target: Tensor) -> Tenso
     leaf = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         score = selected(model(leaf.clone()), target).sum()
-        nodes: list[Any] = [score.grad_fn]
-        seen: set[Any] = set()
-        found = False
-        while nodes:
-            node = nodes.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            nodes += [following for following, _ in node.next_functions]
-            if node.name().startswith(("ReluBackward", "HardtanhBackward")):  # ReLU, ReLU6
-                found = True
-                node.register_prehook(lambda given: tuple(one.clamp(min=0) for one in given))
+        found = relus_before(score)
+        for node in found:
+            node.register_prehook(lambda given: tuple(one.clamp(min=0) for one in given))
         if not found:
             raise NotApplicableError("no ReLU of the model guides gradients", "try GradCAM")
         return gradient_of(score, leaf)
+
+
+def relus_before(score: Tensor) -> set[Any]:
+    """Return the steps of a backward pass that are those of a ReLU or ReLU6."""
+    nodes: list[Any] = [score.grad_fn]
+    seen: set[Any] = {None}
+    while nodes:
+        node = nodes.pop()
+        if node not in seen:
+            seen.add(node)
+            nodes += [following for following, _ in node.next_functions]
+    return {one for one in seen if one and one.name().startswith(("Relu", "Hardtanh"))}
 
 
 hirescam = partial(gradcam, weigh=lambda gradient, values, positions: gradient)

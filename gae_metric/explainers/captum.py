@@ -4,7 +4,7 @@ import inspect
 import random
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from gae_metric._names import lookup
 from gae_metric.errors import InputError
-from gae_metric.explainers.chunked_gradients import accepts_tensors, chunked
+from gae_metric.explainers.cams import relus_before
+from gae_metric.explainers.chunked_gradients import accepts_tensors, chunked, selected
+from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.functional.draws import content_generator
 from gae_metric.functional.precision import at_least_single
 from gae_metric.study.logits import LogitsModel
@@ -23,6 +25,17 @@ _GIVEN = frozenset({"self", "inputs", "target", "baselines"})
 
 #: Methods that draw at random.
 _DRAWING = frozenset({"GradientShap", "KernelShap", "Lime", "ShapleyValueSampling"})
+
+#: Methods that change the gradient of ReLUs.
+_GUIDED = frozenset({"GuidedBackprop", "Deconvolution"})
+
+#: Share of a map's size that rounding leaves of DeepLIFT's summation to the change of the logit.
+_ROUNDING = 0.01
+_NOT_DEEPLIFT = (
+    "captum:DeepLift: relevance does not add up to the change of the logit, so that the maps are "
+    "not DeepLIFT's. Captum's hooks see modules such as nn.ReLU, but no functions (torch.relu), "
+    "GELU, products of activations, scripted or compiled parts, and follow max pools roughly"
+)
 
 #: Methods that cannot work with their defaults, and why.
 _REFUSED = {
@@ -52,6 +65,8 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
     ``captum:NAME``, and a function ``explain_func(model, inputs, targets, *, batch_size=64,
     **kwargs)``: arrays or tensors in, the same kind and shape out. Keywords that the method's
     ``attribute`` has are handed on; Quantus's others are ignored. Baselines are zero.
+    GuidedBackprop and Deconvolution refuse models of which Captum does not see every ReLU, and
+    DeepLift warns where relevance does not add up to the change of the logit.
 
     Raises
     ------
@@ -89,7 +104,18 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
         def attribute(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
             if "baselines" in accepted:
                 options.setdefault("baselines", torch.zeros_like(x[:1]))
-            return attributed(method(_Untouched(model)), x, target, **options)
+            if found in _GUIDED:
+                _check_relus(found, model, x[:1], target[:1])
+            if found != "DeepLift":
+                result: Tensor = attributed(method(_Untouched(model)), x, target, **options)
+                return result
+            sure = {**options, "return_convergence_delta": True}
+            maps: Tensor
+            maps, delta = attributed(method(_Untouched(model)), x, target, **sure)
+            size = maps.abs().flatten(1).sum(1)
+            if bool((delta.abs() > max(_ROUNDING, 10 * torch.finfo(maps.dtype).eps) * size).any()):
+                warnings.warn(_NOT_DEEPLIFT, RuntimeWarning, stacklevel=2)
+            return maps
 
         def drawn(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
             maps = []
@@ -115,13 +141,30 @@ class _Untouched(LogitsModel):
         return super().forward(x.clone(), *args, **kwargs)
 
 
-def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Tensor:
+def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
     """Return a method's maps, without a word of what Captum does and undoes."""
     told = "Input Tensor|Setting (forward|backward)|Required gradient not req"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", told, UserWarning)
-        maps: Tensor = method.attribute(x.clone(), target=target, **options)
-    return maps.detach()
+        maps = method.attribute(x.clone(), target=target, **options)
+    return tuple(one.detach() for one in maps) if isinstance(maps, tuple) else maps.detach()
+
+
+def _check_relus(name: str, model: nn.Module, x: Tensor, target: Tensor) -> None:
+    """Refuse a model in which not every ReLU, or none, is a module that Captum's hooks see."""
+    seen: set[Any] = set()
+    with ExitStack() as hooks, torch.enable_grad():
+        for one in model.modules():
+            if isinstance(one, nn.ReLU):
+                note = one.register_forward_hook(lambda *call: seen.add(call[-1].grad_fn))
+                hooks.enter_context(note)
+        found = relus_before(selected(_Untouched(model)(x.clone().requires_grad_()), target).sum())
+    if not found or found - seen:
+        raise NotApplicableError(
+            f"captum:{name} changes the gradient of nn.ReLU modules alone, and the model has other "
+            "ReLUs (torch.relu, ReLU6, scripted or compiled parts) or none",
+            "write them as nn.ReLU",
+        )
 
 
 def _methods(module: Any) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Each of Captum's methods that is offered works with its defaults; the others say why not."""
 
+import warnings
+
 import captum.attr
 import numpy as np
 import pytest
@@ -8,16 +10,24 @@ from torch import nn
 
 from gae_metric.demo import digits, networks
 from gae_metric.explainers.captum import _DRAWING, _REFUSED, _methods, captum_explainer
+from gae_metric.explainers.grad_cam import NotApplicableError
 
 METHODS = sorted(_methods(captum.attr))
 #: Evaluations of the model for each feature, or several: half a minute an image and more.
 MANY = ("FeatureAblation", "ShapleyValueSampling")
+#: Those that change the gradient of ReLUs.
+GUIDED = ("GuidedBackprop", "Deconvolution")
 
 
 @pytest.mark.parametrize("network", networks.NAMES)
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in MANY])
+@pytest.mark.filterwarnings("ignore:captum.DeepLift:RuntimeWarning")
 def test_runs_with_its_defaults(name, network):
     x, y = digits.load("test", n=2)
+    if name in GUIDED and network == "vit":
+        with pytest.raises(NotApplicableError, match=r"nn\.ReLU modules alone"):
+            captum_explainer(name)[1](networks.load(network), x, y)
+        return
     maps = captum_explainer(name)[1](networks.load(network), x, y)
     assert maps.shape == x.shape
     assert np.isfinite(maps).all()
@@ -76,3 +86,55 @@ def test_is_not_offered(name):
     assert name not in METHODS
     with pytest.raises(ValueError, match=f"captum:{name} is not offered: {_REFUSED[name][:12]}"):
         captum_explainer(name.lower())
+
+
+class Net(nn.Module):
+    """Two layers, and what is between them: a module, a function, or both."""
+
+    def __init__(self, module=None, function=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 9, 3)
+        self.module, self.function, self.pool = module, function, nn.MaxPool2d(2)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = x if self.module is None else self.module(x)
+        x = x if self.function is None else self.function(x - 0.1)
+        return self.last(self.pool(x).flatten(1))
+
+
+X = torch.randn(3, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+SEEN = [Net(nn.ReLU()), Net(nn.ReLU(inplace=True))]
+UNSEEN = {
+    "a function": Net(function=torch.relu),
+    "a module and a function": Net(nn.ReLU(), torch.relu),
+    "ReLU6": Net(nn.ReLU6()),
+    "none": Net(nn.GELU()),
+    "a scripted part": Net(torch.jit.script(nn.Sequential(nn.ReLU()))),
+}
+
+
+@pytest.mark.parametrize("name", GUIDED)
+def test_guided_methods_refuse_what_captum_does_not_see(name):
+    explain = captum_explainer(name)[1]
+    for net in SEEN:
+        assert explain(net.eval(), X, [0, 1, 2]).any()
+    for net in UNSEEN.values():
+        with pytest.raises(NotApplicableError, match=name):
+            explain(net.eval(), X, [0, 1, 2])
+        assert not any(one._forward_hooks for one in net.modules())
+
+
+@pytest.mark.parametrize("what", ["a function", "a module and a function", "none"])
+def test_deeplift_that_does_not_add_up_is_warned_of(what):
+    explain = captum_explainer("DeepLift")[1]
+    for net in SEEN[:1]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            maps = explain(net.eval(), X, [0, 1, 2])
+        with torch.no_grad():
+            change = (net(X) - net(torch.zeros(1, 3, 6, 6)))[range(3), range(3)]
+        torch.testing.assert_close(maps.flatten(1).sum(1), change, rtol=1e-3, atol=1e-4)
+    with pytest.warns(RuntimeWarning, match="does not add up"):
+        explain(UNSEEN[what].eval(), X, [0, 1, 2])
