@@ -1,6 +1,7 @@
 """Maps that a tool returns, in any of their forms: checked, then read in the order of the items."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,19 +99,13 @@ def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[in
     blocks, extra = _blocks_of(maps, expected)
     blocks.sort(key=lambda block: block.start)
     _check(blocks, extra, expected)
-    chunk: list[NDArray[Any]] = []
-    start = have = 0
-    for block in blocks:
-        at = 0
-        while at < block.count:
-            count = min(block.count - at, batch_size - have)
-            chunk.append(block.values[at : at + count])
-            at, have = at + count, have + count
-            if have == batch_size:
-                yield start, _tensor(chunk, expected)
-                start, have, chunk = start + have, 0, []
-    if chunk:
-        yield start, _tensor(chunk, expected)
+    blocks = [block for block in blocks if block.count]
+    starts = [block.start for block in blocks]
+    for start in range(0, len(expected.ids), batch_size):
+        stop = min(start + batch_size, len(expected.ids))
+        some = blocks[bisect_right(starts, start) - 1 : bisect_left(starts, stop)]
+        parts = [b.values[max(start - b.start, 0) : min(stop - b.start, b.count)] for b in some]
+        yield start, _tensor(parts, expected)
 
 
 def _is_stream(maps: Any) -> bool:
