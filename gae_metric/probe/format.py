@@ -169,25 +169,10 @@ class Manifest:
             mosaics = read.integer("n_mosaics")
         else:
             mosaics = read.exactly("n_mosaics", 0, f"0 for {metric}")
-        shape = read(
-            "input_shape",
-            "one to four positive integers",
-            lambda value: (
-                isinstance(value, list)
-                and 1 <= len(value) <= 4
-                and all(_integer(side, 1, _MOST) for side in value)
-            ),
-        )
+        shape = read("input_shape", "one to four positive integers", _sides)
         protocol = read.one_of("protocol", get_args(Protocol))
         size = read.integer("dataset_size")
-        names = read(
-            "names",
-            f"{size} texts or null",
-            lambda value: (
-                value is None
-                or (isinstance(value, list) and all(map(_text, value)) and len(value) == size)
-            ),
-        )
+        names = read("names", f"{size} texts or null", lambda v: v is None or _texts(v, size))
         named = None if names is None else tuple(names)
         settings, listed = read.kind("settings", dict), read.kind("shards", list)
         manifest = cls(metric, tuple(shape), size, steps, mosaics, protocol, named, settings)
@@ -247,6 +232,15 @@ class _Fields:
 
 def _integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _sides(value: Any) -> bool:
+    few = isinstance(value, list) and 1 <= len(value) <= 4
+    return few and all(_integer(side, 1, _MOST) for side in value)
+
+
+def _texts(value: Any, count: int) -> bool:
+    return isinstance(value, list) and all(map(_text, value)) and len(value) == count
 
 
 def _text(value: Any) -> bool:

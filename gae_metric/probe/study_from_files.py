@@ -83,13 +83,11 @@ class _Files:
 
     def __init__(self, container: Container, manifest: Manifest) -> None:
         self._container, self._manifest = container, manifest
+        names = manifest.arrays(0, 0)
+        items = np.cumsum([0, *(shard.items for shard in manifest.shards)])
+        samples = np.cumsum([0, *(shard.samples for shard in manifest.shards)])
         #: Where the shards begin in each array, and where the last one ends.
-        self.starts = {
-            name: np.cumsum(
-                [0, *(s.items if name in OF_ITEMS else s.samples for s in manifest.shards)]
-            )
-            for name in manifest.arrays(0, 0)
-        }
+        self.starts = {name: items if name in OF_ITEMS else samples for name in names}
         #: By array, the shard whose file was read last. It is left open for what follows in it.
         self._read: dict[str, tuple[int, ArrayFile]] = {}
 
