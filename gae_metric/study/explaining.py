@@ -157,22 +157,19 @@ def explain_and_score(
     """
     scorer = Scorer(study)
 
-    def add_given(rows: NDArray[np.int64]) -> None:
-        if given is None:
-            return
-        rows = scorer.lacks(rows)
-        none = np.full(len(rows), NONE)
-        ready = study.ready(Items(rows, none, np.zeros_like(rows), none))
-        if len(ready):
-            maps = study.data.maps(given, study.samples[ready.row])
-            scorer.add(ready, explainer.post_process(maps))
-
     def explain(start: int, stop: int) -> None:
         study.load(items.row[start:stop])
         if (stop - start) * study.data.x.shape[1:].numel() > _LARGE:
             conversion.give_back()
         ready = study.ready(items[start:stop])
-        add_given(ready.row)
+        if given is not None:
+            rows = scorer.lacks(ready.row)
+            none = np.full(len(rows), NONE)
+            originals = study.ready(Items(rows, none, np.zeros_like(rows), none))
+            if len(originals):
+                maps = study.data.maps(given, study.samples[originals.row])
+                scorer.add(originals, explainer.post_process(maps))
+            ready = ready[ready.state != 0]
         for part in study.alike(ready):
             scorer.add(part, explainer(*study.inputs(part)))
 
@@ -183,11 +180,4 @@ def explain_and_score(
             before = int(items.row[done.stop]) if done.stop < len(items) else len(study.samples)
             study.forget(before)
             scorer.forget(before)
-    if given is not None:
-        # Those that nothing else was explained of.
-        for first in range(0, len(study.samples), study.data.batch_size):
-            rows = np.arange(first, min(first + study.data.batch_size, len(study.samples)))
-            study.load(rows)
-            add_given(rows)
-            study.forget(int(rows[-1]) + 1)
     return scorer
