@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gae_metric._names import lookup
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, lookup
 from gae_metric.explainers.chunked_gradients import accepts_tensors, chunked
 from gae_metric.functional.draws import content_generator
 from gae_metric.functional.precision import at_least_single

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from gae_metric._names import nearest
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, nearest
 from gae_metric.study.conversion import gradient_of
 from gae_metric.study.logits import LogitsModel
 

@@ -8,8 +8,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from gae_metric._names import lookup, nearest
-from gae_metric.errors import InputError, UnknownNameError, refusing
+from gae_metric.errors import InputError, UnknownNameError, lookup, nearest, refusing
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
 """File name endings that are taken for images, in any case of letters."""

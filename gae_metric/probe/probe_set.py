@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from abslrp.outputs import Output
-from gae_metric._names import lookup
-from gae_metric.errors import check_integer, warn
+from gae_metric.errors import check_integer, lookup, warn
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
