@@ -57,6 +57,7 @@ MOVED = {
     "metrics.base": "metrics.attribution_metric",
     "metrics.cache": "study.cache",
     "metrics.explaining": "study.explaining",
+    "metrics.local_consistency": "metrics.gae",
 }
 
 
