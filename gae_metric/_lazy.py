@@ -52,6 +52,7 @@ MOVED = {
     "preprocessing": "inputs.preprocessing",
     "weights": "inputs.weights",
     "noise": "companions.noise",
+    "companions.road": "companions.perturbation",
     "companions.plan": "companions.focus_plan",
     "functional.plan": "functional.mosaic_plan",
     "metrics.base": "metrics.attribution_metric",
