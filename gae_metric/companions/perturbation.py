@@ -189,15 +189,15 @@ class ROAD(CompanionMetric):
             mask = removed.reshape(image.shape[1:])
             return noisy_linear_imputation(image, mask, self.noise, drawn)
 
-        def hits(start: int, stop: int) -> NDArray[np.float64]:
-            x = torch.from_numpy(np.stack(list(pool.map(imputed, range(start, stop)))))
+        def hits(places: NDArray[np.int64]) -> NDArray[np.float64]:
+            x = torch.from_numpy(np.stack(list(pool.map(imputed, places.tolist()))))
             # Converted before it is moved: not every device has float64.
             logits = data.logits(x.to(data.dtype).to(data.device)).double().numpy()
-            hit = logits.argmax(axis=1) == y[start:stop]
+            hit = logits.argmax(axis=1) == y[places]
             # A class that a model rules out has a logit of minus infinity.
             return np.where((logits < np.inf).all(axis=1), hit, np.nan)
 
-        correct = [found for _, found in size.each(len(y), hits)]
+        correct = [found for _, found in size.each(np.arange(len(y)), hits)]
         return np.concatenate(correct).reshape(-1, len(rows)).T
 
 
@@ -324,12 +324,12 @@ class AOPC(CompanionMetric):
         drawn = content_generator(given.double().numpy()[0], self.seed)
         noise = drawn.uniform(least, most, image.shape)
 
-        def output(start: int, stop: int) -> Tensor:
-            gone = step < np.arange(start, stop)[:, None, None, None]
+        def output(steps: NDArray[np.int64]) -> Tensor:
+            gone = step < steps[:, None, None, None]
             x = torch.from_numpy(np.where(gone, noise, image)).to(data.dtype)
             return data.logits(x.to(data.device)).double()
 
-        return torch.cat([found for _, found in size.each(self.regions + 1, output)])
+        return torch.cat([found for _, found in size.each(np.arange(self.regions + 1), output)])
 
 
 class ABPC(AOPC):

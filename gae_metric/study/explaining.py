@@ -157,11 +157,11 @@ def explain_and_score(
     """
     scorer = Scorer(study)
 
-    def explain(start: int, stop: int) -> None:
-        study.load(items.row[start:stop])
-        if (stop - start) * study.data.x.shape[1:].numel() > _LARGE:
+    def explain(some: Items) -> None:
+        study.load(some.row)
+        if len(some) * study.data.x.shape[1:].numel() > _LARGE:
             conversion.give_back()
-        ready = study.ready(items[start:stop])
+        ready = study.ready(some)
         if given is not None:
             rows = scorer.lacks(ready.row)
             none = np.full(len(rows), NONE)
@@ -175,9 +175,9 @@ def explain_and_score(
 
     hidden = progress is None
     with tqdm(total=len(items), desc=progress, unit="map", disable=hidden) as bar:
-        for done, _ in size.each(len(items), explain):
-            bar.update(done.stop - done.start)
-            before = int(items.row[done.stop]) if done.stop < len(items) else len(study.samples)
-            study.forget(before)
-            scorer.forget(before)
+        for done, _ in size.each(items, explain):
+            bar.update(len(done))
+            # More may follow of the last one.
+            study.forget(int(done.row[-1]))
+            scorer.forget(int(done.row[-1]))
     return scorer

@@ -238,8 +238,7 @@ class Study:
 
     def forget(self, before: int) -> None:
         """Let go of the trajectories of rows below one."""
-        if 0 < before < len(self.samples):
-            self._model.forget(int(self.samples[before]))
+        self._model.forget(int(self.samples[before]))
 
     def _entries(self, rows: NDArray[np.int64]) -> list[SampleTrajectory]:
         return self._model.load(self.samples[rows])
