@@ -1,7 +1,5 @@
 """Everything of an evaluation that does not depend on the maps: what to explain, and the model."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
