@@ -46,9 +46,7 @@ class LoadedModel:
 
 
 def load_model(
-    spec: str,
-    weights: str | Path | None = None,
-    model_args: Mapping[str, Any] | None = None,
+    spec: str, weights: str | Path | None = None, model_args: Mapping[str, Any] | None = None
 ) -> LoadedModel:
     """Build a model by name and load its weights.
 
