@@ -109,12 +109,8 @@ def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[in
 def _is_stream(maps: Any) -> bool:
     """Whether maps are chunks of (names, maps): from an iterator, or a list of them."""
     if isinstance(maps, Sequence) and maps and isinstance(maps[0], (tuple, list)):
-        first = maps[0]
-        return (
-            len(first) == 2
-            and isinstance(first[0], (Sequence, np.ndarray))
-            and all(isinstance(name, str) for name in first[0])
-        )
+        names = maps[0][0] if len(maps[0]) == 2 else None
+        return isinstance(names, (Sequence, np.ndarray)) and all(isinstance(n, str) for n in names)
     whole = (str, Path, np.ndarray, Tensor, Mapping, Sequence)
     return isinstance(maps, Iterable) and not isinstance(maps, whole)
 
