@@ -234,11 +234,8 @@ def item_ids(table: NDArray[np.int64]) -> list[str]:
         ``7-original``, ``7-lerf-3`` and ``7-morf-3`` (state 3 of that order) or ``7-mosaic-0``,
         7 being the data-set index of the sample.
     """
-    return [
-        f"{sample}-original"
-        if state == 0
-        else f"{sample}-mosaic-{mosaic}"
-        if mosaic != NONE
-        else f"{sample}-{'lerf' if order == LERF else 'morf'}-{state}"
-        for sample, order, state, mosaic in table.tolist()
-    ]
+    names = []
+    for sample, order, state, mosaic in table.tolist():
+        made = f"mosaic-{mosaic}" if mosaic != NONE else f"{('lerf', 'morf')[order]}-{state}"
+        names.append(f"{sample}-{made if state else 'original'}")
+    return names
