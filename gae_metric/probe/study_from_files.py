@@ -67,11 +67,9 @@ class Prepared:
 
     def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the sign of the impact maps of samples, int8 (n, C, ...)."""
-        result = torch.empty((len(rows), *self.manifest.input_shape), dtype=torch.int8)
         # Rows are read one by one: a shard's do not all fit the memory.
-        for i, row in enumerate(rows.tolist()):
-            result[i] = torch.as_tensor(self._rows("impact_sign", row, row + 1)[0])
-        return result
+        signs = [self._rows("impact_sign", row, row + 1) for row in rows.tolist()]
+        return torch.from_numpy(np.concatenate(signs))
 
     def quadrants(self, items: Items) -> Tensor:
         """Return the values of S in the quadrants of mosaics, float64 (n, 4)."""
