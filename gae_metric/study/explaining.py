@@ -9,7 +9,6 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import quantus
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -113,19 +112,16 @@ class Explainer:
     def __call__(self, x: Tensor, targets: Tensor) -> Tensor:
         """Attributions (B, 1 or C, ...) of inputs (B, C, ...), on their device."""
         assert self.function is not None
-        inputs: Tensor | NDArray[Any] = x
-        classes: Tensor | NDArray[Any] = targets
+        given: dict[str, Any] = {"model": self.model.explained, "inputs": x, "targets": targets}
         if self.function is quantus.explain and x.dtype in (torch.float64, torch.float16):
             # It takes tensors, too, and would make arrays float32 ones; a gradient as with arrays.
-            inputs = x.requires_grad_()
+            given["inputs"] = x.requires_grad_()
         elif not accepts_tensors(self.function):
             # NumPy has no bfloat16.
-            inputs = (x.float() if x.dtype == torch.bfloat16 else x).cpu().numpy()
-            classes = targets.cpu().numpy()
-        model = self.model.explained
-        given = {"model": model, "inputs": inputs, "targets": classes, **self.kwargs}
+            given["inputs"] = (x.float() if x.dtype == torch.bfloat16 else x).cpu().numpy()
+            given["targets"] = targets.cpu().numpy()
         with torch.enable_grad():
-            maps = untold(self.function, **given)
+            maps = untold(self.function, **given, **self.kwargs)
         self.guard.explained()
         return self.post_process(conversion.as_maps(maps, x.shape, "explain_func", x.device))
 
