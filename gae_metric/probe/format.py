@@ -158,17 +158,14 @@ class Manifest:
         except (ValueError, RecursionError) as error:
             raise ProbeError(f"{source}: expected JSON: {error}") from error
         read = _Fields(source, "", fields)
-        read.exactly("format", FORMAT, f'"{FORMAT}"')
-        read.exactly("version", VERSION, str(VERSION))
+        read.exactly("format", FORMAT)
+        read.exactly("version", VERSION)
         metric = read.one_of("metric", METRICS)
-        kind, null = METRICS[metric], f"null for {metric}"
+        kind, of = METRICS[metric], f" for {metric}"
         steps = (
-            read.integer("steps", 2, MAX_STEPS) if kind.masks else read.exactly("steps", None, null)
+            read.integer("steps", 2, MAX_STEPS) if kind.masks else read.exactly("steps", None, of)
         )
-        if kind.contrasts:
-            mosaics = read.integer("n_mosaics")
-        else:
-            mosaics = read.exactly("n_mosaics", 0, f"0 for {metric}")
+        mosaics = read.integer("n_mosaics") if kind.contrasts else read.exactly("n_mosaics", 0, of)
         shape = read("input_shape", "one to four positive integers", _sides)
         protocol = read.one_of("protocol", get_args(Protocol))
         size = read.integer("dataset_size")
@@ -209,8 +206,9 @@ class _Fields:
             raise ProbeError(f"{self.source}: {full}: expected {expected}, got {short(value)}")
         return value
 
-    def exactly(self, name: str, wanted: Any, expected: str) -> Any:
+    def exactly(self, name: str, wanted: Any, of: str = "") -> Any:
         """Read a field that has one value only."""
+        expected = json.dumps(wanted) + of
         return self(name, expected, lambda v: type(v) is type(wanted) and v == wanted)
 
     def integer(self, name: str, low: int = 1, high: int = _MOST) -> Any:
