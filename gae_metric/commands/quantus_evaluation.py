@@ -92,11 +92,8 @@ def evaluate(
         raise InputError("methods: expected at least one method, got none")
     asked = {metric_name(name) for name in metrics or METRICS}
     kinds = [name for name in METRICS if name in asked]
-    results = Results(
-        methods=tuple(methods),
-        metrics={name: DIRECTIONS[name] for name in kinds},
-        targets=np.asarray(targets, dtype=np.int64),
-    )
+    ways = {name: DIRECTIONS[name] for name in kinds}
+    results = Results(tuple(methods), ways, np.asarray(targets, dtype=np.int64))
     places = [(name, kind) for name in methods for kind in kinds]
     finished = {key: cell for key in places if cells is not None and (cell := cells.get(*key))}
     work = _Work(model, x, results.targets, settings, progress or (lambda what, done, wanted: None))
