@@ -30,8 +30,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import functional as TF
 
-from gae_metric._names import lookup
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, lookup
 from gae_metric.inputs.models import LoadedModel, load_model
 from gae_metric.inputs.preprocessing import Crop, Preprocessing, torchvision_crop
 from gae_metric.inputs.weights import load_weights

@@ -1,15 +1,7 @@
-"""Look up what a user named, and say what was meant where the name is wrong."""
+"""Names of metrics, and names as tables and figures show them."""
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias, TypeVar
-
-from gae_metric.errors import UnknownNameError
-
-T = TypeVar("T")
-
-_FEW = 40
+from typing import Literal, TypeAlias
 
 Better: TypeAlias = Literal["higher", "lower"]
 
@@ -42,46 +34,6 @@ def plain(name: str) -> str:
     True
     """
     return "".join(letter for letter in name.lower() if letter.isalnum())
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """Return what follows "unknown name": the nearest choice and, where they are few, all of them.
-
-    Examples
-    --------
-    >>> nearest("Salency", ["Saliency", "Random"])
-    "did you mean 'Saliency'? Known: Saliency, Random"
-    """
-    known = list(choices)
-    folded = {choice.lower(): choice for choice in known}
-    close = difflib.get_close_matches(name.lower(), folded, 1, 0.5)
-    guess = f"did you mean {folded[close[0]]!r}? " if close else ""
-    if len(known) > _FEW:
-        return guess.strip() or f"none of the {len(known)} known names is near"
-    return f"{guess}Known: {', '.join(known)}"
-
-
-def lookup(argument: str, name: str, table: Mapping[str, T]) -> tuple[str, T]:
-    """Find an entry by its name, whatever the case of its letters.
-
-    Returns
-    -------
-    The name as it is registered, and the entry.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none; the message names the argument and the nearest name.
-
-    Examples
-    --------
-    >>> lookup("methods", "SALIENCY", {"Saliency": 1})
-    ('Saliency', 1)
-    """
-    for key, value in table.items():
-        if key.lower() == str(name).strip().lower():
-            return key, value
-    raise UnknownNameError(f"{argument}: unknown name {name!r}; {nearest(str(name), table)}")
 
 
 def two_lines(name: str, longest: int = 10) -> str:

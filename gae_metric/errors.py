@@ -3,15 +3,19 @@
 import difflib
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 #: A side of an image in pixels: more than any model takes, and few enough for the memory there is.
 LARGEST_SIDE = 1 << 14
 #: What float32, which models compute in, holds: the largest number, and the least that is not 0.
 _MOST, _LEAST = 3.4e38, 1.2e-38
+#: Names that an error lists one by one.
+_FEW = 40
 
 
 class InputError(ValueError):
@@ -190,3 +194,43 @@ def check_spelling(names: Iterable[str], known: Iterable[str]) -> None:
     for name in names:
         if close := difflib.get_close_matches(name, known, 1, 0.8):
             raise InputError(f"{name}: no such parameter; did you mean {close[0]}?")
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return what follows "unknown name": the nearest choice and, where they are few, all of them.
+
+    Examples
+    --------
+    >>> nearest("Salency", ["Saliency", "Random"])
+    "did you mean 'Saliency'? Known: Saliency, Random"
+    """
+    known = list(choices)
+    folded = {choice.lower(): choice for choice in known}
+    close = difflib.get_close_matches(name.lower(), folded, 1, 0.5)
+    guess = f"did you mean {folded[close[0]]!r}? " if close else ""
+    if len(known) > _FEW:
+        return guess.strip() or f"none of the {len(known)} known names is near"
+    return f"{guess}Known: {', '.join(known)}"
+
+
+def lookup(argument: str, name: str, table: Mapping[str, T]) -> tuple[str, T]:
+    """Find an entry by its name, whatever the case of its letters.
+
+    Returns
+    -------
+    The name as it is registered, and the entry.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none; the message names the argument and the nearest name.
+
+    Examples
+    --------
+    >>> lookup("methods", "SALIENCY", {"Saliency": 1})
+    ('Saliency', 1)
+    """
+    for key, value in table.items():
+        if key.lower() == str(name).strip().lower():
+            return key, value
+    raise UnknownNameError(f"{argument}: unknown name {name!r}; {nearest(str(name), table)}")

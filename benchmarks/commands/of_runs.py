@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.result_files import folders_of
-from gae_metric._names import nearest
 from gae_metric.commands.declared import taking
 from gae_metric.commands.terminal import Terminal, report_errors
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from benchmarks.runner.run import Summary

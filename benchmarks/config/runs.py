@@ -32,8 +32,7 @@ from pydantic import (
 from benchmarks.config import entries
 from benchmarks.config.entries import Entry, Expanded
 from benchmarks.metrics.registry import kind_of
-from gae_metric._names import lookup, nearest
-from gae_metric.errors import InputError, refusing, short
+from gae_metric.errors import InputError, lookup, nearest, refusing, short
 from gae_metric.functional.masking import MAX_STEPS, Schedule
 from gae_metric.inputs.files import check_file, read_bytes
 

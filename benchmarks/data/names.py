@@ -25,8 +25,7 @@ import numpy as np
 
 from benchmarks.data.dataset import Data
 from benchmarks.data.labels import imagenet_labels, voc_areas
-from gae_metric._names import lookup
-from gae_metric.errors import InputError, refusing
+from gae_metric.errors import InputError, lookup, refusing
 from gae_metric.inputs.images import list_images
 from gae_metric.inputs.labels import read_labels
 

@@ -21,8 +21,8 @@ from benchmarks.methods.attention_maps import token_grid
 from benchmarks.metrics.metric_call import in_steps
 from benchmarks.models import load
 from benchmarks.runner.collected import Collected
-from gae_metric._names import lookup
 from gae_metric.demo import digits
+from gae_metric.errors import lookup
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.inputs.models import LoadedModel
 from gae_metric.metrics.plot import typical

@@ -10,8 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
-from gae_metric._names import lookup, nearest
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, lookup, nearest
 from gae_metric.explainers.chunked_gradients import chunked
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.explainers.gradients import ExplainFunc

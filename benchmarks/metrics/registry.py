@@ -29,10 +29,10 @@ from benchmarks.metrics import quantus_scores
 from benchmarks.metrics.metric_call import Call, Columns
 from benchmarks.metrics.quantus_scores import LOCALISATION
 from gae_metric import GAE, Contrastiveness, LocalConsistency
-from gae_metric._names import OTHER_NAMES, lookup, nearest, plain
+from gae_metric._names import OTHER_NAMES, plain
 from gae_metric.commands.named_metrics import LocalLipschitz, Settings
 from gae_metric.companions import ABPC, AOPC, ROAD, Focus
-from gae_metric.errors import InputError, UnknownNameError
+from gae_metric.errors import InputError, UnknownNameError, lookup, nearest
 from gae_metric.study.arguments import Data
 from gae_metric.study.mosaicking import Layout, Mosaicking
 

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from benchmarks.paper import paper_table
 from benchmarks.runner.collected import Collected
 from benchmarks.tables.against_paper import paper_name
-from gae_metric._names import lookup
 from gae_metric.comparison import samples_needed
 from gae_metric.comparison.pairs import holm, signed_rank
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, lookup
 
 LEGEND = """\
 Means, with 95 % intervals: percentiles of 999 draws of the images, the same draws for all methods

@@ -75,11 +75,8 @@ def _maps(evaluation: Evaluation) -> Figure:
     x, targets = evaluation.inputs.x[:_SHOWN], evaluation.results.targets[:_SHOWN]
     methods = evaluation.results.methods
     attributions = {method: _explained(evaluation, method, x, targets) for method in methods}
-    gae = {
-        method: parts["gae"].to_list()[:_SHOWN]
-        for method, parts in evaluation.results.components.items()
-        if "gae" in parts
-    }
+    tables = evaluation.results.components.items()
+    gae = {name: parts["gae"].to_list()[:_SHOWN] for name, parts in tables if "gae" in parts}
     labels = [evaluation.class_name(target) for target in targets]
     title = f"{evaluation.name}: maps of the explained class" + (", GAE below" if gae else "")
     shown = evaluation.inputs.to_display(x)

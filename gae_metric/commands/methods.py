@@ -15,8 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gae_metric._names import lookup
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, lookup
 
 if TYPE_CHECKING:
     from gae_metric.explainers.gradients import ExplainFunc

@@ -7,8 +7,8 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from gae_metric._names import DIRECTIONS, OTHER_NAMES, lookup
-from gae_metric.errors import InputError, check_channels, check_range, is_held
+from gae_metric._names import DIRECTIONS, OTHER_NAMES
+from gae_metric.errors import InputError, check_channels, check_range, is_held, lookup
 
 
 def settings_of(request: Any) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gae_metric._names import DIRECTIONS, lookup
+from gae_metric._names import DIRECTIONS
 from gae_metric.commands import folder, options
 from gae_metric.commands.methods import check_method
-from gae_metric.errors import LARGEST_SIDE, InputError, check_integer
+from gae_metric.errors import LARGEST_SIDE, InputError, check_integer, lookup
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
 from gae_metric.inputs.labels import read_labels
 

@@ -47,18 +47,17 @@ class CompanionMetric(QuantusMetric):
         rows = np.flatnonzero(data.finite)
         progress.update(len(data) - len(rows))
 
-        def maps(start: int, stop: int) -> Tensor:
-            some = rows[start:stop]
+        def maps(some: NDArray[np.int64]) -> Tensor:
             if call.given is not None:
                 return self._post_process(data.maps(call.given, some))
             assert data.y is not None
             targets = sent(data.y.values.numpy()[some], data.device)
             return call.explainer(data.inputs(some), targets)
 
-        for part, a in self._chunks(data).each(len(rows), maps):
+        for part, a in self._chunks(data).each(rows, maps):
             relevance = a.cpu().numpy()
             finite = np.isfinite(relevance).all(axis=(1, 2, 3))
-            yield rows[part][finite], relevance[finite]
+            yield part[finite], relevance[finite]
             progress.update(len(finite))
 
     def _warn(self, data: Data, message: str, samples: NDArray[np.bool_]) -> None:

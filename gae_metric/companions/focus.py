@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from quantus.helpers.enums import EvaluationCategory, ScoreDirection
 from torch import Tensor
 from typing_extensions import Unpack
@@ -145,15 +145,15 @@ class Focus(CompanionMetric):
         scores = np.full(len(data), np.nan)
         empty = 0
 
-        def maps(start: int, stop: int) -> Tensor:
-            needed, places = np.unique(plan.indices[rows[start:stop]], return_inverse=True)
+        def maps(some: NDArray[np.int64]) -> Tensor:
+            needed, places = np.unique(plan.indices[some], return_inverse=True)
             x = focus_mosaics(data.inputs(needed), places.reshape(-1, 4), self.mosaic_size)
-            return call.explainer(x, sent(targets[rows[start:stop]], data.device))
+            return call.explainer(x, sent(targets[some], data.device))
 
-        for part, a in self._chunks(data).each(len(rows), maps):
+        for part, a in self._chunks(data).each(rows, maps):
             positive = positive_map(a)
             empty += int((positive.flatten(1).amax(1) == 0).sum())
-            scores[rows[part]] = focus_scores(positive, plan.target[rows[part]]).cpu().numpy()
+            scores[part] = focus_scores(positive, plan.target[part]).cpu().numpy()
             progress.update(len(a))
         lonely = data.finite & ~drawn
         bad = np.isnan(scores) & ~lonely

@@ -68,11 +68,7 @@ class FocusPlan:
 
     @classmethod
     def draw(
-        cls,
-        contents: ArrayLike,
-        targets: ArrayLike,
-        seed: int = 0,
-        usable: ArrayLike | None = None,
+        cls, contents: ArrayLike, targets: ArrayLike, seed: int = 0, usable: ArrayLike | None = None
     ) -> FocusPlan:
         """Draw one mosaic for every sample.
 

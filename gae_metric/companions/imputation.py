@@ -81,10 +81,7 @@ def linear_imputation(
 
 
 def noisy_linear_imputation(
-    image: NDArray[np.floating],
-    removed: NDArray[np.bool_],
-    noise: float,
-    rng: np.random.Generator,
+    image: NDArray[np.floating], removed: NDArray[np.bool_], noise: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Impute as :func:`linear_imputation` and add Gaussian noise to the imputed pixels.
 

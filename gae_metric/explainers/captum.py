@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gae_metric._names import lookup
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, lookup
 from gae_metric.explainers.cams import relus_before
 from gae_metric.explainers.chunked_gradients import accepts_tensors, chunked, selected
 from gae_metric.explainers.grad_cam import NotApplicableError

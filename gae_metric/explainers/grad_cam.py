@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from gae_metric._names import nearest
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, nearest
 from gae_metric.study.conversion import gradient_of
 from gae_metric.study.logits import LogitsModel
 
@@ -57,11 +56,7 @@ class _Watch(TorchFunctionMode):
         self.poolings: list[_Pooling] = []
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").partition(".")[0]  # mean.dim, in an exported program

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 
 import abslrp
-from gae_metric._names import lookup
-from gae_metric.errors import check_integer
+from gae_metric.errors import check_integer, lookup
 from gae_metric.explainers.cams import gradcam
 from gae_metric.explainers.chunked_gradients import Array, accepts_tensors, chunked, gradient
 from gae_metric.explainers.grad_cam import NotApplicableError, find_feature_map

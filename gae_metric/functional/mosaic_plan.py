@@ -243,9 +243,7 @@ def draw_mosaics(
 
 
 def substitute(
-    indices: NDArray[np.int64],
-    usable: NDArray[np.bool_],
-    own: NDArray[np.int64] | None = None,
+    indices: NDArray[np.int64], usable: NDArray[np.bool_], own: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
     """Replace samples that cannot be used by the next ones that can.
 

@@ -8,8 +8,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from gae_metric._names import lookup, nearest
-from gae_metric.errors import InputError, UnknownNameError, refusing
+from gae_metric.errors import InputError, UnknownNameError, lookup, nearest, refusing
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
 """File name endings that are taken for images, in any case of letters."""
@@ -99,11 +98,8 @@ def list_images(folder: str | Path, recursive: bool = False, argument: str = "im
         found = "a file" if os.path.exists(root) else "nothing"
         raise InputError(f"{argument}: expected a folder, found {found} at {str(folder)!r}")
     every = root.rglob("*") if recursive else root.iterdir()
-    files = [
-        path.relative_to(root)
-        for path in every
-        if path.suffix.lower() in EXTENSIONS and path.is_file()
-    ]
+    images = [path for path in every if path.suffix.lower() in EXTENSIONS and path.is_file()]
+    files = [path.relative_to(root) for path in images]
     files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     if not files:
         hint = "" if recursive else "; images in folders below it are found with --recursive"

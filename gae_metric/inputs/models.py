@@ -19,8 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gae_metric._names import lookup
-from gae_metric.errors import InputError, first_line
+from gae_metric.errors import InputError, first_line, lookup
 from gae_metric.inputs.files import check_model
 from gae_metric.inputs.preprocessing import Preprocessing, square_crop, timm_crop, torchvision_crop
 from gae_metric.inputs.weights import lite_weights, load_weights
@@ -47,9 +46,7 @@ class LoadedModel:
 
 
 def load_model(
-    spec: str,
-    weights: str | Path | None = None,
-    model_args: Mapping[str, Any] | None = None,
+    spec: str, weights: str | Path | None = None, model_args: Mapping[str, Any] | None = None
 ) -> LoadedModel:
     """Build a model by name and load its weights.
 

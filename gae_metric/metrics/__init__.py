@@ -5,8 +5,9 @@
 5
 """
 
-from gae_metric.metrics.gae import GAE, Contrastiveness
-from gae_metric.metrics.local_consistency import (
+from gae_metric.metrics.gae import (
+    GAE,
+    Contrastiveness,
     LocalConsistency,
     LocalFaithfulness,
     LocalRobustness,

@@ -60,7 +60,9 @@ class AttributionMetric(QuantusMetric):
         given = None
         if self.needs_originals:
             given = maps_of_classes(self.name, call.given, study, alone=call.alone)
-        items = study.items(self.needs_originals and given is None, self.makes_inputs)
+        # Given maps are scored along with what is made of their samples, if anything is.
+        originals = self.needs_originals and (given is None or not self.makes_inputs)
+        items = study.items(originals, self.makes_inputs)
         bar = self.name if self.display_progressbar else None
         size = self._chunks(call.data)
         scorer = explain_and_score(study, call.explainer, given, items, size, bar)

@@ -54,10 +54,7 @@ class Strip:
 
 
 def strips(
-    given: Sequence[Strip],
-    title: str = "",
-    *,
-    path: str | PathLike[str] | None = None,
+    given: Sequence[Strip], title: str = "", *, path: str | PathLike[str] | None = None
 ) -> Figure:
     """Draw strips of images and maps below one another.
 

@@ -158,36 +158,18 @@ class Manifest:
         except (ValueError, RecursionError) as error:
             raise ProbeError(f"{source}: expected JSON: {error}") from error
         read = _Fields(source, "", fields)
-        read.exactly("format", FORMAT, f'"{FORMAT}"')
-        read.exactly("version", VERSION, str(VERSION))
+        read.exactly("format", FORMAT)
+        read.exactly("version", VERSION)
         metric = read.one_of("metric", METRICS)
-        kind, null = METRICS[metric], f"null for {metric}"
+        kind, of = METRICS[metric], f" for {metric}"
         steps = (
-            read.integer("steps", 2, MAX_STEPS) if kind.masks else read.exactly("steps", None, null)
+            read.integer("steps", 2, MAX_STEPS) if kind.masks else read.exactly("steps", None, of)
         )
-        if kind.contrasts:
-            mosaics = read.integer("n_mosaics")
-        else:
-            mosaics = read.exactly("n_mosaics", 0, f"0 for {metric}")
-        shape = read(
-            "input_shape",
-            "one to four positive integers",
-            lambda value: (
-                isinstance(value, list)
-                and 1 <= len(value) <= 4
-                and all(_integer(side, 1, _MOST) for side in value)
-            ),
-        )
+        mosaics = read.integer("n_mosaics") if kind.contrasts else read.exactly("n_mosaics", 0, of)
+        shape = read("input_shape", "one to four positive integers", _sides)
         protocol = read.one_of("protocol", get_args(Protocol))
         size = read.integer("dataset_size")
-        names = read(
-            "names",
-            f"{size} texts or null",
-            lambda value: (
-                value is None
-                or (isinstance(value, list) and all(map(_text, value)) and len(value) == size)
-            ),
-        )
+        names = read("names", f"{size} texts or null", lambda v: v is None or _texts(v, size))
         named = None if names is None else tuple(names)
         settings, listed = read.kind("settings", dict), read.kind("shards", list)
         manifest = cls(metric, tuple(shape), size, steps, mosaics, protocol, named, settings)
@@ -224,8 +206,9 @@ class _Fields:
             raise ProbeError(f"{self.source}: {full}: expected {expected}, got {short(value)}")
         return value
 
-    def exactly(self, name: str, wanted: Any, expected: str) -> Any:
+    def exactly(self, name: str, wanted: Any, of: str = "") -> Any:
         """Read a field that has one value only."""
+        expected = json.dumps(wanted) + of
         return self(name, expected, lambda v: type(v) is type(wanted) and v == wanted)
 
     def integer(self, name: str, low: int = 1, high: int = _MOST) -> Any:
@@ -247,6 +230,15 @@ class _Fields:
 
 def _integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _sides(value: Any) -> bool:
+    few = isinstance(value, list) and 1 <= len(value) <= 4
+    return few and all(_integer(side, 1, _MOST) for side in value)
+
+
+def _texts(value: Any, count: int) -> bool:
+    return isinstance(value, list) and all(map(_text, value)) and len(value) == count
 
 
 def _text(value: Any) -> bool:

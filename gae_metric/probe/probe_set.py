@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from abslrp.outputs import Output
-from gae_metric._names import lookup
-from gae_metric.errors import check_integer, warn
+from gae_metric.errors import check_integer, lookup, warn
 from gae_metric.functional.baseline import MaskValue
 from gae_metric.functional.masking import Schedule
 from gae_metric.functional.mosaic import Interpolation
@@ -187,13 +186,7 @@ class ProbeSet:
         options = {key: given[key] for key in own if key in given}
         asked = kind(**options)
         data = asked.checked_data(
-            model,
-            x_batch,
-            y_batch,
-            channel_first=channel_first,
-            device=device,
-            batch_size=batch_size,
-            model_predict_kwargs=model_predict_kwargs,
+            model, x_batch, y_batch, channel_first, device, batch_size, model_predict_kwargs
         )
         if names is not None and (isinstance(names, str) or len(names) != len(data)):
             got = repr(names) if isinstance(names, str) else len(names)

@@ -1,9 +1,9 @@
 """Maps that a tool returns, in any of their forms: checked, then read in the order of the items."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,13 +53,12 @@ class MapSet(NamedTuple):
         return map_shapes(self.shape)
 
 
-@dataclass(frozen=True)
-class _Block:
+class _Block(NamedTuple):
     """Maps of consecutive items that lie together."""
 
     #: Number of the first item, and of items.
     start: int
-    count: int
+    items: int
     #: A map in each row.
     values: ArrayFile | NDArray[Any]
 
@@ -98,30 +97,20 @@ def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[in
     blocks, extra = _blocks_of(maps, expected)
     blocks.sort(key=lambda block: block.start)
     _check(blocks, extra, expected)
-    chunk: list[NDArray[Any]] = []
-    start = have = 0
-    for block in blocks:
-        at = 0
-        while at < block.count:
-            count = min(block.count - at, batch_size - have)
-            chunk.append(block.values[at : at + count])
-            at, have = at + count, have + count
-            if have == batch_size:
-                yield start, _tensor(chunk, expected)
-                start, have, chunk = start + have, 0, []
-    if chunk:
-        yield start, _tensor(chunk, expected)
+    blocks = [block for block in blocks if block.items]
+    starts = [block.start for block in blocks]
+    for start in range(0, len(expected.ids), batch_size):
+        stop = min(start + batch_size, len(expected.ids))
+        some = blocks[bisect_right(starts, start) - 1 : bisect_left(starts, stop)]
+        parts = [b.values[max(start - b.start, 0) : min(stop - b.start, b.items)] for b in some]
+        yield start, _tensor(parts, expected)
 
 
 def _is_stream(maps: Any) -> bool:
     """Whether maps are chunks of (names, maps): from an iterator, or a list of them."""
     if isinstance(maps, Sequence) and maps and isinstance(maps[0], (tuple, list)):
-        first = maps[0]
-        return (
-            len(first) == 2
-            and isinstance(first[0], (Sequence, np.ndarray))
-            and all(isinstance(name, str) for name in first[0])
-        )
+        names = maps[0][0] if len(maps[0]) == 2 else None
+        return isinstance(names, (Sequence, np.ndarray)) and all(isinstance(n, str) for n in names)
     whole = (str, Path, np.ndarray, Tensor, Mapping, Sequence)
     return isinstance(maps, Iterable) and not isinstance(maps, whole)
 
@@ -130,7 +119,7 @@ def _check(blocks: Sequence[_Block], extra: list[str], expected: MapSet) -> None
     """Name all that is missing, left over or wrong."""
     seen = np.zeros(len(expected.ids), dtype=bool)
     for block in blocks:
-        seen[block.start : block.start + block.count] = True
+        seen[block.start : block.start + block.items] = True
     faults = []
     if not seen.all():
         missing = [expected.ids[i] for i in np.flatnonzero(~seen).tolist()]
@@ -143,7 +132,7 @@ def _check(blocks: Sequence[_Block], extra: list[str], expected: MapSet) -> None
     wanted = " or ".join(map(str, expected.shapes if usual is None else [usual]))
     wrong: dict[str, list[str]] = defaultdict(list)
     for block in blocks:
-        ids = expected.ids[block.start : block.start + block.count]
+        ids = expected.ids[block.start : block.start + block.items]
         if block.shape != usual:
             wrong[f"of shape {block.shape} instead of {wanted}"] += ids
         if not _is_real(block.values.dtype):

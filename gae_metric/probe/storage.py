@@ -58,9 +58,8 @@ class ArrayFile:
         self._file: IO[bytes] | None = None
         file, size, source = opened()
         self._source = source
-        with file:
-            with _guarded(source):
-                self.shape, self._fortran, self.dtype = _header(file)
+        with file, _guarded(source):
+            self.shape, self._fortran, self.dtype = _header(file)
             self._offset = file.tell()
         self._whole: NDArray[Any] | None = None
         if self.dtype.hasobject or self.dtype.names is not None or self.dtype.subdtype is not None:

@@ -67,11 +67,9 @@ class Prepared:
 
     def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the sign of the impact maps of samples, int8 (n, C, ...)."""
-        result = torch.empty((len(rows), *self.manifest.input_shape), dtype=torch.int8)
         # Rows are read one by one: a shard's do not all fit the memory.
-        for i, row in enumerate(rows.tolist()):
-            result[i] = torch.as_tensor(self._rows("impact_sign", row, row + 1)[0])
-        return result
+        signs = [self._rows("impact_sign", row, row + 1) for row in rows.tolist()]
+        return torch.from_numpy(np.concatenate(signs))
 
     def quadrants(self, items: Items) -> Tensor:
         """Return the values of S in the quadrants of mosaics, float64 (n, 4)."""
@@ -83,13 +81,11 @@ class _Files:
 
     def __init__(self, container: Container, manifest: Manifest) -> None:
         self._container, self._manifest = container, manifest
+        names = manifest.arrays(0, 0)
+        items = np.cumsum([0, *(shard.items for shard in manifest.shards)])
+        samples = np.cumsum([0, *(shard.samples for shard in manifest.shards)])
         #: Where the shards begin in each array, and where the last one ends.
-        self.starts = {
-            name: np.cumsum(
-                [0, *(s.items if name in OF_ITEMS else s.samples for s in manifest.shards)]
-            )
-            for name in manifest.arrays(0, 0)
-        }
+        self.starts = {name: items if name in OF_ITEMS else samples for name in names}
         #: By array, the shard whose file was read last. It is left open for what follows in it.
         self._read: dict[str, tuple[int, ArrayFile]] = {}
 
@@ -236,11 +232,8 @@ def item_ids(table: NDArray[np.int64]) -> list[str]:
         ``7-original``, ``7-lerf-3`` and ``7-morf-3`` (state 3 of that order) or ``7-mosaic-0``,
         7 being the data-set index of the sample.
     """
-    return [
-        f"{sample}-original"
-        if state == 0
-        else f"{sample}-mosaic-{mosaic}"
-        if mosaic != NONE
-        else f"{sample}-{'lerf' if order == LERF else 'morf'}-{state}"
-        for sample, order, state, mosaic in table.tolist()
-    ]
+    names = []
+    for sample, order, state, mosaic in table.tolist():
+        made = f"mosaic-{mosaic}" if mosaic != NONE else f"{('lerf', 'morf')[order]}-{state}"
+        names.append(f"{sample}-{made if state else 'original'}")
+    return names

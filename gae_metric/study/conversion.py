@@ -227,36 +227,34 @@ class ChunkSize:
     #: Tells the caller of it.
     warn: Callable[[str], None]
 
-    def each(
-        self, count: int, work: Callable[[int, int], Result]
-    ) -> Iterator[tuple[slice, Result]]:
-        """Do ``work(start, stop)`` for a number of items, and say where each result was done.
+    def each(self, values: Any, work: Callable[[Any], Result]) -> Iterator[tuple[Any, Result]]:
+        """Do work for parts of some values; yield each part, and what came of it.
 
         Parameters
         ----------
-        count
-            Items in all.
+        values
+            Anything with a length that can be sliced.
         work
-            Called with a range of them; must be repeatable.
+            Called with a part of them; must be repeatable.
         """
         start = 0
-        while start < count:
-            stop = min(start + self.value, count)
+        while start < len(values):
+            part = values[start : start + self.value]
             try:
-                result = work(start, stop)
+                result = work(part)
             except Exception as error:
-                if stop - start == 1 or not out_of_memory(error):
+                if len(part) == 1 or not out_of_memory(error):
                     raise
             else:
-                yield slice(start, stop), result
-                start = stop
+                yield part, result
+                start += len(part)
                 continue
             # Outside the except block, where the error's frames no longer hold their tensors.
-            self.value = (stop - start) // 2
+            self.value = len(part) // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self.warn(
-                f"out of memory: {self.what} goes on with {self.value} instead of {stop - start} "
+                f"out of memory: {self.what} goes on with {self.value} instead of {len(part)} "
                 "samples at a time; scores do not change"
             )
 

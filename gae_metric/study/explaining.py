@@ -9,7 +9,6 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import quantus
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -113,18 +112,16 @@ class Explainer:
     def __call__(self, x: Tensor, targets: Tensor) -> Tensor:
         """Attributions (B, 1 or C, ...) of inputs (B, C, ...), on their device."""
         assert self.function is not None
-        inputs: Tensor | NDArray[Any] = x
-        classes: Tensor | NDArray[Any] = targets
+        given: dict[str, Any] = {"model": self.model.explained, "inputs": x, "targets": targets}
         if self.function is quantus.explain and x.dtype in (torch.float64, torch.float16):
             # It takes tensors, too, and would make arrays float32 ones; a gradient as with arrays.
-            inputs = x.requires_grad_()
+            given["inputs"] = x.requires_grad_()
         elif not accepts_tensors(self.function):
             # NumPy has no bfloat16.
-            inputs = (x.float() if x.dtype == torch.bfloat16 else x).cpu().numpy()
-            classes = targets.cpu().numpy()
-        given = {"model": self.model.explained, "inputs": inputs, "targets": classes, **self.kwargs}
+            given["inputs"] = (x.float() if x.dtype == torch.bfloat16 else x).cpu().numpy()
+            given["targets"] = targets.cpu().numpy()
         with torch.enable_grad():
-            maps = untold(self.function, **given)
+            maps = untold(self.function, **given, **self.kwargs)
         self.guard.explained()
         return self.post_process(conversion.as_maps(maps, x.shape, "explain_func", x.device))
 
@@ -156,37 +153,27 @@ def explain_and_score(
     """
     scorer = Scorer(study)
 
-    def add_given(rows: NDArray[np.int64]) -> None:
-        if given is None:
-            return
-        rows = scorer.lacks(rows)
-        none = np.full(len(rows), NONE)
-        ready = study.ready(Items(rows, none, np.zeros_like(rows), none))
-        if len(ready):
-            maps = study.data.maps(given, study.samples[ready.row])
-            scorer.add(ready, explainer.post_process(maps))
-
-    def explain(start: int, stop: int) -> None:
-        study.load(items.row[start:stop])
-        if (stop - start) * study.data.x.shape[1:].numel() > _LARGE:
+    def explain(some: Items) -> None:
+        study.load(some.row)
+        if len(some) * study.data.x.shape[1:].numel() > _LARGE:
             conversion.give_back()
-        ready = study.ready(items[start:stop])
-        add_given(ready.row)
+        ready = study.ready(some)
+        if given is not None:
+            rows = scorer.lacks(ready.row)
+            none = np.full(len(rows), NONE)
+            originals = study.ready(Items(rows, none, np.zeros_like(rows), none))
+            if len(originals):
+                maps = study.data.maps(given, study.samples[originals.row])
+                scorer.add(originals, explainer.post_process(maps))
+            ready = ready[ready.state != 0]
         for part in study.alike(ready):
             scorer.add(part, explainer(*study.inputs(part)))
 
     hidden = progress is None
     with tqdm(total=len(items), desc=progress, unit="map", disable=hidden) as bar:
-        for done, _ in size.each(len(items), explain):
-            bar.update(done.stop - done.start)
-            before = int(items.row[done.stop]) if done.stop < len(items) else len(study.samples)
-            study.forget(before)
-            scorer.forget(before)
-    if given is not None:
-        # Those that nothing else was explained of.
-        for first in range(0, len(study.samples), study.data.batch_size):
-            rows = np.arange(first, min(first + study.data.batch_size, len(study.samples)))
-            study.load(rows)
-            add_given(rows)
-            study.forget(int(rows[-1]) + 1)
+        for done, _ in size.each(items, explain):
+            bar.update(len(done))
+            # More may follow of the last one.
+            study.forget(int(done.row[-1]))
+            scorer.forget(int(done.row[-1]))
     return scorer

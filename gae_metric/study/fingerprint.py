@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from inspect import getattr_static
 from types import MethodType
 from typing import Any
@@ -158,17 +159,11 @@ def of_setting(value: Any) -> Hashable | None:
         value = np.asarray(value)
     if isinstance(value, np.ndarray) and value.dtype != object:
         return (value.dtype.str, value.shape, value.tobytes())
-    parts: list[Any]
-    if isinstance(value, Mapping):
-        parts = [part for item in value.items() for part in item]
-    elif isinstance(value, (list, tuple)):
-        parts = list(value)
-    elif callable(value):
-        try:
+    if isinstance(value, (Mapping, list, tuple)):
+        parts = value.items() if isinstance(value, Mapping) else value
+        frozen = [of_setting(part) for part in parts]
+        return None if any(part is None for part in frozen) else (type(value).__name__, *frozen)
+    if callable(value):
+        with suppress(TypeError):
             return ("callable", _number(value))
-        except TypeError:
-            return None
-    else:
-        return None
-    frozen = [of_setting(part) for part in parts]
-    return None if any(part is None for part in frozen) else (type(value).__name__, *frozen)
+    return None

@@ -92,11 +92,7 @@ class Mosaicking:
             check_larger('interpolation "none"', data)
 
     def draw(
-        self,
-        data: Data,
-        classes: NDArray[np.int64],
-        usable: NDArray[np.bool_],
-        labels: Labels,
+        self, data: Data, classes: NDArray[np.int64], usable: NDArray[np.bool_], labels: Labels
     ) -> Layout:
         """Lay out every sample's mosaics as in the paper, around samples that are not usable.
 

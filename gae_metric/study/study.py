@@ -1,7 +1,5 @@
 """Everything of an evaluation that does not depend on the maps: what to explain, and the model."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -238,8 +236,7 @@ class Study:
 
     def forget(self, before: int) -> None:
         """Let go of the trajectories of rows below one."""
-        if 0 < before < len(self.samples):
-            self._model.forget(int(self.samples[before]))
+        self._model.forget(int(self.samples[before]))
 
     def _entries(self, rows: NDArray[np.int64]) -> list[SampleTrajectory]:
         return self._model.load(self.samples[rows])

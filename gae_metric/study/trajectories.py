@@ -114,12 +114,9 @@ class Trajectories:
             del self._loaded[i]
 
     def _compute(self, samples: list[int]) -> None:
-        def work(start: int, stop: int) -> list[SampleTrajectory]:
-            return self._trajectories(samples[start:stop])
-
-        for part, entries in self._group.each(len(samples), work):
-            keys = self._keys(samples[part], self._trajectories_of)
-            for i, key, entry in zip(samples[part], keys, entries, strict=True):
+        for part, entries in self._group.each(samples, self._trajectories):
+            keys = self._keys(part, self._trajectories_of)
+            for i, key, entry in zip(part, keys, entries, strict=True):
                 self._loaded[i] = entry
                 self._share(key, entry)
                 self._share(self._keys([i], self._outputs_of)[0], entry.logits)
@@ -151,19 +148,18 @@ class Trajectories:
         found = [entry if isinstance(entry, Tensor) else None for entry in shared]
         missing = np.array([i for i, entry in enumerate(found) if entry is None], dtype=int)
 
-        def forward(start: int, stop: int) -> Tensor:
-            return self.data.logits(self.data.inputs(samples[missing[start:stop]]))
+        def forward(places: NDArray[np.int64]) -> Tensor:
+            return self.data.logits(self.data.inputs(samples[places]))
 
-        for part, rows in self._batch.each(len(missing), forward):
-            for i, row in zip(missing[part].tolist(), rows, strict=True):
+        for part, rows in self._batch.each(missing, forward):
+            for i, row in zip(part.tolist(), rows, strict=True):
                 found[i] = row.clone()
                 self._share(keys[i], row.clone())
         return torch.stack([entry for entry in found if entry is not None])
 
     def evaluate(self, x: Tensor) -> Tensor:
         """Return the model's outputs for inputs (n, ...), on the CPU."""
-        rows = self._batch.each(len(x), lambda start, stop: self.data.logits(x[start:stop]))
-        return torch.cat([logits for _, logits in rows])
+        return torch.cat([logits for _, logits in self._batch.each(x, self.data.logits)])
 
     def _keys(self, samples: list[int], setting: Hashable | None) -> list[Hashable | None]:
         """Return keys of the samples' entries; None for those that must not be shared."""
