@@ -34,7 +34,7 @@ class Norm(NamedTuple):
 
 
 @signed
-def absolute(call: Call, norm: Norm, *, sign: int = 1) -> Account:
+def absolute(call: Call, norm: Norm, *, sign: int) -> Account:
     """Eq. 12 for the two layers, with the mean as the first one's bias.
 
     ``(x / d)+ / (|h1| + epsilon)``, then ``(h1 weight)+ / (|h| + epsilon)``; the negative of a norm

@@ -45,7 +45,7 @@ def _with_contrary(rule: LinearRule) -> LinearRule:
     """Let the negative of a linear map be the map of opposite weights."""
 
     @signed
-    def account(call: Call, given: Linear, *, sign: int = 1) -> Account:
+    def account(call: Call, given: Linear, *, sign: int) -> Account:
         found = rule(call, given if sign > 0 else _opposite(given))
         found.linear = given.map
         return found

@@ -40,6 +40,15 @@ def test_operators_of_cosmic_ray():
     }
 
 
+def test_what_nothing_depends_on_makes_no_mutants():
+    pytest.importorskip("cosmic_ray", reason="needs cosmic-ray")
+    source = "def f(a, *, b):\n    return zip(a, b, strict=True)\n"
+    assert not list(mutation.operated("m", source))
+    source = "def f(a, *, b=True):\n    return g(a *b, *b)\n"
+    found = [one.after for one in mutation.operated("m", source)]
+    assert found == ["return g(a /b, *b)", "def f(a, *, b=False):"]
+
+
 def test_the_report(monkeypatch):
     module = next(iter(mutation.TARGETS))
     every = [mutation.changed(module, "op", SOURCE, SOURCE.replace("2", n)) for n in "345"]
