@@ -18,6 +18,10 @@ import abslrp
 X = torch.rand(4, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) + 0.1
 
 
+MEAN, VARIANCE = torch.arange(4.0).double() / 4, torch.arange(1.0, 5.0).double()
+VECTOR = torch.arange(16.0).double() / 16 + 0.1
+
+
 class Rows(nn.Module):
     """What is tried on (B, 4, 4), and a layer."""
 
@@ -144,6 +148,13 @@ FOLLOWED = {
     "a norm of samples that are channels": lambda x: F.batch_norm(
         x.reshape(1, -1, 4), None, None, training=True
     ).view_as(x),
+    "an instance norm by statistics, samples last": lambda x: F.instance_norm(
+        x.movedim(0, 2), MEAN, VARIANCE, use_input_stats=False
+    ).movedim(2, 0),
+    "a product with a vector": lambda x: torch.cat(
+        [(x.flatten(1) @ VECTOR)[:, None], x.flatten(1)[:, 1:]], 1
+    ),
+    "a vector's product, samples last": lambda x: (VECTOR[:4] @ x.movedim(0, 2)).t().repeat(1, 4),
     "complex numbers by their bits": lambda x: x.view(torch.complex128).view(torch.float64),
     "sums by an index": lambda x: x.index_add(1, torch.tensor([1, 0, 3, 2]), x, alpha=0.5),
 }
