@@ -219,3 +219,21 @@ def test_triangular_equations_are_solved_row_by_row(upper: bool, left: bool, uni
     single = abslrp.relevance(one, x[1:], torch.eye(9).double()[1:2])
     torch.testing.assert_close(maps[1:], single)
     assert maps.any()
+
+
+@pytest.mark.skipif(not hasattr(torch.ops.aten, "_grouped_mm"), reason="torch is older than 2.8")
+def test_groups_of_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(3, 4, 5, generator=generator).double()
+    rows = torch.randn(6, 4, generator=generator).double().requires_grad_()
+    ends = torch.tensor([2, 2, 6], dtype=torch.int32)
+    with abslrp.propagation():
+        output = torch.ops.aten._grouped_mm(rows, weights, ends)
+    expected = torch.cat([rows[:2] @ weights[0], rows[2:] @ weights[2]])
+    torch.testing.assert_close(output, expected)
+    alike = rows.reshape(2, 3, 4)
+    with abslrp.propagation():
+        wide = torch.ops.aten._grouped_mm(alike, weights[:2], out_dtype=torch.float32)
+    torch.testing.assert_close(wide, (alike @ weights[:2]).float())
+    with pytest.raises(ValueError, match="groups of another axis"), abslrp.propagation():
+        torch.ops.aten._grouped_mm(rows, rows.detach().mT, ends)
