@@ -66,6 +66,7 @@ DECIDING = {
         x * torch.zeros(4, 4, 4, dtype=torch.long).copy_(9 * x).max()
     ),
     "a number that fills": lambda x: x * torch.zeros((), dtype=x.dtype).fill_(x.mean()),
+    "a softmax over them": lambda x: x.softmax(-3),
     "draws": lambda x: x * torch.bernoulli((x - x.mean()).clamp(min=0).sign()),
     "more than one sample has": lambda x: x * (x >= x.flatten().topk(20).values.min()),
     "neither first nor last": lambda x: x * (1 + between(x.sum((1, 2)) > 0))[:, None, None],
@@ -148,6 +149,26 @@ FOLLOWED = {
     "a norm of samples that are channels": lambda x: F.batch_norm(
         x.reshape(1, -1, 4), None, None, training=True
     ).view_as(x),
+    "layer norm": lambda x: F.layer_norm(x, [4]),
+    "layer norm of two axes": lambda x: F.layer_norm(x, [4, 4]),
+    "group norm": lambda x: F.group_norm(x, 2),
+    "instance norm": F.instance_norm,
+    "RMS norm": lambda x: F.rms_norm(x, [4, 4]),
+    "batch norm, samples last": lambda x: F.batch_norm(
+        x.movedim(0, 2), MEAN, VARIANCE, training=False
+    ).movedim(2, 0),
+    "softmax, samples last": lambda x: x.movedim(0, 2).softmax(-2).movedim(2, 0),
+    "a product, samples beside rows": lambda x: (
+        (x.movedim(0, 1).reshape(-1, 4) @ VECTOR.view(4, 4)).view(4, -1, 4).movedim(0, 1)
+    ),
+    "a product of two, by broadcasting": lambda x: x[:, None] @ x[..., None],
+    "extremes, samples last": lambda x: torch.cat(
+        [x.movedim(0, 2).topk(3, -2)[0], x.movedim(0, 2).amax(-2, keepdim=True)], -2
+    ).movedim(2, 0),
+    "parts, samples last": lambda x: torch.cat(x.movedim(0, 2).split([1, 3], -2)[::-1], 1).movedim(
+        2, 0
+    ),
+    "an entry, samples last": lambda x: x.movedim(0, 2).select(-2, 1).movedim(1, 0).repeat(1, 4),
     "an instance norm by statistics, samples last": lambda x: F.instance_norm(
         x.movedim(0, 2), MEAN, VARIANCE, use_input_stats=False
     ).movedim(2, 0),
