@@ -290,6 +290,54 @@ def test_relevance_follows_elements_as_a_gradient(call: Any) -> None:
     check(call, [draw(2, 3, 4)], naive, rectify=[False])
 
 
+@pytest.mark.parametrize("row", [0, 2])
+def test_rows_that_are_put_into_memory(row: int) -> None:
+    """A row of each sample is another one, twice."""
+
+    def naive(v: Any, R: Any) -> Any:
+        given = R.copy()
+        given[:, row] = 0
+        given[:, 1] += R[:, row]
+        return [given]
+
+    offset = (4 * row,) if row else ()
+    check(
+        lambda x: torch.as_strided_scatter(x, x[:, 1], (2, 4), (12, 1), *offset),
+        [draw(2, 3, 4)],
+        naive,
+        samples="whole",
+    )
+
+
+NEGATED: dict[str, Callable[[Tensor], Tensor]] = {
+    "average": lambda x: F.avg_pool1d(x, 2),
+    "mean": lambda x: x.mean(1),
+    "sum so far": lambda x: x.cumsum(2),
+    "bicubic": lambda x: F.interpolate(x[:, None], (5, 3), mode="bicubic"),
+    "sum at an index": lambda x: x.index_add(1, INDEX, x.flip(2)),
+}
+
+
+@pytest.mark.parametrize("name", NEGATED)
+def test_the_negative_of_a_sum_is_the_sum_of_negatives(name: str) -> None:
+    """Whichever of both is taken from a constant."""
+    x, call = draw(2, 3, 4), NEGATED[name]
+
+    class Taken(torch.nn.Module):
+        def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            self.call = call
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.call(x).flatten(1)
+
+    models = [Taken(lambda x: 0.5 - call(x)).eval(), Taken(lambda x: 0.5 + call(-x)).eval()]
+    R = np.abs(draw(*models[0](tensor(x)).shape))
+    got, wanted = (abslrp.relevance(model, x, R, conserve=None) for model in models)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-9)
+    assert np.abs(got).max() > 0
+
+
 def test_means_over_boxes() -> None:
     """Eq. 12 with the bilinear weights, read off the Jacobian; a box has no relevance."""
     pool = pytest.importorskip("torchvision").ops.roi_align

@@ -168,6 +168,7 @@ FOLLOWED = {
     "parts, samples last": lambda x: torch.cat(x.movedim(0, 2).split([1, 3], -2)[::-1], 1).movedim(
         2, 0
     ),
+    "entries, samples beside them": lambda x: torch.cat(x.movedim(0, 1).unbind(), 1),
     "an entry, samples last": lambda x: x.movedim(0, 2).select(-2, 1).movedim(1, 0).repeat(1, 4),
     "an instance norm by statistics, samples last": lambda x: F.instance_norm(
         x.movedim(0, 2), MEAN, VARIANCE, use_input_stats=False
