@@ -51,11 +51,13 @@ def linear(a: Tensor, b: Tensor) -> Parts:
 
 
 def convolved(a: Tensor, b: Tensor) -> Parts:
-    real, imag = WEIGHT[:1, None, :3].real, WEIGHT[:1, None, :3].imag
+    kernels, bias = WEIGHT[:2, None, :3], WEIGHT[0, :2, None]
     p, q = (
-        [F.conv1d(one[:, None], w, padding=1).flatten(1) for w in (real, imag)] for one in (a, b)
+        [F.conv1d(one[:, None], w, padding=1) for w in (kernels.real, kernels.imag)]
+        for one in (a, b)
     )
-    return p[0] - q[1] + WEIGHT[0, 0].real, p[1] + q[0] + WEIGHT[0, 0].imag
+    real, imag = p[0] - q[1] + bias.real, p[1] + q[0] + bias.imag
+    return real[..., 1:3].flatten(1), imag[..., 1:3].flatten(1)
 
 
 def silenced(z: Tensor) -> Tensor:
@@ -97,7 +99,9 @@ CALLS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Pa
     "layer": (lambda z: F.linear(z, WEIGHT), linear),
     "einsum": (lambda z: torch.einsum("bi,oi->bo", z, WEIGHT), linear),
     "convolution": (
-        lambda z: F.conv1d(z[:, None], WEIGHT[:1, None, :3], WEIGHT[0, :1], padding=1).flatten(1),
+        lambda z: F.conv1d(z[:, None], WEIGHT[:2, None, :3], WEIGHT[0, :2], padding=1)[
+            ..., 1:3
+        ].flatten(1),
         convolved,
     ),
     "written to": (silenced, turned_back),

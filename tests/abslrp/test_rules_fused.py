@@ -266,6 +266,38 @@ def test_bags_of_rows(name: str, rules: str) -> None:
     assert np.abs(got).max() > 0
 
 
+@pytest.mark.parametrize("p", [0.0, 1.0, 2.0, 3.0, float("inf")])
+def test_distances_have_their_values(p: float) -> None:
+    a, b = tensor(draw(2, 3, 4)), tensor(draw(2, 5, 4, seed=1))
+    a[:, 1, 2], b[:, 3, 2] = 0.5, 0.5
+    wanted = torch.cdist(a, b, p)
+    with abslrp.propagation(inputs=[a]):
+        torch.testing.assert_close(torch.cdist(a, b, p), wanted)
+
+
+CONVOLUTIONS: list[dict[str, Any]] = [{}, *({one: 2} for one in ("stride", "groups", "dilation"))]
+
+
+@pytest.mark.parametrize("options", [*CONVOLUTIONS, {"padding": 1}], ids=str)
+@pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d"])
+def test_convolutions_in_inference_mode(name: str, options: dict[str, Any]) -> None:
+    """Where torch calls them by their own names, and leaves out what is not said."""
+    w = tensor(draw(4, 4 // options.get("groups", 1), 3))
+
+    def call(x: Tensor) -> Tensor:
+        made: Tensor = getattr(F, name)(x, w, **options)
+        return made
+
+    x = draw(2, 24)
+    plain, quick = (
+        Single(one, [(4, 6)], rectify=False).eval() for one in (call, torch.inference_mode()(call))
+    )
+    R = draw(*plain(tensor(x)).shape, seed=4)
+    got, wanted = (abslrp.relevance(model, x, R) for model in (quick, plain))
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+    assert np.abs(got).max() > 0
+
+
 @pytest.mark.parametrize("shape", [(3, 3), (2, 1, 3, 3)])
 def test_triangular_equations_of_fewer_or_more_axes(shape: tuple[int, ...]) -> None:
     """As with both sides repeated, for three samples."""

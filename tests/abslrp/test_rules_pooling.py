@@ -227,6 +227,7 @@ INDEX = torch.tensor([2, 0, 2])
 STRUCTURAL: list[Any] = [
     lambda x: torch.cat([x, x.flip(1), tensor(draw(2, 1, 4))], 1),
     lambda x: torch.cat([x[:, :1], x], dim=-2),
+    lambda x: torch.cat([torch.zeros(0, dtype=x.dtype), x.flip(1), x], 1),
     lambda x: F.pad(x, (1, 2, 0, 1), value=0.5),
     lambda x: F.pad(x, (1, 1), mode="reflect"),
     lambda x: F.pad(x, (1, 1), mode="replicate"),

@@ -66,6 +66,7 @@ DECIDING = {
         x * torch.zeros(4, 4, 4, dtype=torch.long).copy_(9 * x).max()
     ),
     "a number that fills": lambda x: x * torch.zeros((), dtype=x.dtype).fill_(x.mean()),
+    "copies by an index": lambda x: x.index_copy(0, torch.arange(len(x)).flip(0), x),
     "a softmax over them": lambda x: x.softmax(-3),
     "draws": lambda x: x * torch.bernoulli((x - x.mean()).clamp(min=0).sign()),
     "more than one sample has": lambda x: x * (x >= x.flatten().topk(20).values.min()),
