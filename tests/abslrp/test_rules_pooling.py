@@ -254,6 +254,7 @@ STRUCTURAL: list[Any] = [
     lambda x: F.pixel_shuffle(x.reshape(2, 4, 3, 1), 2),
     lambda x: F.unfold(x[:, None], 2),
     lambda x: x.masked_fill(tensor(draw(3, 4)) > 0, -1.0),
+    lambda x: x[:, :1].masked_fill(tensor(draw(3, 4)) > 0, -1.0),
     lambda x: torch.where(tensor(draw(3, 4)) > 0, x, 1.0),
     lambda x: x.tril(),
     lambda x: torch.diagonal(x, 0, 1, 2),
@@ -337,6 +338,24 @@ def test_the_negative_of_a_sum_is_the_sum_of_negatives(name: str) -> None:
     got, wanted = (abslrp.relevance(model, x, R, conserve=None) for model in models)
     np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-9)
     assert np.abs(got).max() > 0
+
+
+def test_places_that_are_made_of_the_input() -> None:
+    """Eq. 12 with the bilinear weights at these places, which have no relevance."""
+    image, places = tensor(draw(1, 1, 4, 4)), tensor(draw(1, 2, 2, 2)).tanh()
+
+    class Sampled(torch.nn.Module):
+        def forward(self, image: Tensor, places: Tensor) -> Tensor:
+            return F.grid_sample(image, places, align_corners=False).flatten(1)
+
+    weights = torch.autograd.functional.jacobian(lambda one: Sampled()(one, places), image)
+    R = draw(1, 4)
+    given = (image, places)
+    found, of_places = abslrp.relevance(Sampled().eval(), given, R, conserve=None)
+    wanted = rules.linear(image.flatten(1).numpy(), weights.reshape(4, 16).numpy(), None, R)
+    np.testing.assert_allclose(found.flatten(1), wanted, rtol=1e-6, atol=1e-9)
+    assert not of_places.any()
+    assert found.any()
 
 
 def test_means_over_boxes() -> None:

@@ -171,6 +171,16 @@ FOLLOWED = {
     ),
     "entries, samples beside them": lambda x: torch.cat(x.movedim(0, 1).unbind(), 1),
     "an entry, samples last": lambda x: x.movedim(0, 2).select(-2, 1).movedim(1, 0).repeat(1, 4),
+    "whole rounds of samples": lambda x: (
+        torch.cat(
+            [
+                x.movedim(0, 1).reshape(-1, 4)[2 * len(x) :],
+                x.movedim(0, 1).reshape(-1, 4)[: 2 * len(x)],
+            ]
+        )
+        .view(4, -1, 4)
+        .movedim(0, 1)
+    ),
     "an instance norm by statistics, samples last": lambda x: F.instance_norm(
         x.movedim(0, 2), MEAN, VARIANCE, use_input_stats=False
     ).movedim(2, 0),
