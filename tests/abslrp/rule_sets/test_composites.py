@@ -245,6 +245,15 @@ def test_a_name_that_fits_nothing_is_refused() -> None:
         layers.gamma(-1)
 
 
+def test_gamma_of_0_is_epsilon() -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3)).double().eval()
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(1)).double()
+    nothing, plain = (
+        abslrp.explain(model, x, 0, rules=one) for one in (layers.gamma(0), "epsilon")
+    )
+    torch.testing.assert_close(nothing, plain)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_batch_norm_is_one_with_a_transposed_convolution(groups: int) -> None:
     model = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, groups=groups), nn.BatchNorm2d(6))
