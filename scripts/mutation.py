@@ -283,9 +283,9 @@ def record(tests: Sequence[str], folder: Path) -> list[dict[str, Any]]:
 
 
 def tests_of(mutant: Mutant, recorded: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return the tests that run a line, or else its function or module, and their seconds.
+    """Return the tests that run a line, then those of its function and module, and their seconds.
 
-    Those of each file in turn, the quickest first, and no more than ``SECONDS`` of them.
+    Of each, those of every file in turn, the quickest first; no more than ``SECONDS`` of them.
     """
     source = path_of(mutant.module).read_text(encoding="utf-8")
     lines, tree = [one.strip() for one in source.splitlines()], ast.parse(source)
@@ -294,18 +294,17 @@ def tests_of(mutant: Mutant, recorded: Sequence[dict[str, Any]]) -> dict[str, fl
     spans += [(one.body[0].lineno, one.end_lineno or 0) for one in functions]
     spans += [(mutant.line, mutant.line)]
     spans = [(first, last) for first, last in spans if first <= mutant.line <= last]
-    ranked: list[tuple[int, float, str]] = []
-    while not ranked and spans:
-        first, last = spans.pop()
+    chosen: dict[str, float] = {}
+    for first, last in reversed(spans):  # what a line does while modules are imported, others see
         names = {f"{mutant.module}: {one}" for one in lines[first - 1 : last] if one}
+        ranked: list[tuple[int, float, str]] = []
         for file in recorded:
             places = {place for name in names for place in file["lines"].get(name, [])}
             taken = sorted((file["seconds"][place], file["tests"][place]) for place in places)
             ranked += [(rank, *one) for rank, one in enumerate(taken)]
-    chosen: dict[str, float] = {}
-    for _, seconds, test in sorted(ranked):
-        if not chosen or sum(chosen.values()) + seconds <= SECONDS:
-            chosen[test] = seconds
+        for _, seconds, test in sorted(ranked):
+            if not chosen or sum(chosen.values()) + seconds <= SECONDS:
+                chosen.setdefault(test, seconds)
     return chosen
 
 

@@ -28,9 +28,9 @@ def test_every_module_and_test_is_there():
 
 RECORDED = [
     {
-        "tests": ["a::slow", "a::quick", "a::other"],
-        "seconds": [15.0, 1.0, 2.0],
-        "lines": {"m: x = 1": [0, 1], "m: y = 2": [2], "n: z = 3": [2]},
+        "tests": ["a::slow", "a::quick", "a::other", "a::third"],
+        "seconds": [15.0, 1.0, 2.0, 1.5],
+        "lines": {"m: x = 1": [0, 1], "m: y = 2": [2], "n: z = 3": [2], "m: z = 3": [3]},
     },
     {"tests": ["b::long"], "seconds": [4.5], "lines": {"m: x = 1": [0]}},
 ]
@@ -39,10 +39,10 @@ RECORDED = [
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (2, ["a::quick", "b::long"]),  # those of each file in turn, up to 20 seconds
-        (3, ["a::other"]),
-        (4, ["a::quick", "b::long", "a::other"]),  # no test runs it: those of its function
-        (5, ["a::quick", "b::long", "a::other"]),  # those of its module
+        (2, ["a::quick", "b::long", "a::other", "a::third"]),  # up to 20 seconds, of files in turn
+        (3, ["a::other", "a::quick", "b::long", "a::third"]),  # then those of its function
+        (4, ["a::quick", "b::long", "a::other", "a::third"]),  # no test runs it
+        (5, ["a::third", "a::quick", "b::long", "a::other"]),  # then those of its module
     ],
 )
 def test_tests_are_those_that_run_the_line(line, expected, tmp_path, monkeypatch):
