@@ -273,6 +273,34 @@ def test_a_batch_norm_is_one_with_a_transposed_convolution(groups: int) -> None:
         assert networks.apart(given, expected) < 1e-10
 
 
+class Times(nn.Module):
+    """A product with a constant."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.matrix = matrix
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.matrix
+
+
+@pytest.mark.parametrize("product", [False, True])
+def test_a_batch_norm_is_one_with_a_linear_layer(product: bool) -> None:
+    model = networks.randomise(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)))
+    layer, norm, head = model
+    fused = networks.copy_of(layer)
+    scale = norm.weight.data / (norm.running_var + norm.eps).sqrt()
+    before = 0 if product else layer.bias.data
+    fused.weight.data = layer.weight.data * scale[:, None]
+    fused.bias.data = (before - norm.running_mean) * scale + norm.bias.data
+    first = Times(layer.weight.data.t()) if product else layer
+    models = nn.Sequential(first, norm, head).eval(), nn.Sequential(fused, head).eval()
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).double()
+    for rules in (layers.gamma(), layers.w_square(), "epsilon", "alpha2beta1"):
+        given, expected = (abslrp.explain(one, x, 2, rules=rules) for one in models)
+        assert networks.apart(given, expected) < 1e-10
+
+
 def by_group(layer: Any, norm: Any) -> nn.Module:
     """The layer and the norm as one, channel by channel."""
     scale = norm.weight.data / (norm.running_var + norm.eps).sqrt()
