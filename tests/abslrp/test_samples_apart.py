@@ -171,6 +171,9 @@ FOLLOWED = {
     ),
     "entries, samples beside them": lambda x: torch.cat(x.movedim(0, 1).unbind(), 1),
     "an entry, samples last": lambda x: x.movedim(0, 2).select(-2, 1).movedim(1, 0).repeat(1, 4),
+    "largest at an index": lambda x: x.scatter_reduce(
+        1, torch.tensor([1, 0, 3, 2]).view(1, 4, 1).expand(x.shape), x, "amax"
+    ),
     "whole rounds of samples": lambda x: (
         torch.cat(
             [
