@@ -288,6 +288,10 @@ class Times(nn.Module):
 def test_a_batch_norm_is_one_with_a_linear_layer(product: bool) -> None:
     model = networks.randomise(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)))
     layer, norm, head = model
+    generator = torch.Generator().manual_seed(0)
+    for one in (norm.weight, norm.bias, norm.running_mean):
+        one.data = torch.randn(6, generator=generator).double()
+    norm.running_var = torch.rand(6, generator=generator).double() + 0.5
     fused = networks.copy_of(layer)
     scale = norm.weight.data / (norm.running_var + norm.eps).sqrt()
     before = 0 if product else layer.bias.data
@@ -295,7 +299,7 @@ def test_a_batch_norm_is_one_with_a_linear_layer(product: bool) -> None:
     fused.bias.data = (before - norm.running_mean) * scale + norm.bias.data
     first = Times(layer.weight.data.t()) if product else layer
     models = nn.Sequential(first, norm, head).eval(), nn.Sequential(fused, head).eval()
-    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).double()
+    x = torch.randn(2, 4, generator=generator).double()
     for rules in (layers.gamma(), layers.w_square(), "epsilon", "alpha2beta1"):
         given, expected = (abslrp.explain(one, x, 2, rules=rules) for one in models)
         assert networks.apart(given, expected) < 1e-10
