@@ -2,7 +2,8 @@
 
 ``make mutation``, or ``python scripts/mutation.py [MODULE ...] [--minutes 30]`` with cosmic-ray
 installed, whose operators make the mutants, beside a few of our own for what tensor code calls by
-method. Only the tests that belong to a module run against its mutants.
+method. Which lines each test runs is recorded first (some minutes, kept beside ``--out``), and only
+tests that run the changed line are run against a mutant, up to ``SECONDS`` of them.
 
 A mutant runs in a fork of a process that has imported torch and pytest already, and gets its source
 by an import hook, so that no file is written and none takes more than a second or two beside its
@@ -15,6 +16,7 @@ The status is 1 if a mutant survived that is not known (``mutation_known.json``,
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import hashlib
 import importlib
@@ -23,6 +25,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import resource
 import signal
 import sys
@@ -34,69 +37,33 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RULES = "tests/abslrp/test_rules_"
-SETS = "tests/abslrp/rule_sets/"
-SCORES = "tests/gae_metric/test_functional_"
-ENGINE = ("tests/abslrp/test_seen.py", "tests/abslrp/test_accelerated.py")
-#: From a module to the tests that are to notice any change of it, the quickest first.
-TARGETS: dict[str, list[str]] = {
-    "abslrp.tape.place": ["tests/abslrp/test_layout.py", ENGINE[0]],
-    "abslrp.tape.place_by_numbers": [ENGINE[0], f"{RULES}pooling.py"],
-    "abslrp.tape.memory": [ENGINE[0], f"{RULES}pooling.py", f"{RULES}signs.py"],
-    "abslrp.plan.factors": [ENGINE[1], ENGINE[0], f"{RULES}norms.py"],
-    "abslrp.batch": ["tests/abslrp/test_inputs.py", "tests/abslrp/test_explain.py"],
-    "abslrp.outputs": ["tests/abslrp/test_outputs.py"],
-    "abslrp.tape.modes": [ENGINE[0]],
-    "abslrp.tape.writes": [ENGINE[0], f"{RULES}signs.py"],
-    "abslrp.plan.arrivals": [ENGINE[1], ENGINE[0], "tests/abslrp/test_conserve.py"],
-    "abslrp.plan.axes": ["tests/abslrp/test_layout.py", ENGINE[0]],
-    "abslrp.plan.entrywise": [ENGINE[1], ENGINE[0]],
-    "abslrp.plan.release": ["tests/abslrp/test_release.py", ENGINE[1]],
-    "abslrp.rules.fourier": [ENGINE[0]],
-    "abslrp.rules.recurrent": [ENGINE[0]],
-    "abslrp.plan.propagation": [ENGINE[1], ENGINE[0], "tests/abslrp/test_conserve.py"],
-    "abslrp.plan.linear_maps": [f"{RULES}linear.py", "tests/abslrp/test_products.py"],
-    "abslrp.plan.routes": [f"{RULES}pooling.py", ENGINE[0]],
-    "abslrp.rules.absolute": [
-        f"{RULES}linear.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py", *ENGINE
-    ],
-    "abslrp.rules.addition": [f"{RULES}elementwise.py", f"{RULES}signs.py", ENGINE[1]],
-    "abslrp.rules.normalization": [
-        f"{RULES}norms.py", f"{RULES}signs.py", f"{RULES}attention.py", *ENGINE
-    ],
-    "abslrp.rules.multiplication": [f"{RULES}elementwise.py", f"{RULES}signs.py"],
-    "abslrp.rules.pooling": [f"{RULES}pooling.py", f"{RULES}signs.py", f"{SETS}test_epsilon.py"],
-    "abslrp.rules.activation": [
-        f"{RULES}elementwise.py", f"{RULES}signs.py", "tests/abslrp/test_engine.py", ENGINE[1]
-    ],
-    "abslrp.rules.decompositions": [
-        f"{RULES}attention.py", f"{RULES}linear.py", "tests/abslrp/test_engine.py"
-    ],
-    "abslrp.rules.structural": [f"{RULES}pooling.py", f"{RULES}signs.py", ENGINE[0]],
-    "abslrp.rules.operands": [f"{RULES}linear.py", ENGINE[0]],
-    "abslrp.rule_sets.epsilon": [f"{SETS}test_epsilon.py"],
-    "abslrp.rule_sets.proportional": [
-        f"{SETS}test_epsilon.py", f"{RULES}signs.py", f"{SETS}test_starts.py",
-        f"{RULES}elementwise.py",
-    ],
-    "abslrp.rule_sets.alpha_beta": [
-        f"{SETS}test_epsilon.py", f"{SETS}test_agreement.py", f"{SETS}test_authors.py"
-    ],
-    "abslrp.rule_sets.composites": [f"{SETS}test_composites.py", f"{SETS}test_authors.py"],
-    "abslrp.rule_sets.chefer": [
-        f"{SETS}test_authors.py", "tests/benchmarks/test_methods_attention.py"
-    ],
-    "abslrp.rule_sets.clrp": [f"{SETS}test_authors.py", f"{SETS}test_starts.py"],
-    "abslrp.rule_sets.layers": [
-        f"{SETS}test_epsilon.py", f"{SETS}test_composites.py", f"{SETS}test_rap.py"
-    ],
-    "abslrp.rule_sets.rap": [f"{SETS}test_rap.py", f"{SETS}test_authors.py"],
-    "abslrp.rule_sets.starts": [f"{SETS}test_starts.py", f"{SETS}test_rap.py"],
-    "gae_metric.functional.scores": [f"{SCORES}scores.py"],
-    "gae_metric.functional.masking": [f"{SCORES}masking.py"],
-    "gae_metric.functional.mosaic": [f"{SCORES}mosaic.py"],
-    "gae_metric.functional.selection": [f"{SCORES}masking.py"],
-}  # fmt: skip
+
+
+def module_of(file: Path) -> str:
+    """Return the name of a module of this checkout."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts)
+
+
+#: What is changed of each package, and the tests that may notice it.
+ROOMS = {
+    "abslrp": ("rules/*", "rule_sets/*", "plan/*", "tape/*", "batch", "outputs"),
+    "gae_metric": ("functional/*",),
+}
+TESTS = {
+    "abslrp": ("tests/abslrp/**/test_*.py",),
+    "gae_metric": ("tests/gae_metric/test_functional_*.py",),
+}
+#: Tests of whole models and other libraries, which take minutes.
+SLOW = re.compile(r"test_(ablations|compatibility|docs|golden|graphs|huggingface|models|onnx|text)")
+MODULES = [
+    module_of(file)
+    for package, names in ROOMS.items()
+    for name in names
+    for file in sorted((ROOT / package).glob(f"{name}.py"))
+    if file.name != "__init__.py"
+]
+#: Seconds that the tests of one change may take, as they took when they were recorded.
+SECONDS = 20.0
 #: Of cosmic-ray's operators those that mean something here: ``|`` is in annotations only.
 OPERATORS = (
     *("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Div", "Mod_Mul", "Pow_Mul"),
@@ -111,6 +78,8 @@ SWAPS = {
     "min": "max", "max": "min", "amax": "amin", "amin": "amax", "abs": "neg", "sum": "amax",
     "sqrt": "square", "maximum": "minimum", "cumsum": "cumprod", "mean": "sum",
 }  # fmt: skip
+#: What nothing depends on: marks of a signature, such as ``*``, and checks of equal lengths.
+UNSEEN = re.compile(r"strict=(?:True|False)|[*/](?=\s*[,)])")
 #: Surviving mutants that change nothing that a test could see, and why.
 KNOWN: dict[str, str] = {
     f"{group['module']}: {change}": group["why"]
@@ -172,7 +141,7 @@ def operated(module: str, source: str) -> Iterator[Mutant]:
             operator, occurrence = get_operator(name)(), 0
             while (new := mutate_code(source, operator, occurrence)) is not None:
                 occurrence += 1
-                if new != source:
+                if UNSEEN.sub("", new) != UNSEEN.sub("", source):
                     yield changed(module, name.rpartition("/")[2], source, new)
 
 
@@ -214,7 +183,64 @@ class Loader(importlib.machinery.SourceFileLoader):
         return compile(self.source, self.path, "exec", dont_inherit=True)
 
 
-def run(tests: Sequence[str], mutant: Mutant | None, seconds: float) -> tuple[str, float]:
+def files_of(package: str) -> list[str]:
+    """Return the files of the tests that may notice a change of a package."""
+    files = sorted(file for name in TESTS[package] for file in ROOT.glob(name))
+    return [str(one.relative_to(ROOT)) for one in files if not SLOW.match(one.name)]
+
+
+class Recorder:
+    """A plugin of pytest that notes which lines of ours each test runs, and how long it takes."""
+
+    def __init__(self, package: str) -> None:
+        import coverage
+
+        source = [str(ROOT / package)]
+        self.cover = coverage.Coverage(data_file=None, config_file=False, source=source)
+        self.seconds: dict[str, float] = {}
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Say whose lines are run from now on; anew, as a test may trace lines itself."""
+        self.cover.start()
+        self.cover.switch_context(nodeid)
+
+    def pytest_runtest_logfinish(self) -> None:
+        """Look no further."""
+        self.cover.stop()
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Add up what its setting up, call and tearing down took."""
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+
+    def found(self) -> dict[str, Any]:
+        """Return the tests that ran each line, a line being told by its module and text."""
+        data, names = self.cover.get_data(), list(self.seconds)
+        places = {name: place for place, name in enumerate(names)}
+        lines: dict[str, list[int]] = {}
+        for file in data.measured_files():
+            text = ["", *(one.strip() for one in Path(file).read_text("utf-8").splitlines())]
+            for number, tests in data.contexts_by_lineno(file).items():
+                name = f"{module_of(Path(file))}: {text[number]}"
+                those = {places[one] for one in tests if one}
+                lines[name] = sorted(those | set(lines.get(name, [])))
+        return {"tests": names, "seconds": list(self.seconds.values()), "lines": lines}
+
+
+class Chosen:
+    """A plugin of pytest that runs the named tests only, in their order."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.places = {name: place for place, name in enumerate(names)}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Leave out all others."""
+        items[:] = [one for one in items if one.nodeid in self.places]
+        items.sort(key=lambda one: self.places[one.nodeid])
+
+
+def run(
+    tests: Sequence[str], mutant: Mutant | None, seconds: float, record: Path | None = None
+) -> tuple[str, float]:
     """Run tests in a fork, and return what came of it and the processor time it took."""
     child = os.fork()
     if child == 0:
@@ -227,14 +253,59 @@ def run(tests: Sequence[str], mutant: Mutant | None, seconds: float) -> tuple[st
             sys.meta_path.insert(0, Finder(mutant.module, mutant.source))
         import pytest
 
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "-W", "ignore"]
-        os._exit(int(pytest.main([*options, "--hypothesis-seed=0", *tests])))
+        options = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "-W", "ignore"]
+        options += ["--hypothesis-seed=0", *dict.fromkeys(one.partition("::")[0] for one in tests)]
+        if record is None:
+            os._exit(int(pytest.main(["-x", *options], plugins=[Chosen(tests)])))
+        recorder = Recorder(tests[0].split("/")[1])
+        status = int(pytest.main(options, plugins=[recorder]))
+        record.write_text(json.dumps(recorder.found()), encoding="utf-8")
+        os._exit(status)
     _, status, used = os.wait4(child, 0)
     if os.WIFSIGNALED(status):
         outcome = "killed: out of time"
     else:
         outcome = {0: "survived", 1: "killed"}.get(os.WEXITSTATUS(status), "killed: no tests")
     return outcome, used.ru_utime + used.ru_stime
+
+
+def record(tests: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+    """Return which tests run each line and how long they take, by file, as kept or by a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for file in tests:
+        kept = folder / f"{file.replace('/', '.')}.json"
+        if not kept.exists():
+            outcome, seconds = run([file], None, 3600, kept)
+            print(f"{file}: {outcome} of its own, {seconds:.0f} s", flush=True)
+        found.append(json.loads(kept.read_text(encoding="utf-8")))
+    return found
+
+
+def tests_of(mutant: Mutant, recorded: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return the tests that run a line, then those of its function and module, and their seconds.
+
+    Of each, those of every file in turn, the quickest first; no more than ``SECONDS`` of them.
+    """
+    source = path_of(mutant.module).read_text(encoding="utf-8")
+    lines, tree = [one.strip() for one in source.splitlines()], ast.parse(source)
+    functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)]
+    spans = [(1, len(lines))]
+    spans += [(one.body[0].lineno, one.end_lineno or 0) for one in functions]
+    spans += [(mutant.line, mutant.line)]
+    spans = [(first, last) for first, last in spans if first <= mutant.line <= last]
+    chosen: dict[str, float] = {}
+    for first, last in reversed(spans):  # what a line does while modules are imported, others see
+        names = {f"{mutant.module}: {one}" for one in lines[first - 1 : last] if one}
+        ranked: list[tuple[int, float, str]] = []
+        for file in recorded:
+            places = {place for name in names for place in file["lines"].get(name, [])}
+            taken = sorted((file["seconds"][place], file["tests"][place]) for place in places)
+            ranked += [(rank, *one) for rank, one in enumerate(taken)]
+        for _, seconds, test in sorted(ranked):
+            if not chosen or sum(chosen.values()) + seconds <= SECONDS:
+                chosen.setdefault(test, seconds)
+    return chosen
 
 
 def prepare() -> None:
@@ -290,14 +361,15 @@ def report(every: Sequence[Mutant], results: dict[str, dict[str, Any]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make mutants, run tests against them, and report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("modules", nargs="*", help=f"such as {next(iter(TARGETS))}; default all")
+    parser.add_argument("modules", nargs="*", help=f"such as {MODULES[0]}; default all")
     parser.add_argument("--minutes", type=float, default=30.0, help="time limit")
     parser.add_argument("--again", action="store_true", help="try those that survived again")
+    parser.add_argument("--tests", nargs="*", help="files of tests; default the package's")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutation.json")
     options = parser.parse_args(arguments)
-    if unknown := set(options.modules) - set(TARGETS):
-        parser.error(f"modules: expected some of {', '.join(TARGETS)}, got {', '.join(unknown)}")
-    chosen = options.modules or list(TARGETS)
+    if unknown := set(options.modules) - set(MODULES):
+        parser.error(f"modules: expected some of {', '.join(MODULES)}, got {', '.join(unknown)}")
+    chosen = options.modules or MODULES
     end = time.monotonic() + 60 * options.minutes
     every = [one for module in chosen for one in mutants(module)]
     results = load(options.out)
@@ -306,19 +378,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     waiting = [one for one in every if name_of(one) not in results]
     random.Random(0).shuffle(waiting)
     prepare()
-    limits: dict[str, float] = {}
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    packages = dict.fromkeys(one.partition(".")[0] for one in chosen)
+    folder = options.out.with_suffix(".lines")
+    recorded = {one: record(options.tests or files_of(one), folder) for one in packages}
     for number, one in enumerate(waiting):
         if time.monotonic() > end:
             break
-        tests = TARGETS[one.module]
-        if one.module not in limits:
-            outcome, seconds = run(tests, None, 3600)
-            if outcome != "survived":
-                print(f"{one.module}: its tests fail without any change: {' '.join(tests)}")
-                return 1
-            limits[one.module] = 3 * seconds + 20
-        outcome, seconds = run(tests, one, limits[one.module])
+        tests = tests_of(one, recorded[one.module.partition(".")[0]])
+        limit = 3 * sum(tests.values()) + 20
+        outcome, seconds = run(list(tests), one, limit) if tests else ("survived", 0.0)
         kept = {key: value for key, value in asdict(one).items() if key != "source"}
         results[name_of(one)] = kept | {"outcome": outcome, "seconds": round(seconds, 2)}
         options.out.write_text(json.dumps(results, indent=1), encoding="utf-8")

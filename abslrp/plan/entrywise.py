@@ -45,7 +45,7 @@ def blocks(shape: Sequence[int], device: torch.device) -> Iterator[Index]:
 
 def cut(tensor: Any, index: Index, ndim: int) -> Any:
     """Return a block of a tensor that broadcasts to ``ndim`` axes, or what is none as it is."""
-    if not index or not isinstance(tensor, Tensor) or tensor.ndim == 0:
+    if not index or not isinstance(tensor, Tensor):
         return tensor
     own = zip(index[ndim - tensor.ndim :], tensor.shape, strict=False)
     return tensor[tuple(one if size > 1 else slice(None) for one, size in own)]

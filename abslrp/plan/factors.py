@@ -210,7 +210,7 @@ def _one_mask(factors: Sequence[Factor]) -> list[Factor]:
     for value, alike in masks.items():
         shifts = [getattr(one.value, "shift", None) for one in alike]
         known = [one for one in shifts if one is not None]
-        if len(alike) > 1 and known:
+        if known:
             top = functools.reduce(torch.maximum, known)
             top = top if len(known) == len(alike) else top.clamp(min=0)
             result.append(above(Line(value, top, torch.ones_like(top))))

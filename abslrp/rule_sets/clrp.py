@@ -42,9 +42,9 @@ def max_pool2d(
     size, stride, padding, dilation = ([*one] * (2 // len(one)) for one in given)
     span = [gap * (width - 1) + 1 for gap, width in zip(dilation, size, strict=True)]
     more: list[int] = []
-    for axis in (-1, -2):  # as far as windows reach, with ceil_mode, too
+    for axis in (-1, -2):  # as far as windows reach: beyond the end with ceil_mode, or short of it
         end = (greatest.shape[axis] - 1) * stride[axis] + span[axis] - padding[axis]
-        more += [padding[axis], max(0, end - x.shape[axis])]
+        more += [padding[axis], end - x.shape[axis]]
     x = F.pad(x, more, value=-torch.inf)
     for axis in (0, 1):
         x = x.unfold(-2, span[axis], stride[axis])[..., :: dilation[axis]]

@@ -49,7 +49,7 @@ def linear_map(call: Call, given: Linear) -> Account:
 
 
 @signed
-def two_values(call: Call, given: Pair, *, sign: int = 1) -> Account:
+def two_values(call: Call, given: Pair, *, sign: int) -> Account:
     """Eq. 12 once for each operand, with the other as weights; a bias counts in h."""
     a, of_a, b, of_b, axes = given
     parts = [product(a, of_a, b.nonnegative, sign), product(b, of_b, a.nonnegative, sign)]

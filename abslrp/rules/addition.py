@@ -22,7 +22,7 @@ def shares(
 
 
 @signed
-def absolute(call: Call, given: list[tuple[Any, float]], *, sign: int = 1) -> Account:
+def absolute(call: Call, given: list[tuple[Any, float]], *, sign: int) -> Account:
     """``R_a = a+ s``, ``s = R / (|h| + epsilon)``; a constant counts in h only."""
     given, before = [(a, sign * one) for a, one in given], [inverse(call.output, EPSILON)]
     parts, sure = shares(given, _positive)

@@ -52,7 +52,7 @@ def register(rules: RuleSet, gate: Callable[[Source], Factor]) -> None:
     """
 
     @signed
-    def product(call: Call, parts: list[Diagonal], sure: bool, *, sign: int = 1) -> Split:
+    def product(call: Call, parts: list[Diagonal], sure: bool, *, sign: int) -> Split:
         return Split(before=[gate(turned(call.output, sign))], parts=parts, nonnegative=sure)
 
     @rules.rule("mul multiply")

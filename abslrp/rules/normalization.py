@@ -34,7 +34,7 @@ class Norm(NamedTuple):
 
 
 @signed
-def absolute(call: Call, norm: Norm, *, sign: int = 1) -> Account:
+def absolute(call: Call, norm: Norm, *, sign: int) -> Account:
     """Eq. 12 for the two layers, with the mean as the first one's bias.
 
     ``(x / d)+ / (|h1| + epsilon)``, then ``(h1 weight)+ / (|h| + epsilon)``; the negative of a norm
@@ -99,7 +99,7 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         if use_input_stats:
             return of_channels(call, input, weight, bias, eps)
         mean, spread, weight, bias = by_channel(input, mean, variance, weight, bias)
-        return rule(call, Norm(input, mean, (spread + eps).sqrt(), weight, bias, only(0, 1)))
+        return rule(call, Norm(input, mean, (spread + eps).sqrt(), weight, bias, aligned))
 
     for packet in (aten.layer_norm, aten.group_norm):
         # As torch writes it out, so that the statistics are among the results.

@@ -45,7 +45,7 @@ def _with_contrary(rule: LinearRule) -> LinearRule:
     """Let the negative of a linear map be the map of opposite weights."""
 
     @signed
-    def account(call: Call, given: Linear, *, sign: int = 1) -> Account:
+    def account(call: Call, given: Linear, *, sign: int) -> Account:
         found = rule(call, given if sign > 0 else _opposite(given))
         found.linear = given.map
         return found
@@ -99,7 +99,7 @@ def register_linear(rules: RuleSet, rule: LinearRule, pair: PairRule) -> None:
     ) -> Account:
         if isinstance(bias, Value) or isinstance(left, Value) == isinstance(right, Value):
             raise WrittenOut(plus(torch.mm))
-        bias = bias * beta if beta != 1 else bias
+        bias = bias * beta if beta else None  # 0 leaves out even NaN
         left, right = dense(left), dense(right)
         if isinstance(left, Value):
             return rule(call, Linear(left, Right(right * alpha), bias, but(1)))
@@ -177,7 +177,7 @@ def _axes(left: Any, right: Any) -> Axes:
         out, own = call.output.ndim, value.ndim
         result: list[int | None] = [None] * own
         for axis in range(own - 2):
-            result[axis] = axis + out - own if min(left.ndim, right.ndim) > 1 else axis
+            result[axis] = axis + max(0, out - own)
         if value is left and own > 1:
             result[own - 2] = out - 2 if right.ndim > 1 else out - 1
         if value is right and own > 1:

@@ -85,7 +85,7 @@ def register(
     share = {1: after, -1: contrary}
 
     @signed
-    def shared(call: Call, input: Value, *, sign: int = 1, **said: Any) -> Product:
+    def shared(call: Call, input: Value, *, sign: int, **said: Any) -> Product:
         factors = before(call.output), share[sign](input)
         return transposed(call, input, *factors, negates=sign < 0, **said)
 
@@ -123,7 +123,7 @@ def register(
         adjoint, s = by_gradient(call), [before(call.output)]
 
         @signed
-        def account(*, sign: int = 1) -> Custom:
+        def account(*, sign: int) -> Custom:
             made = share[sign]
 
             def propagate(relevance: Tensor) -> list[Tensor | None]:
@@ -159,7 +159,7 @@ register(ABSLRP, lambda h: inverse(h, EPSILON), positive, negative)
 
 @ABSLRP.rule("prod cumprod")
 @signed
-def multiplied(call: Call, input: Value, *args: Any, sign: int = 1, **kwargs: Any) -> Account:
+def multiplied(call: Call, input: Value, *args: Any, sign: int, **kwargs: Any) -> Account:
     """Eq. 12 for each factor with the others as its weight: R where the product is positive."""
     if call.output.dtype != input.dtype:
         raise UncoveredError("a product in another type")
@@ -170,7 +170,7 @@ def multiplied(call: Call, input: Value, *args: Any, sign: int = 1, **kwargs: An
 
 @ABSLRP.rule(SIGNED)
 @signed
-def bicubic(call: Call, input: Value, *options: Any, sign: int = 1) -> Account:
+def bicubic(call: Call, input: Value, *options: Any, sign: int) -> Account:
     """Eq. 12 where weights have two signs: ``R = (x W^T s + |x| |W|^T s) / 2``.
 
     Bicubic weights are a product of one matrix for each axis, and so is their absolute value.

@@ -130,7 +130,7 @@ def slice_(
             return list(range(value.ndim))
         axis, within = place.axis(value.shape)
         period = within * place.batch
-        whole = axis != dim or (step == 1 and first % period == 0 and (last - first) % period == 0)
+        whole = axis != dim or (step == 1 and first % period == last % period == 0)
         return [one if whole or one != dim else None for one in range(value.ndim)]
 
     return window(input, lambda whole: aten.slice(whole, dim + 1, first, last, step), axes)

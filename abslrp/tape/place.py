@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -100,13 +101,11 @@ class Place(NamedTuple):
         if self.batch == 1:
             return relevance.reshape(len(relevance), -1).sum(1, dtype=wide)[:, None]
         shape = relevance.shape[1:]
-        try:
+        with contextlib.suppress(LostPlaceError):
             axis, within = self.axis(shape)
-        except LostPlaceError:
-            axis, within = 0, 0
-        if within == 1 and shape[axis] == self.batch:
-            others = [one + 1 for one in range(len(shape)) if one != axis]
-            return relevance.sum(others, dtype=wide) if others else relevance.to(wide)
+            if within == 1 and shape[axis] == self.batch:
+                others = [one + 1 for one in range(len(shape)) if one != axis]
+                return relevance.sum(others, dtype=wide) if others else relevance.to(wide)
         split = relevance.reshape(relevance.shape[0], -1, self.batch, self.inner)
         return split.sum((1, 3), dtype=wide)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import abslrp
+from tests.abslrp.single import check, draw, tensor
+from tests.naive import rules
 
 Parts = tuple[Tensor, Tensor]
 WEIGHT = torch.randn(4, 4, dtype=torch.complex128, generator=torch.Generator().manual_seed(5))
@@ -48,11 +51,13 @@ def linear(a: Tensor, b: Tensor) -> Parts:
 
 
 def convolved(a: Tensor, b: Tensor) -> Parts:
-    real, imag = WEIGHT[:1, None, :3].real, WEIGHT[:1, None, :3].imag
+    kernels, bias = WEIGHT[:2, None, :3], WEIGHT[0, :2, None]
     p, q = (
-        [F.conv1d(one[:, None], w, padding=1).flatten(1) for w in (real, imag)] for one in (a, b)
+        [F.conv1d(one[:, None], w, padding=1) for w in (kernels.real, kernels.imag)]
+        for one in (a, b)
     )
-    return p[0] - q[1] + WEIGHT[0, 0].real, p[1] + q[0] + WEIGHT[0, 0].imag
+    real, imag = p[0] - q[1] + bias.real, p[1] + q[0] + bias.imag
+    return real[..., 1:3].flatten(1), imag[..., 1:3].flatten(1)
 
 
 def silenced(z: Tensor) -> Tensor:
@@ -94,7 +99,9 @@ CALLS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Pa
     "layer": (lambda z: F.linear(z, WEIGHT), linear),
     "einsum": (lambda z: torch.einsum("bi,oi->bo", z, WEIGHT), linear),
     "convolution": (
-        lambda z: F.conv1d(z[:, None], WEIGHT[:1, None, :3], WEIGHT[0, :1], padding=1).flatten(1),
+        lambda z: F.conv1d(z[:, None], WEIGHT[:2, None, :3], WEIGHT[0, :2], padding=1)[
+            ..., 1:3
+        ].flatten(1),
         convolved,
     ),
     "written to": (silenced, turned_back),
@@ -177,3 +184,77 @@ def test_writes_to_memory_of_two_types_are_refused() -> None:
 
     with pytest.raises(ValueError, match="writes to memory that it sees as real and as complex"):
         abslrp.explain(Between(turned, written=False).eval(), X, 0)
+
+
+def fourier(n: int, sign: int) -> Any:
+    """Return the matrix of a Fourier transform, by its definition."""
+    steps = np.outer(np.arange(n), np.arange(n))
+    return np.exp(sign * -2j * np.pi * steps / n)
+
+
+def of_parts(matrix: Any) -> Any:
+    """Return the matrix of real and imaginary parts, in turn, of a matrix of complex numbers."""
+    pairs = np.array([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]])
+    return pairs.transpose(2, 0, 3, 1).reshape(2 * matrix.shape[0], 2 * matrix.shape[1])
+
+
+def half(n: int) -> Any:
+    """Return the matrix (n, 2 (n // 2 + 1)) from half a spectrum, in parts, to real numbers."""
+    whole = fourier(n, -1)[:, : n // 2 + 1] / n
+    whole[:, 1 : (n + 1) // 2] *= 2  # what is left out is the conjugate
+    return np.stack([whole.real, -whole.imag], -1).reshape(n, -1)
+
+
+def pairs(x: Tensor) -> Tensor:
+    return torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+
+
+def parts(z: Tensor) -> Tensor:
+    return torch.view_as_real(z).flatten(-2)
+
+
+TRANSFORMS: list[tuple[Callable[[Tensor], Tensor], int, Any]] = [
+    (lambda x: parts(torch.fft.fft(pairs(x))), 10, of_parts(fourier(5, 1))),
+    (lambda x: parts(torch.fft.ifft(pairs(x))), 8, of_parts(fourier(4, -1)) / 4),
+    (lambda x: parts(torch.fft.fft(pairs(x), norm="ortho")), 8, of_parts(fourier(4, 1)) / 2),
+    (lambda x: parts(torch.fft.rfft(x)), 5, of_parts(fourier(5, 1)[:3])[:, ::2]),
+    (lambda x: parts(torch.fft.fft(x)), 5, of_parts(fourier(5, 1))[:, ::2]),
+    (lambda x: torch.fft.irfft(pairs(x)), 8, half(6)),
+    (lambda x: torch.fft.irfft(pairs(x), 5), 6, half(5)),
+    (lambda x: torch.fft.irfft(pairs(x), norm="forward"), 8, half(6) * 6),
+]
+
+
+@pytest.mark.parametrize(("call", "size", "matrix"), TRANSFORMS, ids=range(len(TRANSFORMS)))
+def test_a_fourier_transform_is_a_linear_layer(call: Any, size: int, matrix: Any) -> None:
+    x = draw(2, 3, size)
+    np.testing.assert_allclose(call(tensor(x)), x @ matrix.T, atol=1e-12)
+    check(call, [x], lambda v, R: [rules.linear(v[0], matrix, None, R)])
+
+
+def along(axis: int, x: Any, matrix: Any, R: Any) -> Any:
+    """Eq. 12 for a matrix along an axis; the last but one has real and imaginary parts beside."""
+    if axis == -1:
+        return rules.linear(x, matrix, None, R)
+    n = x.shape[-2]
+    rows, given = (one.reshape(*one.shape[:-1], -1, 2).swapaxes(-3, -2) for one in (x, R))
+    rows, given = (one.reshape(*one.shape[:-2], -1) for one in (rows, given))
+    sent = rules.linear(rows, matrix, None, given).reshape(*rows.shape[:-1], n, 2)
+    return sent.swapaxes(-3, -2).reshape(x.shape)
+
+
+def test_several_axes_are_transformed_one_after_the_other() -> None:
+    """Of real numbers the last one first; to real numbers it is last."""
+    columns, rows = of_parts(fourier(3, 1)), of_parts(fourier(5, 1)[:3])[:, ::2]
+    back, real = of_parts(fourier(4, -1)) / 4, half(6)
+
+    def spectrum(v: Any, R: Any) -> Any:
+        between = parts(torch.fft.rfft(tensor(v[0]))).numpy()
+        return [along(-1, v[0], rows, along(-2, between, columns, R))]
+
+    def signal(v: Any, R: Any) -> Any:
+        between = parts(torch.fft.ifft(pairs(tensor(v[0])), dim=-2)).numpy()
+        return [along(-2, v[0], back, along(-1, between, real, R))]
+
+    check(lambda x: parts(torch.fft.rfft2(x)), [draw(2, 3, 5)], spectrum)
+    check(lambda x: torch.fft.irfft2(pairs(x)), [draw(2, 4, 8)], signal)

@@ -250,3 +250,28 @@ def test_signs_after_an_activation_function_are_known_rightly(call: Any) -> None
         return [rules.linear(call(tensor(v[0])).numpy(), w, None, R)]
 
     check(lambda x: F.linear(call(x), tensor(w)), [x], naive)
+
+
+@pytest.mark.parametrize("divisor", [0.3, -0.3])
+def test_a_rounded_quotient_is_no_multiple(divisor: float) -> None:
+    """Its entries are not those of what was divided, times a number, so that nothing cancels."""
+
+    class Rounded(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                self.first, self.last = (torch.nn.Linear(4, 4) for _ in range(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = self.last(torch.div(self.first(x), divisor, rounding_mode="floor"))
+            return made
+
+    # In float64 nothing cancels, as the epsilon is seen there.
+    x, R = tensor(draw(3, 4)).float(), tensor(np.abs(draw(3, 4, seed=1))).float()
+    model = Rounded().eval()
+    found, defined = (
+        abslrp.relevance(model, x, R, conserve=None, accelerate=one) for one in (True, False)
+    )
+    torch.testing.assert_close(found, defined, rtol=1e-4, atol=1e-5)
+    assert found.any()

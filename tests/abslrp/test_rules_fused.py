@@ -39,6 +39,11 @@ def in_groups(x: Tensor, kernels: Tensor) -> Tensor:
 
 
 CASES: dict[str, tuple[list[tuple[int, ...]], Call, Call]] = {
+    "index_put that adds, positionally": (
+        [(4,), (3,)],
+        each(lambda x, y: x.index_put((torch.tensor([0, 2, 0]),), y, True)),
+        each(lambda x, y: x.index_add(0, torch.tensor([0, 2, 0]), y)),
+    ),
     "addmm of a sum": (
         [(4,), (3,)],
         lambda x, a: torch.addmm(x, a, M, alpha=-1),
@@ -219,3 +224,119 @@ def test_triangular_equations_are_solved_row_by_row(upper: bool, left: bool, uni
     single = abslrp.relevance(one, x[1:], torch.eye(9).double()[1:2])
     torch.testing.assert_close(maps[1:], single)
     assert maps.any()
+
+
+WHERE = torch.tensor([3, 0, 4, 4, 1])
+SHARES = torch.tensor([0.5, -1.0, 2.0, 1.5, 0.25], dtype=torch.float64)
+BAGS: dict[str, tuple[dict[str, Any], Call]] = {
+    "sum": ({"mode": "sum"}, lambda one: one.sum(0)),
+    "mean": ({"mode": "mean"}, lambda one: one.sum(0) / len(one)),
+    "largest": ({"mode": "max"}, lambda one: one.amax(0)),
+    "without padding": (
+        {"mode": "mean", "padding_idx": -1},
+        lambda one: one[:1].sum(0) if len(one) > 2 else one.sum(0) / 2,
+    ),
+    "with weights": ({"mode": "sum", "per_sample_weights": SHARES}, lambda one: one.sum(0)),
+    "with their end": ({"mode": "sum", "include_last_offset": True}, lambda one: one.sum(0)),
+}
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon"])
+@pytest.mark.parametrize("name", BAGS)
+def test_bags_of_rows(name: str, rules: str) -> None:
+    """Rows of a table that is made of the input, in three bags, the second of which is empty."""
+    options, join = BAGS[name]
+    starts = torch.tensor([0, 2, 2, *([5] if "include_last_offset" in options else [])])
+
+    def bags(table: Tensor) -> Tensor:
+        return F.embedding_bag(WHERE, table, starts, **options)
+
+    def written(table: Tensor) -> Tensor:
+        rows = table[WHERE]
+        if "per_sample_weights" in options:
+            rows = rows * SHARES[:, None]
+        last = rows[[4, 2, 3]]  # the first of which is no padding
+        return torch.stack([join(rows[:2]), torch.zeros_like(rows[0]), join(last)])
+
+    x, R = draw(2, 15, seed=3), draw(2, 9, seed=4)
+    models = [Single(each(call), [(5, 3)], rectify=False).eval() for call in (bags, written)]
+    torch.testing.assert_close(*(model(tensor(x)) for model in models))
+    got, wanted = (abslrp.relevance(m, x, R, rules=rules, conserve=None) for m in models)
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+    assert np.abs(got).max() > 0
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, 2.0, 3.0, float("inf")])
+def test_distances_have_their_values(p: float) -> None:
+    a, b = tensor(draw(2, 3, 4)), tensor(draw(2, 5, 4, seed=1))
+    a[:, 1, 2], b[:, 3, 2] = 0.5, 0.5
+    wanted = torch.cdist(a, b, p)
+    with abslrp.propagation(inputs=[a]):
+        torch.testing.assert_close(torch.cdist(a, b, p), wanted)
+
+
+CONVOLUTIONS: list[dict[str, Any]] = [{}, *({one: 2} for one in ("stride", "groups", "dilation"))]
+
+
+@pytest.mark.parametrize("options", [*CONVOLUTIONS, {"padding": 1}], ids=str)
+@pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d"])
+def test_convolutions_in_inference_mode(name: str, options: dict[str, Any]) -> None:
+    """Where torch calls them by their own names, and leaves out what is not said."""
+    w = tensor(draw(4, 4 // options.get("groups", 1), 3))
+
+    def call(x: Tensor) -> Tensor:
+        made: Tensor = getattr(F, name)(x, w, **options)
+        return made
+
+    x = draw(2, 24)
+    plain, quick = (
+        Single(one, [(4, 6)], rectify=False).eval() for one in (call, torch.inference_mode()(call))
+    )
+    R = draw(*plain(tensor(x)).shape, seed=4)
+    got, wanted = (abslrp.relevance(model, x, R) for model in (quick, plain))
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+    assert np.abs(got).max() > 0
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 1, 3, 3)])
+def test_triangular_equations_of_fewer_or_more_axes(shape: tuple[int, ...]) -> None:
+    """As with both sides repeated, for three samples."""
+    right = tensor(draw(*shape))
+
+    class Solving(nn.Module):
+        def __init__(self, whole: tuple[int, ...] | None = None) -> None:
+            super().__init__()
+            self.whole = whole
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = x.view(-1, 3, 3) + 2 * torch.eye(3).to(x), right
+            if self.whole is not None:
+                whole = (*self.whole, len(x), 3, 3)
+                a, b = a.expand(whole), b.expand(whole)
+            solved: Tensor = torch.linalg.solve_triangular(a, b, upper=True)
+            return solved.movedim(-3, 0).flatten(1)
+
+    x = tensor(draw(3, 9))
+    given, wanted = Solving().eval(), Solving(shape[:-3]).eval()
+    start = tensor(draw(*given(x).shape))
+    found = abslrp.relevance(given, x, start)
+    torch.testing.assert_close(found, abslrp.relevance(wanted, x, start))
+    assert found.any()
+
+
+@pytest.mark.skipif(not hasattr(torch.ops.aten, "_grouped_mm"), reason="torch is older than 2.8")
+def test_groups_of_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(3, 4, 5, generator=generator).double()
+    rows = torch.randn(6, 4, generator=generator).double().requires_grad_()
+    ends = torch.tensor([2, 2, 6], dtype=torch.int32)
+    with abslrp.propagation():
+        output = torch.ops.aten._grouped_mm(rows, weights, ends)
+    expected = torch.cat([rows[:2] @ weights[0], rows[2:] @ weights[2]])
+    torch.testing.assert_close(output, expected)
+    alike = rows.reshape(2, 3, 4)
+    with abslrp.propagation():
+        wide = torch.ops.aten._grouped_mm(alike, weights[:2], out_dtype=torch.float32)
+    torch.testing.assert_close(wide, (alike @ weights[:2]).float())
+    with pytest.raises(ValueError, match="groups of another axis"), abslrp.propagation():
+        torch.ops.aten._grouped_mm(rows, rows.detach().mT, ends)

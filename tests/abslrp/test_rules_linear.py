@@ -228,6 +228,27 @@ def test_addmm_scales_its_terms() -> None:
     )
 
 
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon", "alpha2beta1", "RAP"])
+def test_addmm_of_nothing_leaves_out_what_is_no_number(rules: str) -> None:
+    """As torch does where beta is 0."""
+    w, nothing = tensor(draw(4, 5)), torch.full((5,), torch.nan, dtype=torch.float64)
+
+    class Model(torch.nn.Module):
+        def __init__(self, call: Any) -> None:
+            super().__init__()
+            self.call = call
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h: torch.Tensor = self.call(x)
+            return h
+
+    calls = (lambda x: torch.addmm(nothing, x, w, beta=0, alpha=2), lambda x: x @ (2 * w))
+    x, R = tensor(draw(2, 4)), tensor(draw(2, 5)).abs()
+    got, wanted = (abslrp.relevance(Model(one).eval(), x, R, rules=rules) for one in calls)
+    torch.testing.assert_close(got, wanted)
+    assert got.any()
+
+
 EQUATIONS = [
     ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
     ("bij,bjk->bik", (2, 3, 4), (2, 4, 1)),

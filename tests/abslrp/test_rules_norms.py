@@ -59,6 +59,16 @@ def test_layer_norm(shape: Any, axes: int, affine: tuple[bool, bool]) -> None:
     )
 
 
+def test_batch_norm_of_a_traced_model() -> None:
+    weight, bias, mean, var = draw(4), draw(4, seed=1), draw(4, seed=2), np.abs(draw(4, seed=3))
+    given = [tensor(one) for one in (weight, bias, mean, var)]
+    check(
+        lambda x: torch.ops.aten._native_batch_norm_legit_no_training(x, *given, 0.1, 0.01)[0],
+        [draw(2, 4, 3)],
+        lambda v, R: [rules.batch_norm(v[0], mean, var, weight, bias, R, 0.01)],
+    )
+
+
 @pytest.mark.parametrize("affine", AFFINE)
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_group_norm(groups: int, affine: tuple[bool, bool]) -> None:

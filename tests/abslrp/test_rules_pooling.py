@@ -227,6 +227,7 @@ INDEX = torch.tensor([2, 0, 2])
 STRUCTURAL: list[Any] = [
     lambda x: torch.cat([x, x.flip(1), tensor(draw(2, 1, 4))], 1),
     lambda x: torch.cat([x[:, :1], x], dim=-2),
+    lambda x: torch.cat([torch.zeros(0, dtype=x.dtype), x.flip(1), x], 1),
     lambda x: F.pad(x, (1, 2, 0, 1), value=0.5),
     lambda x: F.pad(x, (1, 1), mode="reflect"),
     lambda x: F.pad(x, (1, 1), mode="replicate"),
@@ -253,6 +254,7 @@ STRUCTURAL: list[Any] = [
     lambda x: F.pixel_shuffle(x.reshape(2, 4, 3, 1), 2),
     lambda x: F.unfold(x[:, None], 2),
     lambda x: x.masked_fill(tensor(draw(3, 4)) > 0, -1.0),
+    lambda x: x[:, :1].masked_fill(tensor(draw(3, 4)) > 0, -1.0),
     lambda x: torch.where(tensor(draw(3, 4)) > 0, x, 1.0),
     lambda x: x.tril(),
     lambda x: torch.diagonal(x, 0, 1, 2),
@@ -288,6 +290,72 @@ def test_relevance_follows_elements_as_a_gradient(call: Any) -> None:
         return [gradient.numpy()]
 
     check(call, [draw(2, 3, 4)], naive, rectify=[False])
+
+
+@pytest.mark.parametrize("row", [0, 2])
+def test_rows_that_are_put_into_memory(row: int) -> None:
+    """A row of each sample is another one, twice."""
+
+    def naive(v: Any, R: Any) -> Any:
+        given = R.copy()
+        given[:, row] = 0
+        given[:, 1] += R[:, row]
+        return [given]
+
+    offset = (4 * row,) if row else ()
+    check(
+        lambda x: torch.as_strided_scatter(x, x[:, 1], (2, 4), (12, 1), *offset),
+        [draw(2, 3, 4)],
+        naive,
+        samples="whole",
+    )
+
+
+NEGATED: dict[str, Callable[[Tensor], Tensor]] = {
+    "average": lambda x: F.avg_pool1d(x, 2),
+    "mean": lambda x: x.mean(1),
+    "sum so far": lambda x: x.cumsum(2),
+    "bicubic": lambda x: F.interpolate(x[:, None], (5, 3), mode="bicubic"),
+    "sum at an index": lambda x: x.index_add(1, INDEX, x.flip(2)),
+}
+
+
+@pytest.mark.parametrize("name", NEGATED)
+def test_the_negative_of_a_sum_is_the_sum_of_negatives(name: str) -> None:
+    """Whichever of both is taken from a constant."""
+    x, call = draw(2, 3, 4), NEGATED[name]
+
+    class Taken(torch.nn.Module):
+        def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            self.call = call
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.call(x).flatten(1)
+
+    models = [Taken(lambda x: 0.5 - call(x)).eval(), Taken(lambda x: 0.5 + call(-x)).eval()]
+    R = np.abs(draw(*models[0](tensor(x)).shape))
+    got, wanted = (abslrp.relevance(model, x, R, conserve=None) for model in models)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-9)
+    assert np.abs(got).max() > 0
+
+
+def test_places_that_are_made_of_the_input() -> None:
+    """Eq. 12 with the bilinear weights at these places, which have no relevance."""
+    image, places = tensor(draw(1, 1, 4, 4)), tensor(draw(1, 2, 2, 2)).tanh()
+
+    class Sampled(torch.nn.Module):
+        def forward(self, image: Tensor, places: Tensor) -> Tensor:
+            return F.grid_sample(image, places, align_corners=False).flatten(1)
+
+    weights = torch.autograd.functional.jacobian(lambda one: Sampled()(one, places), image)
+    R = draw(1, 4)
+    given = (image, places)
+    found, of_places = abslrp.relevance(Sampled().eval(), given, R, conserve=None)
+    wanted = rules.linear(image.flatten(1).numpy(), weights.reshape(4, 16).numpy(), None, R)
+    np.testing.assert_allclose(found.flatten(1), wanted, rtol=1e-6, atol=1e-9)
+    assert not of_places.any()
+    assert found.any()
 
 
 def test_means_over_boxes() -> None:

@@ -104,6 +104,8 @@ PRODUCERS: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky": lambda x: F.leaky_relu(x - 1),
     "gelu": lambda x: F.gelu(x - 1),
     "hardtanh": lambda x: F.hardtanh(x - 1),
+    "hardtanh below 0": lambda x: F.hardtanh(x, -2.0, -0.5),
+    "hardtanh without bounds": lambda x: torch.ops.aten.hardtanh(x - 1),
     "linear": lambda x: F.linear(x, tensor(draw(4, 4))),
     "divide by active": lambda x: x / (x.flip(0) - 0.3),
     "gate": lambda x: x * (x.flip(0) - 0.3),

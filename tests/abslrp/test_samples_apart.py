@@ -18,6 +18,10 @@ import abslrp
 X = torch.rand(4, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) + 0.1
 
 
+MEAN, VARIANCE = torch.arange(4.0).double() / 4, torch.arange(1.0, 5.0).double()
+VECTOR = torch.arange(16.0).double() / 16 + 0.1
+
+
 class Rows(nn.Module):
     """What is tried on (B, 4, 4), and a layer."""
 
@@ -62,6 +66,8 @@ DECIDING = {
         x * torch.zeros(4, 4, 4, dtype=torch.long).copy_(9 * x).max()
     ),
     "a number that fills": lambda x: x * torch.zeros((), dtype=x.dtype).fill_(x.mean()),
+    "copies by an index": lambda x: x.index_copy(0, torch.arange(len(x)).flip(0), x),
+    "a softmax over them": lambda x: x.softmax(-3),
     "draws": lambda x: x * torch.bernoulli((x - x.mean()).clamp(min=0).sign()),
     "more than one sample has": lambda x: x * (x >= x.flatten().topk(20).values.min()),
     "neither first nor last": lambda x: x * (1 + between(x.sum((1, 2)) > 0))[:, None, None],
@@ -144,6 +150,47 @@ FOLLOWED = {
     "a norm of samples that are channels": lambda x: F.batch_norm(
         x.reshape(1, -1, 4), None, None, training=True
     ).view_as(x),
+    "layer norm": lambda x: F.layer_norm(x, [4]),
+    "layer norm of two axes": lambda x: F.layer_norm(x, [4, 4]),
+    "group norm": lambda x: F.group_norm(x, 2),
+    "instance norm": F.instance_norm,
+    "RMS norm": lambda x: F.rms_norm(x, [4, 4]),
+    "batch norm, samples last": lambda x: F.batch_norm(
+        x.movedim(0, 2), MEAN, VARIANCE, training=False
+    ).movedim(2, 0),
+    "softmax, samples last": lambda x: x.movedim(0, 2).softmax(-2).movedim(2, 0),
+    "a product, samples beside rows": lambda x: (
+        (x.movedim(0, 1).reshape(-1, 4) @ VECTOR.view(4, 4)).view(4, -1, 4).movedim(0, 1)
+    ),
+    "a product of two, by broadcasting": lambda x: x[:, None] @ x[..., None],
+    "extremes, samples last": lambda x: torch.cat(
+        [x.movedim(0, 2).topk(3, -2)[0], x.movedim(0, 2).amax(-2, keepdim=True)], -2
+    ).movedim(2, 0),
+    "parts, samples last": lambda x: torch.cat(x.movedim(0, 2).split([1, 3], -2)[::-1], 1).movedim(
+        2, 0
+    ),
+    "entries, samples beside them": lambda x: torch.cat(x.movedim(0, 1).unbind(), 1),
+    "an entry, samples last": lambda x: x.movedim(0, 2).select(-2, 1).movedim(1, 0).repeat(1, 4),
+    "largest at an index": lambda x: x.scatter_reduce(
+        1, torch.tensor([1, 0, 3, 2]).view(1, 4, 1).expand(x.shape), x, "amax"
+    ),
+    "whole rounds of samples": lambda x: (
+        torch.cat(
+            [
+                x.movedim(0, 1).reshape(-1, 4)[2 * len(x) :],
+                x.movedim(0, 1).reshape(-1, 4)[: 2 * len(x)],
+            ]
+        )
+        .view(4, -1, 4)
+        .movedim(0, 1)
+    ),
+    "an instance norm by statistics, samples last": lambda x: F.instance_norm(
+        x.movedim(0, 2), MEAN, VARIANCE, use_input_stats=False
+    ).movedim(2, 0),
+    "a product with a vector": lambda x: torch.cat(
+        [(x.flatten(1) @ VECTOR)[:, None], x.flatten(1)[:, 1:]], 1
+    ),
+    "a vector's product, samples last": lambda x: (VECTOR[:4] @ x.movedim(0, 2)).t().repeat(1, 4),
     "complex numbers by their bits": lambda x: x.view(torch.complex128).view(torch.float64),
     "sums by an index": lambda x: x.index_add(1, torch.tensor([1, 0, 3, 2]), x, alpha=0.5),
 }

@@ -191,24 +191,6 @@ def test_experts_are_products_of_their_own_rows() -> None:
     assert (found - eager).abs().max() < 1e-3 * eager.abs().max()
 
 
-@pytest.mark.skipif(not hasattr(torch.ops.aten, "_grouped_mm"), reason="torch is older than 2.8")
-def test_groups_of_rows() -> None:
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.randn(3, 4, 5, generator=generator).double()
-    rows = torch.randn(6, 4, generator=generator).double().requires_grad_()
-    ends = torch.tensor([2, 2, 6], dtype=torch.int32)
-    with abslrp.propagation():
-        output = torch.ops.aten._grouped_mm(rows, weights, ends)
-    expected = torch.cat([rows[:2] @ weights[0], rows[2:] @ weights[2]])
-    torch.testing.assert_close(output, expected)
-    alike = rows.reshape(2, 3, 4)
-    with abslrp.propagation():
-        wide = torch.ops.aten._grouped_mm(alike, weights[:2], out_dtype=torch.float32)
-    torch.testing.assert_close(wide, (alike @ weights[:2]).float())
-    with pytest.raises(ValueError, match="groups of another axis"), abslrp.propagation():
-        torch.ops.aten._grouped_mm(rows, rows.detach().mT, ends)
-
-
 WORDS = ["<pad>", "<s>", "</s>", "paris", "is", "in", "france", "spain", "madrid", "un", "##der"]
 
 

@@ -113,7 +113,13 @@ def nanmean(x: Tensor) -> Tensor:
     return x.reshape(len(x), 2, 3).nanmean(2)
 
 
-@pytest.mark.parametrize(("call", "size"), [(fold, 32), (nanmean, 6), (einsum, 18)])
+def nansum(x: Tensor) -> Tensor:
+    made = x.reshape(len(x), 2, 3).nansum(2)
+    assert made.shape == (len(x), 2)
+    return made
+
+
+@pytest.mark.parametrize(("call", "size"), [(fold, 32), (nanmean, 6), (nansum, 6), (einsum, 18)])
 def test_sums(call: Callable[[Tensor], Tensor], size: int) -> None:
     weight = by_matrix(call, size)
     check(call, [draw(2, size)], lambda v, R: [rules.linear(v[0], weight, None, R)])

@@ -146,3 +146,37 @@ def test_the_first_layer_is_known_in_zennit(rules: str) -> None:
     with Contrastive(network, AbsLRP(rules=rules)) as attributor:
         given = attributor(x.clone(), torch.eye(4).double()[[1]])[1]
     assert_equal(given, abslrp.explain(network, x, 1, rules=rules))
+
+
+SUMS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
+    "of two": (torch.add, True),
+    "with a constant": (lambda a, b: a + 2.0 + 0 * b, False),
+    "of two shapes": (lambda a, b: a + b[:, :1], False),
+    "with a factor": (lambda a, b: torch.add(a, b, alpha=2), False),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_chefer_scales_both_sides_of_a_residual_sum(name: str) -> None:
+    """Both share the total by the size of their sums; any other sum is in proportion."""
+    call, whole = SUMS[name]
+
+    class Sum(nn.Module):
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return call(a, b)
+
+    generator = torch.Generator().manual_seed(5)
+    a, b, start = (torch.randn(3, 4, generator=generator).double() for _ in range(3))
+    found = abslrp.relevance(Sum().eval(), (a, b), start, rules="Chefer")
+    h = call(a, b)
+    share = start / (h + 1e-9 * h.sign())
+    # What each entry adds to the outputs is the call's value without the other one.
+    sent = [a * share, torch.autograd.functional.jvp(lambda one: call(a, one), b, b)[1] * share]
+    if whole:
+        sums = [one.sum(1, keepdim=True) for one in sent]
+        size = start.sum(1, keepdim=True) / (sums[0].abs() + sums[1].abs())
+        sent = [one * size * total.sign() for one, total in zip(sent, sums, strict=True)]
+    if name == "of two shapes":
+        sent[1] = torch.cat([sent[1].sum(1, keepdim=True), torch.zeros(3, 3)], 1)
+    assert_equal(found[0], sent[0], 1e-8)
+    torch.testing.assert_close(found[1], sent[1], rtol=1e-8, atol=1e-9)

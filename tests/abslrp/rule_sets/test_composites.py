@@ -245,6 +245,15 @@ def test_a_name_that_fits_nothing_is_refused() -> None:
         layers.gamma(-1)
 
 
+def test_gamma_of_0_is_epsilon() -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3)).double().eval()
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(1)).double()
+    nothing, plain = (
+        abslrp.explain(model, x, 0, rules=one) for one in (layers.gamma(0), "epsilon")
+    )
+    torch.testing.assert_close(nothing, plain)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_batch_norm_is_one_with_a_transposed_convolution(groups: int) -> None:
     model = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, groups=groups), nn.BatchNorm2d(6))
@@ -261,6 +270,38 @@ def test_a_batch_norm_is_one_with_a_transposed_convolution(groups: int) -> None:
     x = torch.randn(2, 4, 4, 4, generator=generator).double()
     for rules in (layers.gamma(), layers.w_square(), "epsilon", "alpha2beta1"):
         given, expected = (abslrp.explain(one, x, 3, rules=rules) for one in (model, fused))
+        assert networks.apart(given, expected) < 1e-10
+
+
+class Times(nn.Module):
+    """A product with a constant."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.matrix = matrix
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.matrix
+
+
+@pytest.mark.parametrize("product", [False, True])
+def test_a_batch_norm_is_one_with_a_linear_layer(product: bool) -> None:
+    model = networks.randomise(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)))
+    layer, norm, head = model
+    generator = torch.Generator().manual_seed(0)
+    for one in (norm.weight, norm.bias, norm.running_mean):
+        one.data = torch.randn(6, generator=generator).double()
+    norm.running_var = torch.rand(6, generator=generator).double() + 0.5
+    fused = networks.copy_of(layer)
+    scale = norm.weight.data / (norm.running_var + norm.eps).sqrt()
+    before = 0 if product else layer.bias.data
+    fused.weight.data = layer.weight.data * scale[:, None]
+    fused.bias.data = (before - norm.running_mean) * scale + norm.bias.data
+    first = Times(layer.weight.data.t()) if product else layer
+    models = nn.Sequential(first, norm, head).eval(), nn.Sequential(fused, head).eval()
+    x = torch.randn(2, 4, generator=generator).double()
+    for rules in (layers.gamma(), layers.w_square(), "epsilon", "alpha2beta1"):
+        given, expected = (abslrp.explain(one, x, 2, rules=rules) for one in models)
         assert networks.apart(given, expected) < 1e-10
 
 
