@@ -61,11 +61,13 @@ class _Relative(RuleSet):
         return Rule(lambda *args, **kwargs: self._changed(rule.function(*args, **kwargs)))
 
     def _changed(self, account: Any) -> Any:
-        """Put the relative epsilon into an account and that of its negative."""
+        """Put the relative epsilon into an account, its parts, and that of its negative."""
         for name in ("factors", "before"):
             if given := getattr(account, name, ()):
                 changed = [self._inverse(one) if one.kind == "inverse" else one for one in given]
                 setattr(account, name, changed)
+        for part in getattr(account, "parts", ()):  # of a user's rule
+            self._changed(part)
         if contrary := getattr(account, "contrary", None):
             account.contrary = lambda: self._changed(contrary())
         return account
