@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 
 from gae_metric.explainers.chunked_gradients import Array, accepts_tensors, chunked, selected
 from gae_metric.explainers.grad_cam import NotApplicableError, Weigh, cam, mean_gradient
@@ -93,8 +94,11 @@ def guided_backpropagation(model: nn.Module, x: Tensor, target: Tensor) -> Tenso
     Raises
     ------
     NotApplicableError
-        If the model has no ReLU.
+        If the model has no ReLU, or a part of it may have some that cannot be seen.
     """
+    for name, one in model.named_modules():
+        if isinstance(one, torch.jit.ScriptModule):  # whose steps are seen in its first runs only
+            raise NotApplicableError(*_inside(name or "the model"))
     leaf = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         score = selected(model(leaf.clone()), target).sum()
@@ -106,15 +110,29 @@ def guided_backpropagation(model: nn.Module, x: Tensor, target: Tensor) -> Tenso
         return gradient_of(score, leaf)
 
 
+def _inside(name: str) -> tuple[str, str]:
+    what = "a compiled, scripted or checkpointed part, or a torch.autograd.Function"
+    return f"ReLUs inside {name} cannot be seen ({what})", "give the original model"
+
+
 def relus_before(score: Tensor) -> set[Any]:
-    """Return the steps of a backward pass that are those of a ReLU or ReLU6."""
+    """Return the steps of a backward pass that are those of a ReLU or ReLU6.
+
+    Raises
+    ------
+    NotApplicableError
+        If a step may have ReLUs inside.
+    """
     nodes: list[Any] = [score.grad_fn]
     seen: set[Any] = {None}
     while nodes:
         node = nodes.pop()
-        if node not in seen:
-            seen.add(node)
-            nodes += [following for following, _ in node.next_functions]
+        if node in seen:
+            continue
+        seen.add(node)
+        nodes += [following for following, _ in node.next_functions]
+        if isinstance(node, BackwardCFunction) or "jit" in node.name():
+            raise NotApplicableError(*_inside(node.name()))
     return {one for one in seen if one and one.name().startswith(("Relu", "Hardtanh"))}
 
 

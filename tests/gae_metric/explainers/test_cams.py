@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from gae_metric.demo import digits, networks
 from gae_metric.explainers import cams
@@ -71,6 +72,48 @@ def test_without_a_relu_nothing_guides():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(NotApplicableError, match="no ReLU of the model"):
         cams.guided_gradcam(model.eval(), torch.rand(1, 1, 8, 8), [0])
+
+
+class Clamp(torch.autograd.Function):
+    """A ReLU of one's own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * (ctx.saved_tensors[0] > 0)
+
+
+class Part(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Checkpointed(nn.Sequential):
+    def forward(self, x):
+        return checkpoint(super().forward, x, use_reentrant=True)
+
+
+@pytest.mark.parametrize("how", ["scripted", "compiled", "checkpointed", "a function"])
+def test_relus_that_cannot_be_seen_are_refused_in_each_run(how):
+    inner = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    parts = {
+        "scripted": lambda: torch.jit.script(inner),
+        "compiled": lambda: torch.compile(inner, backend="aot_eager"),
+        "checkpointed": lambda: Checkpointed(*inner),
+        "a function": lambda: Part(Clamp.apply),
+    }
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), parts[how](), nn.Linear(4, 2)).eval()
+    for _ in range(4):  # scripts are compiled in a later one
+        with pytest.raises(NotApplicableError, match=r"cannot be seen"):
+            cams.guided_backpropagation(model, torch.rand(2, 3), torch.tensor([0, 1]))
 
 
 def test_guided_gradcam_is_the_product(case):
