@@ -22,6 +22,11 @@ from abslrp.tape.modes import leaving_nothing
 Rows: TypeAlias = "slice | list[int]"
 #: Other kernels for another batch size round otherwise; another function differs by far more.
 ROUNDING = 1e-2
+_ROUNDED = (
+    "rules: {0!r} divides by sums of both signs, and what {1} rounds takes the place of those that "
+    "nearly cancel: in networks with residual connections or attention the map can have nothing in "
+    "common with the one in float32; compare the two, or take rules='absLRP'"
+)
 #: Samples that are looked at alone, where all would take too long.
 LOOKS = 8
 Starts: TypeAlias = "Callable[[Tensor], list[Tensor]]"
@@ -100,6 +105,9 @@ def propagate(
         part = cut(rows)
         try:
             logits, wanted = logits_of(model, part, run)
+            short = {one.dtype for one in (logits, *wanted) if one.dtype.itemsize == 2}
+            if short and not settings.table.conserves:
+                warnings.warn(_ROUNDED.format(settings.table.name, *short), RuntimeWarning, 2)
             if run.tape.asks and settings.start_at is None and settings.samples == "rows":
                 # torch.autograd.functional finds nothing to take a gradient of, and returns 0.
                 own = evaluate(model, part, settings)

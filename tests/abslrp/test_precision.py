@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 import abslrp
 from abslrp.plan.entrywise import multiplied
 from abslrp.plan.factors import above, constant
+from abslrp.registry import RULE_SETS
 from abslrp.tape import Value
 from tests.hardening.networks import DEEP, deep
 
@@ -77,6 +79,22 @@ def test_every_rule_set_runs_under_autocast(rules: str, dtype: torch.dtype) -> N
     model, x = build("vgg")
     with torch.autocast("cpu", dtype=dtype):
         assert torch.isfinite(abslrp.explain(model, x, [1, 2], rules=rules)).all()
+
+
+@pytest.mark.parametrize("how", ["model", "autocast", "float32"])
+@pytest.mark.parametrize("rules", sorted(RULE_SETS))
+def test_rule_sets_whose_sums_cancel_warn_in_16_bits(rules: str, how: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+    x = torch.rand(2, 4)
+    if how == "model":
+        model, x = model.bfloat16(), x.bfloat16()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+            abslrp.explain(model, x, [0, 1], rules=rules)
+    told = [one for one in caught if "bfloat16 rounds" in str(one.message)]
+    assert len(told) == (how != "float32" and rules != "absLRP")
 
 
 @pytest.mark.parametrize("conserve", ["argument", None])
