@@ -49,7 +49,7 @@ def bars(
     Raises
     ------
     ValueError
-        If a column is missing or there are no rows.
+        If a column is missing, there are no rows, or several of one method and metric.
 
     Examples
     --------
@@ -72,6 +72,11 @@ def bars(
         raise ValueError(
             "summary: expected the rows of one model, got those of "
             + ", ".join(map(str, summary["model"].unique()))
+        )
+    if (twice := summary.duplicated(["method", "metric"])).any():
+        several = ", ".join(summary.loc[twice, ["method", "metric"]].iloc[0])
+        raise ValueError(
+            f"summary: expected one row for each method and metric, got several of {several}"
         )
     optional = [name for name in ("better", "best", "tie") if name not in summary]
     summary = summary.assign(**dict.fromkeys(optional, np.nan))

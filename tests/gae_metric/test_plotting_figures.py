@@ -277,6 +277,8 @@ def test_bars_have_the_intervals_and_marks_of_compare(rng):
         )
     stars = [round(text.xy[1]) for text in axes.texts if text.get_text() == "*"]
     assert stars == np.flatnonzero(rows["tie"]).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="one row for each method and metric, got several of A, G"):
+        plotting.bars(pd.concat([table, table]))
     with pytest.raises(ValueError, match="expected the rows of one model, got those of a, b"):
         plotting.bars(pd.concat([table.assign(model="a"), table.assign(model="b")]))
 
