@@ -72,7 +72,7 @@ def combine(maps: Tensor, contrast: Start) -> Tensor:
     wide, shape = torch.promote_types(maps.dtype, torch.float32), [-1, *[1] * (maps.ndim - 2)]
     first, second = (
         one * ratio(1, one.flatten(1).sum(1, dtype=wide)).to(maps.dtype).reshape(shape)
-        for one in maps.unbind()
+        for one in maps
     )
     left = (first - second).flatten(1).abs().sum(1, dtype=wide)
     same = left <= min(1e-5, 100 * torch.finfo(maps.dtype).eps)
