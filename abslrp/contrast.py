@@ -64,16 +64,11 @@ def starts(
 def combine(maps: Tensor, contrast: Start) -> Tensor:
     """One map per sample from those of the starts: (S, B, ...) to (B, ...).
 
-    Of two maps each is scaled to sum 1, and they are subtracted. What rounding leaves of two that
-    are the same is 0: scores of a map do not depend on its scale.
+    Of two maps each is scaled to sum 1, and they are subtracted.
     """
     if contrast not in ("streams", "logits"):
         return maps[0]
-    wide, shape = torch.promote_types(maps.dtype, torch.float32), [-1, *[1] * (maps.ndim - 2)]
-    first, second = (
-        one * ratio(1, one.flatten(1).sum(1, dtype=wide)).to(maps.dtype).reshape(shape)
-        for one in maps
-    )
-    left = (first - second).flatten(1).abs().sum(1, dtype=wide)
-    same = left <= min(1e-5, 100 * torch.finfo(maps.dtype).eps)
-    return (first - second).masked_fill(same.reshape(shape), 0)
+    sums = maps.flatten(2).sum(2, dtype=torch.promote_types(maps.dtype, torch.float32))
+    scale = ratio(1, sums)
+    scale = scale.to(maps.dtype).reshape(*sums.shape, *[1] * (maps.ndim - 2))
+    return maps[0] * scale[0] - maps[1] * scale[1]

@@ -62,6 +62,12 @@ def about(share: torch.Tensor) -> str:
     return "all" if share > 0.995 else f"about {percent} %" if percent else "less than 5 %"
 
 
+def _nothing(map: torch.Tensor, two: bool) -> bool:
+    """Whether a map is 0, or what rounding leaves of a difference of two that sum to 1."""
+    most = min(1e-5, 100 * torch.finfo(map.dtype).eps) if two else 0
+    return float(map.abs().sum(dtype=torch.float64)) <= most
+
+
 def warn_of_padding(relevance: torch.Tensor, kept: torch.Tensor) -> None:
     """Warn of relevance (S, B, T) of tokens that are not kept, if it is notable in a text."""
     size = relevance.abs()
@@ -101,6 +107,7 @@ def warn_of_losses(
         return
     states = [torch.stack([flow.started, flow.arrived, flow.lost()]) for flow in flows]
     started, arrived, lost = torch.cat(states, 2).cpu()
+    two = len(started) == len(names)
     samples = [flow.first + i for flow in flows for i in range(flow.started.shape[1])]
 
     def warn(message: str) -> None:
@@ -123,7 +130,7 @@ def warn_of_losses(
         share, index = torch.stack(shares).max(0)
         passage = flow.passages[int(index)]
         name = public_name(passage.call.operator)
-        whose = f" from {names[start]}" if len(started) == len(names) else ""
+        whose = f" from {names[start]}" if two else ""
         message = (
             f"{about(most)} of a sample's relevance{whose} is lost on the way to the inputs, most "
             f"of it ({about(share)}) at {place_of(passage.call, name)}: {reason(passage.moves)}"
@@ -134,5 +141,5 @@ def warn_of_losses(
         warn(message)
     elif (none := (arrived == 0) & (started != 0)).any():
         warn(f"none arrives at the inputs in samples {named(none)}")
-    elif any(not any(part.any() for part in one) for one in zip(*maps, strict=True)):
+    elif any(all(_nothing(part, two) for part in one) for one in zip(*maps, strict=True)):
         warn("a map is 0: the target and what it is contrasted with have the same relevance")

@@ -86,16 +86,19 @@ def propagate(
         if settings.at is None and all(one is None for one in found):
             raise ValueError(f"model: its logits do not depend on the {batch.features}")
         maps = part.maps(found, wanted, count)
-        if channels:  # before maps are subtracted, which may leave rounding alone
-            maps = [one.sum(2, keepdim=True) for one in maps]
         shapes[:] = [one.shape[2:] for one in maps]
         if len(maps) == 1 or settings.at is not None:
-            return [merge(one) for one in maps]
-        flat = merge(torch.cat([one.flatten(2) for one in maps], 2))
-        pieces = torch.split(flat, [shape.numel() for shape in shapes], -1)
-        return [
-            one.reshape(*one.shape[:-1], *shape) for one, shape in zip(pieces, shapes, strict=True)
-        ]
+            done = [merge(one) for one in maps]
+        else:
+            flat = merge(torch.cat([one.flatten(2) for one in maps], 2))
+            pieces = torch.split(flat, [shape.numel() for shape in shapes], -1)
+            done = [
+                one.reshape(*one.shape[:-1], *shape)
+                for one, shape in zip(pieces, shapes, strict=True)
+            ]
+        if not channels:
+            return done
+        return [one.sum(-len(shape), keepdim=True) for one, shape in zip(done, shapes, strict=True)]
 
     def maps(rows: slice, settings: Settings) -> list[Tensor]:
         run = Pass(settings, signed=signed)
