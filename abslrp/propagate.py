@@ -108,9 +108,10 @@ def propagate(
         part = cut(rows)
         try:
             logits, wanted = logits_of(model, part, run)
-            short = {one.dtype for one in (logits, *wanted) if one.dtype.itemsize == 2}
+            short = [one.dtype for one in (logits, *wanted) if one.dtype.itemsize == 2]
             if short and not settings.table.conserves:
-                warnings.warn(_ROUNDED.format(settings.table.name, *short), RuntimeWarning, 2)
+                told = _ROUNDED.format(settings.table.name, short[0])
+                warnings.warn(told, RuntimeWarning, stacklevel=2)
             if run.tape.asks and settings.start_at is None and settings.samples == "rows":
                 # torch.autograd.functional finds nothing to take a gradient of, and returns 0.
                 own = evaluate(model, part, settings)
@@ -146,8 +147,10 @@ def evaluate(
 @leaving_nothing
 def settled(model: nn.Module, batch: Batch, settings: Settings) -> Batch:
     """Return a batch that is cut as the model takes it: a sample is the same alone and with one."""
+    if not batch.doubtful:
+        return batch
     doubtful = sorted(batch.doubtful, key=str)
-    counts = range(len(doubtful) + 1 if doubtful else 0)
+    counts = range(len(doubtful) + 1)
     for some in chain.from_iterable(combinations(doubtful, count) for count in counts):
         known = replace(batch, whole=batch.whole.union(some), doubtful=frozenset())
         alone, two = (_alone(partial(evaluate, model, known, settings), slice(n)) for n in (1, 2))

@@ -52,13 +52,11 @@ MOVED = {
     "preprocessing": "inputs.preprocessing",
     "weights": "inputs.weights",
     "noise": "companions.noise",
-    "companions.road": "companions.perturbation",
     "companions.plan": "companions.focus_plan",
     "functional.plan": "functional.mosaic_plan",
     "metrics.base": "metrics.attribution_metric",
     "metrics.cache": "study.cache",
     "metrics.explaining": "study.explaining",
-    "metrics.local_consistency": "metrics.gae",
 }
 
 

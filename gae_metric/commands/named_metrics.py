@@ -18,7 +18,8 @@ from gae_metric.companions import ROAD, Focus
 from gae_metric.companions.noise import SeededNoise
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.functional import positive_map
-from gae_metric.metrics.gae import GAE, Contrastiveness, LocalConsistency
+from gae_metric.metrics.gae import GAE, Contrastiveness
+from gae_metric.metrics.local_consistency import LocalConsistency
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,14 @@ def scored(
     device: str | None = None,
 ) -> NDArray[np.float64]:
     """Return a metric's scores of samples, with their maps if there are some."""
-    size = {"batch_size": batch_size}
-    samples = {"model": model, "x_batch": x, "y_batch": targets, "a_batch": maps}
-    options = {"explain_func": explain, "explain_func_kwargs": size, "device": device}
-    scores = metric(**samples, **options, **size)
+    scores = metric(
+        model=model,
+        x_batch=x,
+        y_batch=targets,
+        a_batch=maps,
+        explain_func=explain,
+        explain_func_kwargs={"batch_size": batch_size},
+        batch_size=batch_size,
+        device=device,
+    )
     return np.asarray(scores, dtype=np.float64)

@@ -21,7 +21,8 @@ from gae_metric.comparison.results import Cell, Failure, Results
 from gae_metric.errors import EvaluationError, InputError
 from gae_metric.explainers.gradients import ExplainFunc, random_map
 from gae_metric.metrics.attribution_metric import AttributionMetric
-from gae_metric.metrics.gae import GAE, Contrastiveness, LocalConsistency
+from gae_metric.metrics.gae import GAE, Contrastiveness
+from gae_metric.metrics.local_consistency import LocalConsistency
 from gae_metric.study.explaining import accepts_tensors
 
 #: Called with what is computed, and the seconds of work done and planned.
@@ -92,8 +93,11 @@ def evaluate(
         raise InputError("methods: expected at least one method, got none")
     asked = {metric_name(name) for name in metrics or METRICS}
     kinds = [name for name in METRICS if name in asked]
-    ways = {name: DIRECTIONS[name] for name in kinds}
-    results = Results(tuple(methods), ways, np.asarray(targets, dtype=np.int64))
+    results = Results(
+        methods=tuple(methods),
+        metrics={name: DIRECTIONS[name] for name in kinds},
+        targets=np.asarray(targets, dtype=np.int64),
+    )
     places = [(name, kind) for name in methods for kind in kinds]
     finished = {key: cell for key in places if cells is not None and (cell := cells.get(*key))}
     work = _Work(model, x, results.targets, settings, progress or (lambda what, done, wanted: None))

@@ -8,6 +8,7 @@ from gae_metric.companions.focus import Focus
 from gae_metric.companions.focus_plan import FocusPlan
 from gae_metric.companions.imputation import linear_imputation
 from gae_metric.companions.noise import SeededNoise
-from gae_metric.companions.perturbation import ABPC, AOPC, ROAD
+from gae_metric.companions.perturbation import ABPC, AOPC
+from gae_metric.companions.road import ROAD
 
 __all__ = ["ABPC", "AOPC", "ROAD", "Focus", "FocusPlan", "SeededNoise", "linear_imputation"]

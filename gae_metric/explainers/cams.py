@@ -98,7 +98,7 @@ def guided_backpropagation(model: nn.Module, x: Tensor, target: Tensor) -> Tenso
     """
     for name, one in model.named_modules():
         if isinstance(one, torch.jit.ScriptModule):  # whose steps are seen in its first runs only
-            raise NotApplicableError(*_inside(name or "the model"))
+            raise _hidden(name or "the model")
     leaf = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         score = selected(model(leaf.clone()), target).sum()
@@ -110,9 +110,10 @@ def guided_backpropagation(model: nn.Module, x: Tensor, target: Tensor) -> Tenso
         return gradient_of(score, leaf)
 
 
-def _inside(name: str) -> tuple[str, str]:
+def _hidden(name: str) -> NotApplicableError:
     what = "a compiled, scripted or checkpointed part, or a torch.autograd.Function"
-    return f"ReLUs inside {name} cannot be seen ({what})", "give the original model"
+    reason = f"ReLUs inside {name} cannot be seen ({what})"
+    return NotApplicableError(reason, "give the original model")
 
 
 def relus_before(score: Tensor) -> set[Any]:
@@ -132,7 +133,7 @@ def relus_before(score: Tensor) -> set[Any]:
         seen.add(node)
         nodes += [following for following, _ in node.next_functions]
         if isinstance(node, BackwardCFunction) or "jit" in node.name():
-            raise NotApplicableError(*_inside(node.name()))
+            raise _hidden(node.name())
     return {one for one in seen if one and one.name().startswith(("Relu", "Hardtanh"))}
 
 

@@ -105,15 +105,8 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
                 options.setdefault("baselines", torch.zeros_like(x[:1]))
             if found in _GUIDED:
                 _check_relus(found, model, x[:1], target[:1])
-            if found != "DeepLift":
-                result: Tensor = attributed(method(_Untouched(model)), x, target, **options)
-                return result
-            sure = {**options, "return_convergence_delta": True}
-            maps: Tensor
-            maps, delta = attributed(method(_Untouched(model)), x, target, **sure)
-            size = maps.abs().flatten(1).sum(1)
-            if bool((delta.abs() > max(_ROUNDING, 10 * torch.finfo(maps.dtype).eps) * size).any()):
-                warnings.warn(_NOT_DEEPLIFT, RuntimeWarning, stacklevel=2)
+            explained = _deep_lift if found == "DeepLift" else attributed
+            maps: Tensor = explained(method(_Untouched(model)), x, target, **options)
             return maps
 
         def drawn(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
@@ -147,6 +140,16 @@ def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
         warnings.filterwarnings("ignore", told, UserWarning)
         maps = method.attribute(x.clone(), target=target, **options)
     return tuple(one.detach() for one in maps) if isinstance(maps, tuple) else maps.detach()
+
+
+def _deep_lift(method: Any, x: Tensor, target: Tensor, **options: Any) -> Tensor:
+    """Return DeepLIFT's maps, and warn where they do not add up to the change of the logit."""
+    maps: Tensor
+    maps, delta = attributed(method, x, target, **{**options, "return_convergence_delta": True})
+    share = max(_ROUNDING, 10 * torch.finfo(maps.dtype).eps)
+    if bool((delta.abs() > share * maps.abs().flatten(1).sum(1)).any()):
+        warnings.warn(_NOT_DEEPLIFT, RuntimeWarning, stacklevel=2)
+    return maps
 
 
 def _check_relus(name: str, model: nn.Module, x: Tensor, target: Tensor) -> None:

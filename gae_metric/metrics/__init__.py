@@ -5,9 +5,8 @@
 5
 """
 
-from gae_metric.metrics.gae import (
-    GAE,
-    Contrastiveness,
+from gae_metric.metrics.gae import GAE, Contrastiveness
+from gae_metric.metrics.local_consistency import (
     LocalConsistency,
     LocalFaithfulness,
     LocalRobustness,

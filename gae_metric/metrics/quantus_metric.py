@@ -205,7 +205,13 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         check_spelling(kwargs, inspect.signature(self.__call__).parameters)
         check_kwargs(kwargs)
         data = self.checked_data(
-            model, x_batch, y_batch, channel_first, device, batch_size, model_predict_kwargs
+            model,
+            x_batch,
+            y_batch,
+            channel_first=channel_first,
+            device=device,
+            batch_size=batch_size,
+            model_predict_kwargs=model_predict_kwargs,
         )
         if explain_func is not None:  # which may return all its maps in one memory
             a_batch = own_memory(a_batch)
@@ -235,11 +241,11 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         self.all_evaluation_scores.extend(aggregated)
         return list(aggregated)
 
-    def checked_data(self, model: Any, x_batch: Any, y_batch: Any, *more: Any) -> Data:
+    def checked_data(self, model: Any, x_batch: Any, y_batch: Any, **given: Any) -> Data:
         """Return what is evaluated, checked; see :func:`gae_metric.study.arguments.check_data`."""
         self._check()
         asked = {"output": self.output, "predicted": self.targets == "predicted"}
-        data = check_data(model, x_batch, y_batch, *more, **asked, quiet=self._disable_warnings)
+        data = check_data(model, x_batch, y_batch, **asked, quiet=self._disable_warnings, **given)
         data.model.single = not self.contrasts and (data.y is None or not data.y.values.any())
         self._check_applicability(data)
         return data

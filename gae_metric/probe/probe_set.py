@@ -186,7 +186,13 @@ class ProbeSet:
         options = {key: given[key] for key in own if key in given}
         asked = kind(**options)
         data = asked.checked_data(
-            model, x_batch, y_batch, channel_first, device, batch_size, model_predict_kwargs
+            model,
+            x_batch,
+            y_batch,
+            channel_first=channel_first,
+            device=device,
+            batch_size=batch_size,
+            model_predict_kwargs=model_predict_kwargs,
         )
         if names is not None and (isinstance(names, str) or len(names) != len(data)):
             got = repr(names) if isinstance(names, str) else len(names)

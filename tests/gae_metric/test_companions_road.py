@@ -12,7 +12,7 @@ from torch import nn
 
 from gae_metric.companions import ROAD
 from gae_metric.companions.imputation import linear_imputation
-from gae_metric.companions.perturbation import pixel_ranking
+from gae_metric.companions.road import pixel_ranking
 
 PERCENTAGES = [10, 35.5, 60, 90]
 
