@@ -20,8 +20,9 @@ from abslrp.batch import Batch
 from abslrp.contrast import Start, combine, starts
 from abslrp.forward import Settings
 from abslrp.outputs import Output
-from abslrp.propagate import check_place, propagate, settled
+from abslrp.propagate import propagate
 from abslrp.rule_sets import own_contrast
+from abslrp.samples_apart import check_place, settled
 
 
 def with_target(

@@ -121,33 +121,37 @@ ABSLRP: Table = {
         5, "one forward pass and its options",
         "ablations arguments batch names outputs plan refusals registry tape",
     ),
+    "samples_apart": Room(
+        6, "whether each sample's logits are its own",
+        "batch forward names plan refusals tape",
+    ),
     "propagate": Room(
-        6, "relevance of an input",
-        "ablations batch forward names plan refusals tape",
+        7, "relevance of an input",
+        "ablations batch forward refusals samples_apart",
     ),
     "losses": Room(2, "what became of relevance, in words", "names plan tape"),
     "classes": Room(
-        7, "maps of classes or other targets, chunk by chunk",
-        "arguments batch contrast forward outputs propagate rule_sets",
+        8, "maps of classes or other targets, chunk by chunk",
+        "arguments batch contrast forward outputs propagate rule_sets samples_apart",
     ),
     "explain": Room(
-        8, "what users call",
+        9, "what users call",
         "ablations arguments batch classes contrast forward losses outputs plan propagate registry",
     ),
-    "context": Room(7, "what users call", "forward plan registry tape"),
+    "context": Room(8, "what users call", "forward plan registry tape"),
     "inspection": Room(
-        8, "what users call", "arguments batch classes forward losses plan tape"
+        9, "what users call", "arguments batch classes forward losses plan tape"
     ),
     "zennit": Room(
-        8, "what users call",
+        9, "what users call",
         "arguments context contrast forward plan registry rule_sets rules tape",
     ),
     "text": Room(
-        8, "what users call", "arguments batch classes contrast forward losses outputs tape"
+        9, "what users call", "arguments batch classes contrast forward losses outputs tape"
     ),
-    "graphs": Room(9, "what users call", "arguments batch explain outputs"),
+    "graphs": Room(10, "what users call", "arguments batch explain outputs"),
     "__init__": Room(
-        10, "names for users",
+        11, "names for users",
         "context explain graphs inspection plan refusals registry rule_sets rules tape targets",
     ),
 }  # fmt: skip

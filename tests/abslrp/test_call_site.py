@@ -147,6 +147,6 @@ def test_no_message_is_made_for_what_is_only_asked(monkeypatch: pytest.MonkeyPat
     def made(*_: Any) -> str:
         raise AssertionError("a message was made")
 
-    monkeypatch.setattr("abslrp.propagate.no_rule", made)
+    monkeypatch.setattr("abslrp.samples_apart.no_rule", made)
     monkeypatch.setattr("abslrp.tape.sites.locate", made)
     assert abslrp.explain(Asking().eval(), X, 0).shape == X.shape
