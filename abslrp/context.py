@@ -113,7 +113,12 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
 
         Returns
         -------
-        For each of them its relevance, None where none arrives.
+        For each of them its relevance, of its shape, None where none arrives.
+
+        Raises
+        ------
+        ValueError
+            If a tensor was not made inside, or does not depend on the inputs.
 
         Examples
         --------

@@ -47,8 +47,7 @@ def explain(
 ) -> Array:
     """Relative Absolute Magnitude LRP: one attribution map per input.
 
-    It has the signature of a Quantus ``explain_func``. Keywords that Quantus passes to every
-    explainer (``method``, ``device``, ...) are ignored.
+    It has the signature of a Quantus ``explain_func``.
 
     Parameters
     ----------
@@ -120,7 +119,10 @@ def explain(
         once.
     accelerate
         False: every rule is applied as it is defined, and the totals of each call are restored at
-        once. This is slower, and agrees to rounding.
+        once. This is slower. Both ways agree to rounding, except for activations below 1e-9.
+    **kwargs
+        Keywords that Quantus passes to every explainer (``method``, ``device``, ...), ignored. A
+        keyword that is nearly one of the above is an error.
 
     Returns
     -------
@@ -133,9 +135,19 @@ def explain(
     Raises
     ------
     ValueError
-        If an argument is not as described, or the model is in training mode.
+        If an argument is not as described, the model is in training mode, or the logits of a
+        sample depend on other samples.
     UnknownOperationError
-        If the model uses a torch function that has no rule.
+        If relevance reaches a torch function that has no rule.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a sample loses more than 1 % of its relevance, a map is 0 or not finite (not for inputs
+        on a GPU), or a rule set whose sums cancel is computed in 16 bits.
+    UserWarning
+        If samples are explained one at a time, or, with ``on_unknown="warn"``, for each function
+        that has no rule.
 
     Notes
     -----
@@ -229,7 +241,9 @@ def relevance(
     Raises
     ------
     ValueError
-        If ``start`` does not have the logits' shape.
+        If ``start`` does not have the logits' shape, or another argument is not as described.
+    UnknownOperationError
+        If relevance reaches a torch function that has no rule.
 
     Notes
     -----

@@ -54,7 +54,7 @@ class _Graph:
 
 
 class GraphExplainer:
-    """:func:`abslrp.explain` for a GPU: it records the kernels and replays them (CUDA graphs).
+    """Explain as :func:`abslrp.explain`, by kernels that a GPU records and replays (CUDA graphs).
 
     With small batches a GPU waits for the host, which launches thousands of short kernels one by
     one. When inputs of a shape come for the second time, their kernels are recorded. From then on
@@ -67,14 +67,20 @@ class GraphExplainer:
         Number of recordings that are kept, the last used ones. Each holds the memory that an
         explanation of its shape takes.
     **options
-        Options of :func:`abslrp.explain`, for every call.
+        Options of :func:`abslrp.explain`, for every call. With ``batch_size`` or ``model_kwargs``,
+        or with several inputs, nothing is recorded.
+
+    Raises
+    ------
+    ValueError
+        If ``limit`` is not positive; on a call, as :func:`abslrp.explain`.
 
     Notes
     -----
-    Parameters that were changed in place are read anew, and others put in their place are
-    noticed. Other changes of a model (hooks, layers, buffers of other memory) are not:
-    call :meth:`clear` after them. A model whose result depends on values by Python's ``if`` cannot
-    be recorded. Cost: that of :func:`abslrp.explain`; the second call of a shape costs three.
+    Parameters that were changed in place are read anew, and replaced parameters are noticed. Other
+    changes of a model (hooks, layers, replaced buffers) are not: call :meth:`clear` after them. A
+    model whose result depends on values by Python's ``if`` cannot be recorded. Cost: that of
+    :func:`abslrp.explain`; the second call of a shape costs about three.
 
     Examples
     --------

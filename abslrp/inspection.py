@@ -48,6 +48,11 @@ def table(
         nothing is computed yet), and ``kept`` (bytes that its output takes beside those of other
         calls).
 
+    Raises
+    ------
+    ValueError
+        As :func:`abslrp.explain`.
+
     Notes
     -----
     Cost: one explanation of the predicted classes, with one start.
@@ -99,12 +104,12 @@ def _frame(rows: Iterable[tuple[Call, Mapping[str, Any]]]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Audit:
-    """What became of relevance.
+    """What became of relevance, as :func:`abslrp.audit` returns it.
 
     Attributes
     ----------
     table
-        One row a call, from the output to the inputs.
+        One row per call, from the output to the inputs.
     arrived, lost
         Shares of a sample's relevance, the mean over samples.
     summary
@@ -146,6 +151,13 @@ def audit(
         ``received`` and ``sent`` (means over samples of shares of the start), ``lost`` (what was
         received and not sent), ``to_constants`` (what of it was of constants to which elements
         were moved) and ``finite``.
+
+    Raises
+    ------
+    ValueError
+        As :func:`abslrp.explain`, or if an option is none of these.
+    UnknownOperationError
+        As :func:`abslrp.explain`.
 
     Notes
     -----

@@ -129,6 +129,22 @@ class RuleSet:
     def decomposition(self, *functions: Function | str | Iterable[Function]) -> Callable[[R], R]:
         """Register a function that writes an operator out by others, which have rules.
 
+        Parameters
+        ----------
+        *functions
+            As in :meth:`rule`.
+
+        Returns
+        -------
+        callable
+            The decorator, which returns the function as it is. The function takes the operator's
+            arguments, as tensors, and returns what the operator does.
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`rule`.
+
         Examples
         --------
         >>> mine = RuleSet("mine")
@@ -175,6 +191,11 @@ class RuleSet:
     def remove(self, function: Function) -> None:
         """Forget this set's own rule for an operator; that of its base counts again.
 
+        Parameters
+        ----------
+        function
+            An operator, packet or function, as in :meth:`rule`.
+
         Raises
         ------
         KeyError
@@ -192,6 +213,16 @@ class RuleSet:
 
     def find(self, function: Function) -> Rule | None:
         """Return the rule for an operator or function, from this set or its bases.
+
+        Parameters
+        ----------
+        function
+            As in :meth:`remove`.
+
+        Returns
+        -------
+        Rule or None
+            None if there is no rule.
 
         Examples
         --------
@@ -212,6 +243,16 @@ class RuleSet:
 
     def account(self, call: Call) -> Account:
         """Return what this set's rule for its operator says of a call.
+
+        Parameters
+        ----------
+        call
+            A recorded call.
+
+        Returns
+        -------
+        Account
+            How relevance of its outputs becomes relevance of its inputs.
 
         Raises
         ------
@@ -271,6 +312,11 @@ def rule(*functions: Function | str | Iterable[Function], rules: str | None = No
         Name of the rule set the rule is for; by default it serves every set that has none of
         its own.
 
+    Returns
+    -------
+    callable
+        The decorator, which returns the rule as it is.
+
     Raises
     ------
     ValueError
@@ -320,6 +366,16 @@ def _flat(functions: Any) -> list[Function]:
 
 def rule_set(name: str) -> RuleSet:
     """Return the rule set of a name: itself, so that what is registered in it counts for all.
+
+    Parameters
+    ----------
+    name
+        Such as ``"absLRP"`` or ``"epsilon"``.
+
+    Returns
+    -------
+    RuleSet
+        The set of that name.
 
     Raises
     ------

@@ -1,7 +1,8 @@
-"""Targets of outputs of any shape: functions that make one number of each sample's output.
+"""Targets: functions from a model's output, of any shape, to one number for each sample, (B,).
 
-Classes, positions and masks that differ between samples are given as tensors with a row for each
-sample, and are cut with the inputs.
+:func:`abslrp.explain` takes them as ``target``. Classes, positions and masks that differ between
+samples are given as tensors with a row for each sample, and are split with the inputs. A class or
+position below 0 counts from the end. If one does not fit the output, the call is a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["Target", "box", "difference", "logit", "number_of", "region", "token
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A function of the output of any of the samples.
+    """A target whose arguments may differ between samples.
 
     Attributes
     ----------
@@ -37,7 +38,7 @@ class Target:
     cuts: tuple[slice | list[int], ...] = ()
 
     def rows(self, rows: slice | list[int]) -> Target:
-        """Return the target of some of the samples."""
+        """Return the target of some of the samples, by their indices or a slice."""
         return replace(self, cuts=(*self.cuts, rows))
 
     def __call__(self, output: Tensor) -> Tensor:
@@ -61,6 +62,11 @@ def logit(classes: Any) -> Target:
     classes
         One integer, or (B,).
 
+    Returns
+    -------
+    Target
+        From outputs (B, N) to (B,).
+
     Examples
     --------
     >>> import torch
@@ -71,12 +77,17 @@ def logit(classes: Any) -> Target:
 
 
 def difference(classes: Any, others: Any) -> Target:
-    """By how much a class is ahead of another, of an output (B, N).
+    """Difference of the logits of two classes, of an output (B, N).
 
     Parameters
     ----------
     classes, others
-        One integer, or (B,).
+        One integer, or (B,): the second is subtracted from the first.
+
+    Returns
+    -------
+    Target
+        From outputs (B, N) to (B,).
 
     Examples
     --------
@@ -96,6 +107,11 @@ def region(mask: Any, classes: Any) -> Target:
         Boolean, or weights: (...), the same for all samples, or (B, ...).
     classes
         One integer, or (B,).
+
+    Returns
+    -------
+    Target
+        From outputs (B, N, ...) to (B,).
 
     Examples
     --------
@@ -117,6 +133,11 @@ def token(positions: Any, tokens: Any) -> Target:
     positions, tokens
         One integer, or (B,).
 
+    Returns
+    -------
+    Target
+        From outputs (B, T, V) to (B,).
+
     Examples
     --------
     >>> import torch
@@ -133,6 +154,11 @@ def box(boxes: Any, classes: Any) -> Target:
     ----------
     boxes, classes
         One integer, or (B,).
+
+    Returns
+    -------
+    Target
+        From outputs (B, boxes, N) to (B,).
 
     Examples
     --------

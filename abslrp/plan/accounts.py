@@ -68,7 +68,27 @@ class Account:
 
 @dataclass
 class Diagonal(Account):
-    """``R_in = R_out`` times factors, summed where the input was broadcast."""
+    """``R_in = R_out`` times factors, summed where the input was broadcast.
+
+    Attributes
+    ----------
+    input
+        The value that relevance goes to.
+    factors
+        By which it is multiplied, entry by entry; none: relevance is unchanged.
+
+    Examples
+    --------
+    Eq. 12 for a function of single entries, ``x+ / (|y| + 1e-9)``:
+
+    >>> from abslrp.plan import Diagonal
+    >>> from abslrp.plan.factors import inverse, positive
+    >>> from abslrp.registry import RuleSet
+    >>> mine = RuleSet("mine")
+    >>> @mine.rule(torch.sin)
+    ... def sine(call, input):
+    ...     return Diagonal(input, [positive(input), inverse(call.output, 1e-9)])
+    """
 
     input: Value
     factors: Sequence[Factor] = ()
@@ -76,7 +96,15 @@ class Diagonal(Account):
 
 @dataclass
 class Term:
-    """One transposed product, for the input's entries of one sign or for all."""
+    """One transposed product, for the input's entries of one sign or for all.
+
+    Attributes
+    ----------
+    weight
+        From the map's weights to those that count, such as their positive part; by default all.
+    sign
+        1: for positive entries of the input, -1: for negative ones, 0: for all.
+    """
 
     weight: Callable[[Tensor], Tensor] = torch.Tensor.detach
     """From the map's weights to those that count, by default all as they are."""
@@ -85,7 +113,19 @@ class Term:
 
 @dataclass
 class Product(Account):
-    """``R_in = after * sum over terms of transposed(before * R_out)``."""
+    """``R_in = after * sum over terms of transposed(before * R_out)``.
+
+    Attributes
+    ----------
+    input
+        The value that relevance goes to.
+    map
+        The linear map, which has the weights and the transposed product.
+    before, after
+        Factors of relevance before and after the product.
+    terms
+        The products that are summed.
+    """
 
     input: Value
     map: LinearMap
@@ -98,8 +138,8 @@ class Product(Account):
 class Routing(Account):
     """Relevance follows the elements: the adjoint of a call that moves them.
 
-    ``adjoint`` takes relevance (S, *shape) of each output, None where there is none, and returns
-    that of each active input, in the order of :attr:`abslrp.tape.Call.inputs`.
+    ``adjoint`` takes relevance (S, *shape) of S starts for each output, None where there is none,
+    and returns that of each value among the inputs, in the order of ``Call.inputs``.
     """
 
     adjoint: Callable[[Sequence[Tensor | None]], Sequence[Tensor | None]]
@@ -111,7 +151,15 @@ class Routing(Account):
 
 @dataclass
 class Split(Account):
-    """Several inputs that share one total: ``before`` is common to all parts."""
+    """Several inputs that share one total of relevance.
+
+    Attributes
+    ----------
+    before
+        Factors of relevance that all parts have.
+    parts
+        A :class:`Diagonal` or :class:`Product` for each input.
+    """
 
     before: Sequence[Factor] = ()
     parts: Sequence[Diagonal | Product] = ()
@@ -119,13 +167,29 @@ class Split(Account):
 
 @dataclass
 class Custom(Account):
-    """What a function makes of relevance (S, *shape): one tensor or None for each active input."""
+    """What a function makes of relevance (S, *shape) of S starts.
+
+    ``propagate`` returns one tensor, or None, for each value among the inputs.
+    """
 
     propagate: Callable[[Tensor], Sequence[Tensor | None]]
 
 
 def passing(input: Value, **said: Any) -> Diagonal:
-    """Relevance unchanged; ``said`` are attributes of :class:`Account`."""
+    """Return the account of a call that leaves relevance unchanged.
+
+    Parameters
+    ----------
+    input
+        The value that relevance goes to.
+    **said
+        Attributes of :class:`Account`, such as ``nonnegative=True``.
+
+    Returns
+    -------
+    Diagonal
+        Without factors.
+    """
     return Diagonal(input, conserves=False, **said)
 
 
@@ -171,5 +235,19 @@ def by_one_start(
 
 
 def constant(*, held: bool = False, axes: Axes = aligned) -> Account:
-    """No relevance; ``held`` where the result is made of entries, such as a norm's denominator."""
+    """Return the account of a call whose result counts as a constant, which gets no relevance.
+
+    Parameters
+    ----------
+    held
+        Whether the result is made of the input's entries, as a norm's denominator is, and not only
+        of its shape or type.
+    axes
+        As in :class:`Account`.
+
+    Returns
+    -------
+    Account
+        Without an input.
+    """
     return Account(constant=True, held=held, axes=axes)

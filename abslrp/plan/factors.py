@@ -115,27 +115,27 @@ class Factor:
 
 
 def positive(value: Source) -> Factor:
-    """``v+``."""
+    """Return the factor ``v+``, the positive part of a value."""
     return Factor("positive", value)
 
 
 def magnitude(value: Source) -> Factor:
-    """``|v|``."""
+    """Return the factor ``|v|``."""
     return Factor("magnitude", value)
 
 
 def inverse(value: Source, epsilon: float) -> Factor:
-    """``1 / (|v| + epsilon)``."""
+    """Return the factor ``1 / (|v| + epsilon)``; where it cancels, epsilon has no effect."""
     return Factor("inverse", value, epsilon=epsilon)
 
 
 def negative(value: Source) -> Factor:
-    """``(-v)+``."""
+    """Return the factor ``(-v)+``."""
     return Factor("negative", value)
 
 
 def above(value: Source) -> Factor:
-    """``[v > 0]``."""
+    """Return the factor ``[v > 0]``: 1 where the value is positive, else 0."""
     return Factor("above", value)
 
 
@@ -147,19 +147,25 @@ def turned(value: Value, sign: int = -1) -> Source:
 
 
 def itself(value: Source) -> Factor:
-    """``v``."""
+    """Return the factor ``v``."""
     return Factor("is", value)
 
 
 def constant(tensor: Tensor | float) -> Factor:
-    """Return the factor of a tensor that broadcasts."""
+    """Return the factor of a number, or of a tensor that broadcasts to the input's shape."""
     return Factor("constant", constant=tensor)
 
 
 def computed(compute: Callable[[], Tensor], value: Value | None = None) -> Factor:
     """Return the factor that a function computes when it is needed, once for all starts.
 
-    ``value`` is given where each entry is a function of the value's entry, finite where that is 0.
+    Parameters
+    ----------
+    compute
+        Without arguments; returns a tensor that broadcasts to the input's shape.
+    value
+        Given if each entry of the factor is a function of the value's entry, and finite where that
+        is 0.
     """
     return Factor("computed", value, compute=functools.cache(compute))
 

@@ -131,6 +131,10 @@ def epsilon_gamma_box(low: Limit, high: Limit, name: str = "EpsilonGammaBox") ->
     name
         The set's name.
 
+    Returns
+    -------
+    A rule set to be passed as ``rules``.
+
     Examples
     --------
     >>> epsilon_gamma_box(-2.1, 2.6).name

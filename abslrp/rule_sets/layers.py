@@ -152,6 +152,9 @@ def gamma(gamma: float = 0.25, epsilon: float = EPSILON) -> RuleSet:
 def flat(epsilon: float = EPSILON) -> RuleSet:
     """Build the flat rule: relevance spreads evenly over what an output sees (Lapuschkin 2019).
 
+    ``epsilon`` and errors are those of :func:`gamma`. Returns a rule set. Cost: one product per
+    layer, and one transposed product per start.
+
     Examples
     --------
     >>> import torch, abslrp
@@ -163,6 +166,9 @@ def flat(epsilon: float = EPSILON) -> RuleSet:
 
 def w_square(epsilon: float = EPSILON) -> RuleSet:
     """Build the w-square rule: relevance in proportion to squared weights (Montavon et al. 2017).
+
+    ``epsilon`` and errors are those of :func:`gamma`. Returns a rule set. Cost: one product per
+    layer, and one transposed product per start.
 
     Examples
     --------
@@ -190,6 +196,15 @@ def z_box(low: Limit, high: Limit, epsilon: float = EPSILON) -> RuleSet:
     epsilon
         Stabiliser, >= 0.
 
+    Returns
+    -------
+    A rule set. Cost: three transposed products per layer and start, and three products once.
+
+    Raises
+    ------
+    ValueError
+        If ``epsilon`` is negative.
+
     Examples
     --------
     >>> import torch, abslrp
@@ -213,10 +228,10 @@ def z_box(low: Limit, high: Limit, epsilon: float = EPSILON) -> RuleSet:
 
 
 def least(x: Tensor) -> Tensor:
-    """Return the least entry of each sample."""
+    """Return the least entry of each sample of (B, ...), of shape (B, 1, ...)."""
     return x.amin(list(range(1, x.ndim)), keepdim=True)
 
 
 def greatest(x: Tensor) -> Tensor:
-    """Return the greatest entry of each sample."""
+    """Return the greatest entry of each sample of (B, ...), of shape (B, 1, ...)."""
     return x.amax(list(range(1, x.ndim)), keepdim=True)

@@ -28,7 +28,7 @@ class WrittenOut(Exception):  # noqa: N818 - it is no error
 
 
 class Value:
-    """One tensor on the way from the input to the logits, as it was when it was made.
+    """A tensor that depends on the model's input, as it was when it was made.
 
     Attributes
     ----------
@@ -72,7 +72,19 @@ class Value:
 
 @dataclass(eq=False)
 class Call:
-    """One ATen call that took a value: the arguments with values in place of active tensors."""
+    """One call of an ATen operator, or of a function, that took a value.
+
+    Attributes
+    ----------
+    operator
+        The ATen operator, or the Python function.
+    args, kwargs
+        Its arguments, with a :class:`Value` for each tensor that depends on the model's input.
+    inputs, outputs
+        The values that it took, each once, and that it made: None for an output that is no value.
+    module, path, site
+        The class of the module that called it, the module's name in the model, and the line.
+    """
 
     operator: Operator
     args: tuple[Any, ...]
@@ -111,7 +123,7 @@ class Call:
         return next(one for one in self.outputs if one is not None)
 
     def taken(self) -> list[Value]:
-        """Return the values among the arguments in their order, one that is taken twice twice."""
+        """Return the values among the arguments, in their order; a value may be there twice."""
         found: list[Value] = []
         replaced([self.args, self.kwargs], found.append)
         return found

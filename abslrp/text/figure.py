@@ -22,7 +22,7 @@ def to_figure(
     width: float = 6.5,
     fontsize: float = 10.0,
 ) -> Figure:
-    """Draw texts with their tokens coloured: red speaks for the target, blue against it.
+    """Draw texts with their tokens coloured: red is for the target, blue against it.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """What an explanation of one text holds, and its tokens in colours, as in figure 9 and as HTML.
 
-Red speaks for the target, blue against it.
+Red is evidence for the target, blue evidence against it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TextRelevance:
     tokens
         The T tokens as the tokenizer spells them; the words, once grouped.
     relevance
-        (T,) relevance for the target: positive speaks for it, negative against it.
+        (T,) relevance for the target: positive is evidence for it, negative against it.
     special
         (T,) bool: tokens that the tokenizer added (``[CLS]``, ``</s>``), which stand for no part
         of the text.
@@ -180,7 +180,7 @@ def as_results(results: Results) -> list[TextRelevance]:
 
 
 def to_html(results: Results, *, special: bool = True, captions: bool = True) -> str:
-    """Render texts with their tokens coloured: red speaks for the target, blue against it.
+    """Render texts with their tokens coloured: red is for the target, blue against it.
 
     Parameters
     ----------

@@ -97,6 +97,11 @@ def build(name: str, seed: int = 0) -> nn.Module:
     seed
         Seed of the weights; the global random state is left as it is.
 
+    Returns
+    -------
+    torch.nn.Module
+        From canvases (B, 3, 48, 48) to logits (B, 10).
+
     Raises
     ------
     ValueError

@@ -91,6 +91,16 @@ def guided_backpropagation(model: nn.Module, x: Tensor, target: Tensor) -> Tenso
 
     The ReLUs are found in the graph of the forward pass, so that functions count as modules do.
 
+    Parameters
+    ----------
+    model, x, target
+        The model, inputs (B, ...), and classes (B,), as tensors.
+
+    Returns
+    -------
+    Tensor
+        Signed maps (B, ...). Cost: one forward and one backward pass.
+
     Raises
     ------
     NotApplicableError

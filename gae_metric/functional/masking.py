@@ -99,8 +99,8 @@ def masking_trajectory(
     steps
         Number of states T, 2 to 255.
     schedule
-        ``"reranked"``: at state t, the ⌊(t+1)/T·D⌋ of all D features that rank first are masked,
-        whether they are masked already or not. ``"uniform"``: D/T features that are not.
+        ``"reranked"``: in state t, the ⌊t/T·D⌋ of all D features are masked that ranked first in
+        state t-1, whether they were masked already or not. ``"uniform"``: at each state D/T more.
     baseline
         What masked features become, see :func:`mask_baseline`. Impact is relative to it,
         ``|(x - baseline) ⊙ ∂|f_c| / ∂x|``, so that masked features have impact 0.
@@ -124,8 +124,8 @@ def masking_trajectory(
     -----
     Cost: the target's input gradient at state 0 and at states 1 to T-1 of both orders, 2T-1 per
     sample, in batches of up to 2B. A state that is masked entirely is evaluated once (with
-    ``"reranked"`` MoRF masks 10, 30, 60, 100 % at states 1 to 4: 14 gradients at T = 10). Nothing
-    is left on the model: no gradient reaches its parameters.
+    ``"reranked"`` MoRF masks 10, 30, 60, 100 % at states 1 to 4 if all features have an impact: 14
+    gradients at T = 10). Nothing is left on the model: no gradient reaches its parameters.
 
     Ties are broken the same way in both orders: masked features first, then the lower flat index.
 

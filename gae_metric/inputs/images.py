@@ -25,15 +25,23 @@ _FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images that could be read, prepared for a model."""
+    """Images that could be read, prepared for a model, from :func:`load_images`.
 
-    #: Inputs (N, 3, H, W).
+    Attributes
+    ----------
+    x
+        float32 inputs (N, 3, H, W).
+    files
+        File of each, relative to the folder, with forward slashes.
+    labels
+        int64 class indices (N,), or None if no labels were given.
+    skipped
+        By file, why it was left out.
+    """
+
     x: NDArray[np.float32]
-    #: File of each, relative to the folder, with forward slashes.
     files: tuple[str, ...]
-    #: Class index of each, or None where no labels were given.
     labels: NDArray[np.int64] | None = None
-    #: Files that were left out, and why.
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -45,10 +53,24 @@ def decoded(file: str | Path) -> Image.Image:
     file
         One of the formats that :data:`EXTENSIONS` stand for, told by its content.
 
+    Returns
+    -------
+    PIL.Image.Image
+        Of the file's own mode and size.
+
     Raises
     ------
     OSError
-        If it is none, damaged, or holds floats outside [0, 1]; the message says so in a few words.
+        If it is none, damaged, very narrow, or holds floats outside [0, 1]; the message says so in
+        a few words.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("L", (60, 48), 255).save(f"{folder}/white.png")
+    ...     decoded(f"{folder}/white.png").size
+    (60, 48)
     """
     try:
         str(file).encode()

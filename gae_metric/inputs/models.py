@@ -35,13 +35,23 @@ _UNPUBLISHED = "model: {} has no published weights for {!r}; give a weights file
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in evaluation mode and how its images are prepared."""
+    """A model in evaluation mode and how its images are prepared, from :func:`load_model`.
 
-    #: As it was asked for, ``timm:resnet50``.
+    Attributes
+    ----------
+    name
+        As it was asked for, such as ``timm:resnet50``.
+    model
+        From images (B, 3, H, W) to logits (B, N).
+    preprocessing
+        From an image to the model's input (3, H, W).
+    classes
+        Names of its N classes; None if they are not known.
+    """
+
     name: str
     model: nn.Module
     preprocessing: Preprocessing
-    #: Names of its classes, where they are known.
     classes: tuple[str, ...] | None = None
 
 

@@ -62,7 +62,18 @@ class Preprocessing:
         return ((scaled - mean) / std).astype(np.float32)
 
     def to_display(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """Undo the normalisation: inputs (..., 3, H, W) to pixels in [0, 1]."""
+        """Undo the normalisation, as for a figure.
+
+        Parameters
+        ----------
+        x
+            Inputs (..., 3, H, W) of the model.
+
+        Returns
+        -------
+        ndarray
+            float32 pixels of the same shape, in [0, 1].
+        """
         low, high = self.range
         mean, std = self._columns()
         pixels: NDArray[np.float32] = ((x * std + mean - low) / (high - low)).astype(np.float32)
@@ -77,12 +88,26 @@ class Preprocessing:
     ) -> Preprocessing:
         """Return a copy with some of it changed.
 
-        A ``range`` without ``mean`` and ``std`` means only that scaling: mean 0, deviation 1.
+        Parameters
+        ----------
+        size, mean, std, range
+            As the attributes; None: unchanged. A ``range`` without ``mean`` and ``std`` means only
+            that scaling: mean 0, deviation 1.
+
+        Returns
+        -------
+        Preprocessing
+            The copy.
 
         Raises
         ------
         InputError
-            If a value is not of the length or sign that makes sense.
+            If a value has another length, or a sign or size that is not possible.
+
+        Examples
+        --------
+        >>> Preprocessing(square_crop, 32).changed(range=(-1, 1)).range
+        (-1.0, 1.0)
         """
         new = self
         if range is not None:
@@ -144,7 +169,20 @@ def eight_bit(image: Image.Image, tags: Mapping[int, Any] | None = None) -> Imag
 
 
 def timm_crop(config: dict[str, Any], size: int) -> Crop:
-    """Return timm's evaluation transform for a data configuration, without its normalisation."""
+    """Return timm's evaluation transform for a data configuration, without its normalisation.
+
+    Parameters
+    ----------
+    config
+        As from ``timm.data.resolve_model_data_config``.
+    size
+        Side of the model's input in pixels.
+
+    Returns
+    -------
+    callable
+        From an RGB image to pixels (3, size, size), floating point in [0, 1].
+    """
     from timm.data import create_transform
 
     sized = {**config, "input_size": (config["input_size"][0], size, size)}
@@ -153,7 +191,20 @@ def timm_crop(config: dict[str, Any], size: int) -> Crop:
 
 
 def torchvision_crop(preset: Any, size: int) -> Crop:
-    """Return the resizing and cropping of the transform that torchvision's weights carry."""
+    """Return the resizing and cropping of the transform that torchvision's weights carry.
+
+    Parameters
+    ----------
+    preset
+        ``weights.transforms()`` of torchvision.
+    size
+        Side of the model's input in pixels.
+
+    Returns
+    -------
+    callable
+        From an RGB image to uint8 pixels (3, size, size).
+    """
     crop, resize = preset.crop_size[0], preset.resize_size[0]
 
     def transform(image: Image.Image) -> Tensor:
@@ -166,7 +217,23 @@ def torchvision_crop(preset: Any, size: int) -> Crop:
 
 
 def square_crop(size: int) -> Crop:
-    """Return the function that takes the largest square in the middle and resizes it."""
+    """Return the function that takes the largest square in the middle and resizes it.
+
+    Parameters
+    ----------
+    size
+        Side of the result in pixels.
+
+    Returns
+    -------
+    callable
+        From an RGB image to uint8 pixels (3, size, size).
+
+    Examples
+    --------
+    >>> square_crop(32)(Image.new("RGB", (60, 48))).shape
+    torch.Size([3, 32, 32])
+    """
 
     def transform(image: Image.Image) -> Tensor:
         square = TF.center_crop(image, [min(image.size)])

@@ -39,6 +39,15 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     ------
     InputError
         If there is no such file, it is a pickle, or it is not a complete safetensors file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from safetensors.torch import save_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_file({"weight": torch.ones(1, 2).half()}, f"{folder}/w.safetensors")
+    ...     read_weights(f"{folder}/w.safetensors")
+    {'weight': tensor([[1., 1.]])}
     """
     file = Path(path)
     check_file(file, "weights")
