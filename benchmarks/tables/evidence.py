@@ -34,8 +34,8 @@ def evidence(
     Parameters
     ----------
     collected
-        A run. Methods without a score on one of the networks are left out, and of each network
-        the images that one of the other methods has no score of.
+        A run. Networks without scores are left out, methods without one on a network, and of each
+        network the images that one of the other methods has no score of.
     score
         Name of the score.
     right
@@ -121,7 +121,7 @@ def _agreement(collected: Collected, score: str, means: dict[str, pd.DataFrame])
         pairs["the mean of these"] = np.mean(list(pairs.values()), 0)
     rows = {pair: [len(next(iter(means.values()))), _cell(found)] for pair, found in pairs.items()}
     for model in collected.run.models:
-        for number in model.paper:
+        for number in model.paper if model.name in means else ():
             printed = paper_table(number, "ImageNet").query("score == @score")
             theirs = printed.set_index("method")["value"]
             ours = means[model.name].rename(paper_name)

@@ -137,6 +137,14 @@ def test_images_predicted_as_labelled_and_scores_that_are_missing():
         evidence(made(scores=scores[~without]))
 
 
+def test_networks_that_have_no_scores_yet_are_left_out():
+    """The first of them has a table of the paper."""
+    scores = made().scores.query("model != @MODELS[0]")
+    tables = evidence(made(scores=scores))
+    assert list(tables["GAE"])[:2] == [f"{model} (n = {N})" for model in MODELS[1:]]
+    assert list(tables["τ of GAE"].index) == ["digits:resnet, digits:vit", "the mean of these"]
+
+
 def test_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr("benchmarks.runner.collected.collect", lambda folder: made())
     (tmp_path / "plan.json").write_text("{}")
