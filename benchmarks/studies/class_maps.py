@@ -1,15 +1,16 @@
-"""GradCAM with a contrast: what all classes' maps have in common is taken away.
+"""GradCAM with a contrast, guided or coarser: what its scores come from.
 
     python -m benchmarks run --config cams
+    python -m benchmarks run --config cam-grain
 
-makes the tables of docs/class-activation-maps.md.
+make the tables of docs/class-activation-maps.md.
 """
 
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from benchmarks.methods.cam import cam_layer
 from benchmarks.methods.copies import OutOfPlace
@@ -24,11 +25,13 @@ def class_map(
     *,
     contrast: Literal["mean", "scaled"] | None = None,
     guided: bool = False,
+    square: int = 1,
 ) -> Explain:
     """GradCAM's weighted sum (B, 1, H, W) of the target's logit, positive part.
 
     ``contrast="mean"`` subtracts that of the logits' mean; ``"scaled"`` does so after each was
     scaled to sum 1, as absLRP's two streams are. ``guided`` multiplies by guided backpropagation.
+    ``square``: the positive part of the map is averaged over squares of so many pixels a side.
     """
     copied = OutOfPlace(model, x)
     found = cam_layer(copied, x)
@@ -49,6 +52,11 @@ def class_map(
             own, common = (one / one.sum((1, 2, 3), keepdim=True) for one in (own, common))
         shown = (own if contrast is None else own - common).clamp(min=0)
         maps = interpolate(shown, chunk.shape[2:], mode="bilinear")
-        return maps if back is None else maps * back(chunk, target)
+        maps = maps if back is None else maps * back(chunk, target)
+        if square == 1:
+            return maps
+        coarse = avg_pool2d(maps.clamp(min=0), square, ceil_mode=True)
+        height, width = chunk.shape[2:]
+        return interpolate(coarse, scale_factor=square)[..., :height, :width]
 
     return explain

@@ -66,3 +66,14 @@ def test_guided_maps_are_the_map_times_guided_backpropagation(case):
     largest = np.abs(wanted).max()
     found = explained(case, guided=True)
     np.testing.assert_allclose(found / largest, wanted / largest, rtol=0, atol=1e-9)
+
+
+def test_guided_maps_of_squares_are_means_of_their_pixels(case):
+    fine = explained(case, guided=True).clip(min=0)
+    found = explained(case, guided=True, square=4)
+    assert found.shape == fine.shape
+    for rows in (slice(0, 4), slice(4, 6)):
+        for columns in (slice(0, 4), slice(4, 6)):
+            wanted = fine[:, :, rows, columns].mean((2, 3), keepdims=True)
+            part = found[:, :, rows, columns]
+            np.testing.assert_allclose(part, wanted + 0 * part, rtol=0, atol=1e-9 * wanted.max())
