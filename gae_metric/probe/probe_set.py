@@ -91,6 +91,11 @@ class ProbeSet:
         samples = f"{len(self.samples)} samples of shape {self.input_shape}"
         return f"<ProbeSet: {self.metric}, {samples}, {len(self)} items>"
 
+    def __reduce__(self) -> Any:
+        """Have copies, also in other processes, open the files themselves."""
+        files = self._container
+        return super().__reduce__() if files is None else (ProbeSet.load, (files.path.absolute(),))
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input."""
