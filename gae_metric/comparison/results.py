@@ -130,8 +130,8 @@ class ScoreTable(NamedTuple):
     scores: pd.DataFrame
 
 
-#: Model, metric, method and scores by sample.
-_Cell: TypeAlias = "tuple[str | None, str, str, pd.Series[float]]"
+#: Model, metric, method and scores by sample, and whether samples are named or just in some order.
+_Cell: TypeAlias = "tuple[str | None, str, str, pd.Series[float], bool]"
 
 
 def read_score_tables(results: Scores) -> list[ScoreTable]:
@@ -163,7 +163,7 @@ def read_score_tables(results: Scores) -> list[ScoreTable]:
         table = results.table()
         results = table[table["metric"].isin(list(results.metrics))]
     if isinstance(results, pd.DataFrame) and set(_LONG) <= set(results.columns):
-        return _joined(_of_rows(results), "sample" in results)
+        return _joined(_of_rows(results))
     if isinstance(results, pd.DataFrame):
         if not (results.size and results.map(pd.api.types.is_list_like).to_numpy().all()):
             raise ValueError(
@@ -171,11 +171,9 @@ def read_score_tables(results: Scores) -> list[ScoreTable]:
                 f"{', '.join(map(str, results.columns)) or 'none'}"
             )
         # What quantus.evaluate gives with return_as_df: methods by metrics, lists in the cells.
-        return _joined(_of_methods((m, cells.to_dict()) for m, cells in results.items()), False)
+        return _joined(_of_methods((m, cells.to_dict()) for m, cells in results.items()))
     if isinstance(results, Mapping):
-        # A metric's components name their samples.
-        named = any(isinstance(given, pd.DataFrame) for given in results.values())
-        return _joined(_of_methods(results.items()), named)
+        return _joined(_of_methods(results.items()))
     raise ValueError(
         "results: expected what quantus.evaluate returns ({method: {metric: scores}}), a "
         f"gae_metric Results or a table, got {type(results).__name__}"
@@ -192,7 +190,7 @@ def _of_rows(table: pd.DataFrame) -> Iterator[_Cell]:
         *model, metric, method = map(str, key)
         where = ", ".join(["results: " + method, metric, *model])
         column = _column(rows["score"], rows.get("sample"), where)
-        yield (*model, None)[0], metric, method, column
+        yield (*model, None)[0], metric, method, column, "sample" in table
 
 
 def _of_methods(results: Iterable[tuple[Any, Any]]) -> Iterator[_Cell]:
@@ -216,7 +214,7 @@ def _of_methods(results: Iterable[tuple[Any, Any]]) -> Iterator[_Cell]:
                     f"none, got them for {one_of}, the first of which is {label!r}, and not for "
                     f"{other}; give {other} as a Series with the same index"
                 )
-            yield None, str(metric), str(method), column
+            yield None, str(metric), str(method), column, index is not None
 
 
 def _column(values: Any, index: Any, where: str) -> pd.Series[float]:
@@ -235,16 +233,18 @@ def _column(values: Any, index: Any, where: str) -> pd.Series[float]:
     return column
 
 
-def _joined(cells: Iterable[_Cell], named: bool) -> list[ScoreTable]:
-    """Put cells side by side; without names of samples there must be as many of each method."""
+def _joined(cells: Iterable[_Cell]) -> list[ScoreTable]:
+    """Put cells side by side; beside samples without names there must be as many of each method."""
     tables: dict[tuple[str | None, str], dict[str, pd.Series[float]]] = {}
-    for model, metric, method, column in cells:
+    listed = set()
+    for model, metric, method, column, named in cells:
         columns = tables.setdefault((model, metric), {})
+        listed |= set() if named else {(model, metric)}
         if method in columns:
             raise ValueError(f"results: expected different methods, got two that are {method!r}")
         columns[method] = column
-    for (_, metric), columns in tables.items():
-        if not named and len(set(map(len, columns.values()))) > 1:
+    for (model, metric), columns in tables.items():
+        if (model, metric) in listed and len(set(map(len, columns.values()))) > 1:
             counts = ", ".join(f"{method} {len(column)}" for method, column in columns.items())
             raise ValueError(
                 f"results: scores are paired by sample, so {metric} needs as many of each method, "
