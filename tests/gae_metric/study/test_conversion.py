@@ -48,7 +48,13 @@ FORMS = {
     "flipped tensor": lambda x: torch.tensor(x[..., ::-1].copy()).flip(-1),
     "channels last": lambda x: torch.tensor(x).float().to(memory_format=torch.channels_last),
     "sparse": lambda x: torch.tensor(x).to_sparse(),
+    "negative view": lambda x: negative_view(torch.tensor(x).double()),
 }
+
+
+def negative_view(values):
+    """What the imaginary part of a conjugate is."""
+    return torch.complex(torch.zeros_like(values), -values).conj().imag
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +172,7 @@ MAPS = {
     "masked without a mask": np.ma.asarray,
     "big endian": lambda a: a.astype(">f8"),
     "flipped": lambda a: a[:, ::-1].copy()[:, ::-1],
+    "negative view of tensors": lambda a: negative_view(torch.tensor(a)),
 }
 
 
