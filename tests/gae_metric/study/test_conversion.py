@@ -201,6 +201,23 @@ def test_every_form_of_maps(form):
         assert scores.equals(probe.score(maps, disable_warnings=True))
 
 
+def test_maps_may_have_one_channel_in_some_calls():
+    """A map with fewer channels than the input is that of each channel."""
+    net, x = conv_net(), images(5, (3, 10, 10))
+    y = top_classes(net, x)
+    calls = []
+
+    def function(model, inputs, targets, **kwargs):
+        calls.append(len(inputs))
+        maps = saliency(model, inputs, targets).max(axis=1, keepdims=True)
+        return np.repeat(maps, 3, axis=1) if len(calls) % 2 else maps
+
+    found, expected = (LocalConsistency(disable_warnings=True) for _ in range(2))
+    found(net, x, y, explain_func=function, explain_batch_size=7)
+    expected(net, x, y, explain_func=lambda **k: saliency(**k).max(axis=1))
+    np.testing.assert_allclose(found.components, expected.components, rtol=0, atol=1e-9)
+
+
 def test_what_a_mask_hides_is_not_known():
     """Neither the value below the mask nor 0: the sample has no score, and a warning names it."""
     net, x = tabular_net(), images(5, (7,))
