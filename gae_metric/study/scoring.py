@@ -131,7 +131,8 @@ class Scorer:
     def _add_states(self, items: Items, a: Tensor) -> None:
         rows, places = np.unique(items.row, return_inverse=True)
         kept = (self._originals[row].to(a.device) for row in rows.tolist())
-        originals = torch.stack(torch.broadcast_tensors(*kept))  # some may have one channel
+        # Some may have one channel.
+        originals = torch.stack(torch.broadcast_tensors(*kept))  # type: ignore[no-untyped-call]
         a_init = originals[sent(places.reshape(-1), a.device)]
         place = items.row, items.order, items.state
         self._later(self._similarity, place, equations.similarity(a_init, a))

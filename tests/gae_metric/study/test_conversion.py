@@ -213,7 +213,7 @@ def test_maps_may_have_one_channel_in_some_calls():
         return np.repeat(maps, 3, axis=1) if len(calls) % 2 else maps
 
     found, expected = (LocalConsistency(disable_warnings=True) for _ in range(2))
-    found(net, x, y, explain_func=function, explain_batch_size=7)
+    found(net, x, y, explain_func=function, batch_size=7)
     expected(net, x, y, explain_func=lambda **k: saliency(**k).max(axis=1))
     np.testing.assert_allclose(found.components, expected.components, rtol=0, atol=1e-9)
 
