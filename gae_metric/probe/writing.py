@@ -48,7 +48,12 @@ def write(source: Prepared, path: Path, shard_bytes: int) -> Manifest:
             f"path: expected an .npz file or a new or empty folder, got {found}, {str(path)!r}"
         )
     path.mkdir(parents=True, exist_ok=True)
-    return _write(source, Folder(path), _groups(source, shard_bytes), "{}-{:05d}.npy")
+    try:
+        return _write(source, Folder(path), _groups(source, shard_bytes), "{}-{:05d}.npy")
+    except BaseException:  # an interrupt, too
+        for file in path.iterdir():
+            file.unlink()
+        raise
 
 
 def _groups(source: Prepared, shard_bytes: int) -> list[tuple[int, int]]:

@@ -662,6 +662,17 @@ def test_maps_of_another_byte_order_keep_their_precision(probe):
 
 
 @pytest.mark.parametrize("form", ["folder", "file.npz"])
+def test_a_probe_set_that_cannot_be_made_leaves_no_files(form, tmp_path):
+    net, x = conv_net(), images(5, (3, 6, 5))
+    x[4] *= 1e60
+    probe = ProbeSet.build(net, x, np.arange(5) % 2, steps=2)
+    for _ in range(2):
+        with pytest.raises(ProbeError, match=r"features of sample . do not fit float32"):
+            probe.save(tmp_path / form, shard_bytes=3_000)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("form", ["folder", "file.npz"])
 def test_threads_read_a_probe_set_at_the_same_time(saved, form, monkeypatch):
     """A file has one place that is read next: that which was looked up last, by any thread."""
     probe = ProbeSet.load(saved / form)
