@@ -143,10 +143,13 @@ class _Untouched(LogitsModel):
 
 
 def _with_own_hooks(model: nn.Module) -> nn.Module:
-    """Copy the modules of a model, but no weights: other threads do not meet the copy's hooks."""
+    """Copy the modules of a model, but no weights: other threads do not meet the copy's hooks.
+
+    Of a compiled model that which was compiled, as no hook is seen in it.
+    """
     weights = {id(one): one for one in (*model.parameters(), *model.buffers())}
     with suppress(Exception):  # a model's own, where it cannot be copied
-        return copy.deepcopy(model, weights)
+        return copy.deepcopy(model._modules.get("_orig_mod") or model, weights)
     return model
 
 

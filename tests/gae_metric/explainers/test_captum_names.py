@@ -144,6 +144,13 @@ def test_deeplift_that_does_not_add_up_is_warned_of(what):
 
 
 @pytest.mark.parametrize("name", [*GUIDED, "DeepLift"])
+def test_a_compiled_model_has_the_maps_of_what_was_compiled(name):
+    explain = captum_explainer(name)[1]
+    maps = explain(torch.compile(SEEN[0].eval(), backend="aot_eager"), X, [0, 1, 2])
+    torch.testing.assert_close(maps, explain(SEEN[0], X, [0, 1, 2]))
+
+
+@pytest.mark.parametrize("name", [*GUIDED, "DeepLift"])
 def test_another_thread_does_not_meet_hooks(name):
     """What another method does with the model in the meantime is as without this one."""
     net, own = SEEN[0].eval(), threading.get_ident()
