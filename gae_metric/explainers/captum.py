@@ -30,9 +30,6 @@ _DRAWING = frozenset({"GradientShap", "KernelShap", "Lime", "ShapleyValueSamplin
 #: Methods that change the gradient of ReLUs.
 _GUIDED = frozenset({"GuidedBackprop", "Deconvolution"})
 
-#: Methods that put hooks on modules of the model.
-_HOOKED = _GUIDED | {"DeepLift"}
-
 #: Held while the global generators are seeded, which all threads draw from.
 _SEEDED = threading.RLock()
 
@@ -105,11 +102,11 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
     def explain(
         model: nn.Module, inputs: Any, targets: Any, *, batch_size: int = 64, **kwargs: Any
     ) -> Any:
-        known = accepted.keys() - {"method"}
-        options = {key: value for key, value in kwargs.items() if key in known}
+        options = {key: kwargs[key] for key in kwargs.keys() & accepted.keys() - {"method"}}
 
         def attribute(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-            model = _with_own_hooks(model) if found in _HOOKED else model
+            if found in _GUIDED | {"DeepLift"}:  # which put hooks on modules
+                model = _with_own_hooks(model)
             if "baselines" in accepted:
                 options.setdefault("baselines", torch.zeros_like(x[:1]))
             if found in _GUIDED:

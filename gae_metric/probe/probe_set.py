@@ -202,8 +202,7 @@ class ProbeSet:
         if names is not None and (isinstance(names, str) or len(names) != len(data)):
             got = repr(names) if isinstance(names, str) else len(names)
             raise ValueError(f"names: expected {len(data)}, one of each sample, got {got}")
-        kept = {key: value for key, value in options.items() if key != "mosaics"}
-        noted = {**kept, **(settings or {})}
+        noted = {k: v for k, v in options.items() if k != "mosaics"} | dict(settings or {})
         return cls(evaluated(asked, data, names, noted, progress, display_progressbar))
 
     def explain_items(
@@ -296,10 +295,9 @@ class ProbeSet:
         """
         check_integer("batch_size", batch_size, kind=ProbeError)
         most = max(1, _CHUNK // (4 * math.prod(self.input_shape)))
-        chunks = read_maps(maps, self._expected(), min(batch_size, most))
         scorer = Scorer(self._source)
         odd: list[str] = []
-        for start, given in chunks:
+        for start, given in read_maps(maps, self._expected(), min(batch_size, most)):
             items = self._source.items[start : start + len(given)]
             # Its first sample may have begun in the chunk before.
             scorer.forget(int(items.row[0]))

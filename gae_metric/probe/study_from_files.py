@@ -56,8 +56,7 @@ class Prepared:
         self.bad_input: NDArray[np.bool_] = problems == BAD_INPUT
         self.bad_output: NDArray[np.bool_] = problems == BAD_OUTPUT
         self.one_class: NDArray[np.bool_] = problems == ONE_CLASS
-        none = np.full((len(self.samples), 2, 0), np.nan)
-        self.outputs: NDArray[np.float64] = arrays.get("outputs", none)
+        self.outputs: NDArray[np.float64] = arrays.get("outputs", np.empty((len(problems), 2, 0)))
         self.masking = None if manifest.steps is None else Masking(manifest.steps)
         self.mosaics = manifest.n_mosaics
         self.mosaicking = Mosaicking(protocol=manifest.protocol) if self.mosaics else None

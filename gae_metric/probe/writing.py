@@ -124,9 +124,8 @@ def evaluated(
             'interpolation: "none" makes mosaics that are larger than samples, and all inputs of a '
             "probe set have one shape"
         )
-    predicted = metric.targets == "predicted"
     with at_work(data.model.model, data.device), ModelGuard(data, metric.cache) as guard:
-        study = Study(data, guard, metric._masking(), mosaicking, predicted=predicted)
+        study = Study(data, guard, metric._masking(), mosaicking, metric.targets == "predicted")
         rows = len(study.samples)
         with tqdm(total=rows, unit="sample", disable=not display_progressbar) as bar:
             for start in range(0, rows, data.batch_size):
