@@ -62,7 +62,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
         Seed of the methods that draw at random (GradientShap, KernelShap, Lime and
         ShapleyValueSampling). They explain one sample at a time, with torch's and NumPy's global
         generators seeded by its content and the seed, and put back after it: so a map is the same
-        in any batch.
+        in any batch. Threads wait for one another meanwhile.
 
     Returns
     -------

@@ -369,7 +369,8 @@ class ProbeSet:
         Returns
         -------
         ProbeSet
-            It needs neither the model nor the samples. The files must stay where they are.
+            It needs neither the model nor the samples. The files must stay where they are. Several
+            threads and processes may use it at the same time.
 
         Raises
         ------
