@@ -44,8 +44,7 @@ def as_tensor(values: Any, name: str, expected: str = "an array or a tensor of n
         tensor = values.detach() if isinstance(values, Tensor) else _from_array(values)
         if tensor.is_nested or tensor.is_quantized:
             raise TypeError("its samples have several shapes, or scales")
-        if tensor.layout != torch.strided:
-            tensor = tensor.to_dense()
+        tensor = tensor.to_dense().resolve_conj().resolve_neg()  # NumPy has no such views
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
             tensor = tensor.clone()  # or else it could not be kept for a gradient
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:

@@ -80,12 +80,11 @@ def signed_rank(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     positive = float(ranks[unequal > 0].sum())
     # Scipy takes a second for few pairs with ties, and its older releases approximate there.
     few = len(unequal) <= _FEW
+    p = _exact(ranks, positive) if few else stats.wilcoxon(np.sign(unequal) * groups).pvalue
     return result | {
         "rank_biserial": float((np.sign(unequal) * ranks).sum() / ranks.sum()),
         "statistic": min(positive, float(ranks.sum()) - positive),
-        "p": _exact(ranks, positive)
-        if few
-        else float(stats.wilcoxon(np.sign(unequal) * groups).pvalue),
+        "p": float(p),
     }
 
 

@@ -148,8 +148,7 @@ def samples_needed(
 
 def _needed(effect: float, power: float, alpha: float, efficiency: float) -> int:
     """Return the samples for a difference in units of the differences' standard deviation."""
-    numbers = range(2, _LARGEST)
-    pairs = 2 + bisect_left(numbers, power, key=lambda n: _power_of_t(n, effect, alpha))
+    pairs = 2 + bisect_left(range(2, _LARGEST), power, key=lambda n: _power_of_t(n, effect, alpha))
     return max(least_pairs(alpha), ceil(pairs / efficiency))
 
 

@@ -130,8 +130,8 @@ class ScoreTable(NamedTuple):
     scores: pd.DataFrame
 
 
-#: Model, metric, method and scores by sample.
-_Cell: TypeAlias = "tuple[str | None, str, str, pd.Series[float]]"
+#: Model, metric, method and scores by sample, and whether samples are named or just in some order.
+_Cell: TypeAlias = "tuple[str | None, str, str, pd.Series[float], bool]"
 
 
 def read_score_tables(results: Scores) -> list[ScoreTable]:
@@ -163,7 +163,7 @@ def read_score_tables(results: Scores) -> list[ScoreTable]:
         table = results.table()
         results = table[table["metric"].isin(list(results.metrics))]
     if isinstance(results, pd.DataFrame) and set(_LONG) <= set(results.columns):
-        return _joined(_of_rows(results), "sample" in results)
+        return _joined(_of_rows(results))
     if isinstance(results, pd.DataFrame):
         if not (results.size and results.map(pd.api.types.is_list_like).to_numpy().all()):
             raise ValueError(
@@ -171,11 +171,9 @@ def read_score_tables(results: Scores) -> list[ScoreTable]:
                 f"{', '.join(map(str, results.columns)) or 'none'}"
             )
         # What quantus.evaluate gives with return_as_df: methods by metrics, lists in the cells.
-        return _joined(_of_methods((m, cells.to_dict()) for m, cells in results.items()), False)
+        return _joined(_of_methods((m, cells.to_dict()) for m, cells in results.items()))
     if isinstance(results, Mapping):
-        # A metric's components name their samples.
-        named = any(isinstance(given, pd.DataFrame) for given in results.values())
-        return _joined(_of_methods(results.items()), named)
+        return _joined(_of_methods(results.items()))
     raise ValueError(
         "results: expected what quantus.evaluate returns ({method: {metric: scores}}), a "
         f"gae_metric Results or a table, got {type(results).__name__}"
@@ -192,12 +190,10 @@ def _of_rows(table: pd.DataFrame) -> Iterator[_Cell]:
         *model, metric, method = map(str, key)
         where = ", ".join(["results: " + method, metric, *model])
         column = _column(rows["score"], rows.get("sample"), where)
-        yield (*model, None)[0], metric, method, column
+        yield (*model, None)[0], metric, method, column, "sample" in table
 
 
 def _of_methods(results: Iterable[tuple[Any, Any]]) -> Iterator[_Cell]:
-    labelled: dict[str, tuple[str, Any]] = {}
-    unlabelled: dict[str, str] = {}
     for method, given in results:
         one = not isinstance(given, (Mapping, pd.DataFrame))
         for metric, values in ({"score": given} if one else given).items():
@@ -205,18 +201,7 @@ def _of_methods(results: Iterable[tuple[Any, Any]]) -> Iterator[_Cell]:
                 continue
             index = values.index if isinstance(values, pd.Series) else None
             column = _column(values, index, f"results[{method!r}][{metric!r}]")
-            if index is None:
-                unlabelled.setdefault(metric, method)
-            elif {*index} != {*range(len(index))}:  # which places in a list are not
-                labelled.setdefault(metric, (method, index.tolist()[0]))
-            if metric in labelled and metric in unlabelled:
-                (one_of, label), other = labelled[metric], unlabelled[metric]
-                raise ValueError(
-                    f"results: expected {metric} with labels of the samples for each method or for "
-                    f"none, got them for {one_of}, the first of which is {label!r}, and not for "
-                    f"{other}; give {other} as a Series with the same index"
-                )
-            yield None, str(metric), str(method), column
+            yield None, str(metric), str(method), column, index is not None
 
 
 def _column(values: Any, index: Any, where: str) -> pd.Series[float]:
@@ -235,27 +220,39 @@ def _column(values: Any, index: Any, where: str) -> pd.Series[float]:
     return column
 
 
-def _joined(cells: Iterable[_Cell], named: bool) -> list[ScoreTable]:
-    """Put cells side by side; without names of samples there must be as many of each method."""
+def _joined(cells: Iterable[_Cell]) -> list[ScoreTable]:
+    """Put cells side by side; beside samples without names there must be as many of each method."""
     tables: dict[tuple[str | None, str], dict[str, pd.Series[float]]] = {}
-    for model, metric, method, column in cells:
+    listed: dict[tuple[str | None, str], str] = {}
+    for model, metric, method, column, named in cells:
         columns = tables.setdefault((model, metric), {})
         if method in columns:
             raise ValueError(f"results: expected different methods, got two that are {method!r}")
         columns[method] = column
-    for (_, metric), columns in tables.items():
-        if not named and len(set(map(len, columns.values()))) > 1:
-            counts = ", ".join(f"{method} {len(column)}" for method, column in columns.items())
+        if not named:
+            listed[model, metric] = method
+    for key, columns in tables.items():
+        metric, other = key[1], listed.get(key)
+        labels = {method: column.index.tolist() for method, column in columns.items()}
+        for method, of in labels.items():
+            if key in listed and {*of} != {*range(len(of))}:  # places in a list are no labels
+                raise ValueError(
+                    f"results: expected {metric} with labels of the samples for each method or for "
+                    f"none, got them for {method}, the first of which is {of[0]!r}, and not for "
+                    f"{other}; give {other} as a Series with the same index"
+                )
+        if key in listed and len(set(map(len, labels.values()))) > 1:
+            counts = ", ".join(f"{method} {len(of)}" for method, of in labels.items())
             raise ValueError(
                 f"results: scores are paired by sample, so {metric} needs as many of each method, "
                 f"got {counts}; a table with the column sample pairs what both have"
             )
-        methods_of = Counter(sample for column in columns.values() for sample in column.index)
-        for method, column in columns.items():
-            shared = any(methods_of[sample] > 1 for sample in column.index)
-            if not shared and 0 < len(column) < methods_of.total():
+        methods_of = Counter(sample for of in labels.values() for sample in of)
+        for method, of in labels.items():
+            shared = any(methods_of[sample] > 1 for sample in of)
+            if not shared and 0 < len(of) < methods_of.total():
                 raise ValueError(
                     f"results: scores are paired by sample, and {metric} of {method} has no sample "
-                    f"in common with other methods: {column.index[0]!r} is none of theirs"
+                    f"in common with other methods: {of[0]!r} is none of theirs"
                 )
     return [ScoreTable(*key, pd.concat(columns, axis=1)) for key, columns in tables.items()]

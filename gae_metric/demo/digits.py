@@ -203,8 +203,7 @@ def load(
             raise ValueError(f"n: expected 1 to {len(labels)} digits of {split!r}, got {n}")
         chosen = _balanced(labels, n, seed)
         ink, labels = ink[chosen], labels[chosen]
-    canvas: npt.NDArray[np.float32] = render(torch.from_numpy(ink)).numpy()
-    return canvas, labels
+    return render(torch.from_numpy(ink)).numpy(), labels
 
 
 def to_display(x: Array) -> Array:

@@ -1,10 +1,12 @@
 """Captum's attribution methods as explanation functions, by name (extra ``captum``)."""
 
+import copy
 import inspect
 import random
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ _DRAWING = frozenset({"GradientShap", "KernelShap", "Lime", "ShapleyValueSamplin
 
 #: Methods that change the gradient of ReLUs.
 _GUIDED = frozenset({"GuidedBackprop", "Deconvolution"})
+
+#: Held while the global generators are seeded, which all threads draw from.
+_SEEDED = threading.RLock()
 
 #: Share of a map's size that rounding leaves of DeepLIFT's summation to the change of the logit.
 _ROUNDING = 0.01
@@ -57,7 +62,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
         Seed of the methods that draw at random (GradientShap, KernelShap, Lime and
         ShapleyValueSampling). They explain one sample at a time, with torch's and NumPy's global
         generators seeded by its content and the seed, and put back after it: so a map is the same
-        in any batch.
+        in any batch. Threads wait for one another meanwhile.
 
     Returns
     -------
@@ -97,10 +102,11 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
     def explain(
         model: nn.Module, inputs: Any, targets: Any, *, batch_size: int = 64, **kwargs: Any
     ) -> Any:
-        known = accepted.keys() - {"method"}
-        options = {key: value for key, value in kwargs.items() if key in known}
+        options = {key: kwargs[key] for key in kwargs.keys() & accepted.keys() - {"method"}}
 
         def attribute(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+            if found in _GUIDED | {"DeepLift"}:  # which put hooks on modules
+                model = _with_own_hooks(model)
             if "baselines" in accepted:
                 options.setdefault("baselines", torch.zeros_like(x[:1]))
             if found in _GUIDED:
@@ -131,6 +137,17 @@ class _Untouched(LogitsModel):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return super().forward(x.clone(), *args, **kwargs)
+
+
+def _with_own_hooks(model: nn.Module) -> nn.Module:
+    """Copy the modules of a model, but no weights: other threads do not meet the copy's hooks.
+
+    Of a compiled model that which was compiled, as no hook is seen in it.
+    """
+    weights = {id(one): one for one in (*model.parameters(), *model.buffers())}
+    with suppress(Exception):  # a model's own, where it cannot be copied
+        return copy.deepcopy(model._modules.get("_orig_mod") or model, weights)
+    return model
 
 
 def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
@@ -204,9 +221,9 @@ def seeded(seed: int) -> Iterator[None]:
     >>> values[0] == values[1]
     True
     """
-    state, python = np.random.get_state(), random.getstate()  # noqa: NPY002
     # All of them, named: torch warns where there are several.
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
+    with _SEEDED, torch.random.fork_rng(range(torch.cuda.device_count())):
+        state, python = np.random.get_state(), random.getstate()  # noqa: NPY002
         np.random.seed(seed)  # noqa: NPY002
         random.seed(seed)
         torch.manual_seed(seed)

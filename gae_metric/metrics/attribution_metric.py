@@ -64,8 +64,8 @@ class AttributionMetric(QuantusMetric):
         originals = self.needs_originals and (given is None or not self.makes_inputs)
         items = study.items(originals, self.makes_inputs)
         bar = self.name if self.display_progressbar else None
-        size = self._chunks(call.data)
-        scorer = explain_and_score(study, call.explainer, given, items, size, bar)
+        chunks = self._chunks(call.data)
+        scorer = explain_and_score(study, call.explainer, given, items, chunks, bar)
         components = scorer.components(self.columns)
         components.insert(0, "predicted", study.predicted)
         components.insert(1, "probability", study.probability)

@@ -23,6 +23,7 @@ from gae_metric.study.arguments import Data, check_data, check_maps, takes_serie
 from gae_metric.study.conversion import ChunkSize, at_work, own_memory
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
+from gae_metric.study.logits import LogitsModel
 from gae_metric.study.samples import Samples
 
 
@@ -220,7 +221,10 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         self._forget()
         self.explain_func, self.explain_func_kwargs = explain_func, options
         guard = ModelGuard(data, self.cache)
-        explainer = Explainer(explain_func, options, data.model, self._post_process, guard)
+        # Not the one that is evaluated: it may put hooks on what it gets, and leave them there.
+        own = LogitsModel(model, self.output, model_predict_kwargs)
+        own.single = data.model.single
+        explainer = Explainer(explain_func, options, own, self._post_process, guard)
         enough = not self.makes_inputs
         reason = supplied_maps.check_explain_func(self.name, explainer, given, enough=enough)
         alone = given is not None and reason is not None

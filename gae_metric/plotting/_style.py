@@ -35,8 +35,7 @@ POSITIVE = "viridis"
 
 def figure(width: float, height: float, given: Figure | None = None) -> Figure:
     """Return an empty figure (inches) that is not known to pyplot, or prepare a given one."""
-    if given is None:
-        return Figure(figsize=(width, height), dpi=200, layout="constrained")
+    given = Figure(dpi=200) if given is None else given
     given.clear()
     given.set_size_inches(width, height)
     given.set_layout_engine("constrained")

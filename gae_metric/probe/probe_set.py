@@ -91,6 +91,11 @@ class ProbeSet:
         samples = f"{len(self.samples)} samples of shape {self.input_shape}"
         return f"<ProbeSet: {self.metric}, {samples}, {len(self)} items>"
 
+    def __reduce__(self) -> Any:
+        """Have copies, also in other processes, open the files themselves."""
+        files = self._container
+        return super().__reduce__() if files is None else (ProbeSet.load, (files.path.absolute(),))
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input."""
@@ -197,8 +202,7 @@ class ProbeSet:
         if names is not None and (isinstance(names, str) or len(names) != len(data)):
             got = repr(names) if isinstance(names, str) else len(names)
             raise ValueError(f"names: expected {len(data)}, one of each sample, got {got}")
-        kept = {key: value for key, value in options.items() if key != "mosaics"}
-        noted = {**kept, **(settings or {})}
+        noted = {k: v for k, v in options.items() if k != "mosaics"} | dict(settings or {})
         return cls(evaluated(asked, data, names, noted, progress, display_progressbar))
 
     def explain_items(
@@ -291,10 +295,9 @@ class ProbeSet:
         """
         check_integer("batch_size", batch_size, kind=ProbeError)
         most = max(1, _CHUNK // (4 * math.prod(self.input_shape)))
-        chunks = read_maps(maps, self._expected(), min(batch_size, most))
         scorer = Scorer(self._source)
         odd: list[str] = []
-        for start, given in chunks:
+        for start, given in read_maps(maps, self._expected(), min(batch_size, most)):
             items = self._source.items[start : start + len(given)]
             # Its first sample may have begun in the chunk before.
             scorer.forget(int(items.row[0]))
@@ -366,7 +369,8 @@ class ProbeSet:
         Returns
         -------
         ProbeSet
-            It needs neither the model nor the samples. The files must stay where they are.
+            It needs neither the model nor the samples. The files must stay where they are. Several
+            threads and processes may use it at the same time.
 
         Raises
         ------

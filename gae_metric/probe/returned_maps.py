@@ -1,6 +1,5 @@
 """Maps that a tool returns, in any of their forms: checked, then read in the order of the items."""
 
-import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,13 +17,6 @@ from gae_metric.study.conversion import as_maps, as_tensor, like, map_shapes
 
 #: Rows of no item that are listed one by one.
 _LISTED = 1000
-
-#: Forms that maps may have, and the names of their arrays.
-_FORMS = {
-    "one array 'maps'": re.compile("maps"),
-    "arrays 'maps-00000', ... of shards": re.compile(r"maps-\d{5,}"),
-    "arrays named after items": re.compile(r"(?!maps(-\d{5,})?$).*", re.DOTALL),
-}
 
 
 class MapSet(NamedTuple):
@@ -242,17 +234,20 @@ def _placed(
     where: str = "",
 ) -> tuple[list[_Block], list[str]]:
     """Tell the items of arrays by the arrays' names: all, those of a shard, or one."""
-    named = {form for form in _FORMS for name in names if _FORMS[form].fullmatch(str(name))}
-    if len(named) > 1:
-        both = " beside ".join(form for form in _FORMS if form in named)
-        raise ProbeError(f"maps: expected one form of maps{where}, got {both}")
     ends = np.cumsum([0, *expected.shards]).tolist()
-    places = {f"maps-{k:05d}": range(*ends[k : k + 2]) for k in range(len(expected.shards))}
-    places["maps"] = range(len(expected.ids))
+    shards = {f"maps-{k:05d}": range(*ends[k : k + 2]) for k in range(len(expected.shards))}
     items = {name: range(i, i + 1) for i, name in enumerate(expected.ids)}
+    forms = {
+        "one array 'maps'": {"maps": range(len(expected.ids))},
+        "arrays 'maps-00000', ... of shards": shards,
+        "arrays named after items": items,
+    }
+    named = [form for form, places in forms.items() if not places.keys().isdisjoint(names)]
+    if len(named) > 1:
+        raise ProbeError(f"maps: expected one form of maps{where}, got {' beside '.join(named)}")
     blocks, extra = [], []
     for name in names:
-        place = items.get(name, places.get(name))
+        place = next((places[name] for places in forms.values() if name in places), None)
         if place is None:
             extra.append(str(name))
             continue

@@ -154,7 +154,8 @@ def _guarded(source: str) -> Iterator[None]:
 class Container:
     """Files by name; see :class:`Folder` and :class:`Npz`."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path, self.process = path, os.getpid()
 
     def names(self) -> list[str]:
         """Return the names of the ``.npy`` files, sorted."""
@@ -213,7 +214,7 @@ class Folder(Container):
     """Files in a folder. Those that are links to files elsewhere are refused."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._root = path.resolve()
 
     def names(self) -> list[str]:
@@ -242,7 +243,7 @@ class Npz(Container):
     """Files in a zip. Nothing is extracted."""
 
     def __init__(self, path: Path, mode: Literal["r", "w"] = "r") -> None:
-        self.path = path
+        super().__init__(path)
         with _guarded(str(path)) if mode == "r" else nullcontext():
             self.zip = zipfile.ZipFile(path, mode)
 

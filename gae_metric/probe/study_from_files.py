@@ -3,6 +3,8 @@
 And what its items are called.
 """
 
+import os
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from gae_metric.functional.masking import LERF, MORF
 from gae_metric.probe.format import METRICS, OF_ITEMS, Manifest
-from gae_metric.probe.storage import ArrayFile, Container, ProbeError
+from gae_metric.probe.storage import ArrayFile, Container, ProbeError, open_container
 from gae_metric.study.items import NONE, Items, items_of_each
 from gae_metric.study.mosaicking import Mosaicking
 from gae_metric.study.trajectories import Masking
@@ -54,8 +56,7 @@ class Prepared:
         self.bad_input: NDArray[np.bool_] = problems == BAD_INPUT
         self.bad_output: NDArray[np.bool_] = problems == BAD_OUTPUT
         self.one_class: NDArray[np.bool_] = problems == ONE_CLASS
-        none = np.full((len(self.samples), 2, 0), np.nan)
-        self.outputs: NDArray[np.float64] = arrays.get("outputs", none)
+        self.outputs: NDArray[np.float64] = arrays.get("outputs", np.empty((len(problems), 2, 0)))
         self.masking = None if manifest.steps is None else Masking(manifest.steps)
         self.mosaics = manifest.n_mosaics
         self.mosaicking = Mosaicking(protocol=manifest.protocol) if self.mosaics else None
@@ -76,8 +77,11 @@ class Prepared:
         return torch.as_tensor(self._arrays["quadrants"][items.row, items.mosaic])
 
 
-class _Files:
-    """The arrays of a probe set's shards; those of a shard follow on those of the one before."""
+class _Files(threading.local):
+    """The arrays of a probe set's shards; those of a shard follow on those of the one before.
+
+    Each thread has files of its own, as a file has one place that is read next.
+    """
 
     def __init__(self, container: Container, manifest: Manifest) -> None:
         self._container, self._manifest = container, manifest
@@ -91,6 +95,8 @@ class _Files:
 
     def rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Return rows of a large array, of one shard or of several."""
+        if self._container.process != os.getpid():  # a fork's open files are its parent's, too
+            self._container, self._read = open_container(self._container.path, "probe"), {}
         starts, parts = self.starts[name], []
         for shard in np.unique(np.searchsorted(starts, np.arange(start, stop), "right") - 1):
             if name not in self._read or self._read[name][0] != shard:

@@ -48,7 +48,12 @@ def write(source: Prepared, path: Path, shard_bytes: int) -> Manifest:
             f"path: expected an .npz file or a new or empty folder, got {found}, {str(path)!r}"
         )
     path.mkdir(parents=True, exist_ok=True)
-    return _write(source, Folder(path), _groups(source, shard_bytes), "{}-{:05d}.npy")
+    try:
+        return _write(source, Folder(path), _groups(source, shard_bytes), "{}-{:05d}.npy")
+    except BaseException:  # an interrupt, too
+        for file in path.iterdir():
+            file.unlink()
+        raise
 
 
 def _groups(source: Prepared, shard_bytes: int) -> list[tuple[int, int]]:
@@ -119,9 +124,8 @@ def evaluated(
             'interpolation: "none" makes mosaics that are larger than samples, and all inputs of a '
             "probe set have one shape"
         )
-    predicted = metric.targets == "predicted"
     with at_work(data.model.model, data.device), ModelGuard(data, metric.cache) as guard:
-        study = Study(data, guard, metric._masking(), mosaicking, predicted=predicted)
+        study = Study(data, guard, metric._masking(), mosaicking, metric.targets == "predicted")
         rows = len(study.samples)
         with tqdm(total=rows, unit="sample", disable=not display_progressbar) as bar:
             for start in range(0, rows, data.batch_size):

@@ -60,8 +60,7 @@ class ModelGuard:
         self._data, self._shares = data, shares
         self._seen: dict[str, Hashable] | None = None
         self._explained = 0
-        self._first: Tensor | None = None
-        self._alone: Tensor | None = None
+        self._asked: tuple[Tensor, Tensor] | None = None  # an input, and its outputs
         self._own: set[str] = set()
         self._rounding = _rounding(data)
 
@@ -108,7 +107,7 @@ class ModelGuard:
             # All classes at the first outputs, not each when its turn comes.
             data.y.check(alone.shape[1])
         if self.alike(alone, self._data.logits(torch.cat([x, other]))[:1]):
-            self._first, self._alone = x, alone
+            self._asked = x, alone
             return None
         if self.alike(alone, self._data.logits(x)):
             return (
@@ -163,9 +162,9 @@ class ModelGuard:
         changed = [key for key in looked if self._seen[key] != now.get(key)]
         changed += [key for key in now if key not in self._seen]
         changed = [key for key in changed if key not in self._own]
-        if self._first is not None and any(key.startswith(fingerprint.VALUES) for key in changed):
+        if self._asked is not None and any(key.startswith(fingerprint.VALUES) for key in changed):
             # Whatever a mere evaluation changes, such as a count of calls, is the model's own.
-            self._data.logits(self._first)
+            self._data.logits(self._asked[0])
             then = fingerprint.of_model(self._data.model.model, self._data.device) or {}
             self._own |= {key for key in changed if then.get(key) != now.get(key)}
             changed = [key for key in changed if key not in self._own]
@@ -173,7 +172,7 @@ class ModelGuard:
             self._left(changed)
 
     def _left(self, changed: list[str]) -> None:
-        self._seen = self._alone = None  # one warning is enough
+        self._seen = self._asked = None  # one warning is enough
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         self.distrust(
             f"explain_func: it left the model changed ({', '.join(changed[:3])}{more}), so that "
@@ -184,9 +183,9 @@ class ModelGuard:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._explained > 1:
             self._compare(values=True)
-        if not self._explained or error is not None or self._first is None or self._alone is None:
+        if not self._explained or error is not None or self._asked is None:
             return
-        if not self.alike(self._alone, self._data.logits(self._first)):
+        if not self.alike(self._asked[1], self._data.logits(self._asked[0])):
             self._left(["its output, by something that cannot be seen on it"])
 
 

@@ -74,8 +74,9 @@ class LogitsModel(nn.Module):
         self.predict_kwargs = dict(predict_kwargs or {})
         #: Whether one output will do.
         self.single = False
-        # Not eval(), which would set the flag of every layer of the wrapped model.
-        self.training = getattr(model, "training", False)  # a frozen TorchScript has none
+        # Not eval(), which would set the flag of every layer of the wrapped model. A program keeps
+        # the mode in which it was exported, and a frozen TorchScript has none.
+        self.training = getattr(model, "training", False) and not is_exported(model)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the logits, (B, K)."""
@@ -96,6 +97,8 @@ class LogitsModel(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
+            if name.startswith("__"):  # how the model is copied, which is not the wrapper's way
+                raise
             return getattr(super().__getattr__("model"), name)
 
 

@@ -130,7 +130,9 @@ class Scorer:
 
     def _add_states(self, items: Items, a: Tensor) -> None:
         rows, places = np.unique(items.row, return_inverse=True)
-        originals = torch.stack([self._originals[row].to(a.device) for row in rows.tolist()])
+        kept = (self._originals[row].to(a.device) for row in rows.tolist())
+        # Some may have one channel.
+        originals = torch.stack(torch.broadcast_tensors(*kept))  # type: ignore[no-untyped-call]
         a_init = originals[sent(places.reshape(-1), a.device)]
         place = items.row, items.order, items.state
         self._later(self._similarity, place, equations.similarity(a_init, a))

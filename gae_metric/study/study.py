@@ -204,9 +204,7 @@ class Study:
             indices = self.layout.indices[shown.row, shown.mosaic]
             parts.append((np.flatnonzero(~states), self.mosaicking.inputs(self.data, indices)))
         targets = sent(self.classes[items.row], self.data.device)
-        if len(parts) == 1:
-            return parts[0][1], targets
-        x = parts[0][1].new_empty((len(items), *self.data.x.shape[1:]))
+        x = parts[0][1].new_empty((len(items), *parts[0][1].shape[1:]))
         for places, inputs in parts:
             x[sent(places, x.device)] = inputs
         return x, targets

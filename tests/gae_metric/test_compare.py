@@ -369,6 +369,20 @@ def test_labels_beside_none_are_refused(labels, order):
     assert pairwise(places)["unequal"].tolist() == [3]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_list_beside_a_table_has_all_of_its_samples(order):
+    """Which ones it lacks is not known."""
+    given = {"A": pd.DataFrame({"GAE": [0.9, 0.8, 0.6]}), "B": {"GAE": [0.5, 0.4]}}
+    with pytest.raises(ValueError, match="GAE needs as many of each method"):
+        compare(dict([*given.items()][::order]))
+
+
+def test_labels_pair_samples_of_methods_that_lack_some():
+    one, other = pd.Series([0.9, 0.8, 0.6], list("abc")), pd.Series([0.5, 0.4], list("cb"))
+    row = pairwise({"A": {"GAE": one}, "B": {"GAE": other}}).iloc[0]
+    assert (row["samples"], row["mean_difference"]) == (2, pytest.approx(0.25))
+
+
 def test_models_are_compared_one_by_one():
     scores = some_scores(12)
     frames = []

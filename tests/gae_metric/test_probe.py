@@ -268,6 +268,8 @@ def test_one_form_of_maps_at_a_time(small):
         ProbeError, match="one form of maps, got one array 'maps' beside arrays nam"
     ):
         probe.score(maps | {"maps": np.stack(list(maps.values()))})
+    with pytest.raises(ProbeError, match=r"items; 1 of no item: targets$"):
+        probe.score({"maps": np.stack(list(maps.values())), "targets": np.zeros(len(maps))})
     with pytest.raises(ProbeError, match="expected an array of maps, got a single value"):
         probe.score({"maps": 1.0})
 

@@ -9,7 +9,9 @@ import json
 import os
 import pickle
 import shutil
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -657,3 +659,86 @@ def test_maps_of_another_byte_order_keep_their_precision(probe):
     single = probe.score(maps.astype(np.float32), disable_warnings=True)
     assert not single.equals(found)
     assert probe.score(maps.astype(">f8"), disable_warnings=True).equals(found)
+
+
+@pytest.mark.parametrize("form", ["folder", "file.npz"])
+def test_a_probe_set_that_cannot_be_made_leaves_no_files(form, tmp_path):
+    net, x = conv_net(), images(5, (3, 6, 5))
+    x[4] *= 1e60
+    probe = ProbeSet.build(net, x, np.arange(5) % 2, steps=2)
+    for _ in range(2):
+        with pytest.raises(ProbeError, match=r"features of sample . do not fit float32"):
+            probe.save(tmp_path / form, shard_bytes=3_000)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("form", ["folder", "file.npz"])
+def test_threads_read_a_probe_set_at_the_same_time(saved, form, monkeypatch):
+    """A file has one place that is read next: that which was looked up last, by any thread."""
+    probe = ProbeSet.load(saved / form)
+    expected = [inputs for _, inputs, _ in probe.explain_items(2)]
+    meeting: list[threading.Barrier] = []
+
+    class Met:
+        """A file that is read once each of two threads has looked up its place."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def seek(self, place):
+            self.file.seek(place)
+            for both in meeting:
+                both.wait(60)
+
+        def __enter__(self):
+            return self.file
+
+        def __exit__(self, *error):
+            self.file.close()
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    kind = type(open_container(saved / form, "probe"))
+    opened = kind._open
+    monkeypatch.setattr(kind, "_open", lambda *a: (Met(opened(*a)[0]), *opened(*a)[1:]))
+    first, second = probe.explain_items(2), probe.explain_items(2)
+    next(second)
+    meeting.append(threading.Barrier(2))
+    with ThreadPoolExecutor(2) as pool:
+        (_, here, _), (_, there, _) = pool.map(next, (first, second))
+    np.testing.assert_array_equal(here, expected[0])
+    np.testing.assert_array_equal(there, expected[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process has its parent's files")
+@pytest.mark.parametrize("form", ["folder", "file.npz"])
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_processes_read_a_probe_set_at_the_same_time(saved, form):
+    """A fork's files are its parent's, with one place that is read next."""
+    probe = ProbeSet.load(saved / form)
+    expected = [inputs for _, inputs, _ in ProbeSet.load(saved / form).explain_items(2)]
+    items = probe.explain_items(2)
+    for inputs in expected:
+        np.testing.assert_array_equal(next(items)[1], inputs)
+        if not (child := os.fork()):
+            try:
+                found = [inputs for _, inputs, _ in probe.explain_items(2)]
+                os._exit(all(map(np.array_equal, found, expected)) - 1)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_probe_sets_are_copied_and_sent_to_other_processes(probe, saved, copied, monkeypatch):
+    monkeypatch.chdir(saved)
+    maps = np.random.default_rng(0).random((len(probe), 3, 6, 5))
+    for one in (ProbeSet.load("folder"), ProbeSet.load("file.npz")):
+        next(one.explain_items(2))
+        other = copied(one)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.chdir("/")
+            assert other.score(maps, disable_warnings=True).equals(
+                probe.score(maps, disable_warnings=True)
+            )

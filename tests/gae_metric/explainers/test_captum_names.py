@@ -1,6 +1,8 @@
 """Each of Captum's methods that is offered works with its defaults; the others say why not."""
 
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import captum.attr
 import numpy as np
@@ -9,8 +11,9 @@ import torch
 from torch import nn
 
 from gae_metric.demo import digits, networks
-from gae_metric.explainers.captum import _DRAWING, _REFUSED, _methods, captum_explainer
+from gae_metric.explainers.captum import _DRAWING, _REFUSED, _methods, captum_explainer, seeded
 from gae_metric.explainers.grad_cam import NotApplicableError
+from gae_metric.explainers.gradients import saliency
 
 METHODS = sorted(_methods(captum.attr))
 #: Evaluations of the model for each feature, or several: half a minute an image and more.
@@ -138,3 +141,56 @@ def test_deeplift_that_does_not_add_up_is_warned_of(what):
         torch.testing.assert_close(maps.flatten(1).sum(1), change, rtol=1e-3, atol=1e-4)
     with pytest.warns(RuntimeWarning, match="does not add up"):
         explain(UNSEEN[what].eval(), X, [0, 1, 2])
+
+
+@pytest.mark.parametrize("name", [*GUIDED, "DeepLift"])
+def test_a_compiled_model_has_the_maps_of_what_was_compiled(name):
+    explain = captum_explainer(name)[1]
+    maps = explain(torch.compile(SEEN[0].eval(), backend="aot_eager"), X, [0, 1, 2])
+    torch.testing.assert_close(maps, explain(SEEN[0], X, [0, 1, 2]))
+
+
+@pytest.mark.parametrize("name", [*GUIDED, "DeepLift"])
+def test_another_thread_does_not_meet_hooks(name):
+    """What another method does with the model in the meantime is as without this one."""
+    net, own = SEEN[0].eval(), threading.get_ident()
+    expected = saliency(net, X, [0, 1, 2])
+    found = []
+
+    def meanwhile(*call):
+        if threading.get_ident() == own:
+            with ThreadPoolExecutor(1) as pool:
+                found.append(pool.submit(saliency, net, X, [0, 1, 2]).result())
+
+    with net.last.register_forward_hook(meanwhile):
+        captum_explainer(name)[1](net, X, [0, 1, 2])
+    assert len(found) > 0
+    for one in found:
+        torch.testing.assert_close(one, expected)
+
+
+def test_threads_draw_from_the_seeded_generators_one_after_the_other():
+    expected = []
+    for seed in (1, 2):
+        with seeded(seed):
+            expected.append(torch.rand(2))
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    inside, ended = threading.Event(), threading.Event()
+
+    def other():
+        with seeded(2):
+            inside.set()
+            ended.wait(60)
+            return torch.rand(2)
+
+    with ThreadPoolExecutor(1) as pool:
+        with seeded(1):
+            first = torch.rand(1)
+            second = pool.submit(other)
+            inside.wait(0.5)
+            first = torch.cat([first, torch.rand(1)])
+        ended.set()
+        torch.testing.assert_close(first, expected[0])
+        torch.testing.assert_close(second.result(), expected[1])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002

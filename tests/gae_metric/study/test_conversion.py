@@ -48,7 +48,13 @@ FORMS = {
     "flipped tensor": lambda x: torch.tensor(x[..., ::-1].copy()).flip(-1),
     "channels last": lambda x: torch.tensor(x).float().to(memory_format=torch.channels_last),
     "sparse": lambda x: torch.tensor(x).to_sparse(),
+    "negative view": lambda x: negative_view(torch.tensor(x).double()),
 }
+
+
+def negative_view(values):
+    """What the imaginary part of a conjugate is."""
+    return torch.complex(torch.zeros_like(values), -values).conj().imag
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +172,7 @@ MAPS = {
     "masked without a mask": np.ma.asarray,
     "big endian": lambda a: a.astype(">f8"),
     "flipped": lambda a: a[:, ::-1].copy()[:, ::-1],
+    "negative view of tensors": lambda a: negative_view(torch.tensor(a)),
 }
 
 
@@ -192,6 +199,23 @@ def test_every_form_of_maps(form):
         given = {name: MAPS[form](row[None])[0] for name, row in maps.items()}
         scores = probe.score(given, disable_warnings=True)
         assert scores.equals(probe.score(maps, disable_warnings=True))
+
+
+def test_maps_may_have_one_channel_in_some_calls():
+    """A map with fewer channels than the input is that of each channel."""
+    net, x = conv_net(), images(5, (3, 10, 10))
+    y = top_classes(net, x)
+    calls = []
+
+    def function(model, inputs, targets, **kwargs):
+        calls.append(len(inputs))
+        maps = saliency(model, inputs, targets).max(axis=1, keepdims=True)
+        return np.repeat(maps, 3, axis=1) if len(calls) % 2 else maps
+
+    found, expected = (LocalConsistency(disable_warnings=True) for _ in range(2))
+    found(net, x, y, explain_func=function, batch_size=7)
+    expected(net, x, y, explain_func=lambda **k: saliency(**k).max(axis=1))
+    np.testing.assert_allclose(found.components, expected.components, rtol=0, atol=1e-9)
 
 
 def test_what_a_mask_hides_is_not_known():

@@ -235,6 +235,36 @@ def test_what_an_explainer_leaves_is_named_and_shared_with_nobody(case, leave, w
     np.testing.assert_array_equal(found, right)
 
 
+@pytest.mark.parametrize(
+    ("leave", "hook"),
+    [
+        ("register_forward_hook", lambda module, inputs, output: 2 * output.flip(-1)),
+        ("register_full_backward_hook", lambda module, given, got: (2 * given[0].flip(-1),)),
+    ],
+)
+def test_what_an_explainer_leaves_on_the_logits_changes_no_score(case, leave, hook):
+    """With ``output=`` it gets a wrapper of the model, and the one that is evaluated is another."""
+    net, x, y = case
+
+    def dirty(model, inputs, targets, **kwargs):
+        getattr(model, leave)(hook)
+        return input_x_gradient(net, inputs, targets)
+
+    def found(explain_func):
+        metric = LocalConsistency(output=same, disable_warnings=True)
+        metric(net, x, y, explain_func=explain_func, batch_size=2)
+        return metric.components
+
+    right = found(input_x_gradient)
+    gae_metric.clear_cache()
+    assert found(dirty).equals(right)
+    assert found(input_x_gradient).equals(right)
+
+
+def same(logits):
+    return logits
+
+
 @pytest.mark.parametrize("cls", [ROAD, Focus, Contrastiveness])
 def test_every_metric_tells_what_is_left(case, cls):
     net, x, _ = case

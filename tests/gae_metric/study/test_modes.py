@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 
 import numpy as np
@@ -136,6 +137,23 @@ def test_an_exported_program_is_taken_as_it_was_exported():
         GAE()(around, x, y, explain_func=saliency)
     around.training = False
     assert GAE(disable_warnings=True)(around, x, y, explain_func=saliency)
+
+
+@pytest.mark.parametrize("form", [exported, lambda net, x: torch.fx.symbolic_trace(net)])
+def test_explainers_get_the_logits_of_a_program_and_of_a_copy(form):
+    """A program says how it is copied, and that would leave out what selects its logits."""
+    net, x = nn.Sequential(conv_net(), nn.Softmax(1)).eval(), images(4, (3, 10, 10))
+    y = top_classes(net, x)
+
+    def of_a_copy(model, inputs, targets, **kwargs):
+        return saliency(copy.deepcopy(model), inputs, targets)
+
+    metrics = [GAE(output="log", disable_warnings=True) for _ in range(3)]
+    metrics[0](net, x, y, explain_func=saliency)
+    metrics[1](form(net, x), x, y, explain_func=saliency)
+    metrics[2](form(net, x), x, y, explain_func=of_a_copy)
+    for found in metrics[1:]:
+        np.testing.assert_allclose(found.components, metrics[0].components, rtol=0, atol=1e-9)
 
 
 def test_a_program_for_one_batch_size_is_refused():
