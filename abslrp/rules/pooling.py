@@ -227,12 +227,10 @@ def _winner_axes(call: Call, value: Value) -> Any:
     name = call.short
     if "pool" in name:
         return axes_of(call, value)
-    if call.output.ndim == 0:  # of all entries
-        return only()(call, value)
     if "other" in by_name(call.operator, call.args, call.kwargs):
         return aligned(call, value)
-    default = None if name in ("amax", "amin", "max", "min", "aminmax") else -1
-    return reduced(_dims(call, default))(call, value)
+    every = call.output.ndim == 0 or name in ("amax", "amin", "max", "min", "aminmax")
+    return reduced(_dims(call, None if every else -1))(call, value)
 
 
 @COMMON.rule(WINNERS)
