@@ -1,5 +1,6 @@
 """One forward pass of a model on the tape: its options, its logits, relevance on the way back."""
 
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -249,12 +250,14 @@ def watching(model: nn.Module, names: Sequence[str], tape: Tape) -> Iterator[dic
     if scripted := [one for one in names if isinstance(modules[one], torch.jit.ScriptModule)]:
         raise ValueError(f"at, start_at: {scripted[0]!r} cannot be watched{PROGRAM}")
     seen: dict[str, list[Made]] = {name: [] for name in names}
+    thread = threading.get_ident()
 
     def note(name: str, module: Any, args: Any, result: Any) -> None:
         parts = tuple(result.values()) if isinstance(result, Mapping) else result
         first = next(tensors_in(parts), None)
-        # With the tensor, so that no memory is shared with what is not known to be 0 there.
-        seen[name].append((first, None if first is None else tape.value(first)))
+        if threading.get_ident() == thread:  # not of another explanation of the same model
+            # With the tensor, so that no memory is shared with what is not known to be 0 there.
+            seen[name].append((first, None if first is None else tape.value(first)))
 
     handles: list[Any] = []
     try:
