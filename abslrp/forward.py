@@ -1,5 +1,6 @@
 """One forward pass of a model on the tape: its options, its logits, relevance on the way back."""
 
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from abslrp.arguments import check_batch_axis, check_choice
 from abslrp.batch import Batch
 from abslrp.names import public_name
 from abslrp.outputs import OneOutputError, Output, check_output
-from abslrp.plan.arrivals import Conserve, LostSamplesError, RangeError
+from abslrp.plan.arrivals import Conserve, LostSamplesError
 from abslrp.plan.flows import Flow, Passage
 from abslrp.plan.propagation import Done, Propagation, forget
 from abslrp.plan.release import release
@@ -95,6 +96,8 @@ class Pass:
         self.tape = Tape(settings.table, trace=traced)
         self.tape.released = release
         self.flows: list[Flow] = []
+        self.lost: list[Tensor] = []
+        """For each start the samples that only the definition is right for."""
 
     def relevance(
         self,
@@ -118,11 +121,9 @@ class Pass:
                     accelerate=self.settings.accelerate, unknown=self._unknown,
                     magnitude=self.settings.table.conserves,
                 )  # fmt: skip
-                try:
-                    found = self._noted(run, logits, start, wanted)
-                except RangeError:
-                    if not kept or self.tape.in_blocks:
-                        raise  # what is noted by blocks has no definition on this tape
+                found = self._noted(run, logits, start, wanted)
+                self.lost.append(run.arrivals.lost)
+                if keep and run.arrivals.lost.any():
                     found = self._noted(replace(run, accelerate=False), logits, start, wanted)
                 yield found
 
@@ -152,11 +153,6 @@ class Pass:
             self.settings.warned.add(message)
             warnings.warn(f"{message} Its gradient is used.", stacklevel=2)
         return by_gradient(call, curved=True)(relevance)
-
-    def report(self) -> None:
-        """Hand on what became of relevance: this pass is one whose maps count."""
-        if self.settings.flows is not None:
-            self.settings.flows.extend(self.flows)
 
     def forget(self) -> None:
         """Let go of everything, so that no cycle keeps it."""
@@ -249,12 +245,14 @@ def watching(model: nn.Module, names: Sequence[str], tape: Tape) -> Iterator[dic
     if scripted := [one for one in names if isinstance(modules[one], torch.jit.ScriptModule)]:
         raise ValueError(f"at, start_at: {scripted[0]!r} cannot be watched{PROGRAM}")
     seen: dict[str, list[Made]] = {name: [] for name in names}
+    thread = threading.get_ident()
 
     def note(name: str, module: Any, args: Any, result: Any) -> None:
         parts = tuple(result.values()) if isinstance(result, Mapping) else result
         first = next(tensors_in(parts), None)
-        # With the tensor, so that no memory is shared with what is not known to be 0 there.
-        seen[name].append((first, None if first is None else tape.value(first)))
+        if threading.get_ident() == thread:  # not of another explanation of the same model
+            # With the tensor, so that no memory is shared with what is not known to be 0 there.
+            seen[name].append((first, None if first is None else tape.value(first)))
 
     handles: list[Any] = []
     try:

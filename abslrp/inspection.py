@@ -96,10 +96,9 @@ def _frame(rows: Iterable[tuple[Call, Mapping[str, Any]]]) -> pd.DataFrame:
     """Return a table with a row for each call, and where it was made."""
     import pandas as pd
 
-    given = [
+    return pd.DataFrame(
         {"call": call.name, "module": call.module, "path": call.path, **row} for call, row in rows
-    ]
-    return pd.DataFrame(given)
+    )
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def propagate(
             return done
         return [one.sum(-len(shape), keepdim=True) for one, shape in zip(done, shapes, strict=True)]
 
-    def maps(rows: slice, settings: Settings) -> list[Tensor]:
+    def maps(rows: slice, settings: Settings) -> tuple[list[Tensor], Tensor]:
         run = Pass(settings, signed=signed)
         # An audit tells of each call, and the definition carries each out.
         by_calls = settings.audits or settings.attention or not settings.accelerate
@@ -116,8 +116,10 @@ def propagate(
                 merged(part, one, wanted, len(start))
                 for one, start in zip(run.relevance(logits, begin, wanted), begin, strict=True)
             ]
-            run.report()
-            return [torch.stack(each) for each in zip(*found, strict=True)]
+            lost = torch.stack(torch.broadcast_tensors(*run.lost))  # type: ignore[no-untyped-call]
+            if settings.flows is not None and not lost.any():  # else another pass counts
+                settings.flows.extend(run.flows)
+            return [torch.stack(each) for each in zip(*found, strict=True)], lost
         finally:
             run.forget()
 

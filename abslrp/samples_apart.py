@@ -82,20 +82,20 @@ def alike(one: Tensor, other: Tensor, tolerance: float) -> bool:
 @leaving_nothing
 def by_rows(
     samples: int,
-    maps: Callable[[slice, Settings], list[Tensor]],
+    maps: Callable[[slice, Settings], tuple[list[Tensor], Tensor]],
     evaluated: Callable[[Rows], Tensor],
     settings: Settings,
     shapes: Sequence[torch.Size],
 ) -> list[Tensor]:
-    """Explain a batch: as it is, by the definition where numbers leave their range, or one by one.
+    """Explain a batch: as it is, by the definition what leaves its range, or one by one.
 
     Parameters
     ----------
     samples
         B.
     maps
-        From rows of the batch to their maps, one tensor for each input; a single sample needs no
-        axis to be followed.
+        From rows of the batch to their maps, one tensor for each input, and for each start the
+        samples that only the definition is right for; a single sample needs no axis to be followed.
     evaluated
         From rows of the batch to their logits, by the model alone.
     settings
@@ -106,10 +106,19 @@ def by_rows(
 
     def part(rows: slice) -> list[Tensor]:
         here = replace(settings, first=settings.first + (rows.start or 0))
+        definition = replace(here, accelerate=False)
         try:
-            return maps(rows, here)
+            found, lost = maps(rows, here)
         except RangeError:
-            return maps(rows, replace(here, accelerate=False))
+            return maps(rows, definition)[0]
+        if not lost.any():
+            return found
+        # For these samples alone, so that beside them others have the maps that they have alone.
+        every, _ = maps(rows, definition)
+        return [
+            torch.where(lost.view(len(lost), *[1] * (new.ndim - n - 2), -1, *[1] * n), new, old)
+            for n, new, old in zip(map(len, shapes), every, found, strict=True)
+        ]
 
     try:
         return part(slice(None))
@@ -120,7 +129,12 @@ def by_rows(
         if samples == 1:
             raise
         where = "" if call is None else f" ({public_name(call.operator)}, called at {call.site})"
-        together = _check_apart(samples, evaluated, where)
+        together = evaluated(slice(None))
+        last = _alone(evaluated, slice(samples - 1, samples))
+        # The last has other logits alone, or among its like.
+        same = last is not None and alike(together[-1:], last, ROUNDING)
+        if not same or _depends(evaluated, together, None, samples - 1):
+            raise _dependent(where) from error
     noted: dict[int, Tensor] = {} if settings.logits is None else settings.logits
     settings = replace(settings, logits=noted)
     alone = [part(slice(i, i + 1)) for i in range(samples)]
@@ -182,17 +196,3 @@ def _dependent(how: str) -> ValueError:
         "explain one at a time (batch_size=1) if that is the function you mean, or, if they are "
         "rows of one graph or set, with samples='whole'"
     )
-
-
-@torch.no_grad()
-def _check_apart(samples: int, evaluated: Callable[[Rows], Tensor], where: str) -> Tensor:
-    """Refuse samples that depend on one another: the last has other logits alone or among its like.
-
-    Returns the logits of all.
-    """
-    together = evaluated(slice(None))
-    alone = _alone(evaluated, slice(samples - 1, samples))
-    same = alone is not None and alike(together[-1:], alone, ROUNDING)
-    if not same or _depends(evaluated, together, None, samples - 1):
-        raise _dependent(where)
-    return together

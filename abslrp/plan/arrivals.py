@@ -20,7 +20,7 @@ DEPTH = 6
 
 
 class RangeError(ArithmeticError):
-    """Relevance left the range of its type while totals waited."""
+    """What is carried out by blocks can only be carried out by the definition."""
 
 
 @dataclass
@@ -79,6 +79,8 @@ class Arrivals:
     """Told what is computed: ``"times"`` factors, ``"totals"`` restored."""
     passage: Passage | None = None
     """Where totals are noted."""
+    lost: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.bool, device="cpu"))
+    """Samples (batch,) whose relevance left the range of its type while totals waited."""
     _arrived: dict[Value, list[Arrival]] = field(default_factory=dict)
 
     def __contains__(self, value: object) -> bool:
@@ -163,7 +165,7 @@ class Arrivals:
             return arrival
         sums = self.totals(relevance, value)
         factor = self.shares(arrival.total, sums)
-        spread = _place(value).spread(factor, value.shape).to(relevance.dtype)
+        spread = placed(value).spread(factor, value.shape).to(relevance.dtype)
         arrival.relevance = relevance.mul_(spread) if arrival.owned else relevance * spread
         # Not a number, from sums that are not finite, stays.
         arrival.total = arrival.total.masked_fill(sums == 0, 0).add_(sums - sums)
@@ -175,21 +177,23 @@ class Arrivals:
 
     def shares(self, total: Tensor, sums: Tensor) -> Tensor:
         """Return what each sample's relevance is multiplied by, so that its sum is the total."""
-        lost = (sums == 0) | ~torch.isfinite(sums)
+        factor = ratio(total, sums)
         # A GPU would be waited for; there the number of calls bounds the range.
-        if self.waits and sums.device.type == "cpu" and bool((lost & (total != 0)).any()):
-            raise RangeError  # or there is nothing to restore, which the definition tells
-        return ratio(total, sums)
+        if self.waits and sums.device.type == "cpu":
+            # Or there is nothing to restore, which the definition tells.
+            out = ((sums == 0) | ~(sums + factor).isfinite()) & (total != 0)
+            self.lost = self.lost | out.any(0)
+        return factor
 
     def counted(self, arrival: Arrival, value: Value) -> Tensor:
         """Return the totals of what came, of any sign and whether or not they are conserved."""
         if self.conserve == "operation" and arrival.total is not None:
             return arrival.total
-        return _place(value).totals(arrival.relevance)
+        return placed(value).totals(arrival.relevance)
 
     def totals(self, relevance: Tensor, value: Value) -> Tensor:
         """Return what each sample has of relevance, as ``conserve`` counts it."""
-        return _place(value).totals(relevance.abs() if self.conserve == "argument" else relevance)
+        return placed(value).totals(relevance.abs() if self.conserve == "argument" else relevance)
 
 
 def _origin(value: Value) -> tuple[Value, Tensor | float | None] | None:
@@ -200,7 +204,8 @@ def _origin(value: Value) -> tuple[Value, Tensor | float | None] | None:
     return maker.inputs[0], account.scale
 
 
-def _place(value: Value) -> Place:
+def placed(value: Value) -> Place:
+    """Return where the samples are in a value; LostSamplesError if that is not known."""
     if value.place is None:
         raise LostSamplesError(value)
     return value.place

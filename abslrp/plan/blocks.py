@@ -18,6 +18,7 @@ from abslrp.plan.arrivals import Arrival, Arrivals, RangeError
 from abslrp.tape import Call, Tape, Value
 from abslrp.tape.place import LostPlaceError, Place
 from abslrp.tape.recorder import Table
+from abslrp.tape.values import replaced
 
 AT_ONCE = 2**22
 """Entries that a stage makes at once."""
@@ -125,7 +126,7 @@ class Blocks(Account):
         for function, operand in self.stages:
             tape = Tape(self.table)
             leaves = [_leaf(tape, one) for one in (made, operand)]
-            call = functools.partial(function, _tensor(made), _tensor(operand), rows)
+            call = functools.partial(function, replaced(made), replaced(operand), rows)
             result = tape.noting(call)
             made = tape.value(result) or result
             found.append((tape, leaves, made))
@@ -169,12 +170,8 @@ def _of_all(account: Any) -> bool:
     return isinstance(account, Custom) or computed or any(map(_of_all, parts))
 
 
-def _tensor(one: Value | Tensor) -> Tensor:
-    return one.tensor if isinstance(one, Value) else one
-
-
 def _rows(one: Value | Tensor, rows: slice) -> Value | Tensor:
-    part = _tensor(one)[..., rows, :]
+    part: Tensor = replaced(one)[..., rows, :]
     if not isinstance(one, Value):
         return part
     place = one.place and one.place.moved(one.shape, range(one.ndim), part.shape)

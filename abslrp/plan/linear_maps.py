@@ -121,9 +121,7 @@ class Rows(LinearMap):
 
 @dataclass(frozen=True)
 class Left(LinearMap):
-    """``h = A x``: weights from the left, ``A`` (..., out, in); a vector ``x`` has one axis."""
-
-    vector: bool = False
+    """``h = A x``: weights from the left, ``A`` (..., out, in)."""
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the map's value for an input, without bias."""
@@ -131,10 +129,6 @@ class Left(LinearMap):
 
     def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
         """(S, *output's shape) to (S, *input's shape)."""
-        if weight.ndim == 1:
-            return relevance.unsqueeze(-2) * weight[:, None]
-        if self.vector:
-            return (weight.mT @ relevance[..., None])[..., 0]
         return product(weight.mT, relevance)
 
 
@@ -148,8 +142,6 @@ class Right(LinearMap):
 
     def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
         """(S, *output's shape) to (S, *input's shape)."""
-        if weight.ndim == 1:  # a dot product
-            return relevance[..., None] * weight
         return product(relevance, weight.mT)
 
 

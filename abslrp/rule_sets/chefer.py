@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from abslrp.plan.accounts import Account, Custom, passing
-from abslrp.plan.arrivals import LostSamplesError, ratio
+from abslrp.plan.arrivals import placed, ratio
 from abslrp.rule_sets import alpha_beta
 from abslrp.rule_sets.composites import composite, first_convolution
 from abslrp.rule_sets.layers import greatest, least, z_box
@@ -48,9 +48,7 @@ def add(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
     inverse = inverse_of(EPSILON)
 
     def propagate(relevance: Tensor) -> list[Tensor | None]:
-        place = call.output.place
-        if place is None:
-            raise LostSamplesError(call.output)
+        place = placed(call.output)
         share = relevance * inverse(call.output.tensor)
         sent = [one.tensor * share for one in pair]
         sums = [place.totals(one) for one in sent]

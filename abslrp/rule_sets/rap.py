@@ -48,7 +48,7 @@ def relative(call: Call, given: Linear) -> Account:
         x, weights, relevance = alike(given.input.tensor, map.weights, relevance)
         plus, minus = weights.clamp(min=0), weights.clamp(max=0).neg()
         positive = relevance.clamp(min=0) if given.convolves else relevance
-        received = _received(relevance, given, axes)
+        received = relevance.sum(axes, keepdim=True)
         total = torch.zeros_like(x)
         for half in [x] if nonnegative else [x.clamp(min=0), x.clamp(max=0)]:
             size = half.abs()
@@ -89,7 +89,7 @@ def equation_5(call: Call, given: Linear) -> Account:
 
     def propagate(relevance: Tensor) -> list[Tensor | None]:
         raw: Any = by_size.propagate(relevance)[0]
-        return [_corrected(raw, _received(relevance, given, axes), axes)]
+        return [_corrected(raw, relevance.sum(axes, keepdim=True), axes)]
 
     return Custom(propagate, axes=given.axes)
 
@@ -98,11 +98,6 @@ def norm(call: Call, norm: Norm) -> Account:
     """Unchanged where the input is not 0."""
     x = norm.input
     return Diagonal(x, [computed(lambda: x.tensor.ne(0).to(x.dtype))], conserves=False)
-
-
-def _received(relevance: Tensor, given: Linear, axes: list[int]) -> Tensor:
-    vector = not isinstance(given.map, Left) and given.map.weights.ndim == 1
-    return (relevance.unsqueeze(axes[0]) if vector else relevance).sum(axes, keepdim=True)
 
 
 def _corrected(raw: Tensor, total: Tensor, axes: list[int]) -> Tensor:
@@ -116,8 +111,7 @@ def _axes(given: Linear) -> list[int]:
     """Axes of input and output over which a layer's relevance is summed."""
     if given.convolves:
         return list(range(1 - given.map.weights.ndim, 0))
-    from_left = isinstance(given.map, Left) and given.input.ndim > 1
-    return [-2] if from_left else [-1]
+    return [-2] if isinstance(given.map, Left) else [-1]
 
 
 _box = z_box(least, greatest, 0.0)

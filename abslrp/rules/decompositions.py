@@ -75,18 +75,8 @@ if hasattr(aten, "_grouped_mm"):  # torch 2.8
     COMMON.decomposition(aten._grouped_mm)(grouped_mm)
 
 
-@COMMON.decomposition(aten.addcmul)
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
-    """``input + value * tensor1 * tensor2``."""
-    result: Tensor = input + tensor1 * tensor2 * value
-    return result
-
-
-@COMMON.decomposition(aten.lerp)
-def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """``(1 - weight) * input + weight * end``."""
-    result: Tensor = input * (1 - weight) + end * weight
-    return result
+COMMON.decomposition(aten.addcmul)(lambda x, one, other, *, value=1: x + one * other * value)
+COMMON.decomposition(aten.lerp)(lambda x, end, weight: x * (1 - weight) + end * weight)
 
 
 def plus(product: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor]:
@@ -145,10 +135,8 @@ def solved(
     return found
 
 
-@COMMON.decomposition(aten.embedding)
-def embedding(weight: Tensor, indices: Tensor, *options: Any) -> Tensor:
-    """Take rows of a table that depends on the input; no gradient reaches the padding's."""
-    return weight[indices]
+# Rows of a table that depends on the input; no gradient reaches the padding's.
+COMMON.decomposition(aten.embedding)(lambda weight, indices, *options: weight[indices])
 
 
 @COMMON.decomposition("embedding_bag _embedding_bag _embedding_bag_forward_only")
@@ -178,12 +166,8 @@ def embedding_bag(
     return result, bags, counts, counts
 
 
-@COMMON.decomposition("_convolution")
-def convolution(*args: Any) -> Tensor:
-    """Leave out which kernels are allowed: so traced modules call it."""
-    result: Tensor = aten.convolution(*args[:9])
-    return result
-
+# So traced modules call it, with more: which kernels are allowed.
+COMMON.decomposition("_convolution")(lambda *args: aten.convolution(*args[:9]))
 
 # Whose padding is said by a word: torch writes it out.
 for _overload in (aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding):

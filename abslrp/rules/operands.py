@@ -90,6 +90,8 @@ def register_linear(rules: RuleSet, rule: LinearRule, pair: PairRule) -> None:
     @rules.rule(aten.linear)
     def linear(call: Call, input: Any, weight: Any, bias: Any = None) -> Account:
         of_weight = Operand(input, lambda w, x: aten.linear(x, w), weight.shape)
+        if weight.ndim == 1:  # of one unit, without a bias
+            raise WrittenOut(lambda x, row, *bias: aten.linear(x, row[None]).squeeze(-1))
         given = Linear(input, Rows(dense(weight)), bias, but(-1))
         return account(call, given, weight, of_weight)
 
@@ -157,19 +159,26 @@ def register_products(rules: RuleSet, linear: LinearRule, pair: PairRule) -> Non
     @rules.rule("matmul mm bmm mv dot", aten._sparse_mm.default)
     def matmul(call: Call, left: Any, right: Any, *args: Any) -> Account:
         left, right = dense(left), dense(right)
-        if left.ndim == right.ndim == 1 and not isinstance(left, Value):
-            left, right = right, left
+        vector = left.ndim == 1 or right.ndim == 1
         if isinstance(left, Value) and isinstance(right, Value):
-            if left.ndim < 2 or right.ndim < 2:
+            if vector:
                 raise UncoveredError(
                     f"a product of two activations needs two axes each, got shapes "
                     f"{tuple(left.shape)} and {tuple(right.shape)}"
                 )
             return pair(call, Pair(left, Right(right), right, Left(left), _axes(left, right)))
+        if vector:
+            raise WrittenOut(_by_matrices)
         if isinstance(left, Value):
             return linear(call, Linear(left, Right(right), None, _axes(left, right)))
-        vector = right.ndim == 1
-        return linear(call, Linear(right, Left(left, vector), None, _axes(left, right)))
+        return linear(call, Linear(right, Left(left), None, _axes(left, right)))
+
+
+def _by_matrices(left: Tensor, right: Tensor) -> Tensor:
+    """Take a vector for a matrix of one row, or of one column."""
+    row, column = left.ndim == 1, right.ndim == 1
+    made = (left[None] if row else left) @ (right[:, None] if column else right)
+    return made.squeeze([-2] * row + [-1] * column)
 
 
 def _axes(left: Any, right: Any) -> Axes:
@@ -178,9 +187,9 @@ def _axes(left: Any, right: Any) -> Axes:
         result: list[int | None] = [None] * own
         for axis in range(own - 2):
             result[axis] = axis + max(0, out - own)
-        if value is left and own > 1:
-            result[own - 2] = out - 2 if right.ndim > 1 else out - 1
-        if value is right and own > 1:
+        if value is left:
+            result[own - 2] = out - 2
+        if value is right:
             if left is right:  # rows of one meet columns of the other
                 result[own - 2] = None
             else:

@@ -18,6 +18,7 @@ from abslrp.registry import ABSLRP, COMMON, RuleSet
 from abslrp.rules import structural
 from abslrp.rules.absolute import EPSILON
 from abslrp.tape import Axes, Call, Value
+from abslrp.tape.values import by_name
 
 aten = torch.ops.aten
 
@@ -32,7 +33,7 @@ SIGNED = "upsample_bicubic2d _upsample_bicubic2d_aa"
 REDUCTIONS = "mean sum cumsum"
 WINNERS = (
     "max_pool1d max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d "
-    "adaptive_max_pool3d amax amin max min maximum minimum topk sort msort kthvalue median mode "
+    "adaptive_max_pool3d amax amin max min maximum minimum topk sort kthvalue median mode "
     "aminmax cummax cummin fmax fmin"
 )
 
@@ -45,8 +46,8 @@ def axes_of(call: Call, value: Value) -> Any:
     return but(*range(-space, 0))(call, value)
 
 
-def _dims(call: Call, position: int = 1, default: Any = None) -> Any:
-    return call.args[position] if len(call.args) > position else call.kwargs.get("dim", default)
+def _dims(call: Call, default: Any = None) -> Any:
+    return by_name(call.operator, call.args, call.kwargs).get("dim", default)
 
 
 def transposed(
@@ -226,13 +227,10 @@ def _winner_axes(call: Call, value: Value) -> Any:
     name = call.short
     if "pool" in name:
         return axes_of(call, value)
-    if call.output.ndim == 0:  # of all entries
-        return only()(call, value)
-    two = len(call.inputs) > 1 or isinstance(_dims(call), Tensor)  # torch.min(x, constant)
-    if two or name in ("maximum", "minimum", "fmax", "fmin"):
+    if "other" in by_name(call.operator, call.args, call.kwargs):
         return aligned(call, value)
-    default = None if name in ("amax", "amin", "max", "min", "aminmax") else -1
-    return reduced(_dims(call, 2 if name in ("topk", "kthvalue") else 1, default))(call, value)
+    every = call.output.ndim == 0 or name in ("amax", "amin", "max", "min", "aminmax")
+    return reduced(_dims(call, None if every else -1))(call, value)
 
 
 @COMMON.rule(WINNERS)

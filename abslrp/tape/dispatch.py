@@ -128,9 +128,11 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         if rule is not None and rule.decomposes:
             return under(self, rule.function, *args, **kwargs)
         result = func(*args, **kwargs)
-        if func is torch.ops.aten.index.Tensor and args[1][0] is not None:
+        selects = func is torch.ops.aten.index_select.default and args[1] == 0
+        at = args[2] if selects else func is torch.ops.aten.index.Tensor and args[1][0]
+        if isinstance(at, Tensor):
             assert self.looked_up is not None
-            self.looked_up(args[1][0], result)
+            self.looked_up(at, result)
         return result
 
     def called(self, function: Callable[..., Any], rule: Any, args: Any, kwargs: Any) -> Any:

@@ -131,12 +131,15 @@ def _put(tape: Recorder, target: Tensor, made: Tensor, *, fresh: bool) -> None:
 
 
 def _unknown(tape: Recorder, func: Any, targets: list[Tensor], args: Any, kwargs: Any) -> Any:
-    """Note a call that writes and has neither a rule nor other ways to say it."""
+    """Note a call that writes and has no other ways to say it, by its own rule if it has one."""
+    rule = tape.table.find(func)
+    if rule is not None and rule.decomposes:
+        return under(tape, rule.function, *args, **kwargs)
     taken = tape.taken(args, kwargs)
     for one in targets:
         tape.memory.before_write(one)
     result = func(*args, **kwargs)
     for one in targets:
-        call = tape.note(func, None, taken, one.detach(), bind=False)
+        call = tape.note(func, rule, taken, one.detach(), bind=False)
         tape.memory.after_write(one, None if call is None else call.output, tape.aliased)
     return result

@@ -110,8 +110,9 @@ class Tokens(Batch):
         if len(self.looked) != 1 or self.looked[0] is None:
             raise ValueError(
                 "model: expected its forward pass to look up the tokens' embeddings once, one for "
-                f"each token, got {len(self.looked)} calls for ids {tuple(self.kept.shape)}; pass "
-                "embedding= to name the module (encoder-decoder models are not covered)"
+                f"each token and in order, got {len(self.looked)} calls for ids "
+                f"{tuple(self.kept.shape)}; pass embedding= to name the module (encoder-decoder "
+                "models are not covered)"
             )
         if isinstance(logits, Tensor) and logits.ndim == 3:
             self.ranks.add(logits.ndim)
@@ -150,12 +151,16 @@ def _tokens(looked: Tensor, ids: Tensor, kept: Tensor) -> Tensor | None:
     None if they are those of other tokens.
     """
     numbers = torch.arange(ids.numel(), device=ids.device).view(ids.shape)
-    for one in (numbers, numbers.T, numbers.flatten(), numbers[kept]):
+    for one in (numbers, numbers.T, numbers.flatten(), numbers[kept], numbers.flip(1)):
         if one.shape == looked.shape and torch.equal(ids.flatten()[one], looked):
             return one
     if looked.ndim == 2 and torch.equal(looked[:, : ids.shape[1]], ids):
         return F.pad(numbers, (0, looked.shape[1] - ids.shape[1]), value=-1)
-    return numbers if looked.shape == ids.shape else None  # ids that the model changed
+    if looked.shape != ids.shape:
+        return None
+    # Ids that the model changed, but not those of a text in an order of its own.
+    moved = (looked != ids) & (looked.sort(1)[0] == ids.sort(1)[0]).all(1, keepdim=True)
+    return None if moved.any() else numbers
 
 
 def token_relevance(

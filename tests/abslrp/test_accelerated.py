@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -202,6 +203,47 @@ def test_an_input_overwritten_after_its_use(name: str, rectify: bool) -> None:
         R = np.abs(draw(*models[0](tensor(x)).shape, seed=1))
     got, expected = (abslrp.relevance(model, x, R, conserve=None) for model in models)
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+
+
+class Faint(nn.Sequential):
+    """A network of positive weights without biases, whose activations are as small as its input."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        generator = torch.Generator().manual_seed(0)
+        super().__init__(nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 8, bias=False))
+        self.extend([activation, nn.Linear(8, 3, bias=False)])
+        for weight in self.parameters():
+            weight.data = torch.rand(weight.shape, generator=generator) ** 8
+
+
+@pytest.mark.filterwarnings("ignore:relevance")
+@pytest.mark.parametrize("beside", [0.0, math.nan])
+@pytest.mark.parametrize("targets", [[0, 1, 0], [[0, 1], [1, 2], [2, 0]]])
+def test_a_sample_that_only_the_definition_is_right_for_changes_no_other(
+    beside: float, targets: Any
+) -> None:
+    """Relevance of a blank image is all lost: it is explained by the definition, it alone."""
+    model = Faint(nn.ReLU()).eval()
+    x = torch.rand(3, 6, generator=torch.Generator().manual_seed(1)) * 1e-9
+    x[1] = beside
+    found = abslrp.explain(model, x, targets)
+    definition = abslrp.explain(model, x, targets, accelerate=False)
+    for i in (0, 2):
+        wanted = abslrp.explain(model, x[i : i + 1], targets[i : i + 1])[0]
+        bound = 1e-4 * float(wanted.abs().max())
+        assert (definition[i] - wanted).abs().max() > 100 * bound
+        torch.testing.assert_close(found[i], wanted, rtol=0, atol=bound)
+    torch.testing.assert_close(found[1], definition[1], equal_nan=True)
+
+
+def test_a_sum_that_is_too_small_to_divide_by_is_no_reason_for_nan() -> None:
+    model = Faint(nn.GELU()).eval()
+    x = torch.rand(2, 6, generator=torch.Generator().manual_seed(1)) * 1e-29
+    found, definition = (
+        abslrp.explain(model, x, [0, 1], accelerate=accelerate) for accelerate in (True, False)
+    )
+    assert definition.abs().max() > 0
+    torch.testing.assert_close(found, definition)
 
 
 def test_what_has_no_positive_part_gets_nothing_in_float32() -> None:

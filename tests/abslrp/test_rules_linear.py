@@ -26,6 +26,37 @@ def test_linear(shape: tuple[int, ...], bias: bool) -> None:
     )
 
 
+class Layer(torch.nn.Module):
+    def __init__(self, call: Any) -> None:
+        super().__init__()
+        self.call, self.weight = call, torch.nn.Parameter(tensor(draw(5, seed=3)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.call(x, self.weight)
+        return made
+
+
+@pytest.mark.parametrize("rules", abslrp.registry.RULE_SETS)
+@pytest.mark.parametrize(
+    ("by_a_vector", "by_a_matrix"),
+    [
+        (F.linear, lambda x, weight: F.linear(x, weight[None])[..., 0]),
+        (torch.matmul, lambda x, weight: (x @ weight[:, None])[..., 0]),
+        (lambda x, weight: weight @ x.mT, lambda x, weight: (weight[None] @ x.mT)[..., 0, :]),
+    ],
+)
+def test_a_vector_of_weights_is_a_matrix_of_one_row(
+    by_a_vector: Any, by_a_matrix: Any, rules: str
+) -> None:
+    x, start = tensor(draw(2, 3, 5)), tensor(np.abs(draw(2, 3)))
+    found, wanted = (
+        abslrp.relevance(Layer(call).eval(), x, torch.stack([start, 2 * start]), rules=rules)
+        for call in (by_a_vector, by_a_matrix)
+    )
+    assert wanted.abs().max() > 0
+    torch.testing.assert_close(found, wanted)
+
+
 @pytest.mark.parametrize("layout", ["permuted", "sliced", "expanded"])
 def test_linear_of_an_input_that_does_not_lie_in_rows(layout: str) -> None:
     w, b = draw(4, 5), draw(4)

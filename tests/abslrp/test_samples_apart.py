@@ -68,6 +68,7 @@ DECIDING = {
     "a number that fills": lambda x: x * torch.zeros((), dtype=x.dtype).fill_(x.mean()),
     "copies by an index": lambda x: x.index_copy(0, torch.arange(len(x)).flip(0), x),
     "a softmax over them": lambda x: x.softmax(-3),
+    "a sort of them": lambda x: x.msort(),
     "draws": lambda x: x * torch.bernoulli((x - x.mean()).clamp(min=0).sign()),
     "more than one sample has": lambda x: x * (x >= x.flatten().topk(20).values.min()),
     "neither first nor last": lambda x: x * (1 + between(x.sum((1, 2)) > 0))[:, None, None],
@@ -92,6 +93,7 @@ OWN = {
     "a count": lambda x: x * (1 + (x > 0.5).sum((1, 2), keepdim=True)),
     "an index": lambda x: x * (1 + F.one_hot(x.argmax(-1), 4)),
     "a mean without gradient": lambda x: x - x.detach().mean(1, keepdim=True),
+    "a sort": lambda x: x.movedim(1, 0).msort().movedim(0, 1),
     "a norm": lambda x: x / x.norm(dim=-1).clamp(min=1e-6).unsqueeze(-1).expand_as(x),
     "a number that fills": lambda x: (
         x * 2 + torch.stack([torch.zeros(4, 4, dtype=x.dtype).fill_(one.sum()) for one in x])

@@ -52,8 +52,30 @@ class Indexed(Pooling):
         return logits
 
 
+class Selected(Pooling):
+    def forward(self, input_ids: Tensor) -> Tensor:
+        rows = torch.index_select(self.table.weight, 0, input_ids.flatten())
+        logits: Tensor = self.head(torch.tanh(rows.view(*input_ids.shape, 6)).sum(1))
+        return logits
+
+
+class Reversed(Pooling):
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return super().forward(input_ids.flip(1))
+
+
+class Rolled(Pooling):
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return super().forward(input_ids.roll(1, 1))
+
+
+def test_tokens_that_are_looked_up_in_another_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="one for each token and in order, got 1 calls"):
+        token_relevance(Rolled().eval(), {"input_ids": torch.tensor([[3, 3, 3], [3, 4, 5]])}, 1)
+
+
 @pytest.mark.parametrize("ids", [[[3, 4, 5], [6, 7, 8], [9, 2, 1]], [[3, 4, 5, 6], [7, 8, 9, 1]]])
-@pytest.mark.parametrize("kind", [Padded, TokensFirst, Indexed])
+@pytest.mark.parametrize("kind", [Padded, TokensFirst, Indexed, Selected, Reversed])
 def test_the_same_tokens_have_the_same_relevance(kind: type[Pooling], ids: list[list[int]]) -> None:
     """With as many tokens as texts, too."""
     encoding = {"input_ids": torch.tensor(ids)}

@@ -163,6 +163,33 @@ def test_a_rule_for_a_wrapped_function(place: str) -> None:
         torch.testing.assert_close(found, 2 * plain)
 
 
+def silu_in_place(x: Tensor) -> None:
+    nn.functional.silu(x, inplace=True)
+
+
+torch.library.custom_op("abslrp_tests::silu_in_place", silu_in_place, mutates_args=("x",))
+
+
+def overwritten(x: Tensor) -> Tensor:
+    torch.ops.abslrp_tests.silu_in_place(x)
+    return x
+
+
+@pytest.mark.parametrize("written_out", [False, True])
+def test_a_rule_for_an_operator_that_only_writes(written_out: bool) -> None:
+    """It has no twin that returns the same in new memory."""
+    operator = torch.ops.abslrp_tests.silu_in_place
+    rules = abslrp.registry.RuleSet("with an operator that writes", abslrp.registry.ABSLRP)
+    if written_out:
+        rules.decomposition(operator)(silu_in_place)
+    else:
+        rules.rule(operator)(lambda call, x: abslrp.passing(x))
+    with pytest.raises(abslrp.UnknownOperationError, match=r"abslrp_tests\.silu_in_place"):
+        explain(Net(overwritten))
+    found = explain(Net(overwritten), rules=rules)
+    torch.testing.assert_close(found, explain(Net(nn.functional.silu)))
+
+
 def test_inside_a_context_without_named_inputs() -> None:
     maps = []
     for call in (Steep.apply, nn.functional.silu):

@@ -72,6 +72,28 @@ def test_one_model_in_two_threads(name):
     assert all(torch.equal(each, wanted) for maps in found for each in maps)
 
 
+class Waiting(torch.nn.Sequential):
+    """Runs its layers when two threads are about to."""
+
+    barrier = threading.Barrier(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.barrier.wait(timeout=60)
+        return super().forward(x)
+
+
+def test_outputs_of_a_layer_of_one_model_in_two_threads():
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3)]
+    plain, model = torch.nn.Sequential(*layers).eval(), Waiting(*layers).eval()
+    given = [torch.rand(2, 4) for _ in range(2)]
+    works = [lambda x=x: abslrp.explain(model, x, 0, at="0", contrast=None) for x in given]
+    for found, x in zip(together(works), given, strict=True):
+        wanted = abslrp.explain(plain, x, 0, at="0", contrast=None)
+        assert wanted.abs().max() > 0
+        torch.testing.assert_close(found, wanted)
+
+
 def test_a_context_in_one_thread_is_not_seen_in_another():
     """Gradients of the plain model beside an explanation of the same model."""
     model, (x, y) = network("vit"), inputs()
