@@ -133,6 +133,14 @@ def cams(out: Path) -> Numbers:
     }
 
 
+def cam_grain(out: Path) -> Numbers:
+    """Return LC_R by method and network."""
+    table = pd.read_csv(out / "tables.csv").query("score == 'LC_R'")
+    methods = table["method"].str.replace("of ", "its average over ").str.replace(" x ", " × ")
+    columns = table["model"].map(NETWORKS)
+    return {(m, c): (v,) for m, c, v in zip(methods, columns, table["mean"], strict=True)}
+
+
 def cam_layers(out: Path) -> Numbers:
     """Return C by layer and method."""
     table = pd.read_csv(out / "tables.csv")
@@ -226,6 +234,7 @@ FIGURES = (
     Figure("stability", STABILITY, 0.2, "docs/gae.md", "| network, method | −5", constants),
     Figure("cams", f"{RUN} cams", 0.1, CAMS, "| | SqueezeNet: map", cams),
     Figure("cam-layers", f"{RUN} cam-layers", 0.1, CAMS, "| | GradCAM", cam_layers),
+    Figure("cam-grain", f"{RUN} cam-grain", 0.3, CAMS, "| LC_R | SqueezeNet", cam_grain),
     *(
         Figure("evidence", EVIDENCE, 0.01, "docs/evidence.md", head, evidence(title, counted))
         for head, title, counted in (
