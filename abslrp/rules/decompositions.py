@@ -75,8 +75,16 @@ if hasattr(aten, "_grouped_mm"):  # torch 2.8
     COMMON.decomposition(aten._grouped_mm)(grouped_mm)
 
 
-COMMON.decomposition(aten.addcmul)(lambda x, one, other, *, value=1: x + one * other * value)
-COMMON.decomposition(aten.lerp)(lambda x, end, weight: x * (1 - weight) + end * weight)
+@COMMON.decomposition(aten.addcmul)
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    """``input + value * tensor1 * tensor2``."""
+    return input + tensor1 * tensor2 * value
+
+
+@COMMON.decomposition(aten.lerp)
+def lerp(input: Any, end: Any, weight: Any) -> Any:
+    """``(1 - weight) * input + weight * end``."""
+    return input * (1 - weight) + end * weight
 
 
 def plus(product: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor]:
@@ -135,8 +143,10 @@ def solved(
     return found
 
 
-# Rows of a table that depends on the input; no gradient reaches the padding's.
-COMMON.decomposition(aten.embedding)(lambda weight, indices, *options: weight[indices])
+@COMMON.decomposition(aten.embedding)
+def embedding(weight: Tensor, indices: Tensor, *options: Any) -> Tensor:
+    """Take rows of a table that depends on the input; no gradient reaches the padding's."""
+    return weight[indices]
 
 
 @COMMON.decomposition("embedding_bag _embedding_bag _embedding_bag_forward_only")
@@ -166,8 +176,11 @@ def embedding_bag(
     return result, bags, counts, counts
 
 
-# So traced modules call it, with more: which kernels are allowed.
-COMMON.decomposition("_convolution")(lambda *args: aten.convolution(*args[:9]))
+@COMMON.decomposition("_convolution")
+def convolution(*args: Any) -> Any:
+    """Leave out which kernels are allowed: so traced modules call it."""
+    return aten.convolution(*args[:9])
+
 
 # Whose padding is said by a word: torch writes it out.
 for _overload in (aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding):

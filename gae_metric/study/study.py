@@ -194,19 +194,17 @@ class Study:
         The items have been loaded.
         """
         states = items.mosaic < 0
-        parts: list[tuple[NDArray[np.int64], Tensor]] = []
-        if states.any():
-            parts.append((np.flatnonzero(states), self._state_inputs(items[states])))
-        if not states.all():
-            assert self.layout is not None
-            assert self.mosaicking is not None
-            shown = items[~states]
-            indices = self.layout.indices[shown.row, shown.mosaic]
-            parts.append((np.flatnonzero(~states), self.mosaicking.inputs(self.data, indices)))
         targets = sent(self.classes[items.row], self.data.device)
-        x = parts[0][1].new_empty((len(items), *parts[0][1].shape[1:]))
-        for places, inputs in parts:
-            x[sent(places, x.device)] = inputs
+        if states.all():
+            return self._state_inputs(items), targets
+        assert self.layout is not None
+        assert self.mosaicking is not None
+        shown = items[~states]
+        x = self.mosaicking.inputs(self.data, self.layout.indices[shown.row, shown.mosaic])
+        if states.any():
+            mosaics, x = x, x.new_empty((len(items), *x.shape[1:]))
+            x[sent(np.flatnonzero(~states), x.device)] = mosaics
+            x[sent(np.flatnonzero(states), x.device)] = self._state_inputs(items[states])
         return x, targets
 
     def _state_inputs(self, items: Items) -> Tensor:
