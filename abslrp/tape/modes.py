@@ -6,6 +6,7 @@ popped one for one: what there was is noted before, and put back as a whole, twi
 
 import functools
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,6 +17,35 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+
+
+class _Stance:
+    """What compiled functions do: they run as written while a tape listens, on any thread.
+
+    The compiler has one stance for all threads, so that the last that listens puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._listening: set[Any] = set()
+        self._lock = threading.RLock()
+
+    def hold(self, one: Any) -> None:
+        compiler = sys.modules.get("torch._dynamo.eval_frame")  # nothing is compiled without it
+        if compiler is not None and hasattr(torch.compiler, "set_stance"):
+            with self._lock:
+                if not self._listening:
+                    self._before = compiler._stance
+                self._listening.add(one)
+                torch.compiler.set_stance("force_eager")
+
+    def let_go(self, one: Any) -> None:
+        with self._lock:
+            if self._listening == {one}:
+                sys.modules["torch._dynamo.eval_frame"]._set_stance(self._before)
+            self._listening.discard(one)
+
+
+_STANCE = _Stance()
 
 
 class State:
@@ -31,8 +61,7 @@ class State:
         """Let calls arrive at a mode below autograd: as they were made, with no record of views."""
         views = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
         self._guard(torch._C._InferenceMode(False))
-        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
-            self._guard(torch.compiler.set_stance("force_eager"))  # what was compiled as written
+        _STANCE.hold(self)
         self._guard(torch._C._AutoDispatchBelowAutograd())
         self._guard(torch._C._ExcludeDispatchKeyGuard(views))
         torch._C._set_grad_enabled(False)
@@ -52,6 +81,7 @@ class State:
         while self._guards:
             self._guards[-1].__exit__(None, None, None)
             self._guards.pop()
+        _STANCE.let_go(self)
         torch._C._set_grad_enabled(self._grad)
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch._dynamo import eval_frame
 from torch.overrides import _get_current_function_mode_stack
 
 import abslrp
@@ -58,7 +59,7 @@ def state(model: nn.Module) -> Any:
         [sorted(vars(p)) for p in model.parameters()],
         torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_rng_state().tolist(),
         len(_get_current_function_mode_stack()), F.linear, F.scaled_dot_product_attention,
-        torch.get_default_dtype(),
+        torch.get_default_dtype(), getattr(eval_frame, "_stance", None),
     )  # fmt: skip
 
 
@@ -317,6 +318,43 @@ def test_two_threads_explain_different_models_at_once() -> None:
     for maps, one in zip(got, wanted, strict=True):
         assert len(maps) == 5
         assert all(torch.equal(m, one) for m in maps)
+
+
+def test_threads_put_back_what_compiled_functions_do() -> None:
+    """The second begins before the first ends, and meets a compiled part after it."""
+    met, begun, ended = [], threading.Event(), threading.Event()
+
+    def backend(graph: Any, _: Any) -> Any:
+        met.append(graph)
+        return graph.forward
+
+    class Waiting(nn.Module):
+        def __init__(self, wait: Callable[[], Any]) -> None:
+            super().__init__()
+            self.wait = wait
+            self.part = torch.compile(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), backend=backend)
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert self.wait()
+            return self.part(x)
+
+    before = getattr(eval_frame, "_stance", None)
+    model, x = Waiting(lambda: begun.set() or ended.wait(60)).eval(), draw(2, 4).astype("float32")
+    second = threading.Thread(target=abslrp.explain, args=(model, x, 0))
+
+    def begin() -> bool:
+        if not begun.is_set():
+            second.start()
+        return begun.wait(60)
+
+    abslrp.explain(Waiting(begin).eval(), x, 0)
+    ended.set()
+    second.join()
+    assert getattr(eval_frame, "_stance", None) == before
+    if before is not None:
+        assert not met
+        model.part(torch.rand(2, 4))
+        assert met
 
 
 def outliving(work: Callable[[], Any]) -> list[Any]:

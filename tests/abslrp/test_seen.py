@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._dynamo import eval_frame
 from torch.utils.checkpoint import checkpoint
 
 import abslrp
@@ -774,7 +775,8 @@ def test_an_interrupt_at_any_line_leaves_nothing() -> None:
     def state() -> list[Any]:
         exclude = torch._C._dispatch_tls_local_exclude_set()
         stacks = torch._C._len_torch_dispatch_stack(), torch._C._len_torch_function_stack()
-        return [*stacks, str(exclude), torch.is_grad_enabled(), torch.is_inference_mode_enabled()]
+        modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        return [*stacks, str(exclude), *modes, getattr(eval_frame, "_stance", None)]
 
     def lines(stop: int) -> int:
         """Explain, interrupted at the line of a number; return how many lines there were."""
