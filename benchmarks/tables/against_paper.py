@@ -23,7 +23,7 @@ from gae_metric.errors import InputError
 ROW_NAMES = {"absLRP: ViT ablation full": "absLRP"}
 """Rows of the paper's tables that are a method of another row's name."""
 
-_WHY_EMPTY = {"Focus": "no two images are explained as the same class"}
+_WHY_EMPTY = {"Focus": ", as it needs two that are explained as the same class"}
 
 
 def columns_of_run(run: Run) -> list[str]:
@@ -87,10 +87,12 @@ def build_tables(collected: Collected) -> list[Table]:
     for model in run.models:
         ours = compared[compared["model"] == model.name]
         samples = scores[scores["model"] == model.name]["sample"].nunique()
-        means = ours.groupby("metric")["mean"].count()
-        empty = [name for name in means.index if not means[name]]
+        scored = ours.groupby("metric", sort=False)["samples"].max()
+        empty = [name for name, count in scored.items() if count < min(2, samples)]
         whys = [
-            f"{name} is left out: {_WHY_EMPTY.get(name, 'no sample has a score')}" for name in empty
+            f"{name} is left out: {scored[name]} of {samples} images have a score"
+            f"{_WHY_EMPTY.get(name, '')}"
+            for name in empty
         ]
         notes = (*_notes(collected, model.name), *whys)
         left = [name for name in shown if name not in empty]
@@ -109,8 +111,21 @@ def build_tables(collected: Collected) -> list[Table]:
             source = ", ".join(theirs.iloc[0][["dataset", "model"]]) if number else ""
             agreement = _agreement(cells, common if number else ())
             about = model.name, number, source, samples, tuple(common)
-            tables.append(Table(*about, cells, agreement, notes))
+            settings = _settings(run, common)
+            tables.append(Table(*about, cells, agreement, notes, settings))
     return tables
+
+
+def _settings(run: Run, shown: Sequence[str]) -> tuple[str, ...]:
+    """Say the options of the metrics that are shown, also those that a run leaves as they are."""
+    lines = []
+    for metric in run.metrics:
+        kind = kind_of(metric.name)
+        given = {**kind.options, **metric.options}
+        if given and set(kind.columns) & set(shown):
+            options = ", ".join(f"{name} = {value}" for name, value in given.items())
+            lines.append(f"{metric.name}: {options}.")
+    return tuple(lines)
 
 
 def _better(scores: Sequence[str]) -> dict[str, Better]:

@@ -37,6 +37,8 @@ class Table:
         (Kendall's τ-b between our order of them and the paper's) and ``p``.
     notes
         What is missing from it, and why.
+    settings
+        The options of its metrics.
     """
 
     model: str
@@ -47,6 +49,7 @@ class Table:
     cells: pd.DataFrame
     agreement: pd.DataFrame
     notes: tuple[str, ...]
+    settings: tuple[str, ...] = ()
 
     @property
     def caption(self) -> str:

@@ -122,6 +122,32 @@ def test_failures_are_noted_once(collected):
     )
 
 
+def test_a_mean_of_one_image_is_left_out(collected):
+    scores = collected.scores
+    lost = scores["metric"].eq("ROAD_MoRF") & scores["sample"].gt(0)
+    few = replace(collected, scores=scores.assign(score=scores["score"].mask(lost)))
+    first, *_, last = build_tables(few)
+    assert "ROAD_MoRF is left out: 1 of 20 images have a score" in first.notes
+    assert last.scores == ("LC_R", "LC_F", "LC", "C", "GAE")
+
+
+def test_settings_of_metrics_are_said(collected):
+    """Local Lipschitz depends on the number of perturbations; a default counts as a setting."""
+    metrics = ["GAE", {"name": "LocalLipschitz", "options": {"samples": 3}}, "LocalLipschitz"]
+    for metric, shown in zip(
+        metrics, ("mask_value = 0.0", "samples = 3", "samples = 10"), strict=True
+    ):
+        name = metric if isinstance(metric, str) else metric["name"]
+        scores = collected.scores.query("metric == 'GAE'").assign(metric=name)
+        given = {"models": ["digits:vgg"], "methods": [*MEANS], "output": "here"}
+        run = parse({**given, "metrics": [metric]})
+        tables = build_tables(replace(collected, run=run, scores=scores))
+        (line,) = [line for line in tables[0].settings if line.startswith(f"{name}: ")]
+        assert shown in line
+        assert f"- {line}" in markdown(tables)
+        assert f"% {line}" in latex(tables)
+
+
 def test_markdown(collected):
     text = markdown(build_tables(collected))
     assert "## digits:vgg, 20 images; beside it table 1 of the paper (ImageNet, vgg16)" in text
