@@ -1,28 +1,34 @@
 """Make figures (numbers) of README and docs again, and name those that changed.
 
 ``make figures-in-docs``, or ``python scripts/figures_in_docs.py [NAME ...]``. Each row of
-:data:`FIGURES` is a command, about how many hours it takes on two idle cores, and the tables that
-are made of what it writes. A number that differs by more than its last digit's rounding is named,
-and the status is 1. What commands leave is kept in ``build/figures-in-docs``, and a run that was
-stopped there goes on; ``--list`` says names, hours and commands.
+:data:`FIGURES` is a command, about how many hours it takes on two idle cores, and the tables or
+sentences that are made of what it writes. A number that differs by more than its last digit's
+rounding is named, and the status is 1. What commands leave is kept in ``build/figures-in-docs``,
+and a run that was stopped there goes on; ``--list`` says names, hours and commands. ``--stored``
+takes minutes: of runs that are in ``benchmarks/results`` it makes only the tables again.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from scipy.stats import wilcoxon
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 #: By row and column of a page's table, the numbers of a cell: mean, or mean and standard error.
 Numbers = Mapping[tuple[str, str], tuple[float, ...]]
 NUMBER = re.compile(r"(?<![\w.])[-−]?\d*\.\d+(?:e-?\d+)?|(?<![\w.])\d+e-?\d+")
@@ -41,15 +47,19 @@ NAMES |= {
 
 @dataclass(frozen=True)
 class Figure:
-    """A command and a table that is made of what it leaves."""
+    """Commands, and a table or a sentence that is made of what they leave."""
 
+    #: That of the folder in ``benchmarks/results``, where there is one.
     name: str
+    #: Of a run, ``{out}`` is its folder, and ``{results}`` of what comes after it.
     command: str
     hours: float
     page: str
-    #: The first cells of the table's head.
+    #: The first cells of the table's head, or the first words of the sentence.
     head: str
     fresh: Callable[[Path], Numbers]
+    #: The row in bold face below which the rows are; by default those above all such rows.
+    section: str = ""
 
 
 def demo(out: Path) -> Numbers:
@@ -63,13 +73,41 @@ def demo(out: Path) -> Numbers:
 
 
 def means(out: Path, model: str = "") -> Numbers:
-    """Return means of a run's tables, and GAE's standard errors."""
+    """Return means of a run's tables, GAE's standard errors, and p against absLRP."""
     table = pd.read_csv(out / "tables.csv")
-    table = table[table["model"] == model] if model else table
-    return {
+    table = table[table["model"] == (model or table["model"][0])]
+    found: dict[tuple[str, str], tuple[float, ...]] = {
         (row.method, row.score): (row.mean, row.standard_error)
         for row in table.itertuples(index=False)
     }
+    scores = pd.read_parquet(out / "scores.parquet")
+    scores = scores[(scores["metric"] == "GAE") & (scores["model"] == table["model"].iloc[0])]
+    each = scores.pivot_table("score", "sample", "method", dropna=False)
+    for name in each.columns.drop("absLRP"):
+        found[name, "p"] = (wilcoxon(*each[["absLRP", name]].dropna().to_numpy().T).pvalue,)
+    return found
+
+
+def agreement(*pairs: tuple[str, int]) -> Callable[[Path], Numbers]:
+    """Return what reads τ to the paper of GAE, LC and C, by the order of models and tables."""
+
+    def fresh(out: Path) -> Numbers:
+        table = pd.read_csv(out / "kendall.csv").set_index(["model", "table", "score"])["tau"]
+        values = [float(table[(*pair, score)]) for score in ("GAE", "LC", "C") for pair in pairs]
+        return {("", str(place)): (value,) for place, value in enumerate(values)}
+
+    return fresh
+
+
+def factors(model: str) -> Callable[[Path], Numbers]:
+    """Return what reads LC and C of absLRP."""
+
+    def fresh(out: Path) -> Numbers:
+        found = means(out, model)
+        both = (found["absLRP", score][:1] for score in ("LC", "C"))
+        return {("", str(place)): value for place, value in enumerate(both)}
+
+    return fresh
 
 
 def variants(out: Path) -> Numbers:
@@ -173,7 +211,10 @@ def evidence(title: str, counted: bool) -> Callable[[Path], Numbers]:
 
     def named(text: str) -> str:
         text = text if counted else re.sub(r" \(n = \d+\)", "", text)
-        for name, shown in (*NETWORKS.items(), ("all networks", "all five")):
+        for name, shown in (
+            *NETWORKS.items(),
+            ("all networks", "all five" if "GAE" in title else "all three"),
+        ):
             text = text.replace(name, shown)
         return text
 
@@ -192,28 +233,49 @@ def evidence(title: str, counted: bool) -> Callable[[Path], Numbers]:
     return fresh
 
 
-EVIDENCE = "-m benchmarks evidence benchmarks/results/imagenet-here"
+def dinov2(title: str) -> Callable[[Path], Numbers]:
+    """Return what reads a table that the study printed below its title."""
+
+    def fresh(out: Path) -> Numbers:
+        text = (out / "output.txt").read_text(encoding="utf-8").partition(f"{title}\n")[2]
+        head, *lines = text.partition("\n\n")[0].splitlines()
+        columns = re.split(r"\s{2,}", head.strip())
+        rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
+        return {
+            (row[0], column): (float(value),)
+            for row in rows
+            for column, value in zip(columns, row[1:], strict=True)
+        }
+
+    return fresh
+
+
 LESS = "GAE of absLRP less that of"
-RUN = "-m benchmarks run --quiet --output {out} --config"
-DEFINITIONS = f"{RUN} definitions"
+RUN = "-m benchmarks run --quiet --output {out}"
+TABLES = "-m benchmarks tables {results} --output {out}"
+DEFINITIONS = f"{RUN} --config definitions; {TABLES}"
+DIGITS = f"{RUN} --first 64; {TABLES}"
+HERE = f"{RUN} --config imagenet-here; {TABLES}; -m benchmarks evidence {{results}}"
+THREE = "--model shared:squeezenet --model shared:mobilenet --model lite:0"
+OTHERS = ("ROAD_MoRF", "LocalLipschitz")
+METRICS = f"{RUN} --config imagenet-metrics {THREE}" + "".join(
+    f"; -m benchmarks evidence {{results}} --score {score}" for score in OTHERS
+)
 PHOTOGRAPHS = "imagenet:{shared}/images/imagenet"
 STABILITY = "-m benchmarks.studies.score_stability"
+DINOV2 = "-m benchmarks.studies.dinov2"
 CAMS = "docs/class-activation-maps.md"
+EXPERIMENTS = "docs/experiments.md"
+EVIDENCE = "docs/evidence.md"
+DEFAULTS = f"{RUN} --config defaults"
+SQUEEZENET = f"{DEFAULTS} --model shared:squeezenet --data {PHOTOGRAPHS} --samples 16; {TABLES}"
+DECISIONS = ("docs/decisions.md", "| conserve, contrast", variants)
+TAUS = ("digits:vgg", 1), ("digits:resnet", 3), ("digits:vit", 5)
 FIGURES = (
     Figure("demo", "-m gae_metric demo --out {out}", 0.2, "README.md", "| GAE | VGG", demo),
-    Figure("definitions", DEFINITIONS, 0.8, "README.md", "| | GAE | LC", means),
-    Figure("definitions", DEFINITIONS, 0.8, "docs/experiments.md", "| | GAE | LC", means),
-    Figure(
-        "defaults", f"{RUN} defaults", 0.3, "docs/decisions.md", "| conserve, contrast", variants
-    ),
-    Figure(
-        "defaults-squeezenet",
-        f"{RUN} defaults --model shared:squeezenet --data {PHOTOGRAPHS} --samples 16",
-        0.3,
-        "docs/decisions.md",
-        "| conserve, contrast",
-        variants,
-    ),
+    Figure("definitions", DEFINITIONS, 0.8, EXPERIMENTS, "| | GAE | LC", means),
+    Figure("defaults", f"{DEFAULTS}; {TABLES}", 0.3, *DECISIONS),
+    Figure("defaults-squeezenet", SQUEEZENET, 0.3, *DECISIONS),
     Figure(
         "reviews",
         "-m benchmarks.studies.reviews --out {out}",
@@ -222,21 +284,48 @@ FIGURES = (
         "| review | prediction",
         reviews,
     ),
-    Figure(
-        "digits",
-        "-m benchmarks tables benchmarks/results/digits --output {out}",
-        0.01,
-        "docs/experiments.md",
-        "| digits:vgg | GAE",
-        lambda out: means(out, "digits:vgg"),
+    *(
+        Figure(
+            "digits",
+            DIGITS,
+            1.5,
+            EXPERIMENTS,
+            "| digits:vgg | GAE",
+            partial(means, model=model),
+            section,
+        )
+        for model, section in (
+            ("digits:vgg", ""),
+            ("digits:resnet", "digits:resnet"),
+            ("digits:vit", "digits:vit"),
+        )
     ),
+    Figure("digits", DIGITS, 1.5, EXPERIMENTS, "Kendall's τ is", agreement(*TAUS)),
     Figure("stability", STABILITY, 0.2, "docs/gae.md", "| network, method | mean C", stability),
     Figure("stability", STABILITY, 0.2, "docs/gae.md", "| network, method | −5", constants),
-    Figure("cams", f"{RUN} cams", 0.1, CAMS, "| | SqueezeNet: map", cams),
-    Figure("cam-layers", f"{RUN} cam-layers", 0.1, CAMS, "| | GradCAM", cam_layers),
-    Figure("cam-grain", f"{RUN} cam-grain", 0.3, CAMS, "| LC_R | SqueezeNet", cam_grain),
+    Figure("cams", f"{RUN} --config cams; {TABLES}", 0.1, CAMS, "| | SqueezeNet: map", cams),
+    Figure(
+        "cam-layers", f"{RUN} --config cam-layers; {TABLES}", 0.1, CAMS, "| | GradCAM", cam_layers
+    ),
+    Figure(
+        "cam-grain",
+        f"{RUN} --config cam-grain; {TABLES}",
+        0.3,
+        CAMS,
+        "| LC_R | SqueezeNet",
+        cam_grain,
+    ),
+    Figure(
+        "imagenet-here",
+        HERE,
+        8,
+        "README.md",
+        "| | GAE | LC",
+        partial(means, model="shared:squeezenet"),
+    ),
+    Figure("imagenet-here", HERE, 8, EXPERIMENTS, "**MobileNetV2**", factors("shared:mobilenet")),
     *(
-        Figure("evidence", EVIDENCE, 0.01, "docs/evidence.md", head, evidence(title, counted))
+        Figure("imagenet-here", HERE, 8, EVIDENCE, head, evidence(title, counted))
         for head, title, counted in (
             ("| GAE (n =", "All images: GAE", False),
             ("| absLRP minus (n =", f"All images: {LESS}", False),
@@ -244,62 +333,98 @@ FIGURES = (
             ("| Kendall's τ of GAE (n =", "All images: τ of GAE", False),
         )
     ),
+    *(
+        Figure(
+            "imagenet-metrics",
+            METRICS,
+            3,
+            EVIDENCE,
+            f"| {score} | SqueezeNet",
+            evidence(f"All images: {score}", True),
+        )
+        for score in OTHERS
+    ),
+    *(
+        Figure("dinov2-apart", DINOV2, 0.5, EXPERIMENTS, head, dinov2(title))
+        for head, title in (
+            ("| two streams", "Two streams"),
+            ("| absLRP with", "Rules taken apart"),
+            ("| mosaics of four groups", "Mosaics of four groups"),
+        )
+    ),
 )
 
 
-def table_of(page: str, head: str) -> Iterator[tuple[str, str, str]]:
-    """Yield row, column and text of the cells of a page's table; up to a row in bold face."""
-    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
-    start = next((i for i, line in enumerate(lines) if line.startswith(head)), None)
+def cells_of(figure: Figure) -> Iterator[tuple[str, str, str]]:
+    """Yield row, column and text of a table's cells, or place and text of a sentence's numbers."""
+    lines = (ROOT / figure.page).read_text(encoding="utf-8").splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith(figure.head)), None)
     if start is None:
-        raise SystemExit(f"{page} has no table that begins with {head!r}")
-    columns = [cell.strip() for cell in lines[start].strip("|").split("|")]
-    for line in lines[start + 2 :]:
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if not line.startswith("|") or (cells[0].startswith("**") and not any(cells[1:])):
-            return
-        row = NAMES.get(cells[0], cells[0]) or cells[0].strip("*")
-        yield from (
-            (row, column, cell) for column, cell in zip(columns[1:], cells[1:], strict=False)
-        )
+        raise SystemExit(f"{figure.page} has nothing that begins with {figure.head!r}")
+    whole = list(itertools.takewhile(str.strip, lines[start:]))
+    if not figure.head.startswith("|"):
+        for place, found in enumerate(NUMBER.findall(" ".join(whole))):
+            yield "", str(place), found
+        return
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in whole]
+    section = ""
+    for name, *cells in rows:
+        if name.startswith("**") and not any(cells):
+            section = name.strip("*")
+        elif section == figure.section:
+            row = NAMES.get(name, name) or name.strip("*")
+            yield from ((row, column, cell) for column, cell in zip(head[1:], cells, strict=False))
 
 
 def changed(figure: Figure, fresh: Numbers) -> Iterator[str]:
     """Yield a line for each number that differs by more than its last digit's rounding."""
     compared = 0
-    for row, column, cell in table_of(figure.page, figure.head):
+    for row, column, cell in cells_of(figure):
         if "†" in cell or (row, column) not in fresh:
             continue  # of an earlier run, as the page says; or not of this command
         for written, value in zip(NUMBER.findall(cell), fresh[row, column], strict=False):
             compared += 1
             text = written.replace("−", "-")
-            unit = 10.0 ** -len(text.partition("e")[0].partition(".")[2])
+            digits, _, power = text.partition("e")
+            unit = 10.0 ** (int(power or 0) - len(digits.partition(".")[2]))
             if not math.isclose(float(text), value, rel_tol=0, abs_tol=1.001 * unit):
                 yield f"{figure.page}: {row}, {column}: {written} is {value:.4g} now"
     print(f"{figure.name}: {compared} numbers of {figure.page} compared", flush=True)
     if not compared:
-        yield f"{figure.page}: nothing of the table {figure.head!r} was compared"
+        yield f"{figure.page}: nothing of {figure.head!r} was compared"
 
 
-def make(figure: Figure, out: Path) -> None:
-    """Run a command, and the tables of a run."""
+def make(figure: Figure, out: Path, stored: bool) -> None:
+    """Run a figure's commands; of a run that is stored, what comes after it."""
     out.mkdir(parents=True, exist_ok=True)
-    words = shlex.split(figure.command.replace("{out}", shlex.quote(str(out))))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", *words],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    (out / "output.txt").write_text(done.stdout, encoding="utf-8")
-    if "benchmarks run" in figure.command:
-        words = [sys.executable, "-m", "benchmarks", "tables", str(out)]
-        subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
+    commands = figure.command.split("; ")
+    results = RESULTS / figure.name
+    if stored and results.is_dir():
+        shutil.copy(results / "scores.parquet", out)
+        del commands[0]
+    else:
+        results = out
+    printed = ""
+    for command in commands:
+        given = command.replace("{out}", shlex.quote(str(out)))
+        words = shlex.split(given.replace("{results}", shlex.quote(str(results))))
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", *words],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        printed += done.stdout
+    (out / "output.txt").write_text(printed, encoding="utf-8")
 
 
 def main() -> None:
     """Make what is asked for again, and say what changed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="by default all")
+    parser.add_argument("--stored", action="store_true", help="take the runs that are stored")
     parser.add_argument("--list", action="store_true", help="say names, hours and commands")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "figures-in-docs")
     given = parser.parse_args()
@@ -314,7 +439,7 @@ def main() -> None:
         return
     lines = []
     for name, one in wanted.items():
-        make(one, given.out / name)
+        make(one, given.out / name, given.stored)
         for figure in FIGURES:
             if figure.name == name:
                 lines += changed(figure, figure.fresh(given.out / name))

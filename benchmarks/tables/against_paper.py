@@ -23,6 +23,9 @@ from gae_metric.errors import InputError
 ROW_NAMES = {"absLRP: ViT ablation full": "absLRP"}
 """Rows of the paper's tables that are a method of another row's name."""
 
+ROUNDED = 12
+"""Digits of a mean that its rank is told by: two of the same scores in another order are equal."""
+
 _WHY_EMPTY = {"Focus": ", as it needs two that are explained as the same class"}
 
 
@@ -165,7 +168,7 @@ def _agreement(cells: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
         both = cells[(cells["score"] == score)].dropna(subset=["mean", "paper"])
         tau, p = np.nan, np.nan
         if len(both) > 1:
-            test = stats.kendalltau(both["mean"], both["paper"])
+            test = stats.kendalltau(both["mean"].round(ROUNDED), both["paper"])
             tau, p = float(test.statistic), float(test.pvalue)
         rows.append({"score": score, "methods": len(both), "tau": tau, "p": p})
     return pd.DataFrame(rows, columns=["score", "methods", "tau", "p"])

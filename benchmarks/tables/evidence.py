@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.paper import paper_table
 from benchmarks.runner.collected import Collected
-from benchmarks.tables.against_paper import paper_name
+from benchmarks.tables.against_paper import ROUNDED, paper_name
 from gae_metric.comparison import samples_needed
 from gae_metric.comparison.pairs import holm, signed_rank
 from gae_metric.errors import InputError, lookup
@@ -134,7 +134,8 @@ def _agreement(collected: Collected, score: str, means: dict[str, pd.DataFrame])
 
 def _tau(one: pd.DataFrame, other: pd.DataFrame) -> NDArray[np.float64]:
     """Return Kendall's τ-b of each draw; scipy's takes one at a time, and half a minute."""
-    a, b = (np.sign(x[:, None] - x[None]) for x in (one.to_numpy(), other.to_numpy()))
+    values = (x.to_numpy().round(ROUNDED) for x in (one, other))
+    a, b = (np.sign(x[:, None] - x[None]) for x in values)
     pairs = np.sqrt((a * a).sum((0, 1)) * (b * b).sum((0, 1)))
     found: NDArray[np.float64] = (a * b).sum((0, 1)) / pairs
     return found

@@ -10,7 +10,8 @@ from benchmarks.cli import app
 from benchmarks.config.runs import parse
 from benchmarks.paper import paper_table
 from benchmarks.runner.collected import Collected
-from benchmarks.tables.evidence import evidence
+from benchmarks.tables.against_paper import _agreement
+from benchmarks.tables.evidence import _tau, evidence
 from gae_metric.comparison import samples_needed
 from gae_metric.errors import InputError
 
@@ -156,3 +157,12 @@ def test_the_command(monkeypatch, tmp_path):
     for title in ("All images", "Images predicted as labelled"):
         assert f"## {title}: GAE of absLRP less that of" in result.output
     assert "| HiResCAM " in result.output
+
+
+def test_means_that_differ_by_rounding_are_tied():
+    assert 0.1 + 0.2 != 0.3
+    one, other = pd.DataFrame([[0.3], [0.1 + 0.2], [0.5]]), pd.DataFrame([[1.0], [2.0], [3.0]])
+    expected = stats.kendalltau([0, 0, 1], [0, 1, 2]).statistic
+    assert _tau(one, other)[0] == pytest.approx(expected)
+    both = pd.DataFrame({"score": "C", "mean": one[0], "paper": other[0]})
+    assert _agreement(both, ["C"])["tau"][0] == pytest.approx(expected)
