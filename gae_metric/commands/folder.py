@@ -59,7 +59,7 @@ def probe_files(folder: Path) -> list[Path]:
     return [path for path in every if _PROBE.fullmatch(path.name)]
 
 
-def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
+def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
     """Make a run's folder, or find it as a run left it; nothing in it is changed.
 
     Parameters
@@ -90,7 +90,6 @@ def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
             f"out: {str(folder)!r} holds a run that differs in {', '.join(keys)}; give "
             "another folder, or --overwrite to replace it"
         )
-    return folder
 
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
