@@ -128,8 +128,7 @@ def sheet(
         part = figure.add_subfigure(parts[2 * place])
         rows = len(strip.attributions) + (not repeated)
         if rows:
-            panels = part.subplots(rows, count, squeeze=False)
-            _draw(list(panels), strip, cell, repeated, lines)
+            _draw(list(part.subplots(rows, count, squeeze=False)), strip, cell, repeated, lines)
         if names:
             shape = strip.images.shape[2] / strip.images.shape[3]
             # Also an empty one, which keeps the strip below the others.

@@ -383,8 +383,7 @@ class ProbeSet:
         Cost: no model evaluation; see :meth:`save` for an example.
         """
         container = open_container(path, "probe")
-        source = f"{path}, manifest.json"
-        manifest = Manifest.from_json(container.manifest(), source)
+        manifest = Manifest.from_json(container.manifest(), f"{path}, manifest.json")
         return cls(recorded(container, manifest), container)
 
     def _expected(self) -> MapSet:

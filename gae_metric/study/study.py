@@ -153,8 +153,7 @@ class Study:
         """Note what warnings, and readers of scores, want to know of samples."""
         known = (logits < torch.inf).all(1)
         self.predicted[rows] = torch.where(known, logits.argmax(1), NONE).numpy()
-        shares = logits.softmax(1)
-        self.probability[rows] = shares.numpy()[np.arange(len(rows)), self.classes[rows]]
+        self.probability[rows] = logits.softmax(1).numpy()[np.arange(len(rows)), self.classes[rows]]
         self.returned.see(logits)
 
     def _one_class(self) -> NDArray[np.bool_]:
