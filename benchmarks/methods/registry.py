@@ -205,7 +205,6 @@ def by_chunks(prepare: Callable[..., Explain]) -> Callable[..., Any]:
                 prepared.append(prepare(model, x[:1], **options))
             return prepared[0](x, target).detach()
 
-        step = BATCH if batch_size is None else batch_size
-        return chunked(each, model, inputs, targets, step)
+        return chunked(each, model, inputs, targets, BATCH if batch_size is None else batch_size)
 
     return explain

@@ -147,8 +147,7 @@ class _Driver:
         self.summary.found += len(shards) - len(missing)
         if not missing:
             return
-        jobs = list(self._jobs(missing))
-        outcomes = compute(self.run, jobs, self.address)
+        outcomes = compute(self.run, list(self._jobs(missing)), self.address)
         shown = nullcontext(lambda *_: None) if self.quiet else Terminal().progress(unit)
         with closing(outcomes), shown as show:
             for count, (task, outcome) in enumerate(outcomes, 1):

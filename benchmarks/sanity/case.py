@@ -111,8 +111,7 @@ class Case:
 
     def predicted(self) -> NDArray[np.int64]:
         """Return the classes that the network predicts, (N,)."""
-        logits = predictions(self.model, self.x, self.settings.batch_size)
-        return np.asarray(logits.argmax(axis=1))
+        return np.asarray(predictions(self.model, self.x, self.settings.batch_size).argmax(axis=1))
 
 
 def default_networks() -> list[str]:
