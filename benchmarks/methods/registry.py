@@ -103,9 +103,7 @@ class Method:
         known = set(self.defaults) | {"batch_size"}
         for name in sorted(set(options) - known):
             raise InputError(f"{self.name}: no option {name!r}; {nearest(name, sorted(known))}")
-        bound: Any = functools.partial(self, **options)
-        bound.accepts_tensors = True
-        return bound  # type: ignore[no-any-return]
+        return functools.partial(self, **options)
 
 
 METHODS: dict[str, Method] = {}
