@@ -51,9 +51,7 @@ class ArrayFile:
         If it is not the file of a plain array, or is cut off.
     """
 
-    def __init__(
-        self, opened: Callable[[], tuple[IO[bytes], int, str]], alone: bool = False
-    ) -> None:
+    def __init__(self, opened: Callable[[], tuple[IO[bytes], int, str]], alone: bool) -> None:
         self._opened = opened
         self._file: IO[bytes] | None = None
         file, size, source = opened()
