@@ -126,10 +126,9 @@ def _goes_on(before: Any, settings: Mapping[str, Any]) -> bool:
     """Whether a run keeps what is there: nothing, or less of the same."""
     if before is None:
         return True
-    listed = ("methods", "metrics")
     return all(
         {*str(before.get(key)).split(",")} <= {*str(settings.get(key)).split(",")}
-        if key in listed
+        if key in ("methods", "metrics")
         else before.get(key) == settings.get(key)
         for key in {**before, **settings}
     )
