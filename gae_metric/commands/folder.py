@@ -24,7 +24,7 @@ _WRITTEN = (
 )
 
 
-def new_folder(path: str | Path, argument: str = "out") -> Path:
+def new_folder(folder: Path, argument: str = "out") -> Path:
     """Make a folder and see that it can be written to, before any work is done for it.
 
     Raises
@@ -32,7 +32,6 @@ def new_folder(path: str | Path, argument: str = "out") -> Path:
     InputError
         If it cannot.
     """
-    folder = Path(path)
     with refusing(f"{argument}: cannot write to {str(folder)!r}", OSError):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
