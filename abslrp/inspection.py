@@ -231,16 +231,14 @@ def _row(call: Call, names: dict[Value, str], seen: set[int]) -> dict[str, Any]:
         if storage is not None and storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             kept += storage.nbytes()
-    shape = tuple(call.output.shape)
-    return {"shape": shape, "rule": said, "computed": "-", "kept": kept}
+    return {"shape": tuple(call.output.shape), "rule": said, "computed": "-", "kept": kept}
 
 
 def _said(account: Account, names: dict[Value, str]) -> str:
     if isinstance(account, Diagonal):
         return _product(account.factors, names)
     if isinstance(account, Product):
-        before = _product(account.before, names)
-        return f"{_product(account.after, names)} T({before} R)"
+        return f"{_product(account.after, names)} T({_product(account.before, names)} R)"
     if isinstance(account, Split):
         parts = "; ".join(_said(one, names) for one in account.parts)
         return f"{_product(account.before, names)} to each of: {parts}"

@@ -352,11 +352,10 @@ def _flat(functions: Any) -> list[Function]:
     flat: list[Function] = []
     for one in functions:
         if isinstance(one, str):
-            named: list[Any] = [
-                name if "::" in name else getattr(torch.ops.aten, name, None)
-                for name in one.split()
-            ]
-            flat += [packet for packet in named if packet is not None]  # older torch lacks some
+            for name in one.split():
+                packet: Any = name if "::" in name else getattr(torch.ops.aten, name, None)
+                if packet is not None:  # older torch lacks some
+                    flat.append(packet)
         elif callable(one):
             flat.append(one)
         else:

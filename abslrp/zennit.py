@@ -187,8 +187,7 @@ class Contrastive(Gradient):  # type: ignore[misc]
         if not input.requires_grad:
             input.requires_grad = True
         output = self.model(input)
-        targets = attr_output_fn(output).argmax(1)
-        given = starts(output.detach(), targets, self.contrast)
+        given = starts(output.detach(), attr_output_fn(output).argmax(1), self.contrast)
         maps = [
             torch.autograd.grad(output, input, one, retain_graph=index + 1 < len(given))[0]
             for index, one in enumerate(given)

@@ -137,8 +137,7 @@ def _is_of(plan: Any, run: Any) -> bool:
     if all(metric.name != "GAE" for metric in run.metrics):
         return False
     own = {model.name.partition(":")[2] for model in run.models}
-    data = run.data.name.partition(":")[0]
-    return set(plan.models) <= own and data in plan.data
+    return set(plan.models) <= own and run.data.name.partition(":")[0] in plan.data
 
 
 def _reduce(entries: Sequence[dict[str, Any]], options: Mapping[str, Any]) -> list[str]:

@@ -43,8 +43,7 @@ def warn(message: str) -> None:
     'few samples'
     """
     frame, level = sys._getframe(), 1
-    ours = "gae_metric."
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith(ours):
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("gae_metric."):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, RuntimeWarning, stacklevel=level)
 

@@ -52,8 +52,7 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     starts, other = (left, right) if left.ndim > right.ndim else (right, left)
     if other.ndim < 3:
         return left @ right
-    shape = (*starts.shape[:-2], left.shape[-2], right.shape[-1])
-    result = starts.new_empty(shape)
+    result = starts.new_empty((*starts.shape[:-2], left.shape[-2], right.shape[-1]))
     for index, into in enumerate(result):
         one, two = (left[index], right) if starts is left else (left, right[index])
         torch.matmul(one, two, out=into)
@@ -199,8 +198,7 @@ class Convolution(LinearMap):
         flat = relevance.flatten(0, 1)
         if self.pointwise and flat.is_contiguous():
             rows = flat.flatten(2)
-            matrix = weight.flatten(1).t().expand(len(rows), -1, -1)
-            seen = torch.bmm(matrix, rows)
+            seen = torch.bmm(weight.flatten(1).t().expand(len(rows), -1, -1), rows)
             if all(one == 1 for one in self.stride):
                 return seen.view(starts, *self.shape)
             spread = flat.new_zeros(len(flat), *shape[1:])

@@ -173,8 +173,7 @@ class Propagation:
     def _diagonal(self, call: Call, account: Diagonal, arrival: Arrival) -> None:
         arrival.factors = [*arrival.factors, *account.factors]
         if account.input.shape != call.output.shape:
-            relevance = self.arrivals.applied(arrival)
-            arrival.relevance = unbroadcast(relevance, account.input.shape)
+            arrival.relevance = unbroadcast(self.arrivals.applied(arrival), account.input.shape)
         arrival.negated = account.negates
         self._send(account.input, arrival, account)
 
@@ -220,8 +219,7 @@ class Propagation:
         """Divide a total among the parts in the proportion of their sums."""
         if account.conserves and arrival.total is not None and self.conserve == "operation":
             sums = [self.arrivals.totals(one.relevance, value) for value, one in parts]
-            whole = functools.reduce(torch.add, sums)
-            factor = self.arrivals.shares(arrival.total, whole)
+            factor = self.arrivals.shares(arrival.total, functools.reduce(torch.add, sums))
             for (_, one), part in zip(parts, sums, strict=True):
                 one.total = factor * part
         for value, one in parts:

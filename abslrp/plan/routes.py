@@ -1,7 +1,6 @@
 """Adjoints of calls that move elements."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,8 +50,7 @@ def by_gradient(call: Call, *, curved: bool = False) -> Adjoint:
 
         with torch.inference_mode(False), torch.enable_grad():
             args, kwargs = replaced([call.args, call.kwargs], leaf)
-            operator: Any = call.operator
-            result = operator(*args, **kwargs)
+            result = call.operator(*args, **kwargs)
             made = list(tensors_in(result)) if call.several else [result]
             pairs = zip(made, relevance, strict=True)
             used = [(one, came) for one, came in pairs if came is not None and one.requires_grad]

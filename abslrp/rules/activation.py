@@ -77,8 +77,7 @@ def clamp(call: Call, input: Value, min: Any = None, max: Any = None) -> Account
 @COMMON.rule("rrelu rrelu_with_noise")
 def rrelu(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Unchanged whatever the slopes: in evaluation mode it is fixed."""
-    given = [*args, *kwargs.values()]
-    if any(one is True for one in given):
+    if any(one is True for one in (*args, *kwargs.values())):
         raise ValueError(
             "model: an rrelu is in training mode, so that logits and map are random; expected it "
             "in evaluation mode"

@@ -65,8 +65,7 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         call: Call, input: Value, weight: Any, bias: Any, eps: float, *more: int
     ) -> Account:
         x, weight, bias = input.tensor, *by_channel(input, weight, bias)
-        over = [*more, *range(2, x.ndim)]
-        spread, mean = torch.var_mean(x, over, correction=0, keepdim=True)
+        spread, mean = torch.var_mean(x, [*more, *range(2, x.ndim)], correction=0, keepdim=True)
         axes = only(*(axis for axis in (0, 1) if axis not in more))
         return rule(call, Norm(input, mean, (spread + eps).sqrt(), weight, bias, axes))
 
@@ -110,8 +109,7 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         call: Call, input: Value, shape: Any, weight: Any, bias: Any, eps: float
     ) -> Account:
         _, mean, scale = only_first(call)
-        axes = but(*range(-len(shape), 0))
-        return rule(call, Norm(input, mean, 1 / scale, weight, bias, axes))
+        return rule(call, Norm(input, mean, 1 / scale, weight, bias, but(*range(-len(shape), 0))))
 
     @rules.rule("native_group_norm")
     def group_norm(

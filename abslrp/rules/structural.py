@@ -250,8 +250,7 @@ def filled(call: Call, *args: Any, **kwargs: Any) -> Account:
     """Keep some of the entries, and fill others in."""
     if accumulates(call) or "reduce" in call.kwargs:
         raise UncoveredError("entries that are added up or multiplied")
-    given = (*call.args, *call.kwargs.values())
-    numbers = [one for one in given if isinstance(one, (int, float))]
+    numbers = [one for one in (*call.args, *call.kwargs.values()) if isinstance(one, (int, float))]
     along = call.short in ("masked_fill", "where")
     positive = kept_sign(call, indexed=not along) and all(one >= 0 for one in numbers)
     axes = aligned if along else probe

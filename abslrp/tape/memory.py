@@ -115,8 +115,7 @@ class Memory:
         storage = self._storage(tensor)
         if storage is None:
             return False
-        value = self._read(tensor, storage, note)
-        return value is not None or self.constant(tensor)
+        return self._read(tensor, storage, note) is not None or self.constant(tensor)
 
     def constant(self, tensor: Tensor) -> bool:
         """Whether a view shows nothing but constants, though activations were put beside them."""

@@ -89,8 +89,7 @@ def write(tape: Recorder, func: OpOverload, how: Written, args: Any, kwargs: Any
         if how.twin is torch.ops.aten.as_strided.default:
             tape.memory.strided(targets[0], tape.aliased)
             return targets[0]
-        rule = tape.table.find(how.twin)
-        call = tape.note(how.twin, rule, tape.taken(args, {}), targets[0])
+        call = tape.note(how.twin, tape.table.find(how.twin), tape.taken(args, {}), targets[0])
         tape.memory.bind(targets[0], None if call is None else call.output)
         return targets[0]
     if func is torch.ops.aten.copy_.default:

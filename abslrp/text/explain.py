@@ -126,8 +126,7 @@ def explain(
         every += found.relevance.cpu()
         relevance, logits = found.relevance.cpu().numpy(), found.logits.float().cpu().numpy()
         for i, target in enumerate(found.targets.tolist()):
-            text = None if encoded else listed[rows][i]
-            read = read_tokens(whole, i, tokenizer, text)
+            read = read_tokens(whole, i, tokenizer, None if encoded else listed[rows][i])
             named = tokenizer if found.positions is not None else None
             read |= {"relevance": relevance[i, kept(whole, i)], "target": target}
             label = _label(model, labels, named, target, len(logits[i]))

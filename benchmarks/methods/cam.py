@@ -63,8 +63,7 @@ def _watched(model: nn.Module) -> Iterator[list[_Ended]]:
 
     with ExitStack() as hooks, torch.enable_grad():
         for name, module in model.named_modules():
-            hook = partial(note, name)
-            hooks.enter_context(module.register_forward_hook(hook, with_kwargs=True))
+            hooks.enter_context(module.register_forward_hook(partial(note, name), with_kwargs=True))
         yield ended
 
 

@@ -74,10 +74,7 @@ def tried(method: Method, loaded: LoadedModel) -> Cell:
     return Cell(True)
 
 
-def compatibility(
-    models: Sequence[str] = DIGITS,
-    progress: Callable[[str, str], None] = lambda model, method: None,
-) -> pd.DataFrame:
+def compatibility(models: Sequence[str], progress: Callable[[str, str], None]) -> pd.DataFrame:
     """Return the matrix, a row for each model and method, with a cell's attributes and its text.
 
     Parameters

@@ -103,9 +103,7 @@ class Method:
         known = set(self.defaults) | {"batch_size"}
         for name in sorted(set(options) - known):
             raise InputError(f"{self.name}: no option {name!r}; {nearest(name, sorted(known))}")
-        bound: Any = functools.partial(self, **options)
-        bound.accepts_tensors = True
-        return bound  # type: ignore[no-any-return]
+        return functools.partial(self, **options)
 
 
 METHODS: dict[str, Method] = {}
@@ -205,7 +203,6 @@ def by_chunks(prepare: Callable[..., Explain]) -> Callable[..., Any]:
                 prepared.append(prepare(model, x[:1], **options))
             return prepared[0](x, target).detach()
 
-        step = BATCH if batch_size is None else batch_size
-        return chunked(each, model, inputs, targets, step)
+        return chunked(each, model, inputs, targets, BATCH if batch_size is None else batch_size)
 
     return explain

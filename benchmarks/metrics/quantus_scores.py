@@ -70,12 +70,11 @@ def quantus_metrics() -> dict[str, Any]:
 def quantus_options(name: str) -> dict[str, Any]:
     """Return the options of one of Quantus's metrics, and their defaults."""
     parameters = inspect.signature(quantus_metrics()[name].__init__).parameters
-    own = {
+    return {
         option: parameter.default
         for option, parameter in parameters.items()
         if option not in ("self", "kwargs", "disable_warnings")
-    }
-    return {**own, **_DEFAULTS.get(name, {})}
+    } | _DEFAULTS.get(name, {})
 
 
 def score_by_quantus(name: str, call: Call, **options: Any) -> Columns:

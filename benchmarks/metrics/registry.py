@@ -97,8 +97,7 @@ def _lipschitz(call: Call, **options: Any) -> Columns:
 
 
 def _regions(kind: type[AOPC], call: Call, **options: Any) -> Columns:
-    metric = kind(seed=call.seed, disable_warnings=True, **options)
-    return {kind.name: call(metric, maps=True)}
+    return {kind.name: call(kind(seed=call.seed, disable_warnings=True, **options), maps=True)}
 
 
 def _focus(call: Call, **options: Any) -> Columns:

@@ -52,8 +52,8 @@ _SCRIPTS = ("dom.js", "tables.js", "samples.js")
 
 
 def write_report(
-    results: Sequence[str | Path],
-    output: str | Path,
+    results: Sequence[Path],
+    output: Path,
     *,
     samples: int = 32,
     maps: bool = True,
@@ -86,16 +86,12 @@ def write_report(
     OSError
         If the page cannot be written.
     """
-    path = Path(output)
-    check_page(path, samples)
-    runs = [
-        Section(f"run-{i}", Path(folder), samples, maps, progress)
-        for i, folder in enumerate(results)
-    ]
+    check_page(output, samples)
+    runs = [Section(f"run-{i}", one, samples, maps, progress) for i, one in enumerate(results)]
     texts = {"style": _read(*_STYLES), "script": _read(*_SCRIPTS)}
     page = TEMPLATES.get_template("page.html").render(runs=runs, **texts)
     content = page.encode(errors="backslashreplace")  # names of files need not be UTF-8
-    replace_file(path, content)
+    replace_file(output, content)
     return len(content), [f"{run.name}: {line}" for run in runs for line in run.problems]
 
 

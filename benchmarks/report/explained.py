@@ -60,8 +60,7 @@ def map_picture(values: NDArray[Any]) -> str | None:
 
 def image_picture(pixels: NDArray[Any]) -> str:
     """Return pixels (C, H, W) in [0, 1] as base64 without :data:`PREFIX`."""
-    values = np.rint(_style.as_picture(pixels) * 255).astype(np.uint8)
-    image = Image.fromarray(values)
+    image = Image.fromarray(np.rint(_style.as_picture(pixels) * 255).astype(np.uint8))
     image.thumbnail((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
     return _webp(image, lossless=max(image.size) <= _SMALL)
 

@@ -244,8 +244,7 @@ def _from_shards(
         same["host"] = told["where"].get("host", "")
         facts.setdefault(json.dumps(same, sort_keys=True), same)
     tables |= {name: [pd.DataFrame(some)] for name, some in rows.items()}
-    made = tuple(facts.values())
-    return _collected(run, tables, facts=made, skipped=skipped, lacking=lacking)
+    return _collected(run, tables, facts=tuple(facts.values()), skipped=skipped, lacking=lacking)
 
 
 def _collected(run: Run, frames: dict[str, list[pd.DataFrame]], **more: Any) -> Collected:

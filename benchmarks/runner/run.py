@@ -33,9 +33,6 @@ from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 
-#: What a run says before it computes.
-Say = Callable[[str], None]
-
 
 @dataclass
 class Summary:
@@ -56,7 +53,7 @@ def execute(
     retry_failed: bool = False,
     replace: bool = False,
     quiet: bool = False,
-    say: Say = lambda line: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Summary:
     """Compute what is missing of a run.
 
@@ -147,8 +144,7 @@ class _Driver:
         self.summary.found += len(shards) - len(missing)
         if not missing:
             return
-        jobs = list(self._jobs(missing))
-        outcomes = compute(self.run, jobs, self.address)
+        outcomes = compute(self.run, list(self._jobs(missing)), self.address)
         shown = nullcontext(lambda *_: None) if self.quiet else Terminal().progress(unit)
         with closing(outcomes), shown as show:
             for count, (task, outcome) in enumerate(outcomes, 1):

@@ -111,8 +111,7 @@ class Case:
 
     def predicted(self) -> NDArray[np.int64]:
         """Return the classes that the network predicts, (N,)."""
-        logits = predictions(self.model, self.x, self.settings.batch_size)
-        return np.asarray(logits.argmax(axis=1))
+        return np.asarray(predictions(self.model, self.x, self.settings.batch_size).argmax(axis=1))
 
 
 def default_networks() -> list[str]:
@@ -155,14 +154,13 @@ def open_case(network: str, settings: Settings) -> Case:
     return Case(network, loaded.model, x, y, float((y == labels).mean()), settings)
 
 
-def gae(case: Case, explain: ExplainFunc, seed: int | None = None) -> pd.DataFrame:
+def gae(case: Case, explain: ExplainFunc) -> pd.DataFrame:
     """Score maps by GAE: its ``components``, one row per image.
 
     The masking trajectory comes from the cache that all metrics share: it is computed once for a
     network and its images, however many explanation functions are scored.
     """
-    seed = case.settings.seed if seed is None else seed
-    metric = GAE(steps=case.settings.steps, seed=seed, disable_warnings=True)
+    metric = GAE(steps=case.settings.steps, seed=case.settings.seed, disable_warnings=True)
     metric(case.model, case.x, case.y, explain_func=explain, batch_size=case.settings.batch_size)
     return metric.components
 

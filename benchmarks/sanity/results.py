@@ -56,9 +56,7 @@ def facts_file(out: Path, network: str) -> Path:
     return out / network.replace(":", "-") / "facts.json"
 
 
-def run(
-    network: str, settings: Settings, out: Path, command: str, say: Say = lambda text: None
-) -> Found:
+def run(network: str, settings: Settings, out: Path, command: str, say: Say) -> None:
     """Run all checks on a network, and write its folder.
 
     Parameters
@@ -97,7 +95,6 @@ def run(
         replace_file(file.with_name(f"{name}.csv"), text.encode())
     replace_file(file, f"{json.dumps(facts, indent=2)}\n".encode())
     clear_cache()
-    return Found(network, facts, tables)
 
 
 def read(out: Path) -> list[Found]:

@@ -135,8 +135,7 @@ def intra_consistency(before: ArrayLike, after: ArrayLike, usable: ArrayLike, ki
     if not kept.any():
         return float("nan")
     difference = perturbed[kept] - q[kept]
-    told = difference.any()
-    p = float(stats.wilcoxon(difference, zero_method="zsplit").pvalue) if told else 1.0
+    p = float(stats.wilcoxon(difference, zero_method="zsplit").pvalue) if difference.any() else 1.0
     return p if kind == "resilience" else 1 - p
 
 

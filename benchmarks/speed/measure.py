@@ -35,8 +35,7 @@ def context(mode: Mode, device: str) -> torch.autocast:
     ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     torch.bfloat16
     """
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=mode == "autocast")
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mode == "autocast")
 
 
 def explainer(mode: Mode) -> Callable[..., Any]:

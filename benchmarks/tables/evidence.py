@@ -126,8 +126,7 @@ def _agreement(collected: Collected, score: str, means: dict[str, pd.DataFrame])
             theirs = printed.set_index("method")["value"]
             ours = means[model.name].rename(paper_name)
             if len(common := ours.index.intersection(theirs.index)) > 1:
-                paper = pd.DataFrame(dict.fromkeys(ours, theirs[common]))
-                found = _tau(ours.loc[common], paper)
+                found = _tau(ours.loc[common], pd.DataFrame(dict.fromkeys(ours, theirs[common])))
                 rows[f"{model.name}, table {number} of the paper"] = [len(common), _cell(found)]
     return pd.DataFrame.from_dict(rows, "index", columns=["methods", "τ"])
 

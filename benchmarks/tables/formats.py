@@ -150,8 +150,7 @@ def _ours(cell: Mapping[Hashable, Any], samples: int, bold: str, star: str, noth
 _markdown_ours = partial(_ours, bold="**{}**", star=r"\*", nothing="–")
 _latex_ours = partial(_ours, bold=r"\textbf{{{}}}", star="*", nothing="--")
 
-_SYMBOLS = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
-_SYMBOLS |= {"*": r"$^{*}$", "τ": r"$\tau$"}
+_SYMBOLS = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "*": r"$^{*}$", "τ": r"$\tau$"}
 _ESCAPED = {letter: f"\\{letter}" for letter in "&%$#_{}"}
 _ESCAPED |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
 _ESCAPED |= {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}

@@ -53,8 +53,7 @@ def _command(name: str, request: type[Any], where: str, what: str, *examples: st
             # Not before, so that --help and what is wrong of itself need no torch.
             module, _, function = where.partition(":")
             work = getattr(import_module(f"gae_metric.commands.{module}"), function)
-            done = work(asked, terminal)
-            evaluations = done if isinstance(done, list) else []
+            evaluations = work(asked, terminal) or ()
             if any(not one.expected for e in evaluations for one in e.results.failures):
                 raise typer.Exit(1)
 

@@ -25,7 +25,7 @@ from gae_metric.inputs.models import load_model
 from gae_metric.study.logits import predictions
 
 
-def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Evaluation]:
+def run(request: EvaluateRequest, terminal: Terminal) -> list[Evaluation]:
     """Evaluate methods on a model and a folder of images, and write a folder.
 
     Everything that can be wrong is looked at before the long work begins.
@@ -54,7 +54,6 @@ def run(request: EvaluateRequest, terminal: Terminal | None = None) -> list[Eval
     EvaluationError
         If no method could be evaluated.
     """
-    terminal = terminal or Terminal()
     files = request.check()
     methods = dict(method(name) for name in request.method_names)
     options = Settings(
@@ -107,7 +106,7 @@ def _evaluate_all(
                 inputs.targets,
                 methods,
                 metrics,
-                settings=options,
+                options,
                 progress=progress,
                 cells=Cells(new_folder(folder) / "cells", made),
                 planned=planned,
@@ -139,14 +138,14 @@ PHOTOGRAPH_METHODS = ("absLRP", "GradCAM", "cLRP", "Saliency", "Random")
 _STEPS = 8
 
 
-def run_demo(request: DemoRequest, terminal: Terminal | None = None) -> list[Evaluation]:
+def run_demo(request: DemoRequest, terminal: Terminal) -> list[Evaluation]:
     """Evaluate methods with all metrics on held-out digits or photographs, and write a folder.
 
     Parameters
     ----------
     request
         How many digits, 4 to 450, balanced over the classes, and which networks. The network's own
-        predictions are explained.
+        predictions are explained. It has been checked.
     terminal
         Where tables and progress go.
 
@@ -159,18 +158,15 @@ def run_demo(request: DemoRequest, terminal: Terminal | None = None) -> list[Eva
     Raises
     ------
     InputError
-        If an argument is not as described, or the folder cannot be written.
+        If the folder cannot be written.
     """
-    terminal = terminal or Terminal()
-    request.check()
     chosen = PHOTOGRAPH_METHODS if request.photographs else DEFAULT_METHODS.split(",")
     methods = dict(method(name) for name in chosen)
     if "IntegratedGradients" in methods:
         methods["IntegratedGradients"] = partial(methods["IntegratedGradients"], n_steps=_STEPS)
     metrics = ("GAE", "LC", "C", "ROAD") if request.photographs else tuple(METRICS)
     models = _photographs(request.out) if request.photographs else _digits(request, terminal)
-    options = Settings(seed=request.seed)
-    return _evaluate_all(request, models, methods, metrics, options, terminal)
+    return _evaluate_all(request, models, methods, metrics, Settings(seed=request.seed), terminal)
 
 
 def _photographs(folder: Path) -> Iterator[tuple[Path, str, Inputs]]:

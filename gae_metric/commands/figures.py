@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from abslrp.losses import untold
 from gae_metric import plotting
-from gae_metric.commands.methods import method as method_of
 from gae_metric.commands.tables import Evaluation
 from gae_metric.comparison.results import Results
 from gae_metric.functional import MaskValue, mask_baseline, masking_trajectory, mosaics
@@ -87,7 +86,7 @@ def _explained(
     evaluation: Evaluation, method: str, x: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> NDArray[Any]:
     """Return a method's maps of some inputs, which it may overwrite."""
-    function = evaluation.functions.get(method) or method_of(method)[1]
+    function = evaluation.functions[method]
     return untold(function, model=evaluation.inputs.model, inputs=x.copy(), targets=targets)
 
 

@@ -24,7 +24,7 @@ _WRITTEN = (
 )
 
 
-def new_folder(path: str | Path, argument: str = "out") -> Path:
+def new_folder(folder: Path, argument: str = "out") -> Path:
     """Make a folder and see that it can be written to, before any work is done for it.
 
     Raises
@@ -32,7 +32,6 @@ def new_folder(path: str | Path, argument: str = "out") -> Path:
     InputError
         If it cannot.
     """
-    folder = Path(path)
     with refusing(f"{argument}: cannot write to {str(folder)!r}", OSError):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -59,7 +58,7 @@ def probe_files(folder: Path) -> list[Path]:
     return [path for path in every if _PROBE.fullmatch(path.name)]
 
 
-def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
+def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
     """Make a run's folder, or find it as a run left it; nothing in it is changed.
 
     Parameters
@@ -90,7 +89,6 @@ def claim(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Path:
             f"out: {str(folder)!r} holds a run that differs in {', '.join(keys)}; give "
             "another folder, or --overwrite to replace it"
         )
-    return folder
 
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -127,10 +125,9 @@ def _goes_on(before: Any, settings: Mapping[str, Any]) -> bool:
     """Whether a run keeps what is there: nothing, or less of the same."""
     if before is None:
         return True
-    listed = ("methods", "metrics")
     return all(
         {*str(before.get(key)).split(",")} <= {*str(settings.get(key)).split(",")}
-        if key in listed
+        if key in ("methods", "metrics")
         else before.get(key) == settings.get(key)
         for key in {**before, **settings}
     )

@@ -95,5 +95,4 @@ def method(name: str) -> tuple[str, ExplainFunc]:
     _, place, options = METHODS[name]
     module, _, attribute = place.partition(":")
     home = module if module == "abslrp" else f"gae_metric.explainers.{module}"
-    function = getattr(import_module(home), attribute)
-    return name, partial(function, **options)
+    return name, partial(getattr(import_module(home), attribute), **options)

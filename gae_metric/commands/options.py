@@ -2,7 +2,6 @@
 
 import ast
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from gae_metric.errors import InputError, check_channels, check_range, is_held, 
 def settings_of(request: Any) -> dict[str, Any]:
     """Return what scores depend on of a request, and what people want to know of it."""
     left = ("overwrite", "figures", "batch_size", "device", "out")
-    values = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in left}
+    values = {name: v for name, v in vars(request).items() if name not in left}
     return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
 
 

@@ -16,7 +16,7 @@ from gae_metric.errors import InputError, refusing
 from gae_metric.probe.probe_set import ProbeSet
 
 
-def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> ProbeSet:
+def write_probe(request: ProbeRequest, terminal: Terminal) -> None:
     """Make a probe set of a model and a folder of images, and write it.
 
     Parameters
@@ -26,17 +26,11 @@ def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> Prob
     terminal
         Where progress goes.
 
-    Returns
-    -------
-    ProbeSet
-        The probe set; it is in ``request.out``.
-
     Raises
     ------
     InputError
         If a part of the request is not as described.
     """
-    terminal = terminal or Terminal()
     files = request.check()
     inputs = read_inputs(request, files, terminal)
     try:
@@ -60,32 +54,24 @@ def write_probe(request: ProbeRequest, terminal: Terminal | None = None) -> Prob
             file.unlink()
         probe.save(request.out)
     terminal.done(f"{len(probe)} items of {len(probe.samples)} images are in {request.out}")
-    return probe
 
 
-def score(request: ScoreRequest, terminal: Terminal | None = None) -> pd.DataFrame:
+def score(request: ScoreRequest, terminal: Terminal) -> None:
     """Score maps that a tool made for a probe set.
 
     Parameters
     ----------
     request
         The probe set, the maps, and the CSV file to write: ``sample``, ``file`` (the sample's name,
-        if it has one), ``target`` and the scores, one row per sample.
+        if it has one), ``target`` and the scores, one row per sample. It has been checked.
     terminal
         Where the table goes.
-
-    Returns
-    -------
-    pandas.DataFrame
-        What the file holds.
 
     Raises
     ------
     InputError
         If the probe set is not one, or the maps do not fit it.
     """
-    terminal = terminal or Terminal()
-    request.check()
     out = request.out
     read = ProbeSet.load(request.probe)
     with _noted(terminal):
@@ -101,7 +87,6 @@ def score(request: ScoreRequest, terminal: Terminal | None = None) -> pd.DataFra
     terminal.out.print(_summary(scores, read.metric))
     if out is not None:
         terminal.done(f"Scores are in {out}")
-    return table
 
 
 @contextmanager

@@ -14,11 +14,9 @@ from torch import nn
 
 from gae_metric._names import DIRECTIONS
 from gae_metric.commands.cells import Cells
-from gae_metric.commands.methods import method
 from gae_metric.commands.named_metrics import METRICS, Settings, scored
-from gae_metric.commands.options import metric_name
 from gae_metric.comparison.results import Cell, Failure, Results
-from gae_metric.errors import EvaluationError, InputError
+from gae_metric.errors import EvaluationError
 from gae_metric.explainers.gradients import ExplainFunc, random_map
 from gae_metric.metrics.attribution_metric import AttributionMetric
 from gae_metric.metrics.gae import GAE, Contrastiveness
@@ -40,13 +38,13 @@ def evaluate(
     model: nn.Module,
     x: NDArray[Any],
     targets: NDArray[np.int64],
-    methods: Sequence[str] | Mapping[str, ExplainFunc],
-    metrics: Sequence[str] | None = None,
+    methods: Mapping[str, ExplainFunc],
+    metrics: Sequence[str],
+    settings: Settings,
     *,
-    settings: Settings | None = None,
-    progress: Progress | None = None,
-    cells: Cells | None = None,
-    planned: Callable[[float, int], None] | None = None,
+    progress: Progress,
+    cells: Cells,
+    planned: Callable[[float, int], None],
 ) -> Results:
     """Evaluate methods with metrics, one cell of the table after another.
 
@@ -59,9 +57,9 @@ def evaluate(
     targets
         Classes (N,) that are explained.
     methods
-        Names, see :data:`gae_metric.commands.methods.METHODS`, or explanation functions by name.
+        Explanation functions by name, at least one.
     metrics
-        Keys of :data:`METRICS`, in any case of letters; by default all.
+        Keys of :data:`METRICS`, in the order of the tables.
     settings
         Seeds and sizes.
     progress
@@ -81,29 +79,20 @@ def evaluate(
 
     Raises
     ------
-    InputError
-        If a name is unknown, or there are no methods.
     EvaluationError
         If every method failed; its cause is the first one's error.
     """
-    settings = settings or Settings()
-    if not isinstance(methods, Mapping):
-        methods = dict(method(name) for name in methods)
-    if not methods:
-        raise InputError("methods: expected at least one method, got none")
-    asked = {metric_name(name) for name in metrics or METRICS}
-    kinds = [name for name in METRICS if name in asked]
     results = Results(
         methods=tuple(methods),
-        metrics={name: DIRECTIONS[name] for name in kinds},
+        metrics={name: DIRECTIONS[name] for name in metrics},
         targets=np.asarray(targets, dtype=np.int64),
     )
-    places = [(name, kind) for name in methods for kind in kinds]
-    finished = {key: cell for key in places if cells is not None and (cell := cells.get(*key))}
-    work = _Work(model, x, results.targets, settings, progress or (lambda what, done, wanted: None))
+    places = [(name, kind) for name in methods for kind in metrics]
+    finished = {key: cell for key in places if (cell := cells.get(*key))}
+    work = _Work(model, x, results.targets, settings, progress)
     failed = set()
     for name, function in methods.items():
-        if left := [kind for kind in kinds if (name, kind) not in finished]:
+        if left := [kind for kind in metrics if (name, kind) not in finished]:
             try:
                 with warnings.catch_warnings():  # of the samples: they are a note of each cell
                     warnings.simplefilter("ignore")
@@ -111,8 +100,7 @@ def evaluate(
             except Exception as error:
                 failed.add(name)
                 results.failures.append(Failure(name, None, error))
-    if planned is not None:
-        planned(sum(work.seconds.values()), len(finished))
+    planned(sum(work.seconds.values()), len(finished))
     for name, kind in places:
         if name in failed:
             continue
@@ -121,10 +109,10 @@ def evaluate(
             failed.add(name)
             results.failures.append(Failure(name, None, cell.error))
             continue
-        if cells is not None and (name, kind) not in finished and cell.error is None:
+        if (name, kind) not in finished and cell.error is None:
             cells.put(name, kind, cell)
         results.add(name, kind, cell)
-    results.methods = tuple(m for m in methods if any((m, k) in results.scores for k in kinds))
+    results.methods = tuple(m for m in methods if any((m, k) in results.scores for k in metrics))
     # A metric that no sample has a score by is no column; a note or a failure says why.
     told = {k for (_, k), scores in results.scores.items() if np.isfinite(scores).any()}
     results.metrics = {k: way for k, way in results.metrics.items() if k in told or not told}

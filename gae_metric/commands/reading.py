@@ -39,10 +39,8 @@ def read_inputs(request: InputsRequest, files: Sequence[str], terminal: Terminal
     InputError
         If a part of the request is not as described.
     """
-    name = request.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = usable_device(name)
+    own = "cuda" if torch.cuda.is_available() else "cpu"
+    device = usable_device(own if request.device == "auto" else request.device)
     # Before it, as a download takes long and hubs are asked again and again.
     ours = "its own" if request.model.startswith("digits:") else "the published"
     terminal.say(f"{request.model}: opening it with {request.weights or f'{ours} weights'}")

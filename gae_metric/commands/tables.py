@@ -59,7 +59,7 @@ class Evaluation:
     name: str
     inputs: Inputs
     results: Results
-    #: Explanation functions, for maps to show; those of the methods' names by default.
+    #: Explanation functions, for maps to show.
     functions: Mapping[str, ExplainFunc] = field(default_factory=dict)
     #: What the scores depend on, and so the figures that show how they come about.
     settings: Settings = field(default_factory=Settings)

@@ -60,8 +60,7 @@ class FocusPlan:
             )
         indices = indices.astype(np.int64)
         indices.flags.writeable = target.flags.writeable = False
-        object.__setattr__(self, "indices", indices)
-        object.__setattr__(self, "target", target)
+        vars(self).update(indices=indices, target=target)
 
     def __len__(self) -> int:
         return len(self.indices)

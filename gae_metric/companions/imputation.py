@@ -75,8 +75,7 @@ def linear_imputation(
     factors = splu(
         columns, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
     )
-    solution = factors.solve(-(rows @ pixels.T))
-    imputed.reshape(len(image), -1)[:, order[unknown]] = solution.T
+    imputed.reshape(len(image), -1)[:, order[unknown]] = factors.solve(-(rows @ pixels.T)).T
     return imputed
 
 

@@ -113,8 +113,7 @@ class AOPC(CompanionMetric):
         evaluated = data.chunks("the model")
         returned = InPlaceOfLogits(self.output)
         for found, maps in self._finite_maps(call, progress):
-            pixels = maps.sum(axis=1, dtype=np.float64)
-            for row, relevance in zip(found, pixels, strict=True):
+            for row, relevance in zip(found, maps.sum(axis=1, dtype=np.float64), strict=True):
                 regions = np.bincount(grid.ravel(), relevance.ravel())[None, None]
                 for k, order in enumerate(self.orders):
                     step = np.argsort(pixel_ranking(regions, order)[0])[grid]

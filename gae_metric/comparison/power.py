@@ -133,8 +133,7 @@ def samples_needed(
     pairs = pairwise(results)
     names = [name for name in ("model", "metric", "method_a", "method_b") if name in pairs]
     table: pd.DataFrame = pairs[[*names, "samples"]].copy()
-    observed = pairs["mean_difference"]
-    table["difference"] = observed if difference is None else float(difference)
+    table["difference"] = pairs["mean_difference"] if difference is None else float(difference)
     table["deviation"] = pairs["deviation"]
     needed = [
         _needed(effect / spread if spread else np.inf, power, alpha, efficiency)

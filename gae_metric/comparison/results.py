@@ -96,13 +96,12 @@ class Results:
 
     def table(self) -> pd.DataFrame:
         """Return scores in long form: method, metric, sample, target, score."""
-        columns = ["method", "metric", "sample", "target", "score"]
         rows = [
             (method, metric, sample, target, score)
             for (method, metric), values in self.scores.items()
             for sample, (target, score) in enumerate(zip(self.targets, values, strict=True))
         ]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=["method", "metric", "sample", "target", "score"])
 
 
 #: What :func:`gae_metric.compare` takes.

@@ -39,8 +39,7 @@ def chunked(
         x = as_input(model, inputs)
         target = targets_of(targets, model, x)
         chunks = zip(torch.split(x, step), torch.split(target, step), strict=True)
-        maps = [method(model, *chunk) for chunk in chunks]
-        result: Array = like(torch.cat(maps), inputs)
+        result: Array = like(torch.cat([method(model, *chunk) for chunk in chunks]), inputs)
     return result
 
 
@@ -49,8 +48,7 @@ def gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
     leaf = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         # A copy, so that a model that overwrites its input in place leaves the leaf alone.
-        score = selected(model(leaf.clone()), target).sum()
-        return gradient_of(score, leaf)
+        return gradient_of(selected(model(leaf.clone()), target).sum(), leaf)
 
 
 def selected(output: Any, target: Tensor) -> Tensor:

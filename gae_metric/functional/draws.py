@@ -52,8 +52,7 @@ def content_hashes(x: ArrayLike | Tensor) -> NDArray[np.uint64]:
         content: Any = np.ascontiguousarray(number, dtype="<f4")
         return hashlib.blake2b(content, digest_size=8).digest()
 
-    digests = b"".join(map(digest, values))
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+    return np.frombuffer(b"".join(map(digest, values)), dtype="<u8").astype(np.uint64)
 
 
 def content_generator(sample: NDArray[Any], *key: int) -> np.random.Generator:

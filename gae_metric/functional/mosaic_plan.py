@@ -62,8 +62,7 @@ class MosaicPlan:
                     f"positive {int(positive[row])} in row {row}"
                 )
         indices.flags.writeable = positive.flags.writeable = False
-        object.__setattr__(self, "indices", indices)
-        object.__setattr__(self, "positive", positive)
+        vars(self).update(indices=indices, positive=positive)
 
     def __len__(self) -> int:
         return len(self.indices)

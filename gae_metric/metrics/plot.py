@@ -1,19 +1,14 @@
 """What ``metric.plot()`` draws unless told otherwise: on pyplot's current figure, as in Quantus."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
-
-def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs: Any) -> Figure:
+def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs: Any) -> None:
     """Draw the distribution of scores, one box for each entry.
 
     Parameters
@@ -31,11 +26,11 @@ def plot_scores(results: Mapping[str, Sequence[float]] | pd.DataFrame, **kwargs:
 
     Examples
     --------
-    >>> figure = plot_scores({"Saliency": [0.1, 0.2], "absLRP": [0.3, 0.5]})
+    >>> plot_scores({"Saliency": [0.1, 0.2], "absLRP": [0.3, 0.5]})
     """
     from gae_metric.plotting import distribution
 
-    return _drawn(distribution, results, **kwargs)
+    _drawn(distribution, results, **kwargs)
 
 
 def plot_curves(
@@ -43,7 +38,7 @@ def plot_curves(
     components: pd.DataFrame,
     sample: int | None = None,
     title: str | None = None,
-) -> Figure:
+) -> None:
     """Draw figure 2 of the paper: the curves that Local Robustness compares.
 
     Parameters
@@ -76,10 +71,10 @@ def plot_curves(
         scores = components.iloc[row]
         parts = [f"{names[n]} {scores[n]:.3f}" for n in names if n in scores]
         title = f"sample {sample}: " + ", ".join(parts)
-    return _drawn(draw, curves, row, title)
+    _drawn(draw, curves, row, title)
 
 
-def plot_parts(components: pd.DataFrame | Mapping[str, pd.DataFrame], **kwargs: Any) -> Figure:
+def plot_parts(components: pd.DataFrame | Mapping[str, pd.DataFrame], **kwargs: Any) -> None:
     """Draw Local Consistency against Contrastiveness, with lines of equal GAE.
 
     Parameters
@@ -96,7 +91,7 @@ def plot_parts(components: pd.DataFrame | Mapping[str, pd.DataFrame], **kwargs: 
     """
     from gae_metric.plotting import scatter
 
-    return _drawn(scatter, components, **kwargs)
+    _drawn(scatter, components, **kwargs)
 
 
 def typical(scores: NDArray[Any]) -> int:
@@ -112,10 +107,10 @@ def typical(scores: NDArray[Any]) -> int:
     return int(order[finite.sum() // 2])
 
 
-def _drawn(draw: Callable[..., Figure], *args: Any, **kwargs: Any) -> Figure:
+def _drawn(draw: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """Draw on a figure that pyplot knows: Quantus shows and saves the current one."""
     import matplotlib.pyplot as plt
 
     # Once to see that it can be drawn, so that an error leaves no empty figure behind.
     draw(*args, **kwargs)
-    return draw(*args, figure=plt.figure(dpi=200), **kwargs)
+    draw(*args, figure=plt.figure(dpi=200), **kwargs)

@@ -49,8 +49,7 @@ class Strip:
     def __post_init__(self) -> None:
         texts = {"labels": self.labels} | {f"scores[{k!r}]": v for k, v in self.scores.items()}
         images, maps = _style.check_sheet(self.images, self.attributions, texts)
-        object.__setattr__(self, "images", images)
-        object.__setattr__(self, "attributions", maps)
+        vars(self).update(images=images, attributions=maps)
 
 
 def strips(
@@ -128,8 +127,7 @@ def sheet(
         part = figure.add_subfigure(parts[2 * place])
         rows = len(strip.attributions) + (not repeated)
         if rows:
-            panels = part.subplots(rows, count, squeeze=False)
-            _draw(list(panels), strip, cell, repeated, lines)
+            _draw(list(part.subplots(rows, count, squeeze=False)), strip, cell, repeated, lines)
         if names:
             shape = strip.images.shape[2] / strip.images.shape[3]
             # Also an empty one, which keeps the strip below the others.

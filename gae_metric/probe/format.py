@@ -133,8 +133,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the text of ``manifest.json``."""
-        fields = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        return json.dumps(fields, indent=1) + "\n"
+        return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: bytes, source: str) -> Manifest:

@@ -51,9 +51,7 @@ class ArrayFile:
         If it is not the file of a plain array, or is cut off.
     """
 
-    def __init__(
-        self, opened: Callable[[], tuple[IO[bytes], int, str]], alone: bool = False
-    ) -> None:
+    def __init__(self, opened: Callable[[], tuple[IO[bytes], int, str]], alone: bool) -> None:
         self._opened = opened
         self._file: IO[bytes] | None = None
         file, size, source = opened()
@@ -89,8 +87,7 @@ class ArrayFile:
                         f"{self._source}: {self.shape} in Fortran's order does not fit the memory; "
                         "save it in C's (numpy.ascontiguousarray)"
                     )
-                flat = self._read(0, math.prod(self.shape))
-                self._whole = flat.reshape(self.shape, order="F")
+                self._whole = self._read(0, math.prod(self.shape)).reshape(self.shape, order="F")
             return self._whole[start:stop]
         each = math.prod(self.shape[1:])
         values = self._read(start * each, (stop - start) * each)

@@ -106,8 +106,7 @@ def check_data(
         raise ValueError(
             f"model_predict_kwargs: expected a mapping from names, got {model_predict_kwargs!r}"
         )
-    home = next((value.device for value in model.parameters()), None)
-    where = home or torch.device("cpu")
+    where = next((value.device for value in model.parameters()), torch.device("cpu"))
     if device is not None and usable_device(device) != torch.device(where.type):
         where = torch.device(device)
     if where.type == "meta":

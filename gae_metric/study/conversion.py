@@ -187,9 +187,8 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-@lru_cache
-def _queue(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+#: A device's queue beside the current one, the same each time.
+_queue = lru_cache(torch.cuda.Stream)
 
 
 @contextmanager

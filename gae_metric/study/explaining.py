@@ -169,8 +169,7 @@ def explain_and_score(
         for part in study.alike(ready):
             scorer.add(part, explainer(*study.inputs(part)))
 
-    hidden = progress is None
-    with tqdm(total=len(items), desc=progress, unit="map", disable=hidden) as bar:
+    with tqdm(total=len(items), desc=progress, unit="map", disable=progress is None) as bar:
         for done, _ in size.each(items, explain):
             bar.update(len(done))
             # More may follow of the last one.

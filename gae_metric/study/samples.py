@@ -249,8 +249,7 @@ class Labels:
         if self.values.ndim == 2:
             # A model may rule out all of a sample's classes, and these are its own still.
             known = logits[..., : values.shape[-1]].clamp(min=torch.finfo(logits.dtype).min)
-            own = known.masked_fill(~values, -torch.inf)
-            values = own.argmax(-1)
+            values = known.masked_fill(~values, -torch.inf).argmax(-1)
         return values.numpy()
 
 

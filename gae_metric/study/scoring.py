@@ -96,9 +96,8 @@ class Scorer:
     def add(self, items: Items, maps: Tensor) -> None:
         """Take maps (n, 1 or C, ...) of loaded items of the study."""
         maps = equations.positive_map(maps)
-        ends = maps.flatten(1)
         # Maps that are not finite are NaN throughout.
-        self._later(self._bad_map, items.row, ends[:, 0].isnan())
+        self._later(self._bad_map, items.row, maps.flatten(1)[:, 0].isnan())
         for part, where in (
             (self._add_originals, items.state == 0),
             (self._add_states, items.state > 0),
@@ -158,11 +157,10 @@ class Scorer:
         self._settle()
         outputs = torch.from_numpy(self._study.outputs)
         lerf, morf = outputs[:, LERF], outputs[:, MORF]
-        difference = equations.output_difference(lerf, morf, lerf[:, 0])
         return {
             "output_lerf": lerf.numpy(),
             "output_morf": morf.numpy(),
-            "output_difference": difference.numpy(),
+            "output_difference": equations.output_difference(lerf, morf, lerf[:, 0]).numpy(),
             "similarity_lerf": self._similarity[:, LERF],
             "similarity_morf": self._similarity[:, MORF],
             "similarity_difference": self._similarity[:, LERF] - self._similarity[:, MORF],

@@ -145,7 +145,7 @@ class Study:
         else:
             logits = self._model.logits(self.samples[rows])
         if self.layout is not None:
-            self._score_quadrants(rows, logits)
+            self._score_quadrants(self.layout, rows, logits)
         self._look_at(rows, logits.double())
         self._loaded[rows] = True
 
@@ -153,8 +153,7 @@ class Study:
         """Note what warnings, and readers of scores, want to know of samples."""
         known = (logits < torch.inf).all(1)
         self.predicted[rows] = torch.where(known, logits.argmax(1), NONE).numpy()
-        shares = logits.softmax(1)
-        self.probability[rows] = shares.numpy()[np.arange(len(rows)), self.classes[rows]]
+        self.probability[rows] = logits.softmax(1).numpy()[np.arange(len(rows)), self.classes[rows]]
         self.returned.see(logits)
 
     def _one_class(self) -> NDArray[np.bool_]:
@@ -164,12 +163,11 @@ class Study:
         same = self._labels.has(indices, self.classes[:, None, None]) & (indices >= 0)
         return np.asarray(np.all(same, axis=2).any(axis=1))
 
-    def _score_quadrants(self, rows: NDArray[np.int64], logits: Tensor) -> None:
-        assert self.layout is not None
-        indices = self.layout.indices[rows]
+    def _score_quadrants(self, layout: Layout, rows: NDArray[np.int64], logits: Tensor) -> None:
+        indices = layout.indices[rows]
         for k in range(self.mosaics):
             classes = self._labels.likeliest(indices[:, k].clip(0), logits[:, None])
-            scores = quadrant_scores(logits, classes, self.layout.positive[rows, k])
+            scores = quadrant_scores(logits, classes, layout.positive[rows, k])
             self._quadrants[rows, k] = scores.double().numpy()
             valid = scores.isfinite().all(1).numpy()
             drawn = (indices[:, k] >= 0).all(axis=1)

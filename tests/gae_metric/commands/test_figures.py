@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from gae_metric import plotting
+from gae_metric.commands.cells import Cells
 from gae_metric.commands.figures import figures
+from gae_metric.commands.methods import method
 from gae_metric.commands.named_metrics import Settings
 from gae_metric.commands.quantus_evaluation import evaluate
 from gae_metric.commands.tables import Evaluation, Inputs
@@ -24,7 +26,7 @@ from tests.gae_metric.rendering import drawn, render
 
 
 @pytest.fixture(scope="module")
-def study():
+def study(tmp_path_factory):
     """Return a function from metrics to the study of two methods on the VGG and six digits."""
     x, _ = digits.load("test", n=6)
     model = networks.load("vgg")
@@ -32,10 +34,12 @@ def study():
 
     def make(*metrics, **options):
         settings = Settings(seed=3, **options)
-        methods = ["absLRP", "Saliency", "Random"]
-        results = evaluate(model, x, targets, methods, metrics, settings=settings)
+        methods = dict(map(method, ("absLRP", "Saliency", "Random")))
+        cells = Cells(tmp_path_factory.mktemp("cells"), "")
+        told = {"progress": lambda *_: None, "planned": lambda *_: None}
+        results = evaluate(model, x, targets, methods, metrics, settings, cells=cells, **told)
         inputs = Inputs(model, x, [f"digit {i}" for i in range(6)], targets, digits.to_display)
-        return Evaluation("vgg", inputs, results, settings=settings)
+        return Evaluation("vgg", inputs, results, methods, settings)
 
     return make
 
@@ -107,6 +111,6 @@ def test_pictures_are_of_what_was_scored(study, monkeypatch):
 
 
 def test_figures_that_the_metrics_do_not_allow_are_left_out(study):
-    made = study("LocalConsistency")
+    made = study("LC")
     assert made.results.mosaics is None
     assert [name for name, _ in figures(made)] == ["bars", "maps", "curves", "impact"]

@@ -26,8 +26,10 @@ from gae_metric import Contrastiveness, ProbeSet
 from gae_metric.commands import evaluate as evaluating
 from gae_metric.commands import provenance, quantus_evaluation
 from gae_metric.commands import terminal as terminals
+from gae_metric.commands.cells import Cells
 from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
+from gae_metric.commands.named_metrics import Settings
 from gae_metric.commands.reading import explained_targets
 from gae_metric.commands.tables import Evaluation, Inputs, caption, table, write_report
 from gae_metric.commands.terminal import Terminal, duration, extra_of, report_errors
@@ -167,7 +169,7 @@ def test_images_that_the_model_predicts_no_class_for_are_left_out(capsys):
     assert explained_targets(Divides(), labelled, 2, Terminal())[0] is labelled
 
 
-def test_methods_that_overwrite_their_inputs_do_no_harm():
+def test_methods_that_overwrite_their_inputs_do_no_harm(tmp_path):
     net, (x, y) = networks.load("vgg"), digits.load("test", n=6)
 
     def untidy(model, inputs, targets, **kwargs):
@@ -176,7 +178,9 @@ def test_methods_that_overwrite_their_inputs_do_no_harm():
         return maps
 
     before = x.copy()
-    found = quantus_evaluation.evaluate(net, x, y, {"one": untidy, "two": saliency}, ["ROAD"])
+    told = {"progress": lambda *_: None, "planned": lambda *_: None, "cells": Cells(tmp_path, "")}
+    methods = {"one": untidy, "two": saliency}
+    found = quantus_evaluation.evaluate(net, x, y, methods, ["ROAD"], Settings(), **told)
     np.testing.assert_array_equal(x, before)
     np.testing.assert_array_equal(found.scores["one", "ROAD"], found.scores["two", "ROAD"])
 
