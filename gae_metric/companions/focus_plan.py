@@ -60,7 +60,8 @@ class FocusPlan:
             )
         indices = indices.astype(np.int64)
         indices.flags.writeable = target.flags.writeable = False
-        vars(self).update(indices=indices, target=target)
+        object.__setattr__(self, "indices", indices)
+        object.__setattr__(self, "target", target)
 
     def __len__(self) -> int:
         return len(self.indices)

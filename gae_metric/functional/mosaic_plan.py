@@ -62,7 +62,8 @@ class MosaicPlan:
                     f"positive {int(positive[row])} in row {row}"
                 )
         indices.flags.writeable = positive.flags.writeable = False
-        vars(self).update(indices=indices, positive=positive)
+        object.__setattr__(self, "indices", indices)
+        object.__setattr__(self, "positive", positive)
 
     def __len__(self) -> int:
         return len(self.indices)

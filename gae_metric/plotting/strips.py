@@ -49,7 +49,8 @@ class Strip:
     def __post_init__(self) -> None:
         texts = {"labels": self.labels} | {f"scores[{k!r}]": v for k, v in self.scores.items()}
         images, maps = _style.check_sheet(self.images, self.attributions, texts)
-        vars(self).update(images=images, attributions=maps)
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "attributions", maps)
 
 
 def strips(
