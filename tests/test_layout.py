@@ -31,13 +31,13 @@ Imports = Mapping[str, set[str]]
 Table = Mapping[str, Room]
 
 GAE_METRIC: Table = {
-    "_lazy": Room(0, "names that are imported when they are used, and earlier import paths"),
+    "_moved": Room(0, "earlier import paths"),
     "errors": Room(0, "errors that are a caller's to mend"),
     "functional": Room(0, "equations only, as functions of tensors"),
     "demo": Room(0, "digits and networks"),
     "_names": Room(0, "names of metrics, and names in lines"),
     "study": Room(1, "what a call of a metric does, whichever metric it is", "errors functional"),
-    "inputs": Room(2, "images, labels, models and weights, no metric", "_lazy demo errors"),
+    "inputs": Room(2, "images, labels, models and weights, no metric", "demo errors"),
     "plotting": Room(2, "drawings of numbers that are given", "_names errors functional"),
     "metrics": Room(3, "the Quantus classes, thin", "errors functional plotting study"),
     "companions": Room(4, "metrics beside GAE's", "functional metrics study"),
@@ -54,7 +54,7 @@ GAE_METRIC: Table = {
     ),
     "__main__": Room(8, "the command line's other name", "commands"),
     # It exports lazily, and those imports do not count.
-    "__init__": Room(9, "names for users", "_lazy"),
+    "__init__": Room(9, "names for users", "_moved"),
 }
 
 BENCHMARKS: Table = {
@@ -70,7 +70,7 @@ BENCHMARKS: Table = {
     "config": Room(2, "what a run is of", "data methods metrics models"),
     "sanity": Room(2, "checks of GAE itself", "data methods metrics models result_files"),
     "speed": Room(2, "times and memory", "result_files"),
-    "studies": Room(2, "one file for each question", "methods result_files"),
+    "studies": Room(2, "one file for each question", "data methods models result_files"),
     "runner": Room(
         3, "what carries a run out", "__init__ config data methods metrics models result_files"
     ),

@@ -90,7 +90,9 @@ def build_tables(collected: Collected) -> list[Table]:
     for model in run.models:
         ours = compared[compared["model"] == model.name]
         samples = scores[scores["model"] == model.name]["sample"].nunique()
-        scored = ours.groupby("metric", sort=False)["samples"].max()
+        scored = {
+            str(name): one.max() for name, one in ours.groupby("metric", sort=False)["samples"]
+        }
         empty = [name for name, count in scored.items() if count < min(2, samples)]
         whys = [
             f"{name} is left out: {scored[name]} of {samples} images have a score"
