@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 pytest.importorskip("captum.attr", reason="Captum (extra 'captum') is not installed")
 pytest.importorskip("pytorch_grad_cam", reason="grad-cam (extra 'benchmarks') is not installed")
@@ -260,10 +261,30 @@ def test_names_of_the_command_line_for_convolutional_networks(name, net):
     assert_defined(method(name)[1], net, COMMAND_CONVOLUTIONAL[name])
 
 
-@pytest.mark.parametrize("net", ["plain", "residual"])
+@pytest.mark.parametrize("net", CHAINS)
 def test_deeplift(net):
     assert_defined(METHODS["DeepLIFT"], net, deeplift)
+
+
+@pytest.mark.parametrize("net", ["plain", "residual"])
+def test_deeplift_of_captum(net):
+    """Where no max pooling is right before an activation function, as in the third network."""
     assert_defined(method("captum:DeepLift")[1], net, deeplift)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.Tanh(), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)),
+        (nn.MaxPool2d(3, 1), nn.Flatten(), nn.Linear(64, 3)),
+    ],
+    ids=["two activations in a row", "windows that share a winner"],
+)
+def test_deeplift_where_captum_s_own_code_has_another_result(layers):
+    model = chain.filled(nn.Sequential(nn.Conv2d(3, 4, 3), *layers), seed=1)
+    x = Chain(model, 0).images()
+    expected = torch.cat([gr.deeplift(model, one[None], 1) for one in x])
+    assert_equal(METHODS["DeepLIFT"](model, x, 1), expected)
 
 
 @pytest.mark.parametrize("net", [*CHAINS, *TRANSFORMERS])
