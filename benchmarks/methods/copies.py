@@ -73,8 +73,6 @@ RELUS: dict[str, Build] = {
 }
 """For deconvolution and guided backpropagation."""
 
-_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
-
 DEEPLIFT: dict[str, Build] = {
     "relu": _make(nn.ReLU),
     "relu6": lambda args, kwargs: _Clipped(0.0, 6.0),
@@ -85,9 +83,10 @@ DEEPLIFT: dict[str, Build] = {
     "tanh": _make(nn.Tanh),
     "softplus": _make(nn.Softplus, "beta", "threshold"),
     "softmax": _make(nn.Softmax, "dim"),
-    **{f"max_pool{n}d": _make(getattr(nn, f"MaxPool{n}d"), *_POOL) for n in (1, 2, 3)},
 }
-"""The functions that Captum's DeepLIFT has a rule for."""
+"""The activation functions that Captum's DeepLIFT has a rule for."""
+# Its rule for max pools loses what overlapping windows share. Without it, they pass what they
+# receive to the winner, as in the code of DeepLIFT's authors (MaxPoolDeepLiftMode.gradient).
 
 _PRODUCTS = frozenset({"mul", "matmul", "bmm", "mm", "einsum", "div"})
 _UNLINEAR = frozenset(
@@ -254,7 +253,8 @@ class Unrolled(nn.Module):
         if self._learning:
             self.calls.append(self._builders[name](args, kwargs).eval())
         self._position += 1
-        return self.calls[self._position - 1](*active)
+        # Of two calls in a row, Captum's hooks on one tensor would run in the wrong order.
+        return self.calls[self._position - 1](*(one.clone() for one in active))
 
 
 class OutOfPlace(Unrolled):

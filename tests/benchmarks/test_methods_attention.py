@@ -15,7 +15,7 @@ from benchmarks.methods.cam import cam_layer
 from benchmarks.methods.copies import OutOfPlace
 from gae_metric.errors import InputError
 from tests.benchmarks import naive_vit as naive
-from tests.naive import epsilon_vit, tibav, vit
+from tests.naive import tibav, vit
 
 TARGETS = torch.tensor([0, 3, 1])
 
@@ -62,19 +62,15 @@ def test_relevance_of_attention_is_lrp_written_out(model):
         close(one, other.detach())
 
 
-@pytest.mark.parametrize(
-    ("name", "reference"),
-    [("TIBAV", tibav.tibav), ("TIBAV-epsilon", epsilon_vit.tibav_epsilon)],
-)
 @pytest.mark.parametrize("make", [naive.tiny, vit.small_vit])
-def test_tibav_is_its_authors_code_and_equation_7(name, reference, make):
+def test_tibav_is_its_authors_code(make):
     model = make()
     height, width = model.patch_embed.img_size
     x = torch.randn(3, 3, height, width, generator=torch.Generator().manual_seed(7)).double()
     rows, columns = model.patch_embed.grid_size
     for targets in (TARGETS, (TARGETS + 1) % 4):
         tokens = torch.stack(
-            [reference(model, x[i : i + 1], int(t)) for i, t in enumerate(targets)]
+            [tibav.tibav(model, x[i : i + 1], int(t)) for i, t in enumerate(targets)]
         )
         expected = F.interpolate(
             tokens.reshape(3, 1, rows, columns),
@@ -82,8 +78,8 @@ def test_tibav_is_its_authors_code_and_equation_7(name, reference, make):
             mode="bilinear",
             align_corners=False,
         )
-        ours = METHODS[name](model, x, targets)
-        # The code adds its 1e-9 whatever the sign of what it divides by.
+        ours = METHODS["TIBAV"](model, x, targets)
+        # The code adds its 1e-9 whatever the sign of what it divides by, and in more places.
         apart = (ours - expected).abs().amax((1, 2, 3)) / expected.abs().amax((1, 2, 3))
         assert apart.max() < 1e-5
 

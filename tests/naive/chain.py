@@ -7,6 +7,7 @@ a rule is a loop over outputs whatever the layer is.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -106,6 +107,27 @@ def winners(layer: nn.MaxPool2d, x: Tensor) -> Tensor:
     return chosen
 
 
+def margin(records: list[Record], dead: bool = False) -> float:
+    """How far every ReLU's input is from 0, and every pooled maximum above the next, at least.
+
+    If `dead`, windows of zeros do not count: before them is a ReLU that sends back nothing.
+    """
+    least = float("inf")
+    for entry in records:
+        if isinstance(entry.layer, nn.ReLU):
+            least = min(least, float(entry.x.abs().min()))
+        if isinstance(entry.layer, nn.MaxPool2d):
+            size, stride = entry.layer.kernel_size, entry.layer.stride
+            windows = F.unfold(entry.x, size, stride=stride)
+            count = windows.shape[1] // entry.x.shape[1]
+            two = windows.reshape(entry.x.shape[1], count, -1).topk(2, 1).values
+            winner, next_one = two.unbind(1)
+            apart = (winner - next_one)[(winner != 0) | (not dead)]
+            least = min(least, float(apart.min()))
+        least = min(least, margin(entry.branch, dead), margin(entry.shortcut, dead))
+    return least
+
+
 def bias_of(layer: nn.Module, y: Tensor) -> Tensor:
     """The bias of each output, flat; zeros where the layer has none."""
     bias = getattr(layer, "bias", None)
@@ -129,7 +151,7 @@ def merged(layers: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*made).eval()
 
 
-def plain_network() -> nn.Sequential:
+def plain_network(seed: int = 3) -> nn.Sequential:
     """Convolutions, ReLU, max pooling, two linear layers; input (1, 3, 8, 8)."""
     layers = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1),
@@ -142,7 +164,7 @@ def plain_network() -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(7, 4),
     )
-    return filled(layers, seed=3)
+    return filled(layers, seed)
 
 
 def residual_network() -> nn.Sequential:
@@ -164,6 +186,32 @@ def residual_network() -> nn.Sequential:
         nn.Linear(6, 4),
     )
     return filled(layers, seed=2)
+
+
+def smooth_network() -> nn.Sequential:
+    """Groups, average pooling, a tanh, so features of both signs; input (1, 3, 8, 8)."""
+    layers = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, groups=3),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 5, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.Tanh(),
+        nn.Conv2d(5, 6, 2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(54, 4),
+    )
+    return filled(layers, seed=5)
+
+
+def lively(network: nn.Sequential) -> nn.Sequential:
+    """The network with 1 added before its ReLUs of images: no pooled window is all 0, a tie."""
+    for before, layer in itertools.pairwise(network):
+        if isinstance(layer, nn.ReLU) and isinstance(before, (nn.Conv2d, nn.BatchNorm2d)):
+            assert before.bias is not None
+            before.bias.data += 1
+    return network
 
 
 def _branch(inputs: int, outputs: int, stride: int) -> nn.Sequential:

@@ -91,6 +91,6 @@ def test_small_vit_is_timms() -> None:
     """The written-down forward pass makes the model's logits; a product sends half to each side."""
     model, draw = vit.small_vit(), torch.Generator().manual_seed(6)
     x = torch.randn(1, 3, 12, 12, generator=draw).double()
-    passed = vit.forward(model, x, 2)
+    passed = vit.forward(model, x)
     torch.testing.assert_close(passed.logits, model(x)[0])
     assert tibav.tibav(model, x, 2).shape == epsilon_vit.tibav_epsilon(model, x, 2).shape == (9,)
