@@ -17,7 +17,7 @@ from torch import Tensor
 from abslrp.plan.axes import aligned
 from abslrp.plan.factors import Factor
 from abslrp.plan.linear_maps import LinearMap
-from abslrp.tape import Axes, Value
+from abslrp.tape import Axes, Call, Value
 
 A = TypeVar("A", bound="Account")
 
@@ -212,26 +212,45 @@ def same(input: Value, *, sign: int = 1, **said: Any) -> Diagonal:
 
 
 def by_one_start(
-    function: Callable[[Tensor], Any], places: Sequence[int]
+    function: Callable[[Tensor], Any], call: Call
 ) -> Callable[[Tensor], list[Tensor | None]]:
     """Make a function of one start's relevance one of several starts'.
 
-    ``places`` says which input each of its results is for: a value may be taken twice.
+    It returns relevance of each value that a call took once, or of each value among the arguments,
+    where one may be twice.
     """
+    values, arguments = call.inputs, call.taken()
+
+    def of_one(relevance: Tensor) -> Sequence[Any]:
+        sent = function(relevance)
+        sent = sent if isinstance(sent, (tuple, list)) else (sent,)
+        into = values if len(sent) == len(values) else arguments
+        if len(sent) != len(into) or not all(map(_is_of, sent, into)):
+            shapes = [tuple(value.shape) for value in arguments]
+            got = [tuple(one.shape) if isinstance(one, Tensor) else one for one in sent]
+            raise ValueError(
+                f"rule: expected that of {call.name} to return relevance, or None, of each value "
+                f"among the arguments, of shapes {shapes}, got {got}"
+            )
+        if into is values:
+            return sent
+        given = [[one for one, own in zip(sent, into, strict=True) if own is v] for v in values]
+        return [None if any(one is None for one in each) else sum(each) for each in given]
 
     def all_starts(relevance: Tensor) -> list[Tensor | None]:
-        sent = [function(one) for one in relevance]
-        tuples = [one if isinstance(one, (tuple, list)) else (one,) for one in sent]
-        found: list[Tensor | None] = [None] * (max(places) + 1)
-        once = len(tuples[0]) == len(found)  # one for each value, however often it is taken
-        into = range(len(found)) if once else places
-        for place, each in zip(into, zip(*tuples, strict=True), strict=True):
-            if not any(one is None for one in each):
-                whole, before = torch.stack(each), found[place]
-                found[place] = whole if before is None else before + whole
-        return found
+        each = zip(*map(of_one, relevance), strict=True)
+        return [None if any(o is None for o in one) else torch.stack(one) for one in each]
 
     return all_starts
+
+
+def _is_of(relevance: Any, value: Value) -> bool:
+    """Whether it is None, or has the shape of a value or one that this broadcasts to."""
+    if not isinstance(relevance, Tensor):
+        return relevance is None
+    own = relevance.shape[max(0, relevance.ndim - value.ndim) :]
+    alike = len(own) == value.ndim
+    return alike and all(n in (1, m) for n, m in zip(value.shape, own, strict=True))
 
 
 def constant(*, held: bool = False, axes: Axes = aligned) -> Account:

@@ -519,3 +519,70 @@ def test_a_sequence_projected_and_then_added_to() -> None:
             out = run(leaf, inplace)
         maps.append(torch.autograd.grad(out.abs().sum(), leaf)[0])
     torch.testing.assert_close(*maps)
+
+
+class Rectifier(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.relu()
+
+
+def rectified(x: Tensor) -> Tensor:
+    return x.relu()
+
+
+@pytest.mark.parametrize(
+    "function", [nn.ReLU, nn.ReLU(), Rectifier.apply, rectified, [torch.relu, rectified]]
+)
+def test_a_rule_that_would_never_be_used_is_refused(function: Any) -> None:
+    """Torch tells of operators, and of functions that ask it."""
+    mine = RuleSet("mine", RULE_SETS["absLRP"])
+    for register in (mine.rule, mine.decomposition):
+        with pytest.raises(ValueError, match="functions: torch does not tell of calls of"):
+            register(function)
+    assert mine.find(torch.relu) is RULE_SETS["absLRP"].find(torch.relu)
+
+
+@torch.library.custom_op("abslrp_tests::halved", mutates_args=())
+def halved(x: Tensor) -> Tensor:
+    return x / 2
+
+
+def test_a_rule_for_what_a_library_defines() -> None:
+    mine = RuleSet("mine", RULE_SETS["absLRP"])
+    mine.rule(halved)(lambda call, x: lambda relevance: relevance * 3)
+    x, R = draw(2, 6), np.abs(draw(2, 6, seed=1))
+    model = Single(halved, [(6,)], rectify=False).eval()
+    np.testing.assert_allclose(abslrp.relevance(model, x, R, rules=mine, conserve=None), 3 * R)
+
+
+@pytest.mark.parametrize(
+    ("made", "got"),
+    [
+        (None, "to return an account, .* or a function of relevance, got None"),
+        (5, "to return an account, .* or a function of relevance, got 5"),
+        (lambda R: R, r"of shapes \[\(1, 6\), \(1, 1\)\], got \[\(1, 6\)\]"),
+        (lambda R: (R, R, R), r"got \[\(1, 6\), \(1, 6\), \(1, 6\)\]"),
+        (lambda R: (R[:, :3], R), r"got \[\(1, 3\), \(1, 6\)\]"),
+        (lambda R: (R, 0.5), r"got \[\(1, 6\), 0.5\]"),
+    ],
+)
+def test_what_a_rule_returns_is_checked(made: Any, got: str) -> None:
+    mine = RuleSet("mine", RULE_SETS["absLRP"])
+    mine.rule(torch.add)(lambda call, a, b, alpha=1: made)
+    model = Single(torch.add, [(6,), (1,)], rectify=False).eval()
+    with pytest.raises(ValueError, match=f"rule: expected that of .*add.* {got}"):
+        abslrp.relevance(model, draw(1, 7), draw(1, 6), rules=mine)
+
+
+def test_a_rule_may_send_no_relevance_to_a_value() -> None:
+    mine = RuleSet("mine", RULE_SETS["absLRP"])
+    mine.rule(torch.add)(lambda call, a, b, alpha=1: lambda relevance: (relevance, None))
+    mine.rule(torch.tanh)(lambda call, x: lambda relevance: None)
+    R = np.abs(draw(2, 6, seed=2))
+    model = Single(lambda a, b: a.tanh() + b, [(6,), (6,)], rectify=False).eval()
+    with pytest.raises(ValueError, match="its logits do not depend on the inputs"):
+        abslrp.relevance(model, draw(2, 12), R, rules=mine)
+    model = Single(lambda a, b: a + b.tanh(), [(6,), (6,)], rectify=False).eval()
+    found = abslrp.relevance(model, draw(2, 12), R, rules=mine)
+    np.testing.assert_allclose(found, np.concatenate([R, 0 * R], 1))
