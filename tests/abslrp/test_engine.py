@@ -420,6 +420,64 @@ def test_a_context_of_ones_own() -> None:
     torch.testing.assert_close(R, abslrp.relevance(model, X, start, conserve=None))
 
 
+def written(model: nn.Module, leaf: Tensor) -> dict[str, Tensor]:
+    return {"input": leaf, "weight": model[0].weight, "statistic": model[1].running_mean}
+
+
+@pytest.mark.parametrize("name", ["input", "weight", "statistic"])
+@pytest.mark.parametrize("named", [False, True])
+def test_what_is_written_to_after_a_context_is_an_error(name: str, named: bool) -> None:
+    """As by autograd: the relevance would be of other numbers than the logits are."""
+    leaf, model = X.clone().requires_grad_(), small()
+    with abslrp.propagation(inputs=[leaf] if named else None) as context:
+        logits = model(leaf)
+    start = torch.ones(2, 5)
+    (before,) = torch.autograd.grad(logits, leaf, start, retain_graph=True)
+    with torch.no_grad():
+        written(model, leaf)[name].add_(1)
+    with pytest.raises(RuntimeError, match="propagation: an input, or a constant"):
+        torch.autograd.grad(logits, leaf, start, retain_graph=True)
+    with pytest.raises(RuntimeError, match="propagation: an input, or a constant"):
+        context.relevance(logits, start, [leaf])
+    assert before.any()
+
+
+def test_what_is_written_to_within_a_context_is_no_error() -> None:
+    """Calls before have what they took, and what is written to is of no use any more."""
+    leaf, model = X.clone().requires_grad_(), small()
+    maps = []
+    for writes in (False, True):
+        with abslrp.propagation() as context:
+            offset = torch.full((5,), 2.0)
+            logits = model(leaf) + offset
+            if writes:
+                offset.fill_(torch.nan)
+        if writes:
+            offset.fill_(-2.0)
+        maps += context.relevance(logits, torch.ones(2, 5), [leaf])
+    torch.testing.assert_close(*maps)
+
+
+def test_a_context_within_itself_is_an_error() -> None:
+    """It would be left only once; one after another, or one of several, it may be used."""
+    model, context, leaf = small(), abslrp.propagation(), X.clone().requires_grad_()
+    before = state(model)
+    with (
+        pytest.raises(RuntimeError, match="propagation: expected a context that is not entered"),
+        context,
+        context,
+    ):
+        pass  # pragma: no cover
+    assert state(model) == before
+    maps = []
+    for one in (context, context, abslrp.propagation()):
+        with one:
+            logits = model(leaf)
+        maps.append(torch.autograd.grad(logits, leaf, torch.ones(2, 5))[0])
+    torch.testing.assert_close(maps[0], maps[1])
+    torch.testing.assert_close(maps[0], maps[2])
+
+
 @pytest.mark.parametrize(
     "wrong", [{"conserve": "everything"}, {"on_unknown": "ignore"}, {"rules": "no-such-set"}]
 )
