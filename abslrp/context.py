@@ -74,10 +74,7 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
 
     def __enter__(self) -> propagation:
         if self._state is not None:
-            raise RuntimeError(
-                "propagation: expected a context that is not entered, got one within itself, or on "
-                "another thread; make one for each block"
-            )
+            raise RuntimeError("propagation: this context is entered already; make another one")
         tape = self._pass.tape
         tape.adopts = self._given is None
         for one in self._given or ():

@@ -51,8 +51,8 @@ class Rule:
             account = Custom(by_one_start(account, call), axes=alike)
         if not isinstance(account, Account):
             raise ValueError(
-                f"rule: expected that of {name_of(call.operator)} to return an account, such as "
-                f"abslrp.passing(input), or a function of relevance, got {account!r}"
+                f"rule: expected that of {name_of(call.operator)} to return an account, or a "
+                f"function of relevance, got {account!r}"
             )
         if complex and not account.constant and not isinstance(account, (Routing, Custom)):
             raise UncoveredError("a function of complex numbers, of which no rule says its parts")

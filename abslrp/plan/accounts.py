@@ -216,41 +216,28 @@ def by_one_start(
 ) -> Callable[[Tensor], list[Tensor | None]]:
     """Make a function of one start's relevance one of several starts'.
 
-    It returns relevance of each value that a call took once, or of each value among the arguments,
-    where one may be twice.
+    It returns relevance of each value that a call took, or of each among its arguments, where one
+    may be twice.
     """
-    values, arguments = call.inputs, call.taken()
-
-    def of_one(relevance: Tensor) -> Sequence[Any]:
-        sent = function(relevance)
-        sent = sent if isinstance(sent, (tuple, list)) else (sent,)
-        into = values if len(sent) == len(values) else arguments
-        if len(sent) != len(into) or not all(map(_is_of, sent, into)):
-            shapes = [tuple(value.shape) for value in arguments]
-            got = [tuple(one.shape) if isinstance(one, Tensor) else one for one in sent]
-            raise ValueError(
-                f"rule: expected that of {call.name} to return relevance, or None, of each value "
-                f"among the arguments, of shapes {shapes}, got {got}"
-            )
-        if into is values:
-            return sent
-        given = [[one for one, own in zip(sent, into, strict=True) if own is v] for v in values]
-        return [None if any(one is None for one in each) else sum(each) for each in given]
+    places = [call.inputs.index(one) for one in call.taken()]
 
     def all_starts(relevance: Tensor) -> list[Tensor | None]:
-        each = zip(*map(of_one, relevance), strict=True)
-        return [None if any(o is None for o in one) else torch.stack(one) for one in each]
+        sent = [function(one) for one in relevance]
+        tuples = [one if isinstance(one, (tuple, list)) else (one,) for one in sent]
+        found: list[Tensor | None] = [None] * len(call.inputs)
+        into = range(len(found)) if len(tuples[0]) == len(found) else places
+        if len(tuples[0]) != len(into):
+            raise ValueError(
+                f"rule: expected that of {call.name} to return relevance, or None, of each of "
+                f"{len(into)} activations among the arguments, got {len(tuples[0])}"
+            )
+        for place, each in zip(into, zip(*tuples, strict=True), strict=True):
+            if not any(one is None for one in each):
+                whole, before = torch.stack(each), found[place]
+                found[place] = whole if before is None else before + whole
+        return found
 
     return all_starts
-
-
-def _is_of(relevance: Any, value: Value) -> bool:
-    """Whether it is None, or has the shape of a value or one that this broadcasts to."""
-    if not isinstance(relevance, Tensor):
-        return relevance is None
-    own = relevance.shape[max(0, relevance.ndim - value.ndim) :]
-    alike = len(own) == value.ndim
-    return alike and all(n in (1, m) for n, m in zip(value.shape, own, strict=True))
 
 
 def constant(*, held: bool = False, axes: Axes = aligned) -> Account:

@@ -463,7 +463,7 @@ def test_a_context_within_itself_is_an_error() -> None:
     model, context, leaf = small(), abslrp.propagation(), X.clone().requires_grad_()
     before = state(model)
     with (
-        pytest.raises(RuntimeError, match="propagation: expected a context that is not entered"),
+        pytest.raises(RuntimeError, match="propagation: this context is entered already"),
         context,
         context,
     ):
@@ -617,12 +617,10 @@ def test_a_rule_for_what_a_library_defines() -> None:
 @pytest.mark.parametrize(
     ("made", "got"),
     [
-        (None, "to return an account, .* or a function of relevance, got None"),
-        (5, "to return an account, .* or a function of relevance, got 5"),
-        (lambda R: R, r"of shapes \[\(1, 6\), \(1, 1\)\], got \[\(1, 6\)\]"),
-        (lambda R: (R, R, R), r"got \[\(1, 6\), \(1, 6\), \(1, 6\)\]"),
-        (lambda R: (R[:, :3], R), r"got \[\(1, 3\), \(1, 6\)\]"),
-        (lambda R: (R, 0.5), r"got \[\(1, 6\), 0.5\]"),
+        (None, "to return an account, or a function of relevance, got None"),
+        (5, "to return an account, or a function of relevance, got 5"),
+        (lambda R: R, "of each of 2 activations among the arguments, got 1"),
+        (lambda R: (R, R, R), "of each of 2 activations among the arguments, got 3"),
     ],
 )
 def test_what_a_rule_returns_is_checked(made: Any, got: str) -> None:
