@@ -88,10 +88,10 @@ class Batch:
         wide = {key: torch.promote_types(kind, kinds[0]) for key, kind in own.items()}
         ways = [wide, wide | dict.fromkeys(self.explained, kinds[0])]
         ways += [own] * (len(kinds) > 1) + [dict.fromkeys(own, kind) for kind in kinds]
-        different = [way for index, way in enumerate(ways) if way not in ways[:index]]
         *others, last = (
             replace(self, given=dict(self.given) | {k: self.given[k].to(way[k]) for k in way})
-            for way in different
+            for index, way in enumerate(ways)
+            if way not in ways[:index]
         )
         first = slice(0, 1)
         fit = (one for one in others if one.rows(first).works(lambda part: part.called(model)))

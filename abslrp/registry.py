@@ -179,9 +179,8 @@ class RuleSet:
             raise ValueError(f"functions: expected at least one torch function, got {functions!r}")
         if unseen := [one for one in flat if not (isinstance(one, str) or is_told_of(one))]:
             raise ValueError(
-                f"functions: torch does not tell of calls of {unseen[0]!r}, so that its rule would "
-                "never be used; give the operators that it calls (abslrp.plan lists them), or a "
-                "function that is wrapped by torch.overrides.wrap_torch_function"
+                f"functions: torch does not tell of calls of {unseen[0]!r}; give operators that it "
+                "calls (abslrp.plan lists them), or wrap it by torch.overrides.wrap_torch_function"
             )
 
         def register(function: R) -> R:

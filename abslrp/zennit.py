@@ -58,6 +58,7 @@ from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast
 from abslrp.rules import normalization
 from abslrp.tape import Call
+from abslrp.tape.values import tensors_in
 
 _LOCK = threading.RLock()
 
@@ -70,17 +71,15 @@ class _Forward:
         self.rules: list[EngineRule] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        active = [one for one in self.rules if one.active]
+        active = [one for one in reversed(self.rules) if one.active]
         if not active:
             return self.forward(*args, **kwargs)
         # The last one, of this thread if there is any.
-        here = [one for one in active if one.thread == threading.get_ident()]
-        rule = (here or active)[-1]
+        rule = max(active, key=lambda one: one.thread == threading.get_ident())
         # A module may write to what it is given.
         given = [one.clone() if isinstance(one, Tensor) else one for one in args]
-        passed = [one for one in (*given, *kwargs.values()) if isinstance(one, Tensor)]
         # Not what it has itself: a canonizer may leave weights that are no parameters.
-        inputs = [one for one in passed if one.requires_grad] or None
+        inputs = [one for one in tensors_in([given, kwargs]) if one.requires_grad] or None
         with propagation(rule.rules, rule.conserve, inputs=inputs):
             return self.forward(*given, **kwargs)
 
