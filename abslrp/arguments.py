@@ -65,15 +65,11 @@ def is_exported(module: nn.Module) -> bool:
 def check_batch_axis(model: nn.Module, batch: Batch, output: Output, error: Exception) -> None:
     """Refuse what a model takes only once it has a batch axis, after an error; two evaluations."""
 
-    def works(batch: Batch) -> bool:
-        try:
-            with torch.no_grad():
-                batch.copied().logits(model, output, len(batch))
-        except Exception:
-            return False
-        return True
+    def run(batch: Batch) -> Tensor:
+        return batch.logits(model, output, len(batch))
 
-    if works(batch.with_tensors([one[None] for one in batch.tensors])) and not works(batch):
+    single = batch.with_tensors([one[None] for one in batch.tensors])
+    if single.works(run) and not batch.works(run):
         shape = tuple(batch.tensors[0].shape)
         raise ValueError(
             f"inputs: expected a batch axis, got shape {shape}; the model takes {(1, *shape)}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Batch:
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Any, model_kwargs: Mapping[str, Any] | None) -> Batch:
-        """Take what a user gives, to the model's device and floating-point type."""
+        """Take what a user gives, to the model's device and in types that the model takes."""
         listed = enumerate(inputs if isinstance(inputs, tuple) else [inputs])
         items: dict[int | str, Any] = dict(inputs if isinstance(inputs, Mapping) else listed)
         given = {key: as_input(model, one, name_of(key, len(items))) for key, one in items.items()}
@@ -69,7 +70,41 @@ class Batch:
             given[key] = on_model(model, as_tensor(one, f"model_kwargs: {key}")) if array else one
         batch, more = cls(given, explained), {key: given[key] for key in model_kwargs or ()}
         some = [k for k, one in more.items() if any(map(batch.has_row_each, tensors_in(one)))]
-        return replace(batch, whole=frozenset(more).difference(some), doubtful=frozenset(some))
+        whole, doubtful = frozenset(more).difference(some), frozenset(some)
+        return replace(batch, whole=whole, doubtful=doubtful).as_taken(model)
+
+    def as_taken(self, model: nn.Module) -> Batch:
+        """Return one in floating-point types that the model takes, which is asked if need be.
+
+        Nothing is rounded that the model takes as it is, such as a time for a model of 16 bits. All
+        else is of the model's first type, or of another that it has.
+        """
+        # Of 8 bits or fewer are weights only: torchao and the like compute in another type.
+        kinds = list(dict.fromkeys(one.dtype for one in weights_of(model) if one.itemsize > 1))
+        tensors = [(key, one) for key, one in self.given.items() if isinstance(one, Tensor)]
+        own = {key: one.dtype for key, one in tensors if one.is_floating_point()}
+        if not kinds or {*own.values()} == {kinds[0]}:
+            return self
+        wide = {key: torch.promote_types(kind, kinds[0]) for key, kind in own.items()}
+        ways = [wide, wide | dict.fromkeys(self.explained, kinds[0])]
+        ways += [own] * (len(kinds) > 1) + [dict.fromkeys(own, kind) for kind in kinds]
+        *others, last = (
+            replace(self, given=dict(self.given) | {k: self.given[k].to(way[k]) for k in way})
+            for index, way in enumerate(ways)
+            if way not in ways[:index]
+        )
+        first = slice(0, 1)
+        fit = (one for one in others if one.rows(first).works(lambda part: part.called(model)))
+        return next(fit, last)
+
+    def works(self, call: Callable[[Batch], Any]) -> bool:
+        """Whether something can be called with it, or with a copy."""
+        try:
+            with torch.no_grad():
+                call(self.copied())
+        except Exception:
+            return False
+        return True
 
     def __len__(self) -> int:
         return len(self.tensors[0])
@@ -85,11 +120,7 @@ class Batch:
             return self
 
         def cut(one: Tensor) -> Tensor:
-            if not self.has_row_each(one):
-                return one
-            if isinstance(rows, slice):
-                return one[rows]
-            return torch.cat([one[i : i + 1] for i in rows])
+            return one[rows] if self.has_row_each(one) else one
 
         target = self.target
         target = target.rows(rows) if isinstance(target, Target) else target
@@ -182,16 +213,15 @@ def as_input(model: nn.Module, inputs: Any, name: str = "inputs") -> Tensor:
 
 
 def on_model(model: nn.Module, x: Tensor) -> Tensor:
-    """Return a plain tensor on the model's device, floats in the model's type."""
+    """Return a plain tensor on the model's device."""
     x = x if type(x) is Tensor else x.as_subclass(Tensor)  # older torch refuses those within modes
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if parameter is None:
-        return x
-    if parameter.device.type != "meta":  # weights that are loaded layer by layer
-        x = x.to(parameter.device)
-    # Of 8 bits or fewer are weights only: torchao and the like compute in another type.
-    wide = x.is_floating_point() and parameter.dtype.itemsize > 1
-    return x.to(parameter.dtype) if wide else x
+    device = next((one.device for one in weights_of(model)), x.device)
+    return x if device.type == "meta" else x.to(device)  # weights that are loaded layer by layer
+
+
+def weights_of(model: nn.Module) -> Iterator[Tensor]:
+    """Yield the floating-point parameters and buffers of a model."""
+    return filter(torch.is_floating_point, chain(model.parameters(), model.buffers()))
 
 
 def like(maps: Tensor, inputs: Any) -> Any:

@@ -70,8 +70,11 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         self._pass = Pass(self.settings, signed=signed)
         self._given = None if inputs is None else [*inputs]
         self._state: State | None = None
+        self._versions: list[tuple[Tensor, int]] = []
 
     def __enter__(self) -> propagation:
+        if self._state is not None:
+            raise RuntimeError("propagation: this context is entered already; make another one")
         tape = self._pass.tape
         tape.adopts = self._given is None
         for one in self._given or ():
@@ -90,14 +93,18 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
             self._state.restore()
         finally:
             self._state.restore()
+        self._state = None
         if exception[0] is not None:
             return
-        tape = self._pass.tape
-        leaves = self._given or tape.adopted
+        memory, leaves = self._pass.tape.memory, self._given or self._pass.tape.adopted
+        alive = memory.alive()
+        made = {id(tensor) for tensor, _ in alive}
+        kept = [*leaves, *(one for one in memory.lenders() if id(one) not in made)]
+        self._versions = [(one, one._version) for one in kept if not one.is_inference()]
         with torch.enable_grad():
-            for tensor, value in tape.memory.alive():
+            for tensor, value in alive:
                 if not any(tensor is one for one in leaves) and tensor.is_leaf:
-                    _Relevance.apply(self._pass, value, tensor, *leaves)
+                    _Relevance.apply(self, value, tensor, *leaves)
 
     def relevance(self, output: Tensor, start: Tensor, of: Sequence[Tensor]) -> list[Tensor | None]:
         """Return the relevance of tensors, made inside or inputs, from that of one made inside.
@@ -135,7 +142,15 @@ class propagation:  # noqa: N801 - used like a function, as torch.no_grad
         values = [value for one in of if (value := tape.value(one)) is not None]
         if made is None or len(values) < len(of):
             raise ValueError("output, of: expected tensors made inside that depend on the inputs")
-        (found,) = self._pass.relevance(made, [start[None]], values, keep=True)
+        return self._found(made, start, values)
+
+    def _found(self, made: Value, start: Tensor, of: Sequence[Any]) -> list[Tensor | None]:
+        if any(one._version != version for one, version in self._versions):
+            raise RuntimeError(
+                "propagation: an input, or a constant such as a weight, was written to after the "
+                "context; take the relevance of what was made inside before"
+            )
+        (found,) = self._pass.relevance(made, [start[None]], of, keep=True)
         return [None if one is None else one[0] for one in found]
 
 
@@ -143,13 +158,14 @@ class _Relevance(torch.autograd.Function):
     """Gives a tensor that was made on a tape a gradient: relevance."""
 
     @staticmethod
-    def forward(ctx: Any, run: Pass, value: Value, tensor: Tensor, *leaves: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, context: propagation, value: Value, tensor: Tensor, *leaves: Tensor
+    ) -> Tensor:
         ctx.mark_dirty(tensor)
-        ctx.run, ctx.value = run, value
-        ctx.leaves = [run.tape.value(one) for one in leaves]
+        ctx.context, ctx.value = context, value
+        ctx.leaves = [context._pass.tape.value(one) for one in leaves]
         return tensor
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        ((*found,),) = ctx.run.relevance(ctx.value, [gradients[0][None]], ctx.leaves, keep=True)
-        return None, None, None, *[None if one is None else one[0] for one in found]
+        return None, None, None, *ctx.context._found(ctx.value, gradients[0], ctx.leaves)

@@ -152,7 +152,8 @@ def explain(
     Notes
     -----
     Cost: one forward pass, and for each of K targets one backward pass per start; ``"streams"`` has
-    two starts. Checks evaluate some samples again: one sample if the batch is split (by default
+    two starts. Checks evaluate some samples again: one if inputs are of other types than the
+    weights, one if the batch is split (by default
     with another, if samples are explained one at a time), and up to nine if the model computes
     masks, indices or numbers from activations. If samples cannot be followed through the model, it
     is evaluated three times more, and then for each sample. Memory: that of one batch's forward

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.arguments import as_targets, check_model, check_targets
-from abslrp.batch import as_input, like
+from abslrp.batch import Batch, like
 from abslrp.explain import explain
 from abslrp.outputs import select_logits
 
@@ -67,8 +67,8 @@ class GraphExplainer:
         Number of recordings that are kept, the last used ones. Each holds the memory that an
         explanation of its shape takes.
     **options
-        Options of :func:`abslrp.explain`, for every call. With ``batch_size`` or ``model_kwargs``,
-        or with several inputs, nothing is recorded.
+        Options of :func:`abslrp.explain`, for every call. With ``batch_size``, ``against`` or
+        ``model_kwargs``, or with several inputs, nothing is recorded.
 
     Raises
     ------
@@ -111,8 +111,9 @@ class GraphExplainer:
         check_model(model)
         if not isinstance(inputs, (np.ndarray, Tensor)) or options.get("model_kwargs"):
             return explain(model, inputs, targets, **options)
-        x = as_input(model, inputs)
-        if x.device.type != "cuda" or options.get("batch_size") is not None:
+        (x,) = Batch.of(model, inputs, None).tensors
+        apart = any(options.get(name) is not None for name in ("batch_size", "against"))
+        if x.device.type != "cuda" or apart:
             return explain(model, inputs, targets, **options)
         try:
             chosen = as_targets(targets, len(x))

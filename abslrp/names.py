@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._ops import OpOverload, OpOverloadPacket
+from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 
 Function = Callable[..., Any]
+
+_OF_TORCH = OpOverload, OpOverloadPacket, HigherOrderOperator, types.MethodDescriptorType
 
 _SPACES = {
     "torch": torch,
@@ -56,6 +58,7 @@ def operator_of(function: Function) -> Any:
     >>> operator_of(torch.relu), operator_of(torch.Tensor.add_)
     (<OpOverloadPacket(op='aten.relu')>, <OpOverloadPacket(op='aten.add')>)
     """
+    function = getattr(function, "_opoverload", function)  # of torch.library.custom_op
     if isinstance(function, (OpOverload, OpOverloadPacket)):
         return function
     module = getattr(function, "__module__", None) or ""
@@ -66,3 +69,17 @@ def operator_of(function: Function) -> Any:
     bare = name.strip("_") if name.startswith("__") else name.rstrip("_")
     bare = special.get(bare, bare)
     return getattr(torch.ops.aten, bare, function)
+
+
+def is_told_of(function: Function) -> bool:
+    """Whether calls of a function are seen: by torch itself, or where the function asks it.
+
+    Examples
+    --------
+    >>> is_told_of(torch.relu), is_told_of(torch.nn.ReLU), is_told_of(lambda x: x.relu())
+    (True, False, False)
+    """
+    operator = operator_of(function)
+    if isinstance(operator, types.FunctionType):
+        return "handle_torch_function" in operator.__code__.co_names
+    return isinstance(operator, _OF_TORCH)

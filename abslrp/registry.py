@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
-from abslrp.names import Function, name_of, operator_of
+from abslrp.names import Function, is_told_of, name_of, operator_of
 from abslrp.plan.accounts import Account, Custom, Routing, UncoveredError, by_one_start
 from abslrp.plan.blocks import blocks, whole
 from abslrp.tape import Call, Value, WrittenOut
@@ -48,11 +48,15 @@ class Rule:
             raise UncoveredError("activations of a sparse or other layout")
         account: Any = self.function(call, *call.args, **call.kwargs)
         if callable(account):
-            places = [call.inputs.index(one) for one in call.taken()]
-            account = Custom(by_one_start(account, places), axes=alike)
+            account = Custom(by_one_start(account, call), axes=alike)
+        if not isinstance(account, Account):
+            raise ValueError(
+                f"rule: expected that of {name_of(call.operator)} to return an account, or a "
+                f"function of relevance, got {account!r}"
+            )
         if complex and not account.constant and not isinstance(account, (Routing, Custom)):
             raise UncoveredError("a function of complex numbers, of which no rule says its parts")
-        return cast(Account, account)
+        return account
 
     def blocks(self, table: RuleSet, values: Sequence[Value], args: Any, kwargs: Any) -> Any:
         """Return the account of a call by its stages, None if they make little."""
@@ -172,7 +176,12 @@ class RuleSet:
     def _register(self, functions: Any, **form: Any) -> Callable[[R], R]:
         flat = _flat(functions)
         if not flat:
-            raise ValueError("functions: expected at least one torch function, got none")
+            raise ValueError(f"functions: expected at least one torch function, got {functions!r}")
+        if unseen := [one for one in flat if not (isinstance(one, str) or is_told_of(one))]:
+            raise ValueError(
+                f"functions: torch does not tell of calls of {unseen[0]!r}; give operators that it "
+                "calls (abslrp.plan lists them), or wrap it by torch.overrides.wrap_torch_function"
+            )
 
         def register(function: R) -> R:
             for one in flat:

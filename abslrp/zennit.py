@@ -31,6 +31,7 @@ composite=AbsLRP, composite_kwargs={"conserve": "operation"})``.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,6 +58,30 @@ from abslrp.registry import RuleSet
 from abslrp.rule_sets import own_contrast
 from abslrp.rules import normalization
 from abslrp.tape import Call
+from abslrp.tape.values import tensors_in
+
+_LOCK = threading.RLock()
+
+
+class _Forward:
+    """A module's forward, by the rules that are registered: they may come and go in any order."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.own, self.forward = vars(module).get("forward"), module.forward
+        self.rules: list[EngineRule] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        active = [one for one in reversed(self.rules) if one.active]
+        if not active:
+            return self.forward(*args, **kwargs)
+        # The last one, of this thread if there is any.
+        rule = max(active, key=lambda one: one.thread == threading.get_ident())
+        # A module may write to what it is given.
+        given = [one.clone() if isinstance(one, Tensor) else one for one in args]
+        # Not what it has itself: a canonizer may leave weights that are no parameters.
+        inputs = [one for one in tensors_in([given, kwargs]) if one.requires_grad] or None
+        with propagation(rule.rules, rule.conserve, inputs=inputs):
+            return self.forward(*given, **kwargs)
 
 
 class EngineRule(Hook):  # type: ignore[misc]
@@ -77,28 +102,24 @@ class EngineRule(Hook):  # type: ignore[misc]
 
     def register(self, module: nn.Module) -> RemovableHandle:
         """Let gradients of a module's outputs be relevances of its inputs."""
-        self.module, self.own, forward = module, vars(module).get("forward"), module.forward
-
-        def propagating(*args: Any, **kwargs: Any) -> Any:
-            if not self.active:
-                return forward(*args, **kwargs)
-            # A module may write to what it is given.
-            given = [one.clone() if isinstance(one, Tensor) else one for one in args]
-            passed = [one for one in (*given, *kwargs.values()) if isinstance(one, Tensor)]
-            # Not what it has itself: a canonizer may leave weights that are no parameters.
-            inputs = [one for one in passed if one.requires_grad] or None
-            with propagation(self.rules, self.conserve, inputs=inputs):
-                return forward(*given, **kwargs)
-
-        module.forward = propagating
+        with _LOCK:
+            own = vars(module).get("forward")
+            self.wrapped = own if isinstance(own, _Forward) else _Forward(module)
+            self.module, self.thread = module, threading.get_ident()
+            self.wrapped.rules.append(self)
+            module.forward = self.wrapped
         return RemovableHandle(self)
 
     def remove(self) -> None:
-        """Put the module's own forward back."""
-        if self.own is None:
-            del self.module.forward
-        else:
-            self.module.forward = self.own
+        """Put the module's own forward back, if no other rule needs it."""
+        with _LOCK:
+            self.wrapped.rules.remove(self)
+            if self.wrapped.rules or vars(self.module).get("forward") is not self.wrapped:
+                return
+            if self.wrapped.own is None:
+                del self.module.forward
+            else:
+                self.module.forward = self.wrapped.own
 
     def copy(self) -> EngineRule:
         """Return a hook of the same kind for another module."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from abslrp.plan.axes import aligned
 from abslrp.plan.factors import Factor
 from abslrp.plan.linear_maps import LinearMap
-from abslrp.tape import Axes, Value
+from abslrp.tape import Axes, Call, Value
 
 A = TypeVar("A", bound="Account")
 
@@ -212,19 +212,25 @@ def same(input: Value, *, sign: int = 1, **said: Any) -> Diagonal:
 
 
 def by_one_start(
-    function: Callable[[Tensor], Any], places: Sequence[int]
+    function: Callable[[Tensor], Any], call: Call
 ) -> Callable[[Tensor], list[Tensor | None]]:
     """Make a function of one start's relevance one of several starts'.
 
-    ``places`` says which input each of its results is for: a value may be taken twice.
+    It returns relevance of each value that a call took, or of each among its arguments, where one
+    may be twice.
     """
+    places = [call.inputs.index(one) for one in call.taken()]
 
     def all_starts(relevance: Tensor) -> list[Tensor | None]:
         sent = [function(one) for one in relevance]
         tuples = [one if isinstance(one, (tuple, list)) else (one,) for one in sent]
-        found: list[Tensor | None] = [None] * (max(places) + 1)
-        once = len(tuples[0]) == len(found)  # one for each value, however often it is taken
-        into = range(len(found)) if once else places
+        found: list[Tensor | None] = [None] * len(call.inputs)
+        into = range(len(found)) if len(tuples[0]) == len(found) else places
+        if len(tuples[0]) != len(into):
+            raise ValueError(
+                f"rule: expected that of {call.name} to return relevance, or None, of each of "
+                f"{len(into)} activations among the arguments, got {len(tuples[0])}"
+            )
         for place, each in zip(into, zip(*tuples, strict=True), strict=True):
             if not any(one is None for one in each):
                 whole, before = torch.stack(each), found[place]

@@ -217,9 +217,11 @@ class Propagation:
 
     def _divide(self, account: Account, arrival: Arrival, parts: Parts) -> None:
         """Divide a total among the parts in the proportion of their sums."""
-        if account.conserves and arrival.total is not None and self.conserve == "operation":
+        total = arrival.total if account.conserves and self.conserve == "operation" else None
+        if total is not None and parts:
             sums = [self.arrivals.totals(one.relevance, value) for value, one in parts]
-            factor = self.arrivals.shares(arrival.total, functools.reduce(torch.add, sums))
+            whole = functools.reduce(torch.add, sums)
+            factor = self.arrivals.shares(total, whole)
             for (_, one), part in zip(parts, sums, strict=True):
                 one.total = factor * part
         for value, one in parts:

@@ -88,12 +88,9 @@ def permuted(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Order the axes anew: as the call does with a shape of other sizes along each."""
     meta = torch.empty(list(range(input.ndim)), device="meta")
     order = list(call.operator(meta, *args, **kwargs).shape)
-    back = [0, *(1 + order.index(axis) for axis in range(input.ndim))]
-
-    def axes(call: Call, value: Value) -> list[int | None]:
-        return [order.index(axis) for axis in range(value.ndim)]
-
-    return lossless(input, lambda relevance: relevance.permute(back), axes)
+    places = [order.index(axis) for axis in range(input.ndim)]
+    back = [0, *(1 + place for place in places)]
+    return lossless(input, lambda relevance: relevance.permute(back), lambda *_: [*places])
 
 
 @COMMON.rule("expand broadcast_to expand_as")

@@ -55,7 +55,7 @@ class Memory:
         self._storages: dict[int, Storage] = {}
         self._gone: list[weakref.KeyedRef[int, Tensor]] = []
         self._left: list[Value] = []
-        self._lent: dict[int, list[weakref.ref[Tensor]]] = {}
+        self._lent: dict[int, list[tuple[weakref.ref[Tensor], weakref.ref[Tensor]]]] = {}
 
     def bind(self, tensor: Tensor, value: Value | None) -> None:
         """Let a tensor object stand for a value, or for a constant though its memory has one."""
@@ -158,13 +158,19 @@ class Memory:
             return tensor  # which is known by then, where kernels are recorded
         alias, memory = tensor.detach(), memory_of(tensor)
         if memory is not None:
-            self._lent.setdefault(memory._cdata, []).append(weakref.ref(alias))
+            pair = weakref.ref(alias), weakref.ref(tensor)
+            self._lent.setdefault(memory._cdata, []).append(pair)
         return alias
+
+    def lenders(self) -> list[Tensor]:
+        """Return the constants that exist, and that calls keep an alias of."""
+        pairs = [(alias(), own()) for lent in self._lent.values() for alias, own in lent]
+        return [own for alias, own in pairs if alias is not None and own is not None]
 
     def before_write(self, tensor: Tensor) -> None:
         """Give the values, and what is lent, that lie in a tensor's memory memory of their own."""
         memory, storage = memory_of(tensor), self._storage(tensor)
-        for lent in [] if memory is None else self._lent.pop(memory._cdata, []):
+        for lent, _ in [] if memory is None else self._lent.pop(memory._cdata, []):
             if (alias := lent()) is not None:
                 alias.data = alias.clone()
         if storage is None:

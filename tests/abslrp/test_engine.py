@@ -420,6 +420,64 @@ def test_a_context_of_ones_own() -> None:
     torch.testing.assert_close(R, abslrp.relevance(model, X, start, conserve=None))
 
 
+def written(model: nn.Module, leaf: Tensor) -> dict[str, Tensor]:
+    return {"input": leaf, "weight": model[0].weight, "statistic": model[1].running_mean}
+
+
+@pytest.mark.parametrize("name", ["input", "weight", "statistic"])
+@pytest.mark.parametrize("named", [False, True])
+def test_what_is_written_to_after_a_context_is_an_error(name: str, named: bool) -> None:
+    """As by autograd: the relevance would be of other numbers than the logits are."""
+    leaf, model = X.clone().requires_grad_(), small()
+    with abslrp.propagation(inputs=[leaf] if named else None) as context:
+        logits = model(leaf)
+    start = torch.ones(2, 5)
+    (before,) = torch.autograd.grad(logits, leaf, start, retain_graph=True)
+    with torch.no_grad():
+        written(model, leaf)[name].add_(1)
+    with pytest.raises(RuntimeError, match="propagation: an input, or a constant"):
+        torch.autograd.grad(logits, leaf, start, retain_graph=True)
+    with pytest.raises(RuntimeError, match="propagation: an input, or a constant"):
+        context.relevance(logits, start, [leaf])
+    assert before.any()
+
+
+def test_what_is_written_to_within_a_context_is_no_error() -> None:
+    """Calls before have what they took, and what is written to is of no use any more."""
+    leaf, model = X.clone().requires_grad_(), small()
+    maps = []
+    for writes in (False, True):
+        with abslrp.propagation() as context:
+            offset = torch.full((5,), 2.0)
+            logits = model(leaf) + offset
+            if writes:
+                offset.fill_(torch.nan)
+        if writes:
+            offset.fill_(-2.0)
+        maps += context.relevance(logits, torch.ones(2, 5), [leaf])
+    torch.testing.assert_close(*maps)
+
+
+def test_a_context_within_itself_is_an_error() -> None:
+    """It would be left only once; one after another, or one of several, it may be used."""
+    model, context, leaf = small(), abslrp.propagation(), X.clone().requires_grad_()
+    before = state(model)
+    with (
+        pytest.raises(RuntimeError, match="propagation: this context is entered already"),
+        context,
+        context,
+    ):
+        pass  # pragma: no cover
+    assert state(model) == before
+    maps = []
+    for one in (context, context, abslrp.propagation()):
+        with one:
+            logits = model(leaf)
+        maps.append(torch.autograd.grad(logits, leaf, torch.ones(2, 5))[0])
+    torch.testing.assert_close(maps[0], maps[1])
+    torch.testing.assert_close(maps[0], maps[2])
+
+
 @pytest.mark.parametrize(
     "wrong", [{"conserve": "everything"}, {"on_unknown": "ignore"}, {"rules": "no-such-set"}]
 )
@@ -519,3 +577,68 @@ def test_a_sequence_projected_and_then_added_to() -> None:
             out = run(leaf, inplace)
         maps.append(torch.autograd.grad(out.abs().sum(), leaf)[0])
     torch.testing.assert_close(*maps)
+
+
+class Rectifier(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.relu()
+
+
+def rectified(x: Tensor) -> Tensor:
+    return x.relu()
+
+
+@pytest.mark.parametrize(
+    "function", [nn.ReLU, nn.ReLU(), Rectifier.apply, rectified, [torch.relu, rectified]]
+)
+def test_a_rule_that_would_never_be_used_is_refused(function: Any) -> None:
+    """Torch tells of operators, and of functions that ask it."""
+    mine = RuleSet("mine", RULE_SETS["absLRP"])
+    for register in (mine.rule, mine.decomposition):
+        with pytest.raises(ValueError, match="functions: torch does not tell of calls of"):
+            register(function)
+    assert mine.find(torch.relu) is RULE_SETS["absLRP"].find(torch.relu)
+
+
+@torch.library.custom_op("abslrp_tests::halved", mutates_args=())
+def halved(x: Tensor) -> Tensor:
+    return x / 2
+
+
+def test_a_rule_for_what_a_library_defines() -> None:
+    mine = RuleSet("mine", RULE_SETS["absLRP"])
+    mine.rule(halved)(lambda call, x: lambda relevance: relevance * 3)
+    x, R = draw(2, 6), np.abs(draw(2, 6, seed=1))
+    model = Single(halved, [(6,)], rectify=False).eval()
+    np.testing.assert_allclose(abslrp.relevance(model, x, R, rules=mine, conserve=None), 3 * R)
+
+
+@pytest.mark.parametrize(
+    ("made", "got"),
+    [
+        (None, "to return an account, or a function of relevance, got None"),
+        (5, "to return an account, or a function of relevance, got 5"),
+        (lambda R: R, "of each of 2 activations among the arguments, got 1"),
+        (lambda R: (R, R, R), "of each of 2 activations among the arguments, got 3"),
+    ],
+)
+def test_what_a_rule_returns_is_checked(made: Any, got: str) -> None:
+    mine = RuleSet("mine", RULE_SETS["absLRP"])
+    mine.rule(torch.add)(lambda call, a, b, alpha=1: made)
+    model = Single(torch.add, [(6,), (1,)], rectify=False).eval()
+    with pytest.raises(ValueError, match=f"rule: expected that of .*add.* {got}"):
+        abslrp.relevance(model, draw(1, 7), draw(1, 6), rules=mine)
+
+
+def test_a_rule_may_send_no_relevance_to_a_value() -> None:
+    mine = RuleSet("mine", RULE_SETS["absLRP"])
+    mine.rule(torch.add)(lambda call, a, b, alpha=1: lambda relevance: (relevance, None))
+    mine.rule(torch.tanh)(lambda call, x: lambda relevance: None)
+    R = np.abs(draw(2, 6, seed=2))
+    model = Single(lambda a, b: a.tanh() + b, [(6,), (6,)], rectify=False).eval()
+    with pytest.raises(ValueError, match="its logits do not depend on the inputs"):
+        abslrp.relevance(model, draw(2, 12), R, rules=mine)
+    model = Single(lambda a, b: a + b.tanh(), [(6,), (6,)], rectify=False).eval()
+    found = abslrp.relevance(model, draw(2, 12), R, rules=mine)
+    np.testing.assert_allclose(found, np.concatenate([R, 0 * R], 1))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +51,30 @@ def test_a_target_may_be_a_function(model: torch.nn.Module) -> None:
     x, target = torch.rand(2, 6), abslrp.targets.logit(1)
     found = abslrp.GraphExplainer()(model, x, target=target)
     assert torch.equal(found, abslrp.explain(model, x, target=target))
+
+
+@pytest.mark.parametrize("option", [{"batch_size": 1}, {"against": np.array([2, 0])}])
+def test_what_is_not_recorded(
+    model: torch.nn.Module, option: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels would read classes from memory that is gone when they are replayed."""
+    x = torch.rand(2, 6)
+
+    class OnGpu(torch.Tensor):
+        device = torch.device("cuda")
+
+    def tensors(*_: Any) -> Any:
+        return SimpleNamespace(tensors=[x.as_subclass(OnGpu)])
+
+    def replayed(*_: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(abslrp.graphs, "Batch", SimpleNamespace(of=tensors))
+    monkeypatch.setattr(abslrp.GraphExplainer, "_replayed", replayed)
+    found = abslrp.GraphExplainer()(model, x, [0, 1], **option)
+    torch.testing.assert_close(found, abslrp.explain(model, x, [0, 1], **option))
+    with pytest.raises(AssertionError):
+        abslrp.GraphExplainer()(model, x, [0, 1])
 
 
 def test_a_limit_below_one_is_refused() -> None:

@@ -155,3 +155,85 @@ def test_numbers_and_masks_meet_on_any_device() -> None:
         found = multiplied(relevance, [constant(number), masked], owned=False)
         assert found.shape == relevance.shape
         assert found.is_meta
+
+
+class SeveralTypes(nn.Module):
+    """Its first weights are of another type than the layers that take the input."""
+
+    def __init__(self, first: torch.dtype, kind: torch.dtype) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.scale = nn.Parameter(torch.ones(5, dtype=first))
+        self.layers = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).to(kind)
+        self.seen: list[tuple[torch.dtype, int]] = []
+
+    def forward(self, x: Tensor) -> Any:
+        self.seen.append((x.dtype, len(x)))
+        return self.layers[2](self.layers[:2](x) * self.scale.to(self.layers[0].weight.dtype))
+
+
+TYPES = torch.float32, torch.float64, torch.bfloat16
+
+
+@pytest.mark.parametrize("first", TYPES)
+@pytest.mark.parametrize("kind", TYPES)
+def test_an_input_is_of_a_type_that_the_model_takes(first: torch.dtype, kind: torch.dtype) -> None:
+    model = SeveralTypes(first, kind).eval()
+    x = torch.randn(2, 6, dtype=kind)
+    found = abslrp.explain(model, x, [0, 1])
+    assert found.dtype == kind
+    assert model.seen.pop() == (kind, 2)
+    torch.testing.assert_close(found, abslrp.explain(model.layers, x, [0, 1]))
+    for other in {*TYPES} - {first}:  # of the first type it is taken at its word
+        abslrp.explain(model, x.to(other), [0, 1])
+        assert model.seen.pop() == (kind, 2)
+
+
+def test_no_model_is_asked_of_inputs_of_its_own_type() -> None:
+    model = SeveralTypes(torch.float32, torch.float32).eval()
+    for kind in (torch.float32, torch.bfloat16, torch.float16):  # which float32 holds
+        x = torch.randn(2, 6).to(kind)
+        abslrp.relevance(model, x, torch.ones(2, 3), conserve=None)
+        assert model.seen == [(torch.float32, 2)]
+        model.seen.clear()
+
+
+class AtATime(nn.Module):
+    """What it takes besides is more exact than its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.head = nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor, time: Tensor) -> Any:
+        wave = (time[:, None] * torch.arange(1, 6)).sin().to(x.dtype)
+        return self.head(torch.relu(self.layer(x) + wave))
+
+
+@pytest.mark.parametrize("given", [torch.bfloat16, torch.float32])
+def test_other_arguments_are_not_rounded_to_the_weights_type(given: torch.dtype) -> None:
+    """999 is 1000 in bfloat16, and 2049.5 is 2048."""
+    model, x = AtATime().to(torch.bfloat16).eval(), torch.randn(2, 6).to(torch.bfloat16)
+    time = torch.tensor([999.0, 2049.5])
+    logits: list[Tensor] = []
+    handle = model.register_forward_hook(lambda module, args, result: logits.append(result))
+    abslrp.explain(model, x.to(given), [0, 1], model_kwargs={"time": time})
+    handle.remove()
+    torch.testing.assert_close(logits[-1], model(x, time), rtol=0, atol=0)
+    assert not torch.allclose(logits[-1], model(x, time.to(x.dtype).float()), rtol=1e-2)
+
+
+class OfBuffers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.linspace(-1, 1, 18).view(6, 3))
+
+    def forward(self, x: Tensor) -> Any:
+        return x @ self.weight
+
+
+def test_a_model_without_parameters() -> None:
+    x = torch.randn(2, 6)
+    found = abslrp.explain(OfBuffers().eval(), x.double(), [0, 1])
+    torch.testing.assert_close(found.float(), abslrp.explain(OfBuffers().eval(), x, [0, 1]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -193,3 +195,45 @@ def test_bad_arguments():
         AbsLRP(rules="lrp")
     with pytest.raises(ValueError, match="contrast: expected"):
         Contrastive(nn.Identity(), AbsLRP(), contrast="plain")
+
+
+def test_composites_come_and_go_in_any_order():
+    """The first to go took away what the last had put on the model, which then stayed for ever."""
+    model = networks.make("basic")
+    x, y, start = networks.images()
+    expected = {
+        rules: abslrp.explain(model, x, y, rules=rules, contrast=None)
+        for rules in ("absLRP", "alpha1beta0")
+    }
+    one, other = (Gradient(model, AbsLRP(rules=rules)) for rules in expected)
+    for first, last in ((one, other), (other, one)):
+        one.__enter__()
+        other.__enter__()
+        first.__exit__(None, None, None)
+        rules = last.composite.rules.name
+        assert networks.apart(last(x.clone(), start)[1], expected[rules]) < 1e-10
+        last.__exit__(None, None, None)
+        assert "forward" not in vars(model)
+
+
+def test_each_thread_has_its_own_composite():
+    model = networks.make("basic")
+    x, y, start = networks.images()
+    found, entered = {}, threading.Barrier(2)
+
+    def explain(rules):
+        with Gradient(model, AbsLRP(rules=rules)) as attributor:
+            entered.wait(60)
+            found[rules] = attributor(x.clone(), start)[1]
+            entered.wait(60)
+
+    threads = [threading.Thread(target=explain, args=(one,)) for one in ("absLRP", "alpha1beta0")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for rules, given in found.items():
+        expected = abslrp.explain(model, x, y, rules=rules, contrast=None)
+        assert networks.apart(given, expected) < 1e-10
+    assert len(found) == 2
+    assert "forward" not in vars(model)
