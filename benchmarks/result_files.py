@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gae_metric.commands.folder import new_folder
-from gae_metric.commands.folder import replace_file as replace_file
 from gae_metric.errors import InputError, check_integer
 
 RESULTS = Path(__file__).parent / "results"

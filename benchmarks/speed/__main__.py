@@ -11,10 +11,11 @@ import pandas as pd
 import torch
 import typer
 
-from benchmarks.result_files import refuse_finished, replace_file
+from benchmarks.result_files import refuse_finished
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed.measure import MODES, Mode
 from gae_metric.commands.declared import taking
+from gae_metric.commands.folder import replace_file
 from gae_metric.commands.terminal import Terminal, report_errors
 
 _LISTED = ", ".join(abslrp_speed.MODELS)
