@@ -19,6 +19,7 @@ from gae_metric.explainers.chunked_gradients import accepts_tensors, chunked, se
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.functional.draws import content_generator
 from gae_metric.functional.precision import at_least_single
+from gae_metric.study.conversion import together
 from gae_metric.study.logits import LogitsModel
 
 #: Parameters of ``attribute`` that this adapter knows what to give for.
@@ -150,11 +151,17 @@ def _with_own_hooks(model: nn.Module) -> nn.Module:
     return model
 
 
-def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
-    """Return a method's maps, without a word of what Captum does and undoes."""
+@together
+def _untold() -> Iterator[None]:
     told = "Input Tensor|Setting (forward|backward)|Required gradient not req"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", told, UserWarning)
+        yield
+
+
+def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
+    """Return a method's maps, without a word of what Captum does and undoes."""
+    with _untold():
         maps = method.attribute(x.clone(), target=target, **options)
     return tuple(one.detach() for one in maps) if isinstance(maps, tuple) else maps.detach()
 

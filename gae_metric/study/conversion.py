@@ -1,8 +1,9 @@
 """Tensors from whatever is given, the devices that they go to, and chunks that fit these."""
 
 import ctypes
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -192,6 +193,58 @@ def _queue(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
+def together(change: Callable[[], Iterator[None]]) -> Callable[[], AbstractContextManager[None]]:
+    """Have threads share a change of the whole process: the first makes it, the last undoes it.
+
+    Parameters
+    ----------
+    change
+        A generator function, as of a context.
+
+    Examples
+    --------
+    >>> @together
+    ... def loudly():
+    ...     print("on")
+    ...     yield
+    ...     print("off")
+    >>> with loudly(), loudly():
+    ...     print("work")
+    on
+    work
+    off
+    """
+    lock, users, undo = threading.RLock(), set[object](), ExitStack()
+
+    @contextmanager
+    def shared() -> Iterator[None]:
+        user = object()
+        try:
+            with lock:
+                if not users:
+                    undo.enter_context(contextmanager(change)())
+                users.add(user)
+            yield
+        finally:
+            with lock:
+                users.discard(user)
+                if not users:
+                    undo.close()
+
+    return shared
+
+
+@together
+def _without_cudnn() -> Iterator[None]:
+    cudnn = torch.backends.cudnn
+    before = cudnn.enabled
+    try:
+        cudnn.enabled = False
+        yield
+    finally:
+        cudnn.enabled = before
+
+
 @contextmanager
 def at_work(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
     """Have a model where and as gradients can be taken of it, whatever the caller's modes.
@@ -202,11 +255,9 @@ def at_work(model: nn.Module, device: torch.device | None = None) -> Iterator[No
     home = next((value.device for value in model.parameters()), device)
     moved = device is not None and home is not None and home != device
     moved = moved and (home.type, device.index) != (device.type, None)  # type: ignore[union-attr]
-    cudnn = torch.backends.cudnn
     with torch.inference_mode(False), ExitStack() as undo:
-        if cudnn.enabled and any(isinstance(each, nn.RNNBase) for each in model.modules()):
-            undo.callback(setattr, cudnn, "enabled", True)
-            cudnn.enabled = False
+        if any(isinstance(each, nn.RNNBase) for each in model.modules()):
+            undo.enter_context(_without_cudnn())
         if moved:
             undo.callback(model.to, home)
             model.to(device)
