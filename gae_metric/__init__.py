@@ -29,24 +29,19 @@ if TYPE_CHECKING:
     from gae_metric.study.explaining import tensor_explainer as tensor_explainer
 
 #: Rooms that are there after ``import gae_metric``.
-_ROOMS = (
-    *("companions", "comparison", "demo", "explainers", "functional", "inputs", "metrics"),
-    *("plotting", "probe"),
-)
+_ROOMS = "companions comparison demo explainers functional inputs metrics plotting probe"
 
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     {
-        "metrics": [
-            *("GAE", "Contrastiveness", "LocalConsistency", "LocalFaithfulness", "LocalRobustness")
-        ],
-        "functional.mosaic_plan": ["MosaicPlan"],
-        "probe.probe_set": ["ProbeSet"],
-        "study.cache": ["cache_info", "clear_cache", "set_cache_limit"],
-        "comparison": ["compare", "pairwise", "samples_needed"],
-        "study.explaining": ["tensor_explainer"],
+        "metrics": "GAE Contrastiveness LocalConsistency LocalFaithfulness LocalRobustness",
+        "functional.mosaic_plan": "MosaicPlan",
+        "probe.probe_set": "ProbeSet",
+        "study.cache": "cache_info clear_cache set_cache_limit",
+        "comparison": "compare pairwise samples_needed",
+        "study.explaining": "tensor_explainer",
     },
-    {"noise": "gae_metric.companions.noise"} | {room: f"gae_metric.{room}" for room in _ROOMS},
+    {"noise": "gae_metric.companions.noise"} | {one: f"gae_metric.{one}" for one in _ROOMS.split()},
 )
 
 sys.meta_path.append(Moved())

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def lazy(
-    package: str, names: Mapping[str, Iterable[str]], rooms: Mapping[str, str] | None = None
+    package: str, names: Mapping[str, str], rooms: Mapping[str, str] | None = None
 ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """Return the ``__all__``, ``__getattr__`` and ``__dir__`` of a package (PEP 562).
 
@@ -20,17 +20,17 @@ def lazy(
     package
         Its name.
     names
-        By module of the package, the names that it exports of it.
+        By module of the package, the names that it exports of it, with spaces between them.
     rooms
         By name, modules that it has as attributes.
 
     Examples
     --------
-    >>> exported, find, _ = lazy("gae_metric", {"errors": ["InputError"]})
+    >>> exported, find, _ = lazy("gae_metric", {"errors": "InputError"})
     >>> exported, find("InputError").__name__
     (['InputError'], 'InputError')
     """
-    homes = {name: f"{package}.{home}" for home, own in names.items() for name in own}
+    homes = {name: f"{package}.{home}" for home, own in names.items() for name in own.split()}
     rooms = rooms or {}
 
     def find(name: str) -> Any:

@@ -57,7 +57,12 @@ def replace_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, path)
-        _sync_folder(path.parent)
+        if os.name == "posix":  # have the new name outlive a power cut
+            handle = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
     except OSError as error:
         raise OSError(
             error.errno,
@@ -67,16 +72,6 @@ def replace_file(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             new.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder outlive a power cut, where the system can."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

@@ -19,7 +19,6 @@ from gae_metric.explainers.chunked_gradients import accepts_tensors, chunked, se
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.functional.draws import content_generator
 from gae_metric.functional.precision import at_least_single
-from gae_metric.study.conversion import together
 from gae_metric.study.logits import LogitsModel
 
 #: Parameters of ``attribute`` that this adapter knows what to give for.
@@ -31,8 +30,8 @@ _DRAWING = frozenset({"GradientShap", "KernelShap", "Lime", "ShapleyValueSamplin
 #: Methods that change the gradient of ReLUs.
 _GUIDED = frozenset({"GuidedBackprop", "Deconvolution"})
 
-#: Held while the global generators are seeded, which all threads draw from.
-_SEEDED = threading.RLock()
+#: Held while what all threads share is changed: global generators, and filters of warnings.
+_ALONE = threading.RLock()
 
 #: Share of a map's size that rounding leaves of DeepLIFT's summation to the change of the logit.
 _ROUNDING = 0.01
@@ -151,17 +150,11 @@ def _with_own_hooks(model: nn.Module) -> nn.Module:
     return model
 
 
-@together
-def _untold() -> Iterator[None]:
-    told = "Input Tensor|Setting (forward|backward)|Required gradient not req"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", told, UserWarning)
-        yield
-
-
 def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
     """Return a method's maps, without a word of what Captum does and undoes."""
-    with _untold():
+    told = "Input Tensor|Setting (forward|backward)|Required gradient not req"
+    with _ALONE, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", told, UserWarning)
         maps = method.attribute(x.clone(), target=target, **options)
     return tuple(one.detach() for one in maps) if isinstance(maps, tuple) else maps.detach()
 
@@ -229,7 +222,7 @@ def seeded(seed: int) -> Iterator[None]:
     True
     """
     # All of them, named: torch warns where there are several.
-    with _SEEDED, torch.random.fork_rng(range(torch.cuda.device_count())):
+    with _ALONE, torch.random.fork_rng(range(torch.cuda.device_count())):
         state, python = np.random.get_state(), random.getstate()  # noqa: NPY002
         np.random.seed(seed)  # noqa: NPY002
         random.seed(seed)

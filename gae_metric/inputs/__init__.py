@@ -29,13 +29,11 @@ if TYPE_CHECKING:
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     {
-        "files": ["EXTENSIONS", "list_images"],
-        "images": ["ImageSet", "decoded", "load_images"],
-        "labels": ["class_index", "read_labels", "read_table"],
-        "models": ["LoadedModel", "load_model"],
-        "preprocessing": [
-            *("Crop", "Preprocessing", "square_crop", "timm_crop", "torchvision_crop")
-        ],
-        "weights": ["load_weights", "read_weights"],
+        "files": "EXTENSIONS list_images",
+        "images": "ImageSet decoded load_images",
+        "labels": "class_index read_labels read_table",
+        "models": "LoadedModel load_model",
+        "preprocessing": "Crop Preprocessing square_crop timm_crop torchvision_crop",
+        "weights": "load_weights read_weights",
     },
 )

@@ -3,7 +3,7 @@
 import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -193,56 +193,20 @@ def _queue(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def together(change: Callable[[], Iterator[None]]) -> Callable[[], AbstractContextManager[None]]:
-    """Have threads share a change of the whole process: the first makes it, the last undoes it.
-
-    Parameters
-    ----------
-    change
-        A generator function, as of a context.
-
-    Examples
-    --------
-    >>> @together
-    ... def loudly():
-    ...     print("on")
-    ...     yield
-    ...     print("off")
-    >>> with loudly(), loudly():
-    ...     print("work")
-    on
-    work
-    off
-    """
-    lock, users, undo = threading.RLock(), set[object](), ExitStack()
-
-    @contextmanager
-    def shared() -> Iterator[None]:
-        user = object()
-        try:
-            with lock:
-                if not users:
-                    undo.enter_context(contextmanager(change)())
-                users.add(user)
-            yield
-        finally:
-            with lock:
-                users.discard(user)
-                if not users:
-                    undo.close()
-
-    return shared
+#: Who computes without cuDNN, and whether it was on before the first of them.
+_WITHOUT_CUDNN: dict[object, bool] = {}
+_SWITCH = threading.RLock()
 
 
-@together
-def _without_cudnn() -> Iterator[None]:
-    cudnn = torch.backends.cudnn
-    before = cudnn.enabled
-    try:
-        cudnn.enabled = False
-        yield
-    finally:
-        cudnn.enabled = before
+def _cudnn(user: object, *, off: bool) -> None:
+    """Turn cuDNN off for a user, or on again for the last: threads share one switch."""
+    with _SWITCH:
+        before = next(iter(_WITHOUT_CUDNN.values()), torch.backends.cudnn.enabled)
+        if off:
+            _WITHOUT_CUDNN[user] = before
+        else:
+            _WITHOUT_CUDNN.pop(user, None)
+        torch.backends.cudnn.enabled = before and not _WITHOUT_CUDNN
 
 
 @contextmanager
@@ -257,7 +221,8 @@ def at_work(model: nn.Module, device: torch.device | None = None) -> Iterator[No
     moved = moved and (home.type, device.index) != (device.type, None)  # type: ignore[union-attr]
     with torch.inference_mode(False), ExitStack() as undo:
         if any(isinstance(each, nn.RNNBase) for each in model.modules()):
-            undo.enter_context(_without_cudnn())
+            undo.callback(_cudnn, undo, off=False)
+            _cudnn(undo, off=True)
         if moved:
             undo.callback(model.to, home)
             model.to(device)
