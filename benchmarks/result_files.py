@@ -1,10 +1,7 @@
 """Folders and files of results: there as a whole, replaced only if asked; what fills templates."""
 
-import contextlib
 import math
-import os
 import re
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -84,46 +81,9 @@ def refuse_finished(option: str, path: Path, replace: bool) -> None:
         )
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in the place of another, or of none, so that it is never there in part.
-
-    Raises
-    ------
-    OSError
-        If there is no room or no permission; the message names the file, and what was there stays.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"cannot write {str(path)!r}: {error.strerror}. What was finished is kept: the same "
-            "command goes on from there",
-        ) from error
-
-
 def slug(name: str) -> str:
     """Return a name as a part of a file's name."""
     return re.sub(r"[^a-z0-9_.+]+", "-", name.lower()).strip("-.")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder outlive a power cut, where the system can."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def templates(folder: Path, **options: Any) -> Environment:

@@ -8,8 +8,9 @@ import pandas as pd
 import typer
 
 from benchmarks.compatibility.processes import SOURCES, tried
-from benchmarks.result_files import replace_file, templates
+from benchmarks.result_files import templates
 from gae_metric.commands.declared import taking
+from gae_metric.commands.folder import replace_file
 from gae_metric.commands.provenance import installed
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "zennit", "captum", "lxt")

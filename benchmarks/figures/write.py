@@ -19,8 +19,9 @@ from benchmarks.data.names import open_data
 from benchmarks.figures import sample, sheets
 from benchmarks.figures.plan import FIGURES, LackingError, Plan, check_numbers
 from benchmarks.figures.subject import Family, Subject
-from benchmarks.result_files import replace_file, slug
+from benchmarks.result_files import slug
 from benchmarks.runner.collected import collect
+from gae_metric.commands.folder import replace_file
 from gae_metric.errors import InputError
 
 Draw: TypeAlias = Callable[[Plan, Sequence[Subject]], Figure]

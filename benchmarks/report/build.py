@@ -14,7 +14,8 @@ import numpy as np
 
 from benchmarks.report.explained import MAP_SIDE, Progress
 from benchmarks.report.section import Section
-from benchmarks.result_files import check_page, number, replace_file, templates
+from benchmarks.result_files import check_page, number, templates
+from gae_metric.commands.folder import replace_file
 
 PAGE = Path(__file__).parent / "page"
 

@@ -16,9 +16,10 @@ from pydantic import BaseModel, Field
 
 from benchmarks.config.runs import PARTS, Run
 from benchmarks.metrics.registry import find_metric
-from benchmarks.result_files import NEXT, PLAN, folders_of, replace_file
+from benchmarks.result_files import NEXT, PLAN, folders_of
 from benchmarks.runner.shards import Shard
 from benchmarks.runner.store import Store, read_table
+from gae_metric.commands.folder import replace_file
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
 

@@ -21,7 +21,6 @@ from benchmarks.data.dataset import Data
 from benchmarks.data.names import open_data
 from benchmarks.metrics.metric_call import Block, Plans
 from benchmarks.metrics.registry import kind_of
-from benchmarks.result_files import replace_file
 from benchmarks.runner.collected import collect, consolidate, finished_plan, write_plan
 from benchmarks.runner.engines import compute
 from benchmarks.runner.identity import model_digest, versions
@@ -29,6 +28,7 @@ from benchmarks.runner.shards import Shard, digest, shards_of
 from benchmarks.runner.status import look_through, refuse_to_replace
 from benchmarks.runner.store import Store
 from benchmarks.runner.worker import Outcome, Task
+from gae_metric.commands.folder import replace_file
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes

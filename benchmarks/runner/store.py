@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from benchmarks.result_files import replace_file
-from gae_metric.commands.folder import new_folder
+from gae_metric.commands.folder import new_folder, replace_file
 from gae_metric.errors import InputError, refusing
 
 _KEY = b"benchmarks"

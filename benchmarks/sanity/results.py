@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, TypeAlias
 import pandas as pd
 import torch
 
-from benchmarks.result_files import replace_file
 from benchmarks.sanity import checks, meta
 from benchmarks.sanity.case import NETWORKS, Case, Settings, open_case
 from benchmarks.sanity.changed_maps import Remembered
 from gae_metric import clear_cache
+from gae_metric.commands.folder import replace_file
 from gae_metric.commands.provenance import installed
 from gae_metric.errors import InputError
 

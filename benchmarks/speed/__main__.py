@@ -3,7 +3,6 @@
 import math
 import platform
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +10,14 @@ import pandas as pd
 import torch
 import typer
 
-from benchmarks.result_files import refuse_finished, replace_file
+from benchmarks.result_files import refuse_finished
 from benchmarks.speed import abslrp as abslrp_speed
 from benchmarks.speed.measure import MODES, Mode
 from gae_metric.commands.declared import taking
+from gae_metric.commands.folder import replace_file
 from gae_metric.commands.terminal import Terminal, report_errors
+from gae_metric.errors import lookup
+from gae_metric.study.conversion import usable_device
 
 _LISTED = ", ".join(abslrp_speed.MODELS)
 
@@ -127,26 +129,17 @@ def _prepare(
 
     A GPU has to be there, and the table has not.
     """
-    if request.out is not None:
-        with report_errors(Terminal()):
+    with report_errors(Terminal()):
+        cuda = usable_device(request.device).type == "cuda"
+        names = [lookup("model", name, abslrp_speed.MODELS)[0] for name in request.model or models]
+        asked = request.mode or (MODES if cuda else ["plain"])
+        wanted = {lookup("mode", name, dict.fromkeys(MODES))[0] for name in asked}
+        if request.out is not None:
             refuse_finished("out", request.out, request.replace)
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    cuda = request.device.startswith("cuda")
-    if cuda and not torch.cuda.is_available():
-        raise typer.BadParameter("there is no CUDA device", param_hint="--device")
-    names = _known(request.model or models, abslrp_speed.MODELS, "--model")
-    wanted = _known(request.mode or [*(MODES if cuda else ["plain"])], MODES, "--mode")
     sizes = request.batch or ([1, 16, 64] if cuda else batches)
     return names, sizes, tuple(mode for mode in MODES if mode in wanted)
-
-
-def _known(names: list[str], known: Iterable[str], option: str) -> list[str]:
-    for name in names:
-        if name not in known:
-            message = f"expected one of {', '.join(known)}, got {name!r}"
-            raise typer.BadParameter(message, param_hint=option)
-    return names
 
 
 if __name__ == "__main__":

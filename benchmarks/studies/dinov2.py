@@ -78,7 +78,7 @@ def variants(model: nn.Module) -> Iterator[tuple[str, nn.Module, dict[str, Any]]
     yield "one pass", model, {"contrast": "signed"}
     yield "no contrast", model, {"contrast": None}
     yield "softmax constant", model, {"attention": "values"}
-    yield "queries and keys alone", model, {"attention": "queries-keys"}
+    yield "queries and keys alone", model, {"attention": "queries_keys"}
     yield "nothing conserved", model, {"conserve": None}
     yield "layer scale merged", scales_merged(model), {}
     yield "negations", changed(model, nn.GELU, Negated), {}

@@ -12,9 +12,9 @@ from benchmarks.config.runs import Run
 from benchmarks.methods import METHODS
 from benchmarks.metrics.registry import kind_of
 from benchmarks.paper import paper_table, paper_tables
-from benchmarks.result_files import replace_file
 from benchmarks.runner.collected import Collected, collect
 from benchmarks.tables.formats import Table, csv, latex, markdown
+from gae_metric.commands.folder import replace_file
 from gae_metric.comparison import compare
 from gae_metric.comparison.direction import directions
 from gae_metric.comparison.results import Better

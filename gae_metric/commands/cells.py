@@ -8,6 +8,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from gae_metric.commands.folder import replace_file
 from gae_metric.comparison.results import Cell
 from gae_metric.errors import InputError
 from gae_metric.inputs.files import read_bytes
@@ -37,13 +38,9 @@ class Cells:
         """Keep a cell; its file is whole or not there."""
         parts = None if cell.components is None else cell.components.to_dict("list")
         kept = {**vars(cell), "components": parts}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self._file(method, metric)
-        part = file.with_suffix(".part")
         # Floating-point numbers come back as they were, NaN too.
         content = json.dumps(kept, default=lambda array: array.tolist()).encode()
-        part.write_bytes(content + self._seal(method, metric, content))
-        part.replace(file)
+        replace_file(self._file(method, metric), content + self._seal(method, metric, content))
 
     def _seal(self, method: str, metric: str, content: bytes) -> bytes:
         key = repr((self.digest, method, metric)).encode()

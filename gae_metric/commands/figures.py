@@ -1,5 +1,6 @@
 """The figures that an evaluation leaves behind."""
 
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from abslrp.losses import untold
 from gae_metric import plotting
+from gae_metric.commands.folder import replace_file
 from gae_metric.commands.tables import Evaluation
 from gae_metric.comparison.results import Results
 from gae_metric.functional import MaskValue, mask_baseline, masking_trajectory, mosaics
@@ -27,9 +29,10 @@ def write_figures(folder: Path, evaluation: Evaluation) -> list[Path]:
     """Write an evaluation's figures as PNG files, and return their paths."""
     paths = []
     for name, figure in figures(evaluation):
-        path = folder / f"{name}.png"
-        figure.savefig(path)
-        paths.append(path)
+        drawn = io.BytesIO()
+        figure.savefig(drawn)
+        paths.append(folder / f"{name}.png")
+        replace_file(paths[-1], drawn.getvalue())
     return paths
 
 

@@ -5,7 +5,9 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,39 @@ def new_folder(folder: Path, argument: str = "out") -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     return folder
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file in the place of another, or of none, so that it is never there in part.
+
+    Raises
+    ------
+    OSError
+        If there is no room or no permission; the message names the file, and what was there stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+        if os.name == "posix":  # have the new name outlive a power cut
+            handle = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write {str(path)!r}: {error.strerror}. What was finished is kept: the same "
+            "command goes on from there",
+        ) from error
+    finally:
+        with suppress(OSError):
+            new.unlink()
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -101,7 +136,7 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
             shutil.rmtree(part / "cells", ignore_errors=True)
     if before != settings:
         run = json.dumps({"settings": settings}, indent=2)
-        (folder / "run.json").write_text(run, encoding="utf-8")
+        replace_file(folder / "run.json", run.encode())
 
 
 def without_figures(folder: Path, images: Iterable[str]) -> list[str]:

@@ -24,6 +24,7 @@ from rich.text import Text
 from torch import nn
 
 from gae_metric._names import two_lines
+from gae_metric.commands.folder import replace_file
 from gae_metric.commands.named_metrics import Settings
 from gae_metric.commands.provenance import MATTER, digest_of_code, installed
 from gae_metric.commands.terminal import Terminal, csv_text, visible
@@ -196,13 +197,13 @@ def write_tables(
             made["components"][name] = parts
     for table_name, frames in made.items():
         text = csv_text(pd.concat(frames, names=["model"]).reset_index("model"), index=False)
-        (folder / f"{table_name}.csv").write_text(text, encoding="utf-8", newline="")
+        replace_file(folder / f"{table_name}.csv", text.encode())
     run = {
         "settings": dict(settings),
         "messages": {evaluation.name: messages(evaluation.results) for evaluation in evaluations},
         "versions": versions(),
     }
-    (folder / "run.json").write_text(json.dumps(run, indent=2, default=str), encoding="utf-8")
+    replace_file(folder / "run.json", json.dumps(run, indent=2, default=str).encode())
     return [folder / "run.json", *(folder / f"{name}.csv" for name in made)]
 
 
@@ -230,7 +231,7 @@ def write_report(
     template = files("gae_metric.commands").joinpath("report.html").read_text(encoding="utf-8")
     models = [_model(one, pictures.get(one.name, ())) for one in evaluations]
     page = Environment(autoescape=True).from_string(template).render(models=models)
-    path.write_text(visible(page), encoding="utf-8")
+    replace_file(path, visible(page).encode())
 
 
 def _model(evaluation: Evaluation, pictures: Sequence[Path]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ _DRAWING = frozenset({"GradientShap", "KernelShap", "Lime", "ShapleyValueSamplin
 #: Methods that change the gradient of ReLUs.
 _GUIDED = frozenset({"GuidedBackprop", "Deconvolution"})
 
-#: Held while the global generators are seeded, which all threads draw from.
-_SEEDED = threading.RLock()
+#: Held while what all threads share is changed: global generators, and filters of warnings.
+_ALONE = threading.RLock()
 
 #: Share of a map's size that rounding leaves of DeepLIFT's summation to the change of the logit.
 _ROUNDING = 0.01
@@ -153,7 +153,7 @@ def _with_own_hooks(model: nn.Module) -> nn.Module:
 def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
     """Return a method's maps, without a word of what Captum does and undoes."""
     told = "Input Tensor|Setting (forward|backward)|Required gradient not req"
-    with warnings.catch_warnings():
+    with _ALONE, warnings.catch_warnings():
         warnings.filterwarnings("ignore", told, UserWarning)
         maps = method.attribute(x.clone(), target=target, **options)
     return tuple(one.detach() for one in maps) if isinstance(maps, tuple) else maps.detach()
@@ -222,7 +222,7 @@ def seeded(seed: int) -> Iterator[None]:
     True
     """
     # All of them, named: torch warns where there are several.
-    with _SEEDED, torch.random.fork_rng(range(torch.cuda.device_count())):
+    with _ALONE, torch.random.fork_rng(range(torch.cuda.device_count())):
         state, python = np.random.get_state(), random.getstate()  # noqa: NPY002
         np.random.seed(seed)  # noqa: NPY002
         random.seed(seed)

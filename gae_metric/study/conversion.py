@@ -1,6 +1,7 @@
 """Tensors from whatever is given, the devices that they go to, and chunks that fit these."""
 
 import ctypes
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -191,6 +192,22 @@ def give_back() -> None:
 _queue = lru_cache(torch.cuda.Stream)
 
 
+#: Who computes without cuDNN, and whether it was on before the first of them.
+_WITHOUT_CUDNN: dict[object, bool] = {}
+_SWITCH = threading.RLock()
+
+
+def _cudnn(user: object, *, off: bool) -> None:
+    """Turn cuDNN off for a user, or on again for the last: threads share one switch."""
+    with _SWITCH:
+        before = next(iter(_WITHOUT_CUDNN.values()), torch.backends.cudnn.enabled)
+        if off:
+            _WITHOUT_CUDNN[user] = before
+        else:
+            _WITHOUT_CUDNN.pop(user, None)
+        torch.backends.cudnn.enabled = before and not _WITHOUT_CUDNN
+
+
 @contextmanager
 def at_work(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
     """Have a model where and as gradients can be taken of it, whatever the caller's modes.
@@ -201,11 +218,10 @@ def at_work(model: nn.Module, device: torch.device | None = None) -> Iterator[No
     home = next((value.device for value in model.parameters()), device)
     moved = device is not None and home is not None and home != device
     moved = moved and (home.type, device.index) != (device.type, None)  # type: ignore[union-attr]
-    cudnn = torch.backends.cudnn
     with torch.inference_mode(False), ExitStack() as undo:
-        if cudnn.enabled and any(isinstance(each, nn.RNNBase) for each in model.modules()):
-            undo.callback(setattr, cudnn, "enabled", True)
-            cudnn.enabled = False
+        if any(isinstance(each, nn.RNNBase) for each in model.modules()):
+            undo.callback(_cudnn, undo, off=False)
+            _cudnn(undo, off=True)
         if moved:
             undo.callback(model.to, home)
             model.to(device)

@@ -7,8 +7,8 @@ import uuid
 import pandas as pd
 import pytest
 
-from benchmarks.result_files import replace_file
 from benchmarks.runner.store import Store
+from gae_metric.commands.folder import replace_file
 from gae_metric.errors import InputError
 from tests.benchmarks.disks import remount, small_disk
 

@@ -11,7 +11,14 @@ import torch
 from torch import nn
 
 from gae_metric.demo import digits, networks
-from gae_metric.explainers.captum import _DRAWING, _REFUSED, _methods, captum_explainer, seeded
+from gae_metric.explainers.captum import (
+    _DRAWING,
+    _REFUSED,
+    _methods,
+    attributed,
+    captum_explainer,
+    seeded,
+)
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.explainers.gradients import saliency
 
@@ -194,3 +201,28 @@ def test_threads_draw_from_the_seeded_generators_one_after_the_other():
         torch.testing.assert_close(second.result(), expected[1])
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were():
+    """The last one left that of the first, which hides Captum's warnings, for ever."""
+    told, inside, left = warnings.filters, threading.Event(), threading.Event()
+    x, work = torch.ones(1), []
+
+    class First:
+        def attribute(self, x, target):
+            work.append(threads.submit(attributed, Second(), x, target))
+            inside.wait(1)
+            return x
+
+    class Second:
+        def attribute(self, x, target):
+            inside.set()
+            assert left.wait(60)
+            assert warnings.filters is not told
+            return x
+
+    with ThreadPoolExecutor(1) as threads:
+        attributed(First(), x, x)
+        left.set()
+        assert work[0].result(60) == 1
+    assert warnings.filters is told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from torch import nn
 from abslrp.arrays import as_numbers
 from gae_metric import GAE, LocalConsistency, LocalFaithfulness, ProbeSet, tensor_explainer
 from gae_metric.explainers import EXPLAINERS, explainer, input_x_gradient, saliency
-from gae_metric.study.conversion import as_tensor, like
+from gae_metric.study.conversion import as_tensor, at_work, like
 from tests.gae_metric.nets import conv_net, images, series_net, tabular_net, top_classes
 
 #: Whole numbers, which every type holds.
@@ -360,6 +362,26 @@ def test_recurrent_layers_are_used_without_cudnn():
     net.register_forward_hook(lambda *_: seen.add(torch.backends.cudnn.enabled))
     saliency(net, x, 0)
     assert seen == {enabled}
+
+
+def test_the_last_thread_turns_cudnn_on_again():
+    """The first did, so that the second had no gradients."""
+    enabled, net = torch.backends.cudnn.enabled, nn.LSTM(2, 4)
+    inside, left = threading.Event(), threading.Event()
+
+    def second():
+        with at_work(net):
+            inside.set()
+            assert left.wait(60)
+            return torch.backends.cudnn.enabled
+
+    with ThreadPoolExecutor(1) as threads:
+        with at_work(net):
+            work = threads.submit(second)
+            assert inside.wait(60)
+        left.set()
+        assert work.result(60) is False
+    assert torch.backends.cudnn.enabled == enabled
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
