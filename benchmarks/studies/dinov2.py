@@ -86,13 +86,14 @@ def variants(model: nn.Module) -> Iterator[tuple[str, nn.Module, dict[str, Any]]
 
 
 def streams(model: nn.Module, x: Tensor, y: Tensor) -> pd.DataFrame:
-    """Compare the target's stream with the others', from the last block to the input."""
+    """Compare the target's stream, scaled to sum 1, with the others', from last to first."""
     own = nn.functional.one_hot(y, CLASSES).to(x.dtype)
     starts = torch.stack([own, (1 - own) / (CLASSES - 1)])
     rows = {}
     for name in (*(f"blocks.{index}" for index in (11, 10, 7, 3)), "input"):
         at = None if name == "input" else name
-        one, other = abslrp.relevance(model, x, starts, at=at).flatten(2)
+        found = abslrp.relevance(model, x, starts, at=at).flatten(2)
+        one, other = found / found.sum(2, keepdim=True)
         alike = [np.corrcoef(*pair)[0, 1] for pair in zip(one, other, strict=True)]
         rows[name] = {"difference": float((one - other).abs().sum(1).mean())}
         rows[name] |= {"correlation": float(np.mean(alike))}
