@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from abslrp.losses import untold
 from gae_metric import plotting
-from gae_metric.commands.methods import method as method_of
 from gae_metric.commands.tables import Evaluation
 from gae_metric.comparison.results import Results
+from gae_metric.explainers.gradients import explainer
 from gae_metric.functional import MaskValue, mask_baseline, masking_trajectory, mosaics
 from gae_metric.metrics.plot import typical
 from gae_metric.study.conversion import as_input
@@ -87,7 +87,7 @@ def _explained(
     evaluation: Evaluation, method: str, x: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> NDArray[Any]:
     """Return a method's maps of some inputs, which it may overwrite."""
-    function = evaluation.functions.get(method) or method_of(method)[1]
+    function = evaluation.functions.get(method) or explainer(method)[1]
     return untold(function, model=evaluation.inputs.model, inputs=x.copy(), targets=targets)
 
 

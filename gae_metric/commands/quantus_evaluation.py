@@ -14,12 +14,11 @@ from torch import nn
 
 from gae_metric._names import DIRECTIONS
 from gae_metric.commands.cells import Cells
-from gae_metric.commands.methods import method
 from gae_metric.commands.named_metrics import METRICS, Settings, scored
 from gae_metric.commands.options import metric_name
 from gae_metric.comparison.results import Cell, Failure, Results
 from gae_metric.errors import EvaluationError, InputError
-from gae_metric.explainers.gradients import ExplainFunc, random_map
+from gae_metric.explainers.gradients import ExplainFunc, explainer, random_map
 from gae_metric.metrics.attribution_metric import AttributionMetric
 from gae_metric.metrics.gae import GAE, Contrastiveness
 from gae_metric.metrics.local_consistency import LocalConsistency
@@ -59,7 +58,7 @@ def evaluate(
     targets
         Classes (N,) that are explained.
     methods
-        Names, see :data:`gae_metric.commands.methods.METHODS`, or explanation functions by name.
+        Names, see :data:`gae_metric._names.METHODS`, or explanation functions by name.
     metrics
         Keys of :data:`METRICS`, in any case of letters; by default all.
     settings
@@ -88,7 +87,7 @@ def evaluate(
     """
     settings = settings or Settings()
     if not isinstance(methods, Mapping):
-        methods = dict(method(name) for name in methods)
+        methods = dict(explainer(name) for name in methods)
     if not methods:
         raise InputError("methods: expected at least one method, got none")
     asked = {metric_name(name) for name in metrics or METRICS}
