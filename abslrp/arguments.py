@@ -76,7 +76,7 @@ def check_batch_axis(model: nn.Module, batch: Batch, output: Output, error: Exce
     if works(batch.with_tensors([one[None] for one in batch.tensors])) and not works(batch):
         shape = tuple(batch.tensors[0].shape)
         raise ValueError(
-            f"inputs: expected a batch axis, got shape {shape}; the model takes {(1, *shape)}"
+            f"inputs: expected a batch axis, got shape {shape}; x[None] has one, {(1, *shape)}"
         ) from error
 
 
