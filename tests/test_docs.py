@@ -167,11 +167,29 @@ def test_returns_of_several_lines_are_one_text(site: Path) -> None:
 def test_formulas_and_notebooks_are_set(site: Path) -> None:
     page = (site / "gae.html").read_text(encoding="utf-8")
     assert page.count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">') >= 8
+    assert page.count('display="inline"') >= 10
+    assert "<msub><mi>x</mi><mi>t</mi></msub>" in page
     assert "\\frac" not in page
+    for one in site.rglob("*.html"):
+        assert "$<code>" not in one.read_text(encoding="utf-8"), one
     for path in (ROOT / "benchmarks" / "notebooks").glob("*.ipynb"):
         shown = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
         assert shown.count("data:image/png;base64,") >= 1
         assert "<table" in shown
+
+
+@pytest.mark.parametrize("page", ["gae", "limits", "figure1", "probe", "settings"])
+def test_formulas_in_running_text_are_marked_as_such(page: str) -> None:
+    """As $`x_t`$, which GitHub and the site set."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```|`[^`]*`|\]\(.*?\)", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert re.findall(r"\b[A-Za-z][_^]\{?[A-Za-z]+\b", text) == []
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.stem != "decisions"], ids=named)
+def test_numbers_have_a_leading_zero(page: Path) -> None:
+    text = re.sub(r"`[^`]*`", "", page.read_text(encoding="utf-8"))
+    assert re.findall(r"(?<![\w.])[-−]?\.\d+", text) == []
 
 
 @pytest.mark.parametrize("width", [1280, 390])
