@@ -1,4 +1,4 @@
-# All that is needed is make and Python 3.10 to 3.13 (3.14 is allowed, but not tested). Everything
+# All that is needed is make and Python 3.10 to 3.14 (3.14 is not tested). Everything
 # is installed into .venv.
 #
 #   make demo      install, then compare six methods by six metrics on three networks (minutes)

@@ -72,7 +72,7 @@ def check_batch_axis(model: nn.Module, batch: Batch, output: Output, error: Exce
     if single.works(run) and not batch.works(run):
         shape = tuple(batch.tensors[0].shape)
         raise ValueError(
-            f"inputs: expected a batch axis, got shape {shape}; the model takes {(1, *shape)}"
+            f"inputs: expected a batch axis, got shape {shape}; x[None] has one, {(1, *shape)}"
         ) from error
 
 

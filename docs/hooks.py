@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 NOTEBOOKS = Path(__file__).parents[1] / "benchmarks" / "notebooks"
 #: Pages of wide tables, which take the navigation's place.
 WIDE = ["compatibility", "decisions", "evidence", "fidelity", "sanity", "speed-abslrp"]
+#: A formula in running text, as GitHub has it: $`x_t`$.
+INLINE = re.compile(r"\$<code>(.*?)</code>\$")
 #: ``:class:`` and the like, before the name that it is for.
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):(<code>)~?")
 
@@ -26,6 +29,13 @@ def formula(source: str, *_: Any, **__: Any) -> str:
 
     lines = [convert(line, display="block") for line in source.splitlines() if line.strip()]
     return f'<div class="math">{"".join(lines)}</div>'
+
+
+def inline(source: str) -> str:
+    """Return LaTeX in running text as MathML."""
+    from latex2mathml.converter import convert
+
+    return convert(source)
 
 
 def on_files(files: Any, config: Any) -> None:
@@ -65,5 +75,5 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Leave the names of objects without their roles."""
-    return ROLE.sub(r"\1", html)
+    """Leave the names of objects without their roles, and set formulas in running text."""
+    return INLINE.sub(lambda found: inline(unescape(found[1])), ROLE.sub(r"\1", html))

@@ -1,7 +1,7 @@
-"""Names of metrics, and names as tables and figures show them."""
+"""Names of metrics and methods, and names as tables and figures show them."""
 
 import re
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Better: TypeAlias = Literal["higher", "lower"]
 
@@ -20,6 +20,39 @@ DIRECTIONS = {name: better for name, (better, _) in METRICS.items()}
 
 OTHER_NAMES = {"LocalConsistency": "LC", "Contrastiveness": "C"}
 """What else users call a metric."""
+
+_RULES = "abslrp:explain"
+_IG = "input times mean gradient from zero to it, 20 steps (Sundararajan et al. 2017)"
+
+METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "absLRP": ("relative absolute magnitude LRP, two streams (Vukadin et al. 2024)", _RULES, {}),
+    "absLRP-signed": ("absLRP in one pass, as in the paper's text", _RULES, {"contrast": "signed"}),
+    "LRP-epsilon": ("LRP with the epsilon rule (Bach et al. 2015)", _RULES, {"rules": "epsilon"}),
+    "LRP-alpha1beta0": ("LRP, alpha 1 beta 0 (Bach et al. 2015)", _RULES, {"rules": "alpha1beta0"}),
+    "LRP-alpha2beta1": ("LRP, alpha 2 beta 1 (Bach et al. 2015)", _RULES, {"rules": "alpha2beta1"}),
+    "LRP-alpha1beta0-contrastive": (
+        "LRP-alpha1beta0 with the two streams of absLRP",
+        _RULES,
+        {"rules": "alpha1beta0", "contrast": "streams"},
+    ),
+    "cLRP": ("contrastive LRP (Gu et al. 2018)", _RULES, {"rules": "cLRP"}),
+    "RAP": ("relative attributing propagation (Nam et al. 2020)", _RULES, {"rules": "RAP"}),
+    "cRAP": ("contrastive RAP (Vukadin et al. 2024)", _RULES, {"rules": "cRAP"}),
+    "EpsilonPlusFlat": ("LRP with Zennit's rules by layer", _RULES, {"rules": "EpsilonPlusFlat"}),
+    "Saliency": ("absolute gradient (Simonyan et al. 2014)", "gradients:saliency", {}),
+    "InputXGradient": ("input*gradient (Shrikumar et al. 2016)", "gradients:input_x_gradient", {}),
+    "IntegratedGradients": (_IG, "gradients:integrated_gradients", {}),
+    "GradCAM": ("weighted sum of feature maps (Selvaraju et al. 2017)", "cams:gradcam", {}),
+    "GuidedGradCAM": ("GradCAM times guided backpropagation", "cams:guided_gradcam", {}),
+    "HiResCAM": ("feature maps times their gradients (Draelos 2020)", "cams:hirescam", {}),
+    "LayerCAM": ("HiResCAM with positive gradients only (Jiang et al. 2021)", "cams:layercam", {}),
+    "GradCAM++": ("revised GradCAM (Chattopadhay et al. 2018)", "cams:gradcam_plus_plus", {}),
+    "Random": ("noise, as a baseline", "gradients:random_map", {}),
+}
+"""What each method is, where its function is, and that function's options."""
+
+DEFAULT_METHODS = "absLRP, Saliency, InputXGradient, IntegratedGradients, GradCAM, Random"
+"""What is compared unless other methods are asked for."""
 
 NO_SCORES = ("predicted", "probability")
 """Columns of a metric's ``components`` that tell of samples and are no scores."""

@@ -35,14 +35,14 @@ GAE_METRIC: Table = {
     "errors": Room(0, "errors that are a caller's to mend"),
     "functional": Room(0, "equations only, as functions of tensors"),
     "demo": Room(0, "digits and networks"),
-    "_names": Room(0, "names of metrics, and names in lines"),
+    "_names": Room(0, "names of metrics and methods, and names in lines"),
     "study": Room(1, "what a call of a metric does, whichever metric it is", "errors functional"),
     "inputs": Room(2, "images, labels, models and weights, no metric", "demo errors"),
     "plotting": Room(2, "drawings of numbers that are given", "_names errors functional"),
     "metrics": Room(3, "the Quantus classes, thin", "errors functional plotting study"),
     "companions": Room(4, "metrics beside GAE's", "functional metrics study"),
     "probe": Room(4, "what metrics want explained elsewhere", "errors functional metrics study"),
-    "explainers": Room(5, "methods that give maps, no metric", "errors functional study"),
+    "explainers": Room(5, "methods that give maps, no metric", "_names errors functional study"),
     "comparison": Room(
         6, "statistics of scores that are there already", "_names errors explainers"
     ),

@@ -32,7 +32,11 @@ class Value:
 
     Attributes
     ----------
-    shape, dtype, device
+    shape : torch.Size
+        Of the tensor; empty for a nested one.
+    dtype : torch.dtype
+        Of the tensor.
+    device : torch.device
         Of the tensor.
     place
         Where the samples are; None where nothing is known of it.
@@ -59,10 +63,10 @@ class Value:
         self.shape = torch.Size() if tensor.is_nested else tensor.shape
         self.dtype, self.device = tensor.dtype, tensor.device
         self.place = place
-        self.nonnegative = False
+        self.nonnegative: bool = False
         self.maker: Call | None = None
         self.uses: list[Call] = []
-        self.bound = 0
+        self.bound: int = 0
 
     @property
     def ndim(self) -> int:

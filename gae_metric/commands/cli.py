@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from gae_metric._names import METRICS
+from gae_metric._names import METHODS, METRICS
 from gae_metric.commands import requests
 from gae_metric.commands.declared import taking
-from gae_metric.commands.methods import METHODS
 from gae_metric.commands.terminal import Terminal, report_errors
 from gae_metric.errors import UnknownNameError
 from gae_metric.inputs.files import SOURCES, model_names
@@ -83,6 +82,7 @@ _command(
     "probe:write_probe",
     "Write a probe set: all inputs that another tool must explain for a score.",
     "--model timm:resnet50 --images photographs/ --out probe.npz",
+    "--model lite:0 --images photographs/ --metric LC --samples 8 --out probe/",
 )
 _command(
     "score",
@@ -90,6 +90,7 @@ _command(
     "probe:score",
     "Score the maps that another tool made for a probe set.",
     "--probe probe.npz --maps maps.npz --out scores.csv",
+    "--probe probe/ --maps maps/ --batch-size 16",
 )
 
 

@@ -6,21 +6,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gae_metric._names import DEFAULT_METHODS
 from gae_metric.commands import tables
 from gae_metric.commands.cells import Cells
 from gae_metric.commands.figures import write_figures
 from gae_metric.commands.folder import begin, new_folder, tidy
-from gae_metric.commands.methods import method
 from gae_metric.commands.named_metrics import METRICS, Settings
 from gae_metric.commands.provenance import digest
 from gae_metric.commands.quantus_evaluation import evaluate
 from gae_metric.commands.reading import read_inputs
-from gae_metric.commands.requests import DEFAULT_METHODS, DemoRequest, EvaluateRequest
+from gae_metric.commands.requests import DemoRequest, EvaluateRequest
 from gae_metric.commands.tables import Evaluation, Inputs
 from gae_metric.commands.terminal import Terminal, duration
 from gae_metric.demo import digits, photographs
 from gae_metric.errors import InputError
-from gae_metric.explainers.gradients import ExplainFunc
+from gae_metric.explainers.gradients import ExplainFunc, explainer
 from gae_metric.inputs.models import load_model
 from gae_metric.study.logits import predictions
 
@@ -55,7 +55,7 @@ def run(request: EvaluateRequest, terminal: Terminal) -> list[Evaluation]:
         If no method could be evaluated.
     """
     files = request.check()
-    methods = dict(method(name) for name in request.method_names)
+    methods = dict(explainer(name) for name in request.method_names)
     options = Settings(
         seed=request.seed,
         lipschitz_samples=request.lipschitz_samples,
@@ -144,8 +144,8 @@ def run_demo(request: DemoRequest, terminal: Terminal) -> list[Evaluation]:
     Parameters
     ----------
     request
-        How many digits, 4 to 450, balanced over the classes, and which networks. The network's own
-        predictions are explained. It has been checked.
+        How many digits, balanced over the classes, and which networks; or how many photographs.
+        The network's own predictions are explained. It has been checked.
     terminal
         Where tables and progress go.
 
@@ -161,20 +161,20 @@ def run_demo(request: DemoRequest, terminal: Terminal) -> list[Evaluation]:
         If the folder cannot be written.
     """
     chosen = PHOTOGRAPH_METHODS if request.photographs else DEFAULT_METHODS.split(",")
-    methods = dict(method(name) for name in chosen)
+    methods = dict(explainer(name) for name in chosen)
     if "IntegratedGradients" in methods:
         methods["IntegratedGradients"] = partial(methods["IntegratedGradients"], n_steps=_STEPS)
     metrics = ("GAE", "LC", "C", "ROAD") if request.photographs else tuple(METRICS)
-    models = _photographs(request.out) if request.photographs else _digits(request, terminal)
+    models = _photographs(request) if request.photographs else _digits(request, terminal)
     return _evaluate_all(request, models, methods, metrics, Settings(seed=request.seed), terminal)
 
 
-def _photographs(folder: Path) -> Iterator[tuple[Path, str, Inputs]]:
+def _photographs(request: DemoRequest) -> Iterator[tuple[Path, str, Inputs]]:
     loaded = load_model("lite:0")
-    x = photographs.load(loaded.preprocessing)
+    x = photographs.load(loaded.preprocessing, request.count)
     targets = predictions(loaded.model, x).argmax(axis=1)
-    names, pixels = list(photographs.SOURCES), loaded.preprocessing.to_display
-    yield folder, "lite:0", Inputs(loaded.model, x, names, targets, pixels, loaded.classes)
+    names, pixels = list(photographs.SOURCES)[: len(x)], loaded.preprocessing.to_display
+    yield request.out, "lite:0", Inputs(loaded.model, x, names, targets, pixels, loaded.classes)
 
 
 def _digits(request: DemoRequest, terminal: Terminal) -> Iterator[tuple[Path, str, Inputs]]:

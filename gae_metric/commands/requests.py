@@ -4,23 +4,29 @@ The attributes of a request are a command's options; what its docstring says of 
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gae_metric._names import DIRECTIONS
+from gae_metric._names import DEFAULT_METHODS, DIRECTIONS
 from gae_metric.commands import folder, options
 from gae_metric.commands.methods import check_method
 from gae_metric.errors import LARGEST_SIDE, InputError, check_integer, lookup
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
 from gae_metric.inputs.labels import read_labels
 
-DEFAULT_METHODS = "absLRP,Saliency,InputXGradient,IntegratedGradients,GradCAM,Random"
+PHOTOGRAPHS = 7
+"""Photographs that there are."""
 
 #: What a mosaic is made of.
 _LEAST = 4
 _SHORT = {"LC": "LocalConsistency", "LC_R": "LocalRobustness", "LC_F": "LocalFaithfulness"}
 _SHORT["C"] = "Contrastiveness"
+#: Devices that torch may have.
+_DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu|hpu|mtia|xla|npu)(:\d+)?")
+#: Classes of the models of a source, whichever it is.
+_CLASSES = {"digits": 10, "lite": 1000, "torchvision": 1000}
 _PROBES = {"GAE": "GAE", **{name: name for name in _SHORT.values()}, **_SHORT}
 
 
@@ -119,15 +125,27 @@ class InputsRequest:
         check_integer("size", size)
         check_integer("size", size, 1, LARGEST_SIDE)
         check_model(self.model)
+        if not _DEVICE.fullmatch(self.device):
+            raise InputError(
+                "device: expected auto, cpu, cuda, cuda:N, mps or another of torch's, got "
+                f"{self.device!r}"
+            )
         every = list_images(self.images, self.recursive or self.labels == "folders")
         files = folder.without_figures(self.images, every)
         options.check_count(min(len(files), self.samples or len(files)), self.least)
         if self.labels is not None:
-            read_labels(self.labels, files)
+            read_labels(self.labels, files, self.classes)
         if self.weights is not None:
             check_file(self.weights, "weights")
         _ = self.changes, options.arguments_of(self.model_arg), self.masking, self.mosaicking
         return files
+
+    @property
+    def classes(self) -> int | None:
+        """Classes of the model, where they are known before it is opened."""
+        usual = _CLASSES.get(self.model.partition(":")[0].strip().lower())
+        found = options.arguments_of(self.model_arg).get("num_classes", usual)
+        return found if self.output is None and isinstance(found, int) else None
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -184,7 +202,7 @@ class EvaluateRequest(InputsRequest):
 
     out: Path = Path("gae-evaluate")
     methods: str = DEFAULT_METHODS
-    metrics: str = ",".join(DIRECTIONS)
+    metrics: str = ", ".join(DIRECTIONS)
     lipschitz_samples: int = 10
     overwrite: bool = False
     figures: bool = True
@@ -326,7 +344,8 @@ class DemoRequest:
     out
         Folder to write.
     samples
-        Number of held-out digits, by default 32.
+        Number of held-out digits, 4 to 450, by default 32; or of photographs, 4 to 7, by default
+        7, for a shorter run.
     networks
         Networks on digits, by commas; by default all.
     seed
@@ -353,18 +372,17 @@ class DemoRequest:
 
     @property
     def count(self) -> int:
-        """Digits."""
-        return 32 if self.samples is None else self.samples
+        """Digits or photographs."""
+        usual = PHOTOGRAPHS if self.photographs else 32
+        return usual if self.samples is None else self.samples
 
     def check(self) -> None:
         """Refuse what is wrong of itself."""
-        if not _LEAST <= self.count <= 450:
-            raise InputError(f"samples: expected 4 (a mosaic's) to 450, got {self.samples}")
-        if self.photographs and (self.samples, self.networks) != (None, None):
-            raise InputError(
-                "samples, networks: --photographs has seven photographs and EfficientNet-Lite0; "
-                "leave --samples and --networks out"
-            )
+        most = PHOTOGRAPHS if self.photographs else 450
+        if not _LEAST <= self.count <= most:
+            raise InputError(f"samples: expected 4 (a mosaic's) to {most}, got {self.samples}")
+        if self.photographs and self.networks is not None:
+            raise InputError("networks: --photographs has EfficientNet-Lite0; leave --networks out")
         check_integer("seed", self.seed, 0)
         _ = self.chosen
         folder.claim(self.out, self.settings, self.overwrite)
@@ -372,5 +390,5 @@ class DemoRequest:
     @property
     def settings(self) -> dict[str, Any]:
         """What the run is of."""
-        kept = {} if self.photographs else {"samples": self.count, "networks": self.chosen}
-        return {"command": "demo"} | options.settings_of(self) | kept
+        kept = {} if self.photographs else {"networks": self.chosen}
+        return {"command": "demo"} | options.settings_of(self) | {"samples": self.count} | kept

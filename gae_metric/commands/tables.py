@@ -3,6 +3,7 @@
 import base64
 import json
 import platform
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from gae_metric.comparison.pairs import least_pairs
 from gae_metric.comparison.results import Results
 from gae_metric.explainers.gradients import ExplainFunc
 
+#: How warnings name samples, by their places.
+_PLACES = re.compile(r"\bsamples (\d+(?:, \d+)*)")
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 
@@ -122,10 +125,17 @@ def table(evaluation: Evaluation, width: int = 80) -> Table:
         name = metric if wide else two_lines(metric)
         screen.add_column(f"{name} {ARROWS[better]}", justify="right", no_wrap=True)
     cells = {(row["method"], row["metric"]): row for row in evaluation.summary.to_dict("records")}
-    for method in results.methods:
+    for method in ranked(evaluation):
         row = (_cell(cells.get((method, metric)), wide) for metric in results.metrics)
         screen.add_row(method if wide else two_lines(method), *row)
     return screen
+
+
+def ranked(evaluation: Evaluation) -> list[str]:
+    """Return the methods, the best by the first metric first."""
+    table, (metric, better) = evaluation.summary, next(iter(evaluation.results.metrics.items()))
+    rows = table[table["metric"] == metric]
+    return list(rows.sort_values("mean", ascending=better == "lower", kind="stable")["method"])
 
 
 def mark(row: Mapping[Any, Any]) -> str:
@@ -146,24 +156,28 @@ def _cell(row: Mapping[Any, Any] | None, wide: bool) -> str:
     return f"[bold]{mean}{error}[/]" if row["best"] else f"{mean}{error}"
 
 
-def messages(results: Results) -> list[str]:
+def messages(evaluation: Evaluation) -> list[str]:
     """Return what a reader of the table must know: what is missing from it, and warnings."""
+    results, files = evaluation.results, evaluation.inputs.samples
+
+    def named(found: re.Match[str]) -> str:
+        return "samples " + ", ".join(files[int(place)] for place in found[1].split(", "))
+
     lines = [f"{'left out' if one.expected else 'failed'}: {one}" for one in results.failures]
     for text, sources in results.notes.items():
-        named = "; ".join(sources[:3]) + (f"; {len(sources) - 3} more" if len(sources) > 3 else "")
-        lines.append(f"note: {text} [{named}]")
+        cells = "; ".join(sources[:3]) + (f"; {len(sources) - 3} more" if len(sources) > 3 else "")
+        lines.append(f"note: {re.sub(_PLACES, named, text)} [{cells}]")
     return lines
 
 
 def show(terminal: Terminal, evaluation: Evaluation) -> None:
     """Print an evaluation's table, and what is missing from it."""
-    results = evaluation.results
     terminal.out.print(
         f"\n[bold]{escape(evaluation.name)}[/]: {len(evaluation.inputs.x)} images, "
         f"mean ± standard error; {caption(evaluation)}"
     )
     terminal.out.print(table(evaluation, terminal.out.width))
-    for line in messages(results):
+    for line in messages(evaluation):
         terminal.out.print(Padding(Text(line, style="yellow"), (0, 0, 0, 2)))
     terminal.out.print()
 
@@ -200,7 +214,7 @@ def write_tables(
         replace_file(folder / f"{table_name}.csv", text.encode())
     run = {
         "settings": dict(settings),
-        "messages": {evaluation.name: messages(evaluation.results) for evaluation in evaluations},
+        "messages": {evaluation.name: messages(evaluation) for evaluation in evaluations},
         "versions": versions(),
     }
     replace_file(folder / "run.json", json.dumps(run, indent=2, default=str).encode())
@@ -237,20 +251,14 @@ def write_report(
 def _model(evaluation: Evaluation, pictures: Sequence[Path]) -> dict[str, Any]:
     results = evaluation.results
     cells = {(row["method"], row["metric"]): row for row in evaluation.summary.to_dict("records")}
-    lead, better = next(iter(results.metrics.items()))
-
-    def place(method: str) -> float:
-        mean = cells.get((method, lead), {}).get("mean", np.nan)
-        return np.inf if np.isnan(mean) else mean if better == "lower" else -mean
-
     return {
         "evaluation": evaluation,
         "caption": caption(evaluation),
         "mark": mark,
         "metrics": [(name, ARROWS[way], way) for name, way in results.metrics.items()],
-        "methods": sorted(results.methods, key=place),
+        "methods": ranked(evaluation),
         "cells": cells,
-        "messages": messages(results),
-        "lead": lead,
+        "messages": messages(evaluation),
+        "lead": next(iter(results.metrics)),
         "pictures": {p.stem: base64.b64encode(p.read_bytes()).decode() for p in pictures},
     }

@@ -80,16 +80,18 @@ class Terminal:
                     task, completed=done, total=wanted, description=escape(f"{title}: {what}")
                 )
             return
-        begun, last = time.monotonic(), ("", 0.0)
+        begun, last = 0.0, ("", 0.0)
 
         def line(what: str, done: float, wanted: float) -> None:
-            nonlocal last
+            nonlocal begun, last
             now = time.monotonic()
+            begun = begun or now  # what was done before is no part of this work
             if what.partition(",")[0] == last[0] and now - last[1] < _BETWEEN:
                 return
             last = what.partition(",")[0], now
             text = f"{title}: {what}, {done / wanted:.0%}" if wanted else f"{title}: {what}"
-            if 0 < done < wanted and now - begun > 1:
+            # The first work tells little of the rest: one method's inputs serve the others, too.
+            if 0.1 * wanted <= done < wanted and now - begun > 1:
                 text += f", about {duration((now - begun) * (wanted - done) / done)} left"
             self.err.print(text, markup=False, soft_wrap=True)
 
@@ -114,12 +116,14 @@ def extra_of(package: str | None) -> str | None:
     """
     module = (package or "").partition(".")[0]
     wanted = _PACKAGES.get(module, module.replace("_", "-")).lower()
+    extras: dict[str, list[str]] = {}
     with suppress(PackageNotFoundError):  # run from a checkout
         for requirement in requires("gae-metric") or []:
-            found = re.match(rf"{re.escape(wanted)}\b.*extra == ['\"](\w+)", requirement.lower())
-            if wanted and found:
-                return found[1]
-    return None
+            if found := re.match(r"([\w.-]+).*extra == ['\"](\w+)", requirement.lower()):
+                extras.setdefault(found[2], []).append(found[1])
+    # Of several the smallest: developers' tools have them all.
+    having = [extra for extra, packages in extras.items() if wanted in packages]
+    return min(having, key=lambda extra: len(extras[extra]), default=None)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Methods compared by each metric: means, intervals, and which cannot be told from the best."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from gae_metric.comparison import pairs
 from gae_metric.comparison.direction import directions
 from gae_metric.comparison.pairs import check_numbers, least_pairs, pairwise_of, rounding_of
 from gae_metric.comparison.results import Better, Results, Scores, ScoreTable, read_score_tables
@@ -90,6 +92,12 @@ def compare(
         If the scores have none of these forms or cannot be paired, if it is not known whether
         higher or lower is better, or if an option is out of its range.
 
+    Warns
+    -----
+    RuntimeWarning
+        If there are too few samples (with the default ``alpha`` fewer than six) for the test to
+        tell any two methods apart.
+
     See Also
     --------
     gae_metric.pairwise : every pair of methods, with effect sizes.
@@ -124,6 +132,7 @@ def compare(
     check_integer("resamples", resamples)
     check_integer("seed", seed, 0)
     tables = read_score_tables(results)
+    pairs.warn_of_few(tables, alpha)
     if better is None or isinstance(better, Mapping):
         better = {**(results.metrics if isinstance(results, Results) else {}), **(better or {})}
     ways = directions(dict.fromkeys(one.metric for one in tables), better)
@@ -172,7 +181,9 @@ def summary(results: Results) -> pd.DataFrame:
     >>> summary(results)[["method", "mean", "standard_error", "best"]].values.tolist()
     [['A', 0.5, 0.5, True], ['B', 0.0, 0.0, False]]
     """
-    table = compare(results)
+    with warnings.catch_warnings():  # of few samples, which a table's caption says
+        warnings.simplefilter("ignore", RuntimeWarning)
+        table = compare(results)
     cells = zip(table["method"], table["metric"], strict=True)
     table["seconds"] = [results.seconds.get(cell, float("nan")) for cell in cells]
     return table

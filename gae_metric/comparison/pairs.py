@@ -1,5 +1,6 @@
 """Paired tests between methods: Wilcoxon's signed-rank test, and Holm's correction."""
 
+from collections.abc import Iterable
 from itertools import combinations
 from math import ceil, log2
 from numbers import Real
@@ -12,6 +13,7 @@ from scipy import stats
 
 from abslrp.arrays import as_numbers
 from gae_metric.comparison.results import Scores, ScoreTable, read_score_tables
+from gae_metric.errors import warn
 
 #: Unequal pairs up to which p is exact whatever ties there are, as scipy's is.
 _FEW = 13
@@ -168,6 +170,11 @@ def pairwise(results: Scores) -> pd.DataFrame:
     ValueError
         If the scores are in none of the forms or cannot be paired.
 
+    Warns
+    -----
+    RuntimeWarning
+        If there are fewer than six samples, on which the test tells no methods apart.
+
     See Also
     --------
     gae_metric.compare : a row for each method.
@@ -180,6 +187,7 @@ def pairwise(results: Scores) -> pd.DataFrame:
     """
     # Without scores, the columns of a table of none.
     tables = read_score_tables(results) or [ScoreTable(None, "", pd.DataFrame())]
+    warn_of_few(tables)
     return pd.concat([pairwise_of(one) for one in tables], ignore_index=True)
 
 
@@ -206,6 +214,13 @@ def least_pairs(alpha: float = 0.05) -> int:
     (6, 8)
     """
     return ceil(1 - log2(alpha))
+
+
+def warn_of_few(tables: Iterable[ScoreTable], alpha: float = 0.05) -> None:
+    """Warn once if samples are too few to tell any two methods apart."""
+    least = least_pairs(alpha)
+    if any(one.scores.shape[1] > 1 and len(one.scores) < least for one in tables):
+        warn(f"methods cannot be told apart by Wilcoxon's test on fewer than {least} samples")
 
 
 def check_numbers(expected: str, least: float, most: float, **values: Any) -> None:

@@ -20,13 +20,15 @@ SOURCES = {
 """Package, file, and author and license of each."""
 
 
-def load(prepare: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any]:
-    """Return all of them, (7, C, H, W).
+def load(prepare: Callable[[Image.Image], NDArray[Any]], count: int | None = None) -> NDArray[Any]:
+    """Return all of them, (7, C, H, W), or the first ``count``.
 
     Parameters
     ----------
     prepare
         From an image to a model's input (C, H, W).
+    count
+        How many; None: all.
 
     Raises
     ------
@@ -34,7 +36,7 @@ def load(prepare: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any]:
         If scikit-image is not installed.
     """
     prepared = []
-    for package, name, _ in SOURCES.values():
+    for package, name, _ in list(SOURCES.values())[:count]:
         with files(package).joinpath(name).open("rb") as file, Image.open(file) as image:
             prepared.append(prepare(image.convert("RGB")))
     return np.stack(prepared)

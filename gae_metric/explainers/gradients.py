@@ -14,15 +14,16 @@ torch.Size([2, 3, 2, 2])
 ['GradCAM', 'InputXGradient', 'IntegratedGradients', 'Random', 'Saliency', 'absLRP']
 """
 
+from functools import partial
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-import abslrp
+from gae_metric._names import DEFAULT_METHODS, METHODS
 from gae_metric.errors import check_integer, lookup
-from gae_metric.explainers.cams import gradcam
 from gae_metric.explainers.chunked_gradients import Array, accepts_tensors, chunked, gradient
 from gae_metric.explainers.grad_cam import NotApplicableError, find_feature_map
 from gae_metric.functional.draws import content_generator
@@ -189,19 +190,8 @@ def random_map(
     return result
 
 
-EXPLAINERS: dict[str, ExplainFunc] = {
-    "absLRP": abslrp.explain,
-    "Saliency": saliency,
-    "InputXGradient": input_x_gradient,
-    "IntegratedGradients": integrated_gradients,
-    "GradCAM": gradcam,
-    "Random": random_map,
-}
-"""Explanation functions by the names that tables and ``--methods`` use."""
-
-
 def explainer(name: str) -> tuple[str, ExplainFunc]:
-    """Look up a method: one of :data:`EXPLAINERS`, or ``captum:NAME`` for a method of Captum.
+    """Look up a method: one that ``gae-metric methods`` lists, or ``captum:NAME`` for Captum's.
 
     Parameters
     ----------
@@ -219,14 +209,22 @@ def explainer(name: str) -> tuple[str, ExplainFunc]:
 
     Examples
     --------
-    >>> explainer("abslrp")[0]
-    'absLRP'
+    >>> explainer("hirescam")[0]
+    'HiResCAM'
     """
     if name.lower().startswith("captum:"):
         from gae_metric.explainers.captum import captum_explainer
 
         return captum_explainer(name.split(":", 1)[1])
-    return lookup("methods", name, EXPLAINERS)
+    known, (_, place, options) = lookup("methods", name, METHODS)
+    module, _, attribute = place.partition(":")
+    home = module if module == "abslrp" else f"gae_metric.explainers.{module}"
+    function: ExplainFunc = getattr(import_module(home), attribute)
+    return known, partial(function, **options) if options else function
+
+
+EXPLAINERS: dict[str, ExplainFunc] = dict(map(explainer, DEFAULT_METHODS.split(", ")))
+"""The methods that are compared by default: explanation functions by their names in tables."""
 
 
 def not_applicable(name: str, model: nn.Module, inputs: Tensor) -> str | None:

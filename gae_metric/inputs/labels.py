@@ -164,8 +164,7 @@ def class_index(text: str, classes: int) -> int | None:
 
 def _labels_of_folders(files: Sequence[str], classes: int | None) -> dict[str, int]:
     """Return ImageFolder's labels."""
-    loose = [file for file in files if "/" not in file]
-    if loose:
+    if loose := [file for file in files if "/" not in file]:
         raise InputError(
             f"labels: with 'folders', each image lies in a folder of its class, but {loose[0]!r} "
             "does not"

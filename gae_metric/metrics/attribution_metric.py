@@ -137,8 +137,8 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
         if others.any():
             yield (
                 f"{metric}: {int(others.sum())} of {count} samples are not predicted as the class "
-                "that is explained; C is unreliable there. They are marked in components; "
-                'targets="predicted" explains predictions'
+                "that is explained; C is unreliable there. They are marked in components. To have "
+                'predictions explained, give targets="predicted", or no --labels (command line)'
             )
         if (same := study.layout.identical & scored).any():
             yield (
@@ -190,7 +190,7 @@ def oddities(metric: str, study: Study, scorer: Scorer, components: pd.DataFrame
     if "lc_robustness" in components and (negative := int((study.outputs[:, 0, 0] <= 0).sum())):
         yield (
             f"{metric}: the explained output (logit) of {negative} samples is not positive; "
-            "their LC_R, by equation 14 as printed, may be unreliable"
+            "their local robustness (LC_R), which divides by it, may be unreliable"
         )
 
 

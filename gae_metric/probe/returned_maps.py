@@ -118,8 +118,11 @@ def _check(blocks: Sequence[_Block], extra: list[str], expected: MapSet) -> None
         faults.append(f"{len(missing)} missing: {named(missing, 5)}")
     if extra:
         faults.append(f"{len(extra)} of no item: {named(extra, 5)}")
-    if len(extra) == 1 and not seen.any():
-        faults.append("one array that holds the maps of all items is to be called 'maps'")
+    if extra and not seen.any():
+        faults.append(
+            f"one array of all maps is to be called 'maps', and arrays of one map each as their "
+            f"items are, such as {expected.ids[0]!r}"
+        )
     usual = next((block.shape for block in blocks if block.shape in expected.shapes), None)
     wanted = " or ".join(map(str, expected.shapes if usual is None else [usual]))
     wrong: dict[str, list[str]] = defaultdict(list)

@@ -226,7 +226,8 @@ class MeanOfLast(nn.Module):
 @pytest.mark.parametrize("targets", [0, [0], [0, 1, 2], np.array([0])])
 def test_an_input_without_a_batch_axis(build: Any, targets: Any) -> None:
     message = (
-        r"inputs: expected a batch axis, got shape \(3, 8, 8\); the model takes \(1, 3, 8, 8\)"
+        r"inputs: expected a batch axis, got shape \(3, 8, 8\); x\[None\] has one, "
+        r"\(1, 3, 8, 8\)"
     )
     with pytest.raises(ValueError, match=message):
         abslrp.explain(build(), X[0], targets)

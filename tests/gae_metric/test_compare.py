@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,36 @@ def some_scores(n=40, seed=0):
 
 def of_metric(scores, metric="GAE"):
     return {method: {metric: list(values)} for method, values in scores.items()}
+
+
+@pytest.mark.parametrize("function", [compare, pairwise])
+def test_too_few_samples_are_warned_of_once(function):
+    scores = {"A": {"GAE": [0.5] * 5, "LC": [0.1] * 5}, "B": {"GAE": [0.2] * 5, "LC": [0.3] * 5}}
+    with pytest.warns(RuntimeWarning) as told:
+        function(scores)
+    assert [str(one.message) for one in told] == [
+        "methods cannot be told apart by Wilcoxon's test on fewer than 6 samples"
+    ]
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        function(of_metric({"A": [0.5] * 6, "B": [0.2] * 6}))
+        function({"A": {"GAE": [0.5] * 5}})  # there is nothing to tell apart
+        function({})
+
+
+def test_too_few_samples_at_another_level():
+    scores = of_metric({"A": [0.5] * 7, "B": [0.2] * 7})
+    with pytest.warns(RuntimeWarning, match="on fewer than 8 samples"):
+        compare(scores, alpha=0.01)
+
+
+def test_tables_of_the_commands_say_it_in_their_caption():
+    results = Results(("A", "B"), {"GAE": "higher"}, np.zeros(2, dtype=np.int64))
+    results.scores = {("A", "GAE"): np.array([0.0, 1.0]), ("B", "GAE"): np.zeros(2)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        summary(results)
 
 
 def test_numbers_are_scipys_own():

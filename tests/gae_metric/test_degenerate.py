@@ -284,7 +284,7 @@ def test_negative_initial_output_is_counted(case):
     assert np.isfinite(found).all()
     assert messages == [
         f"Local Consistency: the explained output (logit) of {negative} samples is not positive; "
-        "their LC_R, by equation 14 as printed, may be unreliable"
+        "their local robustness (LC_R), which divides by it, may be unreliable"
     ]
     o = metric.curves["output_lerf"] - metric.curves["output_morf"]
     np.testing.assert_allclose(

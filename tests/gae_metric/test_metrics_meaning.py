@@ -262,8 +262,8 @@ def test_samples_that_are_not_predicted_are_told_and_marked(case):
         else:
             assert said == [
                 f"{metric.name}: 3 of 8 samples are not predicted as the class that is explained; "
-                "C is unreliable there. They are marked in components; "
-                'targets="predicted" explains predictions'
+                "C is unreliable there. They are marked in components. To have predictions "
+                'explained, give targets="predicted", or no --labels (command line)'
             ]
         assert metric.components["predicted"].tolist() == y.tolist()
         with torch.no_grad():

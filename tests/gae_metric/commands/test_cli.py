@@ -328,7 +328,8 @@ def test_a_method_that_fails_is_named_and_the_rest_goes_on(evaluate, tmp_path, m
         ({"samples": 0}, "samples: expected a positive integer, got"),
         ({"batch-size": 0}, "batch-size: expected a positive integer, got"),
         ({"seed": -1}, "seed: expected a non-negative integer, got"),
-        ({"device": "gpu"}, "device: 'gpu' cannot be used"),
+        ({"device": "gpu"}, "device: expected auto, cpu, cuda, cuda:N, mps or another of torch's"),
+        ({"device": "cuda:99"}, "device: 'cuda:99' cannot be used"),
         ({"out": "/proc/none/here"}, "out: cannot write to '/proc/none/here'"),
     ],
     ids=lambda value: "-".join(map(str, value)) if isinstance(value, dict) else None,
@@ -450,10 +451,12 @@ def test_demo_of_all_networks(tmp_path):
         ("--samples=451", "got 451"),
         ("--seed=-1", "seed: expected a non-negative integer, got -1"),
         ("--out=/proc/none", "out: cannot write to '/proc/none'"),
+        ("--photographs --samples=8", "samples: expected 4 (a mosaic's) to 7, got 8"),
+        ("--photographs --networks=vgg", "leave --networks out"),
     ],
 )
 def test_bad_options_of_the_demo_are_named(tmp_path, option, message):
-    result = invoke("demo", f"--out={tmp_path}", option, status=2)
+    result = invoke("demo", f"--out={tmp_path}", *option.split(), status=2)
     assert message in result.stderr
 
 

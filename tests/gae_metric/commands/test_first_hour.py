@@ -1,5 +1,6 @@
 """What a new user meets: wrong names, missing extras, a second run, a stop, and the page."""
 
+import json
 import logging
 import os
 import re
@@ -31,12 +32,13 @@ from gae_metric.commands.cli import app
 from gae_metric.commands.methods import METHODS
 from gae_metric.commands.named_metrics import Settings
 from gae_metric.commands.reading import explained_targets
+from gae_metric.commands.requests import PHOTOGRAPHS
 from gae_metric.commands.tables import Evaluation, Inputs, caption, table, write_report
 from gae_metric.commands.terminal import Terminal, duration, extra_of, report_errors
 from gae_metric.comparison.results import Results
 from gae_metric.demo import digits, networks
 from gae_metric.errors import InputError
-from gae_metric.explainers import saliency
+from gae_metric.explainers import EXPLAINERS, saliency
 from gae_metric.inputs import models
 from gae_metric.inputs.files import check_model, model_names
 from gae_metric.inputs.images import ImageSet
@@ -328,6 +330,11 @@ def test_the_page(evaluate, tmp_path):
         "evaluate --model digits:vgg --images {scans} --labels /nowhere.csv",
         "evaluate --model digits:vgg --images {scans} --labels {scans}/1.png",
         "evaluate --model digits:vgg --images {scans} --labels folders",
+        "evaluate --model digits:vgg --images {folders} --labels folders",
+        "probe --model timm:resnet18 --images {folders} --labels folders --out p.npz "
+        "--model-arg num_classes=3",
+        "evaluate --model digits:vgg --images {scans} --device gpu",
+        "evaluate --model digits:vgg --images {scans} --device cuda:",
         "evaluate --model digits:vgg --images {scans} --weights /nowhere.safetensors",
         "evaluate --model digits:vgg --images {scans} --samples 3",
         "evaluate --model digits:vgg --images {scans} --out {scans}",
@@ -353,7 +360,11 @@ def test_the_page(evaluate, tmp_path):
         "demo --networks vggg",
     ],
 )
-def test_what_is_wrong_of_itself_needs_no_torch(scans, arguments):
+def test_what_is_wrong_of_itself_needs_no_torch(scans, tmp_path, arguments):
+    for i in range(2):
+        (tmp_path / "folders" / str(i)).mkdir(parents=True)
+        for j in range(2):
+            shutil.copy(scans / "1.png", tmp_path / "folders" / str(i) / f"{j}.png")
     code = (
         "import sys\nfrom gae_metric.commands.cli import app\n"
         "try: app(sys.argv[1:])\nexcept SystemExit as stop: status = stop.code\n"
@@ -361,7 +372,7 @@ def test_what_is_wrong_of_itself_needs_no_torch(scans, arguments):
         "read = '--labels' in sys.argv and '/nowhere.csv' not in sys.argv\n"
         "assert read or 'pandas' not in sys.modules"
     )
-    line = arguments.format(scans=scans).split(" ")
+    line = arguments.format(scans=scans, folders=tmp_path / "folders").split(" ")
     command = [sys.executable, "-c", code, *line]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -402,11 +413,14 @@ def test_help_shows_choices_and_examples(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     text = CliRunner().invoke(app, [command, "--help"]).stdout
     assert max(map(len, text.splitlines())) <= 80
-    assert f"gae-metric {command}" in text.partition("Examples:")[2]
     if command == "evaluate":
         whole = "".join(text.split())  # lines break behind hyphens, too
         assert all(name in whole for name in METHODS)
+        # The default is broken between names.
+        default = text.partition("[default: absLRP,")[2].partition("]")[0]
+        assert [word.strip(",") for word in default.split()] == [*EXPLAINERS][1:]
         assert "GAE,LC,C,ROAD,LocalLipschitz,Focus;" in whole
+    assert text.partition("Examples:")[2].count(f"gae-metric {command}") == 2
 
 
 def test_options_of_the_metrics_reach_them(evaluate, tmp_path):
@@ -419,6 +433,12 @@ def test_options_of_the_metrics_reach_them(evaluate, tmp_path):
     assert "reading images" not in refused.stderr
 
 
+#: As installed: developers' tools come before the extra that users need.
+REQUIREMENTS = ["torch>=2.4", "onnx2torch>=1.5; extra == 'onnx'"]
+REQUIREMENTS += [f"{name}; extra == 'dev'" for name in ("ruff", "scikit-image>=0.22", "mypy")]
+REQUIREMENTS += ["lite; extra == 'photographs'", "scikit-image>=0.22; extra == 'photographs'"]
+
+
 def test_a_missing_extra_is_named(evaluate, monkeypatch):
     monkeypatch.setattr("gae_metric.commands.methods.find_spec", lambda name: None)
     assert (
@@ -429,12 +449,13 @@ def test_a_missing_extra_is_named(evaluate, monkeypatch):
         raise ModuleNotFoundError("No module named 'skimage'", name="skimage.data")
 
     monkeypatch.setattr("gae_metric.commands.evaluate.read_inputs", missing)
-    requirements = ["torch>=2.4", "scikit-image>=0.22; extra == 'photographs'"]
-    monkeypatch.setattr(terminals, "requires", lambda name: requirements)
+    monkeypatch.setattr(terminals, "requires", lambda name: REQUIREMENTS)
     said = evaluate(status=1).stderr
     assert "pip install 'gae-metric[photographs]'" in said
     assert "please report it" not in said
     assert extra_of("torch") is None
+    assert extra_of("onnx2torch.ops") == "onnx"
+    assert extra_of("onnx") is None
 
 
 def test_a_run_takes_more_methods_and_metrics(evaluate, tmp_path, monkeypatch):
@@ -474,15 +495,17 @@ def test_a_metric_without_any_score_is_no_column(evaluate, tmp_path):
 
 
 def test_a_log_says_how_long_it_takes(monkeypatch, capsys):
-    clock = iter([0.0, 0.0, 10.0, 40.0, 41.0, 90.0])
+    """From the time of the work itself, once a tenth of it is done."""
+    clock = iter([100.0, 110.0, 140.0, 141.0, 171.0, 190.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with Terminal().progress("net") as progress:
-        for done in range(4):
+        for done in (0, 0.1, 0.7, 2, 3):
             progress("Saliency, GAE", done, 8)
         progress("Random, GAE", 4, 8)
     assert capsys.readouterr().err.splitlines() == [
         "net: Saliency, GAE, 0%",
-        "net: Saliency, GAE, 25%, about 2 min left",
+        "net: Saliency, GAE, 9%",
+        "net: Saliency, GAE, 38%, about 2 min left",
         "net: Random, GAE, 50%, about 2 min left",
     ]
     assert duration(7200) == "2.0 h"
@@ -494,11 +517,15 @@ def test_demo_on_photographs(tmp_path, monkeypatch):
         load_model("digits:vgg"), classes=tuple(["zero", "one", "two", "three", "four"] * 2)
     )
     monkeypatch.setattr(evaluating, "load_model", lambda name: network)
-    result = CliRunner().invoke(app, ["demo", "--photographs", f"--out={tmp_path / 'out'}"])
-    assert result.exit_code == 0, result.output
-    scores = pd.read_csv(tmp_path / "out" / "scores.csv")
-    assert set(scores["method"]) == set(evaluating.PHOTOGRAPH_METHODS)
-    assert set(scores["file"]) == set(evaluating.photographs.SOURCES)
+    sources = list(evaluating.photographs.SOURCES)
+    assert len(sources) == PHOTOGRAPHS
+    command = ["demo", "--photographs", f"--out={tmp_path / 'out'}"]
+    for more, names in ([], sources), (["--samples=4", "--overwrite"], sources[:4]):
+        result = CliRunner().invoke(app, command + more)
+        assert result.exit_code == 0, result.output
+        scores = pd.read_csv(tmp_path / "out" / "scores.csv")
+        assert set(scores["method"]) == set(evaluating.PHOTOGRAPH_METHODS)
+        assert set(scores["file"]) == set(names)
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert next(row for row in page.rows if row[0] == "cat")[1] in network.classes
 
@@ -535,9 +562,10 @@ def test_messages_of_the_metrics(tmp_path):
     with pytest.warns(RuntimeWarning, match="the inputs are whole numbers up to 255, as pixels"):
         Contrastiveness()(model, (x * 255).astype(np.uint8), y, explain_func=saliency)
     probe = ProbeSet.build(model, x, y, metric="Contrastiveness")
-    np.savez(tmp_path / "maps.npz", a=np.abs(x))
-    with pytest.raises(ValueError, match="maps of all items is to be called 'maps'"):
-        probe.score(tmp_path / "maps.npz")
+    for names in ("a", "ab"):
+        np.savez(tmp_path / "maps.npz", **dict.fromkeys(names, np.abs(x)))
+        with pytest.raises(ValueError, match=r"is to be called 'maps', .* such as '0-mosaic-0'"):
+            probe.score(tmp_path / "maps.npz")
 
 
 def test_scanned_digits_are_no_whole_pixels():
@@ -555,6 +583,40 @@ def test_retries_of_the_hub_are_quiet(caplog):
     assert not caplog.records
     logging.getLogger("huggingface_hub").warning("heard again")
     assert len(caplog.records) == 1
+
+
+def test_notes_name_files(evaluate, scans, tmp_path):
+    for name in ("0 blank.png", "1 blank.png"):
+        Image.new("RGB", (48, 48), "gray").save(scans / name)
+    out = evaluate(metrics="GAE").stdout
+    (message,) = (
+        one
+        for one in json.loads((tmp_path / "out" / "run.json").read_text())["messages"]["digits:vgg"]
+        if "are blank" in one
+    )
+    assert "to explain: samples 0 blank.png, 1 blank.png [" in message
+    assert "samples 0 blank.png, 1 blank.png" in " ".join(out.split())
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "samples 0 blank.png, 1 blank.png" in page
+
+
+def test_notes_of_wrong_labels_say_what_to_do_here(evaluate, scans, tmp_path):
+    files = sorted(file.name for file in scans.iterdir())
+    lines = [f'"{name}",{i % 2}' for i, name in enumerate(files)]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,class_index", *lines]))
+    out = evaluate(metrics="GAE", labels=tmp_path / "labels.csv").stdout
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for text in (out, page):
+        assert "or no --labels (command line)" in " ".join(text.split())
+
+
+def test_the_table_is_sorted_as_the_page_is(evaluate):
+    def order(out):
+        return re.findall(r"^ *(Random|absLRP) +\d", out, re.MULTILINE)
+
+    assert order(evaluate(methods="Random,absLRP", metrics="GAE").stdout) == ["absLRP", "Random"]
+    more = {"methods": "Random,absLRP", "metrics": "ROAD"}  # of which lower is better
+    assert order(evaluate("--overwrite", **more).stdout) == ["absLRP", "Random"]
 
 
 def test_a_name_of_several_lines_is_said_on_one(evaluate, scans):

@@ -14,6 +14,7 @@ from torch import nn
 
 captum_attr = pytest.importorskip("captum.attr", reason="Captum (extra 'captum') is not installed")
 
+from gae_metric._names import METHODS  # noqa: E402
 from gae_metric.explainers import grad_cam as gradcam_module  # noqa: E402
 from gae_metric.explainers.grad_cam import NotApplicableError  # noqa: E402
 from gae_metric.explainers.gradients import EXPLAINERS, explainer, not_applicable  # noqa: E402
@@ -365,6 +366,10 @@ def test_random_maps_are_standard_normal_and_seeded(images):
 
 def test_names_are_found_in_any_case_and_corrected():
     assert explainer("gradcam") == ("GradCAM", EXPLAINERS["GradCAM"])
+    assert {explainer(name)[0] for name in METHODS} == set(METHODS)
+    assert explainer("epsilonplusflat")[0] == "EpsilonPlusFlat"
+    with pytest.raises(ValueError, match="did you mean 'EpsilonPlusFlat'"):
+        explainer("zennit:EpsilonPlusFlat")
     with pytest.raises(ValueError, match="did you mean 'Saliency'"):
         explainer("Salliency")
     with pytest.raises(ValueError, match=r"captum.*did you mean 'DeepLift'"):
