@@ -25,41 +25,6 @@ from gae_metric import Contrastiveness, LocalConsistency
 CLASSES = 4
 
 
-class ConstantStatistics(nn.Module):
-    """A layer norm whose mean and deviation count as constants."""
-
-    def __init__(self, norm: nn.LayerNorm) -> None:
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what the layer norm returns."""
-        variance, mean = torch.var_mean(x.detach(), -1, correction=0, keepdim=True)
-        return (x - mean) / (variance + self.norm.eps).sqrt() * self.norm.weight + self.norm.bias
-
-
-class Negated(nn.Module):
-    """A layer with two negations before it and two behind."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what the layer returns."""
-        found: Tensor = self.layer(x.neg().neg())
-        return found.neg().neg()
-
-
-def changed(model: nn.Module, kind: type, wrapped: Any) -> nn.Module:
-    """Return a copy in which modules of a kind are wrapped."""
-    model = copy.deepcopy(model)
-    for name, module in [*model.named_modules()]:
-        if isinstance(module, kind):
-            model.set_submodule(name, wrapped(module))
-    return model
-
-
 def scales_merged(model: nn.Module) -> nn.Module:
     """Return a copy whose layer scales are part of the weights before them."""
     model = copy.deepcopy(model)
@@ -81,8 +46,6 @@ def variants(model: nn.Module) -> Iterator[tuple[str, nn.Module, dict[str, Any]]
     yield "queries and keys alone", model, {"attention": "queries_keys"}
     yield "nothing conserved", model, {"conserve": None}
     yield "layer scale merged", scales_merged(model), {}
-    yield "negations", changed(model, nn.GELU, Negated), {}
-    yield "layer norm's statistics constant", changed(model, nn.LayerNorm, ConstantStatistics), {}
 
 
 def streams(model: nn.Module, x: Tensor, y: Tensor) -> pd.DataFrame:
