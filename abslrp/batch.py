@@ -80,7 +80,8 @@ class Batch:
         else is of the model's first type, or of another that it has.
         """
         # Of 8 bits or fewer are weights only: torchao and the like compute in another type.
-        kinds = list(dict.fromkeys(one.dtype for one in weights_of(model) if one.itemsize > 1))
+        kinds = [one.dtype for one in weights_of(model) if one.dtype.itemsize > 1]
+        kinds = list(dict.fromkeys(kinds))
         tensors = [(key, one) for key, one in self.given.items() if isinstance(one, Tensor)]
         own = {key: one.dtype for key, one in tensors if one.is_floating_point()}
         if not kinds or {*own.values()} == {kinds[0]}:
@@ -120,7 +121,11 @@ class Batch:
             return self
 
         def cut(one: Tensor) -> Tensor:
-            return one[rows] if self.has_row_each(one) else one
+            if not self.has_row_each(one):
+                return one
+            if isinstance(rows, slice):
+                return one[rows]
+            return torch.cat([one[i : i + 1] for i in rows])
 
         target = self.target
         target = target.rows(rows) if isinstance(target, Target) else target
@@ -221,7 +226,9 @@ def on_model(model: nn.Module, x: Tensor) -> Tensor:
 
 def weights_of(model: nn.Module) -> Iterator[Tensor]:
     """Yield the floating-point parameters and buffers of a model."""
-    return filter(torch.is_floating_point, chain(model.parameters(), model.buffers()))
+    return (
+        one for one in chain(model.parameters(), model.buffers()) if one.dtype.is_floating_point
+    )
 
 
 def like(maps: Tensor, inputs: Any) -> Any:

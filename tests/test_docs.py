@@ -186,11 +186,7 @@ def test_formulas_in_running_text_are_marked_as_such(page: str) -> None:
     assert re.findall(r"\b[A-Za-z][_^]\{?[A-Za-z]+\b", text) == []
 
 
-#: Pages whose tables are still to be written so.
-_WITHOUT_ZERO = ("decisions", "experiments", "fidelity", "text")
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if p.stem not in _WITHOUT_ZERO], ids=named)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_numbers_have_a_leading_zero(page: Path) -> None:
     text = re.sub(r"`[^`]*`", "", page.read_text(encoding="utf-8"))
     assert re.findall(r"(?<![\w.])[-−]?\.\d+", text) == []

@@ -17,7 +17,7 @@ pytest.importorskip("captum.attr", reason="Captum (extra 'captum') is not instal
 pytest.importorskip("pytorch_grad_cam", reason="grad-cam (extra 'benchmarks') is not installed")
 
 from benchmarks.methods import METHODS
-from gae_metric.commands.methods import method
+from gae_metric.explainers.gradients import explainer
 from tests.naive import alpha_beta, cams, chain, clrp, epsilon_vit, rap, rap_eq5, tibav, vit
 from tests.naive import gradients as gr
 from tests.naive.epsilon import lrp_epsilon
@@ -252,13 +252,13 @@ def test_convolutional_networks(name, net):
 @pytest.mark.parametrize("net", [*CHAINS, *TRANSFORMERS])
 @pytest.mark.parametrize("name", COMMAND)
 def test_names_of_the_command_line(name, net):
-    assert_defined(method(name)[1], net, ANY[name])
+    assert_defined(explainer(name)[1], net, ANY[name])
 
 
 @pytest.mark.parametrize("net", CHAINS)
 @pytest.mark.parametrize("name", COMMAND_CONVOLUTIONAL)
 def test_names_of_the_command_line_for_convolutional_networks(name, net):
-    assert_defined(method(name)[1], net, COMMAND_CONVOLUTIONAL[name])
+    assert_defined(explainer(name)[1], net, COMMAND_CONVOLUTIONAL[name])
 
 
 @pytest.mark.parametrize("net", CHAINS)
@@ -269,7 +269,7 @@ def test_deeplift(net):
 @pytest.mark.parametrize("net", ["plain", "residual"])
 def test_deeplift_of_captum(net):
     """Where no max pooling is right before an activation function, as in the third network."""
-    assert_defined(method("captum:DeepLift")[1], net, deeplift)
+    assert_defined(explainer("captum:DeepLift")[1], net, deeplift)
 
 
 @pytest.mark.parametrize(
@@ -297,20 +297,20 @@ def test_class_activation_maps(name, net):
 @pytest.mark.parametrize("name", cams.CAMS)
 def test_class_activation_maps_of_the_command_line(name, net):
     reference = partial(cam, cams.CAMS[name])
-    assert_defined(method(name)[1], net, reference)
+    assert_defined(explainer(name)[1], net, reference)
 
 
 @pytest.mark.parametrize("net", CHAINS)
 @pytest.mark.parametrize("name", cams.CAMS)
 def test_class_activation_maps_of_a_given_layer(name, net):
     given = {"given": True, "layer": str(case(net, given=True).layer)}
-    assert_defined(method(name)[1], net, partial(cam, cams.CAMS[name]), **given)
+    assert_defined(explainer(name)[1], net, partial(cam, cams.CAMS[name]), **given)
     assert_defined(METHODS[name], net, partial(scaled_cam, SCALED[name]), SINGLE, **given)
 
 
 @pytest.mark.parametrize("net", [*CHAINS, *TRANSFORMERS])
 def test_integrated_gradients(net):
-    explain = method("IntegratedGradients")[1]
+    explain = explainer("IntegratedGradients")[1]
     assert_defined(explain, net, integrated_gradients, n_steps=STEPS)
     x = case(net).images()
     for target in case(net).classes:

@@ -233,7 +233,7 @@ def test_softmax_has_no_effect_and_says_so(case):
 
 def test_names_are_imported_when_used():
     assert set(gae_metric.__all__) <= set(dir(gae_metric))
-    with pytest.raises(AttributeError, match="no attribute 'Gae'"):
+    with pytest.raises(AttributeError, match="No gae_metric attribute Gae"):
         _ = gae_metric.Gae
 
 

@@ -199,7 +199,7 @@ def test_the_good_arguments_of_the_others(files):
 @pytest.mark.parametrize(
     ("command", "option", "value", "message"),
     [
-        ("evaluate", "device", "meta", "device: 'meta' cannot be used"),
+        ("evaluate", "device", "meta", "device: expected auto, cpu, cuda, cuda:N"),
         ("evaluate", "size", "9" * 9, "size: expected an integer from 1 to 16384"),
         ("evaluate", "range", "0,inf", "range: expected two ascending numbers"),
         ("evaluate", "model-arg", "checkpoint_path=/tmp/x.pth", "an option that names a file"),

@@ -7,11 +7,11 @@ import torch
 from gae_metric import plotting
 from gae_metric.commands.cells import Cells
 from gae_metric.commands.figures import figures
-from gae_metric.commands.methods import method
 from gae_metric.commands.named_metrics import Settings
 from gae_metric.commands.quantus_evaluation import evaluate
 from gae_metric.commands.tables import Evaluation, Inputs
 from gae_metric.demo import digits, networks
+from gae_metric.explainers.gradients import explainer
 from gae_metric.functional import (
     LERF,
     MORF,
@@ -34,7 +34,7 @@ def study(tmp_path_factory):
 
     def make(*metrics, **options):
         settings = Settings(seed=3, **options)
-        methods = dict(map(method, ("absLRP", "Saliency", "Random")))
+        methods = dict(map(explainer, ("absLRP", "Saliency", "Random")))
         cells = Cells(tmp_path_factory.mktemp("cells"), "")
         told = {"progress": lambda *_: None, "planned": lambda *_: None}
         results = evaluate(model, x, targets, methods, metrics, settings, cells=cells, **told)

@@ -220,7 +220,7 @@ def test_score_notes_maps_that_are_not_finite(small, tmp_path):
         ("--samples=0", "samples: expected a positive integer, got"),
         ("--seed=-1", "seed: expected a non-negative integer, got"),
         ("--batch-size=0", "batch-size: expected a positive integer, got"),
-        ("--device=gpu", "device: 'gpu' cannot be used"),
+        ("--device=gpu", "device: expected auto, cpu, cuda, cuda:N"),
         ("--model=digits:vggg", "did you mean 'vgg'"),
         ("--images=/nowhere", "images: expected a folder"),
         ("--weights=/nowhere.safetensors", "weights: cannot read"),
