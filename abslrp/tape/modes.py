@@ -6,7 +6,6 @@ popped one for one: what there was is noted before, and put back as a whole, twi
 
 import functools
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -22,27 +21,34 @@ T = TypeVar("T")
 class _Stance:
     """What compiled functions do: they run as written while a tape listens, on any thread.
 
-    The compiler has one stance for all threads, so that the last that listens puts it back.
+    The compiler has one stance for all threads, so that the last that listens puts it back. There
+    is no lock: an interrupt may arrive where a lock is given up, and then no one else ever had it.
     """
 
+    _eager: Any
+
     def __init__(self) -> None:
-        self._listening: set[Any] = set()
-        self._lock = threading.RLock()
+        self._listening: dict[Any, None] = {}
+        self._before: Any = None
 
     def hold(self, one: Any) -> None:
         compiler = sys.modules.get("torch._dynamo.eval_frame")  # nothing is compiled without it
         if compiler is not None and hasattr(torch.compiler, "set_stance"):
-            with self._lock:
-                if not self._listening:
-                    self._before = compiler._stance
-                self._listening.add(one)
-                torch.compiler.set_stance("force_eager")
+            eager = vars(self).setdefault("_eager", compiler.DynamoStance("force_eager"))
+            stance = compiler._stance
+            if stance is not eager:
+                self._before = stance
+            self._listening[one] = None
+            compiler._set_stance(eager)
 
     def let_go(self, one: Any) -> None:
-        with self._lock:
-            if self._listening == {one}:
-                sys.modules["torch._dynamo.eval_frame"]._set_stance(self._before)
-            self._listening.discard(one)
+        self._listening.pop(one, None)
+        if "_eager" in vars(self):
+            compiler = sys.modules["torch._dynamo.eval_frame"]
+            if not self._listening and compiler._stance is self._eager:
+                compiler._set_stance(self._before)
+            if self._listening:  # another has begun meanwhile
+                compiler._set_stance(self._eager)
 
 
 _STANCE = _Stance()

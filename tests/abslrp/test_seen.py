@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -804,6 +805,10 @@ def test_an_interrupt_at_any_line_leaves_nothing() -> None:
         lines(stop)
         assert state() == expected, stop
     assert torch.equal(abslrp.explain(model, x, 0), wanted)
+    other = threading.Thread(target=abslrp.explain, args=(model, x, 0), daemon=True)
+    other.start()
+    other.join(60)
+    assert not other.is_alive()  # a lock would be held for ever
 
 
 def test_rows_of_a_graph_are_explained_as_one_sample() -> None:
