@@ -89,14 +89,17 @@ class Batch:
         wide = {key: torch.promote_types(kind, kinds[0]) for key, kind in own.items()}
         ways = [wide, wide | dict.fromkeys(self.explained, kinds[0])]
         ways += [own] * (len(kinds) > 1) + [dict.fromkeys(own, kind) for kind in kinds]
-        *others, last = (
-            replace(self, given=dict(self.given) | {k: self.given[k].to(way[k]) for k in way})
-            for index, way in enumerate(ways)
-            if way not in ways[:index]
+        distinct = [way for index, way in enumerate(ways) if way not in ways[:index]]
+        single = self.rows(slice(0, 1))  # the whole batch is copied once a type is known
+        fit = (
+            w for w in distinct[:-1] if single.in_types(w).works(lambda part: part.called(model))
         )
-        first = slice(0, 1)
-        fit = (one for one in others if one.rows(first).works(lambda part: part.called(model)))
-        return next(fit, last)
+        return self.in_types(next(fit, distinct[-1]))
+
+    def in_types(self, types: Mapping[int | str, torch.dtype]) -> Batch:
+        """Return one whose tensors of some keys are of other types."""
+        typed = {key: self.given[key].to(kind) for key, kind in types.items()}
+        return replace(self, given={**self.given, **typed})
 
     def works(self, call: Callable[[Batch], Any]) -> bool:
         """Whether something can be called with it, or with a copy."""
