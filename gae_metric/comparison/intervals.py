@@ -182,7 +182,7 @@ def summary(results: Results) -> pd.DataFrame:
     [['A', 0.5, 0.5, True], ['B', 0.0, 0.0, False]]
     """
     with warnings.catch_warnings():  # of few samples, which a table's caption says
-        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.filterwarnings("ignore", "methods cannot be told apart", RuntimeWarning)
         table = compare(results)
     cells = zip(table["method"], table["metric"], strict=True)
     table["seconds"] = [results.seconds.get(cell, float("nan")) for cell in cells]
