@@ -160,7 +160,7 @@ def run_demo(request: DemoRequest, terminal: Terminal) -> list[Evaluation]:
     InputError
         If the folder cannot be written.
     """
-    chosen = PHOTOGRAPH_METHODS if request.photographs else DEFAULT_METHODS.split(", ")
+    chosen = PHOTOGRAPH_METHODS if request.photographs else DEFAULT_METHODS.split(",")
     methods = dict(explainer(name) for name in chosen)
     if "IntegratedGradients" in methods:
         methods["IntegratedGradients"] = partial(methods["IntegratedGradients"], n_steps=_STEPS)
