@@ -17,10 +17,10 @@ import typer
 
 from gae_metric.commands.declared import taking
 
-#: Images of a rehearsal: as few as a mosaic has.
+#: Images of a rehearsal: as few as a mosaic has. Two of them are explained.
 _IMAGES = 4
 #: Steps of masking, percentages of ROAD, perturbations: as few as there can be.
-_REDUCED: dict[str, Any] = {"samples": _IMAGES, "block": _IMAGES, "batch_size": _IMAGES, "steps": 2}
+_REDUCED: dict[str, Any] = {"samples": _IMAGES, "first": 2, "block": 2, "batch_size": 2, "steps": 2}
 _METRICS: dict[str, dict[str, Any]] = {
     "ROAD_MoRF": {"percentages": [50]},
     "ROAD_LeRF": {"percentages": [50]},

@@ -3,15 +3,18 @@
 ``make figures-in-docs``, or ``python scripts/figures_in_docs.py [NAME ...]``. Each row of
 :data:`FIGURES` is a command, about how many hours it takes on two idle cores, and the tables or
 sentences that are made of what it writes. A number that differs by more than its last digit's
-rounding is named, and the status is 1. What commands leave is kept in ``build/figures-in-docs``,
-and a run that was stopped there goes on; ``--list`` says names, hours and commands. ``--stored``
-takes minutes: of runs that are in ``benchmarks/results`` it makes only the tables again.
+rounding is named, and the status is 1. Times are not compared: they are of a machine. What commands
+leave is kept in ``build/figures-in-docs``, and a run that was stopped there goes on; ``--list``
+says names, hours and commands. ``--stored`` takes minutes: of runs that are in
+``benchmarks/results`` it makes only the tables again.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
+import json
 import math
 import os
 import re
@@ -19,13 +22,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from scipy.stats import wilcoxon
+from sentences_in_docs import DIGITS, SENTENCES, SQUEEZENET, VIT, Below, Run, Values, printed
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -60,6 +64,8 @@ class Figure:
     fresh: Callable[[Path], Numbers]
     #: The row in bold face below which the rows are; by default those above all such rows.
     section: str = ""
+    #: Whether it is no table, but a sentence or a single row.
+    prose: bool = False
 
 
 def demo(out: Path) -> Numbers:
@@ -88,28 +94,6 @@ def means(out: Path, model: str = "") -> Numbers:
     return found
 
 
-def agreement(*pairs: tuple[str, int]) -> Callable[[Path], Numbers]:
-    """Return what reads τ to the paper of GAE, LC and C, by the order of models and tables."""
-
-    def fresh(out: Path) -> Numbers:
-        table = pd.read_csv(out / "kendall.csv").set_index(["model", "table", "score"])["tau"]
-        values = [float(table[(*pair, score)]) for score in ("GAE", "LC", "C") for pair in pairs]
-        return {("", str(place)): (value,) for place, value in enumerate(values)}
-
-    return fresh
-
-
-def factors(model: str) -> Callable[[Path], Numbers]:
-    """Return what reads LC and C of absLRP."""
-
-    def fresh(out: Path) -> Numbers:
-        found = means(out, model)
-        both = (found["absLRP", score][:1] for score in ("LC", "C"))
-        return {("", str(place)): value for place, value in enumerate(both)}
-
-    return fresh
-
-
 def variants(out: Path) -> Numbers:
     """Return LC, C and GAE by absLRP's options and network."""
     table = pd.read_csv(out / "tables.csv").set_index(["method", "model", "score"])["mean"]
@@ -133,7 +117,7 @@ SHORT = {"vgg": "VGG", "resnet": "ResNet", "vit": "ViT"}
 def stability(out: Path) -> Numbers:
     """Return deviations of C by the number of mosaics, of a sample and of the mean; its mean."""
     found: dict[tuple[str, str], tuple[float, ...]] = {}
-    for row in _printed(out, "Standard deviation of C over seeds"):
+    for row in printed(out, "Standard deviation of C over seeds"):
         name = f"{SHORT[row['network']]}, {row['method']}"
         found[name, f"K = {row['K']}"] = float(row["sample"]), float(row["mean"])
         found.setdefault((name, "mean C"), (float(row["C"]),))
@@ -144,16 +128,9 @@ def constants(out: Path) -> Numbers:
     """Return GAE by the constant that is added to the logits."""
     return {
         (f"{SHORT[row['network']]}, {row['method']}", shown): (float(row["gae"]),)
-        for row in _printed(out, "A constant is added to all logits")
+        for row in printed(out, "A constant is added to all logits")
         for shown in [{"-5": "−5", "0": "0", "5": "+5", "20": "+20"}[row["added"]]]
     }
-
-
-def _printed(out: Path, title: str) -> list[dict[str, str]]:
-    """Return the rows of a table that a study printed below its title."""
-    text = (out / "output.txt").read_text(encoding="utf-8").partition(f"{title}\n")[2]
-    head, *rows = (line.split() for line in text.partition("\n\n")[0].splitlines())
-    return [dict(zip(head, row, strict=True)) for row in rows]
 
 
 def cams(out: Path) -> Numbers:
@@ -202,6 +179,16 @@ def reviews(out: Path) -> Numbers:
     return {(one[2], "prediction"): (float(one[1]),) for one in found if one}
 
 
+#: Rows of the table of definitions whose GAE is of the digits: methods and networks.
+ON_DIGITS = {
+    "LRP-epsilon-0.1": DIGITS, "LRP-alpha2beta1": DIGITS, "TIBAV": [VIT], "TIBAV-epsilon": [VIT],
+    "Rollout": [VIT], "LLAttention": [VIT], "HiResCAM": DIGITS, "LayerCAM": DIGITS,
+    "GradCAM++": DIGITS,
+}  # fmt: skip
+ON_SQUEEZENET = ["LRP-epsilon", "LRP-alpha1beta0", "cLRP", "LRP-alpha1beta0-contrastive", "RAP"]
+ON_SQUEEZENET += ["cRAP", "GradCAM", "GuidedGradCAM", "DeepLIFT", "IntegratedGradients", "Saliency"]
+DEFINED = {f"`{name}`": ([name], networks) for name, networks in ON_DIGITS.items()}
+DEFINED |= {f"`{name}`": ([name], [SQUEEZENET]) for name in ON_SQUEEZENET}
 NETWORKS = {"shared:squeezenet": "SqueezeNet", "shared:mobilenet": "MobileNetV2", "lite:0": "Lite0"}
 NETWORKS |= {"lite:1": "Lite1", "lite:2": "Lite2"}
 
@@ -233,6 +220,51 @@ def evidence(title: str, counted: bool) -> Callable[[Path], Numbers]:
     return fresh
 
 
+def sanity(out: Path) -> Numbers:
+    """Return the numbers of the document that the checks wrote."""
+    lines = (out / "sanity.md").read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| | digits:vgg"))
+    table = itertools.takewhile(str.strip, lines[start:])
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {
+        (row[0], column): tuple(map(float, NUMBER.findall(cell)))
+        for row in rows
+        for column, cell in zip(head[1:], row[1:], strict=True)
+    }
+
+
+def sentiment(out: Path) -> Numbers:
+    """Return GAE and its parts by method, as the notebook shows them."""
+    del out  # notebooks are made where they are
+    path = ROOT / "benchmarks" / "notebooks" / "sentiment.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    shown = (o["data"]["text/html"] for c in cells for o in c.get("outputs", ()) if "data" in o)
+    texts = ("".join(text) for text in shown)
+    (table,) = pd.read_html(
+        io.StringIO(next(t for t in texts if "lc_robustness" in t)), index_col=0
+    )
+    columns = ("LC_R", "LC_F", "LC", "C", "GAE")
+    return {
+        (str(method), column): (float(value),)
+        for method, row in table.iterrows()
+        for column, value in zip(columns, row, strict=True)
+    }
+
+
+def differences(models: Sequence[str]) -> Callable[[Path], Numbers]:
+    """Return what reads GAE of the methods in the table of definitions."""
+
+    def fresh(out: Path) -> Numbers:
+        run = Run(out)
+        return {
+            (row, "GAE"): tuple(run.mean(model, m) for m in methods for model in networks)
+            for row, (methods, networks) in DEFINED.items()
+            if set(networks) <= set(models)
+        }
+
+    return fresh
+
+
 def dinov2(title: str) -> Callable[[Path], Numbers]:
     """Return what reads a table that the study printed below its title."""
 
@@ -250,12 +282,23 @@ def dinov2(title: str) -> Callable[[Path], Numbers]:
     return fresh
 
 
+def sentence(values: Values) -> Callable[[Path], Numbers]:
+    """Return what gives the numbers of a sentence or a row, by their places."""
+
+    def fresh(out: Path) -> Numbers:
+        found = enumerate(values(Run(out)))
+        return {("", str(place)): (value,) for place, value in found if value is not None}
+
+    return fresh
+
+
 LESS = "GAE of absLRP less that of"
 RUN = "-m benchmarks run --quiet --output {out}"
 TABLES = "-m benchmarks tables {results} --output {out}"
 DEFINITIONS = f"{RUN} --config definitions; {TABLES}"
-DIGITS = f"{RUN} --first 64; {TABLES}"
+DIGITS_RUN = f"{RUN} --first 64; {TABLES}"
 HERE = f"{RUN} --config imagenet-here; {TABLES}; -m benchmarks evidence {{results}}"
+HERE += "; -m benchmarks evidence {results} --score LC_R"
 THREE = "--model shared:squeezenet --model shared:mobilenet --model lite:0"
 OTHERS = ("ROAD_MoRF", "LocalLipschitz")
 METRICS = f"{RUN} --config imagenet-metrics {THREE}" + "".join(
@@ -263,19 +306,30 @@ METRICS = f"{RUN} --config imagenet-metrics {THREE}" + "".join(
 )
 PHOTOGRAPHS = "imagenet:{shared}/images/imagenet"
 STABILITY = "-m benchmarks.studies.score_stability"
+FEW = "--stages 3 --mosaic-seeds 3 --perturbations 1 --lipschitz-samples 3"
+SANITY = "; ".join(
+    f"-m benchmarks.sanity --replace --out {{out}} {options}"
+    for options in (
+        "--network digits:vgg --network digits:resnet --network digits:vit",
+        f"--network shared:squeezenet --network shared:mobilenet --samples 4 {FEW}",
+        f"--network lite:0 --samples 32 {FEW} --method absLRP --method GradCAM",
+    )
+)
+SANITY += "; -m benchmarks.sanity --report-only --out {results} --document {out}/sanity.md"
+NOTEBOOKS = "-m benchmarks.notebooks.execute"
 DINOV2 = "-m benchmarks.studies.dinov2"
 CAMS = "docs/class-activation-maps.md"
 EXPERIMENTS = "docs/experiments.md"
 EVIDENCE = "docs/evidence.md"
 DEFAULTS = f"{RUN} --config defaults"
-SQUEEZENET = f"{DEFAULTS} --model shared:squeezenet --data {PHOTOGRAPHS} --samples 16; {TABLES}"
+DEFAULTS_HERE = f"{DEFAULTS} --model shared:squeezenet --data {PHOTOGRAPHS} --samples 16; {TABLES}"
+DEFINITION = ("docs/decisions.md", "| | paper | authors' code | here | GAE")
 DECISIONS = ("docs/decisions.md", "| conserve, contrast", variants)
-TAUS = ("digits:vgg", 1), ("digits:resnet", 3), ("digits:vit", 5)
 FIGURES = (
     Figure("demo", "-m gae_metric demo --out {out}", 0.2, "README.md", "| GAE | VGG", demo),
     Figure("definitions", DEFINITIONS, 0.8, EXPERIMENTS, "| | GAE | LC", means),
     Figure("defaults", f"{DEFAULTS}; {TABLES}", 0.3, *DECISIONS),
-    Figure("defaults-squeezenet", SQUEEZENET, 0.3, *DECISIONS),
+    Figure("defaults-squeezenet", DEFAULTS_HERE, 0.3, *DECISIONS),
     Figure(
         "reviews",
         "-m benchmarks.studies.reviews --out {out}",
@@ -287,7 +341,7 @@ FIGURES = (
     *(
         Figure(
             "digits",
-            DIGITS,
+            DIGITS_RUN,
             1.5,
             EXPERIMENTS,
             "| digits:vgg | GAE",
@@ -300,7 +354,10 @@ FIGURES = (
             ("digits:vit", "digits:vit"),
         )
     ),
-    Figure("digits", DIGITS, 1.5, EXPERIMENTS, "Kendall's τ is", agreement(*TAUS)),
+    Figure("sanity", SANITY, 1.5, "docs/sanity.md", "| | digits:vgg | digits:resnet", sanity),
+    Figure("notebooks", NOTEBOOKS, 0.2, "docs/text.md", "| method | LC_R", sentiment),
+    Figure("digits", DIGITS_RUN, 1.5, *DEFINITION, differences(DIGITS)),
+    Figure("imagenet-here", HERE, 8, *DEFINITION, differences([SQUEEZENET])),
     Figure("stability", STABILITY, 0.2, "docs/gae.md", "| network, method | mean C", stability),
     Figure("stability", STABILITY, 0.2, "docs/gae.md", "| network, method | −5", constants),
     Figure("cams", f"{RUN} --config cams; {TABLES}", 0.1, CAMS, "| | SqueezeNet: map", cams),
@@ -323,7 +380,6 @@ FIGURES = (
         "| | GAE | LC",
         partial(means, model="shared:squeezenet"),
     ),
-    Figure("imagenet-here", HERE, 8, EXPERIMENTS, "**MobileNetV2**", factors("shared:mobilenet")),
     *(
         Figure("imagenet-here", HERE, 8, EVIDENCE, head, evidence(title, counted))
         for head, title, counted in (
@@ -353,6 +409,12 @@ FIGURES = (
         )
     ),
 )
+COMMANDS = {figure.name: (figure.command, figure.hours) for figure in FIGURES}
+COMMANDS["dinov2"] = f"{RUN} --config dinov2; {TABLES}", 0.5
+FIGURES += tuple(
+    Figure(name, *COMMANDS[name], page, head, sentence(values), prose=True)
+    for name, page, head, values in SENTENCES
+)
 
 
 def cells_of(figure: Figure) -> Iterator[tuple[str, str, str]]:
@@ -362,7 +424,8 @@ def cells_of(figure: Figure) -> Iterator[tuple[str, str, str]]:
     if start is None:
         raise SystemExit(f"{figure.page} has nothing that begins with {figure.head!r}")
     whole = list(itertools.takewhile(str.strip, lines[start:]))
-    if not figure.head.startswith("|"):
+    if figure.prose:
+        whole = whole[:1] if figure.head.startswith("|") else whole
         for place, found in enumerate(NUMBER.findall(" ".join(whole))):
             yield "", str(place), found
         return
@@ -387,7 +450,11 @@ def changed(figure: Figure, fresh: Numbers) -> Iterator[str]:
             text = written.replace("−", "-")
             digits, _, power = text.partition("e")
             unit = 10.0 ** (int(power or 0) - len(digits.partition(".")[2]))
-            if not math.isclose(float(text), value, rel_tol=0, abs_tol=1.001 * unit):
+            if isinstance(value, Below):
+                same = value <= float(text)
+            else:
+                same = math.isclose(float(text), value, rel_tol=0, abs_tol=1.001 * unit)
+            if not same:
                 yield f"{figure.page}: {row}, {column}: {written} is {value:.4g} now"
     print(f"{figure.name}: {compared} numbers of {figure.page} compared", flush=True)
     if not compared:
@@ -400,8 +467,10 @@ def make(figure: Figure, out: Path, stored: bool) -> None:
     commands = figure.command.split("; ")
     results = RESULTS / figure.name
     if stored and results.is_dir():
-        shutil.copy(results / "scores.parquet", out)
-        del commands[0]
+        for kept in ("scores.parquet", "targets.parquet"):
+            if (results / kept).is_file():
+                shutil.copy(results / kept, out)
+        commands = [command for command in commands if "{results}" in command]
     else:
         results = out
     printed = ""

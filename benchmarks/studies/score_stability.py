@@ -74,11 +74,14 @@ def wrong_classes(model: nn.Module, explain: ExplainFunc, x: Array, y: Array) ->
     """Score true classes, others, and blank images in place of half the samples."""
     blank = x.copy()
     blank[::2] = np.linspace(0.1, 1, len(blank[::2]), dtype=x.dtype)[:, None, None, None]
+    zero = x.copy()
+    zero[::2] = 0
     rows = []
     for what, inputs, classes, counted in (
         ("true", x, y, slice(None)),
         ("next", x, (y + 1) % 10, slice(None)),
         ("blank", blank, y, slice(0, None, 2)),
+        ("zero", zero, y, slice(0, None, 2)),
     ):
         metric = GAE(disable_warnings=True)
         metric(model, inputs, classes, explain_func=explain)
