@@ -17,10 +17,10 @@ import typer
 
 from gae_metric.commands.declared import taking
 
-#: Images of a rehearsal: as few as a mosaic has. Two of them are explained.
-_IMAGES = 4
+#: Images of a rehearsal: as few as a mosaic has, and those of them that are explained.
+_IMAGES, _FIRST = 4, 2
 #: Steps of masking, percentages of ROAD, perturbations: as few as there can be.
-_REDUCED: dict[str, Any] = {"samples": _IMAGES, "first": 2, "block": 2, "batch_size": 2, "steps": 2}
+_REDUCED: dict[str, Any] = {"samples": _IMAGES, "block": _IMAGES, "batch_size": _IMAGES, "steps": 2}
 _METRICS: dict[str, dict[str, Any]] = {
     "ROAD_MoRF": {"percentages": [50]},
     "ROAD_LeRF": {"percentages": [50]},
@@ -92,16 +92,17 @@ def run_all(names: list[str], folder: Path, small: bool, say: Callable[[str], No
         f"stand-ins: {_IMAGES} images of noise in ImageNet's and VOC's layouts, random weights"
         + (f", vision transformers of {_SMALL}" if small else "")
     )
-    say(f"reduced: {_REDUCED}, one CPU")
+    say(f"reduced: {_REDUCED}, the first {_FIRST} images, one CPU")
     failed: list[str] = []
     made: dict[str, Path] = {}
     seen: set[tuple[str, str]] = set()
+    before: set[tuple[int, str]] = set()
     with patch.dict(os.environ, {"IMAGENET": str(folder / "imagenet"), "VOC": str(folder)}):
         for name in names:
             start = perf_counter()
             run = read(config_of(Path(name)))
             given: dict[str, Any] = {**run.model_dump(), **_REDUCED, "devices": ["cpu"]}
-            given |= {"readers": 0, "output": str(folder / "results" / name)}
+            given |= {"first": _FIRST, "readers": 0, "output": str(folder / "results" / name)}
             for model in given["models"]:
                 spec = model["name"]
                 model["args"] = _SMALL if small and "vit" in spec else {}
@@ -114,11 +115,14 @@ def run_all(names: list[str], folder: Path, small: bool, say: Callable[[str], No
             if len(new) < len(methods):
                 given["methods"] = [one for one in methods if one["name"] == "absLRP" or one in new]
                 reduced.append("of methods that this model had before, absLRP alone")
+            own = {(n, run.data.name) for n, plan in FIGURES.items() if _is_of(plan, run)}
+            wanted, before = sorted(n for n, _ in own - before), before | own
+            if len(wanted) < len(own):
+                reduced.append("figures that these images had before are left out")
             say(f"{name}: reduced: {'; '.join(reduced) or 'nothing else'}")
             summary = execute(parse(given), quiet=True, say=say)
             write_tables(given["output"], given["output"])
             beside = sorted(path for path in (folder / "results").iterdir() if path.name != name)
-            wanted = [n for n, plan in FIGURES.items() if _is_of(plan, run)]
             where = folder / "figures" / name
             drawn = write_figures(given["output"], where, wanted, beside=beside) if wanted else []
             stems = {file.name[6:8] for file in drawn}
