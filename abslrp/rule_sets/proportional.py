@@ -130,7 +130,7 @@ def make(
 
     def terms(call: Call, given: list[tuple[Any, float]]) -> Account:
         """``R_a = a / (h + epsilon) R``; a constant counts in h only."""
-        parts, sure = addition.shares(given, lambda a, sign: [itself(a), constant(sign)])
+        parts, sure = addition.shares(given, lambda a, c: Diagonal(a, [itself(a), constant(c)]))
         return Split(before=[stabilised(call.output, inverse)], parts=parts, nonnegative=sure)
 
     operands.register_linear(rules, linear_rule, pair)

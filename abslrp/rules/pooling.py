@@ -141,19 +141,6 @@ def register(
     return pool
 
 
-@COMMON.decomposition("nansum")
-def sum_of_numbers(input: Tensor, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Tensor:
-    """Add up all that is a number."""
-    return torch.where(input.isnan(), 0.0, input).sum(dim, keepdim, **kwargs)
-
-
-@COMMON.decomposition("nanmean")
-def mean_of_numbers(input: Tensor, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Tensor:
-    """Take the mean of all that is a number."""
-    count = (~input.isnan()).sum(dim, keepdim)
-    return sum_of_numbers(input, dim, keepdim, **kwargs) / count
-
-
 #: Eq. 12 for a linear map without negative weights: ``R = x+ W^T s``.
 register(ABSLRP, lambda h: inverse(h, EPSILON), positive, negative)
 

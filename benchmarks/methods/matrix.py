@@ -11,6 +11,7 @@ from benchmarks.methods import METHODS, Method
 from benchmarks.models import load
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.inputs.models import LoadedModel
+from gae_metric.study.conversion import as_maps
 from gae_metric.study.logits import predictions
 
 DIGITS = ("digits:vgg", "digits:resnet", "digits:vit")
@@ -62,16 +63,12 @@ def tried(method: Method, loaded: LoadedModel) -> Cell:
     target = predictions(loaded.model, x).argmax(axis=1)
     try:
         maps = method(loaded.model, x, target, **QUICK.get(method.name, {}))
+        finite = as_maps(maps, x.shape, method.name).isfinite().all()
     except NotApplicableError as error:
         return Cell(False, error.reason)
     except Exception as error:  # a matrix shows every failure, whatever it is
         return Cell(False, f"{type(error).__name__}: {error}", failed=True)
-    shapes = (x.shape, (len(x), 1, *x.shape[2:]))
-    if maps.shape not in shapes:
-        return Cell(False, f"a map of shape {maps.shape} for inputs {x.shape}", failed=True)
-    if not np.isfinite(maps).all():
-        return Cell(False, "the map is not finite", failed=True)
-    return Cell(True)
+    return Cell(True) if finite else Cell(False, "the map is not finite", failed=True)
 
 
 def compatibility(models: Sequence[str], progress: Callable[[str, str], None]) -> pd.DataFrame:

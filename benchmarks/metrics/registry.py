@@ -51,17 +51,6 @@ class BlockMosaicking(Mosaicking):
         return self.layout
 
 
-def of_layout(metric: type[Any], layout: Layout | None, **options: Any) -> Any:
-    """Build a metric that makes mosaics, of the samples of a layout."""
-
-    class OfLayout(metric):  # type: ignore[misc]
-        def _mosaicking(self) -> Mosaicking:
-            assert layout is not None
-            return BlockMosaicking(interpolation=self.interpolation, layout=layout)
-
-    return OfLayout(**options)
-
-
 PARTS = {
     "lc_robustness": "LC_R",
     "lc_faithfulness": "LC_F",
@@ -77,9 +66,10 @@ def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
     options |= {"disable_warnings": True}
     if metric is not Contrastiveness:
         options |= {"steps": call.steps, "schedule": call.schedule}
-    alone = metric is LocalConsistency
-    made = metric(**options) if alone else of_layout(metric, call.block.layout, **options)
-    call(made, everything=not alone)
+    made = metric(**options)
+    if (layout := call.block.layout) is not None and metric is not LocalConsistency:
+        made._mosaicking = lambda: BlockMosaicking(interpolation=made.interpolation, layout=layout)
+    call(made, everything=metric is not LocalConsistency)
     return {PARTS[name]: made.components[name].to_numpy() for name in made.columns}
 
 
