@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from benchmarks.methods import METHODS, Method
 from benchmarks.models import load
@@ -49,9 +50,7 @@ class Cell:
 
 
 def tried(method: Method, loaded: LoadedModel) -> Cell:
-    """Explain one image by a method, with few draws.
-
-    The image is the first of the digits for their networks, noise for others.
+    """Explain one image, noise, by a method, with few draws.
 
     Examples
     --------
@@ -59,11 +58,12 @@ def tried(method: Method, loaded: LoadedModel) -> Cell:
     >>> tried(find("Rollout"), load("digits:vgg"))
     Cell(applies=False, reason='the model has no attention over tokens', failed=False)
     """
-    x = _image(loaded)
+    side = loaded.preprocessing.size
+    x = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
     target = predictions(loaded.model, x).argmax(axis=1)
     try:
         maps = method(loaded.model, x, target, **QUICK.get(method.name, {}))
-        finite = as_maps(maps, x.shape, method.name).isfinite().all()
+        finite = as_maps(maps, torch.Size(x.shape), method.name).isfinite().all()
     except NotApplicableError as error:
         return Cell(False, error.reason)
     except Exception as error:  # a matrix shows every failure, whatever it is
@@ -90,13 +90,3 @@ def compatibility(models: Sequence[str], progress: Callable[[str, str], None]) -
             row = {"model": spec, "method": name, "models": method.family, "source": method.source}
             rows.append({**row, "cell": str(cell), **vars(cell)})
     return pd.DataFrame(rows)
-
-
-def _image(loaded: LoadedModel) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return an image (1, 3, H, W) that a model takes."""
-    if loaded.name.startswith("digits:"):
-        from gae_metric.demo import digits
-
-        return digits.load("test", n=1)[0]
-    side = loaded.preprocessing.size
-    return np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)

@@ -67,9 +67,11 @@ def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
     if metric is not Contrastiveness:
         options |= {"steps": call.steps, "schedule": call.schedule}
     made = metric(**options)
-    if (layout := call.block.layout) is not None and metric is not LocalConsistency:
-        made._mosaicking = lambda: BlockMosaicking(interpolation=made.interpolation, layout=layout)
-    call(made, everything=metric is not LocalConsistency)
+    if shows := metric is not LocalConsistency:
+        assert call.block.layout is not None
+        laid = BlockMosaicking(interpolation=made.interpolation, layout=call.block.layout)
+        made._mosaicking = lambda: laid
+    call(made, everything=shows)
     return {PARTS[name]: made.components[name].to_numpy() for name in made.columns}
 
 

@@ -166,15 +166,8 @@ _TOLERANCE = 1e-2
 
 
 #: What there is of samples that are not explained.
-_UNEXPLAINED: dict[str, Any] = {
-    "images": None,
-    "maps": {},
-    "names": {},
-    "labels": {},
-    "smooth": False,
-    "problems": {},
-    "changed": [],
-}
+_UNEXPLAINED: dict[str, Any] = {"images": None, "smooth": False, "changed": []}
+_UNEXPLAINED |= {key: {} for key in ("maps", "names", "labels", "problems")}
 
 
 def chosen(samples: Sequence[int] | NDArray[np.int64], count: int) -> list[int]:
