@@ -42,24 +42,13 @@ def _positive(value: Value, sign: float) -> Diagonal:
 def register(rules: RuleSet, terms: Callable[[Call, list[tuple[Any, float]]], Account]) -> None:
     """Give sums and differences a rule, which takes their operands with their factors."""
 
-    def sum_of(call: Call, *given: tuple[Any, float]) -> Account:
+    @rules.rule("add sub subtract rsub")
+    def sum_of(call: Call, input: Any, other: Any, alpha: float = 1) -> Account:
+        factors = {"add": (1.0, alpha), "rsub": (-alpha, 1.0)}.get(call.short, (1.0, -alpha))
+        given = zip((input, other), factors, strict=True)
         # What adds the number 0, as Python's sum does, or takes from it, adds nothing.
-        left: list[Any] = [
-            one for one in given if isinstance(one[0], (Value, torch.Tensor)) or one[0]
-        ]
+        left: list[Any] = [(a, by) for a, by in given if isinstance(a, (Value, torch.Tensor)) or a]
         return scaled(*left[0]) if len(left) == 1 else terms(call, left)
-
-    @rules.rule(torch.ops.aten.add)
-    def add(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
-        return sum_of(call, (input, 1.0), (other, alpha))
-
-    @rules.rule("sub subtract")
-    def sub(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
-        return sum_of(call, (input, 1.0), (other, -alpha))
-
-    @rules.rule(torch.ops.aten.rsub)
-    def rsub(call: Call, input: Any, other: Any, alpha: float = 1) -> Account:
-        return sum_of(call, (input, -alpha), (other, 1.0))
 
 
 register(ABSLRP, absolute)
