@@ -122,11 +122,10 @@ def make(
 
     def pair(call: Call, given: Pair) -> Account:
         """Half of the relevance to each operand, with the other as weights."""
-        output = call.output
-        half = computed(lambda: inverse(output.tensor) / 2)
+        half = [stabilised(call.output, inverse), constant(0.5)]
         maps = ((given.first, given.of_first), (given.second, given.of_second))
         parts = [Product(x, map, after=[itself(x)]) for x, map in maps]
-        return Split(before=[half], parts=parts, axes=given.axes)
+        return Split(before=half, parts=parts, axes=given.axes)
 
     def terms(call: Call, given: list[tuple[Any, float]]) -> Account:
         """``R_a = a / (h + epsilon) R``; a constant counts in h only."""
