@@ -118,21 +118,22 @@ def register_linear(rules: RuleSet, rule: LinearRule, pair: PairRule) -> None:
     def convolution(call: Call, input: Any, weight: Any, *args: Any, **kwargs: Any) -> Account:
         said = _UNSAID | {"transposed": "transpose" in call.short}
         said |= by_name(call.operator, call.args, call.kwargs)
-        dims, bias = weight.ndim - 2, said["bias"]
-        unbatched = input.ndim == dims + 1
+        dims, bias, operator = weight.ndim - 2, said["bias"], call.operator
+        if input.ndim == dims + 1:
+            raise WrittenOut(lambda x, *args, **named: operator(x[None], *args, **named)[0])
 
         def each(name: str) -> list[int]:
             return [*said[name]] * (dims if len(said[name]) == 1 else 1)
 
         map = Convolution(
             weight, tuple(input.shape), each("stride"), each("padding"), each("dilation"),
-            said["transposed"], each("output_padding"), said["groups"], unbatched,
+            said["transposed"], each("output_padding"), said["groups"],
         )  # fmt: skip
         of_weight = Operand(input, lambda w, x: map.forward(x, w), weight.shape)
         if bias is not None and not isinstance(bias, Value):
             # A view would have what the model writes to it later.
             bias = bias.clone().reshape(-1, *[1] * dims)
-        given = Linear(input, map, bias, only() if unbatched else only(0), True)
+        given = Linear(input, map, bias, only(0), True)
         return account(call, given, weight, of_weight)
 
 
