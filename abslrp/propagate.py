@@ -81,10 +81,8 @@ def propagate(
         else:
             flat = merge(torch.cat([one.flatten(2) for one in maps], 2))
             pieces = torch.split(flat, [shape.numel() for shape in shapes], -1)
-            done = [
-                one.reshape(*one.shape[:-1], *shape)
-                for one, shape in zip(pieces, shapes, strict=True)
-            ]
+            pairs = zip(pieces, shapes, strict=True)
+            done = [one.reshape(*one.shape[:-1], *shape) for one, shape in pairs]
         if not channels:
             return done
         return [one.sum(-len(shape), keepdim=True) for one, shape in zip(done, shapes, strict=True)]

@@ -155,7 +155,6 @@ class Convolution(LinearMap):
     backwards: bool = False
     output_padding: Sequence[int] = ()
     groups: int = 1
-    unbatched: bool = False
 
     def _options(self) -> tuple[Any, ...]:
         return (
@@ -165,9 +164,8 @@ class Convolution(LinearMap):
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the map's value for an input, without bias."""
-        x = x[None] if self.unbatched else x
         result: Tensor = aten.convolution(x, weight, None, *self._options())
-        return result[0] if self.unbatched else result
+        return result
 
     @property
     def pointwise(self) -> bool:
@@ -180,33 +178,28 @@ class Convolution(LinearMap):
 
         Few channels of an image do not fill a processor's registers, so all are computed as one.
         """
-        axis = 0 if self.unbatched else 1
-        alone = len(weights) == 1 or self.shape[axis] * len(weights) > _FEW
+        alone = len(weights) == 1 or self.shape[1] * len(weights) > _FEW
         if alone or self.backwards or self.groups > 1:
             return super().each(relevance, weights)
-        shape = list(self.shape)
-        shape[axis] *= len(weights)
-        whole = replace(self, shape=tuple(shape)).transposed(relevance, torch.cat([*weights], 1))
-        return list(whole.chunk(len(weights), axis + 1))
+        batch, channels, *space = self.shape
+        whole = replace(self, shape=(batch, channels * len(weights), *space))
+        return list(whole.transposed(relevance, torch.cat([*weights], 1)).chunk(len(weights), 2))
 
     def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
         """(S, *output's shape) to (S, *input's shape)."""
-        if self.unbatched:
-            relevance = relevance[:, None]
         starts, batch = relevance.shape[:2]
-        shape = (1, *self.shape) if self.unbatched else self.shape
         flat = relevance.flatten(0, 1)
         if self.pointwise and flat.is_contiguous():
             rows = flat.flatten(2)
             seen = torch.bmm(weight.flatten(1).t().expand(len(rows), -1, -1), rows)
             if all(one == 1 for one in self.stride):
                 return seen.view(starts, *self.shape)
-            spread = flat.new_zeros(len(flat), *shape[1:])
+            spread = flat.new_zeros(len(flat), *self.shape[1:])
             places = (slice(None),) * 2 + tuple(slice(None, None, one) for one in self.stride)
             spread[places] = seen.view(*seen.shape[:2], *flat.shape[2:])
             return spread.view(starts, *self.shape)
         # No entry of it is read. A CPU copies what is laid otherwise; memory of a GPU is scarce.
-        whole = (starts * batch, *shape[1:])
+        whole = (starts * batch, *self.shape[1:])
         like = laid(whole, flat) if flat.is_cpu else flat.new_empty(1).expand(whole)
         result: Tensor = aten.convolution_backward(
             flat, like, weight, None, *self._options(), [True, False, False]

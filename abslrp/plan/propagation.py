@@ -198,8 +198,7 @@ class Propagation:
         for part in account.parts:
             one = Arrival(s, arrival.total, owned=False, depth=arrival.depth)
             if isinstance(part, Product):
-                own = Arrival(s, arrival.total, list(part.before), owned=False)
-                one = self._product(part, one, self.arrivals.applied(own))
+                one = self._product(part, one, self.arrivals.applied(one, part.before))
             else:
                 one.factors, one.negated = list(part.factors), part.negates
             one.relevance = unbroadcast(self.arrivals.applied(one), part.input.shape)

@@ -122,15 +122,14 @@ def make(
 
     def pair(call: Call, given: Pair) -> Account:
         """Half of the relevance to each operand, with the other as weights."""
-        output = call.output
-        half = computed(lambda: inverse(output.tensor) / 2)
+        half = [stabilised(call.output, inverse), constant(0.5)]
         maps = ((given.first, given.of_first), (given.second, given.of_second))
         parts = [Product(x, map, after=[itself(x)]) for x, map in maps]
-        return Split(before=[half], parts=parts, axes=given.axes)
+        return Split(before=half, parts=parts, axes=given.axes)
 
     def terms(call: Call, given: list[tuple[Any, float]]) -> Account:
         """``R_a = a / (h + epsilon) R``; a constant counts in h only."""
-        parts, sure = addition.shares(given, lambda a, sign: [itself(a), constant(sign)])
+        parts, sure = addition.shares(given, lambda a, c: Diagonal(a, [itself(a), constant(c)]))
         return Split(before=[stabilised(call.output, inverse)], parts=parts, nonnegative=sure)
 
     operands.register_linear(rules, linear_rule, pair)

@@ -20,7 +20,7 @@ SIGNED = (
     "special_expm1 special_log1p special_ndtr erfc set_data"
 )
 NONNEGATIVE = (
-    "relu6 sigmoid special_expit hardsigmoid exp exp2 "
+    "relu relu6 sigmoid special_expit hardsigmoid exp exp2 "
     "softplus square abs absolute sqrt special_exp2"
 )
 HELD = (
@@ -44,14 +44,8 @@ def activation(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
 
 @COMMON.rule(NONNEGATIVE)
 def nonnegative_activation(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
-    """Unchanged; the output has no negative entry."""
-    return passing(input, nonnegative=True)
-
-
-@COMMON.rule("relu")
-def relu(call: Call, input: Value) -> Account:
-    """Unchanged; the output is the input where that is positive, and 0 elsewhere."""
-    return passing(input, nonnegative=True, rectifies=True)
+    """Unchanged; no entry is negative, and a ReLU's is the input where that is positive, or 0."""
+    return passing(input, nonnegative=True, rectifies=call.short == "relu")
 
 
 def bounded(input: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Tensor:

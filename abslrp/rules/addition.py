@@ -1,12 +1,13 @@
 """Eq. 12 for sums of two operands: residual connections, biases, position embeddings."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from abslrp.plan.accounts import Account, Diagonal, Split, signed
-from abslrp.plan.factors import Factor, constant, inverse, negative, positive
+from abslrp.plan.factors import constant, inverse, negative, positive
 from abslrp.registry import ABSLRP, RuleSet
 from abslrp.rules.absolute import EPSILON
 from abslrp.rules.multiplication import scaled
@@ -14,10 +15,10 @@ from abslrp.tape import Call, Value
 
 
 def shares(
-    given: list[tuple[Any, float]], part: Callable[[Value, float], list[Factor]]
+    given: list[tuple[Any, float]], part: Callable[[Value, float], Diagonal]
 ) -> tuple[list[Diagonal], bool]:
     """Return the part of each value, and whether no entry of the sum can be negative."""
-    parts = [Diagonal(a, part(a, sign)) for a, sign in given if isinstance(a, Value)]
+    parts = [part(a, sign) for a, sign in given if isinstance(a, Value)]
     return parts, all(sign > 0 and isinstance(a, Value) and a.nonnegative for a, sign in given)
 
 
@@ -26,41 +27,28 @@ def absolute(call: Call, given: list[tuple[Any, float]], *, sign: int) -> Accoun
     """``R_a = a+ s``, ``s = R / (|h| + epsilon)``; a constant counts in h only."""
     given, before = [(a, sign * one) for a, one in given], [inverse(call.output, EPSILON)]
     parts, sure = shares(given, _positive)
-    for part, one in zip(parts, [one for a, one in given if isinstance(a, Value)], strict=True):
-        part.negates = one < 0  # it is relevance of -a, which what makes -a larger gets
     if len(parts) == 1:
-        only = parts[0]
-        factors = [*before, *only.factors]
-        return Diagonal(only.input, factors, negates=only.negates, nonnegative=sure)
+        return replace(parts[0], factors=[*before, *parts[0].factors], nonnegative=sure)
     return Split(before=before, parts=parts, nonnegative=sure)
 
 
-def _positive(value: Value, sign: float) -> list[Factor]:
+def _positive(value: Value, sign: float) -> Diagonal:
+    """Of -a, which what makes -a larger gets, if the sign is below 0."""
     one = positive(value) if sign > 0 else negative(value)
-    return [one] if abs(sign) == 1 else [one, constant(abs(sign))]
+    factors = [one] if abs(sign) == 1 else [one, constant(abs(sign))]
+    return Diagonal(value, factors, negates=sign < 0)
 
 
 def register(rules: RuleSet, terms: Callable[[Call, list[tuple[Any, float]]], Account]) -> None:
     """Give sums and differences a rule, which takes their operands with their factors."""
 
-    def sum_of(call: Call, *given: tuple[Any, float]) -> Account:
+    @rules.rule("add sub subtract rsub")
+    def sum_of(call: Call, input: Any, other: Any, alpha: float = 1) -> Account:
+        factors = {"add": (1.0, alpha), "rsub": (-alpha, 1.0)}.get(call.short, (1.0, -alpha))
+        given = zip((input, other), factors, strict=True)
         # What adds the number 0, as Python's sum does, or takes from it, adds nothing.
-        left: list[Any] = [
-            one for one in given if isinstance(one[0], (Value, torch.Tensor)) or one[0]
-        ]
+        left: list[Any] = [(a, by) for a, by in given if isinstance(a, (Value, torch.Tensor)) or a]
         return scaled(*left[0]) if len(left) == 1 else terms(call, left)
-
-    @rules.rule(torch.ops.aten.add)
-    def add(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
-        return sum_of(call, (input, 1.0), (other, alpha))
-
-    @rules.rule("sub subtract")
-    def sub(call: Call, input: Any, other: Any, *, alpha: float = 1) -> Account:
-        return sum_of(call, (input, 1.0), (other, -alpha))
-
-    @rules.rule(torch.ops.aten.rsub)
-    def rsub(call: Call, input: Any, other: Any, alpha: float = 1) -> Account:
-        return sum_of(call, (input, -alpha), (other, 1.0))
 
 
 register(ABSLRP, absolute)

@@ -101,7 +101,6 @@ def plus(product: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor]:
 
 COMMON.decomposition(aten.baddbmm)(plus(torch.bmm))
 COMMON.decomposition(aten.addmv)(plus(torch.mv))
-COMMON.decomposition(aten.addr)(plus(torch.outer))
 COMMON.decomposition(aten.addbmm)(plus(lambda left, right: torch.bmm(left, right).sum(0)))
 
 

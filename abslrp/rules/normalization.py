@@ -61,14 +61,6 @@ def register(rules: RuleSet, rule: NormRule) -> None:
         # A view would have what the model writes to it later.
         return [None if one is None else one.clone().reshape(shape) for one in given]
 
-    def of_channels(
-        call: Call, input: Value, weight: Any, bias: Any, eps: float, *more: int
-    ) -> Account:
-        x, weight, bias = input.tensor, *by_channel(input, weight, bias)
-        spread, mean = torch.var_mean(x, [*more, *range(2, x.ndim)], correction=0, keepdim=True)
-        axes = only(*(axis for axis in (0, 1) if axis not in more))
-        return rule(call, Norm(input, mean, (spread + eps).sqrt(), weight, bias, axes))
-
     @rules.rule("batch_norm native_batch_norm cudnn_batch_norm")
     def batch_norm(
         call: Call, input: Value, weight: Any, bias: Any, mean: Any, variance: Any,
@@ -80,25 +72,17 @@ def register(rules: RuleSet, rule: NormRule) -> None:
                 "one another; expected evaluation mode and running statistics"
             )
         only_first(call)
+        weight, bias, mean, variance = by_channel(input, weight, bias, mean, variance)
         if training:
-            return of_channels(call, input, weight, bias, eps, 0)
-        given = mean, (variance + eps).sqrt(), weight, bias
-        mean, deviation, weight, bias = by_channel(input, *given)
-        return rule(call, Norm(input, mean, deviation, weight, bias, aligned, True))
+            x, dims = input.tensor, [0, *range(2, input.ndim)]
+            variance, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
+        axes = only(1) if training else aligned
+        deviation = (variance + eps).sqrt()
+        return rule(call, Norm(input, mean, deviation, weight, bias, axes, not training))
 
     @rules.rule("_native_batch_norm_legit_no_training")
     def no_training(call: Call, input: Value, *given: Any) -> Account:
         return batch_norm(call, input, *given[:4], False, *given[4:])
-
-    @rules.rule("instance_norm")
-    def instance_norm(
-        call: Call, input: Value, weight: Any, bias: Any, mean: Any, variance: Any,
-        use_input_stats: bool, momentum: float, eps: float, *args: Any,
-    ) -> Account:  # fmt: skip
-        if use_input_stats:
-            return of_channels(call, input, weight, bias, eps)
-        mean, spread, weight, bias = by_channel(input, mean, variance, weight, bias)
-        return rule(call, Norm(input, mean, (spread + eps).sqrt(), weight, bias, aligned))
 
     for packet in (aten.layer_norm, aten.group_norm):
         # As torch writes it out, so that the statistics are among the results.

@@ -13,8 +13,15 @@ from abslrp.plan.linear_maps import Convolution, Left, LinearMap, Operand, Right
 from abslrp.registry import RuleSet
 from abslrp.rules.decompositions import plus
 from abslrp.tape import Axes, Call, Value, WrittenOut
+from abslrp.tape.values import by_name
 
 aten = torch.ops.aten
+
+
+CONVOLUTIONS = "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
+#: What is so of a convolution whose call does not say it.
+_UNSAID: dict[str, Any] = {"bias": None, "stride": [1], "padding": [0], "output_padding": [0]}
+_UNSAID |= {"dilation": [1], "groups": 1}
 
 
 class Linear(NamedTuple):
@@ -107,43 +114,27 @@ def register_linear(rules: RuleSet, rule: LinearRule, pair: PairRule) -> None:
             return rule(call, Linear(left, Right(right * alpha), bias, but(1)))
         return rule(call, Linear(right, Left(left * alpha), bias, but(0)))
 
-    @rules.rule(aten.convolution)
-    def convolved(
-        call: Call, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
-        transposed: bool, output_padding: Any, groups: int,
-    ) -> Account:  # fmt: skip
-        dims = weight.ndim - 2
-        unbatched = input.ndim == dims + 1
+    @rules.rule("convolution", CONVOLUTIONS)
+    def convolution(call: Call, input: Any, weight: Any, *args: Any, **kwargs: Any) -> Account:
+        said = _UNSAID | {"transposed": "transpose" in call.short}
+        said |= by_name(call.operator, call.args, call.kwargs)
+        dims, bias, operator = weight.ndim - 2, said["bias"], call.operator
+        if input.ndim == dims + 1:
+            raise WrittenOut(lambda x, *args, **named: operator(x[None], *args, **named)[0])
 
-        def each(one: Any) -> list[int]:
-            given = [one] if isinstance(one, int) else list(one)
-            return given * dims if len(given) == 1 else given
+        def each(name: str) -> list[int]:
+            return [*said[name]] * (dims if len(said[name]) == 1 else 1)
 
         map = Convolution(
-            weight, tuple(input.shape), each(stride), each(padding), each(dilation), transposed,
-            each(output_padding), groups, unbatched,
+            weight, tuple(input.shape), each("stride"), each("padding"), each("dilation"),
+            said["transposed"], each("output_padding"), said["groups"],
         )  # fmt: skip
         of_weight = Operand(input, lambda w, x: map.forward(x, w), weight.shape)
         if bias is not None and not isinstance(bias, Value):
             # A view would have what the model writes to it later.
             bias = bias.clone().reshape(-1, *[1] * dims)
-        given = Linear(input, map, bias, only() if unbatched else only(0), True)
+        given = Linear(input, map, bias, only(0), True)
         return account(call, given, weight, of_weight)
-
-    @rules.rule("conv1d conv2d conv3d")
-    def convolution(
-        call: Call, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-        dilation: Any = 1, groups: int = 1,
-    ) -> Account:  # fmt: skip
-        return convolved(call, input, weight, bias, stride, padding, dilation, False, 0, groups)
-
-    @rules.rule("conv_transpose1d conv_transpose2d conv_transpose3d")
-    def backwards(
-        call: Call, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-        output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
-    ) -> Account:  # fmt: skip
-        given = (input, weight, bias, stride, padding, dilation)
-        return convolved(call, *given, True, output_padding, groups)
 
 
 def dense(weight: Any) -> Any:

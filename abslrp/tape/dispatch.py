@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from abslrp.tape.modes import State, under
 from abslrp.tape.recorder import Recorder, Table
-from abslrp.tape.values import Value, WrittenOut, replaced, tensors_in
+from abslrp.tape.values import WrittenOut, replaced, tensors_in
 from abslrp.tape.writes import targets_of, write, written
 
 T = TypeVar("T")
@@ -87,7 +87,9 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             result = func(*args, **kwargs)
             self.note(func, self.table.find(func), taken, result)
             return result
-        if func in _DETACHES and _came_back(taken.values[0]):
+        maker = taken.values[0].maker
+        if func in _DETACHES and maker is not None and maker.operator is torch.from_numpy:
+            # What torch.tensor makes of a list, and then detaches.
             result = func(*args, **kwargs)
             self.memory.bind(result, taken.values[0])
             return result
@@ -155,11 +157,6 @@ def _is(one: Any, table: Tensor) -> bool:
     """Whether a tensor is a table, or the same memory by another name."""
     alike = isinstance(one, Tensor) and one.shape == table.shape and one.layout == table.layout
     return alike and bool(one.data_ptr() == table.data_ptr())
-
-
-def _came_back(value: Value) -> bool:
-    """Whether a value is what ``torch.tensor`` makes of a list, and then detaches."""
-    return value.maker is not None and value.maker.operator is torch.from_numpy
 
 
 _DETACHES = (torch.ops.aten.detach.default, torch.ops.aten.detach_.default)

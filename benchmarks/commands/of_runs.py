@@ -109,7 +109,7 @@ def run(request: RunRequest) -> None:
     Flags replace the configuration's keys. Without --config and --model it is digits.yaml.
     """
     with report_errors(Terminal()) as terminal:
-        file = config_of(request.config)
+        file = config_of(request.config or CONFIGS / "digits.yaml")
         from benchmarks.config.runs import Run, parse, read, weighted
 
         given = {_KEYS.get(name, name): value for name, value in vars(request).items()}
@@ -160,10 +160,8 @@ def _ended_by_sigterm(terminal: Terminal) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def config_of(given: Path | None) -> Path:
+def config_of(given: Path) -> Path:
     """Return a file, or one of ours by its name."""
-    if given is None:
-        return CONFIGS / "digits.yaml"
     if os.path.exists(given) or given.parent != Path():
         return given
     name = given.name.removesuffix(".yaml")

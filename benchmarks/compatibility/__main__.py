@@ -20,22 +20,19 @@ def written(results: pd.DataFrame, listed: int) -> str:
     """Return the page for results as they stand in the CSV file, and the length of the list."""
     beyond = results.verdict.isin(["not built", "no gradient"])
     given = results[~beyond]
-    arriving = given.set_index(given.model.str.rpartition("/")[0].str.replace("/", " "))
-    arriving = arriving.reindex(columns=["verdict", "arrives", "zennit", "captum", "lxt"])
-    counts = []
-    for source, rows in arriving.groupby(level=0):
-        shares = rows.drop(columns="verdict").apply(pd.to_numeric, errors="coerce")
-        conserves = shares.apply(lambda one: one.between(0.9, 1.1).sum())
-        both = [n for name in shares for n in (shares[name].notna().sum(), conserves[name])]
-        verdicts = [(rows.verdict == one).sum() for one in ("explained", "refused")]
-        wrong = len(rows) - sum(verdicts)
-        counts.append([source, len(rows), *verdicts, wrong, *both[1:]])
+    told = pd.get_dummies(given.verdict).reindex(columns=["explained", "refused", "wrong"])
+    told.insert(0, "models", 1)
+    for name in ("arrives", "zennit", "captum", "lxt"):
+        share = pd.to_numeric(given.reindex(columns=[name])[name], errors="coerce")
+        told[f"{name}: runs"], told[f"{name}: conserves"] = share.notna(), share.between(0.9, 1.1)
+    sources = given.model.str.rpartition("/")[0].str.replace("/", " ")
+    counts = told.drop(columns="arrives: runs").groupby(sources).sum().astype(int).reset_index()
     failures = given[given.verdict != "explained"][["model", "verdict", "reason"]]
     versions = [f"Python {platform.python_version()}", *map(" ".join, installed(PACKAGES).items())]
     page = templates(Path(__file__).parent, keep_trailing_newline=True).get_template("page.md")
     return page.render(
         listed=listed, tried=len(given), explained=int((given.verdict == "explained").sum()),
-        counts=counts, unbuilt=int(beyond.sum()), versions=", ".join(versions),
+        counts=counts.to_numpy().tolist(), unbuilt=int(beyond.sum()), versions=", ".join(versions),
         time=given.time.astype(float).median(), failures=failures.to_numpy().tolist(),
     )  # fmt: skip
 

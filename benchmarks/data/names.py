@@ -101,8 +101,7 @@ def _imagenet(root: Path, labels: str | Path | None, split: str, masks: bool) ->
 
 def _imagefolder(root: Path, labels: str | Path | None, split: str, masks: bool) -> Data:
     files = list_images(root, recursive=True, argument="data")
-    folders = {file.split("/")[0] for file in files if "/" in file}
-    return _with_labels(root, files, read_labels("folders", files, len(folders)))
+    return _with_labels(root, files, read_labels("folders", files))
 
 
 def _digits(root: Path, labels: str | Path | None, split: str, masks: bool) -> Data:

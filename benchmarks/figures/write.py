@@ -75,9 +75,8 @@ class Material:
     @functools.cached_property
     def data(self) -> Data:
         """The data set, of which each sample is found by its file."""
-        data = self.run.data
-        labels, split = getattr(data, "labels", None), getattr(data, "split", "val")
-        return open_data(data.name, labels=labels, split=split, masks=self.run.masks)
+        data, masks = self.run.data, self.run.masks
+        return open_data(data.name, labels=data.labels, split=data.split, masks=masks)
 
     @functools.cached_property
     def subjects(self) -> list[Subject]:

@@ -275,7 +275,7 @@ class OutOfPlace(Unrolled):
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
         super().__init__(model, x, {})
-        self.model = self.inner
+        self.model = self.inner  # as a part, whose parameters and modules libraries look for
 
 
 def is_active(value: Any) -> bool:

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from benchmarks.methods import METHODS, Method
 from benchmarks.models import load
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.inputs.models import LoadedModel
+from gae_metric.study.conversion import as_maps
 from gae_metric.study.logits import predictions
 
 DIGITS = ("digits:vgg", "digits:resnet", "digits:vit")
@@ -48,9 +50,7 @@ class Cell:
 
 
 def tried(method: Method, loaded: LoadedModel) -> Cell:
-    """Explain one image by a method, with few draws.
-
-    The image is the first of the digits for their networks, noise for others.
+    """Explain one image, noise, by a method, with few draws.
 
     Examples
     --------
@@ -58,20 +58,17 @@ def tried(method: Method, loaded: LoadedModel) -> Cell:
     >>> tried(find("Rollout"), load("digits:vgg"))
     Cell(applies=False, reason='the model has no attention over tokens', failed=False)
     """
-    x = _image(loaded)
+    side = loaded.preprocessing.size
+    x = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
     target = predictions(loaded.model, x).argmax(axis=1)
     try:
         maps = method(loaded.model, x, target, **QUICK.get(method.name, {}))
+        finite = as_maps(maps, torch.Size(x.shape), method.name).isfinite().all()
     except NotApplicableError as error:
         return Cell(False, error.reason)
     except Exception as error:  # a matrix shows every failure, whatever it is
         return Cell(False, f"{type(error).__name__}: {error}", failed=True)
-    shapes = (x.shape, (len(x), 1, *x.shape[2:]))
-    if maps.shape not in shapes:
-        return Cell(False, f"a map of shape {maps.shape} for inputs {x.shape}", failed=True)
-    if not np.isfinite(maps).all():
-        return Cell(False, "the map is not finite", failed=True)
-    return Cell(True)
+    return Cell(True) if finite else Cell(False, "the map is not finite", failed=True)
 
 
 def compatibility(models: Sequence[str], progress: Callable[[str, str], None]) -> pd.DataFrame:
@@ -93,13 +90,3 @@ def compatibility(models: Sequence[str], progress: Callable[[str, str], None]) -
             row = {"model": spec, "method": name, "models": method.family, "source": method.source}
             rows.append({**row, "cell": str(cell), **vars(cell)})
     return pd.DataFrame(rows)
-
-
-def _image(loaded: LoadedModel) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return an image (1, 3, H, W) that a model takes."""
-    if loaded.name.startswith("digits:"):
-        from gae_metric.demo import digits
-
-        return digits.load("test", n=1)[0]
-    side = loaded.preprocessing.size
-    return np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)

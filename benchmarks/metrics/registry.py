@@ -51,17 +51,6 @@ class BlockMosaicking(Mosaicking):
         return self.layout
 
 
-def of_layout(metric: type[Any], layout: Layout | None, **options: Any) -> Any:
-    """Build a metric that makes mosaics, of the samples of a layout."""
-
-    class OfLayout(metric):  # type: ignore[misc]
-        def _mosaicking(self) -> Mosaicking:
-            assert layout is not None
-            return BlockMosaicking(interpolation=self.interpolation, layout=layout)
-
-    return OfLayout(**options)
-
-
 PARTS = {
     "lc_robustness": "LC_R",
     "lc_faithfulness": "LC_F",
@@ -77,17 +66,19 @@ def _ours(metric: type[Any], call: Call, **options: Any) -> Columns:
     options |= {"disable_warnings": True}
     if metric is not Contrastiveness:
         options |= {"steps": call.steps, "schedule": call.schedule}
-    alone = metric is LocalConsistency
-    made = metric(**options) if alone else of_layout(metric, call.block.layout, **options)
-    call(made, everything=not alone)
+    made = metric(**options)
+    if shows := metric is not LocalConsistency:
+        assert call.block.layout is not None
+        laid = BlockMosaicking(interpolation=made.interpolation, layout=call.block.layout)
+        made._mosaicking = lambda: laid
+    call(made, everything=shows)
     return {PARTS[name]: made.components[name].to_numpy() for name in made.columns}
 
 
-def _road(order: Any, call: Call, **options: Any) -> Columns:
-    settings = {"percentages": Settings().road_percentages, **options}
-    metric = ROAD(order, seed=call.seed, disable_warnings=True, **settings)
+def _road(name: str, call: Call, **options: Any) -> Columns:
+    order: Any = name.removeprefix("ROAD_").lower()
+    metric = ROAD(order, seed=call.seed, disable_warnings=True, **{**_ROAD, **options})
     scores = call(metric, maps=True)
-    name = {"morf": "ROAD_MoRF", "lerf": "ROAD_LeRF"}[order]
     parts = {f"{name}@{p:g}": metric.curves[:, k] for k, p in enumerate(metric.percentages)}
     return {name: scores, **parts}
 
@@ -130,8 +121,8 @@ METRICS: dict[str, Kind] = {
     "GAE": Kind(partial(_ours, GAE), tuple(PARTS.values()), _MASKING | _SHOWING, mosaics=True),
     "LC": Kind(partial(_ours, LocalConsistency), ("LC_R", "LC_F", "LC"), _MASKING),
     "C": Kind(partial(_ours, Contrastiveness), ("C",), _SHOWING, mosaics=True),
-    "ROAD_MoRF": Kind(partial(_road, "morf"), ("ROAD_MoRF",), _ROAD),
-    "ROAD_LeRF": Kind(partial(_road, "lerf"), ("ROAD_LeRF",), _ROAD),
+    "ROAD_MoRF": Kind(partial(_road, "ROAD_MoRF"), ("ROAD_MoRF",), _ROAD),
+    "ROAD_LeRF": Kind(partial(_road, "ROAD_LeRF"), ("ROAD_LeRF",), _ROAD),
     "LocalLipschitz": Kind(_lipschitz, ("LocalLipschitz",), _LIPSCHITZ),
     "AOPC": Kind(partial(_regions, AOPC), ("AOPC",), _REGIONS),
     "ABPC": Kind(partial(_regions, ABPC), ("ABPC",), _REGIONS),

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -51,7 +50,10 @@ def map_picture(values: NDArray[Any]) -> str | None:
     summed = _style.channel_sum(values, "map")
     if not np.isfinite(summed).all():
         return None
-    shrunk = _shrunk(summed)
+    longest = max(MAP_SIDE, *summed.shape)
+    height, width = (max(1, side * MAP_SIDE // longest) for side in summed.shape)
+    image = Image.fromarray(summed.astype(np.float32))
+    shrunk = np.asarray(image.resize((width, height), Image.Resampling.BOX))
     strength = np.abs(shrunk)
     limit = float(np.quantile(strength, 0.995)) or float(strength.max()) or 1.0
     steps = np.rint(np.clip(shrunk / limit, -1, 1) * _STEPS).astype(np.int64) + _STEPS
@@ -72,16 +74,6 @@ def figure_picture(figure: Figure, *, lossless: bool) -> tuple[str, int, int]:
     with Image.open(buffer) as image:
         width, height = image.size
         return PREFIX + _webp(image.convert("RGB"), lossless=lossless), width, height
-
-
-def _shrunk(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    height, width = values.shape
-    longest = max(height, width)
-    if longest <= MAP_SIDE:
-        return values
-    size = (max(1, height * MAP_SIDE // longest), max(1, width * MAP_SIDE // longest))
-    pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None, None], size)
-    return pooled[0, 0].numpy()
 
 
 def _webp(image: Image.Image, *, lossless: bool) -> str:
@@ -174,15 +166,8 @@ _TOLERANCE = 1e-2
 
 
 #: What there is of samples that are not explained.
-_UNEXPLAINED: dict[str, Any] = {
-    "images": None,
-    "maps": {},
-    "names": {},
-    "labels": {},
-    "smooth": False,
-    "problems": {},
-    "changed": [],
-}
+_UNEXPLAINED: dict[str, Any] = {"images": None, "smooth": False, "changed": []}
+_UNEXPLAINED |= {key: {} for key in ("maps", "names", "labels", "problems")}
 
 
 def chosen(samples: Sequence[int] | NDArray[np.int64], count: int) -> list[int]:

@@ -90,9 +90,7 @@ def build_tables(collected: Collected) -> list[Table]:
     for model in run.models:
         ours = compared[compared["model"] == model.name]
         samples = scores[scores["model"] == model.name]["sample"].nunique()
-        scored = {
-            str(name): one.max() for name, one in ours.groupby("metric", sort=False)["samples"]
-        }
+        scored: dict[Any, int] = ours.groupby("metric", sort=False)["samples"].max().to_dict()
         empty = [name for name, count in scored.items() if count < min(2, samples)]
         whys = [
             f"{name} is left out: {scored[name]} of {samples} images have a score"

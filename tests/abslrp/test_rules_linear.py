@@ -413,3 +413,24 @@ def test_the_second_operand_may_be_named(name: str, key: str, rules: str) -> Non
     targets = [0, 1]
     maps = [abslrp.explain(Model(named).eval(), x, targets, rules=rules) for named in (True, False)]
     torch.testing.assert_close(maps[0], maps[1])
+
+
+@pytest.mark.parametrize("rules", ["absLRP", "epsilon", "alpha2beta1", "RAP", "EpsilonGammaBox"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_convolution_of_one_sample_without_a_batch(rules: str, transposed: bool) -> None:
+    """It has the map that it has with a batch axis, limits of its input included."""
+    weight = torch.from_numpy(draw(3, 4, 3, 3) if transposed else draw(4, 3, 3, 3))
+    function = F.conv_transpose2d if transposed else F.conv2d
+
+    class Model(torch.nn.Module):
+        def __init__(self, batched: bool) -> None:
+            super().__init__()
+            self.batched = batched
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            call = function(x, weight) if self.batched else function(x[0], weight)[None]
+            return call.relu().sum((2, 3))
+
+    x = torch.from_numpy(draw(1, 3, 6, 6))
+    maps = [abslrp.explain(Model(one).eval(), x, [0], rules=rules) for one in (True, False)]
+    torch.testing.assert_close(maps[0], maps[1])
