@@ -295,7 +295,9 @@ class ProbeSet:
         """
         check_integer("batch_size", batch_size, kind=ProbeError)
         most = max(1, _CHUNK // (4 * math.prod(self.input_shape)))
-        scorer = Scorer(self._source)
+        # It has all that is looked at of a study.
+        study = cast(Study, self._source)
+        scorer = Scorer(study)
         odd: list[str] = []
         for start, given in read_maps(maps, self._expected(), min(batch_size, most)):
             items = self._source.items[start : start + len(given)]
@@ -312,8 +314,7 @@ class ProbeSet:
                 f"maps: {len(odd)} have values that are not finite, so that their samples' "
                 f"scores are NaN: {named(odd, 5)}"
             )
-        # It looks at no more of a study than there is here.
-        for oddity in oddities(self.metric, cast(Study, self._source), scorer, frame):
+        for oddity in oddities(self.metric, study, scorer, frame):
             warn(oddity)
         return frame
 
