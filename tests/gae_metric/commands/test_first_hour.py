@@ -182,7 +182,8 @@ def test_methods_that_overwrite_their_inputs_do_no_harm(tmp_path):
     before = x.copy()
     told = {"progress": lambda *_: None, "planned": lambda *_: None, "cells": Cells(tmp_path, "")}
     methods = {"one": untidy, "two": saliency}
-    found = quantus_evaluation.evaluate(net, x, y, methods, ["ROAD"], Settings(), **told)
+    inputs = Inputs(net, x, [f"digit {i}" for i in range(6)], y, digits.to_display)
+    found = quantus_evaluation.evaluate(inputs, methods, ["ROAD"], Settings(), **told)
     np.testing.assert_array_equal(x, before)
     np.testing.assert_array_equal(found.scores["one", "ROAD"], found.scores["two", "ROAD"])
 
