@@ -87,15 +87,17 @@ class Scorer:
 
     def _later(self, array: NDArray[Any], where: Any, values: Tensor) -> None:
         """Fill in values once they are asked for: a GPU that is not waited for goes on working."""
-        if values.is_cuda:
-            self._coming.append((array, where, values))
-        else:
-            _fill(array, where, values)
+        self._coming.append((array, where, values))
+        if not values.is_cuda:
+            self._settle()
 
     def _settle(self) -> None:
         coming, self._coming = self._coming, []
         for array, where, values in coming:
-            _fill(array, where, values)
+            if values.dtype == torch.bool:  # of which several may be for one place
+                np.logical_or.at(array, where, values.cpu().numpy())
+            else:
+                array[where] = values.cpu().double().numpy()  # not every device has float64
 
     def _add_originals(self, items: Items, a: Tensor) -> None:
         signs = sent(self._study.impact_signs(items.row), a.device)
@@ -168,11 +170,3 @@ class Scorer:
 
 def _empty(maps: Tensor) -> Tensor:
     return maps.flatten(1).amax(1) == 0
-
-
-def _fill(array: NDArray[Any], where: Any, values: Tensor) -> None:
-    """Write numbers; set flags that are True, of which several may be for one place."""
-    if values.dtype == torch.bool:
-        np.logical_or.at(array, where, values.cpu().numpy())
-    else:
-        array[where] = values.cpu().double().numpy()  # not every device has float64

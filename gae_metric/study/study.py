@@ -83,7 +83,7 @@ class Study:
         self.layout: Layout | None = None
         if mosaicking is not None:
             self.layout = (
-                mosaicking.draw_as_repository(data, self.targets, usable, self._model.evaluate)
+                mosaicking.draw_as_repository(data, self.targets, usable, self._model.batch)
                 if repository
                 else mosaicking.draw(data, self.targets.numpy(), usable, self._labels)
             )
