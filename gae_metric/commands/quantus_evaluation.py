@@ -19,9 +19,8 @@ from gae_metric.commands.tables import Inputs
 from gae_metric.comparison.results import Cell, Failure, Results
 from gae_metric.errors import EvaluationError
 from gae_metric.explainers.gradients import ExplainFunc, random_map
+from gae_metric.metrics import GAE, Contrastiveness, LocalConsistency
 from gae_metric.metrics.attribution_metric import AttributionMetric
-from gae_metric.metrics.gae import GAE, Contrastiveness
-from gae_metric.metrics.local_consistency import LocalConsistency
 from gae_metric.study.explaining import accepts_tensors
 
 #: Called with what is computed, and the seconds of work done and planned.

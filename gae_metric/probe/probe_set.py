@@ -16,10 +16,7 @@ from torch import Tensor, nn
 
 from abslrp.outputs import Output
 from gae_metric.errors import check_integer, lookup, warn
-from gae_metric.functional.baseline import MaskValue
-from gae_metric.functional.masking import Schedule
-from gae_metric.functional.mosaic import Interpolation
-from gae_metric.functional.mosaic_plan import MosaicPlan
+from gae_metric.functional import Interpolation, MaskValue, MosaicPlan, Schedule
 from gae_metric.metrics.attribution_metric import Targets, named, oddities
 from gae_metric.probe.format import METRICS, Manifest
 from gae_metric.probe.returned_maps import MapSet, read_maps

@@ -12,8 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from abslrp.outputs import Output
 from gae_metric.errors import check_integer, warn
-from gae_metric.functional.draws import content_hashes
-from gae_metric.functional.mosaic import mosaics
+from gae_metric.functional import content_hashes, mosaics
 from gae_metric.study.conversion import ChunkSize, as_maps, at_work, sent, usable_device, weights_of
 from gae_metric.study.fingerprint import of_tensors
 from gae_metric.study.logits import LogitsModel, check_model

@@ -5,8 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.functional.baseline import mask_baseline, masked_inputs
-from gae_metric.functional.mosaic import quadrant_scores
+from gae_metric.functional import mask_baseline, masked_inputs, quadrant_scores
 from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.conversion import sent
