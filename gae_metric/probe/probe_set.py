@@ -41,6 +41,8 @@ class ProbeSet:
     ----------
     metric : str
         Whose scores it gives.
+    input_shape : tuple of int
+        Shape of one input.
     names : tuple of str or None
         Names of the samples of the data set.
     settings : dict
@@ -75,6 +77,7 @@ class ProbeSet:
         self._source, self._container = source, container
         self._manifest = manifest = source.manifest
         self.metric = manifest.metric
+        self.input_shape = manifest.input_shape
         self.names = manifest.names
         self.settings = dict(manifest.settings)
         self.samples = source.samples
@@ -92,11 +95,6 @@ class ProbeSet:
         """Have copies, also in other processes, open the files themselves."""
         files = self._container
         return super().__reduce__() if files is None else (ProbeSet.load, (files.path.absolute(),))
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
-        return self._manifest.input_shape
 
     @property
     def items(self) -> pd.DataFrame:

@@ -38,11 +38,6 @@ class MapSet(NamedTuple):
     shards: Sequence[int] = ()
     own: frozenset[Path] = frozenset()
 
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
-        """Shapes that the map of an item may have."""
-        return map_shapes(self.shape)
-
 
 #: Where items' maps lie, by their numbers: arrays, and rows of them.
 _Places: TypeAlias = dict[int, tuple["ArrayFile | NDArray[Any]", int]]
@@ -102,9 +97,10 @@ def _check(places: _Places, extra: list[str], expected: MapSet) -> None:
             f"one array of all maps is to be called 'maps', and arrays of one map each as their "
             f"items are, such as {expected.ids[0]!r}"
         )
+    shapes = map_shapes(expected.shape)
     found = {i: (maps.shape[1:], maps.dtype) for i, (maps, _) in sorted(places.items())}
-    usual = next((shape for shape, _ in found.values() if shape in expected.shapes), None)
-    wanted = " or ".join(map(str, expected.shapes if usual is None else [usual]))
+    usual = next((shape for shape, _ in found.values() if shape in shapes), None)
+    wanted = " or ".join(map(str, shapes if usual is None else [usual]))
     wrong: dict[str, list[str]] = defaultdict(list)
     for i, (shape, dtype) in found.items():
         if shape != usual:
@@ -134,7 +130,7 @@ def _tensor(parts: list[NDArray[Any]], expected: MapSet) -> Tensor:
 def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tensor]]:
     """Take chunks of (names, maps) as they come."""
     start = 0
-    shapes = expected.shapes
+    shapes = map_shapes(expected.shape)
     for chunk in chunks:
         try:
             names, values = chunk

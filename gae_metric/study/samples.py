@@ -30,7 +30,7 @@ class Samples:
 
     Attributes
     ----------
-    shape, dtype
+    shape, ndim, dtype
         As of one tensor of them all.
     classes
         ``values`` if its items have classes, too; or None.
@@ -64,15 +64,11 @@ class Samples:
         first = self._read(0, min(len(values), 1))
         self._form = first[0].shape if first else torch.Size(getattr(values, "shape", (0,))[1:])
         self.shape = torch.Size([len(values), *self._form])
+        self.ndim = len(self.shape)
         self.dtype = first[0].dtype if first else torch.get_default_dtype()
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
 
     def channels_first(self, channel_first: bool | None) -> Samples:
         """Have the channels of (N, ..., C) samples read as their first axis."""
