@@ -57,9 +57,7 @@ class AttributionMetric(QuantusMetric):
         masking, mosaicking = self._masking(), self._mosaicking()
         predicted = self.targets == "predicted"
         study = Study(data, explainer.guard, masking, mosaicking, predicted)
-        given = None
-        if self.needs_originals:
-            given = maps_of_classes(self.name, explainer.given, study, alone=explainer.alone)
+        given = maps_of_classes(self.name, explainer, study) if self.needs_originals else None
         # Given maps are scored along with what is made of their samples, if anything is.
         originals = self.needs_originals and (given is None or not self.makes_inputs)
         items = study.items(originals, self.makes_inputs)

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypedDict
 
 import pandas as pd
@@ -211,18 +210,17 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         # Not the one that is evaluated: it may put hooks on what it gets, and leave them there.
         own = LogitsModel(model, self.output, model_predict_kwargs)
         own.single = data.model.single
-        explainer = Explainer(explain_func, options, own, self._post_process, guard)
+        explainer = Explainer(explain_func, options, own, self._post_process, guard, given)
         enough = not self.makes_inputs
-        reason = supplied_maps.check_explain_func(self.name, explainer, given, enough=enough)
-        alone = given is not None and reason is not None
+        explainer = supplied_maps.check_explain_func(self.name, explainer, enough=enough)
         with at_work(model, data.device), guard:
             # Where quantus.explain has the name of another tool's method, of any use or not.
             used = self.needs_originals
-            if given is not None and not alone and (used or explain_func is quantus.explain):
-                given, alone = supplied_maps.check_given_maps(
-                    self.name, explainer, data, given, enough=enough, used=used
+            if not explainer.alone and (used or explain_func is quantus.explain):
+                explainer = supplied_maps.check_given_maps(
+                    self.name, explainer, data, enough=enough, used=used
                 )
-            results = self._evaluate(data, replace(explainer, given=given, alone=alone))
+            results = self._evaluate(data, explainer)
         scores: list[float] = results["components"].iloc[:, self.score_column].tolist()
         if softmax:
             data.warn(f"softmax: True has no effect, as {self.name} is defined on logits")
