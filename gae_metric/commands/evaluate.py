@@ -100,17 +100,8 @@ def _evaluate_all(
             terminal.say(f"{name}: about {duration(seconds)} of work{more}")
 
         with terminal.progress(name) as progress:
-            results = evaluate(
-                inputs.model,
-                inputs.x,
-                inputs.targets,
-                methods,
-                metrics,
-                options,
-                progress=progress,
-                cells=Cells(new_folder(folder) / "cells", made),
-                planned=planned,
-            )
+            cells = Cells(new_folder(folder) / "cells", made)
+            results = evaluate(inputs, methods, metrics, options, progress, cells, planned)
         evaluations.append(Evaluation(name, inputs, results, methods, options))
         try:
             tables.show(terminal, evaluations[-1])

@@ -14,12 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gae_metric.companions import ROAD, Focus
-from gae_metric.companions.noise import SeededNoise
+from gae_metric.companions import ROAD, Focus, SeededNoise
 from gae_metric.explainers.gradients import ExplainFunc
 from gae_metric.functional import positive_map
-from gae_metric.metrics.gae import GAE, Contrastiveness
-from gae_metric.metrics.local_consistency import LocalConsistency
+from gae_metric.metrics import GAE, Contrastiveness, LocalConsistency
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """What the texts of options mean, and which values are refused before torch is imported."""
 
 import ast
+import re
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from math import nan
 from pathlib import Path
 from typing import Any
 
-from gae_metric._names import DIRECTIONS, OTHER_NAMES
+from gae_metric._names import DIRECTIONS, METHODS, OTHER_NAMES
 from gae_metric.errors import InputError, check_channels, check_range, is_held, lookup
 
 
@@ -33,6 +35,34 @@ def choice(option: str, name: str) -> str:
 def metric_name(name: str) -> str:
     """Return a metric's name in tables, whichever of its names is given."""
     return lookup("metrics", name, {key: key for key in DIRECTIONS} | OTHER_NAMES)[1]
+
+
+def check_method(name: str) -> str:
+    """Return a method's name in tables; which of Captum's can be used is seen once it is loaded.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or Captum is not installed.
+
+    Examples
+    --------
+    >>> METHODS[check_method("lrp-EPSILON")][0]
+    'LRP with the epsilon rule (Bach et al. 2015)'
+    """
+    if not name.lower().startswith("captum:"):
+        return lookup("methods", name, METHODS)[0]
+    found = find_spec("captum")
+    if found is None or found.origin is None:
+        raise InputError(
+            f"methods: {name} needs Captum: pip install 'gae-metric[captum]'; those without "
+            f"Captum: {', '.join(METHODS)}"
+        )
+    # What it exports, as importing it takes seconds; those of no use here are refused later.
+    source = Path(found.origin).with_name("attr").joinpath("__init__.py").read_text("utf-8")
+    if exported := re.findall(r"[\"'](\w+)[\"']", source.partition("__all__ = ")[2]):
+        lookup("methods (captum)", name.partition(":")[2], dict.fromkeys(exported))
+    return name
 
 
 def check_count(count: int, least: int) -> None:

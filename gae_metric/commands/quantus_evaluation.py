@@ -15,12 +15,12 @@ from torch import nn
 from gae_metric._names import DIRECTIONS
 from gae_metric.commands.cells import Cells
 from gae_metric.commands.named_metrics import METRICS, Settings, scored
+from gae_metric.commands.tables import Inputs
 from gae_metric.comparison.results import Cell, Failure, Results
 from gae_metric.errors import EvaluationError
 from gae_metric.explainers.gradients import ExplainFunc, random_map
+from gae_metric.metrics import GAE, Contrastiveness, LocalConsistency
 from gae_metric.metrics.attribution_metric import AttributionMetric
-from gae_metric.metrics.gae import GAE, Contrastiveness
-from gae_metric.metrics.local_consistency import LocalConsistency
 from gae_metric.study.explaining import accepts_tensors
 
 #: Called with what is computed, and the seconds of work done and planned.
@@ -35,13 +35,10 @@ _PARTS = {"LC": "local_consistency", "C": "contrastiveness"}
 
 
 def evaluate(
-    model: nn.Module,
-    x: NDArray[Any],
-    targets: NDArray[np.int64],
+    inputs: Inputs,
     methods: Mapping[str, ExplainFunc],
     metrics: Sequence[str],
     settings: Settings,
-    *,
     progress: Progress,
     cells: Cells,
     planned: Callable[[float, int], None],
@@ -50,12 +47,8 @@ def evaluate(
 
     Parameters
     ----------
-    model
-        Classifier in evaluation mode.
-    x
-        Images (N, C, H, W), prepared for the model.
-    targets
-        Classes (N,) that are explained.
+    inputs
+        A classifier in evaluation mode, images as it takes them, and the classes to explain.
     methods
         Explanation functions by name, at least one.
     metrics
@@ -85,11 +78,11 @@ def evaluate(
     results = Results(
         methods=tuple(methods),
         metrics={name: DIRECTIONS[name] for name in metrics},
-        targets=np.asarray(targets, dtype=np.int64),
+        targets=np.asarray(inputs.targets, dtype=np.int64),
     )
     places = [(name, kind) for name in methods for kind in metrics]
     finished = {key: cell for key in places if (cell := cells.get(*key))}
-    work = _Work(model, x, results.targets, settings, progress)
+    work = _Work(inputs, settings, progress)
     failed = set()
     for name, function in methods.items():
         if left := [kind for kind in metrics if (name, kind) not in finished]:
@@ -129,9 +122,7 @@ class _Work:
     An explanation is what most of the time goes to, so that time is told by counting them.
     """
 
-    model: nn.Module
-    x: NDArray[Any]
-    targets: NDArray[np.int64]
+    inputs: Inputs
     settings: Settings
     progress: Progress
     #: Seconds that each cell takes, and of one explanation by each method.
@@ -144,11 +135,11 @@ class _Work:
 
     def plan(self, name: str, function: ExplainFunc, kinds: Sequence[str]) -> None:
         """Try a method on an image, so that what cannot work is known before the work begins."""
-        x, targets = self.x[:_TRIED], self.targets[:_TRIED]
+        model, x, targets = self.inputs.model, self.inputs.x[:_TRIED], self.inputs.targets[:_TRIED]
         # Copies, as a method may overwrite its inputs.
-        function(model=self.model, inputs=x[:1].copy(), targets=targets[:1])
+        function(model=model, inputs=x[:1].copy(), targets=targets[:1])
         start = time.perf_counter()
-        function(model=self.model, inputs=x.copy(), targets=targets)
+        function(model=model, inputs=x.copy(), targets=targets)
         self.each[name] = (time.perf_counter() - start) / len(x)
         for kind in kinds:
             if kind in _PARTS and "GAE" in kinds:
@@ -165,14 +156,16 @@ class _Work:
             shown = self.settings.mosaicking.get("n_mosaics", 1) * (kind in ("GAE", "C"))
             noisy = self.settings.lipschitz_samples * (kind == "LocalLipschitz")
             explained = max(1, masked + shown + noisy) * self.each[name]
-            self.seconds[name, kind] = (explained + own) * len(self.x)
+            self.seconds[name, kind] = (explained + own) * len(self.inputs.x)
 
     def _scored(self, metric: Any, function: Any, x: Any, targets: Any, maps: Any = None) -> Any:
-        size, device = self.settings.batch_size, str(next(self.model.parameters()).device)
-        return scored(metric, self.model, x, targets, function, maps, size, device)
+        model, size = self.inputs.model, self.settings.batch_size
+        device = str(next(model.parameters()).device)
+        return scored(metric, model, x, targets, function, maps, size, device)
 
     def cell(self, name: str, function: ExplainFunc, kind: str, results: Results) -> Cell:
         """Compute a cell."""
+        x, targets = self.inputs.x, self.inputs.targets
         parts = results.components.get(name)
         if parts is not None and (column := _PARTS.get(kind)) in parts:
             return Cell(parts[column].to_numpy())
@@ -188,20 +181,19 @@ class _Work:
 
         counted.accepts_tensors = accepts_tensors(function)  # type: ignore[attr-defined]
         start = time.perf_counter()
-        found = Cell(np.full(len(self.x), np.nan))
+        found = Cell(np.full(len(x), np.nan))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 if name not in self.maps:
                     size = self.settings.batch_size
-                    maps = function(self.model, self.x.copy(), self.targets, batch_size=size)
+                    maps = function(self.inputs.model, x.copy(), targets, batch_size=size)
                     self.maps = {name: maps}
                 # A new metric each time: it must not remember the method before.
                 metric = METRICS[kind](self.settings)
-                given = self.maps[name]
-                found.scores = self._scored(metric, counted, self.x, self.targets, given)
+                found.scores = self._scored(metric, counted, x, targets, self.maps[name])
                 if isinstance(metric, AttributionMetric):  # which may score some samples alone
-                    rows, every = metric.components.index, range(len(self.x))
+                    rows, every = metric.components.index, range(len(x))
                     table = metric.components.reindex(every)
                     found.scores = table.iloc[:, -1].to_numpy()
                 if isinstance(metric, (GAE, LocalConsistency)):

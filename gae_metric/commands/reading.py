@@ -12,9 +12,7 @@ from gae_metric.commands.requests import InputsRequest
 from gae_metric.commands.tables import Inputs
 from gae_metric.commands.terminal import Terminal
 from gae_metric.errors import InputError, first_line
-from gae_metric.inputs.images import ImageSet, load_images
-from gae_metric.inputs.labels import read_labels
-from gae_metric.inputs.models import load_model
+from gae_metric.inputs import ImageSet, load_images, load_model, read_labels
 from gae_metric.study.conversion import usable_device
 from gae_metric.study.logits import LogitsModel, predictions
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from gae_metric._names import DEFAULT_METHODS, DIRECTIONS
 from gae_metric.commands import folder, options
-from gae_metric.commands.methods import check_method
 from gae_metric.errors import LARGEST_SIDE, InputError, check_integer, lookup
 from gae_metric.inputs.files import check_file, check_model, list_images, model_names
 from gae_metric.inputs.labels import read_labels
@@ -210,7 +209,7 @@ class EvaluateRequest(InputsRequest):
     @property
     def method_names(self) -> list[str]:
         """Methods, as they are registered."""
-        return options.names_of("methods", self.methods, check_method)
+        return options.names_of("methods", self.methods, options.check_method)
 
     @property
     def metric_names(self) -> list[str]:

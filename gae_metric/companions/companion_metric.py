@@ -11,9 +11,10 @@ from tqdm.auto import tqdm
 
 from gae_metric.metrics.attribution_metric import named
 from gae_metric.metrics.plot import plot_scores
-from gae_metric.metrics.quantus_metric import Call, QuantusMetric
+from gae_metric.metrics.quantus_metric import QuantusMetric
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import sent
+from gae_metric.study.explaining import Explainer
 
 
 class CompanionMetric(QuantusMetric):
@@ -23,13 +24,13 @@ class CompanionMetric(QuantusMetric):
     integers: ClassVar[Mapping[str, int]] = {"seed": 0}
     score_column: ClassVar[int] = 0
 
-    def _evaluate(self, call: Call) -> dict[str, Any]:
+    def _evaluate(self, data: Data, explainer: Explainer) -> dict[str, Any]:
         hidden = not self.display_progressbar
-        with tqdm(total=len(call.data), desc=self.name, unit="sample", disable=hidden) as progress:
-            results = self._score(call, progress)
+        with tqdm(total=len(data), desc=self.name, unit="sample", disable=hidden) as progress:
+            results = self._score(data, explainer, progress)
         return results | {"components": results["components"].rename_axis("sample")}
 
-    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
+    def _score(self, data: Data, explainer: Explainer, progress: Any) -> dict[str, Any]:
         """Return ``components`` and other results."""
         raise NotImplementedError
 
@@ -40,19 +41,18 @@ class CompanionMetric(QuantusMetric):
             raise ValueError(f"y_batch: {self.name} is defined for one class of each sample")
 
     def _finite_maps(
-        self, call: Call, progress: Any
+        self, data: Data, explainer: Explainer, progress: Any
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """Yield samples whose features and maps are finite, and the maps, as many as fit."""
-        data = call.data
         rows = np.flatnonzero(data.finite)
         progress.update(len(data) - len(rows))
 
         def maps(some: NDArray[np.int64]) -> Tensor:
-            if call.given is not None:
-                return self._post_process(data.maps(call.given, some))
+            if explainer.given is not None:
+                return self._post_process(data.maps(explainer.given, some))
             assert data.y is not None
             targets = sent(data.y.values.numpy()[some], data.device)
-            return call.explainer(data.inputs(some), targets)
+            return explainer(data.inputs(some), targets)
 
         for part, a in self._chunks(data).each(rows, maps):
             relevance = a.cpu().numpy()

@@ -19,9 +19,10 @@ from gae_metric.functional.draws import check_size
 from gae_metric.functional.mosaic import mosaics, quadrants
 from gae_metric.functional.precision import sum_per_sample
 from gae_metric.functional.scores import positive_map
-from gae_metric.metrics.quantus_metric import Call, QuantusOptions
+from gae_metric.metrics.quantus_metric import QuantusOptions
 from gae_metric.study.arguments import Data, check_larger
 from gae_metric.study.conversion import sent
+from gae_metric.study.explaining import Explainer
 
 MosaicSize = Literal["input", "double"]
 
@@ -125,8 +126,7 @@ class Focus(CompanionMetric):
         if self.mosaic_size == "double":
             check_larger('mosaic_size "double"', data)
 
-    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
-        data = call.data
+    def _score(self, data: Data, explainer: Explainer, progress: Any) -> dict[str, Any]:
         assert data.y is not None
         targets = data.y.values.numpy()
         plan = self.mosaics or FocusPlan.draw(data.contents, targets, self.seed, data.finite)
@@ -148,7 +148,7 @@ class Focus(CompanionMetric):
         def maps(some: NDArray[np.int64]) -> Tensor:
             needed, places = np.unique(plan.indices[some], return_inverse=True)
             x = focus_mosaics(data.inputs(needed), places.reshape(-1, 4), self.mosaic_size)
-            return call.explainer(x, sent(targets[some], data.device))
+            return explainer(x, sent(targets[some], data.device))
 
         for part, a in self._chunks(data).each(rows, maps):
             positive = positive_map(a)

@@ -15,9 +15,10 @@ from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.road import Order, pixel_ranking
 from gae_metric.functional.draws import content_generator
-from gae_metric.metrics.quantus_metric import Call, QuantusOptions
+from gae_metric.metrics.quantus_metric import QuantusOptions
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import ChunkSize
+from gae_metric.study.explaining import Explainer
 from gae_metric.study.logits import InPlaceOfLogits
 
 
@@ -98,8 +99,7 @@ class AOPC(CompanionMetric):
     ) -> None:
         super().__init__(locals())
 
-    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
-        data = call.data
+    def _score(self, data: Data, explainer: Explainer, progress: Any) -> dict[str, Any]:
         assert data.y is not None
         across = -(-data.x.shape[3] // self.size)
         grid = np.arange(data.x.shape[2])[:, None] // self.size * across
@@ -112,7 +112,7 @@ class AOPC(CompanionMetric):
         curves = np.full((len(data), len(self.orders), self.regions + 1), np.nan)
         evaluated = data.chunks("the model")
         returned = InPlaceOfLogits(self.output)
-        for found, maps in self._finite_maps(call, progress):
+        for found, maps in self._finite_maps(data, explainer, progress):
             for row, relevance in zip(found, maps.sum(axis=1, dtype=np.float64), strict=True):
                 regions = np.bincount(grid.ravel(), relevance.ravel())[None, None]
                 for k, order in enumerate(self.orders):

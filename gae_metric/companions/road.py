@@ -17,9 +17,10 @@ from abslrp.outputs import Output
 from gae_metric.companions.companion_metric import CompanionMetric
 from gae_metric.companions.imputation import noisy_linear_imputation
 from gae_metric.functional.draws import content_generator
-from gae_metric.metrics.quantus_metric import Call, QuantusOptions
+from gae_metric.metrics.quantus_metric import QuantusOptions
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import ChunkSize
+from gae_metric.study.explaining import Explainer
 
 Order = Literal["morf", "lerf"]
 
@@ -140,12 +141,11 @@ class ROAD(CompanionMetric):
         if not (isinstance(self.noise, Real) and 0 <= float(self.noise) < math.inf):
             raise ValueError(f"noise: expected a non-negative number, got {self.noise!r}")
 
-    def _score(self, call: Call, progress: Any) -> dict[str, Any]:
-        data = call.data
+    def _score(self, data: Data, explainer: Explainer, progress: Any) -> dict[str, Any]:
         curves = np.full((len(data), len(self.percentages)), np.nan)
         evaluated = data.chunks("the model")
         with ThreadPoolExecutor(self.n_jobs) as pool:
-            for rows, maps in self._finite_maps(call, progress):
+            for rows, maps in self._finite_maps(data, explainer, progress):
                 if len(rows):
                     ranking = pixel_ranking(maps, self.order)
                     curves[rows] = self._correct(data, rows, ranking, pool, evaluated)

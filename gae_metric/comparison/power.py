@@ -27,18 +27,12 @@ class _Options(TypedDict, total=False):
 
 
 @overload
-def samples_needed(
-    difference: float, *, deviation: float, results: None = None, **options: Unpack[_Options]
-) -> int: ...
+def samples_needed(difference: float, *, deviation: float, **options: Unpack[_Options]) -> int: ...
 
 
 @overload
 def samples_needed(
-    difference: float | None = None,
-    *,
-    deviation: None = None,
-    results: Scores,
-    **options: Unpack[_Options],
+    difference: float | None = None, *, results: Scores, **options: Unpack[_Options]
 ) -> pd.DataFrame: ...
 
 

@@ -17,6 +17,7 @@ from gae_metric.functional.baseline import masked_inputs as masked_inputs
 from gae_metric.functional.draws import content_hashes as content_hashes
 from gae_metric.functional.masking import LERF as LERF
 from gae_metric.functional.masking import MORF as MORF
+from gae_metric.functional.masking import Features as Features
 from gae_metric.functional.masking import Schedule as Schedule
 from gae_metric.functional.masking import Trajectory as Trajectory
 from gae_metric.functional.masking import masking_trajectory as masking_trajectory

@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from quantus.helpers.enums import DataType, ScoreDirection
 
-from gae_metric.metrics.quantus_metric import Call, QuantusMetric
+from gae_metric.metrics.quantus_metric import QuantusMetric
 from gae_metric.study.arguments import Data
-from gae_metric.study.explaining import explain_and_score
+from gae_metric.study.explaining import Explainer, explain_and_score
 from gae_metric.study.items import NONE
 from gae_metric.study.mosaicking import Mosaicking, as_plans
 from gae_metric.study.scoring import Scorer
@@ -53,19 +53,16 @@ class AttributionMetric(QuantusMetric):
         self._masking()
         self._mosaicking()
 
-    def _evaluate(self, call: Call) -> dict[str, Any]:
+    def _evaluate(self, data: Data, explainer: Explainer) -> dict[str, Any]:
         masking, mosaicking = self._masking(), self._mosaicking()
         predicted = self.targets == "predicted"
-        study = Study(call.data, call.explainer.guard, masking, mosaicking, predicted)
-        given = None
-        if self.needs_originals:
-            given = maps_of_classes(self.name, call.given, study, alone=call.alone)
+        study = Study(data, explainer.guard, masking, mosaicking, predicted)
+        given = maps_of_classes(self.name, explainer, study) if self.needs_originals else None
         # Given maps are scored along with what is made of their samples, if anything is.
         originals = self.needs_originals and (given is None or not self.makes_inputs)
         items = study.items(originals, self.makes_inputs)
         bar = self.name if self.display_progressbar else None
-        chunks = self._chunks(call.data)
-        scorer = explain_and_score(study, call.explainer, given, items, chunks, bar)
+        scorer = explain_and_score(study, explainer, given, items, self._chunks(data), bar)
         components = scorer.components(self.columns)
         components.insert(0, "predicted", study.predicted)
         components.insert(1, "probability", study.probability)
@@ -77,7 +74,7 @@ class AttributionMetric(QuantusMetric):
             results["mosaic_positive"] = study.layout.positive
         odd = oddities(self.name, study, scorer, components)
         for oddity in chain(data_oddities(self.name, study), odd):
-            call.data.warn(oddity)
+            data.warn(oddity)
         return results
 
     def _masking(self) -> Masking | None:

@@ -7,10 +7,7 @@ from quantus.helpers.enums import EvaluationCategory
 from typing_extensions import Unpack
 
 from abslrp.outputs import Output
-from gae_metric.functional.baseline import MaskValue
-from gae_metric.functional.masking import Features, Schedule
-from gae_metric.functional.mosaic import Interpolation
-from gae_metric.functional.mosaic_plan import MosaicPlan
+from gae_metric.functional import Features, Interpolation, MaskValue, MosaicPlan, Schedule
 from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
 from gae_metric.metrics.local_consistency import LocalConsistency
 from gae_metric.metrics.plot import plot_parts

@@ -6,8 +6,7 @@ from quantus.helpers.enums import DataType, EvaluationCategory
 from typing_extensions import Unpack
 
 from abslrp.outputs import Output
-from gae_metric.functional.baseline import MaskValue
-from gae_metric.functional.masking import Features, Schedule
+from gae_metric.functional import Features, MaskValue, Schedule
 from gae_metric.metrics.attribution_metric import AttributionMetric, Targets
 from gae_metric.metrics.plot import plot_curves
 from gae_metric.metrics.quantus_metric import QuantusOptions

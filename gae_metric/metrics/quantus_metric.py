@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any, ClassVar, Literal, NamedTuple, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 import pandas as pd
 import quantus
@@ -24,7 +24,6 @@ from gae_metric.study.conversion import ChunkSize, at_work, own_memory
 from gae_metric.study.explaining import Explainer
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.logits import LogitsModel
-from gae_metric.study.samples import Samples
 
 
 class QuantusOptions(TypedDict, total=False):
@@ -48,19 +47,6 @@ _QUANTUS = {
     for name, option in inspect.signature(Metric.__init__).parameters.items()
     if name in QuantusOptions.__annotations__
 }
-
-
-class Call(NamedTuple):
-    """What a metric was called with."""
-
-    #: The model and the samples.
-    data: Data
-    #: The explain_func, and what is known of the model.
-    explainer: Explainer
-    #: Maps of the samples, if there are any of use.
-    given: Samples | None
-    #: Whether there is nothing that could explain other inputs, or other classes.
-    alone: bool
 
 
 class QuantusMetric(Metric):  # type: ignore[misc]
@@ -224,18 +210,17 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         # Not the one that is evaluated: it may put hooks on what it gets, and leave them there.
         own = LogitsModel(model, self.output, model_predict_kwargs)
         own.single = data.model.single
-        explainer = Explainer(explain_func, options, own, self._post_process, guard)
+        explainer = Explainer(explain_func, options, own, self._post_process, guard, given)
         enough = not self.makes_inputs
-        reason = supplied_maps.check_explain_func(self.name, explainer, given, enough=enough)
-        alone = given is not None and reason is not None
+        explainer = supplied_maps.check_explain_func(self.name, explainer, enough=enough)
         with at_work(model, data.device), guard:
             # Where quantus.explain has the name of another tool's method, of any use or not.
             used = self.needs_originals
-            if given is not None and not alone and (used or explain_func is quantus.explain):
-                given, alone = supplied_maps.check_given_maps(
-                    self.name, explainer, data, given, enough=enough, used=used
+            if not explainer.alone and (used or explain_func is quantus.explain):
+                explainer = supplied_maps.check_given_maps(
+                    self.name, explainer, data, enough=enough, used=used
                 )
-            results = self._evaluate(Call(data, explainer, given, alone))
+            results = self._evaluate(data, explainer)
         scores: list[float] = results["components"].iloc[:, self.score_column].tolist()
         if softmax:
             data.warn(f"softmax: True has no effect, as {self.name} is defined on logits")
@@ -254,7 +239,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         self._check_applicability(data)
         return data
 
-    def _evaluate(self, call: Call) -> dict[str, Any]:
+    def _evaluate(self, data: Data, explainer: Explainer) -> dict[str, Any]:
         """Return what becomes attributes of the metric: ``components`` and other results."""
         raise NotImplementedError
 

@@ -16,10 +16,7 @@ from torch import Tensor, nn
 
 from abslrp.outputs import Output
 from gae_metric.errors import check_integer, lookup, warn
-from gae_metric.functional.baseline import MaskValue
-from gae_metric.functional.masking import Schedule
-from gae_metric.functional.mosaic import Interpolation
-from gae_metric.functional.mosaic_plan import MosaicPlan
+from gae_metric.functional import Interpolation, MaskValue, MosaicPlan, Schedule
 from gae_metric.metrics.attribution_metric import Targets, named, oddities
 from gae_metric.probe.format import METRICS, Manifest
 from gae_metric.probe.returned_maps import MapSet, read_maps
@@ -44,6 +41,8 @@ class ProbeSet:
     ----------
     metric : str
         Whose scores it gives.
+    input_shape : tuple of int
+        Shape of one input.
     names : tuple of str or None
         Names of the samples of the data set.
     settings : dict
@@ -78,6 +77,7 @@ class ProbeSet:
         self._source, self._container = source, container
         self._manifest = manifest = source.manifest
         self.metric = manifest.metric
+        self.input_shape = manifest.input_shape
         self.names = manifest.names
         self.settings = dict(manifest.settings)
         self.samples = source.samples
@@ -95,11 +95,6 @@ class ProbeSet:
         """Have copies, also in other processes, open the files themselves."""
         files = self._container
         return super().__reduce__() if files is None else (ProbeSet.load, (files.path.absolute(),))
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
-        return self._manifest.input_shape
 
     @property
     def items(self) -> pd.DataFrame:
@@ -295,7 +290,9 @@ class ProbeSet:
         """
         check_integer("batch_size", batch_size, kind=ProbeError)
         most = max(1, _CHUNK // (4 * math.prod(self.input_shape)))
-        scorer = Scorer(self._source)
+        # It has all that is looked at of a study.
+        study = cast(Study, self._source)
+        scorer = Scorer(study)
         odd: list[str] = []
         for start, given in read_maps(maps, self._expected(), min(batch_size, most)):
             items = self._source.items[start : start + len(given)]
@@ -312,8 +309,7 @@ class ProbeSet:
                 f"maps: {len(odd)} have values that are not finite, so that their samples' "
                 f"scores are NaN: {named(odd, 5)}"
             )
-        # It looks at no more of a study than there is here.
-        for oddity in oddities(self.metric, cast(Study, self._source), scorer, frame):
+        for oddity in oddities(self.metric, study, scorer, frame):
             warn(oddity)
         return frame
 

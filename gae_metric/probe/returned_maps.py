@@ -1,10 +1,9 @@
 """Maps that a tool returns, in any of their forms: checked, then read in the order of the items."""
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -39,25 +38,9 @@ class MapSet(NamedTuple):
     shards: Sequence[int] = ()
     own: frozenset[Path] = frozenset()
 
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
-        """Shapes that the map of an item may have."""
-        return map_shapes(self.shape)
 
-
-class _Block(NamedTuple):
-    """Maps of consecutive items that lie together."""
-
-    #: Number of the first item, and of items.
-    start: int
-    items: int
-    #: A map in each row.
-    values: ArrayFile | NDArray[Any]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the map of one item."""
-        return self.values.shape[1:]
+#: Where items' maps lie, by their numbers: arrays, and rows of them.
+_Places: TypeAlias = dict[int, tuple["ArrayFile | NDArray[Any]", int]]
 
 
 def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[int, Tensor]]:
@@ -86,16 +69,11 @@ def read_maps(maps: Any, expected: MapSet, batch_size: int) -> Iterator[tuple[in
     if _is_stream(maps):
         yield from _stream(maps, expected)
         return
-    blocks, extra = _blocks_of(maps, expected)
-    blocks.sort(key=lambda block: block.start)
-    _check(blocks, extra, expected)
-    blocks = [block for block in blocks if block.items]
-    starts = [block.start for block in blocks]
+    places, extra = _places_of(maps, expected)
+    _check(places, extra, expected)
     for start in range(0, len(expected.ids), batch_size):
-        stop = min(start + batch_size, len(expected.ids))
-        some = blocks[bisect_right(starts, start) - 1 : bisect_left(starts, stop)]
-        parts = [b.values[max(start - b.start, 0) : min(stop - b.start, b.items)] for b in some]
-        yield start, _tensor(parts, expected)
+        some = (places[i] for i in range(start, min(start + batch_size, len(expected.ids))))
+        yield start, _tensor([maps[row : row + 1] for maps, row in some], expected)
 
 
 def _is_stream(maps: Any) -> bool:
@@ -107,32 +85,29 @@ def _is_stream(maps: Any) -> bool:
     return isinstance(maps, Iterable) and not isinstance(maps, whole)
 
 
-def _check(blocks: Sequence[_Block], extra: list[str], expected: MapSet) -> None:
+def _check(places: _Places, extra: list[str], expected: MapSet) -> None:
     """Name all that is missing, left over or wrong."""
-    seen = np.zeros(len(expected.ids), dtype=bool)
-    for block in blocks:
-        seen[block.start : block.start + block.items] = True
     faults = []
-    if not seen.all():
-        missing = [expected.ids[i] for i in np.flatnonzero(~seen).tolist()]
+    if missing := [name for i, name in enumerate(expected.ids) if i not in places]:
         faults.append(f"{len(missing)} missing: {named(missing, 5)}")
     if extra:
         faults.append(f"{len(extra)} of no item: {named(extra, 5)}")
-    if extra and not seen.any():
+    if extra and not places:
         faults.append(
             f"one array of all maps is to be called 'maps', and arrays of one map each as their "
             f"items are, such as {expected.ids[0]!r}"
         )
-    usual = next((block.shape for block in blocks if block.shape in expected.shapes), None)
-    wanted = " or ".join(map(str, expected.shapes if usual is None else [usual]))
+    shapes = map_shapes(expected.shape)
+    found = {i: (maps.shape[1:], maps.dtype) for i, (maps, _) in sorted(places.items())}
+    usual = next((shape for shape, _ in found.values() if shape in shapes), None)
+    wanted = " or ".join(map(str, shapes if usual is None else [usual]))
     wrong: dict[str, list[str]] = defaultdict(list)
-    for block in blocks:
-        ids = expected.ids[block.start : block.start + block.items]
-        if block.shape != usual:
-            wrong[f"of shape {block.shape} instead of {wanted}"] += ids
-        if not _is_real(block.values.dtype):
-            wrong[f"of type {block.values.dtype} instead of real numbers"] += ids
-    faults += [f"{len(ids)} {what}: {named(ids, 5)}" for what, ids in wrong.items() if ids]
+    for i, (shape, dtype) in found.items():
+        if shape != usual:
+            wrong[f"of shape {shape} instead of {wanted}"].append(expected.ids[i])
+        if not _is_real(dtype):
+            wrong[f"of type {dtype} instead of real numbers"].append(expected.ids[i])
+    faults += [f"{len(ids)} {what}: {named(ids, 5)}" for what, ids in wrong.items()]
     if faults:
         raise ProbeError(
             f"maps: expected one for each of the {len(expected.ids)} items; {'; '.join(faults)}"
@@ -155,7 +130,7 @@ def _tensor(parts: list[NDArray[Any]], expected: MapSet) -> Tensor:
 def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tensor]]:
     """Take chunks of (names, maps) as they come."""
     start = 0
-    shapes = expected.shapes
+    shapes = map_shapes(expected.shape)
     for chunk in chunks:
         try:
             names, values = chunk
@@ -200,8 +175,8 @@ def _kinds(chunk: Any) -> str:
     return type(chunk).__name__
 
 
-def _blocks_of(maps: Any, expected: MapSet) -> tuple[list[_Block], list[str]]:
-    """Return blocks of maps, and what there is of maps of no item."""
+def _places_of(maps: Any, expected: MapSet) -> tuple[_Places, list[str]]:
+    """Return where maps lie, and what there is of maps of no item."""
     if isinstance(maps, (str, Path)):
         container, folder = open_container(maps, "maps"), Path(maps).resolve()
         files = [file for file in container.names() if folder / file not in expected.own]
@@ -235,7 +210,7 @@ def _placed(
     opened: Callable[[Any, bool], ArrayFile | NDArray[Any]],
     expected: MapSet,
     where: str = "",
-) -> tuple[list[_Block], list[str]]:
+) -> tuple[_Places, list[str]]:
     """Tell the items of arrays by the arrays' names: all, those of a shard, or one."""
     ends = np.cumsum([0, *expected.shards]).tolist()
     shards = {f"maps-{k:05d}": range(*ends[k : k + 2]) for k in range(len(expected.shards))}
@@ -248,19 +223,20 @@ def _placed(
     named = [form for form, places in forms.items() if not places.keys().isdisjoint(names)]
     if len(named) > 1:
         raise ProbeError(f"maps: expected one form of maps{where}, got {' beside '.join(named)}")
-    blocks, extra = [], []
+    found: _Places = {}
+    extra = []
     for name in names:
         place = next((places[name] for places in forms.values() if name in places), None)
         if place is None:
             extra.append(str(name))
             continue
         maps = opened(name, name in items)
-        blocks.append(_Block(place.start, min(len(maps), len(place)), maps))
+        found |= {item: (maps, row) for row, item in enumerate(place[: len(maps)])}
         # A file can say that it has any number of rows.
         left = range(len(place), len(maps))
         many = len(left) > _LISTED
         extra += [f"{name}[{left.start}:{left.stop}]"] if many else [f"{name}[{i}]" for i in left]
-    return blocks, extra
+    return found, extra
 
 
 def _as_array(values: Any) -> NDArray[Any]:

@@ -210,10 +210,6 @@ class Container:
 class Folder(Container):
     """Files in a folder. Those that are links to files elsewhere are refused."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._root = path.resolve()
-
     def names(self) -> list[str]:
         """List the files."""
         with _guarded(str(self.path)):
@@ -225,7 +221,7 @@ class Folder(Container):
         path = self.path / name
         # Resolving a link that leads to itself is an error in some versions of Python.
         with _guarded(str(path)):
-            if path.resolve().parent != self._root:
+            if path.resolve().parent != self.path.resolve():
                 raise ProbeError(f"{path}: leads out of the folder")
             if not path.is_file():
                 raise _no_file(self.path, name)

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.functional.masking import LERF, MORF
 from gae_metric.probe.format import METRICS, OF_ITEMS, Manifest
 from gae_metric.probe.storage import ArrayFile, Container, ProbeError, open_container
 from gae_metric.study.items import NONE, Items, items_of_each
@@ -200,33 +199,27 @@ def recorded(container: Container, manifest: Manifest) -> Prepared:
 
 def _check_items(study: Prepared, files: _Files) -> None:
     """Check the table of items: everything scores look up must be there."""
-    items, steps = study.items, study.manifest.steps or 1
-    order, state, mosaic = items.order, items.state, items.mosaic
+    items, kind = study.items, METRICS[study.manifest.metric]
+    states = (study.manifest.steps or 1) if kind.makes_inputs else 1
+    each = items_of_each(kind.needs_originals, states, study.mosaics)
     shard = np.repeat(np.arange(len(study.manifest.shards)), np.diff(files.starts["items"]))
     starts = files.starts["samples"]
     # Of its own shard's samples.
-    own = np.isin(study.table[:, 0], study.samples)
-    own &= (starts[shard] <= items.row) & (items.row < starts[shard + 1])
-    original = (order == NONE) & (state == 0) & (mosaic == NONE) & (study.masking is not None)
-    perturbed = np.isin(order, (LERF, MORF)) & (state > 0) & (state < steps) & (mosaic == NONE)
-    shown = (order == NONE) & (state == NONE) & (mosaic >= 0) & (mosaic < study.mosaics)
+    known = np.isin(study.table[:, 0], study.samples)
+    known &= (starts[shard] <= items.row) & (items.row < starts[shard + 1])
+    known &= pd.MultiIndex.from_arrays([*study.table[:, 1:].T]).isin([*map(tuple, each.tolist())])
     expected = "an item (sample, order, state, mosaic) of this probe set"
-    files.refuse(~own | ~(original | perturbed | shown), "items", expected, study.table)
+    files.refuse(~known, "items", expected, study.table)
     other = study.targets != study.sample_targets[items.row]
     files.refuse(other, "targets", "the class of the item's sample", study.targets)
-    place = np.arange(len(items))
-    first = np.full(len(study.samples), len(items))
-    np.minimum.at(first, items.row[original], place[original])
-    wrong = (perturbed & (first[items.row] > place)) | (np.diff(items.row, prepend=0) < 0)
+    original_came = pd.Series(items.state == 0).groupby(items.row).cummax().to_numpy()
+    wrong = ((items.state > 0) & ~original_came) | (np.diff(items.row, prepend=0) < 0)
     wrong |= pd.DataFrame(study.table).duplicated().to_numpy()
     expected = "each item once, and a sample's original before its perturbed states, by sample"
     files.refuse(wrong, "items", expected, study.table)
-    kind = METRICS[study.manifest.metric]
-    states = steps if kind.makes_inputs else 1
-    each = len(items_of_each(kind.needs_originals, states, study.mosaics))
     counts = np.bincount(items.row, minlength=len(study.samples))
-    lacking = (counts != each) & ~(study.bad_input | study.bad_output | study.one_class)
-    files.refuse(lacking, "samples", f"{each} items of each that has no problem", counts)
+    lacking = (counts != len(each)) & ~(study.bad_input | study.bad_output | study.one_class)
+    files.refuse(lacking, "samples", f"{len(each)} items of each that has no problem", counts)
 
 
 def item_ids(table: NDArray[np.int64]) -> list[str]:

@@ -12,9 +12,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from abslrp.outputs import Output
 from gae_metric.errors import check_integer, warn
-from gae_metric.functional.draws import content_hashes
-from gae_metric.functional.mosaic import mosaics
+from gae_metric.functional import content_hashes, mosaics
 from gae_metric.study.conversion import ChunkSize, as_maps, at_work, sent, usable_device, weights_of
+from gae_metric.study.fingerprint import of_tensors
 from gae_metric.study.logits import LogitsModel, check_model
 from gae_metric.study.samples import Labels, Samples, as_labels
 
@@ -33,6 +33,8 @@ class Data:
     blank: NDArray[np.bool_]
     #: Hashes of the samples, (N,); see :func:`gae_metric.functional.content_hashes`.
     contents: NDArray[np.uint64]
+    #: Fingerprints of the samples as the model takes them.
+    digests: list[bytes]
     device: torch.device
     #: What the model computes in.
     dtype: torch.dtype
@@ -134,17 +136,19 @@ def check_data(
         finite=np.ones(len(x), dtype=bool),
         blank=np.zeros(len(x), dtype=bool),
         contents=np.zeros(len(x), dtype=np.uint64),
+        digests=[],
         device=where,
         # The parameters' floating-point type, or that of the inputs.
         dtype=next(kind for kind in kinds if kind.is_floating_point),
         batch_size=check_integer("batch_size", batch_size),
         quiet=quiet,
     )
-    for start in range(0, len(x), data.batch_size):
-        samples = np.arange(start, min(start + data.batch_size, len(x)))
+    for samples in np.split(np.arange(len(x)), range(data.batch_size, len(x), data.batch_size)):
         given = x[samples]
         data.contents[samples] = content_hashes(given)
-        rows = given.to(data.dtype).reshape(*given.shape[:2], -1)
+        taken = given.to(data.dtype)
+        data.digests.extend(of_tensors([*taken]))
+        rows = taken.reshape(*given.shape[:2], -1)
         data.finite[samples] = rows.isfinite().flatten(1).all(1).cpu().numpy()
         if x.ndim > 2:
             data.blank[samples] = (rows == rows[..., :1]).flatten(1).all(1).cpu().numpy()

@@ -108,6 +108,9 @@ class Explainer:
     post_process: Callable[[Tensor], Tensor]
     #: Looks at the model after each call.
     guard: ModelGuard
+    #: Maps of the samples, if there are any of use, and whether no others can be had.
+    given: Samples | None = None
+    alone: bool = False
 
     def __call__(self, x: Tensor, targets: Tensor) -> Tensor:
         """Attributions (B, 1 or C, ...) of inputs (B, C, ...), on their device."""

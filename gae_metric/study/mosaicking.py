@@ -1,6 +1,6 @@
 """Which mosaics are evaluated: the paper's protocol, and that of the authors' code."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -14,7 +14,7 @@ from gae_metric.functional.draws import check_size
 from gae_metric.functional.mosaic import INTERPOLATIONS, Interpolation, mosaics
 from gae_metric.functional.mosaic_plan import MosaicPlan, draw_mosaics, substitute
 from gae_metric.study.arguments import Data, check_larger
-from gae_metric.study.conversion import sent
+from gae_metric.study.conversion import ChunkSize, sent
 from gae_metric.study.samples import Labels
 
 Protocol = Literal["paper", "repository"]
@@ -120,11 +120,7 @@ class Mosaicking:
         return Layout(own, indices, positive, _identical(data.contents, indices))
 
     def draw_as_repository(
-        self,
-        data: Data,
-        predicted: Tensor,
-        usable: NDArray[np.bool_],
-        evaluate: Callable[[Tensor], Tensor],
+        self, data: Data, predicted: Tensor, usable: NDArray[np.bool_], size: ChunkSize
     ) -> Layout:
         """Lay out mosaics as the authors' code does at batch size 4.
 
@@ -140,21 +136,18 @@ class Mosaicking:
             (N,) predicted classes.
         usable
             (N,) which may stand in mosaics.
-        evaluate
-            Returns the model's outputs for mosaics.
+        size
+            Of mosaics that the model evaluates at a time.
         """
         groups = len(data) // 4
         own = np.arange(4 * groups).reshape(groups, 4)
         indices = substitute(own, usable)
         candidates = usable[own]
         weights = np.where(candidates, 0.0, -np.inf)
-        for start in range(0, groups, data.batch_size):
-            rows = np.arange(start, min(start + data.batch_size, groups))
-            rows = rows[candidates[rows].any(axis=1)]
-            if len(rows):
-                outputs = evaluate(self.inputs(data, indices[rows]))
-                of_classes = outputs.double().gather(1, predicted[torch.from_numpy(indices[rows])])
-                weights[rows] += of_classes.nan_to_num(nan=-torch.inf).numpy()
+        some = np.flatnonzero(candidates.any(axis=1))
+        for rows, outputs in size.each(some, lambda r: data.logits(self.inputs(data, indices[r]))):
+            of_classes = outputs.double().gather(1, predicted[torch.from_numpy(indices[rows])])
+            weights[rows] += of_classes.nan_to_num(nan=-torch.inf).numpy()
         # Where nothing can be drawn the score is NaN anyway.
         weights[~np.isfinite(weights).any(axis=1)] = 0
         weights[np.isposinf(weights)] = np.finfo(float).max

@@ -30,7 +30,7 @@ class Samples:
 
     Attributes
     ----------
-    shape, dtype
+    shape, ndim, dtype
         As of one tensor of them all.
     classes
         ``values`` if its items have classes, too; or None.
@@ -59,20 +59,16 @@ class Samples:
         if self._slices and not values.shape:  # one number
             values = self._values = as_tensor(values, name)[None]
         self.classes = None
-        if not self._slices and len(values) and _has_class(next(_rows(values, range(1)))):
+        if not self._slices and len(values) and _class(next(_rows(values, range(1)))) is not None:
             self.classes = values
         first = self._read(0, min(len(values), 1))
         self._form = first[0].shape if first else torch.Size(getattr(values, "shape", (0,))[1:])
         self.shape = torch.Size([len(values), *self._form])
+        self.ndim = len(self.shape)
         self.dtype = first[0].dtype if first else torch.get_default_dtype()
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
 
     def channels_first(self, channel_first: bool | None) -> Samples:
         """Have the channels of (N, ..., C) samples read as their first axis."""
@@ -168,15 +164,11 @@ def _begins_with_sample(row: Any) -> bool:
     return pair and hasattr(row[0], "ndim") and row[0].ndim > getattr(row[1], "ndim", 0)
 
 
-def _has_class(row: Any) -> bool:
-    keyed = isinstance(row, Mapping) and any(key in row for key in _CLASSES)
-    return keyed or (_is_pair(row) and len(row) > 1)
-
-
-def _class(row: Any) -> Any:
+def _class(row: Any, alone: Any = None) -> Any:
+    """Return the class of a row, or ``alone`` where it is no more than a sample or a class."""
     if isinstance(row, Mapping):
         return next((row[key] for key in _CLASSES if key in row), None)
-    return row[1] if _has_class(row) else row
+    return row[1] if _is_pair(row) and len(row) > 1 else alone
 
 
 def _sample(row: Any, name: str) -> Any:
@@ -280,7 +272,7 @@ def as_labels(values: Any, count: int, name: str = "y_batch") -> Labels:
     if is_held(values):
         values = values if isinstance(values, (list, tuple)) else _held(values, name)
     elif not _is_array(values):
-        values = [deepcopy(_class(row)) for row in _rows(values, range(len(values)))]
+        values = [deepcopy(_class(row, row)) for row in _rows(values, range(len(values)))]
     elif values.dtype == object:
         values = values.tolist()
     lists = isinstance(values, (list, tuple)) and all(np.ndim(row) for row in values)

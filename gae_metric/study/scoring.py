@@ -1,6 +1,6 @@
 """From maps to scores, whatever order and chunks the maps come in."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,29 +13,7 @@ from gae_metric.functional.masking import LERF, MORF
 from gae_metric.functional.mosaic import positions, score_map
 from gae_metric.study.conversion import sent
 from gae_metric.study.items import Items
-from gae_metric.study.mosaicking import Mosaicking
-from gae_metric.study.trajectories import Masking
-
-
-class Evaluated(Protocol):
-    """What scores need besides maps; see :class:`gae_metric.study.study.Study`."""
-
-    #: How features are masked; None without Local Consistency.
-    masking: Masking | None
-    #: How mosaics are made; None without Contrastiveness.
-    mosaicking: Mosaicking | None
-    #: Mosaics of each sample.
-    mosaics: int
-    #: (R,) indices of the scored samples.
-    samples: NDArray[np.int64]
-    #: (R, 2, T) target's outputs along the trajectories.
-    outputs: NDArray[np.float64]
-
-    def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return the sign of the impact maps I_c of samples, int8 (n, C, ...)."""
-
-    def quadrants(self, items: Items) -> Tensor:
-        """Return the values of S in the quadrants of mosaics, float64 (n, 4)."""
+from gae_metric.study.study import Study
 
 
 class Scorer:
@@ -49,7 +27,7 @@ class Scorer:
         What is explained.
     """
 
-    def __init__(self, study: Evaluated) -> None:
+    def __init__(self, study: Study) -> None:
         rows, steps = len(study.samples), study.outputs.shape[2]
         self._study = study
         self._similarity = np.full((rows, 2, steps), np.nan)
@@ -109,15 +87,17 @@ class Scorer:
 
     def _later(self, array: NDArray[Any], where: Any, values: Tensor) -> None:
         """Fill in values once they are asked for: a GPU that is not waited for goes on working."""
-        if values.is_cuda:
-            self._coming.append((array, where, values))
-        else:
-            _fill(array, where, values)
+        self._coming.append((array, where, values))
+        if not values.is_cuda:
+            self._settle()
 
     def _settle(self) -> None:
         coming, self._coming = self._coming, []
         for array, where, values in coming:
-            _fill(array, where, values)
+            if values.dtype == torch.bool:  # of which several may be for one place
+                np.logical_or.at(array, where, values.cpu().numpy())
+            else:
+                array[where] = values.cpu().double().numpy()  # not every device has float64
 
     def _add_originals(self, items: Items, a: Tensor) -> None:
         signs = sent(self._study.impact_signs(items.row), a.device)
@@ -190,11 +170,3 @@ class Scorer:
 
 def _empty(maps: Tensor) -> Tensor:
     return maps.flatten(1).amax(1) == 0
-
-
-def _fill(array: NDArray[Any], where: Any, values: Tensor) -> None:
-    """Write numbers; set flags that are True, of which several may be for one place."""
-    if values.dtype == torch.bool:
-        np.logical_or.at(array, where, values.cpu().numpy())
-    else:
-        array[where] = values.cpu().double().numpy()  # not every device has float64

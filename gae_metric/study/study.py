@@ -5,8 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.functional.baseline import mask_baseline, masked_inputs
-from gae_metric.functional.mosaic import quadrant_scores
+from gae_metric.functional import mask_baseline, masked_inputs, quadrant_scores
 from gae_metric.study.arguments import Data
 from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.conversion import sent
@@ -83,7 +82,7 @@ class Study:
         self.layout: Layout | None = None
         if mosaicking is not None:
             self.layout = (
-                mosaicking.draw_as_repository(data, self.targets, usable, self._model.evaluate)
+                mosaicking.draw_as_repository(data, self.targets, usable, self._model.batch)
                 if repository
                 else mosaicking.draw(data, self.targets.numpy(), usable, self._labels)
             )

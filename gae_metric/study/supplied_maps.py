@@ -83,9 +83,7 @@ def explain_options(
     return options
 
 
-def check_explain_func(
-    metric: str, explainer: Explainer, given: Samples | None, *, enough: bool
-) -> str | None:
+def check_explain_func(metric: str, explainer: Explainer, *, enough: bool) -> Explainer:
     """Refuse what cannot be computed, before any work.
 
     Parameters
@@ -93,16 +91,14 @@ def check_explain_func(
     metric
         Its name.
     explainer
-        With the function that was given.
-    given
-        Maps of the samples.
+        With the function and the maps that were given.
     enough
         Whether the metric needs no maps but those.
 
     Returns
     -------
-    str or None
-        Why the function cannot explain anything.
+    Explainer
+        The same, which says whether the function cannot explain anything.
 
     Raises
     ------
@@ -113,16 +109,16 @@ def check_explain_func(
     if function is not None and not callable(function):
         raise ValueError(f"explain_func: expected a callable, got {type(function).__name__}")
     reason = _unusable(function, explainer.kwargs)
-    if reason is not None and given is None:
+    if reason is not None and explainer.given is None:
         raise ValueError(f"explain_func: {metric} needs a function that explains; {reason}")
     if reason is not None and not enough:
         raise _not_alone(metric, reason)
-    return reason
+    return replace(explainer, alone=reason is not None)
 
 
 def check_given_maps(
-    metric: str, explainer: Explainer, data: Data, given: Samples, *, enough: bool, used: bool
-) -> tuple[Samples | None, bool]:
+    metric: str, explainer: Explainer, data: Data, *, enough: bool, used: bool
+) -> Explainer:
     """Decide whether given maps may stand for those of an explainer.
 
     The maps of the first and the last sample are explained again: they must be the given ones, but
@@ -130,7 +126,7 @@ def check_given_maps(
 
     Parameters
     ----------
-    metric, explainer, given, enough
+    metric, explainer, enough
         As in :func:`check_explain_func`, by which the explainer has been found to be of use.
     data
         The model and the samples.
@@ -139,23 +135,25 @@ def check_given_maps(
 
     Returns
     -------
-    tuple
-        ``given``, or None where the explainer is to be asked instead; and whether it cannot be
-        asked for others.
+    Explainer
+        Without the given maps, where it is to be asked instead; and which says whether it cannot
+        be asked for others.
 
     Raises
     ------
     ValueError
-        If the explainer is needed, and not what made ``given``.
+        If the explainer is needed, and not what made the maps.
 
     Warns
     -----
     RuntimeWarning
-        If ``given`` are plain gradients in the place of another method's maps, which is what
+        If they are plain gradients in the place of another method's maps, which is what
         ``quantus.evaluate`` (0.6.0) computes for a dictionary without ``method``; or if they are
         scored, and not what the explainer gives.
     """
-    origin = _origin(explainer, data, given)
+    if explainer.given is None:
+        return explainer
+    origin = _origin(explainer, data, explainer.given)
     quantus_own = explainer.function is quantus.explain
     method = explainer.kwargs.get("method", "Gradient")
     if origin == "other" and not enough:
@@ -179,7 +177,8 @@ def check_given_maps(
         )
     if told and used:
         data.warn(f"a_batch: {told}")
-    return None if origin == "gradient" else given, origin == "other"
+    given = None if origin == "gradient" else explainer.given
+    return replace(explainer, given=given, alone=origin == "other")
 
 
 def _not_alone(metric: str, reason: str) -> ValueError:
@@ -193,9 +192,7 @@ def _not_alone(metric: str, reason: str) -> ValueError:
     )
 
 
-def maps_of_classes(
-    metric: str, given: Samples | None, study: Study, *, alone: bool
-) -> Samples | None:
+def maps_of_classes(metric: str, explainer: Explainer, study: Study) -> Samples | None:
     """Decide whether given maps are of the classes that are explained.
 
     ``quantus.evaluate`` passes maps of ``y_batch``, whatever the metric explains.
@@ -204,17 +201,15 @@ def maps_of_classes(
     ----------
     metric
         Its name.
-    given
-        Maps of the samples.
+    explainer
+        With the maps that were given.
     study
         What is explained.
-    alone
-        Whether there is nothing that could explain other classes.
 
     Returns
     -------
     Samples or None
-        ``given``; None where explain_func is to be asked instead.
+        The maps; None where explain_func is to be asked instead.
 
     Warns
     -----
@@ -222,18 +217,18 @@ def maps_of_classes(
         If the maps stand alone, so that they must be taken for those of the classes explained.
     """
     y = study.data.y
-    if given is None or y is None:
-        return given
+    if explainer.given is None or y is None:
+        return explainer.given
     scored = ~study.bad_input
     others = int((~y.has(study.samples[scored], study.classes[scored])).sum())
-    if others and not alone:
+    if others and not explainer.alone:
         return None
     if others:
         study.data.warn(
             f"a_batch: {metric} explains predicted classes, which are not those of y_batch for "
             f"{others} samples; the maps are taken to be of the predicted ones"
         )
-    return given
+    return explainer.given
 
 
 def _unusable(explain_func: Callable[..., Any] | None, options: Mapping[str, Any]) -> str | None:

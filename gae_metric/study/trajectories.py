@@ -70,9 +70,9 @@ class Trajectories:
         if data.device.type == "cpu":
             group = min(group, _AT_A_TIME // data.x.shape[1:].numel())
         self._group = data.chunks("masking", max(1, group))
-        self._batch = data.chunks("the model")
+        #: Inputs that the model evaluates at a time.
+        self.batch = data.chunks("the model")
         self._loaded: dict[int, SampleTrajectory] = {}
-        self._digests: dict[int, bytes] = {}
         outputs = data.model.output, data.model.predict_kwargs
         self._outputs_of = fingerprint.of_setting(outputs)
         self._trajectories_of = fingerprint.of_setting((*outputs, *vars(masking).values()))
@@ -87,39 +87,25 @@ class Trajectories:
     def load(self, samples: NDArray[np.int64]) -> list[SampleTrajectory]:
         """Return the trajectories of samples; groups are filled up with those that come next."""
         missing = [i for i in samples.tolist() if i not in self._loaded]
-        group: list[int] = []
         if missing:
-            last = missing[-1]
-            later = self._ahead[np.searchsorted(self._ahead, last, side="right") :].tolist()
-            self._keys([*missing, *later[: self._group.value]], self._trajectories_of)
-            for i in [*missing, *later]:
-                if i > last and not group:
-                    break
-                if i in self._loaded:
-                    continue
-                entry = self._shared(i, self._keys([i], self._trajectories_of)[0])
+            later = self._ahead[self._ahead > missing[-1]].tolist()
+            wanted = [*missing, *later[: max(0, self._group.value - len(missing))]]
+            for i in wanted:
+                entry = self._shared(i, self._trajectories_of)
                 if isinstance(entry, SampleTrajectory):
                     self._loaded[i] = entry
-                else:
-                    group.append(i)
-                if len(group) == self._group.value:
-                    self._compute(group)
-                    group = []
-        self._compute(group)
+            rest = [i for i in wanted if i not in self._loaded]
+            for part, entries in self._group.each(rest, self._trajectories):
+                for i, entry in zip(part, entries, strict=True):
+                    self._loaded[i] = entry
+                    self._share(i, self._trajectories_of, entry)
+                    self._share(i, self._outputs_of, entry.logits)
         return [self._loaded[i] for i in samples.tolist()]
 
     def forget(self, before: int) -> None:
         """Let go of samples with a lower index."""
         for i in [i for i in self._loaded if i < before]:
             del self._loaded[i]
-
-    def _compute(self, samples: list[int]) -> None:
-        for part, entries in self._group.each(samples, self._trajectories):
-            keys = self._keys(part, self._trajectories_of)
-            for i, key, entry in zip(part, keys, entries, strict=True):
-                self._loaded[i] = entry
-                self._share(key, entry)
-                self._share(self._keys([i], self._outputs_of)[0], entry.logits)
 
     def _trajectories(self, samples: list[int]) -> list[SampleTrajectory]:
         x = self.data.inputs(np.asarray(samples))
@@ -143,40 +129,29 @@ class Trajectories:
 
     def logits(self, samples: NDArray[np.int64]) -> Tensor:
         """Return the model's outputs for samples, (n, K), on the CPU: one forward pass each."""
-        keys = self._keys(samples.tolist(), self._outputs_of)
-        shared = [self._shared(*each) for each in zip(samples.tolist(), keys, strict=True)]
+        shared = [self._shared(i, self._outputs_of) for i in samples.tolist()]
         found = [entry if isinstance(entry, Tensor) else None for entry in shared]
         missing = np.array([i for i, entry in enumerate(found) if entry is None], dtype=int)
 
         def forward(places: NDArray[np.int64]) -> Tensor:
             return self.data.logits(self.data.inputs(samples[places]))
 
-        for part, rows in self._batch.each(missing, forward):
-            for i, row in zip(part.tolist(), rows, strict=True):
-                found[i] = row.clone()
-                self._share(keys[i], row.clone())
+        for part, rows in self.batch.each(missing, forward):
+            for place, row in zip(part.tolist(), rows, strict=True):
+                found[place] = row.clone()
+                self._share(int(samples[place]), self._outputs_of, row.clone())
         return torch.stack([entry for entry in found if entry is not None])
 
-    def evaluate(self, x: Tensor) -> Tensor:
-        """Return the model's outputs for inputs (n, ...), on the CPU."""
-        return torch.cat([logits for _, logits in self._batch.each(x, self.data.logits)])
-
-    def _keys(self, samples: list[int], setting: Hashable | None) -> list[Hashable | None]:
-        """Return keys of the samples' entries; None for those that must not be shared."""
+    def _key(self, i: int, setting: Hashable | None) -> Hashable | None:
+        """Return what a sample's entry is found by; None for one that must not be shared."""
         if self._guard.state is None or setting is None:
-            return [None] * len(samples)
-        base = self._guard.state, setting
-        new = [i for i in samples if i not in self._digests]
-        for start in range(0, len(new), self.data.batch_size):
-            part = new[start : start + self.data.batch_size]
-            digests = fingerprint.of_tensors([*self.data.rows(np.array(part))])
-            self._digests.update(zip(part, digests, strict=True))
-        if setting == self._outputs_of:
-            return [(base, self._digests[i]) for i in samples]
-        return [(base, self._digests[i], int(self._targets[i])) for i in samples]
+            return None
+        target = None if setting == self._outputs_of else int(self._targets[i])
+        return self._guard.state, setting, self.data.digests[i], target
 
-    def _shared(self, i: int, key: Hashable | None) -> SampleTrajectory | Tensor | None:
+    def _shared(self, i: int, setting: Hashable | None) -> SampleTrajectory | Tensor | None:
         """Return a sample's entry; the first of its kind only if the model still gives it."""
+        key = self._key(i, setting)
         entry = None if key is None else cache.SHARED.get(self.data.model.model, key, self._user)
         if entry is not None and type(entry) not in self._compared:
             self._compared.add(type(entry))
@@ -204,6 +179,6 @@ class Trajectories:
         first = entry.logits.new_tensor([entry.first_impact])
         return self._guard.alike(first, impact.sum(1).cpu().to(first.dtype))
 
-    def _share(self, key: Hashable | None, entry: SampleTrajectory | Tensor) -> None:
-        if key is not None:
+    def _share(self, i: int, setting: Hashable | None, entry: SampleTrajectory | Tensor) -> None:
+        if (key := self._key(i, setting)) is not None:
             cache.SHARED.put(self.data.model.model, key, entry, self._user)

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torchvision.transforms import functional as TF
 from typer.testing import CliRunner
 
+from gae_metric._names import METHODS
 from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.commands.cli import app
-from gae_metric.commands.methods import METHODS
 from gae_metric.commands.options import CHOICES
 from gae_metric.commands.requests import EvaluateRequest
 from gae_metric.explainers import EXPLAINERS, gradients

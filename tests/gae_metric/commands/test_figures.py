@@ -37,8 +37,8 @@ def study(tmp_path_factory):
         methods = dict(map(explainer, ("absLRP", "Saliency", "Random")))
         cells = Cells(tmp_path_factory.mktemp("cells"), "")
         told = {"progress": lambda *_: None, "planned": lambda *_: None}
-        results = evaluate(model, x, targets, methods, metrics, settings, cells=cells, **told)
         inputs = Inputs(model, x, [f"digit {i}" for i in range(6)], targets, digits.to_display)
+        results = evaluate(inputs, methods, metrics, settings, cells=cells, **told)
         return Evaluation("vgg", inputs, results, methods, settings)
 
     return make

@@ -24,12 +24,12 @@ from torch import nn
 from typer.testing import CliRunner
 
 from gae_metric import Contrastiveness, ProbeSet
+from gae_metric._names import METHODS
 from gae_metric.commands import evaluate as evaluating
 from gae_metric.commands import provenance, quantus_evaluation
 from gae_metric.commands import terminal as terminals
 from gae_metric.commands.cells import Cells
 from gae_metric.commands.cli import app
-from gae_metric.commands.methods import METHODS
 from gae_metric.commands.named_metrics import Settings
 from gae_metric.commands.reading import explained_targets
 from gae_metric.commands.requests import PHOTOGRAPHS
@@ -182,7 +182,8 @@ def test_methods_that_overwrite_their_inputs_do_no_harm(tmp_path):
     before = x.copy()
     told = {"progress": lambda *_: None, "planned": lambda *_: None, "cells": Cells(tmp_path, "")}
     methods = {"one": untidy, "two": saliency}
-    found = quantus_evaluation.evaluate(net, x, y, methods, ["ROAD"], Settings(), **told)
+    inputs = Inputs(net, x, [f"digit {i}" for i in range(6)], y, digits.to_display)
+    found = quantus_evaluation.evaluate(inputs, methods, ["ROAD"], Settings(), **told)
     np.testing.assert_array_equal(x, before)
     np.testing.assert_array_equal(found.scores["one", "ROAD"], found.scores["two", "ROAD"])
 
@@ -440,7 +441,7 @@ REQUIREMENTS += ["lite; extra == 'photographs'", "scikit-image>=0.22; extra == '
 
 
 def test_a_missing_extra_is_named(evaluate, monkeypatch):
-    monkeypatch.setattr("gae_metric.commands.methods.find_spec", lambda name: None)
+    monkeypatch.setattr("gae_metric.commands.options.find_spec", lambda name: None)
     assert (
         "pip install 'gae-metric[captum]'" in evaluate(methods="captum:DeepLift", status=2).stderr
     )
