@@ -118,7 +118,7 @@ def _check(blocks: Sequence[_Block], extra: list[str], expected: MapSet) -> None
         faults.append(f"{len(missing)} missing: {named(missing, 5)}")
     if extra:
         faults.append(f"{len(extra)} of no item: {named(extra, 5)}")
-    if extra and not seen.any():
+    if extra and expected.ids and not seen.any():
         faults.append(
             f"one array of all maps is to be called 'maps', and arrays of one map each as their "
             f"items are, such as {expected.ids[0]!r}"
