@@ -50,7 +50,9 @@ def as_tensor(values: Any, name: str, expected: str = "an array or a tensor of n
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         kind = getattr(values, "dtype", type(values).__name__)
         if isinstance(values, (list, tuple)) and values:
-            kind = f"{kind} of {type(values[0]).__name__}"
+            kind = f"{kind} of {' and '.join(dict.fromkeys(type(v).__name__ for v in values))}"
+            if len({getattr(value, "shape", None) for value in values}) > 1:
+                kind += " of several shapes"
         elif getattr(values, "is_nested", False):
             kind = "a nested tensor"
         raise ValueError(f"{name}: expected {expected}, got {kind}") from error

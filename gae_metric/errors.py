@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
+from textwrap import shorten
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ def first_line(error: BaseException) -> str:
     ('of no use', 'MemoryError')
     """
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return shorten(lines[0], 400, placeholder="...") if lines else type(error).__name__
 
 
 @contextmanager

@@ -66,12 +66,10 @@ def check_method(name: str) -> str:
 
 
 def check_count(count: int, least: int) -> None:
-    """Refuse fewer images than make a mosaic."""
+    """Refuse fewer images than make a mosaic, or none."""
     if count < least:
-        raise InputError(
-            f"samples: a mosaic is made of {least} images, so at least 4 samples are needed, got "
-            f"{count}"
-        )
+        why = f"a mosaic is made of {least} images, so " if least > 1 else ""
+        raise InputError(f"samples: {why}at least {least} samples are needed, got {count}")
 
 
 def names_of(option: str, text: str, known: Callable[[str], str]) -> list[str]:

@@ -82,7 +82,6 @@ def score(request: ScoreRequest, terminal: Terminal) -> None:
         table.insert(1, "file", [read.names[sample] for sample in read.samples])
     if out is not None:
         with refusing(f"out: cannot write to {str(out)!r}", OSError):
-            out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(csv_text(table, index=False), encoding="utf-8", newline="")
     terminal.out.print(_summary(scores, read.metric))
     if out is not None:

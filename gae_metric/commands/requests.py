@@ -332,6 +332,7 @@ class ScoreRequest:
                 )
         if self.out is not None:
             folder.refuse_existing(self.out, self.overwrite)
+            folder.new_folder(self.out.parent)
 
 
 @dataclass(frozen=True, kw_only=True)

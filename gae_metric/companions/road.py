@@ -133,11 +133,11 @@ class ROAD(CompanionMetric):
         morf = self.order == "morf"
         self.score_direction = ScoreDirection.LOWER if morf else ScoreDirection.HIGHER
         given = range(1, 100, 2) if self.percentages is None else self.percentages
-        given = [*given] if isinstance(given, Iterable) else [str(given)]
-        known = all(isinstance(p, Real) and 0 <= float(p) < 100 for p in given)
-        if not (known and len(set(given)) == len(given) > 0):
+        each = [*given] if isinstance(given, Iterable) else []
+        known = all(isinstance(p, Real) and 0 <= float(p) < 100 for p in each)
+        if not (known and len(set(each)) == len(each) > 0):
             raise ValueError(f"percentages: expected different numbers in [0, 100), got {given}")
-        self.percentages = given
+        self.percentages = each
         if not (isinstance(self.noise, Real) and 0 <= float(self.noise) < math.inf):
             raise ValueError(f"noise: expected a non-negative number, got {self.noise!r}")
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from abslrp.arrays import as_numbers
 from gae_metric.comparison.results import Scores, ScoreTable, read_score_tables
-from gae_metric.errors import warn
+from gae_metric.errors import short, warn
 
 #: Unequal pairs up to which p is exact whatever ties there are, as scipy's is.
 _FEW = 13
@@ -217,9 +217,10 @@ def least_pairs(alpha: float = 0.05) -> int:
 
 
 def warn_of_few(tables: Iterable[ScoreTable], alpha: float = 0.05) -> None:
-    """Warn once if samples are too few to tell any two methods apart."""
+    """Warn once if samples with two scores are too few to tell any two methods apart."""
     least = least_pairs(alpha)
-    if any(one.scores.shape[1] > 1 and len(one.scores) < least for one in tables):
+    scores = [one.scores for one in tables if one.scores.shape[1] > 1]
+    if any((table.count(axis="columns") > 1).sum() < least for table in scores):
         warn(f"methods cannot be told apart by Wilcoxon's test on fewer than {least} samples")
 
 
@@ -227,4 +228,4 @@ def check_numbers(expected: str, least: float, most: float, **values: Any) -> No
     """Refuse arguments, by name, that are 0 or not between two numbers."""
     for name, value in values.items():
         if not (isinstance(value, Real) and least < float(value) < most and value != 0):
-            raise ValueError(f"{name}: expected {expected}, got {value!r}")
+            raise ValueError(f"{name}: expected {expected}, got {short(value)}")

@@ -147,9 +147,9 @@ def render(ink: Tensor, scale: Tensor | float = 1.0, offset: Tensor | None = Non
     400.0
     """
     n = len(ink)
-    size = torch.as_tensor(scale, dtype=ink.dtype).expand(n) * (DIGIT / CANVAS)
-    shift = torch.zeros(n, 2, dtype=ink.dtype) if offset is None else offset.to(ink.dtype)
-    theta = torch.zeros(n, 2, 3, dtype=ink.dtype)
+    size = torch.as_tensor(scale, dtype=ink.dtype, device=ink.device).expand(n) * (DIGIT / CANVAS)
+    shift = ink.new_zeros(n, 2) if offset is None else offset.to(ink.dtype)
+    theta = ink.new_zeros(n, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / size
     theta[:, :, 2] = -shift * (2 / CANVAS) / size[:, None]
     grid = F.affine_grid(theta, [n, 1, CANVAS, CANVAS], align_corners=False)

@@ -1,5 +1,6 @@
 """A folder of images, with labels or without, as a model's input."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,7 +161,10 @@ def load_images(
             skipped[file] = "no label"
             continue
         try:
-            read[file] = prepare(decoded(Path(folder, file)))
+            with warnings.catch_warnings():
+                # Of metadata that are damaged, of palettes and of large images, which are read.
+                warnings.filterwarnings("ignore", module="PIL")
+                read[file] = prepare(decoded(Path(folder, file)))
         except (OSError, ValueError) as error:
             skipped[file] = str(error) or type(error).__name__
         if progress is not None:

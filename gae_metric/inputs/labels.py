@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from unicodedata import normalize
 
 from gae_metric.errors import InputError, refusing, short
 from gae_metric.inputs.files import read_bytes
@@ -55,8 +56,11 @@ def read_labels(
         return _labels_of_folders(files, classes)
     name = Path(source).name
     _, table = read_table(source, ("file", "class_index"))
+    # Of one name's two spellings in Unicode a Mac's folder has the long one, and tables the short.
+    spelled = {normalize("NFC", file): file for file in files} | {file: file for file in files}
     labels: dict[str, int] = {}
-    for line, file, text in table:
+    for line, written, text in table:
+        file = spelled.get(written) or spelled.get(normalize("NFC", written), written)
         index = class_index(text, _MOST if classes is None else classes)
         if index is None:
             most = f" to {classes - 1} (the model has {classes} classes)" if classes else ""
@@ -138,7 +142,7 @@ def read_lines(
         If it cannot be read, or is not UTF-8.
     """
     content = read_bytes(source, "labels", _LARGEST)
-    with refusing(f"labels: cannot read {str(source)!r}", ValueError, csv.Error):
+    with refusing(f"labels: cannot read {str(source)!r} as UTF-8", ValueError, csv.Error):
         if b"\0" in content:
             raise ValueError("it holds NUL characters")
         # Not as a whole, as a row in Python takes many times the memory of its text.

@@ -130,6 +130,12 @@ def bands(names: Sequence[str], columns: int | None) -> list[list[str]]:
     return [list(names[i * side : (i + 1) * side]) for i in range(count)]
 
 
+def check_named(argument: str, given: Any) -> None:
+    """Refuse what are no values by the names of methods."""
+    if not hasattr(given, "items"):
+        raise ValueError(f"{argument}: expected a mapping from names, got {type(given).__name__}")
+
+
 def check_sheet(
     images: Any, attributions: Mapping[str, Any], texts: Mapping[str, Sized | None]
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
@@ -138,6 +144,7 @@ def check_sheet(
     Refuse images that are none, and maps or texts, by name, that are not of their number.
     """
     images = as_numbers(images, "images")
+    check_named("attributions", attributions)
     maps = {name: as_numbers(one, f"attributions[{name!r}]") for name, one in attributions.items()}
     shape = images.shape
     if len(shape) != 4 or shape[0] == 0:

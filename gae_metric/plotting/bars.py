@@ -59,10 +59,11 @@ def bars(
     'GAE'
     """
     needed = ["method", "metric", "mean"]
-    if not {"ci_low", "ci_high"} <= set(summary.columns):
+    known = set(getattr(summary, "columns", ()))
+    if not {"ci_low", "ci_high"} <= known:
         needed.append("standard_error")
     check_integer("columns", columns)
-    absent = set(needed) - set(summary.columns)
+    absent = set(needed) - known
     if absent or summary.empty:
         raise ValueError(
             f"summary: expected rows with the columns {', '.join(needed)}; "
@@ -152,6 +153,7 @@ def distribution(
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['Saliency', 'absLRP']
     """
+    _style.check_named("results", results)
     wanted = {str(name): values for name, values in results.items() if name not in NO_SCORES}
     scores = {name: as_numbers(given, f"results[{name!r}]") for name, given in wanted.items()}
     scores = {name: values[np.isfinite(values)] for name, values in scores.items()}

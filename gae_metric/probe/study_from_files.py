@@ -73,7 +73,7 @@ class Prepared:
 
     def quadrants(self, items: Items) -> Tensor:
         """Return the values of S in the quadrants of mosaics, float64 (n, 4)."""
-        return torch.as_tensor(self._arrays["quadrants"][items.row, items.mosaic])
+        return torch.from_numpy(self._arrays["quadrants"][items.row, items.mosaic])
 
 
 class _Files(threading.local):

@@ -279,7 +279,8 @@ def as_labels(values: Any, count: int, name: str = "y_batch") -> Labels:
     if lists and len(set(map(len, values))) > 1:
         values = list(zip(*zip_longest(*values, fillvalue=NONE), strict=True))
     y = as_tensor(values, name).cpu()
-    real = not y.is_complex() and bool((y == y.long()).all())
+    odd = [] if y.is_complex() else y[y != y.long()].tolist()
+    real = not (odd or y.is_complex())
     table = real and y.ndim == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all())
     listed = y.ndim == 2 and (lists or y.shape[1] == 1)
     known = real and (table or ((listed or y.ndim == 1) and y.dtype != torch.bool))
@@ -288,6 +289,7 @@ def as_labels(values: Any, count: int, name: str = "y_batch") -> Labels:
             f"{name}: expected integer classes of shape ({count},), one for each sample of "
             f"x_batch, or 0 and 1 of shape ({count}, classes), or {count} lists of classes, got "
             f"{y.dtype} {tuple(y.shape)}"
+            + (f" with {odd[0]} in it" if odd else "")
             + ("; one sample has a batch axis, too: x[None]" if y.numel() == 1 else "")
         )
     y = y.long()
@@ -300,7 +302,7 @@ def as_labels(values: Any, count: int, name: str = "y_batch") -> Labels:
                 f"{name}: expected lists of classes from 0 to {_MOST - 1}, got {int(wrong[0])}"
             )
         row, place = (y != NONE).nonzero(as_tuple=True)
-        has = torch.zeros(count, int(y.max().clamp(min=0)) + 1, dtype=torch.bool)
+        has = y.new_zeros(count, int(y.max().clamp(min=0)) + 1, dtype=torch.bool)
         has[row, y[row, place]] = True
     if not bool(has.any(1).all()):
         none = (~has.any(1)).nonzero()[:, 0].tolist()

@@ -15,6 +15,9 @@ from gae_metric.study.conversion import sent
 from gae_metric.study.items import Items
 from gae_metric.study.study import Study
 
+#: What rounding changes in curves that are in [0, 1] or relative.
+_ROUNDING = 8 * torch.finfo(torch.float32).eps
+
 
 class Scorer:
     """Scores of a study's samples, filled in as maps arrive.
@@ -155,6 +158,8 @@ class Scorer:
             d_o = torch.from_numpy(curves["output_difference"][:, 1:])
             d_a = torch.from_numpy(curves["similarity_difference"][:, 1:])
             robustness = equations.local_robustness(d_o, d_a)
+            # Masking changes nothing in an image of the mask value, and rounding is no change.
+            robustness[(torch.cat([d_o, d_a], 1).abs() < _ROUNDING).all(1)] = 1
             faithfulness = torch.from_numpy(self._faithfulness)
             values |= {"lc_robustness": robustness, "lc_faithfulness": faithfulness}
             values["local_consistency"] = equations.local_consistency(robustness, faithfulness)

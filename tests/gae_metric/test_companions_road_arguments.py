@@ -65,6 +65,7 @@ def test_quantus_conventions(rgb):
         ({"percentages": [10, 100]}, "percentages: expected"),
         ({"percentages": [10, 10]}, "percentages: expected"),
         ({"percentages": ["a"]}, "percentages: expected"),
+        ({"percentages": 50}, "percentages: expected .*, got 50$"),
         ({"percentages": 50}, "percentages: expected"),
         ({"noise": -1.0}, "noise: expected"),
         ({"noise": "much"}, "noise: expected"),

@@ -54,6 +54,14 @@ def test_too_few_samples_are_warned_of_once(function):
         function({})
 
 
+@pytest.mark.parametrize("both", [0, 5])
+def test_samples_without_two_scores_tell_nothing_apart(both):
+    scores = {"A": np.arange(9.0), "B": np.arange(9.0) ** 2}
+    scores["A"][both:] = np.nan
+    with pytest.warns(RuntimeWarning, match="on fewer than 6 samples"):
+        compare(of_metric(scores))
+
+
 def test_too_few_samples_at_another_level():
     scores = of_metric({"A": [0.5] * 7, "B": [0.2] * 7})
     with pytest.warns(RuntimeWarning, match="on fewer than 8 samples"):

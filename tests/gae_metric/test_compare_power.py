@@ -116,6 +116,7 @@ def test_the_power_of_scores_like_gaes():
         ({"deviation": 0.1}, "difference: expected a number, as there are no results"),
         ({"difference": 0, "deviation": 0.1}, "difference: expected a number other than 0, got 0"),
         ({"difference": 0.1, "deviation": 0}, "deviation: expected a positive number, got 0"),
+        ({"difference": {"A": {"GAE": [0.5] * 99}}}, r"difference: expected .*, got .{57}\.\.\.$"),
         (
             {"difference": 0.1, "deviation": np.nan},
             "deviation: expected a positive number, got nan",

@@ -38,6 +38,12 @@ def test_a_subset_is_balanced_and_repeats() -> None:
     assert not np.array_equal(x, digits.load("test", n=30, seed=4)[0])
 
 
+def test_digits_do_not_depend_on_the_default_device() -> None:
+    x, _ = digits.load("test", n=4)
+    with torch.device("meta"):
+        np.testing.assert_array_equal(digits.load("test", n=4)[0], x)
+
+
 def test_display_undoes_the_normalisation() -> None:
     x, _ = digits.load("test", n=10)
     shown = digits.to_display(x)

@@ -8,6 +8,7 @@ import torch
 
 from gae_metric import GAE, Contrastiveness, LocalFaithfulness
 from gae_metric.companions import ABPC, AOPC, ROAD, Focus
+from gae_metric.explainers import saliency
 from gae_metric.functional import score_map
 from gae_metric.functional.mosaic import quadrant_scores
 from gae_metric.study.samples import as_labels
@@ -167,12 +168,22 @@ def test_given_maps_are_of_the_explained_classes(case):
         ([*LISTS[:7], [0, 2**40]], "y_batch: expected lists of classes .*, got 1099511627776"),
         ([0.0] * 7 + [np.inf], r"y_batch: expected integer classes .* got torch.float64 \(8,\)"),
         ([0.0] * 7 + [1e30], r"y_batch: expected integer classes .* got torch.float64 \(8,\)"),
+        ([0.0] * 7 + [1.5], r"y_batch: .* got torch.float64 \(8,\) with 1.5 in it$"),
+        ([0] * 7 + ["cat"], "y_batch: expected .*, got list of int and str$"),
     ],
 )
 def test_wrong_classes_are_named(case, y, message):
     net, x, _, _ = case
     with pytest.raises(ValueError, match=message):
         GAE()(net, x, y, explain_func=gradient_tensor)
+
+
+def test_classes_are_on_the_cpu_whatever_the_default_device(case):
+    net, x, _, _ = case
+    metric = LocalFaithfulness(steps=3)
+    expected = metric(net, x, LISTS, explain_func=saliency)
+    with torch.device("meta"):
+        assert metric(net, x, LISTS, explain_func=saliency) == expected
 
 
 def test_companions_take_one_class_of_each(case):

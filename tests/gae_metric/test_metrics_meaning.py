@@ -287,6 +287,22 @@ def test_blank_images_are_told(case):
         assert not any("blank" in m for m in messages)
 
 
+def test_rounding_decides_no_score_where_masking_changes_nothing(case):
+    net, x, y = case
+
+    def rounded(model, inputs, targets):
+        maps = np.ones_like(inputs)
+        maps[..., 1:] -= np.float32(6e-8) * (np.arange(len(inputs)) % 2)[:, None, None, None]
+        return maps
+
+    x = x.astype(np.float32)
+    x[3] = 0
+    for size in (1, 3, 64):
+        metric = LocalConsistency(steps=4, explain_batch_size=size, disable_warnings=True)
+        metric(net.float(), x, y, explain_func=rounded)
+        assert metric.components["lc_robustness"][3] == 1
+
+
 def test_messages_that_help(case):
     net, x, _ = case
     with pytest.raises(ValueError, match=r"n_mosaic: no such parameter; did you mean n_mosaics\?"):

@@ -160,6 +160,10 @@ def test_maps_refuses_other_shapes(rng):
         plotting.maps(images, {"A": images[:1]})
     with pytest.raises(ValueError, match="images"):
         plotting.maps(images[:0], {})
+    with pytest.raises(ValueError, match="attributions: expected a mapping from names, got nda"):
+        plotting.maps(images, images)
+    with pytest.raises(ValueError, match="results: expected a mapping from names, got list"):
+        plotting.distribution([0.1, 0.2])
 
 
 def table():
@@ -195,3 +199,5 @@ def test_bars_refuses_an_incomplete_table():
         plotting.bars(table().drop(columns="mean"))
     with pytest.raises(ValueError, match="no rows"):
         plotting.bars(table().iloc[:0])
+    with pytest.raises(ValueError, match=r"summary: expected rows with the columns .*; missing:"):
+        plotting.bars({"absLRP": {"GAE": [0.3]}})

@@ -315,6 +315,13 @@ def test_what_does_not_fit_is_named(small, tmp_path, change, message):
         probe.score(tmp_path / "maps.npz")
 
 
+def test_maps_for_a_set_of_nothing_are_named():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
+    probe = ProbeSet.build(model, np.full((4, 3, 2, 2), np.nan), [0, 1, 0, 1])
+    with pytest.raises(ProbeError, match=r"each of the 0 items; 1 of no item: maps\[0\]$"):
+        probe.score(np.ones((1, 3, 2, 2)))
+
+
 def test_several_faults_are_named_together(small):
     _, probe, maps, _ = small
     stack = np.stack(list(maps.values()))

@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 from gae_metric._names import METHODS
 from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.commands.cli import app
-from gae_metric.commands.options import CHOICES
+from gae_metric.commands.options import CHOICES, check_count
 from gae_metric.commands.requests import EvaluateRequest
+from gae_metric.errors import InputError
 from gae_metric.explainers import EXPLAINERS, gradients
 from gae_metric.functional.masking import SCHEDULES
 from gae_metric.functional.mosaic import INTERPOLATIONS, mosaics
@@ -154,6 +155,11 @@ def test_choices_are_those_of_the_metrics():
         "interpolation": INTERPOLATIONS,
         "protocol": get_args(Protocol),
     } == CHOICES
+
+
+def test_without_mosaics_no_image_is_too_few():
+    with pytest.raises(InputError, match=r"^samples: at least 1 samples are needed, got 0$"):
+        check_count(0, 1)
 
 
 def test_mosaics_of_full_size_images(evaluate, photographs, tmp_path):

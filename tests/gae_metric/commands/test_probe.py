@@ -293,6 +293,15 @@ def test_scores_are_replaced_only_if_asked(small, tmp_path):
     assert len(read(out)) == COUNT
 
 
+def test_a_place_for_no_scores_is_named_before_the_work(small, tmp_path):
+    path, maps = small
+    np.savez(tmp_path / "maps.npz", **dict(list(maps.items())[1:]))
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "scores.csv"
+    given = ["score", f"--probe={path}", f"--maps={tmp_path / 'maps.npz'}", f"--out={out}"]
+    assert "out: cannot write to" in invoke(*given, status=2).stderr
+
+
 def test_maps_of_pytorch_grad_cam(tmp_path):
     """A third party's maps: exactly the live scores, and near those of our own GradCAM."""
     grad_cam = pytest.importorskip(

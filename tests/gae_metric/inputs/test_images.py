@@ -1,5 +1,7 @@
 """Folders of images, label files, and files that cannot be used."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -98,6 +100,15 @@ def test_a_decompression_bomb_is_skipped(folder, monkeypatch):
         load_images(folder, prepare)
 
 
+def test_what_pillow_warns_of_while_it_reads_is_not_said(folder, monkeypatch):
+    transparent = bytes([0] + [128] * 255)
+    Image.new("P", (60, 48), 7).save(folder / "p.png", transparency=transparent)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "p.png" in load_images(folder, prepare).files
+
+
 def test_samples_are_drawn_by_the_seed_alone(folder):
     for i in range(20):
         save(folder, f"more{i:02}.png", i)
@@ -152,6 +163,15 @@ def test_labels_of_a_file(folder):
     assert images.labels.tolist() == [0, 3]
     assert images.labels.dtype == np.int64
     assert images.skipped == {"c.webp": "no label", "d.png": "no label"}
+
+
+def test_labels_name_a_file_in_either_spelling_of_unicode(tmp_path):
+    short, long = "\u00e9.png", "e\u0301.png"
+    for written, files in ((short, [long]), (long, [short]), (short, [short, long])):
+        path = write(tmp_path / "labels.csv", f"file,class_index\n{written},1\n")
+        assert read_labels(path, files, 2) == {files[0]: 1}
+    path = write(tmp_path / "labels.csv", f"file,class_index\n{short},1\n{long},0\n")
+    assert read_labels(path, [short, long], 2) == {short: 1, long: 0}
 
 
 def test_labels_written_by_a_spreadsheet(folder):

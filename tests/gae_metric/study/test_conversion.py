@@ -244,6 +244,11 @@ def test_what_holds_no_numbers_is_refused(values):
         as_tensor(values, "x")
 
 
+def test_arrays_of_several_shapes_are_named():
+    with pytest.raises(ValueError, match=r"got list of ndarray of several shapes$"):
+        as_tensor([np.zeros((3, 4)), np.zeros((3, 5))], "x")
+
+
 class Returned:
     def __init__(self, logits):
         self.logits = logits
