@@ -63,6 +63,10 @@ class Batch:
         sizes = {key: len(one) for key, one in given.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"inputs: expected the same number of samples in each, got {sizes}")
+        if not isinstance(model_kwargs or {}, Mapping):
+            raise ValueError(
+                f"model_kwargs: expected a mapping from names, got {type(model_kwargs).__name__}"
+            )
         for key, one in (model_kwargs or {}).items():
             if key in given:
                 raise ValueError(f"model_kwargs: {key} is one of the inputs already")
