@@ -147,7 +147,7 @@ def replaced(value: Any, by: Callable[[Any], Any] | None = None, kind: type[Any]
         for key, one in value.items():
             made[key] = replaced(one, by, kind)
         return made
-    if isinstance(value, (list, tuple)):
+    if type(value) in (list, tuple) or (isinstance(value, tuple) and hasattr(value, "_make")):
         make = getattr(type(value), "_make", type(value))  # of named tuples
         return make([replaced(one, by, kind) for one in value])
     return value

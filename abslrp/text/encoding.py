@@ -26,8 +26,7 @@ def table_of(model: nn.Module, embedding: nn.Module | None) -> Tensor:
     """Return the weight of the word embedding."""
     if embedding is None:
         try:
-            find: Any = model.get_input_embeddings
-            embedding = find()
+            embedding = model.get_input_embeddings()  # type: ignore[operator]
         except (AttributeError, NotImplementedError) as error:  # as of Hugging Face's CANINE
             raise ValueError(
                 "embedding: expected the module that looks tokens up, since "

@@ -194,7 +194,7 @@ def test_channels_are_summed_for_each_input() -> None:
         ({"image": IMAGES}, {"image": IMAGES}, "image is one of the inputs already"),
         ((IMAGES, "facts"), None, r"inputs\[1\]: expected an array or a tensor, got str"),
         ((), None, "expected floating-point values, got none"),
-        ((IMAGES, FACTS, KINDS), [FACTS], "model_kwargs: expected a mapping from names, got list"),
+        ((IMAGES, FACTS, KINDS), [FACTS], "model_kwargs: expected a mapping, got list"),
     ],
     ids=["sizes", "integers", "twice", "no array", "nothing", "no names"],
 )
