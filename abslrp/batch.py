@@ -63,15 +63,16 @@ class Batch:
         sizes = {key: len(one) for key, one in given.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"inputs: expected the same number of samples in each, got {sizes}")
+        if not isinstance(model_kwargs or {}, Mapping):
+            raise ValueError(f"model_kwargs: expected a mapping, got {type(model_kwargs).__name__}")
         for key, one in (model_kwargs or {}).items():
             if key in given:
                 raise ValueError(f"model_kwargs: {key} is one of the inputs already")
             array = isinstance(one, (Tensor, np.ndarray))
             given[key] = on_model(model, as_tensor(one, f"model_kwargs: {key}")) if array else one
-        batch, more = cls(given, explained), {key: given[key] for key in model_kwargs or ()}
-        some = [k for k, one in more.items() if any(map(batch.has_row_each, tensors_in(one)))]
-        whole, doubtful = frozenset(more).difference(some), frozenset(some)
-        return replace(batch, whole=whole, doubtful=doubtful).as_taken(model)
+        batch, more = cls(given, explained), frozenset(model_kwargs or ())
+        some = {key for key in more if any(map(batch.has_row_each, tensors_in(given[key])))}
+        return replace(batch, whole=more - some, doubtful=more & some).as_taken(model)
 
     def as_taken(self, model: nn.Module) -> Batch:
         """Return one in floating-point types that the model takes, which is asked if need be.

@@ -182,7 +182,7 @@ def logits_of(model: nn.Module, batch: Batch, run: Pass) -> tuple[Value, list[Va
     With ``start_at`` and ``at`` the outputs of modules take the place of either.
     """
     settings = run.settings
-    names = [*(settings.at or ()), *([settings.start_at] if settings.start_at else [])]
+    names = [*(settings.at or ()), *([] if settings.start_at is None else [settings.start_at])]
     whole = settings.samples == "whole"
     with torch.inference_mode(False):
         # A copy, so that a model that overwrites its input leaves it alone.

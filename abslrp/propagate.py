@@ -105,7 +105,7 @@ def propagate(
                 if not alike(own, logits.tensor, ROUNDING):
                     raise UnknownOperationError(DIFFERENTIATES)
             if (run.tape.decides or run.tape.left) and settings.samples == "rows":
-                check_decisions(model, part, logits.tensor, settings)
+                check_decisions(model, part, logits.tensor, settings, run.tape.mixed)
             ablate(run.tape, settings.attention, settings.relevance_at)
             if settings.logits is not None:
                 settings.logits[settings.first] = logits.tensor

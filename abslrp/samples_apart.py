@@ -15,6 +15,7 @@ from abslrp.forward import Settings
 from abslrp.names import public_name
 from abslrp.plan.arrivals import LostSamplesError, RangeError
 from abslrp.refusals import UnknownOperationError, no_rule
+from abslrp.tape import Value
 from abslrp.tape.dispatch import Unheard
 from abslrp.tape.modes import leaving_nothing
 
@@ -153,8 +154,13 @@ def by_rows(
     return [torch.cat(one, -1 - len(shape)) for one, shape in zip(each, shapes, strict=True)]
 
 
-def check_decisions(model: nn.Module, batch: Batch, logits: Tensor, settings: Settings) -> None:
-    """Refuse samples that depend on one another by numbers or masks: a look at some."""
+def check_decisions(
+    model: nn.Module, batch: Batch, logits: Tensor, settings: Settings, mixed: Value | None
+) -> None:
+    """Refuse samples that depend on one another by numbers or masks: a look at some.
+
+    A number that was ``mixed`` of several may move their maps, though it moves no logit.
+    """
     if len(batch) == 1 or (logits.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
     batch = settled(model, batch, settings)
@@ -167,6 +173,8 @@ def check_decisions(model: nn.Module, batch: Batch, logits: Tensor, settings: Se
         # A model that is random is another matter.
         if depends and alike(together[rows], evaluated(slice(None))[rows], ROUNDING):
             raise _dependent(" (by numbers, masks or indices that are made of several)")
+    if mixed is not None:
+        raise LostSamplesError(mixed)
 
 
 def _depends(

@@ -78,6 +78,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Values whose entries were copied to where no call of torch is made."""
         self.decides = False
         """Whether numbers, masks or indices were made of values: the samples in them are lost."""
+        self.mixed: Value | None = None
+        """A number that was made of several samples, if one was."""
         self.shadows: MutableMapping[Tensor, Place] = WeakTensorKeyDictionary()
         """Where the samples are in constants that were made of values' entries."""
         self._within: list[OpOverload] = []
@@ -142,6 +144,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             # All else that has a rule read entries, as casts do.
             of_shape = re.search("_like|new_", name_of(operator))
             self.decides |= rule is None or of_shape is None
+            if isinstance(result, float) and taken.values[0].place is None:
+                self.mixed = taken.values[0]
             if of_shape is None:
                 self.held.append(operator)
             return None
@@ -203,7 +207,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         ``made`` is the value that the constants have a part in, or again a constant.
         """
-        for one in tensors_in(args) if self.shadows and not self.decides else ():
+        for one in tensors_in(args) if self.shadows and self.mixed is None else ():
             place = self.shadows.get(one)
             if place is None:
                 continue
@@ -211,6 +215,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 found = place.moved(one.shape, _axes(operator, one, made), made.shape)
             except (LostPlaceError, SamplesMixedError):
                 self.decides = True
+                if not isinstance(made, Value) and _counts(made) and made.numel() < place.batch:
+                    self.mixed = Value(made, None)
                 return
             if isinstance(made, Value):
                 self.decides |= found != made.place

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -140,10 +142,14 @@ def replaced(value: Any, by: Callable[[Any], Any] | None = None, kind: type[Any]
     """
     if isinstance(value, kind):
         return value.tensor if by is None else by(value)
-    if isinstance(value, dict):
-        return {key: replaced(one, by, kind) for key, one in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(replaced(one, by, kind) for one in value)
+    if isinstance(value, (dict, UserDict)):
+        made = copy(value)  # whose entries a model may take as attributes
+        for key, one in value.items():
+            made[key] = replaced(one, by, kind)
+        return made
+    if type(value) in (list, tuple) or (isinstance(value, tuple) and hasattr(value, "_make")):
+        make = getattr(type(value), "_make", type(value))  # of named tuples
+        return make([replaced(one, by, kind) for one in value])
     return value
 
 
@@ -151,8 +157,8 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     """Yield the tensors in a nest of arguments or results."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, (list, tuple, dict)):
-        for one in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, (list, tuple, dict, UserDict)):
+        for one in value if isinstance(value, (list, tuple)) else value.values():
             yield from tensors_in(one)
 
 

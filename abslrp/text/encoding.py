@@ -25,13 +25,13 @@ def columns_of(wanted: Tensor, kept: Tensor) -> Tensor:
 def table_of(model: nn.Module, embedding: nn.Module | None) -> Tensor:
     """Return the weight of the word embedding."""
     if embedding is None:
-        find = getattr(model, "get_input_embeddings", None)
-        if find is None:
+        try:
+            embedding = model.get_input_embeddings()  # type: ignore[operator]
+        except (AttributeError, NotImplementedError) as error:  # as of Hugging Face's CANINE
             raise ValueError(
                 "embedding: expected the module that looks tokens up, since "
-                f"{type(model).__name__} has no get_input_embeddings"
-            )
-        embedding = find()
+                f"{type(model).__name__} names none by get_input_embeddings"
+            ) from error
     weight = getattr(embedding, "weight", None)
     if not isinstance(weight, Tensor):
         raise ValueError(

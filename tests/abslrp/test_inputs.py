@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections import UserDict
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -89,6 +90,44 @@ def test_keywords_are_cut_with_the_inputs(model: nn.Module) -> None:
     torch.testing.assert_close(again, whole)
 
 
+class Gains(NamedTuple):
+    gain: Tensor
+
+
+class Attributes(dict[str, Any]):
+    """A dict whose entries are attributes, too, as Hugging Face's outputs."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+class Entries(UserDict[str, Any]):
+    """As Hugging Face's encodings."""
+
+    __getattr__ = Attributes.__getattr__
+
+
+@pytest.mark.parametrize("kind", [Gains, Attributes, Entries])
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_what_is_nested_in_a_keyword_is_cut_and_keeps_its_type(kind: Any, batch_size: int) -> None:
+    class Scaled(nn.Linear):
+        def forward(self, x: Tensor, more: list[Any] | None = None) -> Tensor:
+            assert more is not None
+            more[0].gain.mul_(2)  # of a copy
+            return super().forward(x * more[0].gain)
+
+    model, x = Scaled(4, 3).double().eval(), torch.rand(3, 4, dtype=torch.double)
+    gain = torch.rand(3, 4, dtype=torch.double)
+    given, before = {"more": [kind(gain=gain)]}, gain.clone()
+    found = abslrp.explain(model, x, 1, model_kwargs=given, batch_size=batch_size)
+    assert torch.equal(gain, before)
+    alone = [
+        abslrp.explain(model, x[[i]], 1, model_kwargs={"more": [kind(gain=gain[[i]])]})
+        for i in range(3)
+    ]
+    torch.testing.assert_close(found, torch.cat(alone))
+
+
 def test_several_inputs_of_one_sample_or_of_all_rows_as_one() -> None:
     """One row is its own whatever the sizes of its inputs, and so are all rows of one."""
     torch.manual_seed(0)
@@ -155,8 +194,9 @@ def test_channels_are_summed_for_each_input() -> None:
         ({"image": IMAGES}, {"image": IMAGES}, "image is one of the inputs already"),
         ((IMAGES, "facts"), None, r"inputs\[1\]: expected an array or a tensor, got str"),
         ((), None, "expected floating-point values, got none"),
+        ((IMAGES, FACTS, KINDS), [FACTS], "model_kwargs: expected a mapping, got list"),
     ],
-    ids=["sizes", "integers", "twice", "no array", "nothing"],
+    ids=["sizes", "integers", "twice", "no array", "nothing", "no names"],
 )
 def test_inputs_that_do_not_fit_are_refused(
     model: nn.Module, inputs: Any, more: Any, message: str

@@ -334,6 +334,26 @@ def test_what_does_not_reach_the_logits_needs_no_rule(beside: Callable[[Tensor],
     assert abslrp.explain(Beside().eval(), torch.rand(2, 3), [0, 1]).shape == (2, 3)
 
 
+@pytest.mark.filterwarnings("ignore:relevance")
+@pytest.mark.parametrize(
+    "most",
+    [lambda x: x.detach().max(), lambda x: x.max().item(), lambda x: float(x.detach().abs().max())],
+    ids=["detached", "item", "float"],
+)
+def test_a_number_of_the_whole_batch_that_moves_no_logit_moves_no_map(most: Any) -> None:
+    """Softmax by hand, made safe by the largest score of all samples."""
+
+    def softmax(x: Tensor) -> Tensor:
+        weights = torch.exp(x - most(x))
+        return weights / weights.sum(1, keepdim=True)
+
+    model, x = Crossing(softmax).double().eval(), torch.rand(4, 4, dtype=torch.double)
+    with pytest.warns(UserWarning, match="explained one at a time"):
+        found = abslrp.explain(model, x, [0, 1, 2, 0])
+    alone = [abslrp.explain(model, x[[i]], target) for i, target in enumerate([0, 1, 2, 0])]
+    torch.testing.assert_close(found, torch.cat(alone), rtol=1e-9, atol=1e-12)
+
+
 def test_weak_dependence_is_refused() -> None:
     model = Crossing(lambda x: x + 0.01 * x.mean(0)).eval()
     with pytest.raises(ValueError, match=r"samples depend on one another"):

@@ -240,6 +240,13 @@ def test_relevance_to_a_module_and_on_from_there_is_relevance(conserve: Any, spl
     torch.testing.assert_close(got, abslrp.relevance(model, IMAGES, start, **options))
 
 
+def test_relevance_that_starts_at_the_model_itself() -> None:
+    """Its name is the empty one."""
+    model, start = dense(), rows(B, 4, 4, 4)
+    got = abslrp.relevance(model, IMAGES, start, start_at="")
+    torch.testing.assert_close(got, abslrp.relevance(model, IMAGES, start))
+
+
 def test_relevance_of_a_unit_inside() -> None:
     """Of channel 2 alone: as of a network that ends there."""
     model = dense()

@@ -48,6 +48,13 @@ class Padded(Bag):
         return super().forward(input_ids, torch.ones_like(attention_mask))
 
 
+class Unnamed(Bag):
+    """As Hugging Face's CANINE, whose characters have several tables."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        raise NotImplementedError
+
+
 class OneByOne(Bag):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         hidden = self.embedding(input_ids)
@@ -90,6 +97,7 @@ def call(model: Any = None, **changes: Any) -> Tensor:
     ("arguments", "message"),
     [
         ({"model": nn.Linear(2, 2)}, "embedding: expected the module that looks tokens up"),
+        ({"model": Unnamed()}, "embedding: expected the module that looks tokens up"),
         ({"embedding": nn.Identity()}, "embedding: expected a module with a weight, got Identity"),
         ({"instead": [IDS]}, "encoding: expected a mapping with input_ids"),
         ({"instead": {"attention_mask": MASK}}, "encoding: expected a mapping with input_ids"),
