@@ -233,11 +233,23 @@ def by_one_start(
             )
         for place, each in zip(into, zip(*tuples, strict=True), strict=True):
             if not any(one is None for one in each):
+                _check_shape(call, each[0], call.inputs[place].shape)
                 whole, before = torch.stack(each), found[place]
                 found[place] = whole if before is None else before + whole
         return found
 
     return all_starts
+
+
+def _check_shape(call: Call, sent: Any, shape: torch.Size) -> None:
+    """Refuse what cannot be summed to relevance of an input."""
+    own = tuple(sent.shape) if isinstance(sent, Tensor) else None
+    sides = () if own is None else zip(reversed(own), reversed(shape), strict=False)
+    if own is None or len(own) < len(shape) or any(b not in (1, a) for a, b in sides):
+        raise ValueError(
+            f"rule: expected that of {call.name} to return relevance of shape {tuple(shape)}, got "
+            f"{own or type(sent).__name__}"
+        )
 
 
 def constant(*, held: bool = False, axes: Axes = aligned) -> Account:

@@ -621,6 +621,9 @@ def test_a_rule_for_what_a_library_defines() -> None:
         (5, "to return an account, or a function of relevance, got 5"),
         (lambda R: R, "of each of 2 activations among the arguments, got 1"),
         (lambda R: (R, R, R), "of each of 2 activations among the arguments, got 3"),
+        (lambda R: (R[:, :3], R), r"relevance of shape \(1, 6\), got \(1, 3\)"),
+        (lambda R: (R[0], R), r"relevance of shape \(1, 6\), got \(6,\)"),
+        (lambda R: (R.numpy(), R), r"relevance of shape \(1, 6\), got ndarray"),
     ],
 )
 def test_what_a_rule_returns_is_checked(made: Any, got: str) -> None:
