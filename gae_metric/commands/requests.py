@@ -331,6 +331,8 @@ class ScoreRequest:
                     "a part of it"
                 )
         if self.out is not None:
+            if self.out.is_dir():
+                raise InputError(f"out: expected a CSV file to write, got folder {str(self.out)!r}")
             folder.refuse_existing(self.out, self.overwrite)
             folder.new_folder(self.out.parent)
 

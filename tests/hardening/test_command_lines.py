@@ -243,6 +243,14 @@ def test_a_model_that_is_no_classifier(files):
     assert "weights: no.safetensors does not fit" in result.stderr
 
 
+def test_a_folder_in_place_of_a_table_of_scores(files, tmp_path):
+    options = {"probe": files / "probe.npz", "maps": files / "maps.npz", "out": tmp_path}
+    result = invoke(app, "score", options, ["--overwrite"])
+    assert result.exit_code == 2
+    assert "out: expected a CSV file to write, got folder" in " ".join(result.stderr.split())
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize("out", ["maps.npz", "probe.npz", "folder/manifest.json", "folder/a.npy"])
 def test_scores_are_not_written_over_what_they_are_of(files, tmp_path, out):
     for name in ("probe.npz", "maps.npz"):
