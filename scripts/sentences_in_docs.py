@@ -289,7 +289,7 @@ SENTENCES: tuple[tuple[str, str, str, Values], ...] = (
         "The network is a ViT-S/14",
         lambda run: [
             value
-            for method in ("absLRP-queries-keys", "HiResCAM", "AttnLRP", "absLRP")
+            for method in ("absLRP-queries-keys", "HiResCAM", "AttnLRP", "absLRP-signed", "absLRP")
             for value in (run.mean(DINOV2, method), run.error(DINOV2, method))
         ],
     ),
