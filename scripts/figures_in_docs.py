@@ -12,7 +12,6 @@ says names, hours and commands. ``--stored`` takes minutes: of runs that are in
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import json
 import math
@@ -240,14 +239,13 @@ def sentiment(out: Path) -> Numbers:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     shown = (o["data"]["text/html"] for c in cells for o in c.get("outputs", ()) if "data" in o)
     texts = ("".join(text) for text in shown)
-    (table,) = pd.read_html(
-        io.StringIO(next(t for t in texts if "lc_robustness" in t)), index_col=0
-    )
+    table = next(text for text in texts if "lc_robustness" in text)
     columns = ("LC_R", "LC_F", "LC", "C", "GAE")
+    rows = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in table.split("</tr>")]
     return {
-        (str(method), column): (float(value),)
-        for method, row in table.iterrows()
-        for column, value in zip(columns, row, strict=True)
+        (method, column): (float(value),)
+        for method, *values in (row for row in rows if len(row) > len(columns) and row[0])
+        for column, value in zip(columns, values, strict=True)
     }
 
 
