@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
-from textwrap import shorten
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -58,7 +57,7 @@ def first_line(error: BaseException) -> str:
     ('of no use', 'MemoryError')
     """
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
-    return shorten(lines[0], 400, placeholder="...") if lines else type(error).__name__
+    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager
