@@ -17,10 +17,10 @@ import typer
 
 from gae_metric.commands.declared import taking
 
-#: Images of a rehearsal: as few as a mosaic has, and those of them that are explained.
-_IMAGES, _FIRST = 4, 2
+#: Images of a rehearsal: as few as a mosaic has. Two of them are explained.
+_IMAGES = 4
 #: Steps of masking, percentages of ROAD, perturbations: as few as there can be.
-_REDUCED: dict[str, Any] = {"samples": _IMAGES, "block": _IMAGES, "batch_size": _IMAGES, "steps": 2}
+_REDUCED: dict[str, Any] = {"samples": _IMAGES, "first": 2, "block": 2, "batch_size": 2, "steps": 2}
 _METRICS: dict[str, dict[str, Any]] = {
     "ROAD_MoRF": {"percentages": [50]},
     "ROAD_LeRF": {"percentages": [50]},
@@ -92,7 +92,7 @@ def run_all(names: list[str], folder: Path, small: bool, say: Callable[[str], No
         f"stand-ins: {_IMAGES} images of noise in ImageNet's and VOC's layouts, random weights"
         + (f", vision transformers of {_SMALL}" if small else "")
     )
-    say(f"reduced: {_REDUCED}, the first {_FIRST} images, one CPU")
+    say(f"reduced: {_REDUCED}, one CPU")
     failed: list[str] = []
     made: dict[str, Path] = {}
     seen: set[tuple[str, str]] = set()
@@ -102,7 +102,7 @@ def run_all(names: list[str], folder: Path, small: bool, say: Callable[[str], No
             start = perf_counter()
             run = read(config_of(Path(name)))
             given: dict[str, Any] = {**run.model_dump(), **_REDUCED, "devices": ["cpu"]}
-            given |= {"first": _FIRST, "readers": 0, "output": str(folder / "results" / name)}
+            given |= {"readers": 0, "output": str(folder / "results" / name)}
             for model in given["models"]:
                 spec = model["name"]
                 model["args"] = _SMALL if small and "vit" in spec else {}

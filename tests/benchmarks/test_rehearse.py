@@ -12,8 +12,9 @@ def test_the_smallest(tmp_path):
     given = ["rehearse", "--small", "--config", "table5", "--output", str(tmp_path)]
     result = CliRunner(env={"COLUMNS": "400"}).invoke(app, given)
     assert result.exit_code == 0, result.output
-    assert "table5: 11 shards, tables, figures ['08', '13', '14'] in" in result.output
-    assert "reduced: {'samples': 4, 'block': 4, 'batch_size': 4, 'steps': 2}" in result.output
+    assert "table5: 12 shards, tables, figures ['08', '13', '14'] in" in result.output
+    reduced = "{'samples': 4, 'first': 2, 'block': 2, 'batch_size': 2, 'steps': 2}"
+    assert f"reduced: {reduced}, one CPU" in result.output
     assert "| absLRP " in (tmp_path / "results" / "table5" / "tables.md").read_text()
     # The head tells the images apart, or no mosaic could be made.
     assert "nan" not in (tmp_path / "results" / "table5" / "tables.csv").read_text().lower()
