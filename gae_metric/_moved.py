@@ -2,11 +2,11 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
 MOVED = {
     "images": "inputs.images",
@@ -34,7 +34,9 @@ class Moved(MetaPathFinder, Loader):
     'gae_metric.inputs.images'
     """
 
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Return a specification for an old name."""
         package, _, name = fullname.partition(".")
         known = package == "gae_metric" and name in MOVED

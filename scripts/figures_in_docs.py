@@ -21,13 +21,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from scipy.stats import wilcoxon
 from sentences_in_docs import DIGITS, SENTENCES, SQUEEZENET, VIT, Below, Run, Values, printed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,11 +84,9 @@ def means(out: Path, model: str = "") -> Numbers:
         (row.method, row.score): (row.mean, row.standard_error)
         for row in table.itertuples(index=False)
     }
-    scores = pd.read_parquet(out / "scores.parquet")
-    scores = scores[(scores["metric"] == "GAE") & (scores["model"] == table["model"].iloc[0])]
-    each = scores.pivot_table("score", "sample", "method", dropna=False)
-    for name in each.columns.drop("absLRP"):
-        found[name, "p"] = (wilcoxon(*each[["absLRP", name]].dropna().to_numpy().T).pvalue,)
+    run, network = Run(out), table["model"].iloc[0]
+    for name in run.each(network).columns.drop("absLRP"):
+        found[name, "p"] = (run.p(network, name),)
     return found
 
 
@@ -192,6 +189,22 @@ NETWORKS = {"shared:squeezenet": "SqueezeNet", "shared:mobilenet": "MobileNetV2"
 NETWORKS |= {"lite:1": "Lite1", "lite:2": "Lite2"}
 
 
+def read(lines: Iterable[str]) -> tuple[list[str], list[list[str]]]:
+    """Return the cells of a Markdown table: those of its head, and its rows."""
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return head, rows
+
+
+def numbers_of(lines: Iterable[str]) -> Numbers:
+    """Return the numbers of a Markdown table."""
+    head, rows = read(lines)
+    return {
+        (row[0], column): tuple(map(float, NUMBER.findall(cell)))
+        for row in rows
+        for column, cell in zip(head[1:], row[1:], strict=True)
+    }
+
+
 def evidence(title: str, counted: bool) -> Callable[[Path], Numbers]:
     """Return what reads a printed table by its title; the page may count a network's images."""
 
@@ -206,15 +219,7 @@ def evidence(title: str, counted: bool) -> Callable[[Path], Numbers]:
 
     def fresh(out: Path) -> Numbers:
         printed = (out / "output.txt").read_text(encoding="utf-8").partition(f"## {title}\n\n")[2]
-        lines = printed.partition("\n\n")[0].splitlines()
-        head, _, *rows = [
-            [named(cell.strip()) for cell in one.strip("|").split("|")] for one in lines
-        ]
-        return {
-            (row[0], column): tuple(map(float, NUMBER.findall(cell)))
-            for row in rows
-            for column, cell in zip(head[1:], row[1:], strict=True)
-        }
+        return numbers_of(named(printed.partition("\n\n")[0]).splitlines())
 
     return fresh
 
@@ -223,13 +228,7 @@ def sanity(out: Path) -> Numbers:
     """Return the numbers of the document that the checks wrote."""
     lines = (out / "sanity.md").read_text(encoding="utf-8").splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("| | digits:vgg"))
-    table = itertools.takewhile(str.strip, lines[start:])
-    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    return {
-        (row[0], column): tuple(map(float, NUMBER.findall(cell)))
-        for row in rows
-        for column, cell in zip(head[1:], row[1:], strict=True)
-    }
+    return numbers_of(itertools.takewhile(str.strip, lines[start:]))
 
 
 def sentiment(out: Path) -> Numbers:
@@ -299,7 +298,7 @@ HERE = f"{RUN} --config imagenet-here; {TABLES}; -m benchmarks evidence {{result
 HERE += "; -m benchmarks evidence {results} --score LC_R"
 THREE = "--model shared:squeezenet --model shared:mobilenet --model lite:0"
 OTHERS = ("ROAD_MoRF", "LocalLipschitz")
-METRICS = f"{RUN} --config imagenet-metrics {THREE}" + "".join(
+METRICS = f"{RUN} --config imagenet-metrics {THREE}; {TABLES}" + "".join(
     f"; -m benchmarks evidence {{results}} --score {score}" for score in OTHERS
 )
 PHOTOGRAPHS = "imagenet:{shared}/images/imagenet"
@@ -427,7 +426,7 @@ def cells_of(figure: Figure) -> Iterator[tuple[str, str, str]]:
         for place, found in enumerate(NUMBER.findall(" ".join(whole))):
             yield "", str(place), found
         return
-    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in whole]
+    head, rows = read(whole)
     section = ""
     for name, *cells in rows:
         if name.startswith("**") and not any(cells):

@@ -15,11 +15,8 @@ import pandas as pd
 
 from gae_metric.comparison.pairs import holm, signed_rank
 
-SQUEEZENET, MOBILENET, LITES = (
-    "shared:squeezenet",
-    "shared:mobilenet",
-    ("lite:0", "lite:1", "lite:2"),
-)
+SQUEEZENET, MOBILENET = "shared:squeezenet", "shared:mobilenet"
+LITES = ("lite:0", "lite:1", "lite:2")
 RESIDUAL = (MOBILENET, *LITES)
 DIGITS = VGG, RESNET, VIT = "digits:vgg", "digits:resnet", "digits:vit"
 DINOV2 = "shared:vit_small_dinov2"

@@ -94,14 +94,19 @@ def register(
     def pool(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
         return shared(call, input)
 
-    @rules.rule("grid_sampler_2d grid_sampler_3d torchvision::roi_align")
+    @rules.rule("grid_sampler_2d grid_sampler_3d")
     @structural.of_the_first
-    def sampled(call: Call, input: Value, places: Any, option: Any, *options: Any) -> Account:
-        # The places, or boxes, that values are taken between count as constants, as indices do.
-        grid = "grid_sampler" in call.name
-        if grid and option == 2:
+    def sampled(call: Call, input: Value, grid: Any, interpolation: int, *options: Any) -> Account:
+        # The places that values are taken between count as constants, as indices do.
+        if interpolation == 2:
             raise UncoveredError("bicubic weights, which have two signs")
-        return shared(call, input, axes=only(0) if grid else only(), curved=True)
+        return shared(call, input, axes=only(0), curved=True)
+
+    @rules.rule("torchvision::roi_align")
+    @structural.of_the_first
+    def regions(call: Call, input: Value, boxes: Any, *options: Any) -> Account:
+        # Means over boxes, which count as constants, too.
+        return shared(call, input, axes=only(), curved=True)
 
     @rules.rule("index_add index_reduce scatter_add scatter_reduce index_put _unsafe_index_put put")
     def added(call: Call, input: Any, *args: Any, **kwargs: Any) -> Account:
