@@ -210,10 +210,7 @@ def evidence(title: str, counted: bool) -> Callable[[Path], Numbers]:
 
     def named(text: str) -> str:
         text = text if counted else re.sub(r" \(n = \d+\)", "", text)
-        for name, shown in (
-            *NETWORKS.items(),
-            ("all networks", "all five" if "GAE" in title else "all three"),
-        ):
+        for name, shown in (*NETWORKS.items(), ("all networks", "all five")):
             text = text.replace(name, shown)
         return text
 
@@ -296,9 +293,8 @@ DEFINITIONS = f"{RUN} --config definitions; {TABLES}"
 DIGITS_RUN = f"{RUN} --first 64; {TABLES}"
 HERE = f"{RUN} --config imagenet-here; {TABLES}; -m benchmarks evidence {{results}}"
 HERE += "; -m benchmarks evidence {results} --score LC_R"
-THREE = "--model shared:squeezenet --model shared:mobilenet --model lite:0"
 OTHERS = ("ROAD_MoRF", "LocalLipschitz")
-METRICS = f"{RUN} --config imagenet-metrics {THREE}; {TABLES}" + "".join(
+METRICS = f"{RUN} --config imagenet-metrics; {TABLES}" + "".join(
     f"; -m benchmarks evidence {{results}} --score {score}" for score in OTHERS
 )
 PHOTOGRAPHS = "imagenet:{shared}/images/imagenet"
@@ -392,8 +388,8 @@ FIGURES = (
             METRICS,
             3,
             EVIDENCE,
-            f"| {score} | SqueezeNet",
-            evidence(f"All images: {score}", True),
+            f"| {score} (n =",
+            evidence(f"All images: {score}", False),
         )
         for score in OTHERS
     ),
