@@ -384,6 +384,9 @@ def test_rows_of_a_graph_are_refused_by_name() -> None:
     model = Crossing(lambda x: adjacency @ x).eval()
     with pytest.raises(ValueError, match=r"depend on one another \(torch.matmul, called at"):
         abslrp.explain(model, torch.rand(4, 4), [0, 1, 2, 0])
+    pooled = Crossing(lambda x: (adjacency @ x).mean(0, keepdim=True)).eval()
+    with pytest.raises(ValueError, match=r"got torch.float32 \(1, 3\); .* samples='whole' of"):
+        abslrp.explain(pooled, torch.rand(4, 4), 0)
 
 
 def test_where_samples_are_lost_is_found_behind_many_residual_connections() -> None:
