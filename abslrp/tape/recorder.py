@@ -147,7 +147,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(result, float) and taken.values[0].place is None:
                 self.mixed = taken.values[0]
             if of_shape is None:
-                self.held.append(operator)
+                self.held.append(self._within[0] if self._within else operator)
             return None
         inputs = list(dict.fromkeys(taken.values))
         lend = self.memory.lend
@@ -164,7 +164,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call.ruled = account is not None
         if account is not None and account.constant:
             if account.held:
-                self.held.append(operator)
+                self.held.append(self._within[0] if self._within else operator)
                 self._place(call)
             # What was made of several samples goes on, and its users are told so.
             if not account.held or all(one is None or one.place for one in call.outputs):

@@ -778,12 +778,19 @@ def test_quantised_layers_are_refused_by_name() -> None:
         abslrp.explain(Crossing(part).eval(), torch.rand(2, 4), [0, 1])
 
 
-@pytest.mark.parametrize("head", ["norm", "logsumexp"])
+HEADS: dict[str, Callable[[Tensor], Tensor]] = {
+    "norm": lambda x: x.view(len(x), 2, 2).norm(dim=-1),
+    "logsumexp": lambda x: x.view(len(x), 2, 2).logsumexp(-1),
+    "heaviside": lambda x: torch.heaviside(x, torch.zeros(())),  # which torch writes out
+    "Tensor.item": lambda x: torch.tensor([[one.item() for one in row] for row in x]),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
 def test_a_result_that_counts_as_constant_is_named(head: str) -> None:
     class Head(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            pairs = x.view(len(x), 2, 2)
-            return pairs.norm(dim=-1) if head == "norm" else pairs.logsumexp(-1)
+            return HEADS[head](x)
 
     with pytest.raises(ValueError, match=rf"what torch\.\S*{head} returns counts as constant"):
         abslrp.explain(Head().eval(), torch.rand(2, 4), [0, 1])
