@@ -23,7 +23,6 @@ from abslrp.outputs import Output
 from abslrp.propagate import propagate
 from abslrp.rule_sets import own_contrast
 from abslrp.samples_apart import check_place, settled
-from abslrp.targets import Target
 
 
 def with_target(
@@ -39,8 +38,6 @@ def with_target(
         raise ValueError(
             f"target: expected a function of the output in place of targets, got {given}"
         )
-    if isinstance(target, Target):
-        target = replace(target, samples=len(batch))
     return replace(batch, target=target), 0
 
 

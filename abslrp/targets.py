@@ -40,9 +40,9 @@ class Target:
     cuts: tuple[slice | list[int], ...] = ()
     samples: int | None = None
 
-    def rows(self, rows: slice | list[int]) -> Target:
-        """Return the target of some of the samples, by their indices or a slice."""
-        return replace(self, cuts=(*self.cuts, rows))
+    def rows(self, rows: slice | list[int], samples: int | None = None) -> Target:
+        """Return the target of some of the ``samples``, by their indices or a slice."""
+        return replace(self, cuts=(*self.cuts, rows), samples=self.samples or samples)
 
     def __call__(self, output: Tensor) -> Tensor:
         """Return one number for each sample."""
@@ -54,7 +54,7 @@ class Target:
         # Whether there is a row for each sample is known from the rank, not from a size.
         if values.ndim != (output.ndim - 1 if mask else 1):
             return values
-        if self.cuts and len(values) != self.samples:
+        if self.samples not in (None, len(values)):
             raise ValueError(
                 f"target: expected one integer or mask, or one for each of {self.samples} samples, "
                 f"along the first axis, got {tuple(values.shape)}"
