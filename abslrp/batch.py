@@ -132,7 +132,7 @@ class Batch:
             return torch.cat([one[i : i + 1] for i in rows])
 
         target = self.target
-        target = target.rows(rows) if isinstance(target, Target) else target
+        target = target.rows(rows, len(self)) if isinstance(target, Target) else target
         parts = {key: one for key, one in self.given.items() if key not in self.whole}
         return replace(self, given={**self.given, **replaced(parts, cut, Tensor)}, target=target)
 

@@ -68,7 +68,8 @@ def combine(maps: Tensor, contrast: Start) -> Tensor:
     """
     if contrast not in ("streams", "logits"):
         return maps[0]
-    sums = maps.flatten(2).sum(2, dtype=torch.promote_types(maps.dtype, torch.float32))
+    wide = torch.promote_types(maps.dtype, torch.float32)
+    sums = maps.reshape(*maps.shape[:2], -1).sum(2, dtype=wide)
     scale = ratio(1, sums)
     scale = scale.to(maps.dtype).reshape(*sums.shape, *[1] * (maps.ndim - 2))
     return maps[0] * scale[0] - maps[1] * scale[1]

@@ -42,6 +42,7 @@ def public_name(operator: Any) -> str:
     """
     packet = getattr(operator, "overloadpacket", operator)
     name = getattr(packet, "__name__", "")
+    name = "item" if name == "_local_scalar_dense" else name
     for path, space in _SPACES.items():
         bare = name.removeprefix(f"{path.rpartition('.')[2]}_")
         found = getattr(space, bare, None)

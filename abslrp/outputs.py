@@ -124,9 +124,11 @@ def select_logits(
     alike = ranked and samples in (None, len(logits))
     if not alike or not logits.is_floating_point():
         rows = "rows" if samples is None else samples
+        whole = "; samples='whole' of abslrp.explain takes all rows for one sample, such as a graph"
         raise ValueError(
             f"model: expected floating-point logits of shape ({rows}, classes), got "
             f"{logits.dtype} {tuple(logits.shape)}; output= selects the logits"
+            f"{whole if ranked and samples not in (None, len(logits)) else ''}"
         )
     return logits
 

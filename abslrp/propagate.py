@@ -85,7 +85,11 @@ def propagate(
             done = [one.reshape(*one.shape[:-1], *shape) for one, shape in pairs]
         if not channels:
             return done
-        return [one.sum(-len(shape), keepdim=True) for one, shape in zip(done, shapes, strict=True)]
+        # Of a module that makes one number for each sample there are none.
+        return [
+            one.sum(-len(shape), keepdim=True) if shape else one
+            for one, shape in zip(done, shapes, strict=True)
+        ]
 
     def maps(rows: slice, settings: Settings) -> tuple[list[Tensor], Tensor]:
         run = Pass(settings, signed=signed)

@@ -169,10 +169,10 @@ def check_decisions(
     step = -(-len(batch) // LOOKS)
     for row in {*range(0, len(batch), step), len(batch) - 1}:
         rows = slice(row, row + 1)
-        depends = _depends(evaluated, together, _alone(evaluated, rows), row)
-        # A model that is random is another matter.
-        if depends and alike(together[rows], evaluated(slice(None))[rows], ROUNDING):
-            raise _dependent(" (by numbers, masks or indices that are made of several)")
+        if _depends(evaluated, together, _alone(evaluated, rows), row):
+            one, again = evaluated(slice(None))[rows], evaluated(slice(None))[rows]
+            if alike(one, again, _exact(one)):  # a model that is random is another matter
+                raise _dependent(" (by numbers, masks or indices that are made of several)")
     if mixed is not None:
         raise LostSamplesError(mixed)
 

@@ -31,15 +31,18 @@ class Target:
         One for all samples, or with a row for each.
     cuts
         Which samples the output is of: slices, one of the other.
+    samples
+        How many there are in all, where the output is of some.
     """
 
     function: Callable[..., Tensor]
     given: tuple[Any, ...]
     cuts: tuple[slice | list[int], ...] = ()
+    samples: int | None = None
 
-    def rows(self, rows: slice | list[int]) -> Target:
-        """Return the target of some of the samples, by their indices or a slice."""
-        return replace(self, cuts=(*self.cuts, rows))
+    def rows(self, rows: slice | list[int], samples: int | None = None) -> Target:
+        """Return the target of some of the ``samples``, by their indices or a slice."""
+        return replace(self, cuts=(*self.cuts, rows), samples=self.samples or samples)
 
     def __call__(self, output: Tensor) -> Tensor:
         """Return one number for each sample."""
@@ -49,7 +52,14 @@ class Target:
         values = as_tensor(given, "target", "integers").to(output.device)
         mask = values.dtype == torch.bool or values.is_floating_point()
         # Whether there is a row for each sample is known from the rank, not from a size.
-        for cut in self.cuts if values.ndim == (output.ndim - 1 if mask else 1) else ():
+        if values.ndim != (output.ndim - 1 if mask else 1):
+            return values
+        if self.samples not in (None, len(values)):
+            raise ValueError(
+                f"target: expected one integer or mask, or one for each of {self.samples} samples, "
+                f"along the first axis, got {tuple(values.shape)}"
+            )
+        for cut in self.cuts:
             values = values[cut]
         return values
 

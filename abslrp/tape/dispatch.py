@@ -80,8 +80,8 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             self.memory.stay_constant(tensors_in(result))
             if func is torch.ops.aten.lift_fresh.default and self.left:
                 self.back(result)
-            for one in tensors_in(result) if self.shadows else ():
-                self.shade(func, args, one)
+            if self.shadows:
+                self.shade_constants(func, taken, result)
             return result
         if not isinstance(func, OpOverload):  # flex attention and its like
             result = func(*args, **kwargs)

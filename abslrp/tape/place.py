@@ -92,7 +92,7 @@ class Place(NamedTuple):
         return Place(self.batch, within * math.prod(to[target + 1 :]))
 
     def totals(self, relevance: Tensor) -> Tensor:
-        """Return the sum of each sample: (S, *shape) to (S, batch)."""
+        """Return the sum of each sample: (S, *shape) to (S, batch), in memory of its own."""
         if relevance.is_complex():
             relevance = relevance.real + relevance.imag
         wide = torch.promote_types(relevance.dtype, torch.float32)
@@ -103,9 +103,9 @@ class Place(NamedTuple):
         shape = relevance.shape[1:]
         with contextlib.suppress(LostPlaceError):
             axis, within = self.axis(shape)
-            if within == 1 and shape[axis] == self.batch:
+            if within == 1 and shape[axis] == self.batch and len(shape) > 1:
                 others = [one + 1 for one in range(len(shape)) if one != axis]
-                return relevance.sum(others, dtype=wide) if others else relevance.to(wide)
+                return relevance.sum(others, dtype=wide)
         split = relevance.reshape(relevance.shape[0], -1, self.batch, self.inner)
         return split.sum((1, 3), dtype=wide)
 

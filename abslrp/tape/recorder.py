@@ -6,7 +6,8 @@ plan.
 
 import functools
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -80,8 +81,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Whether numbers, masks or indices were made of values: the samples in them are lost."""
         self.mixed: Value | None = None
         """A number that was made of several samples, if one was."""
-        self.shadows: MutableMapping[Tensor, Place] = WeakTensorKeyDictionary()
-        """Where the samples are in constants that were made of values' entries."""
+        self.shadows: MutableMapping[Tensor, Place | Value] = WeakTensorKeyDictionary()
+        """Where the samples are in constants that were made of values' entries; values: lost."""
         self._within: list[OpOverload] = []
 
     def input(self, tensor: Tensor, place: Place | None) -> Value:
@@ -142,12 +143,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = [one if _counts(one) else None for one in results]
         if not any(one is not None for one in made):
             # All else that has a rule read entries, as casts do.
-            of_shape = re.search("_like|new_", name_of(operator))
+            of_shape = _OF_SHAPE.search(name_of(operator))
             self.decides |= rule is None or of_shape is None
             if isinstance(result, float) and taken.values[0].place is None:
                 self.mixed = taken.values[0]
             if of_shape is None:
-                self.held.append(operator)
+                self.held.append(self._within[0] if self._within else operator)
             return None
         inputs = list(dict.fromkeys(taken.values))
         lend = self.memory.lend
@@ -164,7 +165,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call.ruled = account is not None
         if account is not None and account.constant:
             if account.held:
-                self.held.append(operator)
+                self.held.append(self._within[0] if self._within else operator)
                 self._place(call)
             # What was made of several samples goes on, and its users are told so.
             if not account.held or all(one is None or one.place for one in call.outputs):
@@ -178,7 +179,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             sites.locate(call, self.names)
             call.within = self._within[0] if self._within else None
         self._place(call)
-        self.shade(operator, taken.args, call.output)
+        self.shade(call, taken)
         lost = any(one is not None and one.place is None for one in call.outputs)
         self.decides |= lost and any(isinstance(one, Tensor) for one in call.results)
         for value in inputs:
@@ -202,26 +203,57 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             value = self.aliased(torch.ops.aten.set_data.default, (before,), tensor)
         self.memory.bind(tensor, value)
 
-    def shade(self, operator: Any, args: Any, made: Any) -> None:
+    def shade(self, call: Call, taken: Taken, made: Sequence[Any] = ()) -> None:
         """Follow the samples through a call that takes constants which were made of values.
 
-        ``made`` is the value that the constants have a part in, or again a constant.
+        ``made``: what it returned, if that is no value but again constant.
         """
-        for one in tensors_in(args) if self.shadows and self.mixed is None else ():
+        for one in tensors_in(taken[:2]) if self.shadows and self.mixed is None else ():
             place = self.shadows.get(one)
             if place is None:
                 continue
-            try:
-                found = place.moved(one.shape, _axes(operator, one, made), made.shape)
-            except (LostPlaceError, SamplesMixedError):
-                self.decides = True
-                if not isinstance(made, Value) and _counts(made) and made.numel() < place.batch:
-                    self.mixed = Value(made, None)
-                return
-            if isinstance(made, Value):
-                self.decides |= found != made.place
-            else:
-                self.shadows[made] = found
+            found = self._shaded(call, taken, one, place) if isinstance(place, Place) else place
+            self.decides |= not isinstance(found, Place) or not (made or found == call.output.place)
+            if isinstance(found, Value) and not any(isinstance(each, Tensor) for each in made):
+                self.mixed = found
+            for each in filter(_counts, made):
+                if found is not None and not isinstance(self.shadows.get(each), Value):
+                    self.shadows[each] = found
+
+    def shade_constants(self, operator: Operator, taken: Taken, result: Any) -> None:
+        """Follow the samples through a call that takes and makes constants alone."""
+        if _OF_SHAPE.search(name_of(operator)):
+            return
+        several = isinstance(result, (list, tuple))
+        made = tuple(result) if several else (result,)
+        outputs = [Value(one, None) if _counts(one) else None for one in made]
+        self.shade(Call(operator, (), {}, [], outputs, made, several=several), taken, made)
+
+    def _shaded(self, call: Call, taken: Taken, one: Tensor, place: Place) -> Place | Value | None:
+        """Return where a constant's samples are in a call's output.
+
+        A value, which has no place, if they are lost there; None if it is not known.
+        """
+        if not any(call.outputs):
+            return None
+        own, rule = Value(one, place), self.table.find(call.operator)
+        args, kwargs = replaced(taken[:2], lambda each: own if each is one else each, Tensor)
+        seen = replace(call, args=args, kwargs=kwargs, inputs=[*call.inputs, own], ruled=True)
+        found, entrywise = None, torch.Tag.pointwise in getattr(call.operator, "tags", ())
+        try:
+            seen.account = None if rule is None or rule.decomposes else rule(seen)
+            if seen.account is not None or entrywise:
+                found = self._followed(seen, call.output)
+        except Exception:  # rules are made for values
+            seen.trouble = None
+        seen.account = None  # no cycle is left
+        told = seen.trouble is not None
+        if found is not None or not (told or call.output.shape.numel() < place.batch):
+            return found
+        lost = Value(call.output.tensor, None)
+        seen.args, seen.kwargs, seen.inputs, seen.outputs = (), {}, [], []
+        lost.maker = seen if told else None
+        return lost
 
     def release(self) -> None:
         """Say which values have no more uses than are known."""
@@ -269,22 +301,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return call.output
 
 
+_OF_SHAPE = re.compile("_like|new_")
+
+
 @functools.cache
 def _written_out() -> dict[Any, Callable[..., Any]]:
     """Return torch's own table of operators that others stand for."""
     return dict(core_aten_decompositions())
-
-
-def _axes(operator: Any, one: Tensor, made: Any) -> list[int | None] | None:
-    """Return a constant's axes in what is made of it entry by entry, or by pooling; None: mixed."""
-    name = name_of(operator).rpartition(".")[2]
-    if name in ("view", "_unsafe_view", "unsqueeze", "squeeze"):
-        return None
-    if torch.Tag.pointwise in getattr(operator, "tags", ()) or name in ("expand", "_to_copy"):
-        return [axis + made.ndim - one.ndim for axis in range(one.ndim)]
-    if space := re.search(r"pool(\d)d", name):
-        return [axis if axis < one.ndim - int(space[1]) else None for axis in range(one.ndim)]
-    raise LostPlaceError
 
 
 def _asks(one: Tensor) -> bool:

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 import abslrp
 from tests.abslrp.single import draw
@@ -199,3 +199,18 @@ def test_a_start_of_zeros_gives_zeros() -> None:
     for conserve in CONSERVE:
         got = abslrp.relevance(model, x, np.zeros((2, 7)), conserve=conserve)
         np.testing.assert_array_equal(got, 0)
+
+
+@pytest.mark.parametrize("accelerate", [True, False])
+def test_one_number_for_each_sample_keeps_its_total(accelerate: bool) -> None:
+    class OneAgainstAll(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([x.sum(1), x[:, :2].sum(1), x[:, 0]], 1)
+
+    x = torch.tensor([[1.0, -0.5, 1], [2, 3, 4], [1, 1, 2]], dtype=torch.float64)
+    start = torch.tensor([[1, -0.5, 0.25], [-1, 0.5, 1], [1, 1, -3]], dtype=torch.float64)
+    model = OneAgainstAll().eval()
+    got = abslrp.relevance(model, x, start, accelerate=accelerate)
+    torch.testing.assert_close(got.sum(1), start.sum(1))
+    alone = [abslrp.relevance(model, x[i : i + 1], start[i : i + 1]) for i in range(3)]
+    torch.testing.assert_close(got, torch.cat(alone))

@@ -337,11 +337,20 @@ def test_what_does_not_reach_the_logits_needs_no_rule(beside: Callable[[Tensor],
 @pytest.mark.filterwarnings("ignore:relevance")
 @pytest.mark.parametrize(
     "most",
-    [lambda x: x.detach().max(), lambda x: x.max().item(), lambda x: float(x.detach().abs().max())],
-    ids=["detached", "item", "float"],
+    [
+        lambda x: x.detach().max(),
+        lambda x: x.max().item(),
+        lambda x: float(x.detach().abs().max()),
+        lambda x: x.detach().amax().expand(len(x), 1).clone(),
+        lambda x: x.detach().amax(1, keepdim=True).roll(1, 0),
+        lambda x: x.detach().sort(0)[0].amax(1, keepdim=True),
+        lambda x: x.detach()[torch.zeros(len(x), dtype=torch.int64)].amax(1, keepdim=True),
+        lambda x: x.detach().T.reshape(len(x), -1).amax(1, keepdim=True),
+    ],
+    ids=["detached", "item", "float", "expanded", "moved", "sorted", "indexed", "viewed"],
 )
-def test_a_number_of_the_whole_batch_that_moves_no_logit_moves_no_map(most: Any) -> None:
-    """Softmax by hand, made safe by the largest score of all samples."""
+def test_constants_of_other_samples_that_move_no_logit_move_no_map(most: Any) -> None:
+    """Softmax by hand, made safe by the largest score of all samples, or of another one."""
 
     def softmax(x: Tensor) -> Tensor:
         weights = torch.exp(x - most(x))
@@ -350,6 +359,23 @@ def test_a_number_of_the_whole_batch_that_moves_no_logit_moves_no_map(most: Any)
     model, x = Crossing(softmax).double().eval(), torch.rand(4, 4, dtype=torch.double)
     with pytest.warns(UserWarning, match="explained one at a time"):
         found = abslrp.explain(model, x, [0, 1, 2, 0])
+    alone = [abslrp.explain(model, x[[i]], target) for i, target in enumerate([0, 1, 2, 0])]
+    torch.testing.assert_close(found, torch.cat(alone), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x * torch.nn.functional.linear(x, torch.ones(4, 4).double()).sigmoid(),
+        lambda x: x.sort(1)[0].roll(1, 1) + x.gather(1, x.argmax(1, keepdim=True)),
+        lambda x: torch.nn.functional.max_pool1d(x[None].transpose(0, 1), 3, 1, 1)[:, 0].cumsum(1),
+        lambda x: (x[:, :, None] @ x[:, None]).softmax(2).mean(1),
+    ],
+)
+def test_constants_of_the_same_sample_are_followed(call: Callable[[Tensor], Tensor]) -> None:
+    model, x = Crossing(lambda x: x + call(x.detach())).double().eval(), torch.rand(4, 4).double()
+    found = abslrp.explain(model, x, [0, 1, 2, 0])
     alone = [abslrp.explain(model, x[[i]], target) for i, target in enumerate([0, 1, 2, 0])]
     torch.testing.assert_close(found, torch.cat(alone), rtol=1e-9, atol=1e-12)
 
@@ -384,6 +410,9 @@ def test_rows_of_a_graph_are_refused_by_name() -> None:
     model = Crossing(lambda x: adjacency @ x).eval()
     with pytest.raises(ValueError, match=r"depend on one another \(torch.matmul, called at"):
         abslrp.explain(model, torch.rand(4, 4), [0, 1, 2, 0])
+    pooled = Crossing(lambda x: (adjacency @ x).mean(0, keepdim=True)).eval()
+    with pytest.raises(ValueError, match=r"got torch.float32 \(1, 3\); .* samples='whole' of"):
+        abslrp.explain(pooled, torch.rand(4, 4), 0)
 
 
 def test_where_samples_are_lost_is_found_behind_many_residual_connections() -> None:
@@ -775,12 +804,19 @@ def test_quantised_layers_are_refused_by_name() -> None:
         abslrp.explain(Crossing(part).eval(), torch.rand(2, 4), [0, 1])
 
 
-@pytest.mark.parametrize("head", ["norm", "logsumexp"])
+HEADS: dict[str, Callable[[Tensor], Tensor]] = {
+    "norm": lambda x: x.view(len(x), 2, 2).norm(dim=-1),
+    "logsumexp": lambda x: x.view(len(x), 2, 2).logsumexp(-1),
+    "heaviside": lambda x: torch.heaviside(x, torch.zeros(())),  # which torch writes out
+    "Tensor.item": lambda x: torch.tensor([[one.item() for one in row] for row in x]),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
 def test_a_result_that_counts_as_constant_is_named(head: str) -> None:
     class Head(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            pairs = x.view(len(x), 2, 2)
-            return pairs.norm(dim=-1) if head == "norm" else pairs.logsumexp(-1)
+            return HEADS[head](x)
 
     with pytest.raises(ValueError, match=rf"what torch\.\S*{head} returns counts as constant"):
         abslrp.explain(Head().eval(), torch.rand(2, 4), [0, 1])

@@ -143,6 +143,15 @@ def test_what_is_no_class_of_a_target(make: Any, classes: Any) -> None:
         abslrp.explain(nn.Linear(4, 4).double().eval(), rows(2, 4), target=make(classes))
 
 
+@pytest.mark.parametrize("count", [2, B + 1])
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_data_of_another_number_of_samples(count: int, batch_size: Any) -> None:
+    model, x, classes = nn.Conv1d(2, 3, 1).double().eval(), rows(B, 2, 2), [1] * count
+    for target in (targets.region(torch.ones(count, 2), 1), targets.token(classes, 0)):
+        with pytest.raises(ValueError, match=r"target: .* for each of 4 samples, .* got"):
+            abslrp.explain(model, x, target=target, batch_size=batch_size)
+
+
 IMAGE = torch.ones(B, 3, 8, 8, dtype=torch.double)
 
 
@@ -266,6 +275,33 @@ def test_streams_at_a_module() -> None:
     got: Any = abslrp.explain(model, x, CLASSES, at=["0"])
     own, others = (abslrp.relevance(model, x, one, at="0") for one in (hot, (1 - hot) / 3))
     torch.testing.assert_close(got["0"], own - others)
+
+
+class Numbers(nn.Module):
+    """Logits that are sums of single numbers of each sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Sequential(nn.Flatten(), nn.Linear(12, 1), nn.Flatten(0))
+        self.two = nn.Sequential(nn.Flatten(), nn.Linear(12, 1), nn.Flatten(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = self.one(x), self.two(x)
+        return torch.stack([one, two, one + two], 1)
+
+
+@pytest.mark.parametrize("contrast", ["streams", "signed", None])
+def test_modules_of_one_number_for_each_sample(contrast: Any) -> None:
+    model, x, at = seeded(Numbers), rows(3, 3, 2, 2), ["one", "two"]
+    for parameter in model.parameters():
+        parameter.data.abs_()
+    got: Any = abslrp.explain(model, x, [0, 1, 2], at=at, contrast=contrast)
+    for row in range(3):
+        alone: Any = abslrp.explain(model, x[row : row + 1], row, at=at, contrast=contrast)
+        for name in at:
+            torch.testing.assert_close(got[name][row : row + 1], alone[name])
+    sums: Any = abslrp.explain(model, x, [0, 1, 2], at=at, contrast=contrast, reduce="channels")
+    torch.testing.assert_close(sums, got)
 
 
 class Twice(nn.Module):
