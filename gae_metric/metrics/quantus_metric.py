@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, ClassVar, Literal, TypedDict
 
+import numpy as np
 import pandas as pd
 import quantus
 import torch
@@ -87,6 +88,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         """Take what a subclass's constructor was called with, by name: its ``locals()``."""
         options = {name: option.default for name, option in _QUANTUS.items()} | given["kwargs"]
         own = {name: given[name] for name in given if name not in ("self", "kwargs", "__class__")}
+        # NumPy's integers of 8 or 16 bits cannot be counted with.
+        own |= {name: int(value) for name, value in own.items() if isinstance(value, np.integer)}
         known = inspect.signature(type(self)).parameters
         check_spelling(set(options) - set(known), known)
         for name in ("normalise_func", "aggregate_func", "default_plot_func"):
@@ -209,7 +212,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         guard = ModelGuard(data, self.cache)
         # Not the one that is evaluated: it may put hooks on what it gets, and leave them there.
         own = LogitsModel(model, self.output, model_predict_kwargs)
-        own.single = data.model.single
+        own.takes_one_output = data.model.takes_one_output
         explainer = Explainer(explain_func, options, own, self._post_process, guard, given)
         enough = not self.makes_inputs
         explainer = supplied_maps.check_explain_func(self.name, explainer, enough=enough)
@@ -235,7 +238,9 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         self._check()
         asked = {"output": self.output, "predicted": self.targets == "predicted"}
         data = check_data(model, x_batch, y_batch, **asked, quiet=self._disable_warnings, **given)
-        data.model.single = not self.contrasts and (data.y is None or not data.y.values.any())
+        data.model.takes_one_output = not self.contrasts and (
+            data.y is None or not data.y.values.any()
+        )
         self._check_applicability(data)
         return data
 
