@@ -185,6 +185,13 @@ def _of_rows(table: pd.DataFrame) -> Iterator[_Cell]:
         # A grouping would leave them out without a word.
         if unnamed := int(table[name].isna().sum()):
             raise ValueError(f"results: expected a {name} in every row, {unnamed} have none")
+    if {"file", "sample"} <= {*table}:  # numbers that runs on different images have given anew
+        files = table.groupby([*by[:-1], "sample"], sort=False)["file"].unique()
+        for one, other, *_ in files[files.map(len) > 1]:
+            raise ValueError(
+                f"results: expected one file of each sample, got {one!r} and {other!r} of one; "
+                "assign(sample=results['file']) pairs scores by file"
+            )
     for key, rows in table.groupby(by, sort=False):
         *model, metric, method = map(str, key)
         where = ", ".join(["results: " + method, metric, *model])
