@@ -161,7 +161,7 @@ model.eval()
     model = getattr(model, "_orig_mod", model)
     for name, module in model.named_modules():
         # A frozen TorchScript has no mode.
-        if getattr(module, "training", False) and (module is model or _asks_for_mode(module)):
+        if getattr(module, "training", False) and (module is model or asks_for_mode(module)):
             layer = f" in its layer {name!r} ({type(module).__name__})" if name else ""
             remedy = "call model.eval()"
             if any(is_exported(each) for each in model.modules()):
@@ -169,7 +169,8 @@ model.eval()
             raise ValueError(f"model: expected evaluation mode, got training mode{layer}; {remedy}")
 
 
-def _asks_for_mode(module: nn.Module) -> bool:
+def asks_for_mode(module: nn.Module) -> bool:
+    """Whether a layer may do otherwise in training mode."""
     if isinstance(module, nn.RNNBase):  # which users train for cuDNN's sake
         return bool(module.dropout)
     if isinstance(module, torch.jit.ScriptModule):  # whose code is not Python's
