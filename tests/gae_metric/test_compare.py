@@ -407,7 +407,7 @@ def test_places_of_other_images_are_no_names():
     )
     with pytest.raises(ValueError, match="one file of each sample, got 'y' and 'z' of one"):
         pairwise(long)
-    row = pairwise(long.assign(sample=long["file"])).iloc[0]
+    row = pairwise(long.drop(columns="sample")).iloc[0]
     assert (row["samples"], row["dropped"], row["mean_difference"]) == (2, 2, 0.5)
     same = long.assign(file=["x", "y", "z"] * 2)
     pd.testing.assert_frame_equal(pairwise(same), pairwise(long.drop(columns="file")))
