@@ -88,8 +88,6 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         """Take what a subclass's constructor was called with, by name: its ``locals()``."""
         options = {name: option.default for name, option in _QUANTUS.items()} | given["kwargs"]
         own = {name: given[name] for name in given if name not in ("self", "kwargs", "__class__")}
-        # NumPy's integers of 8 or 16 bits cannot be counted with.
-        own |= {name: int(value) for name, value in own.items() if isinstance(value, np.integer)}
         known = inspect.signature(type(self)).parameters
         check_spelling(set(options) - set(known), known)
         for name in ("normalise_func", "aggregate_func", "default_plot_func"):
@@ -110,6 +108,9 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         ValueError
             If one is not.
         """
+        # NumPy's integers of 8 or 16 bits cannot be counted with.
+        small = {name: int(v) for name, v in vars(self).items() if isinstance(v, np.integer)}
+        self.__dict__.update(small)
         if self.explain_batch_size is not None:
             check_integer("explain_batch_size", self.explain_batch_size)
         check_output(self.output)
