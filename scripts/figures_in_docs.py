@@ -408,6 +408,15 @@ FIGURES = (
 )
 COMMANDS = {figure.name: (figure.command, figure.hours) for figure in FIGURES}
 COMMANDS["dinov2"] = f"{RUN} --config dinov2; {TABLES}", 0.5
+for number, data in (
+    (11, f"--model shared:squeezenet --data {PHOTOGRAPHS} --samples 16"),
+    (14, "--model digits:vit --data digits --samples 64"),
+):
+    drawn = f"-m benchmarks figures {{results}} --figure {number} --output {{out}}"
+    COMMANDS[f"figure{number}"] = (
+        f"{RUN} --config figure{number} --devices cpu {data}; {drawn}",
+        0.1,
+    )
 FIGURES += tuple(
     Figure(name, *COMMANDS[name], page, head, sentence(values), prose=True)
     for name, page, head, values in SENTENCES

@@ -7,11 +7,13 @@ the paper's, and :class:`Below` for a bound.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from gae_metric.comparison.pairs import holm, signed_rank
 
@@ -140,13 +142,13 @@ def _above(run: Run) -> list[float | None]:
     clrp = Below(max(run.corrected(model, "cLRP") for model in RESIDUAL))
     models = (MOBILENET, "lite:1", "lite:2")
     signed = Below(max(run.corrected(model, "absLRP-signed") for model in models))
-    return [PAPER, clrp, signed]
+    return [clrp, signed]
 
 
 def _above_digits(run: Run) -> list[float | None]:
     ablated = [run.p(VIT, method) for method in ("LRP-epsilon-0.1", "absLRP-queries-keys")]
     guided = run.p(RESNET, "GuidedGradCAM")
-    return [run.p(VGG, CONTRASTIVE), PAPER, PAPER, guided, PAPER, *ablated]
+    return [run.p(VGG, CONTRASTIVE), guided, PAPER, *ablated]
 
 
 def _limits(run: Run) -> list[float | None]:
@@ -203,10 +205,18 @@ def _detail(run: Run) -> list[float | None]:
     return [*gae, below, *intervals, *r[SQUEEZENET], *r[MOBILENET]]
 
 
+def _sparsity(run: Run) -> list[float | None]:
+    """Gini indices of the best and worst maps, and the rank correlation, from a figure's title."""
+    (path,) = run.out.glob("figure*.png")
+    with Image.open(path) as picture:
+        title = picture.info["Title"].partition("Gini")[2]
+    return [float(number) for number in re.findall(r"-?\d\.\d+", title)]
+
+
 #: Name of the run, page, how the sentence or the row begins, and its numbers.
 SENTENCES: tuple[tuple[str, str, str, Values], ...] = (
-    ("imagenet-here", "README.md", "- LRP-alpha1beta0-contrastive (", _above),
-    ("digits", "README.md", "- LRP-alpha1beta0-contrastive (", _above_digits),
+    ("imagenet-here", "README.md", "- LRP-alpha1beta0-contrastive on", _above),
+    ("digits", "README.md", "- VGG: LRP-alpha1beta0-contrastive", _above_digits),
     ("imagenet-here", "docs/evidence.md", "| absLRP is first on a plain CNN", _plain_cnn),
     ("imagenet-here", "docs/evidence.md", "| absLRP and cLRP are tied", _residual),
     ("imagenet-here", "docs/evidence.md", "| gradients are near 0", _most),
@@ -267,6 +277,8 @@ SENTENCES: tuple[tuple[str, str, str, Values], ...] = (
         lambda run: [*6 * [PAPER], *_table(8, RESNET)(run)],
     ),
     ("digits", "docs/fidelity.md", "| table 9: other", _table(9, VIT)),
+    ("figure11", "docs/fidelity.md", "| figure 11:", _sparsity),
+    ("figure14", "docs/fidelity.md", "| figure 14:", _sparsity),
     (
         "digits",
         "docs/fidelity.md",

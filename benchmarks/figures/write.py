@@ -253,9 +253,10 @@ def write_figures(
 
 def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:
     paths = []
+    title = {"Title": " ".join(figure.get_suptitle().split())}
     # Type 42 fonts: what publishers take. No date, so that the same run gives the same file.
     with mpl.rc_context({"pdf.fonttype": 42}):
-        for ending, metadata in (("png", None), ("pdf", {"CreationDate": None})):
+        for ending, metadata in (("png", title), ("pdf", title | {"CreationDate": None})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=ending, dpi=DPI, metadata=metadata)
             path = folder / f"{stem}.{ending}"

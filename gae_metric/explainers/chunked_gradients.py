@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from abslrp.arguments import check_batch_axis
+from abslrp.batch import Batch
 from abslrp.outputs import select_logits
 from gae_metric.errors import check_integer
 from gae_metric.functional.masking import check_classes
@@ -39,7 +41,11 @@ def chunked(
         x = as_input(model, inputs)
         target = targets_of(targets, model, x)
         chunks = zip(torch.split(x, step), torch.split(target, step), strict=True)
-        result: Array = like(torch.cat([method(model, *chunk) for chunk in chunks]), inputs)
+        try:
+            result: Array = like(torch.cat([method(model, *chunk) for chunk in chunks]), inputs)
+        except Exception as error:
+            check_batch_axis(model, Batch({0: x}, (0,)), None, error)
+            raise
     return result
 
 

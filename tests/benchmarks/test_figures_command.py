@@ -67,6 +67,7 @@ def test_files_and_what_is_skipped(whole, tmp_path):
         with Image.open(out / f"{stem}.png") as image:
             assert image.width == 3.3 * 150 or "15" in stem  # one column
             assert np.asarray(image.convert("L")).std() > 20
+            assert "digits:vgg" in image.info["Title"]
         content = (out / f"{stem}.pdf").read_bytes()
         assert content.startswith(b"%PDF")
         assert b"/Type3" not in content.replace(b" ", b"")

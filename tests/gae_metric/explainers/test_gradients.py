@@ -327,6 +327,8 @@ def test_bad_arguments_are_named(model, images, name):
         function(model, images, [0, 1, 7, 0, 0])
     with pytest.raises(ValueError, match=r"targets: expected integers of shape \(5,\)"):
         function(model, images, [0, 1])
+    with pytest.raises(ValueError, match=r"inputs: expected a batch axis, got shape \(3, 32, 40\)"):
+        function(model, images[0], 3)
     with pytest.raises(ValueError, match="inputs: expected real values"):
         function(model, images.to(torch.complex128), TARGETS)
     with pytest.raises(ValueError, match="batch_size"):
