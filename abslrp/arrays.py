@@ -99,7 +99,8 @@ def as_numbers(values: Any, name: str, expected: str = "real numbers") -> NDArra
             raise TypeError("numbers with an imaginary part")
         return np.asarray(_of_table(values), dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected {expected}, got {type(values).__name__}") from error
+        got = f"{type(values).__name__}: {error}"
+        raise ValueError(f"{name}: expected {expected}, got {got}") from error
 
 
 def _of_table(values: Any) -> Any:

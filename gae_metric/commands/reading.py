@@ -58,9 +58,9 @@ def read_inputs(request: InputsRequest, files: Sequence[str], terminal: Terminal
             seed=request.seed,
             progress=lambda read, wanted: progress("reading images", read, wanted),
         )
-    check_count(len(images.files), request.least)
-    model = logits.explained
+    model = logits.for_explainers
     images, targets = explained_targets(model, images, request.batch_size, terminal)
+    # After it, as it says which images were left out, and why.
     check_count(len(images.files), request.least)
     known = loaded.classes if loaded.classes and len(loaded.classes) == classes else None
     show = preprocessing.to_display

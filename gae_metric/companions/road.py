@@ -137,7 +137,8 @@ class ROAD(CompanionMetric):
         known = all(isinstance(p, Real) and 0 <= float(p) < 100 for p in each)
         if not (known and len(set(each)) == len(each) > 0):
             raise ValueError(f"percentages: expected different numbers in [0, 100), got {given}")
-        self.percentages = each
+        # Python's numbers: pixels cannot be counted with NumPy's short ones.
+        self.percentages = [p.item() if isinstance(p, np.generic) else p for p in each]
         if not (isinstance(self.noise, Real) and 0 <= float(self.noise) < math.inf):
             raise ValueError(f"noise: expected a non-negative number, got {self.noise!r}")
 

@@ -43,8 +43,8 @@ def compare(
           ``return_as_df=True``;
         - ``{method: metric.components}``: each column of the tables is a metric;
         - a :class:`gae_metric.comparison.results.Results`;
-        - a table with the columns ``method``, ``metric``, ``score``, and optionally ``sample``
-          (which scores are paired; by default in their order) and ``model``, such as the
+        - a table with the columns ``method``, ``metric``, ``score``, and optionally ``sample`` or
+          ``file`` (which scores are paired; by default in their order) and ``model``, such as the
           ``scores.csv`` of the command line. Each model is compared by itself.
     better
         ``"higher"`` or ``"lower"``, for all metrics, or a mapping from their names. Not needed for

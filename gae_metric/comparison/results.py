@@ -181,15 +181,23 @@ def read_score_tables(results: Scores) -> list[ScoreTable]:
 
 def _of_rows(table: pd.DataFrame) -> Iterator[_Cell]:
     by = [name for name in ("model", "metric", "method") if name in table]
-    for name in [*by, *(["sample"] if "sample" in table else [])]:
+    names = [name for name in ("sample", "file") if name in table][:1]
+    for name in [*by, *names]:
         # A grouping would leave them out without a word.
         if unnamed := int(table[name].isna().sum()):
             raise ValueError(f"results: expected a {name} in every row, {unnamed} have none")
+    if {"file", "sample"} <= {*table}:  # numbers that runs on different images have given anew
+        files = table.groupby([*by[:-1], "sample"], sort=False)["file"].unique()
+        for one, other, *_ in files[files.map(len) > 1]:
+            raise ValueError(
+                f"results: expected one file of each sample, got {one!r} and {other!r} of one; "
+                "without the column sample scores are paired by file"
+            )
     for key, rows in table.groupby(by, sort=False):
         *model, metric, method = map(str, key)
         where = ", ".join(["results: " + method, metric, *model])
-        column = _column(rows["score"], rows.get("sample"), where)
-        yield (*model, None)[0], metric, method, column, "sample" in table
+        column = _column(rows["score"], rows[names[0]] if names else None, where)
+        yield (*model, None)[0], metric, method, column, bool(names)
 
 
 def _of_methods(results: Iterable[tuple[Any, Any]]) -> Iterator[_Cell]:

@@ -269,7 +269,7 @@ def own_module(model: nn.Module, layer: nn.Module | str) -> tuple[str, nn.Module
 def _output_of(model: nn.Module, layer: nn.Module | str, x: Tensor) -> FeatureMap:
     """Return the output of one of the model's modules as the feature map."""
     # A wrapper that selects the logits has the model's layers under their own names, too.
-    inner = model.model if isinstance(model, LogitsModel) else model
+    inner = model.wrapped_model if isinstance(model, LogitsModel) else model
     _, module = own_module(inner, layer)
     if isinstance(module, torch.jit.ScriptModule):
         _check_watchable(model)

@@ -102,7 +102,7 @@ class MosaicPlan:
         >>> len(MosaicPlan.draw(np.arange(100), seed=1))
         100
         """
-        given = np.arange(np.size(contents)) if classes is None else classes
+        given = np.arange(np.asarray(contents).size) if classes is None else classes
         return cls(*draw_mosaics(contents, given, seed, repeat))
 
     def subset(self, samples: ArrayLike) -> MosaicPlan:

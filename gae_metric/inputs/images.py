@@ -110,7 +110,8 @@ def load_images(
         The folder.
     prepare
         From an image to the model's input (3, H, W), such as a
-        :class:`gae_metric.inputs.preprocessing.Preprocessing`.
+        :class:`gae_metric.inputs.preprocessing.Preprocessing`. Images have the mode of their file:
+        ``image.convert("RGB")`` makes colours of gray ones.
     files
         Images relative to the folder; default :func:`list_images`.
     labels
@@ -165,15 +166,14 @@ def load_images(
                 # Of metadata that are damaged, of palettes and of large images, which are read.
                 warnings.filterwarnings("ignore", module="PIL")
                 read[file] = prepare(decoded(Path(folder, file)))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # the last of torchvision's transforms
             skipped[file] = str(error) or type(error).__name__
         if progress is not None:
             progress(len(read), wanted)
     if not read:
-        first, reason = next(iter(skipped.items()))
+        first = "".join(f" ({file}: {reason})" for file, reason in [*skipped.items()][:1])
         raise InputError(
-            f"images: none of the {len(listed)} images in {str(folder)!r} could be used "
-            f"({first}: {reason})"
+            f"images: none of the {len(listed)} images in {str(folder)!r} could be used{first}"
         )
     kept = sorted(read)
     for file in kept:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, ClassVar, Literal, TypedDict
 
+import numpy as np
 import pandas as pd
 import quantus
 import torch
@@ -107,6 +108,9 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         ValueError
             If one is not.
         """
+        # NumPy's integers of 8 or 16 bits cannot be counted with.
+        small = {name: int(v) for name, v in vars(self).items() if isinstance(v, np.integer)}
+        self.__dict__.update(small)
         if self.explain_batch_size is not None:
             check_integer("explain_batch_size", self.explain_batch_size)
         check_output(self.output)
@@ -209,7 +213,7 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         guard = ModelGuard(data, self.cache)
         # Not the one that is evaluated: it may put hooks on what it gets, and leave them there.
         own = LogitsModel(model, self.output, model_predict_kwargs)
-        own.single = data.model.single
+        own.takes_one_output = data.model.takes_one_output
         explainer = Explainer(explain_func, options, own, self._post_process, guard, given)
         enough = not self.makes_inputs
         explainer = supplied_maps.check_explain_func(self.name, explainer, enough=enough)
@@ -235,7 +239,9 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         self._check()
         asked = {"output": self.output, "predicted": self.targets == "predicted"}
         data = check_data(model, x_batch, y_batch, **asked, quiet=self._disable_warnings, **given)
-        data.model.single = not self.contrasts and (data.y is None or not data.y.values.any())
+        data.model.takes_one_output = not self.contrasts and (
+            data.y is None or not data.y.values.any()
+        )
         self._check_applicability(data)
         return data
 

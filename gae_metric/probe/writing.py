@@ -124,7 +124,7 @@ def evaluated(
             'interpolation: "none" makes mosaics that are larger than samples, and all inputs of a '
             "probe set have one shape"
         )
-    with at_work(data.model.model, data.device), ModelGuard(data, metric.cache) as guard:
+    with at_work(data.model.wrapped_model, data.device), ModelGuard(data, metric.cache) as guard:
         study = Study(data, guard, metric._masking(), mosaicking, metric.targets == "predicted")
         rows = len(study.samples)
         with tqdm(total=rows, unit="sample", disable=not display_progressbar) as bar:

@@ -174,7 +174,7 @@ def takes_series(data: Data) -> bool:
 def refusal(data: Data, x: Tensor) -> Exception | None:
     """Return the error with which a model refuses inputs, or None where it takes them."""
     try:
-        with at_work(data.model.model, data.device):
+        with at_work(data.model.wrapped_model, data.device):
             data.logits(sent(x, data.device))
     except Exception as error:
         return error

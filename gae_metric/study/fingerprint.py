@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from gae_metric.study.logits import asks_for_mode
+
 #: Words of 4 bytes in a row of a keyed sum, and rows that are summed at a time.
 _ROW, _ROWS = 1024, 4096
 
@@ -67,7 +69,9 @@ def of_model(
     try:
         for name, module in model.named_modules(remove_duplicate=False):
             where = f"of the layer {name!r}" if name else "of the model"
-            found[f"the training mode {where}"] = getattr(module, "training", None)
+            mode = getattr(module, "training", None)
+            counts = mode and (module is model or asks_for_mode(module))  # no ReLU's, say
+            found[f"the training mode {where}"] = counts
             # Not looked up on the class, where TorchScript answers for what it has not.
             own = getattr_static(type(module), "forward", None)
             found[f"the forward method {where}"] = _number(module.__dict__.get("forward", own))

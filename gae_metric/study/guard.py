@@ -67,7 +67,7 @@ class ModelGuard:
     def __enter__(self) -> ModelGuard:
         trouble = self._ask()
         # Now, as some models make buffers when they are evaluated first.
-        self._seen = fingerprint.of_model(self._data.model.model, self._data.device)
+        self._seen = fingerprint.of_model(self._data.model.wrapped_model, self._data.device)
         if trouble:
             self.distrust(trouble)
         elif self._shares and self._seen is not None and cache.cache_info().limit:
@@ -98,7 +98,7 @@ class ModelGuard:
                 ) from error
             if not isinstance(error, (RuntimeError, TypeError, IndexError, AssertionError)):
                 raise  # of the model's own
-            named = "".join(f", {name}=" for name in data.model.predict_kwargs)
+            named = "".join(f", {name}=" for name in data.model.call_kwargs)
             raise ValueError(
                 f"model: expected one that takes samples of x_batch, {x.dtype} "
                 f"{tuple(x.shape)}{named}, got {type(error).__name__}: {error}"
@@ -144,7 +144,7 @@ class ModelGuard:
 
     def distrust(self, message: str, *, shares: bool = False) -> None:
         """Drop all that is shared of the model, and say why."""
-        cache.SHARED.drop(self._data.model.model)
+        cache.SHARED.drop(self._data.model.wrapped_model)
         if not shares:
             self.state = None
         self._data.warn(message)
@@ -157,7 +157,7 @@ class ModelGuard:
     def _compare(self, values: bool) -> None:
         if self._seen is None:
             return
-        now = fingerprint.of_model(self._data.model.model, self._data.device, values) or {}
+        now = fingerprint.of_model(self._data.model.wrapped_model, self._data.device, values) or {}
         looked = [key for key in self._seen if values or not key.startswith(fingerprint.VALUES)]
         changed = [key for key in looked if self._seen[key] != now.get(key)]
         changed += [key for key in now if key not in self._seen]
@@ -165,7 +165,7 @@ class ModelGuard:
         if self._asked is not None and any(key.startswith(fingerprint.VALUES) for key in changed):
             # Whatever a mere evaluation changes, such as a count of calls, is the model's own.
             self._data.logits(self._asked[0])
-            then = fingerprint.of_model(self._data.model.model, self._data.device) or {}
+            then = fingerprint.of_model(self._data.model.wrapped_model, self._data.device) or {}
             self._own |= {key for key in changed if then.get(key) != now.get(key)}
             changed = [key for key in changed if key not in self._own]
         if changed:
@@ -194,7 +194,7 @@ def _rounding(data: Data) -> float:
 
     Outside the CPU, float32 may be TensorFloat-32.
     """
-    model, device = data.model.model, data.device.type
+    model, device = data.model.wrapped_model, data.device.type
     values = (data.dtype, *(value.dtype for value in (*model.parameters(), *model.buffers())))
     kinds = {kind for kind in values if kind.is_floating_point and kind.itemsize > 1}
     if torch.is_autocast_enabled(device):

@@ -69,29 +69,31 @@ class LogitsModel(nn.Module):
         predict_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.model = model
-        self.output = output
-        self.predict_kwargs = dict(predict_kwargs or {})
+        # Names that no model has, or explainers would not find its own, such as ``model``.
+        self.wrapped_model = model
+        self.logits_at = output
+        self.call_kwargs = dict(predict_kwargs or {})
         #: Whether one output will do.
-        self.single = False
+        self.takes_one_output = False
         # Not eval(), which would set the flag of every layer of the wrapped model. A program keeps
         # the mode in which it was exported, and a frozen TorchScript has none.
         self.training = getattr(model, "training", False) and not is_exported(model)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the logits, (B, K)."""
-        result = self.model(x, *args, **{**self.predict_kwargs, **kwargs})
-        _PLAIN[self.model] = isinstance(result, Tensor)
-        logits = select_logits(result, self.output, len(x))
-        if logits.shape[1] == 1 and not self.single:
+        result = self.wrapped_model(x, *args, **{**self.call_kwargs, **kwargs})
+        _PLAIN[self.wrapped_model] = isinstance(result, Tensor)
+        logits = select_logits(result, self.logits_at, len(x))
+        if logits.shape[1] == 1 and not self.takes_one_output:
             raise ValueError(ONE_OUTPUT)
         return logits.clone()  # some models write all their outputs into one memory
 
     @property
-    def explained(self) -> nn.Module:
+    def for_explainers(self) -> nn.Module:
         """What explainers get: the model itself where its calls, as far as seen, return logits."""
-        plain = self.output is None and not self.predict_kwargs and _PLAIN.get(self.model, True)
-        return self.model if plain else self
+        model = self.wrapped_model
+        plain = self.logits_at is None and not self.call_kwargs and _PLAIN.get(model, True)
+        return model if plain else self
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -99,7 +101,7 @@ class LogitsModel(nn.Module):
         except AttributeError:
             if name.startswith("__"):  # how the model is copied, which is not the wrapper's way
                 raise
-            return getattr(super().__getattr__("model"), name)
+            return getattr(super().__getattr__("wrapped_model"), name)
 
 
 def targets_of(given: Any, model: Any, x: Tensor) -> Tensor:
@@ -159,7 +161,7 @@ model.eval()
     model = getattr(model, "_orig_mod", model)
     for name, module in model.named_modules():
         # A frozen TorchScript has no mode.
-        if getattr(module, "training", False) and (module is model or _asks_for_mode(module)):
+        if getattr(module, "training", False) and (module is model or asks_for_mode(module)):
             layer = f" in its layer {name!r} ({type(module).__name__})" if name else ""
             remedy = "call model.eval()"
             if any(is_exported(each) for each in model.modules()):
@@ -167,7 +169,8 @@ model.eval()
             raise ValueError(f"model: expected evaluation mode, got training mode{layer}; {remedy}")
 
 
-def _asks_for_mode(module: nn.Module) -> bool:
+def asks_for_mode(module: nn.Module) -> bool:
+    """Whether a layer may do otherwise in training mode."""
     if isinstance(module, nn.RNNBase):  # which users train for cuDNN's sake
         return bool(module.dropout)
     if isinstance(module, torch.jit.ScriptModule):  # whose code is not Python's

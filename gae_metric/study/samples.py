@@ -74,7 +74,7 @@ class Samples:
         """Have the channels of (N, ..., C) samples read as their first axis."""
         if channel_first not in (None, True, False):
             raise ValueError(f"channel_first: expected True, False or None, got {channel_first!r}")
-        if channel_first is False and self.ndim > 2:
+        if channel_first is not None and not channel_first and self.ndim > 2:  # NumPy's, too
             self._turned = True
             self.shape = torch.Size([len(self), self.shape[-1], *self.shape[1:-1]])
         return self

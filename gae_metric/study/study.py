@@ -106,7 +106,7 @@ class Study:
         self.bad_output = np.zeros(rows, dtype=bool)
         self.predicted = np.full(rows, NONE)
         self.probability = np.full(rows, np.nan)
-        self.returned = InPlaceOfLogits(data.model.output)
+        self.returned = InPlaceOfLogits(data.model.logits_at)
         self._loaded = np.zeros(rows, dtype=bool)
         self._masks = ~self.bad_input if masking else np.zeros(rows, dtype=bool)
         self._shows = np.zeros((rows, self.mosaics), dtype=bool)

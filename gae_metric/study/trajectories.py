@@ -73,7 +73,7 @@ class Trajectories:
         #: Inputs that the model evaluates at a time.
         self.batch = data.chunks("the model")
         self._loaded: dict[int, SampleTrajectory] = {}
-        outputs = data.model.output, data.model.predict_kwargs
+        outputs = data.model.logits_at, data.model.call_kwargs
         self._outputs_of = fingerprint.of_setting(outputs)
         self._trajectories_of = fingerprint.of_setting((*outputs, *vars(masking).values()))
         #: Kinds of entries of which one has been compared: logits say nothing of gradients.
@@ -152,7 +152,11 @@ class Trajectories:
     def _shared(self, i: int, setting: Hashable | None) -> SampleTrajectory | Tensor | None:
         """Return a sample's entry; the first of its kind only if the model still gives it."""
         key = self._key(i, setting)
-        entry = None if key is None else cache.SHARED.get(self.data.model.model, key, self._user)
+        entry = (
+            None
+            if key is None
+            else cache.SHARED.get(self.data.model.wrapped_model, key, self._user)
+        )
         if entry is not None and type(entry) not in self._compared:
             self._compared.add(type(entry))
             if not self._as_now(i, entry):
@@ -181,4 +185,4 @@ class Trajectories:
 
     def _share(self, i: int, setting: Hashable | None, entry: SampleTrajectory | Tensor) -> None:
         if (key := self._key(i, setting)) is not None:
-            cache.SHARED.put(self.data.model.model, key, entry, self._user)
+            cache.SHARED.put(self.data.model.wrapped_model, key, entry, self._user)

@@ -1,5 +1,7 @@
 """ROAD's arguments: kinds of input and model, Quantus's conventions, and what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,14 @@ def test_kinds_of_input(rgb):
     assert road(model, last, y, maps, channel_first=False) == expected
     assert road(model.double(), x, y, a) == expected
     assert road(model, x, y, a, device="cpu") == expected
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.float16])
+def test_percentages_may_be_numbers_of_numpy(rgb, kind):
+    model, x, y, a = rgb
+    road, expected = ROAD(percentages=np.array([10, 50], kind)), ROAD(percentages=[10, 50])
+    assert road(model, x, y, a) == expected(model, x, y, a)
+    assert json.loads(json.dumps(road.percentages)) == [10, 50]
 
 
 def test_quantus_conventions(rgb):

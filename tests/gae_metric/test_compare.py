@@ -394,6 +394,25 @@ def test_samples_are_paired_by_name():
         compare(long.assign(sample=["x", "y", "z", "z", "z", "y", "x"]))
 
 
+def test_places_of_other_images_are_no_names():
+    """As in the score files of two runs that drew different images, one after the other."""
+    long = pd.DataFrame(
+        {
+            "method": ["A"] * 3 + ["B"] * 3,
+            "metric": "GAE",
+            "sample": [0, 1, 2, 0, 1, 2],
+            "file": ["x", "y", "z", "x", "z", "w"],
+            "score": [1.0, 2.0, 3.0, 0.5, 2.5, 9.0],
+        }
+    )
+    with pytest.raises(ValueError, match="one file of each sample, got 'y' and 'z' of one"):
+        pairwise(long)
+    row = pairwise(long.drop(columns="sample")).iloc[0]
+    assert (row["samples"], row["dropped"], row["mean_difference"]) == (2, 2, 0.5)
+    same = long.assign(file=["x", "y", "z"] * 2)
+    pd.testing.assert_frame_equal(pairwise(same), pairwise(long.drop(columns="file")))
+
+
 @pytest.mark.parametrize("labels", [[3, 4, 5], ["a", "b", "c"], [1, 2, 3]])
 @pytest.mark.parametrize("order", [1, -1])
 def test_labels_beside_none_are_refused(labels, order):
@@ -459,6 +478,7 @@ LONG = pd.DataFrame({"method": list("ABC"), "metric": "GAE", "score": 0.5})
             {"A": {"GAE": "high"}},
             r"results\['A'\]\['GAE'\]: expected one score per sample, got str",
         ),
+        ({"A": {"GAE": ["0.5", "n/a"]}}, "one score per sample, got list: .*'n/a'"),
         ({"A": {"GAE": [1.0]}, "B": {"GAE": [1.0, 2.0]}}, "as many of each method, got A 1, B 2"),
         *(
             (LONG.assign(**{name: [None, "x", "x"]}), f"expected a {name} in every row, 1 have no")

@@ -152,6 +152,12 @@ def test_a_subset_keeps_the_mosaics_that_lie_in_it():
             plan.subset(wrong)
 
 
+def test_contents_may_be_a_tensor():
+    plans = [MosaicPlan.draw(each) for each in (np.arange(6), torch.arange(6), list(range(6)))]
+    for plan in plans[1:]:
+        np.testing.assert_array_equal(plan.indices, plans[0].indices)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -56,6 +56,17 @@ def test_channel_last():
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("no", [np.False_, 0])
+def test_channel_last_may_be_said_by_numpy(no):
+    """As what a comparison of array sizes gives; the model would take either order."""
+    x = images(5, (6, 6, 6))
+    net, y = nn.Sequential(nn.Flatten(), nn.Linear(216, 5)).double().eval(), np.arange(5)
+    expected = scores(GAE(), net, x, y, explain_func=input_x_gradient)
+    last = np.moveaxis(x, 1, -1)
+    found = scores(GAE(), net, last, y, explain_func=input_x_gradient, channel_first=no)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_small_axes_are_not_taken_for_channels():
     """Quantus guesses the order by the smallest axis."""
     net = conv_net(8)

@@ -226,6 +226,28 @@ def test_predict_arguments_reach_the_model_that_is_explained():
     np.testing.assert_allclose(found.components, right.components, rtol=0, atol=1e-9)
 
 
+def test_explainers_find_the_layers_of_a_wrapped_model_by_their_names():
+    """Whatever these are, also where the logits must be taken out of what it returns."""
+
+    class Names(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model, self.output, self.single = conv_net(), nn.Identity(), nn.Identity()
+
+        def forward(self, x):
+            return {"logits": self.single(self.output(self.model(x)))}
+
+    net, x = Names().eval(), images(5, (3, 10, 10))
+    y = top_classes(net.model, x)
+
+    def looks(model, inputs, targets):
+        assert (model.model, model.output, model.single) == (net.model, net.output, net.single)
+        return saliency(model, inputs, targets)
+
+    found = GAE(steps=3)(net, x, y, explain_func=looks)
+    np.testing.assert_array_equal(found, GAE(steps=3)(net.model, x, y, explain_func=saliency))
+
+
 def test_lack_of_memory_while_masking():
     net, x, y = case()
     expected = GAE()(net, x, y, explain_func=no_model)

@@ -236,6 +236,18 @@ def test_options_that_are_set_later_are_refused_as_those_of_the_constructor(kind
             made()
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16])
+def test_small_integers_of_numpy_are_integers(kind):
+    net, x, y = case()
+    numbers = {"steps": 5, "seed": 1, "n_mosaics": 2, "explain_batch_size": 100}
+    made, later = GAE(**{name: kind(value) for name, value in numbers.items()}), GAE(**numbers)
+    later.steps = kind(5)
+    expected = scores(GAE(**numbers), net, x, y, explain_func=input_x_gradient)
+    for metric in (made, later):
+        found = scores(metric, net, x, y, explain_func=input_x_gradient)
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_an_order_that_is_set_later_is_read_its_own_way():
     net, x, y = case()
     metric = ROAD(percentages=[30])

@@ -157,6 +157,16 @@ def test_choices_are_those_of_the_metrics():
     } == CHOICES
 
 
+def test_where_too_few_images_are_left_the_others_are_named(evaluate, photographs, tmp_path):
+    folder = tmp_path / "images"
+    shutil.copytree(photographs, folder)
+    for i in range(2):
+        (folder / f"{i}.png").write_bytes(b"")
+    said = evaluate(images=folder, status=2).stderr
+    assert "1.png: not an image" in said
+    assert "at least 4 samples are needed, got 3" in " ".join(said.split())
+
+
 def test_without_mosaics_no_image_is_too_few():
     with pytest.raises(InputError, match=r"^samples: at least 1 samples are needed, got 0$"):
         check_count(0, 1)

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision import transforms
 
 from gae_metric.errors import InputError
 from gae_metric.inputs.images import decoded, list_images, load_images
@@ -91,6 +92,28 @@ def test_a_folder_of_broken_images(tmp_path):
     (tmp_path / "x.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"none of the 1 images .*x\.png"):
         load_images(tmp_path, prepare)
+
+
+def test_images_that_a_transform_does_not_take_are_skipped_by_name(folder):
+    """Torchvision's own do not make three channels of one."""
+    Image.new("L", (60, 48)).save(folder / "gray.png")
+    transform = transforms.Compose(
+        [
+            transforms.Resize((8, 8)),
+            transforms.ToTensor(),
+            transforms.Normalize([0.5] * 3, [0.5] * 3),
+        ]
+    )
+    images = load_images(folder, transform, files=["gray.png", "b.png"])
+    assert images.files == ("b.png",)
+    assert "shape [1, 8, 8]" in images.skipped["gray.png"]
+    with pytest.raises(InputError, match=r"none of the 1 images in .* \(gray.png: output with sha"):
+        load_images(folder, transform, files=["gray.png"])
+
+
+def test_no_files_are_no_images(folder):
+    with pytest.raises(InputError, match=r"^images: none of the 0 images in .* could be used$"):
+        load_images(folder, prepare, files=[])
 
 
 def test_a_decompression_bomb_is_skipped(folder, monkeypatch):

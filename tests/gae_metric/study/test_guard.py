@@ -293,6 +293,21 @@ def test_an_explainer_that_fails_leaves_nothing_shared(case):
     assert gae_metric.cache_info().entries == 0
 
 
+def test_a_relu_that_is_left_in_training_mode_does_no_harm(case):
+    """As pytorch-grad-cam's guided backpropagation leaves new ones in place of a model's."""
+    net, x, y = case
+
+    def renewing(model, inputs, targets, **kwargs):
+        model[2] = nn.ReLU(inplace=True)
+        return input_x_gradient(model, inputs, targets)
+
+    right, _ = scored(net, x, y, cls=LocalConsistency, explain_batch_size=20)
+    found, said = scored(net, x, y, renewing, cls=LocalConsistency, explain_batch_size=20)
+    assert not said
+    np.testing.assert_array_equal(found, right)
+    assert gae_metric.cache_info().hits
+
+
 def test_hooks_that_are_taken_back_are_none_of_our_business(case):
     net, x, y = case
 
