@@ -161,8 +161,12 @@ def check_decisions(
 
     A number that was ``mixed`` of several may move their maps, though it moves no logit.
     """
-    if len(batch) == 1 or (logits.is_cuda and torch.cuda.is_current_stream_capturing()):
+    if len(batch) == 1:
         return
+    if logits.is_cuda and torch.cuda.is_current_stream_capturing():  # values cannot be read
+        if mixed is None:
+            return
+        raise LostSamplesError(mixed)  # as they are needed then, nothing is recorded
     batch = settled(model, batch, settings)
     evaluated = partial(evaluate, model, batch, settings)
     together = logits if settings.start_at is None else evaluated(slice(None))

@@ -85,6 +85,25 @@ def test_a_model_that_waits_for_the_device_is_not_recorded():
         torch.testing.assert_close(explain(model, x, [0, 1]), wanted)
 
 
+def test_a_model_whose_constants_are_of_several_samples_is_not_recorded():
+    """Recorded, its maps would depend on the other samples of a batch."""
+
+    class Softmax(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            h = super().forward(x)
+            e = (h - h.detach().max()).exp()
+            return e / e.sum(1, keepdim=True)
+
+    model = Softmax(6, 4).eval().to("cuda")
+    x = torch.rand(3, 6, generator=torch.Generator().manual_seed(0)).to("cuda")
+    explain = abslrp.GraphExplainer()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = torch.cat([abslrp.explain(model, x[i : i + 1], [1]) for i in range(3)])
+        for _ in range(3):
+            assert torch.allclose(explain(model, x, [1, 1, 1]), alone, atol=1e-5)
+
+
 def test_scores_of_recorded_explanations():
     x, y = digits.load("test", n=8)
     model = networks.load("resnet").cuda()
