@@ -276,10 +276,9 @@ def _only(name: str, made: Sequence[Made], samples: int | None) -> Value:
     value = made[0][1] if len(made) == 1 else None
     if value is None:
         raise ValueError(
-            "at, start_at: expected a module that the model calls once, and that returns a tensor "
-            "which depends on the inputs, or a tuple, list, mapping or dataclass with one; "
-            f"{name!r} returned {len(made)} times"
-            f"{PROGRAM if not made else ', and none' if len(made) == 1 else ''}"
+            "at, start_at: expected a module that the model calls once, and of whose tensors one "
+            f"depends on the inputs; {name!r} returned {len(made)} times"
+            f"{PROGRAM if not made else ', but no such tensor' if len(made) == 1 else ''}"
         )
     if value.place is None and samples:
         raise LostSamplesError(value)

@@ -257,7 +257,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with suppress(Exception):  # rules are made for values
             seen.account = None if rule is None or rule.decomposes else rule(seen)
         with suppress(Exception):
-            if seen.account is not None or torch.Tag.pointwise in tags or call.short == "copy_":
+            if seen.account is not None or torch.Tag.pointwise in tags or call.short in _KEEP:
                 found = self._followed(seen, call.output)
         seen.account = None  # no cycle is left
         if found is not None:
@@ -313,6 +313,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return call.output
 
 
+_KEEP = {"copy_", "squeeze_", "unsqueeze_"}
+"""Operators that keep the order of entries, though they are not said to be pointwise."""
 _OF_SHAPE = re.compile("_like|new_")
 
 

@@ -361,6 +361,7 @@ def test_constants_of_several_samples_that_move_no_logit_move_no_map(name: str) 
 OWN_CONSTANTS: dict[str, Callable[[Tensor], Tensor]] = {
     "sums of products": lambda x: torch.einsum("btc,bsc->bts", x, x).amax(-1, keepdim=True),
     "a spectrum": lambda x: torch.fft.rfft(x, dim=1).abs().mean(1, keepdim=True),
+    "quantiles": lambda x: x.quantile(0.5, dim=1, keepdim=True),
     "a copy": lambda x: torch.empty_like(x).copy_(x),
 }
 
