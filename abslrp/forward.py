@@ -4,7 +4,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
@@ -227,8 +227,9 @@ DIFFERENTIATES = (
     "explain the part before it, or write the gradient out"
 )
 PROGRAM = (
-    "; modules in scripted, traced and exported programs do not run by themselves: name one "
-    "outside of them, or explain the model as it was written"
+    "; modules in scripted, traced and exported programs, and those that only lend their weights, "
+    "as out_proj of nn.MultiheadAttention, do not run by themselves: name one around them, or "
+    "explain the model as it was written"
 )
 Made: TypeAlias = "tuple[Tensor | None, Value | None]"
 
@@ -248,11 +249,12 @@ def watching(model: nn.Module, names: Sequence[str], tape: Tape) -> Iterator[dic
     thread = threading.get_ident()
 
     def note(name: str, module: Any, args: Any, result: Any) -> None:
-        parts = tuple(result.values()) if isinstance(result, Mapping) else result
-        first = next(tensors_in(parts), None)
+        parts = vars(result) if is_dataclass(result) else result
+        parts = tuple(parts.values()) if isinstance(parts, Mapping) else parts
         if threading.get_ident() == thread:  # not of another explanation of the same model
             # With the tensor, so that no memory is shared with what is not known to be 0 there.
-            seen[name].append((first, None if first is None else tape.value(first)))
+            found = ((one, tape.value(one)) for one in tensors_in(parts))
+            seen[name].append(next((each for each in found if each[1]), (None, None)))
 
     handles: list[Any] = []
     try:
@@ -274,8 +276,9 @@ def _only(name: str, made: Sequence[Made], samples: int | None) -> Value:
     value = made[0][1] if len(made) == 1 else None
     if value is None:
         raise ValueError(
-            f"at, start_at: expected a module that the model calls once, and whose output depends "
-            f"on the inputs; {name!r} returned {len(made)} times{'' if made else PROGRAM}"
+            "at, start_at: expected a module that the model calls once, and of whose tensors one "
+            f"depends on the inputs; {name!r} returned {len(made)} times"
+            f"{PROGRAM if not made else ', but no such tensor' if len(made) == 1 else ''}"
         )
     if value.place is None and samples:
         raise LostSamplesError(value)

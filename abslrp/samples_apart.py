@@ -130,7 +130,13 @@ def by_rows(
         if samples == 1:
             raise
         where = "" if call is None else f" ({public_name(call.operator)}, called at {call.site})"
-        together = evaluated(slice(None))
+        together, again = evaluated(slice(None)), evaluated(slice(None))
+        if not alike(together, again, _exact(together)):
+            raise ValueError(
+                "model: it is random, as its logits for the same inputs are others at each call, "
+                f"and it cannot be told which sample each entry is of{where}; draw the same each "
+                "time (torch.manual_seed), or explain one at a time (batch_size=1)"
+            ) from error
         last = _alone(evaluated, slice(samples - 1, samples))
         # The last has other logits alone, or among its like.
         same = last is not None and alike(together[-1:], last, ROUNDING)

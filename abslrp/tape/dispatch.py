@@ -65,8 +65,14 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         taken = self.taken(args, kwargs)
         if not taken.values:
+            if any(one.__name__ == "DTensor" for one in types):
+                return NotImplemented  # what it makes of it arrives here next
             if self.rows_of is not None and args and _is(args[0], self.rows_of):
                 return self._looking_up(func, args, kwargs)
+            if isinstance(func, OpOverload) and self.shadowed(args, kwargs):
+                result = self.decomposed(func, args, kwargs, self.table.find(func))
+                if result is not NotImplemented:
+                    return result
             targets = targets_of(func, args, kwargs) if isinstance(func, OpOverload) else []
             unseen = [one for one in targets if self.memory.within(one) is not None]
             for one in targets:
@@ -82,6 +88,9 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
                 self.back(result)
             if self.shadows:
                 self.shade_constants(func, taken, result)
+                for one in targets:  # of a part of memory it is not known who sees it
+                    if self.shadowed(one) and one.nbytes < one.untyped_storage().nbytes():
+                        self.mix(one)
             return result
         if not isinstance(func, OpOverload):  # flex attention and its like
             result = func(*args, **kwargs)
@@ -97,19 +106,16 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         if how.names:
             return write(self, func, how, args, kwargs)
         rule = self.table.find(func)
-        if rule is None:
-            result = self.decomposed(func, args, kwargs)
-            if result is not NotImplemented:
+        if self.in_blocks and rule is not None and rule.decomposes and rule.stages:
+            # What is made later is made of the constants as they are now.
+            kept = replaced(taken[:2], self.memory.lend, Tensor)
+            if account := rule.blocks(self.table, taken.values, *kept):
+                result = func(*args, **kwargs)
+                self.note(func, lambda call: account, taken, result)
                 return result
-        elif rule.decomposes:
-            if self.in_blocks and rule.stages:
-                # What is made later is made of the constants as they are now.
-                kept = replaced(taken[:2], self.memory.lend, Tensor)
-                if account := rule.blocks(self.table, taken.values, *kept):
-                    result = func(*args, **kwargs)
-                    self.note(func, lambda call: account, taken, result)
-                    return result
-            return under(self, rule.function, *args, **kwargs)
+        result = self.decomposed(func, args, kwargs, rule)
+        if result is not NotImplemented:
+            return result
         if func in _FOLDED and args[0].ndim > 2 and args[1].ndim == 2:
             # Of permuted axes torch makes a product for each entry of the first, but for autograd.
             args = (args[0].contiguous(), *args[1:])
@@ -201,7 +207,9 @@ class _Names(Unheard):
         if func is Tensor.__deepcopy__ and self.tape.value(args[0]) is not None:
             return args[1].setdefault(id(args[0]), args[0].clone())
         self.tape.asks |= func is Tensor.requires_grad_
-        if func in _OUT_OF_TORCH and args[0].numel() > 1:
+        if func in _OUT_OF_TORCH:
             value = self.tape.memory.within(args[0])
-            self.tape.left += [] if value is None else [value]
+            self.tape.left += [] if value is None or args[0].numel() == 1 else [value]
+            if value is not None or self.tape.shadowed(args[0]):
+                self.tape.mix(args[0])
         return super().__torch_function__(func, types, args, kwargs)

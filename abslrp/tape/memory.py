@@ -2,8 +2,8 @@
 
 import math
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -55,6 +55,8 @@ class Memory:
         self._storages: dict[int, Storage] = {}
         self._gone: list[weakref.KeyedRef[int, Tensor]] = []
         self._left: list[Value] = []
+        self._put: weakref.WeakKeyDictionary[Value, Tensor] = weakref.WeakKeyDictionary()
+        """Where activations are in the rows of memory that were asked for last."""
         self._lent: dict[int, list[tuple[weakref.ref[Tensor], weakref.ref[Tensor]]]] = {}
 
     def bind(self, tensor: Tensor, value: Value | None) -> None:
@@ -121,7 +123,7 @@ class Memory:
         """Whether a view shows nothing but constants, though activations were put beside them."""
         storage = self._storage(tensor)
         flat = None if storage is None else storage.flat
-        if flat is None or flat.dtype != tensor.dtype or not _constant_at(flat, geometry(tensor)):
+        if flat is None or flat.dtype != tensor.dtype or not self._constant_at(flat, tensor):
             return False
         self.bind(tensor, None)
         return True
@@ -275,12 +277,27 @@ class Memory:
         if tensor.dtype != storage.flat.dtype:
             _check_kind(tensor, storage.flat)
             return None
-        where = geometry(tensor)
         value = None
-        if not _constant_at(storage.flat, where):
-            value = note(aten.as_strided.default, (storage.flat, *where), tensor.detach())
+        if not self._constant_at(storage.flat, tensor):
+            where = storage.flat, *geometry(tensor)
+            value = note(aten.as_strided.default, where, tensor.detach())
         self.bind(tensor, value)
         return value
+
+    def _constant_at(self, flat: Value, tensor: Tensor) -> bool:
+        """Whether nothing but constants was put into the part of a row that a view shows."""
+        put, row = [], cast(Any, flat)
+        while row not in self._put and (maker := getattr(row, "maker", None)):
+            if maker.name != "aten.as_strided_scatter":
+                break
+            row, *rest = maker.args
+            put.append(rest)
+        known = torch.full(flat.shape, isinstance(row, Value), device="cpu")
+        holds = self._put.pop(row, known)
+        for source, *given in reversed(put):
+            holds.as_strided(*given).fill_(isinstance(source, Value))
+        self._put[flat] = holds
+        return not holds.as_strided(*geometry(tensor)).any()
 
 
 def memory_of(tensor: Tensor) -> torch.UntypedStorage | None:
@@ -291,30 +308,6 @@ def memory_of(tensor: Tensor) -> torch.UntypedStorage | None:
         return tensor.untyped_storage()
     except (NotImplementedError, RuntimeError, ValueError):
         return None
-
-
-def _constant_at(flat: Value, where: Geometry) -> bool:
-    """Whether nothing but constants was put into a part of a row of memory."""
-    put = []
-    row: Any = flat
-    while isinstance(row, Value) and row.maker and row.maker.name == "aten.as_strided_scatter":
-        row, *rest = row.maker.args
-        put.append(rest)
-    if isinstance(row, Value) and all(isinstance(one, Value) for one, *_ in put):
-        return False
-    left = _places(flat, where)
-    for source, *given in put:
-        covered = torch.isin(left, _places(flat, given))
-        if isinstance(source, Value) and bool(covered.any()):
-            return False
-        left = left[~covered]
-    return not (isinstance(row, Value) and len(left))
-
-
-def _places(flat: Value, where: Sequence[Any]) -> Tensor:
-    """Return the places of a view in a row of memory."""
-    row = torch.arange(torch.Size(flat.shape).numel(), device="cpu")
-    return row.as_strided(*where).flatten()
 
 
 def _check_kind(tensor: Tensor, value: Value) -> None:

@@ -7,6 +7,7 @@ plan.
 import functools
 import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -96,8 +97,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the value that a tensor stands for, None for a constant."""
         return self.memory.find(tensor, self.aliased)
 
-    def decomposed(self, func: OpOverload, args: Any, kwargs: Any) -> Any:
-        """Run an operator as torch writes it out; NotImplemented if it does not."""
+    def decomposed(self, func: OpOverload, args: Any, kwargs: Any, rule: Any = None) -> Any:
+        """Run an operator as its rule or torch writes it out; NotImplemented if neither does."""
+        if rule is not None:
+            return (
+                under(self, rule.function, *args, **kwargs) if rule.decomposes else NotImplemented
+            )
         self._within.append(func)
         try:
             result = under(self, func.decompose, *args, **kwargs)
@@ -217,8 +222,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(found, Value) and not any(isinstance(each, Tensor) for each in made):
                 self.mixed = found
             for each in filter(_counts, made):
-                if found is not None and not isinstance(self.shadows.get(each), Value):
-                    self.shadows[each] = found
+                before = self.shadows.get(each)
+                if found is not None and not isinstance(before, Value):
+                    self.shadows[each] = found if before in (None, found) else Value(each, None)
+
+    def mix(self, tensor: Tensor) -> None:
+        """Note that a tensor goes where its samples cannot be followed, nor what is made of it."""
+        self.mixed, self.decides = Value(tensor, None), True
+
+    def shadowed(self, *nest: Any) -> bool:
+        """Whether there are constants that were made of values in a nest of arguments."""
+        return bool(self.shadows) and any(one in self.shadows for one in tensors_in(nest))
 
     def shade_constants(self, operator: Operator, taken: Taken, result: Any) -> None:
         """Follow the samples through a call that takes and makes constants alone."""
@@ -232,27 +246,25 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _shaded(self, call: Call, taken: Taken, one: Tensor, place: Place) -> Place | Value | None:
         """Return where a constant's samples are in a call's output.
 
-        A value, which has no place, if they are lost there; None if it is not known.
+        A value, which has no place, if they are lost there; None if there is nothing to follow.
         """
         if not any(call.outputs):
             return None
         own, rule = Value(one, place), self.table.find(call.operator)
         args, kwargs = replaced(taken[:2], lambda each: own if each is one else each, Tensor)
         seen = replace(call, args=args, kwargs=kwargs, inputs=[*call.inputs, own], ruled=True)
-        found, entrywise = None, torch.Tag.pointwise in getattr(call.operator, "tags", ())
-        try:
+        found, tags = None, getattr(call.operator, "tags", ())
+        with suppress(Exception):  # rules are made for values
             seen.account = None if rule is None or rule.decomposes else rule(seen)
-            if seen.account is not None or entrywise:
+        with suppress(Exception):
+            if seen.account is not None or torch.Tag.pointwise in tags or call.short in _KEEP:
                 found = self._followed(seen, call.output)
-        except Exception:  # rules are made for values
-            seen.trouble = None
         seen.account = None  # no cycle is left
-        told = seen.trouble is not None
-        if found is not None or not (told or call.output.shape.numel() < place.batch):
+        if found is not None:
             return found
         lost = Value(call.output.tensor, None)
-        seen.args, seen.kwargs, seen.inputs, seen.outputs = (), {}, [], []
-        lost.maker = seen if told else None
+        lost.maker = Call(call.operator, (), {}, [], ruled=True, trouble=LostPlaceError())
+        sites.locate(lost.maker, self.names)
         return lost
 
     def release(self) -> None:
@@ -301,6 +313,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return call.output
 
 
+_KEEP = {"copy_", "squeeze_", "unsqueeze_"}
+"""Operators that keep the order of entries, though they are not said to be pointwise."""
 _OF_SHAPE = re.compile("_like|new_")
 
 

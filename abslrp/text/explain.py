@@ -161,6 +161,8 @@ def _classes(given: Any, model: nn.Module, tokenizer: Any, name: str) -> Any:
     labels = getattr(getattr(model, "config", None), "label2id", None) or {}
     if given in labels:
         return labels[given]
+    if given.lower() in map(str.lower, labels):  # which is no token
+        raise ValueError(f"{name}: expected one of the labels {[*labels]}, got {given!r}")
     ids = [] if tokenizer is None else tokenizer(given, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
         tokens = f", got {tokenizer.convert_ids_to_tokens(ids)}" if ids else ""

@@ -111,8 +111,8 @@ class Tokens(Batch):
             raise ValueError(
                 "model: expected its forward pass to look up the tokens' embeddings once, one for "
                 f"each token and in order, got {len(self.looked)} calls for ids "
-                f"{tuple(self.kept.shape)}; pass embedding= to name the module (encoder-decoder "
-                "models are not covered)"
+                f"{tuple(self.kept.shape)}; pass embedding= to name the module, or remove its "
+                "parametrizations, if it has any (encoder-decoder models are not covered)"
             )
         if isinstance(logits, Tensor) and logits.ndim == 3:
             self.ranks.add(logits.ndim)

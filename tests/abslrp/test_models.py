@@ -82,3 +82,23 @@ def test_model(name: str) -> None:
     sums = R.flatten(1).sum(1)
     assert (sums > 0).all()
     assert (sums <= 1 + 1e-4).all()
+
+
+def test_a_model_in_parallel_parts_is_explained() -> None:
+    """Weights and activations are DTensors in it."""
+    distributed = pytest.importorskip("torch.distributed")
+    parallel = pytest.importorskip("torch.distributed.tensor.parallel")
+    if not distributed.is_available() or distributed.is_initialized():
+        pytest.skip("torch is without torch.distributed, or it is in use")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).double().eval()
+    x = torch.rand(4, 6, dtype=torch.float64)
+    expected = abslrp.explain(model, x, [0, 1, 2, 0])
+    distributed.init_process_group("gloo", rank=0, world_size=1, store=distributed.HashStore())
+    try:
+        mesh = distributed.init_device_mesh("cpu", (1,))
+        plan = {"0": parallel.ColwiseParallel(), "2": parallel.RowwiseParallel()}
+        found = abslrp.explain(parallel.parallelize_module(model, mesh, plan), x, [0, 1, 2, 0])
+    finally:
+        distributed.destroy_process_group()
+    torch.testing.assert_close(found, expected)

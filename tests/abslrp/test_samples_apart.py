@@ -297,6 +297,84 @@ def test_a_random_model_is_not_said_to_mix_samples(size: float) -> None:
     assert abslrp.explain(model, X, 0).shape == X.shape
 
 
+@pytest.mark.parametrize("size", [0.1, 1e-4])
+@pytest.mark.parametrize(
+    "call", [lambda x: torch.cat(x.split(1)), lambda x: x - x.detach().mean(0)], ids=["cut", "mean"]
+)
+def test_a_random_model_whose_samples_are_lost_is_said_to_be_random(
+    size: float, call: Callable[[Tensor], Tensor]
+) -> None:
+    model = Rows(lambda x: call(x) + size * torch.rand_like(x)).eval()
+    with pytest.raises(ValueError, match=r"it is random.*each entry is of \(torch.*batch_size=1"):
+        abslrp.explain(model, X, 0)
+    assert abslrp.explain(model, X, 0, batch_size=1).shape == X.shape
+
+
+def listed(x: Tensor) -> Tensor:
+    return torch.tensor(x.amax((0, 2)).tolist(), dtype=x.dtype)[:, None]
+
+
+def pairs(x: Tensor) -> Tensor:
+    largest = x.amax((1, 2))
+    return (largest + largest[:, None])[:, :, None]
+
+
+def part(x: Tensor) -> Tensor:
+    """Write to a part of memory that is read as a whole."""
+    memory = torch.zeros(9, 4, 4, dtype=x.dtype)
+    memory[: len(x)] = x
+    return memory.sum(0).amax(-1, keepdim=True)
+
+
+SHIFTS: dict[str, Callable[[Tensor], Any]] = {
+    "quantiles": lambda x: x.quantile(0.9, dim=0).amax(-1)[:, None],
+    "an einsum of two": lambda x: torch.einsum("btc,bsc->ts", x, x).amax(-1)[:, None],
+    "an einsum of three": lambda x: torch.einsum(
+        "btc,bsc,c->ts", x, x, torch.ones(4, dtype=x.dtype)
+    ).amax(-1)[:, None],
+    "what has no rule": lambda x: x.amax(-1, keepdim=True).logcumsumexp(0),
+    "a product so far": lambda x: x.amax(-1, keepdim=True).cumprod(0),
+    "a list": listed,
+    "a number in a list": lambda x: x.max().tolist(),
+    "an array": lambda x: torch.tensor(x.amax((0, 2)).numpy())[:, None],
+    "a number by NumPy": lambda x: float(x.numpy().max()),
+    "pairs": pairs,
+    "a part of memory": part,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*one at a time:UserWarning")
+@pytest.mark.parametrize("name", SHIFTS)
+def test_constants_of_several_samples_that_move_no_logit_move_no_map(name: str) -> None:
+    """What is taken off before a softmax moves no logit, and a map it does."""
+
+    def call(x: Tensor) -> Tensor:
+        powers = torch.exp(x - SHIFTS[name](x.detach()))
+        return powers / powers.sum(-1, keepdim=True)
+
+    model = Rows(call).eval()
+    found = abslrp.explain(model, X, [0, 1, 2, 0])
+    each = [abslrp.explain(model, X[i : i + 1], i % 3) for i in range(4)]
+    torch.testing.assert_close(found, torch.cat(each))
+
+
+OWN_CONSTANTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sums of products": lambda x: torch.einsum("btc,bsc->bts", x, x).amax(-1, keepdim=True),
+    "a spectrum": lambda x: torch.fft.rfft(x, dim=1).abs().mean(1, keepdim=True),
+    "quantiles": lambda x: x.quantile(0.5, dim=1, keepdim=True),
+    "a copy": lambda x: torch.empty_like(x).copy_(x),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", OWN_CONSTANTS)
+def test_constants_of_one_sample_each_are_followed(name: str) -> None:
+    model = Rows(lambda x: x + OWN_CONSTANTS[name](x.detach())).eval()
+    found = abslrp.explain(model, X, [0, 1, 2, 0])
+    each = [abslrp.explain(model, X[i : i + 1], i % 3) for i in range(4)]
+    torch.testing.assert_close(found, torch.cat(each))
+
+
 class Packed(nn.Module):
     """A recurrent network on sequences of different lengths."""
 

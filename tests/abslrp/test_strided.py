@@ -106,6 +106,39 @@ def test_a_gru_cell_is_what_it_is_written_out():
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
+def test_each_write_to_memory_is_looked_at_once(monkeypatch):
+    """A loop that writes its steps to one tensor takes time in proportion to their number."""
+    filled = []
+    monkeypatch.setattr(torch.Tensor, "fill_", _counting(torch.Tensor.fill_, filled))
+
+    class Steps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.head = nn.RNNCell(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            written, h = x.new_empty(len(x), x.shape[1], 8), x.new_zeros(len(x), 8)
+            for t in range(x.shape[1]):
+                h = self.cell(x[:, t], h)
+                written[:, t] = h
+            return self.head(written.mean(1))
+
+    torch.manual_seed(0)
+    model, x = Steps().double().eval(), torch.rand(2, 24, 8).double()
+    found = abslrp.explain(model, x, [0, 1])
+    assert 0 < len(filled) <= 24
+    alone = [abslrp.explain(model, x[i : i + 1], i) for i in range(2)]
+    torch.testing.assert_close(found, torch.cat(alone))
+
+
+def _counting(function, calls):
+    def counted(*args):
+        calls.append(args)
+        return function(*args)
+
+    return counted
+
+
 def _beside(x):
     """Return activations times what lies beside them in memory, which is a constant."""
     buffer = torch.full((len(x), 2, 4), 0.5, dtype=x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -328,6 +329,66 @@ def test_modules_that_have_no_relevance(given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         abslrp.explain(model, rows(B, 4), 0, **given)
     assert not any(one._forward_hooks for one in model.modules())
+
+
+@dataclasses.dataclass
+class Found:
+    mask: Tensor
+    features: Tensor
+
+
+class Returning(nn.Module):
+    """A layer that returns what it makes in some form, and a head that takes it from there."""
+
+    def __init__(self, form: Callable[[Tensor], Any], features: Callable[[Any], Tensor]) -> None:
+        super().__init__()
+        self.part = nn.Module()
+        self.part.layer = nn.Linear(4, 4)
+        self.part.forward = lambda x: form(self.part.layer(x))
+        self.head, self.features = nn.Linear(4, 3), features
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.features(self.part(x)))
+        return y
+
+
+@pytest.mark.parametrize(
+    ("form", "features"),
+    [
+        (lambda y: Found(y > 0, y), lambda found: found.features),
+        (lambda y: (y > 0, y), lambda found: found[1]),
+        (lambda y: {"mask": y > 0, "features": y}, lambda found: found["features"]),
+    ],
+    ids=["dataclass", "tuple", "mapping"],
+)
+def test_modules_that_return_a_mask_first(form: Any, features: Any) -> None:
+    model = seeded(lambda: Returning(form, features))
+    found = abslrp.explain(model, rows(B, 4), 0, at="part")
+    torch.testing.assert_close(found, abslrp.explain(model, rows(B, 4), 0, at="part.layer"))
+
+
+def test_modules_that_return_nothing_of_the_inputs() -> None:
+    model = seeded(lambda: Returning(lambda y: y > 0, lambda found: found.double()))
+    message = "depends on the inputs; 'part' returned 1 times, but no such tensor"
+    with pytest.raises(ValueError, match=message):
+        abslrp.explain(model, rows(B, 4), 0, at="part")
+
+
+def test_modules_that_only_lend_their_weights() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention, self.head = (
+                nn.MultiheadAttention(4, 2, batch_first=True),
+                nn.Linear(4, 3),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.head(self.attention(x, x, x)[0].mean(1))
+            return y
+
+    with pytest.raises(ValueError, match=r"out_proj' returned 0 times; .*only lend their weights"):
+        abslrp.explain(seeded(Attention), rows(B, 3, 4), 0, at="attention.out_proj")
 
 
 def test_outputs_whose_first_axis_is_not_the_samples() -> None:

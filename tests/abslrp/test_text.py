@@ -60,6 +60,11 @@ TEXTS = ["A Gripping film", "dull", "Don't film a film, a dull dull film"]
 
 
 class TestExplain:
+    def test_labels_in_another_case_are_no_tokens(self, model, tokenizer):
+        message = r"targets: expected one of the labels \['negative', 'positive'\], got 'Positive'"
+        with pytest.raises(ValueError, match=message):
+            text.explain(model, tokenizer, TEXTS, "Positive")
+
     def test_tokens_specials_and_labels(self, model, tokenizer):
         one = text.explain(model, tokenizer, TEXTS)[0]
         assert one.tokens == ("[CLS]", "a", "grip", "##ping", "film", "[SEP]")

@@ -158,3 +158,13 @@ def test_options_that_texts_do_not_take_are_named(name: str) -> None:
 def test_a_map_of_zeros_is_told() -> None:
     with pytest.warns(RuntimeWarning, match="a map is 0: the target and what it is contrasted"):
         token_relevance(Bag().eval(), {"input_ids": IDS, "attention_mask": MASK}, 1, against=1)
+
+
+def test_a_parametrized_embedding_is_named() -> None:
+    model = Bag().eval()
+    nn.utils.parametrizations.weight_norm(model.embedding)
+    with pytest.raises(ValueError, match="or remove its parametrizations, if it has any"):
+        token_relevance(model, {"input_ids": IDS, "attention_mask": MASK}, 0)
+    nn.utils.parametrize.remove_parametrizations(model.embedding, "weight")
+    found = token_relevance(model, {"input_ids": IDS, "attention_mask": MASK}, 0).relevance
+    assert found.abs().sum() > 0
