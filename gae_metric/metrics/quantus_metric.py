@@ -114,6 +114,10 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         if self.explain_batch_size is not None:
             check_integer("explain_batch_size", self.explain_batch_size)
         check_output(self.output)
+        for name, option in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, f"_{name}", getattr(self, name, None))
+            if isinstance(option.default, bool) and not isinstance(value, (bool, np.bool_)):
+                raise ValueError(f"{name}: expected True or False, got {value!r}")
         for name, least in self.integers.items():
             check_integer(name, getattr(self, name), least)
 
