@@ -163,8 +163,7 @@ class Focus(CompanionMetric):
         shown = data.contents[plan.indices]
         others = (shown[:, :, None] == shown[:, None]) & plan.target[:, :, None]
         twice = (others & ~plan.target[:, None]).any(axis=(1, 2))
-        told = "the same image is shown as of the sample's class and as of another"
-        self._warn(data, told, drawn & twice)
+        self._warn(data, "an image is shown as of the sample's class and of others", drawn & twice)
         if empty:
             data.warn(f"Focus: {empty} maps have no positive value; their score is 0")
         return {"components": pd.DataFrame({"focus": scores}), "plan": plan}

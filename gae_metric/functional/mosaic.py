@@ -101,11 +101,7 @@ def mosaics(
     whole = rows.ndim == 2 and rows.shape[1] == 4 and not rows.is_floating_point()
     # What is on a GPU would have to be waited for.
     if not whole or (rows.is_cpu and bool(((rows < 0) | (rows >= len(x))).any())):
-        found = rows.flatten().tolist()
-        raise ValueError(
-            f"indices: expected integers (M, 4) from 0 to {len(x) - 1}, got {tuple(rows.shape)} "
-            f"from {min(found, default=None)} to {max(found, default=None)}"
-        )
+        raise ValueError(f"indices: expected integers (M, 4) from 0 to {len(x) - 1}, got {given}")
     sides = positions(x.shape)
     if interpolation == "none":
         times = 4 if len(sides) == 1 else 2

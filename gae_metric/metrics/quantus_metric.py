@@ -282,9 +282,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     @property
     def get_params(self) -> dict[str, Any]:
         """Parameters of the metric, by name."""
-        params: dict[str, Any] = super().get_params
         left = {"components", *self.results}
-        return {name: value for name, value in params.items() if name not in left}
+        return {name: value for name, value in super().get_params.items() if name not in left}
 
     def interpret_scores(self) -> None:
         """Print how scores are to be read."""

@@ -188,12 +188,11 @@ class ModelGuard:
         if not self._explained or error is not None or self._asked is None:
             return
         x, before = self._asked
-        if self.alike(before, now := self._data.logits(x)):
-            return
-        if torch.allclose(now, self._data.logits(x), rtol=0, atol=0, equal_nan=True):
-            self._left(["its output, by something that cannot be seen on it"])
-        else:  # it drifts, each time by less than rounding may
-            self.distrust(_RANDOM.format(self._data.finite.argmax()))
+        if not self.alike(before, now := self._data.logits(x)):
+            if torch.allclose(now, self._data.logits(x), rtol=0, atol=0, equal_nan=True):
+                self._left(["its output, by something that cannot be seen on it"])
+            else:  # it drifts by itself, each time by less than rounding may
+                self.distrust(_RANDOM.format(self._data.finite.argmax()))
 
 
 def _rounding(data: Data) -> float:

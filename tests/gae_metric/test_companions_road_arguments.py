@@ -42,7 +42,7 @@ def test_percentages_may_be_numbers_of_numpy(rgb, kind):
 
 def test_fractions_in_place_of_percentages_are_told(rgb):
     model, x, y, a = rgb
-    with pytest.warns(RuntimeWarning, match="percentages: no more than 0.5 % of the pixels"):
+    with pytest.warns(RuntimeWarning, match="percentages: only 0.5 % of pixels are removed"):
         ROAD(percentages=[0.1, 0.5])(model, x, y, a)
     for percentages in ([0], [0.5, 1]):
         with warnings.catch_warnings():

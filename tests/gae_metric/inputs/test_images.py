@@ -196,7 +196,7 @@ def test_labels_that_are_no_class_are_refused_by_name(folder, wrong):
 
 def test_labels_of_no_images(folder):
     path = write(folder / "labels.csv", "file,class_index\nb.png,3\n")
-    with pytest.raises(InputError, match="labels.csv names none of the images"):
+    with pytest.raises(InputError, match="names none of the images"):
         read_labels(path, [])
 
 
