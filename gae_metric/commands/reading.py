@@ -76,8 +76,8 @@ def count_classes(model: torch.nn.Module, x: NDArray[np.float32]) -> int:
         if reason.startswith(("model:", "output:")):
             raise InputError(reason) from error
         raise InputError(
-            f"model: it does not take images of shape {x.shape[1:]}: {reason}; another size is "
-            "given with --size"
+            f"model: it does not take images of shape {x.shape[1:]}: {reason}; images have three "
+            "channels, and another size is given with --size"
         ) from error
     return int(logits.shape[1])
 

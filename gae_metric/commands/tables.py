@@ -35,7 +35,7 @@ from gae_metric.comparison.results import Results
 from gae_metric.explainers.gradients import ExplainFunc
 
 #: How warnings name samples, by their places.
-_PLACES = re.compile(r"\bsamples (\d+(?:, \d+)*)")
+_PLACES = re.compile(r"\b(samples \(?)(\d+(?:, \d+)*)")
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 
@@ -161,7 +161,7 @@ def messages(evaluation: Evaluation) -> list[str]:
     results, files = evaluation.results, evaluation.inputs.samples
 
     def named(found: re.Match[str]) -> str:
-        return "samples " + ", ".join(files[int(place)] for place in found[1].split(", "))
+        return found[1] + ", ".join(files[int(place)] for place in found[2].split(", "))
 
     lines = [f"{'left out' if one.expected else 'failed'}: {one}" for one in results.failures]
     for text, sources in results.notes.items():

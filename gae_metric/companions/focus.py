@@ -160,6 +160,10 @@ class Focus(CompanionMetric):
         told = "NaN where no other (finite) sample is of the same class; take more samples"
         self._warn(data, told, lonely)
         self._warn(data, "NaN where features or attributions are not finite", bad)
+        shown = data.contents[plan.indices]
+        others = (shown[:, :, None] == shown[:, None]) & plan.target[:, :, None]
+        twice = (others & ~plan.target[:, None]).any(axis=(1, 2))
+        self._warn(data, "an image is shown as of the sample's class and of others", drawn & twice)
         if empty:
             data.warn(f"Focus: {empty} maps have no positive value; their score is 0")
         return {"components": pd.DataFrame({"focus": scores}), "plan": plan}

@@ -154,6 +154,8 @@ class ROAD(CompanionMetric):
         curves[np.isnan(curves).any(axis=1)] = np.nan
         scored = ~np.isnan(curves[:, 0])
         self._warn(data, "NaN where features, attributions or outputs are not finite", ~scored)
+        if 0 < (most := max(self.percentages)) < 1:
+            data.warn(f"percentages: only {most:g} % of pixels are removed; half is 50, not 0.5")
         means = curves[scored].mean(axis=0) if scored.any() else np.full(curves.shape[1], np.nan)
         accuracy = dict(zip(self.percentages, means.tolist(), strict=True))
         columns = {f"correct@{p:g}": curves[:, k] for k, p in enumerate(self.percentages)}

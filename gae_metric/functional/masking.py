@@ -184,17 +184,15 @@ def masking_trajectory(
         sample = going % rows
         keep = ~masked[going].view(-1, *form)
         state_x = torch.where(keep, x[sample], value[sample])
-        _, output, impact_going = target_impact(
-            model, state_x, targets[sample], value[sample], features
-        )
+        _, output, found = target_impact(model, state_x, targets[sample], value[sample], features)
         # A fully masked input stays as it is: same output, no impact.
         outputs[:, :, state] = outputs[:, :, state - 1]
         outputs[going // rows, sample, state] = output.to(wide)
         good = torch.ones_like(ended)
-        good[going] = output.isfinite() & impact_going.isfinite().all(1)
+        good[going] = output.isfinite() & found.isfinite().all(1)
         finite &= good.view(2, rows).all(0)
         impact = torch.zeros_like(impact)
-        impact[going] = impact_going.nan_to_num(nan=0.0, posinf=0.0)
+        impact[going] = found.nan_to_num(nan=0.0, posinf=0.0)
         sums += _to_sum_one(impact.to(wide))
         ended = masked.all(1)
 

@@ -98,6 +98,10 @@ def mosaics(
     """
     given = indices if isinstance(indices, Tensor) else np.array(indices)
     rows = torch.as_tensor(given, device=x.device)
+    whole = rows.ndim == 2 and rows.shape[1] == 4 and not rows.is_floating_point()
+    # What is on a GPU would have to be waited for.
+    if not whole or (rows.is_cpu and bool(((rows < 0) | (rows >= len(x))).any())):
+        raise ValueError(f"indices: expected integers (M, 4) from 0 to {len(x) - 1}, got {given}")
     sides = positions(x.shape)
     if interpolation == "none":
         times = 4 if len(sides) == 1 else 2
@@ -212,4 +216,4 @@ def _everywhere(place: Sequence[slice]) -> tuple[EllipsisType | slice, ...]:
 
 
 def _integers(values: ArrayLike, device: torch.device) -> Tensor:
-    return torch.tensor(np.asarray(values, dtype=np.int64), device=device)
+    return torch.tensor(np.asarray(values).astype(np.int64, casting="same_kind"), device=device)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gae_metric.errors import InputError
+from gae_metric.errors import InputError, check_integer
 from gae_metric.inputs.files import EXTENSIONS, list_images
 from gae_metric.inputs.preprocessing import eight_bit
 
@@ -150,6 +150,8 @@ def load_images(
     """
     if samples is not None and samples < 1:
         raise InputError(f"samples: expected a positive number, got {samples}")
+    for file, label in dict(labels or {}).items():
+        check_integer(f"labels: {file!r}", label, 0)
     listed = sorted(list_images(folder) if files is None else files)
     wanted = min(len(listed), samples or len(listed))
     order = np.random.default_rng(seed).permutation(len(listed))

@@ -73,7 +73,7 @@ def read_labels(
     if not labels.keys() & set(files):
         raise InputError(
             f"labels: {name} names none of the images; it must name them relative to the folder, "
-            f"such as {files[0]!r}"
+            f"such as {next(iter(files), 'cat/1.png')!r}"
         )
     return labels
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gae_metric.errors import InputError, first_line, lookup
+from gae_metric.errors import InputError, check_integer, first_line, lookup
 from gae_metric.inputs.files import check_model
 from gae_metric.inputs.preprocessing import Preprocessing, square_crop, timm_crop, torchvision_crop
 from gae_metric.inputs.weights import lite_weights, load_weights
@@ -110,6 +110,8 @@ def load_model(
             "model: num_classes: published weights have classes of their own, so that the last "
             "layer would be random; give weights of these classes"
         )
+    if "num_classes" in given:  # without a last layer its features would count as logits
+        check_integer("model: num_classes", given["num_classes"])
     build = _SOURCES[source]
     with torch.random.fork_rng(devices=[]):  # which initial weights are drawn from
         loaded = build(name, weights is None, given)

@@ -144,11 +144,11 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
             )
     first = study.data.x[np.arange(min(8, len(study.data)))].float()  # whatever can be rounded
     whole = bool((first == first.round()).all())
-    if first.ndim == 4 and first.min() >= 0 and 16 < (largest := float(first.max())) <= 255:
+    if first.ndim == 4 and first.min() >= 0 and 16 < (largest := float(first.max())) < 2**16:
         yield (
             f"{metric}: the inputs are {'whole' if whole else 'real'} numbers up to {largest:g}, "
-            "as pixels are before the model's own preprocessing; divide by 255, then normalise "
-            "them, as in training"
+            "as pixels are before the model's own preprocessing; divide by "
+            f"{255 if largest <= 255 else 65535}, then normalise them, as in training"
         )
     if first.ndim == 3 and 8 <= first.shape[1] == first.shape[2]:
         yield (

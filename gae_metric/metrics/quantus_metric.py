@@ -114,6 +114,10 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         if self.explain_batch_size is not None:
             check_integer("explain_batch_size", self.explain_batch_size)
         check_output(self.output)
+        for name, option in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, f"_{name}", getattr(self, name, None))
+            if isinstance(option.default, bool) and not isinstance(value, (bool, np.bool_)):
+                raise ValueError(f"{name}: expected True or False, got {value!r}")
         for name, least in self.integers.items():
             check_integer(name, getattr(self, name), least)
 
@@ -278,9 +282,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
     @property
     def get_params(self) -> dict[str, Any]:
         """Parameters of the metric, by name."""
-        params: dict[str, Any] = super().get_params
         left = {"components", *self.results}
-        return {name: value for name, value in params.items() if name not in left}
+        return {name: value for name, value in super().get_params.items() if name not in left}
 
     def interpret_scores(self) -> None:
         """Print how scores are to be read."""

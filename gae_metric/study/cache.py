@@ -6,6 +6,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from torch import Tensor, nn
@@ -146,8 +147,8 @@ class TrajectoryCache:
     @_exclusive
     def resize(self, limit: int) -> None:
         """Change the limit; entries go until it is kept."""
-        if limit < 0:
-            raise ValueError(f"limit: expected a non-negative number of bytes, got {limit}")
+        if not (isinstance(limit, Real) and limit >= 0):
+            raise ValueError(f"limit: expected a non-negative number of bytes, got {limit!r}")
         self._limit = limit
         self._shrink(limit)
 

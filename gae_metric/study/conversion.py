@@ -83,7 +83,9 @@ def like(maps: Tensor, inputs: Any) -> Any:
         kind = inputs.dtype if inputs.is_floating_point() else maps.dtype
         return maps.detach().to(device=inputs.device, dtype=kind)
     host = maps.detach().cpu()
-    array = (host.float() if host.dtype == torch.bfloat16 else host).numpy()
+    small = host.is_floating_point() and host.element_size() < 4
+    # NumPy has none of them but this one.
+    array = (host.float() if small and host.dtype != torch.float16 else host).numpy()
     dtype = getattr(inputs, "dtype", array.dtype)
     native = np.dtype(dtype).newbyteorder("=")
     return array.astype(native if native.kind == "f" else array.dtype, copy=False)

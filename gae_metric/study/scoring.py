@@ -122,9 +122,8 @@ class Scorer:
     def _add_mosaics(self, items: Items, a: Tensor) -> None:
         assert self._study.mosaicking is not None
         scores = sent(self._study.quadrants(items).to(a.dtype), a.device)
-        block = self._study.mosaicking.protocol == "repository"
         sides = positions(a.shape)
-        s = score_map(scores, sides, centre_block=block)
+        s = score_map(scores, sides, centre_block=self._study.mosaicking.protocol == "repository")
         place = items.row, items.mosaic
         shown = equations.contrastiveness(a.reshape(len(a), -1, *sides), s)
         self._later(self._contrastiveness, place, shown)

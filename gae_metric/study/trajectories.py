@@ -151,12 +151,9 @@ class Trajectories:
 
     def _shared(self, i: int, setting: Hashable | None) -> SampleTrajectory | Tensor | None:
         """Return a sample's entry; the first of its kind only if the model still gives it."""
-        key = self._key(i, setting)
-        entry = (
-            None
-            if key is None
-            else cache.SHARED.get(self.data.model.wrapped_model, key, self._user)
-        )
+        if (key := self._key(i, setting)) is None:
+            return None
+        entry = cache.SHARED.get(self.data.model.wrapped_model, key, self._user)
         if entry is not None and type(entry) not in self._compared:
             self._compared.add(type(entry))
             if not self._as_now(i, entry):
@@ -175,10 +172,8 @@ class Trajectories:
             return self._guard.alike(entry[None], self.data.logits(x))
         baseline = mask_baseline(x, self.masking.mask_value).expand_as(x)
         target = sent(np.array([entry.target]), x.device)
-        logits, _, impact = target_impact(
-            self.data.model, x, target, baseline, self.masking.features
-        )
-        if not self._guard.alike(entry.logits[None], logits.cpu()):
+        now, _, impact = target_impact(self.data.model, x, target, baseline, self.masking.features)
+        if not self._guard.alike(entry.logits[None], now.cpu()):
             return False
         first = entry.logits.new_tensor([entry.first_impact])
         return self._guard.alike(first, impact.sum(1).cpu().to(first.dtype))

@@ -192,6 +192,16 @@ def test_single_class(data):
         Focus()(model, x, y * 0, explain_func=gradient)
 
 
+def test_an_image_of_two_classes_is_told(data):
+    model, x, _ = data
+    x = x[[0, 0, 0, 1, 1, 1]]
+    with pytest.warns(RuntimeWarning, match=r"and of others: 6 samples \(0, 1, 2, 3, 4, 5\)"):
+        Focus()(model, x, np.array([0, 1, 0, 1, 0, 1]), explain_func=gradient)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Focus()(model, x, np.array([0, 0, 0, 1, 1, 1]), explain_func=gradient)
+
+
 def test_bad_samples_stay_alone(data):
     model, x, y = data
     expected = np.array(Focus()(model, x, y, explain_func=gradient))

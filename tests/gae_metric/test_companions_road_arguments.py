@@ -1,6 +1,7 @@
 """ROAD's arguments: kinds of input and model, Quantus's conventions, and what is refused."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -37,6 +38,16 @@ def test_percentages_may_be_numbers_of_numpy(rgb, kind):
     road, expected = ROAD(percentages=np.array([10, 50], kind)), ROAD(percentages=[10, 50])
     assert road(model, x, y, a) == expected(model, x, y, a)
     assert json.loads(json.dumps(road.percentages)) == [10, 50]
+
+
+def test_fractions_in_place_of_percentages_are_told(rgb):
+    model, x, y, a = rgb
+    with pytest.warns(RuntimeWarning, match="percentages: only 0.5 % of pixels are removed"):
+        ROAD(percentages=[0.1, 0.5])(model, x, y, a)
+    for percentages in ([0], [0.5, 1]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ROAD(percentages=percentages)(model, x, y, a)
 
 
 def test_quantus_conventions(rgb):

@@ -218,3 +218,16 @@ def test_mosaics_are_where_samples_are_whatever_the_default_device():
     with torch.device("meta"):
         found = mosaics(x, [[0, 1, 2, 3]])
     assert found.tolist() == [[[[0, 4], [8, 12]]]]
+
+
+@pytest.mark.parametrize(
+    "indices", [[[0, 1, 2, -1]], [[0, 1, 2, 5]], [[0, 1, 2]], [0, 1, 2, 3], [[0.0, 1, 2, 3]]]
+)
+def test_indices_of_no_sample_are_refused(indices):
+    x = torch.rand(5, 1, 4, 4)
+    for form in (indices, np.array(indices), torch.tensor(indices)):
+        with pytest.raises(ValueError, match=r"indices: expected integers \(M, 4\) from 0 to 4"):
+            mosaics(x, form)
+    assert len(mosaics(x, np.zeros((0, 4), int))) == 0
+    with pytest.raises(TypeError, match="float64"):
+        quadrant_scores(torch.zeros(1, 3), [[0, 0.7, 1, 2]], [0])

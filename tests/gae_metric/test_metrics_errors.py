@@ -153,12 +153,25 @@ def test_maps_alone_are_refused_before_any_work(case, cls):
         ({"n_mosaics": 0}, "n_mosaics"),
         ({"interpolation": "linear"}, "interpolation"),
         ({"output": 1.5}, "output"),
+        ({"abs": "False"}, "abs: expected True or False, got 'False'"),
+        ({"cache": 0}, "cache: expected True or False, got 0"),
+        ({"return_aggregate": None}, "return_aggregate: expected True or False, got None"),
+        ({"disable_warnings": "no"}, "disable_warnings: expected True or False, got 'no'"),
+        ({"display_progressbar": 1}, "display_progressbar: expected True or False, got 1"),
         ({"output": True}, "output: expected a function, a key, a position or None, got bool"),
     ],
 )
 def test_wrong_options_are_refused_at_once(option, message):
     with pytest.raises(ValueError, match=message):
         GAE(**option)
+
+
+def test_switches_may_be_numpys_and_are_checked_when_they_are_set_later(case):
+    net, x, y = case
+    metric = GAE(abs=np.bool_(True), normalise=np.bool_(False), disable_warnings=np.True_)
+    metric.normalise = "no"
+    with pytest.raises(ValueError, match="normalise: expected True or False, got 'no'"):
+        metric(net, x, y, explain_func=abslrp.explain)
 
 
 def test_plan_of_another_size_is_refused(case):

@@ -178,6 +178,9 @@ def test_gray_images_without_channels_and_pixels_are_told() -> None:
         LocalConsistency()(square, X[:, 0], Y, explain_func=lambda inputs, **_: np.abs(inputs))
     with pytest.warns(RuntimeWarning, match="the inputs are real numbers up to"):
         GAE(steps=3)(net(), np.abs(X) * 40.5, Y, explain_func=magnitudes)
+    deep = np.random.default_rng(0).integers(0, 2**16, X.shape, dtype=np.uint16)
+    with pytest.warns(RuntimeWarning, match="whole numbers up to 6.*; divide by 65535, then"):
+        GAE(steps=3)(net(), deep, Y, explain_func=magnitudes)
 
 
 @pytest.mark.parametrize("kind", ["float", "one-hot", "column", "several", "objects"])

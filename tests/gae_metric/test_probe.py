@@ -102,6 +102,14 @@ IMAGE_CASES = {
 }
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn])
+def test_maps_of_types_that_numpy_lacks(kind):
+    net, x = conv_net(**SINGLE), images(5, (3, 8, 8), np.float32)
+    probe = ProbeSet.build(net, x, top_classes(net, x), metric="Contrastiveness")
+    maps = torch.tensor(np.stack(list(explained(probe, net, one_channel).values()))).to(kind)
+    same(probe.score(maps), probe.score(maps.float()))
+
+
 @pytest.mark.parametrize("name", IMAGE_CASES)
 def test_scores_are_the_live_metrics(name, tmp_path):
     kind, options = IMAGE_CASES[name]

@@ -33,7 +33,7 @@ from gae_metric.commands.cli import app
 from gae_metric.commands.named_metrics import Settings
 from gae_metric.commands.reading import explained_targets
 from gae_metric.commands.requests import PHOTOGRAPHS
-from gae_metric.commands.tables import Evaluation, Inputs, caption, table, write_report
+from gae_metric.commands.tables import Evaluation, Inputs, caption, messages, table, write_report
 from gae_metric.commands.terminal import Terminal, duration, extra_of, report_errors
 from gae_metric.comparison.results import Results
 from gae_metric.demo import digits, networks
@@ -550,6 +550,22 @@ def test_a_mark_that_the_caption_explains_is_in_both_tables(tmp_path):
     (shown,) = (row[1] for row in page.rows if row[0] == "Other")
     (_, printed) = table(evaluation).columns[1].cells
     assert shown.split()[0] == printed.split()[0] == "0.143?"
+
+
+def test_notes_of_every_metric_name_images():
+    results = Results(("A",), {"GAE": "higher"}, np.zeros(3, dtype=np.int64))
+    results.scores = {("A", "GAE"): np.array([0.5, 0.25, 0.75])}
+    results.notes = {
+        "GAE: 2 samples are blank: samples 1, 2": ["A, GAE"],
+        "Focus: take more samples: 5 samples (0, 2 and 3 more)": ["A, Focus"],
+    }
+    files = ["a.png", "b.png", "c.png"]
+    x = np.zeros((3, 3, 1, 1), np.float32)
+    inputs = Inputs(nn.Identity(), x, files, results.targets, lambda x: x)
+    assert messages(Evaluation("net", inputs, results)) == [
+        "note: GAE: 2 samples are blank: samples b.png, c.png [A, GAE]",
+        "note: Focus: take more samples: 5 samples (a.png, c.png and 3 more) [A, Focus]",
+    ]
 
 
 def test_messages_of_the_metrics(tmp_path):

@@ -188,6 +188,18 @@ def test_labels_of_a_file(folder):
     assert images.skipped == {"c.webp": "no label", "d.png": "no label"}
 
 
+@pytest.mark.parametrize("wrong", [1.5, -1, None, "jay", True])
+def test_labels_that_are_no_class_are_refused_by_name(folder, wrong):
+    with pytest.raises(InputError, match=f"labels: 'b.png': expected a non-.*, got {wrong!r}"):
+        load_images(folder, prepare, labels={"a.JPG": np.int8(0), "b.png": wrong})
+
+
+def test_labels_of_no_images(folder):
+    path = write(folder / "labels.csv", "file,class_index\nb.png,3\n")
+    with pytest.raises(InputError, match="names none of the images"):
+        read_labels(path, [])
+
+
 def test_labels_name_a_file_in_either_spelling_of_unicode(tmp_path):
     short, long = "\u00e9.png", "e\u0301.png"
     for written, files in ((short, [long]), (long, [short]), (short, [short, long])):

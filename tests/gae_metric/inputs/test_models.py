@@ -45,6 +45,12 @@ def test_local_weights_are_loaded_and_converted(squeezenet_file):
     assert loaded.name == "torchvision:squeezenet1_1"
 
 
+@pytest.mark.parametrize("name", ["torchvision:squeezenet1_1", "timm:resnet18"])
+def test_a_model_without_classes_is_refused(squeezenet_file, name):
+    with pytest.raises(InputError, match="model: num_classes: expected a positive integer, got 0"):
+        load_model(name, squeezenet_file[0], {"num_classes": 0})
+
+
 def test_torchs_generator_is_left_alone(squeezenet_file):
     before = torch.get_rng_state()
     load_model("torchvision:squeezenet1_1", squeezenet_file[0], {"num_classes": 4})

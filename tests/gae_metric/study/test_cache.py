@@ -299,6 +299,9 @@ def test_clear_and_limit(case):
     assert (info.entries, info.nbytes, info.hits, info.misses) == (0, 0, 0, 0)
     with pytest.raises(ValueError, match="limit: expected a non-negative number of bytes, got -1"):
         gae_metric.set_cache_limit(-1)
+    for wrong in ("1GB", float("nan"), None):
+        with pytest.raises(ValueError, match=f"number of bytes, got {wrong!r}"):
+            gae_metric.set_cache_limit(wrong)
 
 
 def test_least_recently_used_go_first():

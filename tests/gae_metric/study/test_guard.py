@@ -418,6 +418,24 @@ def test_a_model_that_is_random_is_warned_of(metric):
     assert gae_metric.cache_info().entries == 0
 
 
+@pytest.mark.parametrize("step", [1e-9, 3e-4])
+def test_a_model_that_drifts_is_not_said_to_be_changed_by_the_explainer(case, step):
+    net, x, y = case
+    calls = []
+
+    def drift(module, args, output):
+        calls.append(0)
+        return output + step * len(calls)
+
+    net.float().register_forward_hook(drift)
+    _, said = scored(net, x, y, cls=GAE, explain_batch_size=1, cache=False)
+    if step < 1e-6:
+        assert not said
+    else:
+        assert len(said) == 1
+        assert "model: two forward passes of sample 0 differ" in said[0]
+
+
 def test_a_probe_set_tells_of_it_too():
     with pytest.warns(RuntimeWarning, match="two forward passes of sample 0 differ"):
         ProbeSet.build(Noisy(), ROWS, [0] * 6, metric="LocalConsistency")
