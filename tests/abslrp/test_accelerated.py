@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import abslrp
+from abslrp.plan.arrivals import DEPTH
 from abslrp.plan.entrywise import by_sign, multiplied
 from abslrp.plan.factors import above, constant, magnitude
 from abslrp.tape import Value
@@ -388,6 +389,16 @@ def test_masks_of_one_value_are_one(weights: Any, means: Any) -> None:
     assert computed.count("[") == (2 if min(weights) > 0 else 3)
     got = abslrp.explain(model, x, [0, 1, 2, 0]).double()
     close(got, abslrp.explain(model.double(), x.double(), [0, 1, 2, 0], accelerate=False), SINGLE)
+
+
+def test_totals_wait_for_few_calls_in_a_row() -> None:
+    """Their product leaves no type's range, on a GPU neither, which tells of no overflow."""
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(2 * DEPTH + 4)))
+    for one in model.parameters():
+        one.data.fill_(0.5)
+    computed = abslrp.plan(model.eval(), torch.rand(1, 2))["computed"]
+    restored = [place for place, one in enumerate(computed) if "totals" in one]
+    assert restored == [DEPTH, 2 * DEPTH + 1, 2 * DEPTH + 3]
 
 
 def test_a_mask_of_another_type() -> None:
