@@ -470,12 +470,13 @@ def _noting(kind: type, alive: list[weakref.ref[Any]]) -> Callable[..., None]:
 
 
 class Overlapping(nn.Module):
-    """Parts of one value that share entries, one of them as its negative."""
+    """Parts of one value that share entries, one of them as its negative, and all of it."""
 
     def __init__(self, *, views: bool) -> None:
         super().__init__()
         self.views = views
         self.first, self.last = nn.Linear(8, 24), nn.Linear(54, 3)
+        self.whole = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first(x).unflatten(1, (4, 6))
@@ -487,7 +488,8 @@ class Overlapping(nn.Module):
                 return h.index_select(axis, torch.tensor(places))
 
             parts = taken(1, 0, 1, 2), -taken(1, 1, 2, 3), taken(1, 2), taken(2, 0, 2, 4)
-        return self.last(torch.cat([one.flatten(1) for one in parts], 1))
+        logits: Tensor = self.last(torch.cat([one.flatten(1) for one in parts], 1))
+        return logits + self.whole(h).sum(1)
 
 
 @pytest.mark.parametrize("options", [{}, {"conserve": None}, {"contrast": "signed"}], ids=str)
