@@ -1,4 +1,4 @@
-"""Totals of samples by hand."""
+"""Where samples are, and their totals, by hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from abslrp.tape import Place
+from abslrp.tape.place import LostPlaceError, SamplesMixedError
+from abslrp.tape.place_by_numbers import place_of
 
 
 def test_a_complex_total_is_that_of_both_parts() -> None:
@@ -26,3 +28,64 @@ def test_totals_leave_the_range_of_float16(place: Place, wanted: list[float]) ->
     totals = place.totals(torch.full((1, 2, 40_000), 2.0, dtype=torch.float16))
     assert totals.dtype == torch.float32
     assert totals.tolist() == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("place", "shape"),
+    [
+        (Place(4, 1), (2, 2)),  # two samples in each row
+        (Place(2, 3), (6, 2)),  # a sample ends in the middle of a row
+        (Place(2, 1), (1, 1)),  # no axis has two entries
+    ],
+)
+def test_samples_that_no_axis_holds_are_lost(place: Place, shape: tuple[int, ...]) -> None:
+    with pytest.raises(LostPlaceError):
+        place.axis(shape)
+
+
+def test_samples_are_followed_through_moved_axes() -> None:
+    place = Place(2, 12)  # of (2, 3, 4)
+    assert place.moved((2, 3, 4), [1, 0, 2], (3, 2, 4)) == Place(2, 4)
+    assert place.moved((2, 3, 4), [2, 1, None], (1, 3, 2)) == Place(2, 1)
+    assert Place(2, 8).moved((4, 2, 4), [1, 0, 2], (2, 4, 4)) == Place(2, 4)  # two rows in turn
+    assert Place(2, 16).moved((4, 2, 4), [1, 0, 2], (2, 4, 4)) == Place(2, 8)  # two in a row
+
+
+@pytest.mark.parametrize(
+    ("axes", "to"),
+    [([None, 0], (3,)), ([1, 0], (3,)), ([0, 1], (1, 3))],
+    ids=["mixed", "left out", "of one entry"],
+)
+def test_samples_whose_axis_is_gone_are_mixed(axes: list[int | None], to: tuple[int, ...]) -> None:
+    with pytest.raises(SamplesMixedError):
+        Place(2, 3).moved((2, 3), axes, to)
+
+
+def test_factors_of_samples_lie_where_these_are() -> None:
+    factors = torch.tensor([[2.0, 5.0]])
+    assert Place(2, 3).spread(factors, (2, 3)).tolist() == [[[2.0], [5.0]]]
+    assert Place(2, 1).spread(factors, (3, 2)).tolist() == [[[2.0, 5.0]]]
+    assert Place(2, 2).spread(factors, (8,)).tolist() == [[2, 2, 5, 5, 2, 2, 5, 5]]
+    assert Place(1, 1).spread(factors.T, (2, 3)).tolist() == [[[2.0]], [[5.0]]]  # of two starts
+
+
+@pytest.mark.parametrize(
+    ("row", "inner"),
+    [
+        ([0, 0, 1, 1], 2),
+        ([0, 1, 0, 1], 1),
+        ([-1, 0, -1, 1], 2),  # constants fit anywhere
+        ([0, -1, 1, -1], 2),
+        ([0, 0], 2),
+    ],
+)
+def test_numbers_of_samples_follow_a_place(row: list[int], inner: int) -> None:
+    assert place_of(torch.tensor(row), 2) == Place(2, inner)
+
+
+@pytest.mark.parametrize(
+    ("row", "error"), [([0, 1, 1, 0], SamplesMixedError), ([-1, -1], LostPlaceError)]
+)
+def test_numbers_of_samples_that_follow_no_place(row: list[int], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        place_of(torch.tensor(row), 2)
