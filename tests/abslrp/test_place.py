@@ -61,12 +61,30 @@ def test_samples_whose_axis_is_gone_are_mixed(axes: list[int | None], to: tuple[
         Place(2, 3).moved((2, 3), axes, to)
 
 
+def test_samples_are_along_the_first_axis() -> None:
+    assert Place.of(torch.empty(2, 3, 4)) == Place(2, 12)
+    assert Place.of(torch.empty(1, 3)) == Place(1, 3)
+    assert Place.of(torch.empty(2)) == Place.of(torch.empty(2, 0)) == Place(2, 1)
+
+
+def test_of_one_sample_all_is_its_own() -> None:
+    assert Place(1, 6).moved((2, 3), [None, None], (5,)) == Place(1, 1)
+    assert Place(1, 6).totals(torch.ones(1, 4)).tolist() == [[4.0]]
+
+
+def test_the_total_of_one_number_is_that_number() -> None:
+    assert Place(2, 1).totals(torch.tensor([[3.0, 4.0]])).tolist() == [[3.0, 4.0]]
+
+
 def test_factors_of_samples_lie_where_these_are() -> None:
-    factors = torch.tensor([[2.0, 5.0]])
-    assert Place(2, 3).spread(factors, (2, 3)).tolist() == [[[2.0], [5.0]]]
-    assert Place(2, 1).spread(factors, (3, 2)).tolist() == [[[2.0, 5.0]]]
-    assert Place(2, 2).spread(factors, (8,)).tolist() == [[2, 2, 5, 5, 2, 2, 5, 5]]
-    assert Place(1, 1).spread(factors.T, (2, 3)).tolist() == [[[2.0]], [[5.0]]]  # of two starts
+    factors = torch.tensor([[2.0, 5.0], [3.0, 7.0]])  # of two starts
+    assert Place(2, 3).spread(factors, (2, 3)).tolist() == [[[2], [5]], [[3], [7]]]
+    assert Place(2, 1).spread(factors, (3, 2)).tolist() == [[[2, 5]], [[3, 7]]]
+    wanted = [[2, 2, 5, 5, 2, 2, 5, 5], [3, 3, 7, 7, 3, 3, 7, 7]]
+    assert Place(2, 2).spread(factors, (8,)).tolist() == wanted
+    assert Place(1, 1).spread(factors[:, :1], (2, 3)).tolist() == [[[2]], [[3]]]
+    empty = torch.empty(2, 2, 0)
+    assert (empty * Place(2, 1).spread(factors, (2, 0))).shape == empty.shape
 
 
 @pytest.mark.parametrize(
