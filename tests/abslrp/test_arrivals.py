@@ -74,20 +74,34 @@ def test_a_part_is_not_added_to_relevance_of_the_negative_or_in_the_memory_of_ot
 
 
 def test_nothing_is_written_to_memory_that_others_see() -> None:
+    """(1, 1) of 2 and (1, 3) of 4 twice, times 2, and as shares of 4 and 2."""
     v, found = value(), arrivals()
-    given = [rows([1, 1], [1, 3]) for _ in range(3)]
-    found.give(v, waiting(given[0], 4, 2, owned=False))
-    found.give(v, Arrival(given[1], torch.tensor([[2.0, 4.0]]), owned=False))
-    found.give(v, Arrival(given[2], torch.tensor([[2.0, 4.0]]), [constant(2.0)], owned=False))
+    given = [rows([1, 1], [1, 3]) for _ in range(4)]
+    for one in given[:2]:
+        found.give(v, Arrival(one, torch.tensor([[2.0, 4.0]]), owned=False))
+    found.give(v, Arrival(given[2], torch.tensor([[4.0, 8.0]]), [constant(2.0)], owned=False))
+    found.give(v, waiting(given[3], 4, 2, owned=False))
     assert all(one.tolist() == [[[1, 1], [1, 3]]] for one in given)
-    (one,) = found.merged(v)
-    assert one.relevance.tolist() == [[[5, 5], [3.5, 10.5]]]
+    (whole,) = found.merged(v)
+    assert whole.relevance.tolist() == [[[6, 6], [4.5, 13.5]]]
+
+
+def test_relevance_of_the_negative_is_added_to_its_own() -> None:
+    v, found = value(), arrivals()
+    for negated in (True, False, True):
+        found.give(v, Arrival(rows([1, 1], [1, 3]), torch.tensor([[2.0, 4.0]]), negated=negated))
+    one, other = found.merged(v)
+    assert (one.negated, other.negated) == (False, True)
+    assert one.relevance.tolist() == [[[1, 1], [1, 3]]]
+    assert other.relevance.tolist() == [[[2, 2], [2, 6]]]
 
 
 def test_what_was_seen_of_a_value_stays_as_it_was() -> None:
     """Relevance of a value in the middle is asked for, and goes on from there."""
     v, found = value(), arrivals()
-    found.give(v, waiting(rows([1, 1], [1, 3]), 4, 2))
+    given = waiting(rows([1, 1], [1, 3]), 4, 2)
+    given.factors = [constant(3.0)]
+    found.give(v, given)
     seen = found.seen(v)
     (one,) = found.merged(v)
     found.applied(one, [positive(v)])
