@@ -8,7 +8,6 @@ matter what it is multiplied by on the way on. So the one tensor serves for both
 from collections.abc import Iterator
 
 from abslrp.plan.accounts import Account, Diagonal, Product, Routing, Split
-from abslrp.plan.factors import Factor, Line
 from abslrp.tape import Call, Value
 from abslrp.tape.memory import Memory
 
@@ -55,14 +54,7 @@ def _part(account: Account | None, value: Value) -> bool:
         return False
     factors = account.factors if isinstance(account, Diagonal) else account.after
     alike = (factor for factor in factors if factor.kind in ("positive", "magnitude", "is"))
-    return any(_of(factor, value) for factor in alike)
-
-
-def _of(factor: Factor, value: Value) -> bool:
-    source = factor.value
-    if isinstance(source, Line):
-        return source.shift is None and source.value is value
-    return source is value
+    return any(factor.value is value for factor in alike)
 
 
 def _only_multiplies(call: Call, value: Value) -> bool:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import abslrp
+from abslrp.plan.arrivals import DEPTH
 from abslrp.plan.entrywise import by_sign, multiplied
 from abslrp.plan.factors import above, constant, magnitude
 from abslrp.tape import Value
@@ -390,6 +391,16 @@ def test_masks_of_one_value_are_one(weights: Any, means: Any) -> None:
     close(got, abslrp.explain(model.double(), x.double(), [0, 1, 2, 0], accelerate=False), SINGLE)
 
 
+def test_totals_wait_for_few_calls_in_a_row() -> None:
+    """Their product leaves no type's range, on a GPU neither, which tells of no overflow."""
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(2 * DEPTH + 4)))
+    for one in model.parameters():
+        one.data.fill_(0.5)
+    computed = abslrp.plan(model.eval(), torch.rand(1, 2))["computed"]
+    restored = [place for place, one in enumerate(computed) if "totals" in one]
+    assert restored == [DEPTH, 2 * DEPTH + 1, 2 * DEPTH + 3]
+
+
 def test_a_mask_of_another_type() -> None:
     v = Value(torch.tensor([-0.5, 0.5]), None)
     twice = constant(torch.full((2,), 2.0, dtype=torch.float64))
@@ -459,12 +470,13 @@ def _noting(kind: type, alive: list[weakref.ref[Any]]) -> Callable[..., None]:
 
 
 class Overlapping(nn.Module):
-    """Parts of one value that share entries, one of them as its negative."""
+    """Parts of one value that share entries, one of them as its negative, and all of it."""
 
     def __init__(self, *, views: bool) -> None:
         super().__init__()
         self.views = views
         self.first, self.last = nn.Linear(8, 24), nn.Linear(54, 3)
+        self.whole = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first(x).unflatten(1, (4, 6))
@@ -476,7 +488,8 @@ class Overlapping(nn.Module):
                 return h.index_select(axis, torch.tensor(places))
 
             parts = taken(1, 0, 1, 2), -taken(1, 1, 2, 3), taken(1, 2), taken(2, 0, 2, 4)
-        return self.last(torch.cat([one.flatten(1) for one in parts], 1))
+        logits: Tensor = self.last(torch.cat([one.flatten(1) for one in parts], 1))
+        return logits + self.whole(h).sum(1)
 
 
 @pytest.mark.parametrize("options", [{}, {"conserve": None}, {"contrast": "signed"}], ids=str)

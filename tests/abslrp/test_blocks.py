@@ -223,6 +223,22 @@ def test_a_factor_of_all_entries(few):
     assert few
 
 
+class Mean(torch.nn.Module):
+    """All keys are alike, so that each row is the mean of the values."""
+
+    def forward(self, x):
+        same = x.new_zeros(x.shape)
+        return F.scaled_dot_product_attention(same, same, x).flatten(1)
+
+
+def test_a_sum_of_many_blocks_has_more_digits_than_bfloat16(monkeypatch):
+    """Each of 512 values gets 1 / 512 of each of 512 rows; in bfloat16 256 + 1 is 256."""
+    monkeypatch.setattr(blocks, "AT_ONCE", 1)  # row by row
+    x = torch.ones(1, 512, 2, dtype=torch.bfloat16)
+    found = abslrp.relevance(Mean().eval(), x, torch.ones(1, 1024), conserve=None)
+    assert torch.equal(found.float(), torch.ones(1, 512, 2))
+
+
 def test_rows_that_are_samples(few):
     """Where keys are patterns that the model holds."""
 

@@ -121,6 +121,23 @@ def test_deep_networks_stay_finite(name: str, dtype: torch.dtype) -> None:
     torch.testing.assert_close(stream.sum((1, 2, 3)), torch.ones(1), rtol=0, atol=0.05)
 
 
+class Repeated(nn.Module):
+    """A sum of two inputs, 2^16 times."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(1, keepdim=True).expand(-1, 2**16)
+
+
+@pytest.mark.parametrize("conserve", ["operation", None])
+def test_relevance_on_its_way_leaves_the_range_of_float16(conserve: Any) -> None:
+    """The sum receives 2^16, which float16 has not; each input receives half of it."""
+    start = torch.ones(1, 2**16, dtype=torch.float16)
+    x = torch.ones(1, 2, dtype=torch.float16)
+    found = abslrp.relevance(Repeated().eval(), x, start, conserve=conserve)
+    assert found.dtype == torch.float16
+    assert found.tolist() == [[2**15, 2**15]]
+
+
 class Scaled(nn.Module):
     """A layer whose outputs are a number times another's, to which factors cancel."""
 
