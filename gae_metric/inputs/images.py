@@ -151,7 +151,8 @@ def load_images(
     if samples is not None and samples < 1:
         raise InputError(f"samples: expected a positive number, got {samples}")
     for file, label in dict(labels or {}).items():
-        check_integer(f"labels: {file!r}", label, 0)
+        number = int(label) if isinstance(label, float) and label % 1 == 0 else label
+        check_integer(f"labels: {file!r}", number, 0)
     listed = sorted(list_images(folder) if files is None else files)
     wanted = min(len(listed), samples or len(listed))
     order = np.random.default_rng(seed).permutation(len(listed))

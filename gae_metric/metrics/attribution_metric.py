@@ -144,7 +144,8 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
             )
     first = study.data.x[np.arange(min(8, len(study.data)))].float()  # whatever can be rounded
     whole = bool((first == first.round()).all())
-    if first.ndim == 4 and first.min() >= 0 and 16 < (largest := float(first.max())) < 2**16:
+    most = 2**16 if whole else 256
+    if first.ndim == 4 and first.min() >= 0 and 16 < (largest := float(first.max())) < most:
         yield (
             f"{metric}: the inputs are {'whole' if whole else 'real'} numbers up to {largest:g}, "
             "as pixels are before the model's own preprocessing; divide by "

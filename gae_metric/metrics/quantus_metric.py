@@ -243,9 +243,8 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         self._check()
         asked = {"output": self.output, "predicted": self.targets == "predicted"}
         data = check_data(model, x_batch, y_batch, **asked, quiet=self._disable_warnings, **given)
-        data.model.takes_one_output = not self.contrasts and (
-            data.y is None or not data.y.values.any()
-        )
+        one_class = data.y is None or not data.y.values.any()
+        data.model.takes_one_output = one_class and not self.contrasts
         self._check_applicability(data)
         return data
 

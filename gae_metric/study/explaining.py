@@ -115,11 +115,8 @@ class Explainer:
     def __call__(self, x: Tensor, targets: Tensor) -> Tensor:
         """Attributions (B, 1 or C, ...) of inputs (B, C, ...), on their device."""
         assert self.function is not None
-        given: dict[str, Any] = {
-            "model": self.model.for_explainers,
-            "inputs": x,
-            "targets": targets,
-        }
+        model = self.model.for_explainers
+        given: dict[str, Any] = {"model": model, "inputs": x, "targets": targets}
         if self.function is quantus.explain and x.dtype in (torch.float64, torch.float16):
             # It takes tensors, too, and would make arrays float32 ones; a gradient as with arrays.
             given["inputs"] = x.requires_grad_()

@@ -192,6 +192,8 @@ def test_labels_of_a_file(folder):
 def test_labels_that_are_no_class_are_refused_by_name(folder, wrong):
     with pytest.raises(InputError, match=f"labels: 'b.png': expected a non-.*, got {wrong!r}"):
         load_images(folder, prepare, labels={"a.JPG": np.int8(0), "b.png": wrong})
+    floats = load_images(folder, prepare, labels={"a.JPG": 0.0, "b.png": np.float64(3)})
+    assert floats.labels.tolist() == [0, 3]
 
 
 def test_labels_of_no_images(folder):
