@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from abslrp.tape.modes import State, under
 from abslrp.tape.recorder import Recorder, Table
-from abslrp.tape.values import WrittenOut, replaced, tensors_in
+from abslrp.tape.values import Value, WrittenOut, replaced, tensors_in
 from abslrp.tape.writes import targets_of, write, written
 
 T = TypeVar("T")
@@ -69,9 +69,9 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
                 return NotImplemented  # what it makes of it arrives here next
             if self.rows_of is not None and args and _is(args[0], self.rows_of):
                 return self._looking_up(func, args, kwargs)
-            if isinstance(func, OpOverload) and self.shadowed(args, kwargs):
-                result = self.decomposed(func, args, kwargs, self.table.find(func))
-                if result is not NotImplemented:
+            ruled = not isinstance(func, OpOverload) or self.table.find(func) is not None
+            if not ruled and self.shadowed(args, kwargs):
+                if (result := self.decomposed(func, args, kwargs)) is not NotImplemented:
                     return result
             targets = targets_of(func, args, kwargs) if isinstance(func, OpOverload) else []
             unseen = [one for one in targets if self.memory.within(one) is not None]
@@ -90,7 +90,7 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
                 self.shade_constants(func, taken, result)
                 for one in targets:  # of a part of memory it is not known who sees it
                     if self.shadowed(one) and one.nbytes < one.untyped_storage().nbytes():
-                        self.mix(one)
+                        self.mixed, self.decides = Value(one, None), True
             return result
         if not isinstance(func, OpOverload):  # flex attention and its like
             result = func(*args, **kwargs)
@@ -113,8 +113,7 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
                 result = func(*args, **kwargs)
                 self.note(func, lambda call: account, taken, result)
                 return result
-        result = self.decomposed(func, args, kwargs, rule)
-        if result is not NotImplemented:
+        if (result := self.decomposed(func, args, kwargs, rule)) is not NotImplemented:
             return result
         if func in _FOLDED and args[0].ndim > 2 and args[1].ndim == 2:
             # Of permuted axes torch makes a product for each entry of the first, but for autograd.
@@ -211,5 +210,5 @@ class _Names(Unheard):
             value = self.tape.memory.within(args[0])
             self.tape.left += [] if value is None or args[0].numel() == 1 else [value]
             if value is not None or self.tape.shadowed(args[0]):
-                self.tape.mix(args[0])
+                self.tape.mixed, self.tape.decides = Value(args[0], None), True
         return super().__torch_function__(func, types, args, kwargs)

@@ -292,8 +292,7 @@ class Memory:
                 break
             row, *rest = maker.args
             put.append(rest)
-        known = torch.full(flat.shape, isinstance(row, Value), device="cpu")
-        holds = self._put.pop(row, known)
+        holds = self._put.pop(row, torch.full(flat.shape, isinstance(row, Value), device="cpu"))
         for source, *given in reversed(put):
             holds.as_strided(*given).fill_(isinstance(source, Value))
         self._put[flat] = holds

@@ -132,8 +132,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def back(self, tensor: Tensor) -> Value | None:
         """Let a tensor made by NumPy, or of a list, depend on what left torch before."""
         taken = Taken(self.left, {}, self.left)
-        floats = tensor.is_floating_point()
-        call = self.note(torch.from_numpy, None, taken, tensor) if floats else None
+        call = (
+            self.note(torch.from_numpy, None, taken, tensor) if tensor.is_floating_point() else None
+        )
         if call is None:
             return None
         call.trouble = self.table.uncovered("its entries left torch (numpy, tolist) and came back")
@@ -158,7 +159,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = list(dict.fromkeys(taken.values))
         lend = self.memory.lend
         args, kwargs = replaced([tuple(taken.args), {**taken.kwargs}], lend, Tensor)
-        call = Call(operator, args, kwargs, inputs, several=several)
+        shadowed = self.shadowed(taken[:2])
+        call = Call(operator, args, kwargs, inputs, several=several, shadowed=shadowed)
         call.outputs = [None if one is None else Value(one.detach(), None) for one in made]
         others = [one if kept is None else None for one, kept in zip(results, made, strict=True)]
         call.results = tuple(replaced(others, lend, Tensor))
@@ -177,7 +179,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 for one, output in zip(made, call.outputs, strict=True):
                     if one is not None and output is not None:
                         self.memory.bind(one, None)
-                        if output.place and output.place.batch > 1:
+                        if output.place:
                             self.shadows[one] = output.place
                 return None
         if account is None or account.leaks or self.trace:
@@ -226,10 +228,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if found is not None and not isinstance(before, Value):
                     self.shadows[each] = found if before in (None, found) else Value(each, None)
 
-    def mix(self, tensor: Tensor) -> None:
-        """Note that a tensor goes where its samples cannot be followed, nor what is made of it."""
-        self.mixed, self.decides = Value(tensor, None), True
-
     def shadowed(self, *nest: Any) -> bool:
         """Whether there are constants that were made of values in a nest of arguments."""
         return bool(self.shadows) and any(one in self.shadows for one in tensors_in(nest))
@@ -246,7 +244,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _shaded(self, call: Call, taken: Taken, one: Tensor, place: Place) -> Place | Value | None:
         """Return where a constant's samples are in a call's output.
 
-        A value, which has no place, if they are lost there; None if there is nothing to follow.
+        A value, which has no place, if they are lost there; None if it is not known.
         """
         if not any(call.outputs):
             return None
@@ -260,7 +258,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if seen.account is not None or torch.Tag.pointwise in tags or call.short in _KEEP:
                 found = self._followed(seen, call.output)
         seen.account = None  # no cycle is left
-        if found is not None:
+        # What is written out, as attention is, is so for values alone.
+        if found is not None or (rule is not None and rule.decomposes):
             return found
         lost = Value(call.output.tensor, None)
         lost.maker = Call(call.operator, (), {}, [], ruled=True, trouble=LostPlaceError())
