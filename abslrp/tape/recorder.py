@@ -97,12 +97,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the value that a tensor stands for, None for a constant."""
         return self.memory.find(tensor, self.aliased)
 
-    def decomposed(self, func: OpOverload, args: Any, kwargs: Any, rule: Any = None) -> Any:
-        """Run an operator as its rule or torch writes it out; NotImplemented if neither does."""
-        if rule is not None:
-            return (
-                under(self, rule.function, *args, **kwargs) if rule.decomposes else NotImplemented
-            )
+    def decomposed(self, func: OpOverload, args: Any, kwargs: Any) -> Any:
+        """Run an operator as torch writes it out; NotImplemented if it does not."""
         self._within.append(func)
         try:
             result = under(self, func.decompose, *args, **kwargs)
@@ -159,8 +155,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = list(dict.fromkeys(taken.values))
         lend = self.memory.lend
         args, kwargs = replaced([tuple(taken.args), {**taken.kwargs}], lend, Tensor)
-        shadowed = self.shadowed(taken[:2])
-        call = Call(operator, args, kwargs, inputs, several=several, shadowed=shadowed)
+        call = Call(operator, args, kwargs, inputs, several=several, shadowed=self.shadowed(taken))
         call.outputs = [None if one is None else Value(one.detach(), None) for one in made]
         others = [one if kept is None else None for one, kept in zip(results, made, strict=True)]
         call.results = tuple(replaced(others, lend, Tensor))
@@ -215,18 +210,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         ``made``: what it returned, if that is no value but again constant.
         """
-        for one in tensors_in(taken[:2]) if self.shadows and self.mixed is None else ():
-            place = self.shadows.get(one)
-            if place is None:
-                continue
+        for one in filter(self.shadowed, tensors_in(taken[:2] if self.mixed is None else ())):
+            place = self.shadows[one]
             found = self._shaded(call, taken, one, place) if isinstance(place, Place) else place
             self.decides |= not isinstance(found, Place) or not (made or found == call.output.place)
             if isinstance(found, Value) and not any(isinstance(each, Tensor) for each in made):
                 self.mixed = found
             for each in filter(_counts, made):
-                before = self.shadows.get(each)
-                if found is not None and not isinstance(before, Value):
-                    self.shadows[each] = found if before in (None, found) else Value(each, None)
+                if found is not None and self.shadows.setdefault(each, found) != found:
+                    self.shadows[each] = Value(each, None)
 
     def shadowed(self, *nest: Any) -> bool:
         """Whether there are constants that were made of values in a nest of arguments."""
@@ -234,7 +226,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def shade_constants(self, operator: Operator, taken: Taken, result: Any) -> None:
         """Follow the samples through a call that takes and makes constants alone."""
-        if _OF_SHAPE.search(name_of(operator)):
+        if not self.shadows or _OF_SHAPE.search(name_of(operator)):
             return
         several = isinstance(result, (list, tuple))
         made = tuple(result) if several else (result,)
