@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
 from functools import partial
@@ -227,9 +227,9 @@ DIFFERENTIATES = (
     "explain the part before it, or write the gradient out"
 )
 PROGRAM = (
-    "; modules in scripted, traced and exported programs, and those that only lend their weights, "
-    "as out_proj of nn.MultiheadAttention, do not run by themselves: name one around them, or "
-    "explain the model as it was written"
+    "; modules in scripted, traced and exported programs, and those that only lend their weights "
+    "(out_proj of nn.MultiheadAttention), do not run by themselves: name one outside, or explain "
+    "the model as it was written"
 )
 Made: TypeAlias = "tuple[Tensor | None, Value | None]"
 
@@ -250,7 +250,6 @@ def watching(model: nn.Module, names: Sequence[str], tape: Tape) -> Iterator[dic
 
     def note(name: str, module: Any, args: Any, result: Any) -> None:
         parts = vars(result) if is_dataclass(result) else result
-        parts = tuple(parts.values()) if isinstance(parts, Mapping) else parts
         if threading.get_ident() == thread:  # not of another explanation of the same model
             # With the tensor, so that no memory is shared with what is not known to be 0 there.
             found = ((one, tape.value(one)) for one in tensors_in(parts))

@@ -133,9 +133,8 @@ def by_rows(
         together, again = evaluated(slice(None)), evaluated(slice(None))
         if not alike(together, again, _exact(together)):
             raise ValueError(
-                "model: it is random, as its logits for the same inputs are others at each call, "
-                f"and it cannot be told which sample each entry is of{where}; draw the same each "
-                "time (torch.manual_seed), or explain one at a time (batch_size=1)"
+                f"model: it is random, and it cannot be told which sample each entry is of{where}; "
+                "let it draw the same numbers each time, or explain one at a time (batch_size=1)"
             ) from error
         last = _alone(evaluated, slice(samples - 1, samples))
         # The last has other logits alone, or among its like.
@@ -169,21 +168,18 @@ def check_decisions(
     """
     if len(batch) == 1:
         return
-    if logits.is_cuda and torch.cuda.is_current_stream_capturing():  # values cannot be read
-        if mixed is None:
-            return
-        raise LostSamplesError(mixed)  # as they are needed then, nothing is recorded
-    batch = settled(model, batch, settings)
-    evaluated = partial(evaluate, model, batch, settings)
-    together = logits if settings.start_at is None else evaluated(slice(None))
-    step = -(-len(batch) // LOOKS)
-    for row in {*range(0, len(batch), step), len(batch) - 1}:
-        rows = slice(row, row + 1)
-        if _depends(evaluated, together, _alone(evaluated, rows), row):
-            one, again = evaluated(slice(None))[rows], evaluated(slice(None))[rows]
-            if alike(one, again, _exact(one)):  # a model that is random is another matter
-                raise _dependent(" (by numbers, masks or indices that are made of several)")
-    if mixed is not None:
+    if not (logits.is_cuda and torch.cuda.is_current_stream_capturing()):  # values can be read
+        batch = settled(model, batch, settings)
+        evaluated = partial(evaluate, model, batch, settings)
+        together = logits if settings.start_at is None else evaluated(slice(None))
+        step = -(-len(batch) // LOOKS)
+        for row in {*range(0, len(batch), step), len(batch) - 1}:
+            rows = slice(row, row + 1)
+            if _depends(evaluated, together, _alone(evaluated, rows), row):
+                one, again = evaluated(slice(None))[rows], evaluated(slice(None))[rows]
+                if alike(one, again, _exact(one)):  # a model that is random is another matter
+                    raise _dependent(" (by numbers, masks or indices that are made of several)")
+    if mixed is not None:  # as values are needed then, nothing is recorded
         raise LostSamplesError(mixed)
 
 

@@ -13,12 +13,15 @@ from abslrp.registry import ABSLRP, COMMON, RuleSet
 from abslrp.tape import Call, Value
 
 
-def scaled(value: Value, factor: Any) -> Diagonal:
-    """One-to-one: unchanged; of a factor below 0, as relevance of the negative."""
+def scaled(value: Value, factor: Any, own: bool = False) -> Diagonal:
+    """One-to-one: unchanged; of a factor below 0, as relevance of the negative.
+
+    ``own``: each sample has its factor, though one sample alone has one.
+    """
     number = isinstance(factor, (int, float))
     known = number or (isinstance(factor, Tensor) and factor.is_floating_point())
     keeps = number and factor >= 0 and value.nonnegative
-    sign = -1 if _below(factor) else 1
+    sign = -1 if not own and _below(factor) else 1
     return same(value, sign=sign, nonnegative=keeps, scale=factor if known else None)
 
 
@@ -58,9 +61,9 @@ def register(rules: RuleSet, gate: Callable[[Source], Factor]) -> None:
     @rules.rule("mul multiply")
     def mul(call: Call, input: Any, other: Any) -> Account:
         if not isinstance(other, Value):
-            return scaled(input, other)
+            return scaled(input, other, call.shadowed)
         if not isinstance(input, Value):
-            return scaled(other, input)
+            return scaled(other, input, call.shadowed)
         sure = (input.nonnegative and other.nonnegative) or input is other
         return product(call, [Diagonal(input), Diagonal(other)], sure)
 
@@ -80,7 +83,7 @@ def div(call: Call, input: Any, other: Any, **kwargs: Any) -> Account:
     """Hold the denominator constant; the numerator is scaled."""
     if not isinstance(input, Value):
         return passing(other)
-    account = scaled(input, other)
+    account = scaled(input, other, call.shadowed)
     if account.scale is not None:
         known = not kwargs and not (isinstance(other, (int, float)) and other == 0)
         account.scale = 1 / account.scale if known else None

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from abslrp.tape.modes import State, under
 from abslrp.tape.recorder import Recorder, Table
-from abslrp.tape.values import WrittenOut, replaced, tensors_in
+from abslrp.tape.values import Value, WrittenOut, replaced, tensors_in
 from abslrp.tape.writes import targets_of, write, written
 
 T = TypeVar("T")
@@ -69,8 +69,9 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
                 return NotImplemented  # what it makes of it arrives here next
             if self.rows_of is not None and args and _is(args[0], self.rows_of):
                 return self._looking_up(func, args, kwargs)
-            if isinstance(func, OpOverload) and self.shadowed(args, kwargs):
-                result = self.decomposed(func, args, kwargs, self.table.find(func))
+            bare = isinstance(func, OpOverload) and self.table.find(func) is None
+            if bare and self.shadowed(args, kwargs):
+                result = self.decomposed(func, args, kwargs)
                 if result is not NotImplemented:
                     return result
             targets = targets_of(func, args, kwargs) if isinstance(func, OpOverload) else []
@@ -86,11 +87,10 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
             self.memory.stay_constant(tensors_in(result))
             if func is torch.ops.aten.lift_fresh.default and self.left:
                 self.back(result)
-            if self.shadows:
-                self.shade_constants(func, taken, result)
-                for one in targets:  # of a part of memory it is not known who sees it
-                    if self.shadowed(one) and one.nbytes < one.untyped_storage().nbytes():
-                        self.mix(one)
+            self.shade_constants(func, taken, result)
+            for one in targets:  # of a part of memory it is not known who sees it
+                if self.shadowed(one) and one.nbytes < one.untyped_storage().nbytes():
+                    self.mixed, self.decides = Value(one, None), True
             return result
         if not isinstance(func, OpOverload):  # flex attention and its like
             result = func(*args, **kwargs)
@@ -106,16 +106,18 @@ class Tape(Recorder):  # type: ignore[no-untyped-call]
         if how.names:
             return write(self, func, how, args, kwargs)
         rule = self.table.find(func)
-        if self.in_blocks and rule is not None and rule.decomposes and rule.stages:
-            # What is made later is made of the constants as they are now.
-            kept = replaced(taken[:2], self.memory.lend, Tensor)
-            if account := rule.blocks(self.table, taken.values, *kept):
-                result = func(*args, **kwargs)
-                self.note(func, lambda call: account, taken, result)
+        if rule is None:
+            if (result := self.decomposed(func, args, kwargs)) is not NotImplemented:
                 return result
-        result = self.decomposed(func, args, kwargs, rule)
-        if result is not NotImplemented:
-            return result
+        elif rule.decomposes:
+            if self.in_blocks and rule.stages:
+                # What is made later is made of the constants as they are now.
+                kept = replaced(taken[:2], self.memory.lend, Tensor)
+                if account := rule.blocks(self.table, taken.values, *kept):
+                    result = func(*args, **kwargs)
+                    self.note(func, lambda call: account, taken, result)
+                    return result
+            return under(self, rule.function, *args, **kwargs)
         if func in _FOLDED and args[0].ndim > 2 and args[1].ndim == 2:
             # Of permuted axes torch makes a product for each entry of the first, but for autograd.
             args = (args[0].contiguous(), *args[1:])
@@ -211,5 +213,5 @@ class _Names(Unheard):
             value = self.tape.memory.within(args[0])
             self.tape.left += [] if value is None or args[0].numel() == 1 else [value]
             if value is not None or self.tape.shadowed(args[0]):
-                self.tape.mix(args[0])
+                self.tape.mixed, self.tape.decides = Value(args[0], None), True
         return super().__torch_function__(func, types, args, kwargs)

@@ -12,6 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from abslrp.tape.values import Value
 
 aten = torch.ops.aten
+_SCATTER = "aten.as_strided_scatter"
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int]
 Note = Callable[..., Value]
@@ -287,13 +288,10 @@ class Memory:
     def _constant_at(self, flat: Value, tensor: Tensor) -> bool:
         """Whether nothing but constants was put into the part of a row that a view shows."""
         put, row = [], cast(Any, flat)
-        while row not in self._put and (maker := getattr(row, "maker", None)):
-            if maker.name != "aten.as_strided_scatter":
-                break
-            row, *rest = maker.args
+        while row not in self._put and (by := getattr(row, "maker", None)) and by.name == _SCATTER:
+            row, *rest = by.args
             put.append(rest)
-        known = torch.full(flat.shape, isinstance(row, Value), device="cpu")
-        holds = self._put.pop(row, known)
+        holds = self._put.pop(row, torch.full(flat.shape, isinstance(row, Value), device="cpu"))
         for source, *given in reversed(put):
             holds.as_strided(*given).fill_(isinstance(source, Value))
         self._put[flat] = holds

@@ -97,12 +97,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the value that a tensor stands for, None for a constant."""
         return self.memory.find(tensor, self.aliased)
 
-    def decomposed(self, func: OpOverload, args: Any, kwargs: Any, rule: Any = None) -> Any:
-        """Run an operator as its rule or torch writes it out; NotImplemented if neither does."""
-        if rule is not None:
-            return (
-                under(self, rule.function, *args, **kwargs) if rule.decomposes else NotImplemented
-            )
+    def decomposed(self, func: OpOverload, args: Any, kwargs: Any) -> Any:
+        """Run an operator as torch writes it out; NotImplemented if it does not."""
         self._within.append(func)
         try:
             result = under(self, func.decompose, *args, **kwargs)
@@ -132,8 +128,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def back(self, tensor: Tensor) -> Value | None:
         """Let a tensor made by NumPy, or of a list, depend on what left torch before."""
         taken = Taken(self.left, {}, self.left)
-        floats = tensor.is_floating_point()
-        call = self.note(torch.from_numpy, None, taken, tensor) if floats else None
+        call = (
+            self.note(torch.from_numpy, None, taken, tensor) if tensor.is_floating_point() else None
+        )
         if call is None:
             return None
         call.trouble = self.table.uncovered("its entries left torch (numpy, tolist) and came back")
@@ -158,7 +155,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = list(dict.fromkeys(taken.values))
         lend = self.memory.lend
         args, kwargs = replaced([tuple(taken.args), {**taken.kwargs}], lend, Tensor)
-        call = Call(operator, args, kwargs, inputs, several=several)
+        call = Call(operator, args, kwargs, inputs, several=several, shadowed=self.shadowed(taken))
         call.outputs = [None if one is None else Value(one.detach(), None) for one in made]
         others = [one if kept is None else None for one, kept in zip(results, made, strict=True)]
         call.results = tuple(replaced(others, lend, Tensor))
@@ -177,7 +174,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 for one, output in zip(made, call.outputs, strict=True):
                     if one is not None and output is not None:
                         self.memory.bind(one, None)
-                        if output.place and output.place.batch > 1:
+                        if output.place:
                             self.shadows[one] = output.place
                 return None
         if account is None or account.leaks or self.trace:
@@ -213,22 +210,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         ``made``: what it returned, if that is no value but again constant.
         """
-        for one in tensors_in(taken[:2]) if self.shadows and self.mixed is None else ():
-            place = self.shadows.get(one)
-            if place is None:
-                continue
+        for one in filter(self.shadowed, tensors_in(taken[:2] if self.mixed is None else ())):
+            place = self.shadows[one]
             found = self._shaded(call, taken, one, place) if isinstance(place, Place) else place
             self.decides |= not isinstance(found, Place) or not (made or found == call.output.place)
             if isinstance(found, Value) and not any(isinstance(each, Tensor) for each in made):
                 self.mixed = found
             for each in filter(_counts, made):
-                before = self.shadows.get(each)
-                if found is not None and not isinstance(before, Value):
-                    self.shadows[each] = found if before in (None, found) else Value(each, None)
-
-    def mix(self, tensor: Tensor) -> None:
-        """Note that a tensor goes where its samples cannot be followed, nor what is made of it."""
-        self.mixed, self.decides = Value(tensor, None), True
+                if found is not None and self.shadows.setdefault(each, found) != found:
+                    self.shadows[each] = Value(each, None)
 
     def shadowed(self, *nest: Any) -> bool:
         """Whether there are constants that were made of values in a nest of arguments."""
@@ -236,7 +226,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def shade_constants(self, operator: Operator, taken: Taken, result: Any) -> None:
         """Follow the samples through a call that takes and makes constants alone."""
-        if _OF_SHAPE.search(name_of(operator)):
+        if not self.shadows or _OF_SHAPE.search(name_of(operator)):
             return
         several = isinstance(result, (list, tuple))
         made = tuple(result) if several else (result,)
@@ -246,7 +236,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _shaded(self, call: Call, taken: Taken, one: Tensor, place: Place) -> Place | Value | None:
         """Return where a constant's samples are in a call's output.
 
-        A value, which has no place, if they are lost there; None if there is nothing to follow.
+        A value, which has no place, if they are lost there; None if it is not known.
         """
         if not any(call.outputs):
             return None
@@ -260,7 +250,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if seen.account is not None or torch.Tag.pointwise in tags or call.short in _KEEP:
                 found = self._followed(seen, call.output)
         seen.account = None  # no cycle is left
-        if found is not None:
+        # What is written out, as attention is, is so for values alone.
+        if found is not None or (rule is not None and rule.decomposes):
             return found
         lost = Value(call.output.tensor, None)
         lost.maker = Call(call.operator, (), {}, [], ruled=True, trouble=LostPlaceError())

@@ -108,6 +108,8 @@ class Call:
     """Whether a rule accounts for it."""
     several: bool = False
     """Whether the call returned a list or tuple."""
+    shadowed: bool = False
+    """Whether there are constants among its arguments that were made of values."""
     within: Any = None
     """The operator that was written out by this one and others, if one was."""
     trouble: Exception | None = None
@@ -157,7 +159,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     """Yield the tensors in a nest of arguments or results."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, (list, tuple, dict, UserDict)):
+    elif isinstance(value, (list, tuple, Mapping)):
         for one in value if isinstance(value, (list, tuple)) else value.values():
             yield from tensors_in(one)
 

@@ -375,6 +375,23 @@ def test_constants_of_one_sample_each_are_followed(name: str) -> None:
     torch.testing.assert_close(found, torch.cat(each))
 
 
+@pytest.mark.parametrize("contrast", ["streams", "signed"])
+@pytest.mark.parametrize("name", ["product", "quotient"])
+def test_a_constant_factor_of_a_sample_is_no_factor_of_all(name: str, contrast: Any) -> None:
+    """Of a sample alone it is one number, which may be below 0."""
+
+    def call(x: Tensor) -> Tensor:
+        factor = (x - X.mean()).detach().sum((1, 2), keepdim=True)
+        return x * factor if name == "product" else x / factor
+
+    model = Rows(call).eval()
+    signs = (X - X.mean()).sum((1, 2)) > 0
+    assert signs.unique().numel() == 2
+    found = abslrp.explain(model, X, [0, 1, 2, 0], contrast=contrast)
+    each = [abslrp.explain(model, X[i : i + 1], i % 3, contrast=contrast) for i in range(4)]
+    torch.testing.assert_close(found, torch.cat(each))
+
+
 class Packed(nn.Module):
     """A recurrent network on sequences of different lengths."""
 
