@@ -99,8 +99,7 @@ def register_linear(rules: RuleSet, rule: LinearRule, pair: PairRule) -> None:
         of_weight = Operand(input, lambda w, x: aten.linear(x, w), weight.shape)
         if weight.ndim == 1:  # of one unit, without a bias
             raise WrittenOut(lambda x, row, *bias: aten.linear(x, row[None]).squeeze(-1))
-        given = Linear(input, Rows(dense(weight)), bias, but(-1))
-        return account(call, given, weight, of_weight)
+        return account(call, Linear(input, Rows(dense(weight)), bias, but(-1)), weight, of_weight)
 
     @rules.rule(aten.addmm, aten._sparse_addmm)
     def addmm(
@@ -133,8 +132,7 @@ def register_linear(rules: RuleSet, rule: LinearRule, pair: PairRule) -> None:
         if bias is not None and not isinstance(bias, Value):
             # A view would have what the model writes to it later.
             bias = bias.clone().reshape(-1, *[1] * dims)
-        given = Linear(input, map, bias, only(0), True)
-        return account(call, given, weight, of_weight)
+        return account(call, Linear(input, map, bias, only(0), True), weight, of_weight)
 
 
 def dense(weight: Any) -> Any:

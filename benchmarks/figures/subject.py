@@ -240,8 +240,7 @@ class Subject:
 
     def classes_of(self, samples: Iterable[int]) -> NDArray[np.int64]:
         """Return the classes that are explained."""
-        table = self.targets["target"].loc[list(samples)]
-        return table.to_numpy(dtype=np.int64, copy=True)
+        return self.targets["target"].loc[list(samples)].to_numpy(dtype=np.int64, copy=True)
 
     def class_name(self, index: int) -> str:
         """Return the name of a class."""

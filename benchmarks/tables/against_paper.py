@@ -114,8 +114,7 @@ def build_tables(collected: Collected) -> list[Table]:
             source = ", ".join(theirs.iloc[0][["dataset", "model"]]) if number else ""
             agreement = _agreement(cells, common if number else ())
             about = model.name, number, source, samples, tuple(common)
-            settings = _settings(run, common)
-            tables.append(Table(*about, cells, agreement, notes, settings))
+            tables.append(Table(*about, cells, agreement, notes, _settings(run, common)))
     return tables
 
 

@@ -31,8 +31,7 @@ def write_probe(request: ProbeRequest, terminal: Terminal) -> None:
     InputError
         If a part of the request is not as described.
     """
-    files = request.check()
-    inputs = read_inputs(request, files, terminal)
+    inputs = read_inputs(request, request.check(), terminal)
     try:
         with terminal.progress(request.model) as progress, _noted(terminal):
             probe = ProbeSet.build(
