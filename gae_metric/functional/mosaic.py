@@ -87,7 +87,7 @@ def mosaics(
     Raises
     ------
     ValueError
-        If ``x`` is none of these, or ``interpolation`` is unknown.
+        If ``x`` or ``indices`` are none of these, or ``interpolation`` is unknown.
 
     Examples
     --------

@@ -133,8 +133,8 @@ def load_images(
     Raises
     ------
     InputError
-        If ``samples`` is not positive, no image could be read, or ``prepare`` gives inputs of
-        several shapes.
+        If ``samples`` is not positive, a label is no class, no image could be read, or ``prepare``
+        gives inputs of several shapes.
 
     Examples
     --------

@@ -85,8 +85,9 @@ def load_model(
     Raises
     ------
     InputError
-        If there is no such model (the message gives the nearest name), the weights cannot be
-        fetched, or the file does not fit (see :func:`gae_metric.inputs.weights.load_weights`).
+        If there is no such model (the message gives the nearest name), it is to have no classes,
+        the weights cannot be fetched, or the file does not fit (see
+        :func:`gae_metric.inputs.weights.load_weights`).
 
     Notes
     -----

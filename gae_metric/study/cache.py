@@ -233,7 +233,7 @@ def set_cache_limit(limit: int) -> None:
     Raises
     ------
     ValueError
-        If the limit is negative.
+        If the limit is no number, or negative.
 
     Examples
     --------
