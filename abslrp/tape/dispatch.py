@@ -212,6 +212,7 @@ class _Names(Unheard):
         if func in _OUT_OF_TORCH:
             value = self.tape.memory.within(args[0])
             self.tape.left += [] if value is None or args[0].numel() == 1 else [value]
-            if value is not None or self.tape.shadowed(args[0]):
+            # An array of a value may be looked at alone, as where it is printed.
+            if self.tape.shadowed(args[0]) if value is None else func is Tensor.tolist:
                 self.tape.mixed, self.tape.decides = Value(args[0], None), True
         return super().__torch_function__(func, types, args, kwargs)

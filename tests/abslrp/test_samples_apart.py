@@ -337,7 +337,7 @@ SHIFTS: dict[str, Callable[[Tensor], Any]] = {
     "a list": listed,
     "a number in a list": lambda x: x.max().tolist(),
     "an array": lambda x: torch.tensor(x.amax((0, 2)).numpy())[:, None],
-    "a number by NumPy": lambda x: float(x.numpy().max()),
+    "a number of a list": lambda x: float(np.max(x.tolist())),
     "pairs": pairs,
     "a part of memory": part,
 }

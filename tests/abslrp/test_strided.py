@@ -107,7 +107,7 @@ def test_a_gru_cell_is_what_it_is_written_out():
 
 
 def test_each_write_to_memory_is_looked_at_once(monkeypatch):
-    """A loop that writes its steps to one tensor takes time in proportion to their number."""
+    """Of a loop that writes its steps to one tensor, not all earlier ones at each step."""
     filled = []
     monkeypatch.setattr(torch.Tensor, "fill_", _counting(torch.Tensor.fill_, filled))
 
