@@ -102,8 +102,8 @@ class Place(NamedTuple):
             return relevance.reshape(len(relevance), -1).sum(1, dtype=wide)[:, None]
         shape = relevance.shape[1:]
         with contextlib.suppress(LostPlaceError):
-            axis, within = self.axis(shape)
-            if within == 1 and shape[axis] == self.batch and len(shape) > 1:
+            axis, _ = self.axis(shape)
+            if shape[axis] == self.batch and len(shape) > 1:
                 others = [one + 1 for one in range(len(shape)) if one != axis]
                 return relevance.sum(others, dtype=wide)
         split = relevance.reshape(relevance.shape[0], -1, self.batch, self.inner)

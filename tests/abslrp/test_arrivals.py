@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -122,8 +123,9 @@ def test_relevance_of_the_negative_is_seen_where_that_is_positive(magnitude: boo
 
 
 def test_a_total_of_nothing_is_lost_and_what_is_not_finite_stays_so() -> None:
+    """A sum of 0 has no shares, not even of entries that cancel."""
     v, found = value(), arrivals()
-    one = found.settled(waiting(rows([0, 0], [math.nan, 1]), 4, 2), v)
+    one = found.settled(waiting(rows([1, -1], [math.nan, 1]), 4, 2), v)
     assert one.relevance[0, 0].tolist() == [0, 0]
     assert one.total is not None
     assert one.total[0, 0] == 0
@@ -131,9 +133,15 @@ def test_a_total_of_nothing_is_lost_and_what_is_not_finite_stays_so() -> None:
     assert one.relevance[0, 1].isnan().all()
 
 
+@pytest.mark.parametrize(("conserve", "wanted"), [("operation", -2.0), ("argument", 4.0)])
+def test_signs_count_where_totals_of_all_are_restored(conserve: Any, wanted: float) -> None:
+    v, found = value(), Arrivals(conserve, waits=True, magnitude=False)
+    assert found.totals(rows([1, -3], [3, -1]), v).tolist() == [[wanted, abs(wanted)]]
+
+
 def test_samples_that_left_the_range_are_told_and_no_others() -> None:
     """Of a sum of 0 no total is made, and 1 / 1e-45 is infinite in float32."""
-    for entries, total in (([0.0, 0.0], 4.0), ([1e-45, 0.0], 1.0), ([math.inf, 1.0], 1.0)):
+    for entries, total in (([0.0, 0.0], -1.0), ([1e-45, 0.0], 1.0), ([math.inf, 1.0], 1.0)):
         v, found = value(), arrivals()
         found.settled(waiting(rows([1, 1], entries), 4, total), v)
         assert found.lost.tolist() == [False, True]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from abslrp.plan.entrywise import multiplied
-from abslrp.plan.factors import Line, constant, inverse, joined, magnitude, positive
+from abslrp.plan.factors import Factor, Line, above, constant, inverse, joined, magnitude, positive
 from abslrp.tape import Value
 
 
@@ -30,6 +30,38 @@ def test_lines_of_other_values_or_with_other_shifts_do_not_cancel() -> None:
         left = joined([positive(line), divisor], lambda _: None)
         got = multiplied(torch.ones(1, 2), left, owned=False)
         torch.testing.assert_close(got, torch.tensor([wanted]))
+
+
+def test_what_a_value_was_made_of_cancels() -> None:
+    """``y / |v|`` is [y > 0] where ``y = v+``, and ``|y| / |v|`` is 3 where ``y = -3 v``."""
+    v, y, other = value(2.0, -1.0), value(2.0, 0.0), value(1.0, 1.0)
+    (mask,) = joined([positive(y), inverse(v, 1e-9)], lambda _: (v, None))
+    assert (mask.kind, mask.value) == ("above", y)
+    for scale in (-3.0, torch.tensor(-3.0)):
+        (one,) = joined([magnitude(y), inverse(v, 1e-9)], lambda _, c=scale: (v, c))
+        assert one.constant == 3.0
+        found = joined([positive(y), inverse(v, 1e-9)], lambda _, c=scale: (v, c))
+        assert [one.kind for one in found] == ["constant", "above"]
+    assert len(joined([positive(y), inverse(other, 1e-9)], lambda _: (v, None))) == 2
+
+
+def test_masks_of_one_value_join() -> None:
+    """``[v > 2] [v > 0]`` is ``[v > 2]``, and where -v counts, nothing joins."""
+    v = value(-3.0, -1.0, 1.0, 3.0)
+
+    def line(shift: float, slope: float) -> Factor:
+        return above(Line(v, torch.tensor(shift), torch.tensor(slope)))
+
+    for masks, wanted, left in (
+        ([line(2, 1), above(v)], [0, 0, 0, 1], 1),
+        ([above(v), line(-2, 5)], [0, 0, 1, 1], 1),
+        ([line(-2, 1), line(-4, 1)], [0, 1, 1, 1], 1),
+        ([line(2, 1), line(0, 1)], [0, 0, 0, 1], 1),
+        ([line(2, -1), above(v)], [0, 0, 1, 0], 2),
+    ):
+        found = joined(masks, lambda _: None)
+        assert len(found) == left
+        assert multiplied(torch.ones(1, 4), found, owned=False).tolist() == [wanted]
 
 
 def test_relevance_takes_the_wider_type_of_a_factor() -> None:

@@ -72,6 +72,12 @@ def test_of_one_sample_all_is_its_own() -> None:
     assert Place(1, 6).totals(torch.ones(1, 4)).tolist() == [[4.0]]
 
 
+def test_totals_of_samples_along_an_axis_in_the_middle() -> None:
+    """Three times 1 + 2, and three times 3 + 4."""
+    relevance = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]] * 3])
+    assert Place(2, 2).totals(relevance).tolist() == [[9.0, 21.0]]
+
+
 def test_the_total_of_one_number_is_that_number() -> None:
     assert Place(2, 1).totals(torch.tensor([[3.0, 4.0]])).tolist() == [[3.0, 4.0]]
 
