@@ -29,17 +29,19 @@ _box = z_box(-2.1179, 2.64, EPSILON)
 CLRP = publish(composite([(first_convolution, _box)], _base, "cLRP"), contrast="logits")
 """Contrastive LRP, by its authors' code."""
 
-_max_pool2d = torch.ops.aten.max_pool2d_with_indices
+_max_pool3d = torch.ops.aten.max_pool3d_with_indices
 
 
-@CLRP.decomposition(_max_pool2d)
+@CLRP.decomposition(torch.ops.aten.max_pool2d_with_indices)
 def max_pool2d(
     x: Any, size: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), *rest: Any
 ) -> Any:
     """Write windows out: the gradient of their maximum is shared evenly by equal winners."""
-    greatest, places = _max_pool2d(x.detach(), size, stride, padding, dilation, *rest)
     given = (size, stride or size, padding, dilation)
     size, stride, padding, dilation = ([*one] * (2 // len(one)) for one in given)
+    deep = ([1, *size], [1, *stride], [0, *padding], [1, *dilation], *rest)
+    # Over three axes it is a call like any other; two of a detached copy would be asked about.
+    greatest, places = _max_pool3d(x.unsqueeze(-3), *deep)
     span = [gap * (width - 1) + 1 for gap, width in zip(dilation, size, strict=True)]
     more: list[int] = []
     for axis in (-1, -2):  # as far as windows reach: beyond the end with ceil_mode, or short of it
@@ -48,4 +50,4 @@ def max_pool2d(
     x = F.pad(x, more, value=-torch.inf)
     for axis in (0, 1):
         x = x.unfold(-2, span[axis], stride[axis])[..., :: dilation[axis]]
-    return x.amax((-1, -2)), places
+    return x.amax((-1, -2)), places.squeeze(-3)
