@@ -70,6 +70,6 @@ def combine(maps: Tensor, contrast: Start) -> Tensor:
         return maps[0]
     wide = torch.promote_types(maps.dtype, torch.float32)
     sums = maps.reshape(*maps.shape[:2], -1).sum(2, dtype=wide)
-    scale = ratio(1, sums)
-    scale = scale.to(maps.dtype).reshape(*sums.shape, *[1] * (maps.ndim - 2))
-    return maps[0] * scale[0] - maps[1] * scale[1]
+    # Not times 1 / sum, which leaves the range of the maps' type where little arrived.
+    shares = ratio(maps, sums.reshape(*sums.shape, *[1] * (maps.ndim - 2)))
+    return (shares[0] - shares[1]).to(maps.dtype)

@@ -39,7 +39,8 @@ def activation(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Unchanged; the output may have either sign."""
     if len(call.inputs) > 1:
         raise UncoveredError("slopes or exponents that are activations")
-    return passing(call.inputs[0])
+    # Relevance of a negative passes new data, too: its sign may be that of what came later.
+    return (same if call.short == "set_data" else passing)(call.inputs[0])
 
 
 @COMMON.rule(NONNEGATIVE)

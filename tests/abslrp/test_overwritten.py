@@ -277,6 +277,45 @@ def test_relevance_passes_what_an_alias_writes_as_gradients_do(name: str, accele
     torch.testing.assert_close(found, wanted)
 
 
+class Negated(nn.Module):
+    """Writes constants to half of its activations, changes these, and turns the sign of two."""
+
+    def __init__(self, write: bool) -> None:
+        super().__init__()
+        self.write, self.head = write, nn.Linear(4, 2, dtype=torch.float64)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([[1.0, -1.0, -1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]))
+            self.head.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.write:
+            z = x * 1.0
+            z[:, 2:] = 0.3
+            z[:, 2:] -= 0.2
+            z[:, 1:3] *= -1
+        else:
+            tenths = torch.full_like(x[:, :1], 0.1)
+            z = torch.cat([x[:, :1], -x[:, 1:2], -tenths, tenths], 1)
+        logits: Tensor = self.head(z)
+        return logits
+
+
+@pytest.mark.parametrize("accelerate", [True, False])
+@pytest.mark.parametrize("conserve", ["operation", None])
+def test_signs_that_turn_beside_constants_that_are_written_to(
+    conserve: Any, accelerate: bool
+) -> None:
+    """What makes the negative of a positive entry larger is no positive contribution of it."""
+    x, start = torch.tensor([[0.5, 0.9, 0.2, 0.7]]).double(), torch.tensor([[1.0, 0.0]]).double()
+    given: dict[str, Any] = {"conserve": conserve, "accelerate": accelerate}
+    found, wanted = (
+        abslrp.relevance(Negated(write).eval(), x, start, **given) for write in (True, False)
+    )
+    torch.testing.assert_close(found, wanted)
+    if conserve is None:  # of the logit 0.5 + 0.9 + 0.1 + 0.1
+        torch.testing.assert_close(found, torch.tensor([[0.5 / 1.6, 0, 0, 0]]).double())
+
+
 @pytest.mark.parametrize(
     "write",
     [

@@ -254,3 +254,18 @@ def test_a_model_without_parameters() -> None:
     x = torch.randn(2, 6)
     found = abslrp.explain(OfBuffers().eval(), x.double(), [0, 1])
     torch.testing.assert_close(found.float(), abslrp.explain(OfBuffers().eval(), x, [0, 1]))
+
+
+@pytest.mark.parametrize(("kind", "scale"), [(torch.float16, 2.0**-10), (torch.float32, 2.0**-66)])
+def test_streams_of_which_little_arrives(kind: torch.dtype, scale: float) -> None:
+    """Without totals relevance may be so small that 1 / sum is more than the type holds."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2)).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[2.0, 1.0], [1.0, 1.0]]) * scale)
+        model[1].weight.copy_(torch.eye(2) * scale)
+        model[1].bias.fill_(1.0)
+    x = torch.tensor([[1.0, 1.0]], dtype=kind)
+    found = abslrp.explain(model.to(kind), x, [0], conserve=None)
+    # Each class is of one hidden value, which are 2 + 1 and 1 + 1.
+    expected = torch.tensor([[2 / 3 - 1 / 2, 1 / 3 - 1 / 2]], dtype=kind)
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)

@@ -69,9 +69,32 @@ class Rolled(Pooling):
         return super().forward(input_ids.roll(1, 1))
 
 
-def test_tokens_that_are_looked_up_in_another_order_are_refused() -> None:
+class Shifted(Pooling):
+    """A token at each step given those before, the first given a start."""
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return super().forward(F.pad(input_ids[:, :-1], (1, 0), value=1))
+
+
+class Unknown(Pooling):
+    """Of a table of ten tokens, of which the last is what is not known."""
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return super().forward(input_ids.clamp(max=9))
+
+
+@pytest.mark.parametrize("kind", [Rolled, Shifted])
+def test_tokens_that_are_looked_up_in_another_order_are_refused(kind: type[Pooling]) -> None:
     with pytest.raises(ValueError, match="one for each token and in order, got 1 calls"):
-        token_relevance(Rolled().eval(), {"input_ids": torch.tensor([[3, 3, 3], [3, 4, 5]])}, 1)
+        token_relevance(kind().eval(), {"input_ids": torch.tensor([[3, 3, 3], [3, 4, 5]])}, 1)
+
+
+def test_ids_that_a_model_replaces_keep_their_places() -> None:
+    """Also by one that the text has already."""
+    model = Unknown().eval()
+    found = token_relevance(model, {"input_ids": torch.tensor([[12, 9, 4], [4, 12, 15]])}, 1)
+    wanted = token_relevance(model, {"input_ids": torch.tensor([[9, 9, 4], [4, 9, 9]])}, 1)
+    torch.testing.assert_close(found.relevance, wanted.relevance)
 
 
 @pytest.mark.parametrize("ids", [[[3, 4, 5], [6, 7, 8], [9, 2, 1]], [[3, 4, 5, 6], [7, 8, 9, 1]]])
