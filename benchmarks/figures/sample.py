@@ -32,12 +32,10 @@ def impact(plan: Plan, subjects: Sequence[Subject]) -> Figure:
     """Draw figure 3: where masking changes the output."""
     (subject,) = subjects
     sample = subject.typical("LC")
-    image = subject.images([sample])
-    x = torch.from_numpy(image).to(subject.device)
-    target = torch.from_numpy(subject.classes_of([sample])).to(subject.device)
+    x, targets = subject.images([sample]), subject.classes_of([sample])
     title = f"{subject.name}: {subject.describe(sample)}"
-    picture = subject.display(image)[0]
-    return impact_of(subject.loaded.model, x, target, picture, title, **_masking(subject))
+    picture = subject.display(x)[0]
+    return impact_of(subject.loaded.model, x, targets, picture, title, **_masking(subject))
 
 
 def _masking(subject: Subject) -> dict[str, Any]:

@@ -109,8 +109,7 @@ class Plans(NamedTuple):
         own, layout, focus = places[rows], None, None
         if (mosaics := self.mosaics) is not None:
             shown, positive = places[mosaics.indices[rows]], mosaics.positive[rows]
-            unknown = np.zeros(len(own), dtype=bool)  # nobody is warned of identical images
-            layout = Layout(own, shown[:, None], positive[:, None], unknown)
+            layout = Layout(own, shown[:, None], positive[:, None])
         if self.focus is not None:
             shown, target = np.full((len(indices), 4), -1), np.zeros((len(indices), 4), dtype=bool)
             shown[own], target[own] = places[self.focus.indices[rows]], self.focus.target[rows]

@@ -19,7 +19,6 @@ from gae_metric.commands.requests import DemoRequest, EvaluateRequest
 from gae_metric.commands.tables import Evaluation, Inputs
 from gae_metric.commands.terminal import Terminal, duration
 from gae_metric.demo import digits, photographs
-from gae_metric.errors import InputError
 from gae_metric.explainers.gradients import ExplainFunc, explainer
 from gae_metric.inputs.models import load_model
 from gae_metric.study.logits import predictions
@@ -63,14 +62,9 @@ def run(request: EvaluateRequest, terminal: Terminal) -> list[Evaluation]:
         masking=request.masking,
         mosaicking=request.mosaicking,
     )
-    names = request.metric_names
-    try:
-        for name in names:
-            METRICS[name](options)
-    except ValueError as error:  # an option of theirs
-        raise InputError(str(error)) from error
     models = [(request.out, request.model, read_inputs(request, files, terminal))]
-    return _evaluate_all(request, models, methods, names, options, terminal, request.figures)
+    metrics = request.metric_names
+    return _evaluate_all(request, models, methods, metrics, options, terminal, request.figures)
 
 
 def _evaluate_all(

@@ -10,9 +10,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from abslrp.losses import untold
 from gae_metric import plotting
 from gae_metric.commands.folder import replace_file
 from gae_metric.commands.tables import Evaluation
@@ -70,13 +69,16 @@ def figures(evaluation: Evaluation) -> Iterable[tuple[str, Figure]]:
     what = f"{evaluation.inputs.samples[sample]}, {evaluation.class_name(results.targets[sample])}"
     title = f"{evaluation.name}, {first}, {what}"
     yield "curves", plotting.curves(results.curves[first], sample, title)
-    yield "impact", _impact(evaluation, sample, f"{evaluation.name}, {what}")
+    x, target = evaluation.inputs.x[[sample]], results.targets[[sample]]
+    image, title = evaluation.inputs.to_display(x)[0], f"{evaluation.name}, {what}"
+    masking = evaluation.settings.masking
+    yield "impact", impact(evaluation.inputs.model, x, target, image, title, **masking)
 
 
 def _maps(evaluation: Evaluation) -> Figure:
     x, targets = evaluation.inputs.x[:_SHOWN], evaluation.results.targets[:_SHOWN]
     methods = evaluation.results.methods
-    attributions = {method: _explained(evaluation, method, x, targets) for method in methods}
+    attributions = {method: evaluation.explained(method, x, targets) for method in methods}
     tables = evaluation.results.components.items()
     gae = {name: parts["gae"].to_list()[:_SHOWN] for name, parts in tables if "gae" in parts}
     labels = [evaluation.class_name(target) for target in targets]
@@ -85,19 +87,11 @@ def _maps(evaluation: Evaluation) -> Figure:
     return plotting.maps(shown, attributions, labels, title=title, scores=gae)
 
 
-def _explained(
-    evaluation: Evaluation, method: str, x: NDArray[np.float32], targets: NDArray[np.int64]
-) -> NDArray[Any]:
-    """Return a method's maps of some inputs, which it may overwrite."""
-    function = evaluation.functions[method]
-    return untold(function, model=evaluation.inputs.model, inputs=x.copy(), targets=targets)
-
-
 def _extremes(evaluation: Evaluation, method: str, parts: pd.DataFrame) -> Figure:
     targets = evaluation.results.targets
     return plotting.extremes(
         evaluation.inputs.to_display(evaluation.inputs.x),
-        lambda chosen: _explained(evaluation, method, evaluation.inputs.x[chosen], targets[chosen]),
+        lambda chosen: evaluation.explained(method, evaluation.inputs.x[chosen], targets[chosen]),
         parts["gae"],
         labels=[evaluation.class_name(target) for target in targets],
         title=f"{evaluation.name}, {method}: highest and lowest GAE",
@@ -126,7 +120,7 @@ def _mosaic(
     x = mosaics(torch.as_tensor(evaluation.inputs.x), indices[None], interpolation).numpy()
     targets = evaluation.results.targets
     target = targets[sample : sample + 1]
-    maps = {method: _explained(evaluation, method, x, target)[0] for method in methods}
+    maps = {method: evaluation.explained(method, x, target)[0] for method in methods}
     image = evaluation.inputs.to_display(x)[0]
     labels = [evaluation.class_name(targets[i]) for i in indices]
     what = f"maps of {evaluation.class_name(targets[sample])}"
@@ -135,25 +129,20 @@ def _mosaic(
     return plotting.mosaic(image, maps, positive, labels, title, scores)
 
 
-def _impact(evaluation: Evaluation, sample: int, title: str) -> Figure:
-    x = as_input(evaluation.inputs.model, evaluation.inputs.x[sample : sample + 1])
-    target = torch.as_tensor(evaluation.results.targets[sample : sample + 1], device=x.device)
-    image = evaluation.inputs.to_display(evaluation.inputs.x[sample : sample + 1])[0]
-    return impact(evaluation.inputs.model, x, target, image, title, **evaluation.settings.masking)
-
-
 def impact(
     model: nn.Module,
-    x: Tensor,
-    target: Tensor,
+    x: NDArray[Any],
+    targets: NDArray[np.int64],
     image: NDArray[Any],
     title: str,
     *,
     mask_value: MaskValue = 0.0,
     **options: Any,
 ) -> Figure:
-    """Draw figure 3: where masking an input (1, C, H, W) changes the output for its target."""
-    options |= {"baseline": mask_baseline(x, mask_value), "keep_impacts": True}
-    impacts: Any = masking_trajectory(model, x, target, **options).impacts
+    """Draw figure 3: where masking changes the output of an input (1, C, H, W) for its target."""
+    inputs = as_input(model, x)
+    target = torch.as_tensor(targets, device=inputs.device)
+    options |= {"baseline": mask_baseline(inputs, mask_value), "keep_impacts": True}
+    impacts: Any = masking_trajectory(model, inputs, target, **options).impacts
     lerf, morf = impacts[:, 0].double().cpu().numpy()
     return plotting.impact(image, lerf, morf, title)

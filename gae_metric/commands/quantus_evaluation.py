@@ -19,7 +19,6 @@ from gae_metric.commands.tables import Inputs
 from gae_metric.comparison.results import Cell, Failure, Results
 from gae_metric.errors import EvaluationError
 from gae_metric.explainers.gradients import ExplainFunc, random_map
-from gae_metric.metrics import GAE, Contrastiveness, LocalConsistency
 from gae_metric.metrics.attribution_metric import AttributionMetric
 from gae_metric.study.explaining import accepts_tensors
 
@@ -83,7 +82,6 @@ def evaluate(
     places = [(name, kind) for name in methods for kind in metrics]
     finished = {key: cell for key in places if (cell := cells.get(*key))}
     work = _Work(inputs, settings, progress)
-    failed = set()
     for name, function in methods.items():
         if left := [kind for kind in metrics if (name, kind) not in finished]:
             try:
@@ -91,15 +89,13 @@ def evaluate(
                     warnings.simplefilter("ignore")
                     work.plan(name, function, left)
             except Exception as error:
-                failed.add(name)
                 results.failures.append(Failure(name, None, error))
     planned(sum(work.seconds.values()), len(finished))
     for name, kind in places:
-        if name in failed:
+        if any(one.method == name and one.metric is None for one in results.failures):
             continue
         cell = finished.get((name, kind)) or work.cell(name, methods[name], kind, results)
         if cell.error is not None and name not in work.maps:  # it fails on the images themselves
-            failed.add(name)
             results.failures.append(Failure(name, None, cell.error))
             continue
         if (name, kind) not in finished and cell.error is None:
@@ -196,14 +192,13 @@ class _Work:
                     rows, every = metric.components.index, range(len(x))
                     table = metric.components.reindex(every)
                     found.scores = table.iloc[:, -1].to_numpy()
-                if isinstance(metric, (GAE, LocalConsistency)):
-                    curves = metric.curves.items()
-                    found.components = table
-                    found.curves = {name: _of_all(curve, rows, every) for name, curve in curves}
-                if isinstance(metric, (GAE, Contrastiveness)):
-                    placed = [metric.mosaic_indices[:, 0], metric.mosaic_positive]  # type: ignore[index]
-                    indices, positive = (_of_all(one, rows, every, -1) for one in placed)
-                    found.mosaics = indices, positive[:, 0]
+                    if curves := metric.curves.items():
+                        found.components = table
+                        found.curves = {name: _of_all(curve, rows, every) for name, curve in curves}
+                    if metric.mosaic_indices is not None:
+                        placed = metric.mosaic_indices[:, 0], metric.mosaic_positive
+                        indices, positive = (_of_all(one, rows, every, -1) for one in placed)
+                        found.mosaics = indices, positive[:, 0]
             except Exception as error:
                 found.error = error
         runtime = (w for w in caught if issubclass(w.category, RuntimeWarning))

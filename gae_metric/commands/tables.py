@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
+from abslrp.losses import untold
 from gae_metric._names import two_lines
 from gae_metric.commands.folder import replace_file
 from gae_metric.commands.named_metrics import Settings
@@ -72,6 +73,16 @@ class Evaluation:
     def summary(self) -> pd.DataFrame:
         """Each cell's mean, interval and comparison with the best method."""
         return summary(self.results)
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, str], dict[Any, Any]]:
+        """Rows of the summary by method and metric."""
+        return {(row["method"], row["metric"]): row for row in self.summary.to_dict("records")}
+
+    def explained(self, method: str, x: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return a method's maps of some inputs, which it may overwrite."""
+        function, model = self.functions[method], self.inputs.model
+        return untold(function, model=model, inputs=x.copy(), targets=targets)
 
     def class_name(self, index: int) -> str:
         """Return what a class is called."""
@@ -124,9 +135,8 @@ def table(evaluation: Evaluation, width: int = 80) -> Table:
     for metric, better in results.metrics.items():
         name = metric if wide else two_lines(metric)
         screen.add_column(f"{name} {ARROWS[better]}", justify="right", no_wrap=True)
-    cells = {(row["method"], row["metric"]): row for row in evaluation.summary.to_dict("records")}
     for method in ranked(evaluation):
-        row = (_cell(cells.get((method, metric)), wide) for metric in results.metrics)
+        row = (_cell(evaluation.cells.get((method, metric)), wide) for metric in results.metrics)
         screen.add_row(method if wide else two_lines(method), *row)
     return screen
 
@@ -243,22 +253,10 @@ def write_report(
         Figures to show, by the evaluation's name.
     """
     template = files("gae_metric.commands").joinpath("report.html").read_text(encoding="utf-8")
-    models = [_model(one, pictures.get(one.name, ())) for one in evaluations]
-    page = Environment(autoescape=True).from_string(template).render(models=models)
+    environment = Environment(autoescape=True)
+    environment.filters["base64"] = lambda path: base64.b64encode(path.read_bytes()).decode()
+    told = {"arrows": ARROWS, "caption": caption, "mark": mark, "messages": messages}
+    page = environment.from_string(template).render(
+        evaluations=evaluations, pictures=pictures, ranked=ranked, **told
+    )
     replace_file(path, visible(page).encode())
-
-
-def _model(evaluation: Evaluation, pictures: Sequence[Path]) -> dict[str, Any]:
-    results = evaluation.results
-    cells = {(row["method"], row["metric"]): row for row in evaluation.summary.to_dict("records")}
-    return {
-        "evaluation": evaluation,
-        "caption": caption(evaluation),
-        "mark": mark,
-        "metrics": [(name, ARROWS[way], way) for name, way in results.metrics.items()],
-        "methods": ranked(evaluation),
-        "cells": cells,
-        "messages": messages(evaluation),
-        "lead": next(iter(results.metrics)),
-        "pictures": {p.stem: base64.b64encode(p.read_bytes()).decode() for p in pictures},
-    }

@@ -68,7 +68,6 @@ def _known() -> dict[str, Better]:
     for group in quantus.AVAILABLE_METRICS.values():
         for name, metric in group.items():
             if isinstance(metric.score_direction, ScoreDirection):
-                higher = metric.score_direction == ScoreDirection.HIGHER
                 for each in (name, metric.name, metric.__name__):
-                    known[plain(each)] = "higher" if higher else "lower"
+                    known[plain(each)] = metric.score_direction.value
     return known | {plain(name): value for name, value in (DIRECTIONS | _PARTS).items()}

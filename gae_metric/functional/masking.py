@@ -72,6 +72,12 @@ class Trajectory:
     first_impact: Tensor
     impacts: Tensor | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what grows with inputs, states or classes, without ``impacts``."""
+        parts = self.masked_from, self.outputs, self.impact_sign, self.logits
+        return sum(part.nbytes for part in parts)
+
 
 @torch.inference_mode(False)
 @torch.no_grad()

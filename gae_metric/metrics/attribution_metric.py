@@ -137,7 +137,7 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
                 "that is explained; C is unreliable there. They are marked in components. To have "
                 'predictions explained, give targets="predicted", or no --labels (command line)'
             )
-        if (same := study.layout.identical & scored).any():
+        if (same := study.layout.identical(study.data.contents) & scored).any():
             yield (
                 f"{metric}: {int(same.sum())} samples have a mosaic that shows "
                 "the same image twice: relevance of one image is scored as that of another"

@@ -89,10 +89,10 @@ def beside(axes: Axes, text: str) -> None:
     axes.set_ylabel(text, fontsize=SMALL, labelpad=2, linespacing=1.0)
 
 
-def label(text: str, width: float, lines: int = 2) -> str:
-    r"""Break a label of small type into lines of a width (inches); what is over ends in "…".
+def label(text: str, width: float) -> str:
+    r"""Break a label of small type into two lines of a width (inches); what is over ends in "…".
 
-    A line break in it stays one, and ``lines`` counts anew behind it.
+    A line break in it stays one, and there are two lines again behind it.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def label(text: str, width: float, lines: int = 2) -> str:
     wrapped = []
     for part in text.splitlines():
         words = (w if len(w) <= letters else f"{w[: letters - 1]}…" for w in part.split(" "))
-        wrapped += textwrap.wrap(" ".join(words), letters, max_lines=lines, placeholder="…")
+        wrapped += textwrap.wrap(" ".join(words), letters, max_lines=2, placeholder="…")
     return "\n".join(wrapped)
 
 

@@ -185,15 +185,8 @@ class ProbeSet:
         own = (key for key in signature(kind).parameters if key != "display_progressbar")
         options = {key: given[key] for key in own if key in given}
         asked = kind(**options)
-        data = asked.checked_data(
-            model,
-            x_batch,
-            y_batch,
-            channel_first=channel_first,
-            device=device,
-            batch_size=batch_size,
-            model_predict_kwargs=model_predict_kwargs,
-        )
+        call = ("channel_first", "device", "batch_size", "model_predict_kwargs")
+        data = asked.checked_data(model, x_batch, y_batch, **{key: given[key] for key in call})
         if names is not None and (isinstance(names, str) or len(names) != len(data)):
             got = repr(names) if isinstance(names, str) else len(names)
             raise ValueError(f"names: expected {len(data)}, one of each sample, got {got}")

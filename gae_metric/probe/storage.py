@@ -149,14 +149,15 @@ def _guarded(source: str) -> Iterator[None]:
 
 
 class Container:
-    """Files by name; see :class:`Folder` and :class:`Npz`."""
+    """Files of a folder, by name; links to files elsewhere are refused. See :class:`Npz`, too."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.process = path, os.getpid()
 
     def names(self) -> list[str]:
         """Return the names of the ``.npy`` files, sorted."""
-        raise NotImplementedError
+        with _guarded(str(self.path)):
+            return sorted(file.name for file in self.path.iterdir() if file.suffix == ".npy")
 
     def array(self, name: str, alone: bool = False) -> ArrayFile:
         """Open an array by its file's name."""
@@ -201,21 +202,6 @@ class Container:
 
     def _open(self, name: str) -> tuple[IO[bytes], int, str]:
         """Open a file; return its size, and what it is called in errors, too."""
-        raise NotImplementedError
-
-    def _create(self, name: str) -> IO[bytes]:
-        raise NotImplementedError
-
-
-class Folder(Container):
-    """Files in a folder. Those that are links to files elsewhere are refused."""
-
-    def names(self) -> list[str]:
-        """List the files."""
-        with _guarded(str(self.path)):
-            return sorted(file.name for file in self.path.iterdir() if file.suffix == ".npy")
-
-    def _open(self, name: str) -> tuple[IO[bytes], int, str]:
         if name != "manifest.json" and not FILE_NAME.fullmatch(name):
             raise ProbeError(f"{self.path}: expected a plain .npy file name, got {name!r}")
         path = self.path / name
@@ -233,7 +219,7 @@ class Folder(Container):
 
 
 class Npz(Container):
-    """Files in a zip. Nothing is extracted."""
+    """Files of a zip. Nothing is extracted."""
 
     def __init__(self, path: Path, mode: Literal["r", "w"] = "r") -> None:
         super().__init__(path)
@@ -276,7 +262,7 @@ def open_container(path: str | Path, what: str) -> Container:
     """
     path = Path(path)
     if os.path.isdir(path):
-        return Folder(path)
+        return Container(path)
     if not os.path.isfile(path):
         found = "a pipe or device" if os.path.exists(path) else "nothing"
     elif not zipfile.is_zipfile(path):

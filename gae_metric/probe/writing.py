@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from gae_metric.metrics.attribution_metric import AttributionMetric, data_oddities
 from gae_metric.probe.format import OF_ITEMS, Manifest, Shard
-from gae_metric.probe.storage import MANIFEST_LIMIT, Container, Folder, Npz, ProbeError
+from gae_metric.probe.storage import MANIFEST_LIMIT, Container, Npz, ProbeError
 from gae_metric.probe.study_from_files import BAD_INPUT, BAD_OUTPUT, ONE_CLASS, Prepared
 from gae_metric.study.arguments import Data
 from gae_metric.study.conversion import at_work
@@ -49,7 +49,7 @@ def write(source: Prepared, path: Path, shard_bytes: int) -> Manifest:
         )
     path.mkdir(parents=True, exist_ok=True)
     try:
-        return _write(source, Folder(path), _groups(source, shard_bytes), "{}-{:05d}.npy")
+        return _write(source, Container(path), _groups(source, shard_bytes), "{}-{:05d}.npy")
     except BaseException:  # an interrupt, too
         for file in path.iterdir():
             file.unlink()

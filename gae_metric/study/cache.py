@@ -11,6 +11,8 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
+from gae_metric.functional.masking import Trajectory
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -19,28 +21,8 @@ T = TypeVar("T")
 DEFAULT_LIMIT = 1 << 29
 
 
-@dataclass(frozen=True, eq=False)
-class SampleTrajectory:
-    """The trajectory of one sample, in compact form on the CPU.
-
-    Fields are those of :class:`gae_metric.functional.Trajectory` without the batch axis.
-    """
-
-    masked_from: Tensor
-    outputs: Tensor
-    impact_sign: Tensor
-    logits: Tensor
-    finite: bool
-    first_impact: float
-    target: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tensors."""
-        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
-
-
-Entry: TypeAlias = SampleTrajectory | Tensor
+#: The trajectory of one sample, or its logits, on the CPU.
+Entry: TypeAlias = Trajectory | Tensor
 
 
 @dataclass(frozen=True)

@@ -31,14 +31,17 @@ class Layout(NamedTuple):
         (R, K, 4) data-set indices in the quadrants; -1 where no sample can be used.
     positive
         (R, K) quadrant of the positive.
-    identical
-        (R,) whether one of a sample's mosaics shows the same image twice.
     """
 
     samples: NDArray[np.int64]
     indices: NDArray[np.int64]
     positive: NDArray[np.int64]
-    identical: NDArray[np.bool_]
+
+    def identical(self, contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Whether one of a sample's mosaics shows an image twice, (R,), by the images' hashes."""
+        same = np.diff(np.sort(contents[self.indices], axis=-1), axis=-1) == 0
+        twice = same.any(axis=-1) & (self.indices >= 0).all(axis=-1)
+        return np.asarray(twice.any(axis=-1))
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Mosaicking:
             draws = [(substitute(plan.indices, usable, own), plan.positive) for plan in self.plans]
         indices = np.stack([indices for indices, _ in draws], axis=1)
         positive = np.stack([positive for _, positive in draws], axis=1)
-        return Layout(own, indices, positive, _identical(data.contents, indices))
+        return Layout(own, indices, positive)
 
     def draw_as_repository(
         self, data: Data, predicted: Tensor, usable: NDArray[np.bool_], size: ChunkSize
@@ -155,21 +158,13 @@ class Mosaicking:
         chances /= chances.sum(axis=1, keepdims=True)
         drawn = np.random.default_rng([self.seed, 0]).random((groups, 1))
         positive = (chances.cumsum(axis=1)[:, :3] <= drawn).sum(axis=1)
-        samples, shown = own[np.arange(groups), positive], indices[:, None]
-        return Layout(samples, shown, positive[:, None], _identical(data.contents, shown))
+        return Layout(own[np.arange(groups), positive], indices[:, None], positive[:, None])
 
     def inputs(self, data: Data, indices: NDArray[np.int64]) -> Tensor:
         """Mosaics (M, C, ...) of rows (M, 4) of data-set indices, as the model takes them."""
         needed, places = np.unique(indices, return_inverse=True)
         rows = sent(places.reshape(indices.shape), data.device)
         return mosaics(data.inputs(needed), rows, self.interpolation)
-
-
-def _identical(contents: NDArray[np.uint64], indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the mosaics (R, K, 4) of a sample show an image twice, (R,)."""
-    same = np.diff(np.sort(contents[indices], axis=-1), axis=-1) == 0
-    result: NDArray[np.bool_] = (same.any(axis=-1) & (indices >= 0).all(axis=-1)).any(axis=-1)
-    return result
 
 
 def as_plans(mosaics: MosaicPlan | Sequence[MosaicPlan] | None) -> tuple[MosaicPlan, ...] | None:

@@ -5,9 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gae_metric.functional import mask_baseline, masked_inputs, quadrant_scores
+from gae_metric.functional import Trajectory, mask_baseline, masked_inputs, quadrant_scores
 from gae_metric.study.arguments import Data
-from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.conversion import sent
 from gae_metric.study.guard import ModelGuard
 from gae_metric.study.items import NONE, Items, items_of_each
@@ -124,8 +123,7 @@ class Study:
         steps = self.masking.steps if states and self.masking is not None else 1
         rows = np.flatnonzero(~self.bad_input)
         table = items_of_each(originals, steps, self.mosaics)
-        tiled = np.tile(table, (len(rows), 1))
-        return Items(np.repeat(rows, len(table)), tiled[:, 0], tiled[:, 1], tiled[:, 2])
+        return Items(np.repeat(rows, len(table)), *np.tile(table, (len(rows), 1)).T)
 
     def load(self, rows: NDArray[np.int64]) -> None:
         """Have the model evaluated on samples, if it has not been."""
@@ -135,10 +133,9 @@ class Study:
             return
         if self.masking is not None:
             entries = self._entries(rows)
-            for row, entry in zip(rows.tolist(), entries, strict=True):
-                self.outputs[row] = entry.outputs.numpy()
-                self._masks[row] = entry.finite
-            logits = torch.stack([entry.logits for entry in entries])
+            self.outputs[rows] = torch.cat([entry.outputs for entry in entries], 1).movedim(1, 0)
+            self._masks[rows] = torch.cat([entry.finite for entry in entries])
+            logits = torch.cat([entry.logits for entry in entries])
             # Logits of classes that nothing asks for may be infinite.
             self.bad_output[rows] = ~self._masks[rows]
         else:
@@ -213,15 +210,15 @@ class Study:
         baseline = mask_baseline(x, self.masking.mask_value)
         if baseline.ndim == x.ndim and len(baseline) == len(x):
             baseline = baseline[at]
-        masked_from = torch.stack([entry.masked_from for entry in self._entries(rows)])
+        masked_from = torch.cat([entry.masked_from for entry in self._entries(rows)], dim=1)
         # Features of an original are masked from a later state, whichever the order.
         order = sent(items.order.clip(0), x.device)
         state = sent(items.state, x.device)
-        return masked_inputs(x[at], sent(masked_from, x.device)[at, order], state, baseline)
+        return masked_inputs(x[at], sent(masked_from, x.device)[order, at], state, baseline)
 
     def impact_signs(self, rows: NDArray[np.int64]) -> Tensor:
         """Sign of the impact maps I_c of loaded samples, int8 (n, C, ...)."""
-        return torch.stack([entry.impact_sign for entry in self._entries(rows)])
+        return torch.cat([entry.impact_sign for entry in self._entries(rows)])
 
     def quadrants(self, items: Items) -> Tensor:
         """Values of S in the quadrants of loaded mosaics, float64 (n, 4), on the CPU."""
@@ -231,7 +228,7 @@ class Study:
         """Let go of the trajectories of rows below one."""
         self._model.forget(int(self.samples[before]))
 
-    def _entries(self, rows: NDArray[np.int64]) -> list[SampleTrajectory]:
+    def _entries(self, rows: NDArray[np.int64]) -> list[Trajectory]:
         return self._model.load(self.samples[rows])
 
     def _chosen(self, labels: Labels | None, usable: NDArray[np.bool_]) -> Tensor:

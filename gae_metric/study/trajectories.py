@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,19 +14,22 @@ from gae_metric.functional.masking import (
     MAX_STEPS,
     Features,
     Schedule,
+    Trajectory,
     check_choices,
     masking_trajectory,
     target_impact,
 )
 from gae_metric.study import cache, fingerprint
 from gae_metric.study.arguments import Data
-from gae_metric.study.cache import SampleTrajectory
 from gae_metric.study.conversion import sent
 from gae_metric.study.guard import ModelGuard
 
 #: Features that are masked at a time on a CPU, where more take memory (about 100 bytes each) and
 #: save no time.
 _AT_A_TIME = 2**20
+
+#: Fields of a trajectory whose first axis is the order, and the second the sample.
+_BOTH = frozenset({"masked_from", "outputs"})
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Trajectories:
         self._group = data.chunks("masking", max(1, group))
         #: Inputs that the model evaluates at a time.
         self.batch = data.chunks("the model")
-        self._loaded: dict[int, SampleTrajectory] = {}
+        self._loaded: dict[int, Trajectory] = {}
         outputs = data.model.logits_at, data.model.call_kwargs
         self._outputs_of = fingerprint.of_setting(outputs)
         self._trajectories_of = fingerprint.of_setting((*outputs, *vars(masking).values()))
@@ -84,7 +86,7 @@ class Trajectories:
         """Take the class of every sample, (N,), and the samples to load, in order."""
         self._targets, self._ahead = targets.numpy(), samples
 
-    def load(self, samples: NDArray[np.int64]) -> list[SampleTrajectory]:
+    def load(self, samples: NDArray[np.int64]) -> list[Trajectory]:
         """Return the trajectories of samples; groups are filled up with those that come next."""
         missing = [i for i in samples.tolist() if i not in self._loaded]
         if missing:
@@ -92,14 +94,14 @@ class Trajectories:
             wanted = [*missing, *later[: max(0, self._group.value - len(missing))]]
             for i in wanted:
                 entry = self._shared(i, self._trajectories_of)
-                if isinstance(entry, SampleTrajectory):
+                if isinstance(entry, Trajectory):
                     self._loaded[i] = entry
             rest = [i for i in wanted if i not in self._loaded]
             for part, entries in self._group.each(rest, self._trajectories):
                 for i, entry in zip(part, entries, strict=True):
                     self._loaded[i] = entry
                     self._share(i, self._trajectories_of, entry)
-                    self._share(i, self._outputs_of, entry.logits)
+                    self._share(i, self._outputs_of, entry.logits[0])
         return [self._loaded[i] for i in samples.tolist()]
 
     def forget(self, before: int) -> None:
@@ -107,7 +109,7 @@ class Trajectories:
         for i in [i for i in self._loaded if i < before]:
             del self._loaded[i]
 
-    def _trajectories(self, samples: list[int]) -> list[SampleTrajectory]:
+    def _trajectories(self, samples: list[int]) -> list[Trajectory]:
         x = self.data.inputs(np.asarray(samples))
         found = masking_trajectory(
             self.data.model,
@@ -118,14 +120,13 @@ class Trajectories:
             baseline=mask_baseline(x, self.masking.mask_value),
             features=self.masking.features,
         )
-        by_sample = found.masked_from.movedim(1, 0), found.outputs.movedim(1, 0)
-        tensors: list[Any] = [part.cpu() for part in (*by_sample, found.impact_sign, found.logits)]
-        numbers = found.finite.tolist(), found.first_impact.tolist(), found.targets.tolist()
         # Copies, or else an entry would keep its whole group in memory.
-        return [
-            SampleTrajectory(*(part[i].clone() for part in tensors), *(part[i] for part in numbers))
-            for i in range(len(samples))
+        by_field = [
+            [one.clone() for one in torch.split(values.cpu(), 1, int(name in _BOTH))]
+            for name, values in vars(found).items()
+            if values is not None
         ]
+        return [Trajectory(*fields) for fields in zip(*by_field, strict=True)]
 
     def logits(self, samples: NDArray[np.int64]) -> Tensor:
         """Return the model's outputs for samples, (n, K), on the CPU: one forward pass each."""
@@ -149,7 +150,7 @@ class Trajectories:
         target = None if setting == self._outputs_of else int(self._targets[i])
         return self._guard.state, setting, self.data.digests[i], target
 
-    def _shared(self, i: int, setting: Hashable | None) -> SampleTrajectory | Tensor | None:
+    def _shared(self, i: int, setting: Hashable | None) -> Trajectory | Tensor | None:
         """Return a sample's entry; the first of its kind only if the model still gives it."""
         if (key := self._key(i, setting)) is None:
             return None
@@ -165,19 +166,19 @@ class Trajectories:
                 return None
         return entry
 
-    def _as_now(self, i: int, entry: SampleTrajectory | Tensor) -> bool:
+    def _as_now(self, i: int, entry: Trajectory | Tensor) -> bool:
         """Whether the model's outputs for a sample, and their gradient, are those of an entry."""
         x = self.data.inputs(np.array([i]))
         if isinstance(entry, Tensor):
             return self._guard.alike(entry[None], self.data.logits(x))
         baseline = mask_baseline(x, self.masking.mask_value).expand_as(x)
-        target = sent(np.array([entry.target]), x.device)
+        target = sent(entry.targets, x.device)
         now, _, impact = target_impact(self.data.model, x, target, baseline, self.masking.features)
-        if not self._guard.alike(entry.logits[None], now.cpu()):
+        if not self._guard.alike(entry.logits, now.cpu()):
             return False
-        first = entry.logits.new_tensor([entry.first_impact])
+        first = entry.first_impact.to(entry.logits.dtype)
         return self._guard.alike(first, impact.sum(1).cpu().to(first.dtype))
 
-    def _share(self, i: int, setting: Hashable | None, entry: SampleTrajectory | Tensor) -> None:
+    def _share(self, i: int, setting: Hashable | None, entry: Trajectory | Tensor) -> None:
         if (key := self._key(i, setting)) is not None:
             cache.SHARED.put(self.data.model.wrapped_model, key, entry, self._user)

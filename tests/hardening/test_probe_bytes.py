@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from gae_metric import ProbeSet
 from gae_metric.probe import ProbeError
-from gae_metric.probe.storage import FILE_NAME, Folder, open_container
+from gae_metric.probe.storage import FILE_NAME, Container, open_container
 from tests.gae_metric.nets import conv_net, images
 from tests.hardening.fuzz import Bomb, damaged, fuzzing, nothing_runs, refusable
 
@@ -155,7 +155,7 @@ def test_names_of_files_are_plain_or_refused(tmp_path_factory, name):
         assert path.name == name
         return
     with pytest.raises(ProbeError, match="expected a plain"):
-        Folder(folder).array(name)
+        Container(folder).array(name)
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "items-00000.npy", "impact_sign-00000.npy"])

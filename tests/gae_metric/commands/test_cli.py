@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from gae_metric._names import METHODS
 from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.commands.cli import app
+from gae_metric.commands.named_metrics import Settings
 from gae_metric.commands.options import CHOICES, check_count
 from gae_metric.commands.requests import EvaluateRequest
 from gae_metric.errors import InputError
@@ -155,6 +156,30 @@ def test_choices_are_those_of_the_metrics():
         "interpolation": INTERPOLATIONS,
         "protocol": get_args(Protocol),
     } == CHOICES
+
+
+@pytest.mark.parametrize("schedule", CHOICES["schedule"])
+@pytest.mark.parametrize("interpolation", CHOICES["interpolation"])
+@pytest.mark.parametrize(
+    ("protocol", "n_mosaics"), [("paper", 1), ("paper", 10**6), ("repository", 1)]
+)
+def test_metrics_take_whatever_a_request_takes(schedule, interpolation, protocol, n_mosaics):
+    """As a run checks its request, and no metric once more, before it opens a model."""
+    for value, steps, seed in (
+        ("0", 2, 0),
+        ("mean", 255, 2**70),
+        ("blur", 9, 1),
+        ("-3.4e38", 9, 1),
+    ):
+        request = EvaluateRequest(
+            model="digits:vgg", images=Path(), seed=seed, steps=steps, schedule=schedule,
+            mask_value=value, n_mosaics=n_mosaics, interpolation=interpolation, protocol=protocol,
+            lipschitz_samples=10**6,
+        )  # fmt: skip
+        options = {"masking": request.masking, "mosaicking": request.mosaicking}
+        settings = Settings(seed=seed, lipschitz_samples=request.lipschitz_samples, **options)
+        for build in evaluation.METRICS.values():
+            build(settings)
 
 
 def test_where_too_few_images_are_left_the_others_are_named(evaluate, photographs, tmp_path):
