@@ -87,7 +87,9 @@ class ModelGuard:
         if not len(finite):
             return None
         x = data.inputs(finite[:1])
-        other = data.inputs(finite[-1:]) if len(finite) > 1 else torch.zeros_like(x)
+        # Beside a copy of itself, what is centred stays as it is.
+        others = finite[data.contents[finite] != data.contents[finite[0]]]
+        other = data.inputs(others[-1:]) if len(others) else torch.zeros_like(x)
         try:
             alone = self._data.logits(x)
         except Exception as error:

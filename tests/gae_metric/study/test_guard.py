@@ -382,6 +382,13 @@ def test_rows_that_depend_on_other_rows_are_warned_of(kind, n, batch_size):
     assert gae_metric.cache_info().entries == 0
 
 
+@pytest.mark.parametrize("kind", [Centred, Attends])
+def test_they_are_asked_for_beside_another_sample_than_a_copy(kind):
+    x = ROWS[[0, 1, 2, 0, 0]]
+    with pytest.warns(RuntimeWarning, match="model: its output for sample 0 is another one beside"):
+        LocalConsistency()(kind(), x, [0] * 5, explain_func=input_x_gradient)
+
+
 def test_a_batch_normalisation_without_statistics_depends_on_rows():
     net = nn.Sequential(nn.BatchNorm1d(7, track_running_stats=False), nn.Linear(7, 3)).eval()
     with pytest.raises(ValueError, match=r"on its own, .* statistics of the batch"):
