@@ -389,6 +389,35 @@ def test_they_are_asked_for_beside_another_sample_than_a_copy(kind):
         LocalConsistency()(kind(), x, [0] * 5, explain_func=input_x_gradient)
 
 
+class Recurrent(nn.Module):
+    """A recurrent layer without ``batch_first``, which takes samples for steps, in one order."""
+
+    def __init__(self, backwards):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backwards, self.layer, self.net = backwards, nn.GRU(7, 7), tabular_net()
+        self.double().eval()
+
+    def forward(self, x):
+        x = x.flip(0) if self.backwards else x
+        rows = self.layer(x[:, None])[0][:, 0]
+        return self.net(rows.flip(0) if self.backwards else rows)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_rows_that_depend_on_those_before_or_after_them_are_warned_of(backwards):
+    with pytest.warns(RuntimeWarning, match="model: its output for sample 0 is another one beside"):
+        LocalConsistency()(Recurrent(backwards), ROWS, [0] * 6, explain_func=input_x_gradient)
+
+
+def test_a_model_that_takes_one_sample_alone_is_refused():
+    program = torch.export.export(tabular_net().double(), (torch.from_numpy(ROWS[:1]).double(),))
+    with pytest.raises(ValueError, match=r"model: expected .* \(3, 7\), got AssertionError: Guard"):
+        LocalConsistency()(
+            program.module(), ROWS, [0] * 6, explain_func=input_x_gradient, batch_size=1
+        )
+
+
 def test_a_batch_normalisation_without_statistics_depends_on_rows():
     net = nn.Sequential(nn.BatchNorm1d(7, track_running_stats=False), nn.Linear(7, 3)).eval()
     with pytest.raises(ValueError, match=r"on its own, .* statistics of the batch"):
