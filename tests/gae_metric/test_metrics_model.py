@@ -54,8 +54,8 @@ def test_cost_of_gae_and_its_parts():
         gae_metric.clear_cache()
         model, counting = CountingModel(net), Counting(no_model)
         metric(model, x, y, explain_func=counting)
-        # Four more for the guard: a sample alone, beside another, and alone again at the end.
-        assert model.rows == 5 * rows + 4
+        # Five more for the guard: a sample alone, between two others, and alone again at the end.
+        assert model.rows == 5 * rows + 5
         assert counting.samples == 5 * maps
 
 

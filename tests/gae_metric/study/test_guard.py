@@ -122,8 +122,8 @@ def test_the_check_of_what_is_used_again_costs_a_pass_a_call(case):
     scored(model, x, y, cls=LocalFaithfulness)
     rows = model.rows
     scored(model, x, y, cls=LocalFaithfulness)
-    # 8 explanations, the guard's 4 rows, and one sample of those that are used again.
-    assert model.rows == rows + 8 + 4 + 1
+    # 8 explanations, the guard's 5 rows, and one sample of those that are used again.
+    assert model.rows == rows + 8 + 5 + 1
 
 
 @pytest.mark.parametrize("cls", [GAE, LocalConsistency, Contrastiveness])
@@ -408,6 +408,17 @@ class Recurrent(nn.Module):
 def test_rows_that_depend_on_those_before_or_after_them_are_warned_of(backwards):
     with pytest.warns(RuntimeWarning, match="model: its output for sample 0 is another one beside"):
         LocalConsistency()(Recurrent(backwards), ROWS, [0] * 6, explain_func=input_x_gradient)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_rows_that_depend_on_one_of_them_are_warned_of(place):
+    class Beside(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x - x[place])
+
+    model = Beside(tabular_net()).eval()
+    with pytest.warns(RuntimeWarning, match="model: its output for sample 0 is another one beside"):
+        LocalConsistency()(model, ROWS, [0] * 6, explain_func=input_x_gradient)
 
 
 def test_a_model_that_takes_one_sample_alone_is_refused():
