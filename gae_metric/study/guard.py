@@ -26,9 +26,9 @@ _RANDOM = (
 class ModelGuard:
     """Watch over a model in the time of a call, as a context.
 
-    At the start the model is evaluated on a sample, alone and between others. At the first call
-    of explain_func and at the end, what can be seen of the model is compared with what it was; in
-    between, modes and hooks alone.
+    At the start the model is evaluated on a sample, alone, before another one and after it. At the
+    first call of explain_func and at the end, what can be seen of the model is compared with what
+    it was; in between, modes and hooks alone.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ class ModelGuard:
 
     Notes
     -----
-    Cost: two passes over the parameters, three if explain_func is called more than once; three
-    forward passes, of five samples in all.
+    Cost: two passes over the parameters, three if explain_func is called more than once; four
+    forward passes, of six samples in all.
     """
 
     def __init__(self, data: Data, shares: bool) -> None:
@@ -93,9 +93,9 @@ class ModelGuard:
         given = x
         try:
             alone = self._data.logits(given)
-            # Between two others: it may depend on the rows before it alone, or on those after it.
-            given = torch.cat([other, x, other])
-            among = self._data.logits(given)[1:2]
+            given = torch.cat([x, other])
+            # It may depend on the rows after it alone, or on those before it.
+            beside = self._data.logits(given)[:1], self._data.logits(given.flip(0))[1:]
         except Exception as error:
             if out_of_memory(error):
                 raise
@@ -117,7 +117,7 @@ class ModelGuard:
         if data.y is not None:
             # All classes at the first outputs, not each when its turn comes.
             data.y.check(alone.shape[1])
-        if self.alike(alone, among):
+        if all(self.alike(alone, one) for one in beside):
             self._asked = x, alone
             return None
         if self.alike(alone, self._data.logits(x)):

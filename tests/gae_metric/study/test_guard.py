@@ -122,8 +122,8 @@ def test_the_check_of_what_is_used_again_costs_a_pass_a_call(case):
     scored(model, x, y, cls=LocalFaithfulness)
     rows = model.rows
     scored(model, x, y, cls=LocalFaithfulness)
-    # 8 explanations, the guard's 5 rows, and one sample of those that are used again.
-    assert model.rows == rows + 8 + 5 + 1
+    # 8 explanations, the guard's 6 rows, and one sample of those that are used again.
+    assert model.rows == rows + 8 + 6 + 1
 
 
 @pytest.mark.parametrize("cls", [GAE, LocalConsistency, Contrastiveness])
@@ -423,7 +423,7 @@ def test_rows_that_depend_on_one_of_them_are_warned_of(place):
 
 def test_a_model_that_takes_one_sample_alone_is_refused():
     program = torch.export.export(tabular_net().double(), (torch.from_numpy(ROWS[:1]).double(),))
-    with pytest.raises(ValueError, match=r"model: expected .* \(3, 7\), got AssertionError: Guard"):
+    with pytest.raises(ValueError, match=r"model: expected .* \(2, 7\), got AssertionError: Guard"):
         LocalConsistency()(
             program.module(), ROWS, [0] * 6, explain_func=input_x_gradient, batch_size=1
         )
