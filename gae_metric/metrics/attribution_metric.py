@@ -142,7 +142,7 @@ def data_oddities(metric: str, study: Study) -> Iterator[str]:
                 f"{metric}: {int(same.sum())} samples have a mosaic that shows "
                 "the same image twice: relevance of one image is scored as that of another"
             )
-    first = study.data.x[np.arange(min(8, len(study.data)))].float()  # whatever can be rounded
+    first = study.data.x[np.flatnonzero(study.data.finite)[:8]].float()  # whatever can be rounded
     whole = bool((first == first.round()).all())
     most = 2**16 if whole else 256
     if first.ndim == 4 and first.min() >= 0 and 16 < (largest := float(first.max())) < most:

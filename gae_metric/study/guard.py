@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gae_metric.study import cache, fingerprint
-from gae_metric.study.arguments import Data
+from gae_metric.study.arguments import Data, refusal
 from gae_metric.study.conversion import out_of_memory
 
 #: Features of all samples, up to which they are evaluated at once to see what an error means.
@@ -26,9 +26,9 @@ _RANDOM = (
 class ModelGuard:
     """Watch over a model in the time of a call, as a context.
 
-    At the start the model is evaluated on a sample, alone and beside another one. At the first call
-    of explain_func and at the end, what can be seen of the model is compared with what it was; in
-    between, modes and hooks alone.
+    At the start the model is evaluated on a sample, alone, before another one and after it. At the
+    first call of explain_func and at the end, what can be seen of the model is compared with what
+    it was; in between, modes and hooks alone.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ class ModelGuard:
 
     Notes
     -----
-    Cost: two passes over the parameters, three if explain_func is called more than once; three
-    forward passes, of four samples in all.
+    Cost: two passes over the parameters, three if explain_func is called more than once; four
+    forward passes, of six samples in all.
     """
 
     def __init__(self, data: Data, shares: bool) -> None:
@@ -87,9 +87,15 @@ class ModelGuard:
         if not len(finite):
             return None
         x = data.inputs(finite[:1])
-        other = data.inputs(finite[-1:]) if len(finite) > 1 else torch.zeros_like(x)
+        # Beside a copy of itself, what is centred stays as it is.
+        others = finite[data.contents[finite] != data.contents[finite[0]]]
+        other = data.inputs(others[-1:]) if len(others) else torch.zeros_like(x)
+        given = x
         try:
-            alone = self._data.logits(x)
+            alone = self._data.logits(given)
+            given = torch.cat([x, other])
+            # It may depend on the rows after it alone, or on those before it.
+            beside = self._data.logits(given)[:1], self._data.logits(given.flip(0))[1:]
         except Exception as error:
             if out_of_memory(error):
                 raise
@@ -105,13 +111,13 @@ class ModelGuard:
                 raise  # of the model's own
             named = "".join(f", {name}=" for name in data.model.call_kwargs)
             raise ValueError(
-                f"model: expected one that takes samples of x_batch, {x.dtype} "
-                f"{tuple(x.shape)}{named}, got {type(error).__name__}: {error}"
+                f"model: expected one that takes samples of x_batch, {given.dtype} "
+                f"{tuple(given.shape)}{named}, got {type(error).__name__}: {error}"
             ) from error
         if data.y is not None:
             # All classes at the first outputs, not each when its turn comes.
             data.y.check(alone.shape[1])
-        if self.alike(alone, self._data.logits(torch.cat([x, other]))[:1]):
+        if all(self.alike(alone, one) for one in beside):
             self._asked = x, alone
             return None
         if self.alike(alone, self._data.logits(x)):
@@ -124,13 +130,8 @@ class ModelGuard:
 
     def _takes_all(self, finite: NDArray[np.int64]) -> bool:
         """Whether the model can be evaluated on all samples at once, where they are few."""
-        if len(finite) == 1 or self._data.x.shape.numel() > _FEW:
-            return False
-        try:
-            self._data.logits(self._data.inputs(finite))
-        except Exception:  # what it says of a single sample is what the caller is told
-            return False
-        return True
+        few = len(finite) > 1 and self._data.x.shape.numel() <= _FEW
+        return few and refusal(self._data, self._data.rows(finite)) is None
 
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether outputs of one sample, (1, K), are the same but for rounding.

@@ -54,8 +54,8 @@ def test_cost_of_gae_and_its_parts():
         gae_metric.clear_cache()
         model, counting = CountingModel(net), Counting(no_model)
         metric(model, x, y, explain_func=counting)
-        # Four more for the guard: a sample alone, beside another, and alone again at the end.
-        assert model.rows == 5 * rows + 4
+        # Six more for the guard: a sample alone, before and after another, and alone at the end.
+        assert model.rows == 5 * rows + 6
         assert counting.samples == 5 * maps
 
 

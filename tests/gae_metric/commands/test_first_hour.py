@@ -585,6 +585,14 @@ def test_messages_of_the_metrics(tmp_path):
             probe.score(tmp_path / "maps.npz")
 
 
+def test_one_sample_that_is_not_finite_hides_no_pixels():
+    x, y = digits.load("test", n=5)
+    x *= 255
+    x[0, 0, 0, 0] = np.nan
+    with pytest.warns(RuntimeWarning, match="the inputs are real numbers up to .*, as pixels"):
+        Contrastiveness()(networks.load("vgg"), x, y, explain_func=saliency)
+
+
 def test_scanned_digits_are_no_whole_pixels():
     model, (x, y) = networks.load("vgg"), digits.load("test", n=4)
     with warnings.catch_warnings():

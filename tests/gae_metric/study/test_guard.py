@@ -122,8 +122,8 @@ def test_the_check_of_what_is_used_again_costs_a_pass_a_call(case):
     scored(model, x, y, cls=LocalFaithfulness)
     rows = model.rows
     scored(model, x, y, cls=LocalFaithfulness)
-    # 8 explanations, the guard's 4 rows, and one sample of those that are used again.
-    assert model.rows == rows + 8 + 4 + 1
+    # 8 explanations, the guard's 6 rows, and one sample of those that are used again.
+    assert model.rows == rows + 8 + 6 + 1
 
 
 @pytest.mark.parametrize("cls", [GAE, LocalConsistency, Contrastiveness])
@@ -380,6 +380,53 @@ def test_rows_that_depend_on_other_rows_are_warned_of(kind, n, batch_size):
             kind(), ROWS[:n], [0] * n, explain_func=input_x_gradient, batch_size=batch_size
         )
     assert gae_metric.cache_info().entries == 0
+
+
+@pytest.mark.parametrize("kind", [Centred, Attends])
+def test_they_are_asked_for_beside_another_sample_than_a_copy(kind):
+    x = ROWS[[0, 1, 2, 0, 0]]
+    with pytest.warns(RuntimeWarning, match="model: its output for sample 0 is another one beside"):
+        LocalConsistency()(kind(), x, [0] * 5, explain_func=input_x_gradient)
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer without ``batch_first``, which takes samples for steps, in one order."""
+
+    def __init__(self, backwards):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backwards, self.layer, self.net = backwards, nn.GRU(7, 7), tabular_net()
+        self.double().eval()
+
+    def forward(self, x):
+        x = x.flip(0) if self.backwards else x
+        rows = self.layer(x[:, None])[0][:, 0]
+        return self.net(rows.flip(0) if self.backwards else rows)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_rows_that_depend_on_those_before_or_after_them_are_warned_of(backwards):
+    with pytest.warns(RuntimeWarning, match="model: its output for sample 0 is another one beside"):
+        LocalConsistency()(Recurrent(backwards), ROWS, [0] * 6, explain_func=input_x_gradient)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_rows_that_depend_on_one_of_them_are_warned_of(place):
+    class Beside(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x - x[place])
+
+    model = Beside(tabular_net()).eval()
+    with pytest.warns(RuntimeWarning, match="model: its output for sample 0 is another one beside"):
+        LocalConsistency()(model, ROWS, [0] * 6, explain_func=input_x_gradient)
+
+
+def test_a_model_that_takes_one_sample_alone_is_refused():
+    program = torch.export.export(tabular_net().double(), (torch.from_numpy(ROWS[:1]).double(),))
+    with pytest.raises(ValueError, match=r"model: expected .* \(2, 7\), got AssertionError: Guard"):
+        LocalConsistency()(
+            program.module(), ROWS, [0] * 6, explain_func=input_x_gradient, batch_size=1
+        )
 
 
 def test_a_batch_normalisation_without_statistics_depends_on_rows():
