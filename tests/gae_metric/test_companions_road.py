@@ -160,9 +160,9 @@ def test_noise_depends_on_seed_content_and_percentage_only():
         """Noise of both samples at each percentage, with NaN where there is none."""
         model = Recorder().eval()
         ROAD(order, percentages, noise=0.5, seed=seed)(model, x, [0, 0], maps)
-        seen = np.array(model.seen[3:]).reshape(len(percentages), 2, 3, 20, 20)
+        seen = np.array(model.seen[5:]).reshape(len(percentages), 2, 3, 20, 20)
         result = []
-        for images in seen:  # the first calls, of three rows, only look at what the model returns
+        for images in seen:  # the first calls, of five rows, only look at what the model returns
             removed = (images[0] != x[0]).all(axis=0)
             imputed = [linear_imputation(image, removed) for image in x]
             result.append(np.where(removed, images - imputed, np.nan))
