@@ -101,6 +101,7 @@ def test_factors_of_samples_lie_where_these_are() -> None:
         ([-1, 0, -1, 1], 2),  # constants fit anywhere
         ([0, -1, 1, -1], 2),
         ([0, 0], 2),
+        ([0, -1, -1, -1, 1, *[-1] * 7], 3),  # 4 and 5 would end in the middle of a sample
     ],
 )
 def test_numbers_of_samples_follow_a_place(row: list[int], inner: int) -> None:
