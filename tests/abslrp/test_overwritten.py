@@ -384,3 +384,17 @@ def test_what_is_written_may_have_another_shape(write: Callable[[Tensor], Tensor
     x = torch.tensor([[2.0, 1.0]])
     found = abslrp.relevance(Writes().eval(), x, torch.tensor([[1.0, 0.0]]), conserve=None)
     assert found.tolist() == [[1.0, 0.0]]
+
+
+def test_a_weight_of_one_entry_is_that_of_the_call() -> None:
+    """It turns negative later: relevance would be none."""
+
+    class Turning(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            weight = torch.ones(1, 1)
+            h = F.linear(x, weight)
+            weight.fill_(-1.0)
+            return h
+
+    found = abslrp.relevance(Turning().eval(), torch.tensor([[2.0]]), torch.ones(1, 1))
+    assert found.tolist() == [[1.0]]
