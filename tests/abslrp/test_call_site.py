@@ -153,18 +153,18 @@ def test_no_message_is_made_for_what_is_only_asked(monkeypatch: pytest.MonkeyPat
     assert abslrp.explain(Asking().eval(), X, 0).shape == X.shape
 
 
-def helper(x: Tensor) -> Tensor:
+def outside(x: Tensor) -> Tensor:
     return torch.lgamma(x).mean(1)
 
 
-class Helped(nn.Module):
+class Calls(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return helper(x)
+        return outside(x)
 
 
 def test_a_function_outside_of_the_module_is_named_beside_it() -> None:
-    with pytest.warns(UserWarning, match=r"torch.lgamma \(called at .* in helper, in Helped\)"):
-        abslrp.explain(Helped().eval(), X, 0, on_unknown="warn")
+    with pytest.warns(UserWarning, match=r"torch.lgamma \(called at .* in outside, in Calls\)"):
+        abslrp.explain(Calls().eval(), X, 0, on_unknown="warn")
 
 
 def test_the_name_of_a_function_without_a_module() -> None:
