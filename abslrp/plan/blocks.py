@@ -22,8 +22,10 @@ from abslrp.tape.values import replaced
 
 AT_ONCE = 2**22
 """Entries that a stage makes at once."""
-Stage: TypeAlias = "tuple[Callable[[Tensor, Tensor, slice], Tensor], Value | Tensor]"
-"""A function of what the stage before made, an operand, and rows; and the operand."""
+Stage: TypeAlias = "tuple[Callable[[Tensor, Any, slice], Tensor], Value | Tensor | None]"
+"""A function of what the stage before made, an operand, and rows; and the operand, if it has one.
+
+What a function takes besides is constant."""
 Stages: TypeAlias = "tuple[Value | Tensor, Sequence[Stage]]"
 """What the first stage takes rows of, the last axis but one; and the stages. The first makes as
 many columns as its operand has rows."""
@@ -180,7 +182,7 @@ def _rows(one: Value | Tensor, rows: slice) -> Value | Tensor:
     return value
 
 
-def _leaf(tape: Tape, one: Value | Tensor) -> Value | None:
+def _leaf(tape: Tape, one: Value | Tensor | None) -> Value | None:
     if not isinstance(one, Value):
         return None
     leaf = tape.input(one.tensor, one.place)

@@ -51,7 +51,7 @@ def attention(
 
     stages: list[Any] = [(weights, key), (lambda made, value, rows: made @ heads(value), value)]
     if attn_mask is not None:
-        stages.append((lambda made, _, rows: made.masked_fill(masked(rows)[2], 0.0), attn_mask))
+        stages.append((lambda made, _, rows: made.masked_fill(masked(rows)[2], 0.0), None))
     return query, stages
 
 

@@ -516,3 +516,8 @@ def test_relevance_lies_in_memory_as_its_value_does(rows: int) -> None:
     assert torch.equal(got, relevance * entries.abs())
     parts = [relevance.clone(), -relevance]
     assert torch.equal(by_sign(parts, [1, -1], entries), relevance * entries.sign())
+
+
+def test_a_part_of_one_sign() -> None:
+    parts = [torch.ones(1, 2)]
+    assert by_sign(parts, [-1], torch.tensor([2.0, -3.0])).tolist() == [[0.0, 1.0]]

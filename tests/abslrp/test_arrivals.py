@@ -11,6 +11,7 @@ from torch import Tensor
 
 from abslrp.plan.arrivals import Arrival, Arrivals
 from abslrp.plan.factors import constant, positive
+from abslrp.plan.flows import Flow
 from abslrp.tape import Place, Value
 
 V = [[2.0, -1.0], [3.0, -4.0]]
@@ -147,3 +148,8 @@ def test_samples_that_left_the_range_are_told_and_no_others() -> None:
         assert found.lost.tolist() == [False, True]
         found.settled(waiting(rows([1, 1], [1, 1]), 4, 0), v)
         assert found.lost.tolist() == [False, True]  # still
+
+
+def test_a_start_of_nothing_has_no_share() -> None:
+    flow = Flow(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2), [])
+    assert flow.share([torch.tensor([[1.0, 1.0]])]).tolist() == [[0.0, 0.5]]

@@ -335,3 +335,43 @@ def test_nothing_is_kept_of_blocks(monkeypatch):
         gc.enable()
     assert len(kept) == 2 * 2  # the second and the last block of each layer
     assert 1 <= max(kept) <= 2 * kept[0]
+
+
+class Biased(Net):
+    """A mask that is made of the input."""
+
+    def attended(self, x):
+        q = self.query(x).unflatten(-1, (-1, 8)).transpose(-3, -2)
+        return F.scaled_dot_product_attention(q, q, q, q @ q.mT).transpose(-3, -2).flatten(-2)
+
+
+class Other(Net):
+    """Keys have fewer axes than queries."""
+
+    def attended(self, x):
+        x = self.query(x)
+        return F.scaled_dot_product_attention(x[None], x, x)[0]
+
+
+@pytest.mark.parametrize("net", [Biased, Other])
+def test_what_is_not_made_by_blocks(few, net, monkeypatch):
+    """Relevance goes to the mask, too, and samples are along another axis of keys."""
+    monkeypatch.setattr(blocks, "AT_ONCE", 1)
+    check(made(net()), *data())
+    assert not few
+
+
+def test_samples_that_are_rows_of_four_axes(few):
+    class Lookup(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patterns = torch.nn.Parameter(torch.randn(1, 1, 2000, 8))
+            self.head = torch.nn.Linear(8, 3)
+
+        def forward(self, x):
+            mixed = F.scaled_dot_product_attention(x[None, None], self.patterns, self.patterns)
+            return self.head(mixed[0, 0])
+
+    x, targets = data(20, 1)
+    check(made(Lookup()), x[:, 0], targets, contrast=None)
+    assert not few

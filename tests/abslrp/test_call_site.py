@@ -13,6 +13,7 @@ import torchvision  # noqa: F401 - defines operators of its own
 from torch import Tensor, nn
 
 import abslrp
+from abslrp.tape.values import name_of
 
 X = torch.rand(2, 5, 3)
 
@@ -150,3 +151,22 @@ def test_no_message_is_made_for_what_is_only_asked(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("abslrp.samples_apart.no_rule", made)
     monkeypatch.setattr("abslrp.tape.sites.locate", made)
     assert abslrp.explain(Asking().eval(), X, 0).shape == X.shape
+
+
+def outside(x: Tensor) -> Tensor:
+    return torch.lgamma(x).mean(1)
+
+
+class Calls(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return outside(x)
+
+
+def test_a_function_outside_of_the_module_is_named_beside_it() -> None:
+    with pytest.warns(UserWarning, match=r"torch.lgamma \(called at .* in outside, in Calls\)"):
+        abslrp.explain(Calls().eval(), X, 0, on_unknown="warn")
+
+
+def test_the_name_of_a_function_without_a_module() -> None:
+    assert name_of(torch.nn.functional.embedding) == "torch.nn.functional.embedding"
+    assert name_of(torch.Tensor.add) == "add"

@@ -71,3 +71,17 @@ def test_relevance_takes_the_wider_type_of_a_factor() -> None:
         got = multiplied(torch.ones(1, 2), [constant(fine)], owned=owned)
         assert got.dtype == torch.float64
         assert torch.equal(got[0], fine)
+
+
+def test_a_divisor_cancels_once() -> None:
+    """``|v| |v| / |v|`` is ``|v|``."""
+    v = value(2.0, -1.0)
+    (one,) = joined([magnitude(v), magnitude(v), inverse(v, 1e-9)], lambda _: None)
+    assert (one.kind, one.value) == ("magnitude", v)
+
+
+def test_an_epsilon_of_the_rounding_is_not_seen() -> None:
+    """A larger one is."""
+    v, eps = value(2.0, -1.0), torch.finfo(torch.float32).eps
+    assert not joined([magnitude(v), inverse(v, eps)], lambda _: None)
+    assert len(joined([magnitude(v), inverse(v, 2 * eps)], lambda _: None)) == 2

@@ -364,3 +364,37 @@ def test_hooks_on_activations_that_have_no_gradient(asks: bool, decides: bool) -
         abslrp.explain(model.eval(), X, TARGETS, contrast=None) for model in (Hooked(), Layers())
     )
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: torch.mul(x, 3.0, out=torch.empty(0)),
+        lambda x: torch.zeros(2, 2).copy_(x.mul(3.0)[0]),
+    ],
+    ids=["an empty tensor", "a row for all"],
+)
+def test_what_is_written_may_have_another_shape(write: Callable[[Tensor], Tensor]) -> None:
+    """``out=`` grows if it is empty; what is copied is repeated: relevance 1 is of one entry."""
+
+    class Writes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return write(x)[:1]
+
+    x = torch.tensor([[2.0, 1.0]])
+    found = abslrp.relevance(Writes().eval(), x, torch.tensor([[1.0, 0.0]]), conserve=None)
+    assert found.tolist() == [[1.0, 0.0]]
+
+
+def test_a_weight_of_one_entry_is_that_of_the_call() -> None:
+    """It turns negative later: relevance would be none."""
+
+    class Turning(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            weight = torch.ones(1, 1)
+            h = F.linear(x, weight)
+            weight.fill_(-1.0)
+            return h
+
+    found = abslrp.relevance(Turning().eval(), torch.tensor([[2.0]]), torch.ones(1, 1))
+    assert found.tolist() == [[1.0]]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from abslrp.tape import Place
+from abslrp.plan.axes import but
+from abslrp.tape import Call, Place, Value
 from abslrp.tape.place import LostPlaceError, SamplesMixedError
-from abslrp.tape.place_by_numbers import place_of
+from abslrp.tape.place_by_numbers import place_of, probed
 
 
 def test_a_complex_total_is_that_of_both_parts() -> None:
@@ -101,6 +102,7 @@ def test_factors_of_samples_lie_where_these_are() -> None:
         ([-1, 0, -1, 1], 2),  # constants fit anywhere
         ([0, -1, 1, -1], 2),
         ([0, 0], 2),
+        ([0, -1, -1, -1, 1, *[-1] * 7], 3),  # 4 and 5 would end in the middle of a sample
     ],
 )
 def test_numbers_of_samples_follow_a_place(row: list[int], inner: int) -> None:
@@ -113,3 +115,16 @@ def test_numbers_of_samples_follow_a_place(row: list[int], inner: int) -> None:
 def test_numbers_of_samples_that_follow_no_place(row: list[int], error: type[Exception]) -> None:
     with pytest.raises(error):
         place_of(torch.tensor(row), 2)
+
+
+def test_two_samples_that_are_added_are_mixed() -> None:
+    """Of the numbers 0 and 1, half of one is the mean of two."""
+    value, output = Value(torch.ones(2, 2), Place(2, 2)), Value(torch.ones(2), None)
+    call = Call(torch.ops.aten.sum.dim_IntList, (value, [0]), {}, [value], [output])
+    with pytest.raises(SamplesMixedError):
+        probed(call, output)
+
+
+def test_axes_beside_one_that_is_mixed_stay() -> None:
+    value = Value(torch.ones(2, 3, 4), Place(2, 12))
+    assert but(1)(Call(torch.relu, (), {}, [value]), value) == [0, None, 2]
