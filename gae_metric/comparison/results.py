@@ -204,7 +204,7 @@ def _of_rows(table: pd.DataFrame) -> Iterator[_Cell]:
 
 def _of_methods(results: Iterable[tuple[Any, Any]]) -> Iterator[_Cell]:
     for method, given in results:
-        table = given if isinstance(given, (Mapping, pd.DataFrame)) else {"score": given}
+        table: Any = given if isinstance(given, (Mapping, pd.DataFrame)) else {"score": given}
         if isinstance(given, pd.DataFrame):
             if names := [name for name in _LABELS if name in given]:
                 label = next((name for name in names if given[name].is_unique), names[0])
