@@ -54,8 +54,8 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
 DEFAULT_METHODS = "absLRP, Saliency, InputXGradient, IntegratedGradients, GradCAM, Random"
 """What is compared unless other methods are asked for."""
 
-NO_SCORES = ("predicted", "probability")
-"""Columns of a metric's ``components`` that tell of samples and are no scores."""
+NO_SCORES = ("model", "method", "sample", "file", "target", "predicted", "probability")
+"""Columns of ``components``, and of the command line's tables, that tell of samples."""
 
 
 def plain(name: str) -> str:

@@ -1,7 +1,7 @@
 """``gae-metric probe`` and ``gae-metric score``."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -11,6 +11,7 @@ from rich.table import Table
 from gae_metric.commands.folder import probe_files
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import ProbeRequest, ScoreRequest
+from gae_metric.commands.tables import with_files
 from gae_metric.commands.terminal import Terminal, csv_text
 from gae_metric.errors import InputError, refusing
 from gae_metric.probe.probe_set import ProbeSet
@@ -33,7 +34,7 @@ def write_probe(request: ProbeRequest, terminal: Terminal) -> None:
     """
     inputs = read_inputs(request, request.check(), terminal)
     try:
-        with terminal.progress(request.model) as progress, _noted(terminal):
+        with terminal.progress(request.model) as progress, _noted(terminal, inputs.samples):
             probe = ProbeSet.build(
                 inputs.model,
                 inputs.x,
@@ -73,29 +74,28 @@ def score(request: ScoreRequest, terminal: Terminal) -> None:
     """
     out = request.out
     read = ProbeSet.load(request.probe)
-    with _noted(terminal):
+    with _noted(terminal, read.names):
         scores = read.score(request.maps, batch_size=request.batch_size)
     table: pd.DataFrame = scores.reset_index()
     table.insert(1, "target", read.sample_targets)
     if read.names is not None:
         table.insert(1, "file", [read.names[sample] for sample in read.samples])
+    terminal.out.print(_summary(scores, read.metric))
     if out is not None:
         with refusing(f"out: cannot write to {str(out)!r}", OSError):
             out.write_text(csv_text(table, index=False), encoding="utf-8", newline="")
-    terminal.out.print(_summary(scores, read.metric))
-    if out is not None:
         terminal.done(f"Scores are in {out}")
 
 
 @contextmanager
-def _noted(terminal: Terminal) -> Iterator[None]:
-    """Say on the terminal what is warned of."""
+def _noted(terminal: Terminal, files: Sequence[str] | None) -> Iterator[None]:
+    """Say on the terminal what is warned of, and of which files."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
     for warning in caught:
         if issubclass(warning.category, RuntimeWarning):
-            terminal.say(f"note: {warning.message}")
+            terminal.say(f"note: {with_files(str(warning.message), files)}")
 
 
 def _summary(scores: pd.DataFrame, metric: str) -> Table:

@@ -90,11 +90,10 @@ def explained_targets(
     known = np.isfinite(logits.max(axis=1))
     if images.labels is None and not known.all():
         # They would stand in other images' mosaics as of any class.
-        lost = [file for file, one in zip(images.files, known, strict=True) if not one]
-        skipped = dict.fromkeys(lost, "the model's outputs are not finite")
-        files = tuple(file for file in images.files if file not in skipped)
-        skipped = dict(sorted({**images.skipped, **skipped}.items()))
-        images = replace(images, x=images.x[known], files=files, skipped=skipped)
+        files = np.array(images.files)
+        lost = dict.fromkeys(files[~known].tolist(), "the model's outputs are not finite")
+        skipped, kept = dict(sorted({**images.skipped, **lost}.items())), files[known].tolist()
+        images = replace(images, x=images.x[known], files=tuple(kept), skipped=skipped)
         logits = logits[known]
     count = len(images.files)
     if images.skipped:

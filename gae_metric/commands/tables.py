@@ -168,16 +168,29 @@ def _cell(row: Mapping[Any, Any] | None, wide: bool) -> str:
 
 def messages(evaluation: Evaluation) -> list[str]:
     """Return what a reader of the table must know: what is missing from it, and warnings."""
-    results, files = evaluation.results, evaluation.inputs.samples
+    results = evaluation.results
+    lines = [f"{'left out' if one.expected else 'failed'}: {one}" for one in results.failures]
+    for text, sources in results.notes.items():
+        cells = "; ".join(sources[:3]) + (f"; {len(sources) - 3} more" if len(sources) > 3 else "")
+        lines.append(f"note: {with_files(text, evaluation.inputs.samples)} [{cells}]")
+    return lines
+
+
+def with_files(text: str, files: Sequence[str] | None) -> str:
+    """Return a warning with the files of samples, if they are known, in place of their places.
+
+    Examples
+    --------
+    >>> with_files("no score: samples 0, 2 and 9 more", ["a.png", "b.png", "c.png"])
+    'no score: samples a.png, c.png and 9 more'
+    """
+    if files is None:
+        return text
 
     def named(found: re.Match[str]) -> str:
         return found[1] + ", ".join(files[int(place)] for place in found[2].split(", "))
 
-    lines = [f"{'left out' if one.expected else 'failed'}: {one}" for one in results.failures]
-    for text, sources in results.notes.items():
-        cells = "; ".join(sources[:3]) + (f"; {len(sources) - 3} more" if len(sources) > 3 else "")
-        lines.append(f"note: {re.sub(_PLACES, named, text)} [{cells}]")
-    return lines
+    return _PLACES.sub(named, text)
 
 
 def show(terminal: Terminal, evaluation: Evaluation) -> None:

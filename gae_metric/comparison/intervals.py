@@ -41,7 +41,8 @@ def compare(
 
         - what ``quantus.evaluate`` returns, ``{method: {metric: scores}}``, also with
           ``return_as_df=True``;
-        - ``{method: metric.components}``: each column of the tables is a metric;
+        - ``{method: metric.components}``: each column of the tables is a metric. Those with a
+          column ``file`` or ``sample``, as ``gae-metric score`` writes, are paired by it;
         - a :class:`gae_metric.comparison.results.Results`;
         - a table with the columns ``method``, ``metric``, ``score``, and optionally ``sample`` or
           ``file`` (which scores are paired; by default in their order) and ``model``, such as the

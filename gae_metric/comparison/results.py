@@ -108,6 +108,8 @@ class Results:
 Scores: TypeAlias = "Results | pd.DataFrame | Mapping[str, Any]"
 
 _LONG = ("method", "metric", "score")
+#: What tells samples apart in a method's own table: files first, as several runs count them anew.
+_LABELS = ("file", "sample")
 
 
 class ScoreTable(NamedTuple):
@@ -202,10 +204,13 @@ def _of_rows(table: pd.DataFrame) -> Iterator[_Cell]:
 
 def _of_methods(results: Iterable[tuple[Any, Any]]) -> Iterator[_Cell]:
     for method, given in results:
-        one = not isinstance(given, (Mapping, pd.DataFrame))
-        for metric, values in ({"score": given} if one else given).items():
-            if metric in NO_SCORES and isinstance(given, pd.DataFrame):
-                continue
+        table: Any = given if isinstance(given, (Mapping, pd.DataFrame)) else {"score": given}
+        if isinstance(given, pd.DataFrame):
+            if names := [name for name in _LABELS if name in given]:
+                label = next((name for name in names if given[name].is_unique), names[0])
+                table = given.set_index(label)
+            table = table.drop(columns=list(NO_SCORES), errors="ignore")
+        for metric, values in table.items():
             index = values.index if isinstance(values, pd.Series) else None
             column = _column(values, index, f"results[{method!r}][{metric!r}]")
             yield None, str(metric), str(method), column, index is not None

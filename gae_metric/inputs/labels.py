@@ -103,6 +103,7 @@ def read_table(
     """
     rows: Iterator[tuple[int, list[str]]] = read_lines(source, partial(csv.reader, strict=True))
     _, header = next(rows, (0, []))
+    header = [name.strip() for name in header]
     name, count = next(iter(Counter(header).most_common(1)), ("", 0))
     if count != 1:
         fault = f"the column {short(name)} is there twice" if count else "it has no header"

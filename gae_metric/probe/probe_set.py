@@ -94,7 +94,7 @@ class ProbeSet:
     def __reduce__(self) -> Any:
         """Have copies, also in other processes, open the files themselves."""
         files = self._container
-        return super().__reduce__() if files is None else (ProbeSet.load, (files.path.absolute(),))
+        return super().__reduce__() if files is None else (ProbeSet.load, (files.path,))
 
     @property
     def items(self) -> pd.DataFrame:

@@ -92,10 +92,10 @@ def _check(places: _Places, extra: list[str], expected: MapSet) -> None:
         faults.append(f"{len(missing)} missing: {named(missing, 5)}")
     if extra:
         faults.append(f"{len(extra)} of no item: {named(extra, 5)}")
-    if extra and expected.ids and not places:
+    if expected.ids and not places:
         faults.append(
             f"one array of all maps is to be called 'maps', and arrays of one map each as their "
-            f"items are, such as {expected.ids[0]!r}"
+            f"items are, such as {expected.ids[0]!r} (of files: maps.npy, {expected.ids[0]}.npy)"
         )
     shapes = map_shapes(expected.shape)
     found = {i: (maps.shape[1:], maps.dtype) for i, (maps, _) in sorted(places.items())}
@@ -138,9 +138,11 @@ def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tens
             if one or not all(isinstance(name, str) for name in names):
                 raise TypeError("no list of names")
         except (TypeError, ValueError):
+            parts = chunk if isinstance(chunk, (tuple, list)) else [chunk]
+            kinds = ", ".join(type(part).__name__ for part in parts)
             raise ProbeError(
                 "maps: expected an iterable of pairs (names of items, their maps), such as "
-                f"(['0-original'], maps) with a map for each name, got {_kinds(chunk)}; for a map "
+                f"(['0-original'], maps) with a map for each name, got ({kinds}); for a map "
                 "of each name give a mapping, dict(zip(names, maps))"
             ) from None
         wanted = list(expected.ids[start : start + len(names)])
@@ -166,13 +168,6 @@ def _stream(chunks: Iterable[Any], expected: MapSet) -> Iterator[tuple[int, Tens
     if start < len(expected.ids):
         missing = list(expected.ids[start:])
         raise ProbeError(f"maps: {len(missing)} missing: {named(missing, 5)}")
-
-
-def _kinds(chunk: Any) -> str:
-    """Say what came in place of a pair of names and maps."""
-    if isinstance(chunk, (tuple, list)):
-        return f"({', '.join(type(each).__name__ for each in chunk)})"
-    return type(chunk).__name__
 
 
 def _places_of(maps: Any, expected: MapSet) -> tuple[_Places, list[str]]:

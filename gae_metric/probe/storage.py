@@ -152,7 +152,7 @@ class Container:
     """Files of a folder, by name; links to files elsewhere are refused. See :class:`Npz`, too."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.process = path, os.getpid()
+        self.path, self.process = path.absolute(), os.getpid()
 
     def names(self) -> list[str]:
         """Return the names of the ``.npy`` files, sorted."""
@@ -266,7 +266,7 @@ def open_container(path: str | Path, what: str) -> Container:
     if not os.path.isfile(path):
         found = "a pipe or device" if os.path.exists(path) else "nothing"
     elif not zipfile.is_zipfile(path):
-        found = "a file that cannot be read as one"
+        found = "a file that cannot be read as one (numpy.savez makes one)"
     else:
         return Npz(path)
     raise ProbeError(f"{what}: expected a folder or an .npz file, found {found} at {str(path)!r}")

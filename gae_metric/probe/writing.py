@@ -144,7 +144,10 @@ def evaluated(
         steps=None if study.masking is None else int(study.masking.steps),
         n_mosaics=study.mosaics,
         protocol="paper" if mosaicking is None else mosaicking.protocol,
-        names=None if names is None else tuple(map(str, names)),
+        # A file's name need not be UTF-8, as a manifest's and a table's are.
+        names=None
+        if names is None
+        else tuple(str(name).encode(errors="backslashreplace").decode() for name in names),
         settings=_plain(settings or {}),
     )
     shown = items[items.mosaic >= 0]

@@ -742,3 +742,36 @@ def test_probe_sets_are_copied_and_sent_to_other_processes(probe, saved, copied,
             assert other.score(maps, disable_warnings=True).equals(
                 probe.score(maps, disable_warnings=True)
             )
+
+
+@pytest.mark.parametrize("form", ["folder", "file.npz"])
+def test_a_loaded_probe_set_is_found_from_another_folder(probe, saved, form, tmp_path, monkeypatch):
+    """Where there may be another of that name: neither it nor a copy reads that one."""
+    other = ProbeSet.build(conv_net(), images(4), [0, 1, 0, 1], steps=2)
+    other.save(tmp_path / form)
+    monkeypatch.chdir(saved)
+    loaded = ProbeSet.load(form)
+    monkeypatch.chdir(tmp_path)
+    for one in (loaded, copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))):
+        assert one.ids == probe.ids
+        wanted = np.concatenate([inputs for _, inputs, _ in probe.explain_items()])
+        np.testing.assert_array_equal(
+            np.concatenate([inputs for _, inputs, _ in one.explain_items()]), wanted
+        )
+
+
+def test_names_that_are_not_utf_8_are_saved_and_loaded(tmp_path):
+    net, x = conv_net(), images(4)
+    names = [f"{i}\udcff \u00e9.png" for i in range(4)]
+    ProbeSet.build(net, x, [0, 1, 0, 1], steps=2, names=names).save(tmp_path / "p.npz")
+    loaded = ProbeSet.load(tmp_path / "p.npz")
+    assert loaded.names == tuple(f"{i}\\udcff \u00e9.png" for i in range(4))
+
+
+def test_files_of_another_kind_say_what_is_wanted(probe, tmp_path):
+    (tmp_path / "0-original.png").touch()
+    with pytest.raises(ProbeError, match=r"missing.*of files: maps\.npy, 0-original\.npy"):
+        probe.score(tmp_path)
+    np.save(tmp_path / "maps.npy", np.zeros((3, 4)))
+    with pytest.raises(ProbeError, match=r"cannot be read as one \(numpy\.savez makes one\)"):
+        probe.score(tmp_path / "maps.npy")

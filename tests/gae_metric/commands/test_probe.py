@@ -1,6 +1,7 @@
 """``gae-metric probe`` and ``gae-metric score``, and tools that know no more than the files."""
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from gae_metric import GAE, Contrastiveness, ProbeSet
+from gae_metric import GAE, Contrastiveness, ProbeSet, compare
 from gae_metric.commands.cli import app
 from gae_metric.demo import digits, networks
 from gae_metric.explainers.gradients import EXPLAINERS
@@ -202,7 +203,47 @@ def test_score_notes_maps_that_are_not_finite(small, tmp_path):
     result = invoke("score", f"--probe={path}", f"--maps={tmp_path / 'maps.npz'}", f"--out={out}")
     assert "note: maps: 1 have values that are not finite" in result.stderr
     assert "NaN: 2-original" in " ".join(result.stderr.split())
+    assert "not finite: samples 2.png" in " ".join(result.stderr.split())
     assert read(out)["gae"].isna().tolist() == [i == 2 for i in range(COUNT)]
+
+
+def test_notes_name_files(scans, tmp_path):
+    folder = tmp_path / "images"
+    shutil.copytree(scans, folder)
+    Image.new("RGB", (48, 48)).save(folder / "blank.png")
+    result = invoke(
+        "probe", "--model=digits:vgg", f"--images={folder}", f"--out={tmp_path / 'p'}", "--steps=2"
+    )
+    note = " ".join(result.stderr.split())
+    assert "1 of 7 samples are blank" in note
+    assert "nothing in them to explain: samples blank.png" in note
+
+
+def test_tables_of_two_tools_are_compared(small, tmp_path):
+    """By their files, also where the places of samples are other ones, as of another draw."""
+    path, maps = small
+    tables = {}
+    for name, seed in (("A", 0), ("B", 1)):
+        rng = np.random.default_rng(seed)
+        np.savez(tmp_path / f"{name}.npz", maps=rng.random((len(maps), 48, 48)))
+        out = tmp_path / f"{name}.csv"
+        invoke("score", f"--probe={path}", f"--maps={tmp_path / name}.npz", f"--out={out}")
+        tables[name] = pd.read_csv(out)
+    alone = {
+        name: t.set_index("file").drop(columns=["sample", "target"]) for name, t in tables.items()
+    }
+    expected = compare(alone)
+    assert set(expected["metric"]) == {*GAE.columns}
+    pd.testing.assert_frame_equal(compare(tables), expected)
+    other = tables["B"].iloc[::-1].assign(sample=range(COUNT))
+    pd.testing.assert_frame_equal(compare(tables | {"B": other}), expected)
+    unnamed = {name: table.drop(columns="file") for name, table in tables.items()}
+    pd.testing.assert_frame_equal(compare(unnamed), expected)
+    # Names that several samples have do not tell them apart, but their places do.
+    equal = {name: table.assign(file="x.png") for name, table in tables.items()}
+    pd.testing.assert_frame_equal(compare(equal), expected)
+    with pytest.raises(ValueError, match=r"several of sample x\.png"):
+        compare({name: table.drop(columns="sample") for name, table in equal.items()})
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,11 @@ def test_labels_written_by_a_spreadsheet(folder):
     assert read_labels(path, list_images(folder), 4) == {"b.png": 3}
 
 
+def test_labels_with_spaces_after_commas(folder):
+    path = write(folder / "labels.csv", "file, class_index\nb.png, 3\n")
+    assert read_labels(path, list_images(folder), 4) == {"b.png": 3}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
