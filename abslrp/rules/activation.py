@@ -17,7 +17,7 @@ SIGNED = (
     "tanh hardshrink softshrink log log1p log2 log10 expm1 pow sin cos tan asin "
     "acos atan asinh acosh atanh sinh cosh erf erfinv reciprocal sign sgn nan_to_num round floor "
     "ceil trunc logit float_power threshold log_sigmoid_forward arcsin arccos arctan special_erf "
-    "special_expm1 special_log1p special_ndtr erfc set_data"
+    "special_expm1 special_log1p special_ndtr erfc"
 )
 NONNEGATIVE = (
     "relu relu6 sigmoid special_expit hardsigmoid exp exp2 "
@@ -39,8 +39,13 @@ def activation(call: Call, input: Value, *args: Any, **kwargs: Any) -> Account:
     """Unchanged; the output may have either sign."""
     if len(call.inputs) > 1:
         raise UncoveredError("slopes or exponents that are activations")
-    # Relevance of a negative passes new data, too: its sign may be that of what came later.
-    return (same if call.short == "set_data" else passing)(call.inputs[0])
+    return passing(call.inputs[0])
+
+
+@COMMON.rule("set_data")
+def set_data(call: Call, input: Value) -> Account:
+    """Unchanged, also relevance of the negative: its sign may be that of what came later."""
+    return same(input)
 
 
 @COMMON.rule(NONNEGATIVE)

@@ -127,10 +127,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def back(self, tensor: Tensor) -> Value | None:
         """Let a tensor made by NumPy, or of a list, depend on what left torch before."""
-        taken = Taken(self.left, {}, self.left)
-        call = (
-            self.note(torch.from_numpy, None, taken, tensor) if tensor.is_floating_point() else None
-        )
+        if not tensor.is_floating_point():
+            return None
+        call = self.note(torch.from_numpy, None, Taken(self.left, {}, self.left), tensor)
         if call is None:
             return None
         call.trouble = self.table.uncovered("its entries left torch (numpy, tolist) and came back")

@@ -150,7 +150,8 @@ def _ours(cell: Mapping[Hashable, Any], samples: int, bold: str, star: str, noth
 _markdown_ours = partial(_ours, bold="**{}**", star=r"\*", nothing="–")
 _latex_ours = partial(_ours, bold=r"\textbf{{{}}}", star="*", nothing="--")
 
-_SYMBOLS = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "*": r"$^{*}$", "τ": r"$\tau$"}
+_SYMBOLS: dict[str, Any] = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+_SYMBOLS |= {"*": r"$^{*}$", "τ": r"$\tau$"}
 _ESCAPED: dict[str, Any] = {letter: f"\\{letter}" for letter in "&%$#_{}"}
 _ESCAPED |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
 _ESCAPED |= {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}
@@ -165,4 +166,4 @@ def _line(text: str) -> str:
 _TEMPLATES = templates(Path(__file__).parent, keep_trailing_newline=True)
 _TEMPLATES.filters |= {"line": _line, "markdown": markdown_text}
 _TEMPLATES.filters["latex"] = lambda text: _line(text).translate(str.maketrans(_ESCAPED))
-_TEMPLATES.filters["symbols"] = lambda text: text.translate(str.maketrans({**_SYMBOLS}))
+_TEMPLATES.filters["symbols"] = lambda text: text.translate(str.maketrans(_SYMBOLS))

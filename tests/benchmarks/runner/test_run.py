@@ -146,7 +146,8 @@ def test_trajectories_are_computed_once_for_all_methods(tmp_path, evaluations):
     three = [{"name": "Quick", "label": f"x{f}", "options": {"factor": f}} for f in (1, 2, 3)]
     _, found = run(tmp_path / "three", metrics="GAE", samples=5, steps=4, methods=three)
     # Predictions, and the states of two trajectories of which the first is shared: 2T - 1. And in
-    # each of two blocks the metric sees that the model's rows are their own and stay so: 1 + 2 + 2 + 1.
+    # each of two blocks the metric sees that the model's rows are their own and stay so: a row
+    # alone, beside another on either side, and alone again, 1 + 2 + 2 + 1.
     assert one == 5 + 5 * 7 + 2 * 6
     # Each other method that, too, and that trajectories which it takes over are the model's: 1.
     assert sum(evaluations) == one + 2 * (2 * 7)
