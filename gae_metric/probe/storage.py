@@ -263,13 +263,16 @@ def open_container(path: str | Path, what: str) -> Container:
     path = Path(path)
     if os.path.isdir(path):
         return Container(path)
+    remedy = ""
     if not os.path.isfile(path):
         found = "a pipe or device" if os.path.exists(path) else "nothing"
     elif not zipfile.is_zipfile(path):
-        found = "a file that cannot be read as one (numpy.savez makes one)"
+        found, remedy = "a file that cannot be read as one", "; numpy.savez makes one"
     else:
         return Npz(path)
-    raise ProbeError(f"{what}: expected a folder or an .npz file, found {found} at {str(path)!r}")
+    raise ProbeError(
+        f"{what}: expected a folder or an .npz file, found {found} at {str(path)!r}{remedy}"
+    )
 
 
 class ProbeError(InputError):
