@@ -12,8 +12,8 @@ from torch import Tensor
 
 from abslrp.plan.factors import Factor
 
-ENTRIES = 2**17
-"""Entries of a block: half a megabyte of float32."""
+ENTRIES = 2**18
+"""Entries of a block: one megabyte of float32."""
 
 Index = tuple[slice, ...]
 
@@ -26,7 +26,7 @@ def blocks(shape: Sequence[int], device: torch.device) -> Iterator[Index]:
     >>> [index for index in blocks((2, 3), torch.device("cpu"))]
     [()]
     >>> len(list(blocks((4, 256, 56, 56), torch.device("cpu"))))
-    28
+    16
     """
     count = torch.Size(shape).numel()
     if device.type != "cpu" or count <= ENTRIES:

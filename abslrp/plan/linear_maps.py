@@ -44,6 +44,23 @@ class LinearMap:
         return (weights,)
 
 
+def _by_onednn(tensor: Tensor) -> bool:
+    """Whether oneDNN multiplies it, which knows more processors than MKL does."""
+    library: Any = torch.backends.mkldnn
+    known = library.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return known and library.enabled and tensor.is_cpu and tensor.dtype == torch.float32
+
+
+def _rows_product(rows: Tensor, weight: Tensor) -> Tensor:
+    """``rows @ weight``, (..., K) and (K, N)."""
+    plain = weight.is_contiguous() or weight.mT.is_contiguous()
+    if not (plain and rows.numel() and weight.numel() and _by_onednn(rows)):
+        return rows @ weight
+    # On AMD's processors this takes half of the time: MKL uses half of their registers.
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight.mT, None, "none", [], "")
+    return result
+
+
 def product(left: Tensor, right: Tensor) -> Tensor:
     """``left @ right``, one of which has starts (S, ...) and the other may have batches.
 
@@ -103,19 +120,19 @@ class Rows(LinearMap):
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the map's value for an input, without bias."""
-        return x @ weight.mT
+        return _rows_product(x, weight.mT)
 
     def transposed(self, relevance: Tensor, weight: Tensor) -> Tensor:
         """(S, *output's shape) to (S, *input's shape)."""
         if relevance.is_contiguous():
-            return relevance @ weight
+            return _rows_product(relevance, weight)
         # torch makes one product for each entry of the first axis of a permuted tensor.
         order = sorted(range(relevance.ndim - 1), key=lambda axis: -relevance.stride()[axis])
         moved = relevance.permute(*order, relevance.ndim - 1)
         if not moved.is_contiguous():  # repeated entries
             moved, order = relevance.contiguous(), list(range(relevance.ndim - 1))
         back = [order.index(axis) for axis in range(len(order))]
-        return (moved @ weight).permute(*back, relevance.ndim - 1)
+        return _rows_product(moved, weight).permute(*back, relevance.ndim - 1)
 
 
 @dataclass(frozen=True)
@@ -189,15 +206,17 @@ class Convolution(LinearMap):
         """(S, *output's shape) to (S, *input's shape)."""
         starts, batch = relevance.shape[:2]
         flat = relevance.flatten(0, 1)
-        if self.pointwise and flat.is_contiguous():
+        if self.pointwise and any(one > 1 for one in self.stride):
+            seen = relevance.new_zeros(starts, *self.shape)
+            one = [1] * len(self.stride)
+            dense = replace(self, shape=(*self.shape[:2], *flat.shape[2:]), stride=one)
+            places: list[Any] = [..., *(slice(None, None, step) for step in self.stride)]
+            seen[tuple(places)] = dense.transposed(relevance, weight)
+            return seen
+        if self.pointwise and flat.is_contiguous() and not _by_onednn(flat):
             rows = flat.flatten(2)
-            seen = torch.bmm(weight.flatten(1).t().expand(len(rows), -1, -1), rows)
-            if all(one == 1 for one in self.stride):
-                return seen.view(starts, *self.shape)
-            spread = flat.new_zeros(len(flat), *self.shape[1:])
-            places = (slice(None),) * 2 + tuple(slice(None, None, one) for one in self.stride)
-            spread[places] = seen.view(*seen.shape[:2], *flat.shape[2:])
-            return spread.view(starts, *self.shape)
+            across = weight.flatten(1).t().expand(len(rows), -1, -1)
+            return torch.bmm(across, rows).view(starts, *self.shape)
         # No entry of it is read. A CPU copies what is laid otherwise; memory of a GPU is scarce.
         whole = (starts * batch, *self.shape[1:])
         like = laid(whole, flat) if flat.is_cpu else flat.new_empty(1).expand(whole)

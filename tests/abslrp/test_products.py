@@ -1,68 +1,114 @@
-"""Products of convolutions with weights of one sign, against torch's own."""
+"""Products with weights, whichever library computes them, and however they lie in memory."""
 
-from __future__ import annotations
+import copy
+from collections.abc import Callable, Iterator
 
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 import abslrp
-from tests.abslrp.single import draw, tensor
-
-CONVOLUTIONS: list[dict[str, Any]] = [
-    {"stride": 2},
-    {"stride": (2, 3)},
-    {"stride": 2, "groups": 2},
-    {"stride": 2, "kernel": 3, "padding": 1},
-    {"stride": 2, "padding": 1},
-    {"stride": 3, "size": (8, 7)},
-    {"stride": 4, "size": (4, 5)},
-]
+from abslrp.plan.linear_maps import Rows
 
 
-@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
-def test_products_of_convolutions_are_those_of_the_gradient(options: dict[str, Any]) -> None:
-    """Against torch's own input gradient of the convolution with one sign of weight."""
-    options = dict(options)
-    kernel, size = options.pop("kernel", 1), options.pop("size", (7, 9))
-    groups = options.get("groups", 1)
-    weight = tensor(draw(6, 4 // groups, kernel, kernel))
-    x = tensor(draw(2, 4, *size))
-
-    class Model(torch.nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return F.conv2d(x, weight, **options).flatten(1)
-
-    leaf = x.clone().requires_grad_()
-    h = F.conv2d(leaf, weight, **options)
-    R = np.abs(draw(*h.flatten(1).shape, seed=2))
-    s = tensor(R).view_as(h) / (h.detach().abs() + 1e-9)
-    parts = [
-        torch.autograd.grad(F.conv2d(leaf, sign, **options), leaf, s)[0]
-        for sign in (weight.clamp(min=0), weight.clamp(max=0))
-    ]
-    wanted = torch.where(x > 0, parts[0], parts[1]) * x
-    got = abslrp.relevance(Model().eval(), x, R, conserve=None)
-    torch.testing.assert_close(got, wanted)
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("channels", [1, 3, 8, 9])
-def test_stacked_weights_come_apart(channels: int) -> None:
-    weight = tensor(draw(5, channels, 3, 3))
-    x = tensor(draw(2, channels, 6, 5))
+ROWS: dict[str, Callable[[], Tensor]] = {
+    "plain": lambda: draw(7, 5),
+    "of starts and samples": lambda: draw(2, 3, 4, 5),
+    "permuted": lambda: draw(4, 3, 2, 5).permute(2, 1, 0, 3),
+    "of a wider tensor": lambda: draw(7, 11)[:, 3:8],
+    "repeated": lambda: draw(7, 1).expand(7, 5),
+    "one": lambda: draw(1, 5),
+    "none": lambda: draw(0, 5),
+}
+WEIGHTS: dict[str, Callable[[], Tensor]] = {
+    "plain": lambda: draw(5, 3, seed=1),
+    "transposed": lambda: draw(3, 5, seed=1).t(),
+    "of wider weights": lambda: draw(5, 8, seed=1)[:, 2:5],
+    "repeated": lambda: draw(5, 1, seed=1).expand(5, 3),
+    "of one input": lambda: draw(5, 1, seed=1),
+    "of none": lambda: draw(5, 0, seed=1),
+}
 
-    class Model(torch.nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return F.conv2d(x, weight, padding=1).flatten(1)
 
-    h = F.conv2d(x, weight, padding=1)
-    R = tensor(np.abs(draw(*h.flatten(1).shape, seed=2)))
-    s = R.view_as(h) / (h.abs() + 1e-9)
-    plus = F.conv_transpose2d(s, weight.clamp(min=0), padding=1)
-    minus = F.conv_transpose2d(s, weight.clamp(max=0), padding=1)
-    got = abslrp.relevance(Model().eval(), x, R, conserve=None)
-    torch.testing.assert_close(got, torch.where(x > 0, plus, minus) * x)
+@pytest.fixture(params=[True, False], ids=["oneDNN", "other"], autouse=True)
+def library(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compute with and without oneDNN."""
+    with torch.backends.mkldnn.flags(enabled=request.param):
+        yield
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_a_product_of_rows_is_that_of_float64(rows: str, weight: str) -> None:
+    s, w = ROWS[rows](), WEIGHTS[weight]()
+    expected = torch.einsum("...o,oi->...i", s.double(), w.double())
+    got = Rows(w).transposed(s, w)
+    assert got.shape == expected.shape
+    # Five terms: each is rounded once, and so are four sums.
+    bound = 9 * torch.finfo(torch.float32).eps * (s.abs().double() @ w.abs().double())
+    assert ((got.double() - expected).abs() <= bound).all()
+
+
+def test_what_is_no_number_stays_in_its_row() -> None:
+    s = draw(4, 5)
+    s[1, 2] = float("nan")
+    got = Rows(WEIGHTS["plain"]()).transposed(s, WEIGHTS["plain"]())
+    assert got.isnan().all(1).tolist() == [False, True, False, False]
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "linear": lambda: nn.Sequential(nn.Flatten(2), nn.Linear(20, 6), nn.ReLU(), nn.Flatten(1)),
+    "linear over channels": lambda: nn.Sequential(
+        nn.Flatten(2), Moved(nn.Linear(3, 4)), nn.ReLU(), nn.Flatten(1)
+    ),
+    "pointwise": lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(1)),
+    "pointwise, strided": lambda: nn.Sequential(nn.Conv2d(3, 4, 1, 2), nn.ReLU(), nn.Flatten(1)),
+    "pointwise, strided one way": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 1, (1, 3)), nn.ReLU(), nn.Flatten(1)
+    ),
+    "pointwise, one dimension": lambda: nn.Sequential(
+        nn.Flatten(2), nn.Conv1d(3, 4, 1, 2), nn.ReLU(), nn.Flatten(1)
+    ),
+    "pointwise, three dimensions": lambda: nn.Sequential(
+        nn.Unflatten(1, (3, 1)), nn.Conv3d(3, 4, 1, (1, 2, 1)), nn.ReLU(), nn.Flatten(1)
+    ),
+}
+
+
+class Moved(nn.Module):
+    """A layer over the channels of (B, C, T)."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x.transpose(1, 2)).transpose(1, 2)
+        return out
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_maps_of_one_layer_are_those_of_float64(name: str, signed: bool) -> None:
+    torch.manual_seed(0)
+    net = NETWORKS[name]().eval()
+    x = draw(3, 3, 4, 5) if signed else draw(3, 3, 4, 5).abs()
+    count = net(x).shape[1]
+    start = draw(3, count, seed=2).abs()
+    got = abslrp.relevance(net, x, start, conserve=None)
+    expected = abslrp.relevance(
+        net.double(), x.double(), start.double(), conserve=None, accelerate=False
+    )
+    # At most 20 terms and a bias, which are larger than the logit where they cancel.
+    positive = copy.deepcopy(net)
+    for one in positive.parameters():
+        one.data.abs_()
+    logit, terms = net(x.double()), positive(x.double().abs())
+    larger = (terms / logit)[logit > 0].amax()
+    bound = 4 * 22 * larger * torch.finfo(torch.float32).eps * expected.abs().amax()
+    assert expected.count_nonzero() > 0
+    assert (got.double() - expected).abs().max() <= bound
