@@ -19,6 +19,10 @@ DEPTH = 6
 """Calls in a row whose totals may wait; more could leave the range of a float32."""
 
 
+_NONE: Tensor = torch.zeros(1, dtype=torch.bool, device="cpu")
+"""That no sample is meant."""
+
+
 class RangeError(ArithmeticError):
     """What is carried out by blocks can only be carried out by the definition."""
 
@@ -79,7 +83,7 @@ class Arrivals:
     """Told what is computed: ``"times"`` factors, ``"totals"`` restored."""
     passage: Passage | None = None
     """Where totals are noted."""
-    lost: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.bool, device="cpu"))
+    lost: Tensor = field(default_factory=lambda: _NONE)
     """Samples (batch,) whose relevance left the range of its type while totals waited."""
     _arrived: dict[Value, list[Arrival]] = field(default_factory=dict)
 
@@ -160,11 +164,12 @@ class Arrivals:
 
     def settled(self, arrival: Arrival, value: Value) -> Arrival:
         """Multiply by what waits, and restore the totals."""
+        factors = arrival.factors
         relevance = self.applied(arrival)
         if arrival.settled or arrival.total is None:
             return arrival
         sums = self.totals(relevance, value)
-        factor = self.shares(arrival.total, sums)
+        factor = self.shares(arrival.total, sums, [factors])
         spread = placed(value).spread(factor, value.shape).to(relevance.dtype)
         arrival.relevance = relevance.mul_(spread) if arrival.owned else relevance * spread
         # Not a number, from sums that are not finite, stays.
@@ -175,13 +180,22 @@ class Arrivals:
             self.done("totals", ())
         return arrival
 
-    def shares(self, total: Tensor, sums: Tensor) -> Tensor:
-        """Return what each sample's relevance is multiplied by, so that its sum is the total."""
+    def shares(
+        self, total: Tensor, sums: Tensor, factors: Sequence[Sequence[Factor]] = ()
+    ) -> Tensor:
+        """Return what each sample's relevance is multiplied by, so that its sum is the total.
+
+        The factors are those by which each part of the relevance was multiplied.
+        """
         factor = ratio(total, sums)
         # A GPU would be waited for; there the number of calls bounds the range.
         if self.waits and sums.device.type == "cpu":
             # Or there is nothing to restore, which the definition tells.
             out = ((sums == 0) | ~(sums + factor).isfinite()) & (total != 0)
+            if factors and out.any():
+                read = [joined(one, _origin) for one in factors]  # others may be let go of
+                parts = [functools.reduce(torch.logical_or, map(_zero, one), _NONE) for one in read]
+                out &= (sums != 0) | ~functools.reduce(torch.logical_and, parts)
             self.lost = self.lost | out.any(0)
         return factor
 
@@ -194,6 +208,15 @@ class Arrivals:
     def totals(self, relevance: Tensor, value: Value) -> Tensor:
         """Return what each sample has of relevance, as ``conserve`` counts it."""
         return placed(value).totals(relevance.abs() if self.conserve == "argument" else relevance)
+
+
+def _zero(factor: Factor) -> Tensor:
+    """Return the samples of which all entries are 0, as of a black image."""
+    value = factor.value
+    if factor.kind not in ("positive", "magnitude", "above") or not isinstance(value, Value):
+        return _NONE
+    v = value.tensor.abs() if factor.kind == "magnitude" else value.tensor.clamp(min=0)
+    return placed(value).totals(v[None])[0] == 0
 
 
 def _origin(value: Value) -> tuple[Value, Tensor | float | None] | None:

@@ -220,7 +220,9 @@ class Propagation:
         if total is not None and parts:
             sums = [self.arrivals.totals(one.relevance, value) for value, one in parts]
             whole = functools.reduce(torch.add, sums)
-            factor = self.arrivals.shares(total, whole)
+            own = account.parts if isinstance(account, Split) else ()
+            by = [one.after if isinstance(one, Product) else one.factors for one in own]
+            factor = self.arrivals.shares(total, whole, by)
             for (_, one), part in zip(parts, sums, strict=True):
                 one.total = factor * part
         for value, one in parts:

@@ -237,6 +237,36 @@ def test_a_sample_that_only_the_definition_is_right_for_changes_no_other(
     torch.testing.assert_close(found[1], definition[1], equal_nan=True)
 
 
+class Beside(nn.Module):
+    """The sum of two layers' outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(6, 4, bias=False), nn.Linear(6, 4, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.one(x).relu() + self.other(x).relu()
+        return out
+
+
+@pytest.mark.filterwarnings("ignore:relevance")
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_blank_image_is_explained_once(bias: bool) -> None:
+    """Its entries are 0, and so is its map by any definition: it is not explained again by one."""
+    torch.manual_seed(0)
+    model = nn.Sequential(Beside(), nn.Linear(4, 3, bias=bias), nn.ReLU(), nn.Linear(3, 2)).eval()
+    x = torch.rand(3, 6)
+    x[1] = 0
+    definition = abslrp.explain(model, x, 0, accelerate=False)
+    calls = []
+    model.register_forward_pre_hook(lambda *_: calls.append(1))
+    found = abslrp.explain(model, x, 0)
+    assert len(calls) == 1
+    assert found[1].count_nonzero() == 0
+    assert found[0].count_nonzero() > 0
+    torch.testing.assert_close(found, definition)
+
+
 def test_a_sum_that_is_too_small_to_divide_by_is_no_reason_for_nan() -> None:
     model = Faint(nn.GELU()).eval()
     x = torch.rand(2, 6, generator=torch.Generator().manual_seed(1)) * 1e-29
