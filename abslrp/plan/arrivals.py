@@ -212,11 +212,11 @@ class Arrivals:
 
 def _zero(factor: Factor) -> Tensor:
     """Return the samples of which all entries are 0, as of a black image."""
-    value = factor.value
-    if factor.kind not in ("positive", "magnitude", "above") or not isinstance(value, Value):
+    value, known = factor.value, factor.kind in ("positive", "magnitude", "above")
+    if not known or not isinstance(value, Value) or value.place is None:
         return _NONE
     v = value.tensor.abs() if factor.kind == "magnitude" else value.tensor.clamp(min=0)
-    return placed(value).totals(v[None])[0] == 0
+    return value.place.totals(v[None])[0] == 0
 
 
 def _origin(value: Value) -> tuple[Value, Tensor | float | None] | None:
