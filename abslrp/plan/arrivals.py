@@ -19,8 +19,9 @@ DEPTH = 6
 """Calls in a row whose totals may wait; more could leave the range of a float32."""
 
 
-_NONE: Tensor = torch.zeros(1, dtype=torch.bool, device="cpu")
-"""That no sample is meant."""
+def _none() -> Tensor:
+    """Say that no sample is meant."""
+    return torch.zeros(1, dtype=torch.bool, device="cpu")
 
 
 class RangeError(ArithmeticError):
@@ -83,7 +84,7 @@ class Arrivals:
     """Told what is computed: ``"times"`` factors, ``"totals"`` restored."""
     passage: Passage | None = None
     """Where totals are noted."""
-    lost: Tensor = field(default_factory=lambda: _NONE)
+    lost: Tensor = field(default_factory=_none)
     """Samples (batch,) whose relevance left the range of its type while totals waited."""
     _arrived: dict[Value, list[Arrival]] = field(default_factory=dict)
 
@@ -194,7 +195,9 @@ class Arrivals:
             out = ((sums == 0) | ~(sums + factor).isfinite()) & (total != 0)
             if factors and out.any():
                 read = [joined(one, _origin) for one in factors]  # others may be let go of
-                parts = [functools.reduce(torch.logical_or, map(_zero, one), _NONE) for one in read]
+                parts = [
+                    functools.reduce(torch.logical_or, map(_zero, one), _none()) for one in read
+                ]
                 out &= (sums != 0) | ~functools.reduce(torch.logical_and, parts)
             self.lost = self.lost | out.any(0)
         return factor
@@ -214,7 +217,7 @@ def _zero(factor: Factor) -> Tensor:
     """Return the samples of which all entries are 0, as of a black image."""
     value, known = factor.value, factor.kind in ("positive", "magnitude", "above")
     if not known or not isinstance(value, Value) or value.place is None:
-        return _NONE
+        return _none()
     v = value.tensor.abs() if factor.kind == "magnitude" else value.tensor.clamp(min=0)
     return value.place.totals(v[None])[0] == 0
 
