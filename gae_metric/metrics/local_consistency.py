@@ -104,7 +104,8 @@ class LocalConsistency(_Local):
     Notes
     -----
     Cost per sample: at most 2T-1 input gradients of the model, which metrics share through a cache
-    (:func:`gae_metric.clear_cache`), and 2T-1 explanations, one less with ``a_batch``.
+    (:func:`gae_metric.clear_cache`), and at most 2T-1 explanations, one less with ``a_batch`` (see
+    :class:`gae_metric.GAE`).
 
     References
     ----------

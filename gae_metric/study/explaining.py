@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -49,7 +49,7 @@ def tensor_explainer(function: Function) -> Function:
 
     Notes
     -----
-    Cost: none. GAE calls an explainer for 2T - 1 + K inputs a sample, 20 with the defaults; on a
+    Cost: none. GAE calls an explainer for up to 2T - 1 + K inputs a sample, 20 by default; on a
     GPU the mark saves that many copies of inputs to the host, and of maps back.
 
     Examples
@@ -158,7 +158,6 @@ def explain_and_score(
     scorer = Scorer(study)
 
     def explain(some: Items) -> None:
-        study.load(some.row)
         if len(some) * study.data.x.shape[1:].numel() > _LARGE:
             conversion.give_back()
         ready = study.ready(some)
@@ -174,9 +173,25 @@ def explain_and_score(
             scorer.add(part, explainer(*study.inputs(part)))
 
     with tqdm(total=len(items), desc=progress, unit="map", disable=progress is None) as bar:
-        for done, _ in size.each(items, explain):
-            bar.update(len(done))
-            # More may follow of the last one.
-            study.forget(int(done.row[-1]))
-            scorer.forget(int(done.row[-1]))
+        for some, place in _wanted(study, scorer, items, size):
+            for done, _ in size.each(some, explain):
+                # More may follow of the last one.
+                study.forget(int(done.row[-1]))
+                scorer.forget(int(done.row[-1]))
+            bar.update(place - bar.n)
     return scorer
+
+
+def _wanted(
+    study: Study, scorer: Scorer, items: Items, size: conversion.ChunkSize
+) -> Iterator[tuple[Items, int]]:
+    """Yield loaded items, as many as are explained at a time, and how many are done with them."""
+    start, waiting = 0, np.arange(0)
+    while start < len(items) or len(waiting):
+        while start < len(items) and len(waiting) < size.value:
+            places = np.arange(start, min(start + size.value, len(items)))
+            start += len(places)
+            study.load(items.row[places])
+            waiting = np.append(waiting, places[~scorer.known(items[places])])
+        chosen, waiting = np.split(waiting, [size.value])
+        yield items[chosen], start - len(waiting)

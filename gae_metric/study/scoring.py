@@ -17,6 +17,8 @@ from gae_metric.study.study import Study
 
 #: What rounding changes in curves that are in [0, 1] or relative.
 _ROUNDING = 8 * torch.finfo(torch.float32).eps
+#: What it may change in the similarity of two maps of one input, in batches or on a GPU.
+_OF_MAPS = 1e-4
 
 
 class Scorer:
@@ -34,6 +36,8 @@ class Scorer:
         rows, steps = len(study.samples), study.outputs.shape[2]
         self._study = study
         self._similarity = np.full((rows, 2, steps), np.nan)
+        self._known = np.zeros(self._similarity.shape, dtype=bool)
+        self._alike: bool | None = None
         self._faithfulness = np.full(rows, np.nan)
         self._contrastiveness = np.full((rows, study.mosaics), np.nan)
         self._originals: dict[int, Tensor] = {}
@@ -54,7 +58,7 @@ class Scorer:
         self._settle()
         if self._seen[row] and np.isnan(self._faithfulness[row]):
             return None
-        states = np.argwhere(np.isnan(self._similarity[row]).T)
+        states = np.argwhere(np.isnan(self._similarities()[row]).T)
         if self._seen[row] and len(states):
             state, order = states[0]
             return f"state {state} of {('LeRF', 'MoRF')[order]}"
@@ -68,6 +72,29 @@ class Scorer:
         """
         self._settle()
         return int(self._empty_original.sum() + self._empty_mosaic.sum())
+
+    def known(self, items: Items) -> NDArray[np.bool_]:
+        """Tell of which items no map is needed: their input is that of the state before.
+
+        That is so if the maps of earlier ones were alike. They get the similarity of that state.
+        """
+        repeated = self._study.repeated
+        if self._alike is None and repeated.any():
+            self._settle()
+            apart = np.abs(np.diff(self._similarity))[repeated[..., 1:]]
+            apart = apart[~np.isnan(apart)]
+            self._alike = bool((apart < _OF_MAPS).all()) if len(apart) else None
+        again = self._study.repeats(items) & bool(self._alike)
+        some = items[again]
+        self._known[some.row, some.order, some.state] = True
+        return again
+
+    def _similarities(self) -> NDArray[np.float64]:
+        self._settle()
+        for state in range(2, self._similarity.shape[2]):
+            before, own = self._similarity[:, :, state - 1], self._similarity[:, :, state]
+            np.copyto(own, before, where=self._known[:, :, state])
+        return self._similarity
 
     def lacks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of some rows whose original has not come yet, ascending."""
@@ -136,16 +163,16 @@ class Scorer:
 
     def curves(self) -> dict[str, NDArray[Any]]:
         """Curves along the trajectory, (R, T) each; see :attr:`GAE.curves`."""
-        self._settle()
+        similarity = self._similarities()
         outputs = torch.from_numpy(self._study.outputs)
         lerf, morf = outputs[:, LERF], outputs[:, MORF]
         return {
             "output_lerf": lerf.numpy(),
             "output_morf": morf.numpy(),
             "output_difference": equations.output_difference(lerf, morf, lerf[:, 0]).numpy(),
-            "similarity_lerf": self._similarity[:, LERF],
-            "similarity_morf": self._similarity[:, MORF],
-            "similarity_difference": self._similarity[:, LERF] - self._similarity[:, MORF],
+            "similarity_lerf": similarity[:, LERF],
+            "similarity_morf": similarity[:, MORF],
+            "similarity_difference": similarity[:, LERF] - similarity[:, MORF],
         }
 
     def components(self, columns: tuple[str, ...]) -> pd.DataFrame:

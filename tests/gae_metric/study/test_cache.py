@@ -69,7 +69,8 @@ def test_evaluate_with_m_methods_costs_one_trajectory_and_m_times_2t_explanation
     quantus.evaluate({"GAE": metrics["GAE"]}, methods, net, x, y, explain_func_kwargs={})
     assert net.gradients == 6 * 14 + 2
     # evaluate's own map of x_batch is the first of the 2T; two are made again, to see that it is.
-    assert [method.samples for method in methods.values()] == [6 * 20 + 2] * 3
+    # States that are masked as a whole are among the first 64 maps of each method, then no more.
+    assert [method.samples for method in methods.values()] == [6 * 15 + 3 * 5 + 2] * 3
     quantus.evaluate(metrics, methods, net, x, y, explain_func_kwargs={})
     assert net.gradients == 6 * 14 + 2 + 4 * 3
 
