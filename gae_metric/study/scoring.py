@@ -84,17 +84,16 @@ class Scorer:
             apart = np.abs(np.diff(self._similarity))[repeated[..., 1:]]
             apart = apart[~np.isnan(apart)]
             self._alike = bool((apart < _OF_MAPS).all()) if len(apart) else None
-        again = self._study.repeats(items) & bool(self._alike)
+        again = (items.state > 1) & repeated[items.row, items.order, items.state]
+        again &= bool(self._alike)
         some = items[again]
         self._known[some.row, some.order, some.state] = True
         return again
 
     def _similarities(self) -> NDArray[np.float64]:
         self._settle()
-        for state in range(2, self._similarity.shape[2]):
-            before, own = self._similarity[:, :, state - 1], self._similarity[:, :, state]
-            np.copyto(own, before, where=self._known[:, :, state])
-        return self._similarity
+        explained = np.where(self._known, 0, np.arange(self._known.shape[2]))
+        return np.take_along_axis(self._similarity, np.maximum.accumulate(explained, 2), 2)
 
     def lacks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of some rows whose original has not come yet, ascending."""

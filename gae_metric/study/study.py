@@ -109,7 +109,7 @@ class Study:
         self.predicted = np.full(rows, NONE)
         self.probability = np.full(rows, np.nan)
         self.returned = InPlaceOfLogits(data.model.logits_at)
-        self.repeated = np.zeros(self.outputs.shape, dtype=bool)
+        self.repeated = np.zeros((rows, 2, masking.steps if masking else 1), dtype=bool)
         self._loaded = np.zeros(rows, dtype=bool)
         self._masks = ~self.bad_input if masking else np.zeros(rows, dtype=bool)
         self._shows = np.zeros((rows, self.mosaics), dtype=bool)
@@ -139,7 +139,12 @@ class Study:
             entries = self._entries(rows)
             self.outputs[rows] = torch.cat([entry.outputs for entry in entries], 1).movedim(1, 0)
             self._masks[rows] = torch.cat([entry.finite for entry in entries])
-            self._note_repeats(rows, torch.cat([entry.masked_from for entry in entries], 1))
+            x = self.data.inputs(self.samples[rows])
+            there = (x != mask_baseline(x, self.masking.mask_value)).cpu()
+            masked_from = torch.cat([entry.masked_from for entry in entries], 1) * there
+            for state in range(2, self.masking.steps):
+                found = (masked_from == state).flatten(2).any(2)
+                self.repeated[rows, :, state] = ~found.T.numpy()
             logits = torch.cat([entry.logits for entry in entries])
             # Logits of classes that nothing asks for may be infinite.
             self.bad_output[rows] = ~self._masks[rows]
@@ -179,20 +184,6 @@ class Study:
         """Return the loaded items that can be explained: the model's outputs are finite there."""
         shown = self._shows[items.row, items.mosaic] if self.mosaics else False
         return items[np.where(items.mosaic >= 0, shown, self._masks[items.row])]
-
-    def _note_repeats(self, rows: NDArray[np.int64], masked_from: Tensor) -> None:
-        assert self.masking is not None
-        x = self.data.inputs(self.samples[rows])
-        there = (x != mask_baseline(x, self.masking.mask_value)).cpu()
-        for state in range(2, self.masking.steps):
-            changed = ((masked_from == state) & there).flatten(2).any(2)
-            self.repeated[rows, :, state] = ~changed.T.numpy()
-
-    def repeats(self, items: Items) -> NDArray[np.bool_]:
-        """Tell of which loaded items the input is that of the state before."""
-        if self.masking is None:
-            return np.zeros(len(items), dtype=bool)
-        return (items.state > 1) & self.repeated[items.row, items.order, items.state]
 
     def alike(self, items: Items) -> list[Items]:
         """Part items into those whose inputs are of one shape: mosaics may be larger."""
