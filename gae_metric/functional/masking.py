@@ -34,6 +34,8 @@ class Trajectory:
         :func:`masked_inputs`.
     outputs
         (2, B, steps): the target's output o_t at every state; both orders share state 0.
+    repeated
+        bool (2, B, steps): whether the input is that of the state before.
     impact_sign
         int8 (B, ...): sign of the combined impact map I_c.
     logits
@@ -65,6 +67,7 @@ class Trajectory:
 
     masked_from: Tensor
     outputs: Tensor
+    repeated: Tensor
     impact_sign: Tensor
     logits: Tensor
     targets: Tensor
@@ -129,7 +132,7 @@ def masking_trajectory(
     Notes
     -----
     Cost: the target's input gradient at state 0 and at states 1 to T-1 of both orders, 2T-1 per
-    sample, in batches of up to 2B. A state that is masked entirely is evaluated once (with
+    sample, in batches of up to 2B. A state that masks nothing new is not evaluated (with
     ``"reranked"`` MoRF masks 10, 30, 60, 100 % at states 1 to 4 if all features have an impact: 14
     gradients at T = 10). Nothing is left on the model: no gradient reaches its parameters.
 
@@ -157,7 +160,8 @@ def masking_trajectory(
     value = value.expand_as(x)
     whole = by_positions(features, x)
     form = (1, *x.shape[2:]) if whole else x.shape[1:]
-    present = (x != value).any(1).flatten(1).repeat(2, 1) if whole else None
+    there = ((x != value).any(1) if whole else x != value).flatten(1).repeat(2, 1)
+    present = there if whole else None
     size: Tensor | int = x[0].numel() if present is None else present.sum(1, keepdim=True)
 
     masked_from = torch.full((2, rows, math.prod(form)), steps, dtype=torch.uint8, device=x.device)
@@ -170,7 +174,7 @@ def masking_trajectory(
     sums = _to_sum_one(impact.to(wide))
     # One row per order and sample from here on: (2B, D).
     masked = torch.zeros_like(impact, dtype=torch.bool) if present is None else ~present
-    ended = masked.all(1)
+    repeated = torch.zeros((2 * rows, steps), dtype=torch.bool, device=x.device)
 
     for state in range(1, steps):
         count = state * size // steps
@@ -186,27 +190,28 @@ def masking_trajectory(
         masked |= new
         masked_from.view(2 * rows, -1).masked_fill_(new, state)
 
-        going = (~ended).nonzero()[:, 0]
-        sample = going % rows
-        keep = ~masked[going].view(-1, *form)
-        state_x = torch.where(keep, x[sample], value[sample])
-        _, output, found = target_impact(model, state_x, targets[sample], value[sample], features)
-        # A fully masked input stays as it is: same output, no impact.
+        repeated[:, state] = ~(new & there).any(1)
+        going = (~repeated[:, state]).nonzero()[:, 0]
+        # What stays as it is has the same output and impact.
         outputs[:, :, state] = outputs[:, :, state - 1]
-        outputs[going // rows, sample, state] = output.to(wide)
-        good = torch.ones_like(ended)
-        good[going] = output.isfinite() & found.isfinite().all(1)
-        finite &= good.view(2, rows).all(0)
-        impact = torch.zeros_like(impact)
-        impact[going] = found.nan_to_num(nan=0.0, posinf=0.0)
+        if len(going):
+            sample = going % rows
+            keep = ~masked[going].view(-1, *form)
+            state_x, base = torch.where(keep, x[sample], value[sample]), value[sample]
+            _, output, found = target_impact(model, state_x, targets[sample], base, features)
+            outputs[going // rows, sample, state] = output.to(wide)
+            good = torch.ones_like(repeated[:, state])
+            good[going] = output.isfinite() & found.isfinite().all(1)
+            finite &= good.view(2, rows).all(0)
+            impact[going] = found.nan_to_num(nan=0.0, posinf=0.0)
         sums += _to_sum_one(impact.to(wide))
-        ended = masked.all(1)
 
     impacts = (sums / (sums.sum(1, keepdim=True) + EPSILON)).view(2, rows, *form)
     impacts = impacts.expand(2, *x.shape)
     return Trajectory(
         masked_from=masked_from.view(2, rows, *form).expand(2, *x.shape),
         outputs=outputs,
+        repeated=repeated.view(2, rows, steps),
         impact_sign=(impacts[LERF] - impacts[MORF]).sign().to(torch.int8),
         logits=logits,
         targets=targets,

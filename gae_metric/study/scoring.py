@@ -81,7 +81,7 @@ class Scorer:
         repeated = self._study.repeated
         if self._alike is None and repeated.any():
             self._settle()
-            apart = np.abs(np.diff(self._similarity))[repeated[..., 1:]]
+            apart = np.abs(np.diff(self._similarity[..., 1:]))[repeated[..., 2:]]
             apart = apart[~np.isnan(apart)]
             self._alike = bool((apart < _OF_MAPS).all()) if len(apart) else None
         again = (items.state > 1) & repeated[items.row, items.order, items.state]

@@ -49,8 +49,7 @@ class Study:
     outputs
         float64 (R, 2, T): target's outputs along the trajectories, NaN where there are none.
     repeated
-        (R, 2, T) states of loaded samples, from the second on, that mask nothing which was there:
-        their input is that of the state before.
+        (R, 2, T) states of loaded samples whose input is that of the state before.
     bad_input, bad_output
         (R,) samples whose features, or model outputs (as far as known), are not all finite.
     one_class
@@ -139,12 +138,7 @@ class Study:
             entries = self._entries(rows)
             self.outputs[rows] = torch.cat([entry.outputs for entry in entries], 1).movedim(1, 0)
             self._masks[rows] = torch.cat([entry.finite for entry in entries])
-            x = self.data.inputs(self.samples[rows])
-            there = (x != mask_baseline(x, self.masking.mask_value)).cpu()
-            masked_from = torch.cat([entry.masked_from for entry in entries], 1) * there
-            for state in range(2, self.masking.steps):
-                found = (masked_from == state).flatten(2).any(2)
-                self.repeated[rows, :, state] = ~found.T.numpy()
+            self.repeated[rows] = torch.cat([entry.repeated for entry in entries], 1).movedim(1, 0)
             logits = torch.cat([entry.logits for entry in entries])
             # Logits of classes that nothing asks for may be infinite.
             self.bad_output[rows] = ~self._masks[rows]

@@ -29,7 +29,7 @@ from gae_metric.study.guard import ModelGuard
 _AT_A_TIME = 2**20
 
 #: Fields of a trajectory whose first axis is the order, and the second the sample.
-_BOTH = frozenset({"masked_from", "outputs"})
+_BOTH = frozenset({"masked_from", "outputs", "repeated"})
 
 
 @dataclass(frozen=True)
