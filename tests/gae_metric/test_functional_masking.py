@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -22,6 +23,7 @@ from gae_metric.functional import (
 )
 from gae_metric.functional.selection import highest
 from tests.gae_metric.nets import CountingModel, conv_net, images, tabular_net, top_classes
+from tests.naive.gae_trajectory import torch_output_and_gradient, trajectory
 
 
 def example(n=3, shape=(3, 10, 10), dtype=torch.float64):
@@ -270,6 +272,11 @@ def test_masked_features_take_the_baseline_and_have_no_impact(baseline):
         ({"targets": torch.tensor([0, 1, 5])}, "targets: expected classes from 0 to 4.* got 5"),
         ({"targets": torch.tensor([0, -1, 1])}, "got -1 at position 1"),
         ({"targets": torch.tensor([0, 7, -1])}, "got 7 at position 1"),
+        ({"targets": torch.tensor([0.0, 1.0, 2.0])}, "targets: expected integers .* torch.float32"),
+        (
+            {"targets": torch.tensor([True, False, True])},
+            "targets: expected integers .* torch.bool",
+        ),
         ({"x": torch.zeros(3, 2, dtype=int)}, "x: expected floating-point"),
         ({"x": torch.zeros(3)}, r"a batch axis and .*, got torch.float32 \(3,\)"),
         ({"x": torch.zeros(0, 2)}, r"at least one sample, got torch.float32 \(0, 2\)"),
@@ -363,3 +370,48 @@ def test_a_model_without_a_gradient_is_refused(scale):
     x, y = torch.tensor(images(2, (2, 11))), torch.tensor([0, 1])
     with pytest.raises(ValueError, match="does not depend on the input differentiably"):
         masking_trajectory(lambda x: summed(x.detach()) * scale, x, y)
+
+
+@pytest.mark.parametrize("schedule", ["reranked", "uniform"])
+def test_states_of_one_input_are_evaluated_once(schedule):
+    net, x, y = example(5)
+    x[:, :, :5] = 0
+    model = CountingModel(net)
+    found = masking_trajectory(model, x, y, schedule=schedule, keep_impacts=True)
+    told = sum(int((~found.repeated[:, i, 1:]).sum()) for i in range(5))
+    assert model.rows == 5 + told
+    assert model.rows < 5 * (14 if schedule == "reranked" else 19)
+    for i, order in itertools.product(range(5), ("lerf", "morf")):
+        naive = trajectory(
+            lambda state, i=i: torch_output_and_gradient(net, state, int(y[i])),
+            x[i].numpy(), order, schedule=schedule,
+        )  # fmt: skip
+        place = ("lerf", "morf").index(order)
+        # Which of the black features is masked first changes no input.
+        there = x[i].numpy() != 0
+        since = found.masked_from[place, i].numpy()
+        np.testing.assert_array_equal(since[there], naive.masked_from[there])
+        np.testing.assert_allclose(found.outputs[place, i], naive.outputs, rtol=1e-9)
+        same = [np.array_equal(*pair) for pair in itertools.pairwise(naive.states)]
+        assert found.repeated[place, i].tolist() == [False, *same]
+        sums = naive.impacts.sum(0) / naive.impacts.sum()
+        np.testing.assert_allclose(found.impacts[place, i], sums, rtol=0, atol=1e-9)
+
+
+def test_an_image_of_the_mask_value_is_evaluated_once():
+    model = CountingModel(example()[0])
+    x = torch.full((1, 3, 10, 10), 0.5, dtype=torch.float64)
+    found = masking_trajectory(model, x, torch.tensor([0]), baseline=0.5)
+    assert model.rows == 1
+    assert found.repeated[..., 1:].all()
+    assert (found.outputs == found.outputs[0, 0, 0]).all()
+
+
+def test_positions_of_tabular_data_are_its_entries():
+    net = tabular_net()
+    x, y = torch.tensor(images(3, (7,))), torch.zeros(3, dtype=int)
+    entries, positions = (
+        masking_trajectory(net, x, y, features=features) for features in ("entries", "positions")
+    )
+    assert positions.masked_from.equal(entries.masked_from)
+    assert positions.outputs.equal(entries.outputs)

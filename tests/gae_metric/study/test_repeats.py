@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
-import torch
 
 import gae_metric
 from gae_metric import GAE, LocalConsistency
-from gae_metric.functional import masking_trajectory
 from gae_metric.study.scoring import Scorer
 from tests.gae_metric.nets import (
     Counting,
-    CountingModel,
     conv_net,
     images,
     input_x_gradient,
     top_classes,
 )
-from tests.naive.gae_trajectory import torch_output_and_gradient, trajectory
 
 
 @pytest.fixture(autouse=True)
@@ -110,41 +104,6 @@ def test_a_function_that_fails_on_the_first_sample_is_looked_at_on_another(case)
     scores = metric(net, x, y, explain_func=counting)
     assert np.isnan(scores).tolist() == [True, False, False, False, False]
     assert counting.samples < 5 * 20 - 3 * 4
-
-
-@pytest.mark.parametrize("schedule", ["reranked", "uniform"])
-def test_states_of_one_input_are_evaluated_once(case, schedule):
-    net, x, y = case
-    model = CountingModel(net)
-    given = torch.as_tensor(x), torch.as_tensor(y)
-    found = masking_trajectory(model, *given, schedule=schedule, keep_impacts=True)
-    told = sum(int((~found.repeated[:, i, 1:]).sum()) for i in range(5))
-    assert model.rows == 5 + told
-    assert model.rows < 5 * (14 if schedule == "reranked" else 19)
-    for i, order in itertools.product(range(5), ("lerf", "morf")):
-        naive = trajectory(
-            lambda state, i=i: torch_output_and_gradient(net, state, int(y[i])),
-            x[i].astype(np.float64), order, schedule=schedule,
-        )  # fmt: skip
-        place = ("lerf", "morf").index(order)
-        # Which of the black features is masked first changes no input.
-        there = x[i] != 0
-        since = found.masked_from[place, i].numpy()
-        np.testing.assert_array_equal(since[there], naive.masked_from[there])
-        np.testing.assert_allclose(found.outputs[place, i], naive.outputs, rtol=1e-9)
-        same = [np.array_equal(*pair) for pair in itertools.pairwise(naive.states)]
-        assert found.repeated[place, i].tolist() == [False, *same]
-        sums = naive.impacts.sum(0) / naive.impacts.sum()
-        np.testing.assert_allclose(found.impacts[place, i], sums, rtol=0, atol=1e-9)
-
-
-def test_an_image_of_the_mask_value_is_evaluated_once(case):
-    net, x, _ = case
-    model = CountingModel(net)
-    found = masking_trajectory(model, torch.zeros(1, *x.shape[1:]).double(), torch.tensor([0]))
-    assert model.rows == 1
-    assert found.repeated[..., 1:].all()
-    assert (found.outputs == found.outputs[0, 0, 0]).all()
 
 
 def test_progress_counts_all_maps(case, capsys):
