@@ -272,7 +272,7 @@ def test_masked_features_take_the_baseline_and_have_no_impact(baseline):
         ({"targets": torch.tensor([0, 1, 5])}, "targets: expected classes from 0 to 4.* got 5"),
         ({"targets": torch.tensor([0, -1, 1])}, "got -1 at position 1"),
         ({"targets": torch.tensor([0, 7, -1])}, "got 7 at position 1"),
-        ({"targets": torch.tensor([0.0, 1.0, 2.0])}, "targets: expected integers .* torch.float32"),
+        ({"targets": torch.tensor([0.0, 1.0, 2.0])}, "expected integers .* torch.float32"),
         (
             {"targets": torch.tensor([True, False, True])},
             "targets: expected integers .* torch.bool",
