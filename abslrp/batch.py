@@ -239,4 +239,5 @@ def like(maps: Tensor, inputs: Any) -> Any:
     """Return maps as an input was: array or tensor, dtype, device."""
     if isinstance(inputs, Tensor):
         return maps.detach().to(device=inputs.device, dtype=inputs.dtype)
-    return maps.detach().cpu().numpy().astype(inputs.dtype, copy=False)
+    kind = torch.float32 if maps.dtype == torch.bfloat16 else maps.dtype  # which NumPy has
+    return maps.detach().to("cpu", kind).numpy().astype(inputs.dtype, copy=False)
