@@ -73,6 +73,9 @@ def score(request: ScoreRequest, terminal: Terminal) -> None:
         If the probe set is not one, or the maps do not fit it.
     """
     read = ProbeSet.load(request.probe)
+    # Items of any probe set have the same names: maps of an earlier one cannot be told by them.
+    if request.maps.stat().st_mtime < request.probe.stat().st_mtime:
+        terminal.say("note: maps: older than the probe set; if that is a new one, it needs others")
     with _noted(terminal, read.names):
         scores = read.score(request.maps, batch_size=request.batch_size)
     table: pd.DataFrame = scores.reset_index()

@@ -336,6 +336,25 @@ def test_scores_are_replaced_only_if_asked(small, tmp_path):
     assert len(read(out)) == COUNT
 
 
+@pytest.mark.parametrize("form", ["npz", "folder"])
+def test_maps_that_are_older_than_the_probe_set_are_told_of(small, tmp_path, form):
+    """Items of the earlier set, of other images or another model, have the same names."""
+    path, maps = small
+    given = tmp_path / f"maps.{form}"
+    if form == "npz":
+        np.savez(given, **maps)
+    else:
+        given.mkdir()
+        for name, values in maps.items():
+            np.save(given / f"{name}.npy", values)
+    older = "note: maps: older than the probe set"
+    made = path.stat().st_mtime
+    for later, told in ((5, False), (-5, True)):
+        os.utime(given, (made + later, made + later))
+        result = invoke("score", f"--probe={path}", f"--maps={given}")
+        assert (older in " ".join(result.stderr.split())) == told
+
+
 def test_scores_that_were_there_outlive_a_crash(small, tmp_path, monkeypatch):
     path, maps = small
     np.savez(tmp_path / "maps.npz", **maps)
