@@ -124,7 +124,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
             return torch.cat(maps)
 
         each = drawn if found in _DRAWING else attribute
-        return chunked(each, model, inputs, targets, batch_size)
+        return chunked(each, model, inputs, targets, batch_size, kwargs.get("output"))
 
     return f"captum:{found}", explain
 
