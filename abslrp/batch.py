@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from abslrp.arrays import as_tensor
-from abslrp.outputs import Output, select_logits, taken
+from abslrp.outputs import Output, select_logits, still, taken
 from abslrp.tape import Place, Tape, Value
 from abslrp.tape.values import replaced, tensors_in
 from abslrp.targets import Target, number_of
@@ -159,7 +159,7 @@ class Batch:
         self, model: Callable[..., Any], output: Output, samples: int | None, *, dense: bool = False
     ) -> Tensor:
         """Return the logits that the model makes of it, or the target's number as the only one."""
-        result = self.called(model)
+        result, output = self.called(model), still(output, model)
         if self.target is None:
             return select_logits(result, output, samples, dense=dense)
         return number_of(self.target, taken(result, output), samples)
@@ -239,4 +239,5 @@ def like(maps: Tensor, inputs: Any) -> Any:
     """Return maps as an input was: array or tensor, dtype, device."""
     if isinstance(inputs, Tensor):
         return maps.detach().to(device=inputs.device, dtype=inputs.dtype)
-    return maps.detach().cpu().numpy().astype(inputs.dtype, copy=False)
+    kind = torch.float32 if maps.dtype == torch.bfloat16 else maps.dtype  # which NumPy has
+    return maps.detach().to("cpu", kind).numpy().astype(inputs.dtype, copy=False)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from abslrp.arguments import as_targets, check_model, check_targets
 from abslrp.batch import Batch, like
 from abslrp.explain import explain
-from abslrp.outputs import select_logits
+from abslrp.outputs import select_logits, still
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
 
@@ -30,7 +30,7 @@ class _Graph:
         # What the kernels read and write stays where it is.
         self.x, self.targets = x.clone(), targets.to(x.device)
         self.classes = 0
-        select = options.pop("output", None)
+        select = still(options.pop("output", None), model)
 
         def noted(result: Any) -> Tensor:
             logits = select_logits(result, select, len(self.x))

@@ -142,6 +142,16 @@ def check_output(output: Any) -> None:
         )
 
 
+def still(output: Output, model: Any) -> Output:
+    """Return None for an `output` that a wrapper of a model has taken already, its `logits_at`.
+
+    Metrics give explainers such a wrapper, and may give them the same `output=`. Where `logits_at`
+    is None, the wrapper has found what is called logits by itself.
+    """
+    at = getattr(model, "logits_at", ...)
+    return None if output == ("logits" if at is None else at) else output
+
+
 def taken(result: Any, output: Output) -> Any:
     """Take what `output` says from what a model returned, whatever it is."""
     if output is None:

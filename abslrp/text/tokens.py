@@ -11,8 +11,7 @@ SPACES = "\u2581\u0120"  # how SentencePiece and byte-level BPE spell a space be
 def kept(encoding: Any, row: int) -> list[int]:
     """Return the columns of a row of an encoding that hold tokens, not padding."""
     mask = encoding.get("attention_mask")
-    columns = range(len(encoding["input_ids"][row]))
-    return [i for i in columns if mask is None or mask[row][i]]
+    return [i for i in range(len(encoding["input_ids"][row])) if mask is None or mask[row][i]]
 
 
 def read_tokens(

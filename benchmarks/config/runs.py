@@ -292,8 +292,7 @@ def _problem(error: Mapping[str, Any]) -> str:
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
     if error["type"] == "extra_forbidden":
         owner = PARTS.get(str(place[0]), Run) if len(place) > 1 else Run
-        near = nearest(str(last), owner.model_fields)
-        return f"{where or 'run'}: unknown key {last!r}; {near}"
+        return f"{where or 'run'}: unknown key {last!r}; {nearest(str(last), owner.model_fields)}"
     # What the place says already is not said again.
     message = error["msg"].removeprefix("Value error, ").removeprefix(f"{where.split('.')[0]}: ")
     if error["type"] in ("value_error", "missing"):

@@ -105,8 +105,7 @@ class Tokens:
 
     def features(self, values: Tensor) -> Tensor:
         """Return the patches' features as a map: (B, tokens, D) to (B, D, rows, columns)."""
-        patches = values[:, self.prefix :]
-        return patches.reshape(len(values), *self.grid, -1).permute(0, 3, 1, 2)
+        return values[:, self.prefix :].reshape(len(values), *self.grid, -1).permute(0, 3, 1, 2)
 
 
 def tokens_of(found: Attentions, image: tuple[int, int], samples: int, grid: Grid = None) -> Tokens:

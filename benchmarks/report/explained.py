@@ -133,8 +133,7 @@ def content(
     targets = collected.targets[collected.targets["model"] == model].set_index("sample")
     rows = targets.loc[list(samples)].reset_index()
     # As far as results alone say, labels are the models' classes but for VOC's.
-    alike = collected.run.data.name.partition(":")[0] != "voc"
-    nothing = {"comparable": alike, **_UNEXPLAINED}
+    nothing = {"comparable": collected.run.data.name.partition(":")[0] != "voc", **_UNEXPLAINED}
     explained = explain(subject, samples, progress) if subject else nothing
     return {
         "model": model,
@@ -202,8 +201,7 @@ def explain(subject: Subject, samples: Sequence[int], progress: Progress) -> dic
     for method in subject.methods:
         progress(f"{subject.name}, {method}")
         try:
-            found = subject.maps([method], x, targets)[method]
-            maps[method] = [map_picture(one) for one in found]
+            maps[method] = list(map(map_picture, subject.maps([method], x, targets)[method]))
         # What it returned need not be maps at all.
         except (LackingError, ValueError, TypeError, IndexError) as error:
             problems[method] = str(error).removeprefix(f"{method}: ")

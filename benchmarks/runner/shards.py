@@ -48,8 +48,7 @@ class Shard(NamedTuple):
 
 def digest(value: Any) -> str:
     """Return a fingerprint of anything that JSON can hold."""
-    text = json.dumps(value, sort_keys=True, default=_stable)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_stable).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

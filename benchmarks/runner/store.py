@@ -132,8 +132,7 @@ class Store:
         noted = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **own})
         pq.write_table(noted, buffer, compression="zstd")
         before, seal, after = buffer.getvalue().rpartition(_SEAL)
-        digest = _digest(key, before, after[64:])
-        replace_file(self.path(key), before + seal + digest + after[64:])
+        replace_file(self.path(key), before + seal + _digest(key, before, after[64:]) + after[64:])
 
     def facts(self, key: str) -> dict[str, Any]:
         """Return the facts that a shard was written with."""

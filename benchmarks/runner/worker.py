@@ -148,8 +148,7 @@ class Worker:
 
     def _read(self, task: Task, model: LoadedModel) -> MaskedImages:
         block = task.block
-        span = block.start, block.stop, len(block.targets)
-        key = (task.model, span, block.indices.tobytes())
+        key = (task.model, block.start, block.stop, len(block.targets), block.indices.tobytes())
         if self._images is not None and self._images[0] == key:
             return self._images[1]
         self._images = None

@@ -103,8 +103,7 @@ def shift(a: Array, wrong: Array, strength: float, rng: Rng) -> Array:
     >>> shift(np.eye(4)[None, :1], np.zeros(1), 0.5, np.random.default_rng())
     array([[[0., 0., 1., 0.]]])
     """
-    moves = tuple(round(strength * side) for side in a.shape[1:])
-    return np.roll(a, moves, axis=(1, 2))
+    return np.roll(a, tuple(round(strength * side) for side in a.shape[1:]), axis=(1, 2))
 
 
 def mix_classes(a: Array, wrong: Array, strength: float, rng: Rng) -> Array:

@@ -96,8 +96,7 @@ def randomisation(case: Case) -> pd.DataFrame:
             scores.append(gae(case, changed_maps.of_network(explain, network)))
             shares.append(count / total)
             layers.append(count)
-        columns = {"method": name, "share": shares, "layers": layers}
-        tables.append(_trend(columns, shares, scores))
+        tables.append(_trend({"method": name, "share": shares, "layers": layers}, shares, scores))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -93,8 +93,7 @@ def taken_apart(model: nn.Module, x: Tensor, y: Tensor) -> pd.DataFrame:
 
 def four_groups(model: nn.Module, x: Tensor, y: Tensor) -> pd.DataFrame:
     """Score C where the four images of each mosaic are of four predicted groups."""
-    places = [np.flatnonzero(y == group) for group in range(CLASSES)]
-    quartets = list(zip(*places, strict=False))
+    quartets = list(zip(*(np.flatnonzero(y == group) for group in range(CLASSES)), strict=False))
     rows = {}
     for name in ("absLRP", "absLRP-queries-keys", "HiResCAM", "AttnLRP", "Random"):
         scores: list[float] = []

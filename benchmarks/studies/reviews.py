@@ -72,8 +72,7 @@ def main(request: ReviewsRequest) -> None:
     (out / "reviews.html").write_text(PAGE + text.to_html(results, special=False), "utf-8")
     for review, result in zip(given, results, strict=True):
         predicted = int(result.probabilities.argmax())
-        share = float(result.probabilities[predicted])
-        typer.echo(f"{LABELS[predicted]} ({share:.3f}): {review}")
+        typer.echo(f"{LABELS[predicted]} ({float(result.probabilities[predicted]):.3f}): {review}")
 
 
 if __name__ == "__main__":

@@ -55,8 +55,7 @@ def evidence(
     score, _ = lookup("score", score, dict.fromkeys(collected.scores["metric"]))
     scores = collected.scores[collected.scores["metric"].eq(score)]
     if right:
-        known = collected.targets.query("predicted == label")
-        scores = scores.merge(known[["model", "sample"]])
+        scores = scores.merge(collected.targets.query("predicted == label")[["model", "sample"]])
     cube = scores.pivot_table("score", ["model", "sample"], "method", sort=False, dropna=False)
     cube = cube.loc[:, cube.groupby("model").count().all()].dropna()
     if _OURS not in cube:

@@ -135,8 +135,7 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
                 (part / name).unlink(missing_ok=True)
             shutil.rmtree(part / "cells", ignore_errors=True)
     if before != settings:
-        run = json.dumps({"settings": settings}, indent=2)
-        replace_file(folder / "run.json", run.encode())
+        replace_file(folder / "run.json", json.dumps({"settings": settings}, indent=2).encode())
 
 
 def without_figures(folder: Path, images: Iterable[str]) -> list[str]:

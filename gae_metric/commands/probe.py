@@ -8,7 +8,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from gae_metric.commands.folder import probe_files
+from gae_metric.commands.folder import probe_files, replace_file
 from gae_metric.commands.reading import read_inputs
 from gae_metric.commands.requests import ProbeRequest, ScoreRequest
 from gae_metric.commands.tables import with_files
@@ -72,8 +72,10 @@ def score(request: ScoreRequest, terminal: Terminal) -> None:
     InputError
         If the probe set is not one, or the maps do not fit it.
     """
-    out = request.out
     read = ProbeSet.load(request.probe)
+    # Items of any probe set have the same names: maps of an earlier one cannot be told by them.
+    if request.maps.stat().st_mtime < request.probe.stat().st_mtime:
+        terminal.say("note: maps: older than the probe set; if that is a new one, it needs others")
     with _noted(terminal, read.names):
         scores = read.score(request.maps, batch_size=request.batch_size)
     table: pd.DataFrame = scores.reset_index()
@@ -81,10 +83,9 @@ def score(request: ScoreRequest, terminal: Terminal) -> None:
     if read.names is not None:
         table.insert(1, "file", [read.names[sample] for sample in read.samples])
     terminal.out.print(_summary(scores, read.metric))
-    if out is not None:
-        with refusing(f"out: cannot write to {str(out)!r}", OSError):
-            out.write_text(csv_text(table, index=False), encoding="utf-8", newline="")
-        terminal.done(f"Scores are in {out}")
+    if request.out is not None:
+        replace_file(request.out.resolve(), csv_text(table, index=False).encode())
+        terminal.done(f"Scores are in {request.out}")
 
 
 @contextmanager

@@ -331,8 +331,9 @@ class ScoreRequest:
                     "a part of it"
                 )
         if self.out is not None:
-            if self.out.is_dir():
-                raise InputError(f"out: expected a CSV file to write, got folder {str(self.out)!r}")
+            if self.out.exists() and not self.out.is_file():
+                kind = "folder" if self.out.is_dir() else "device"
+                raise InputError(f"out: expected a CSV file to write, got {kind} {str(self.out)!r}")
             folder.refuse_existing(self.out, self.overwrite)
             folder.new_folder(self.out.parent)
 

@@ -220,8 +220,7 @@ def csv_text(frame: pd.DataFrame, **options: Any) -> str:
             return value
         return f"'{visible(value)}" if value.startswith(_FORMULA) else visible(value)
 
-    text: str = frame.map(quoted).to_csv(lineterminator="\n", **options)
-    return text
+    return str(frame.map(quoted).to_csv(lineterminator="\n", **options))
 
 
 def markdown_text(text: str) -> str:

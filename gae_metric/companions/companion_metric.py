@@ -51,8 +51,7 @@ class CompanionMetric(QuantusMetric):
             if explainer.given is not None:
                 return self._post_process(data.maps(explainer.given, some))
             assert data.y is not None
-            targets = sent(data.y.values.numpy()[some], data.device)
-            return explainer(data.inputs(some), targets)
+            return explainer(data.inputs(some), sent(data.y.values.numpy()[some], data.device))
 
         for part, a in self._chunks(data).each(rows, maps):
             relevance = a.cpu().numpy()

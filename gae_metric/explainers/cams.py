@@ -76,7 +76,7 @@ def gradcam(
         maps = cam(model, x, lambda logits: selected(logits, target).sum(), layer, weigh)
         return maps if guide is None else maps * guide(model, x, target)
 
-    return chunked(method, model, inputs, targets, batch_size)
+    return chunked(method, model, inputs, targets, batch_size, kwargs.get("output"))
 
 
 def _plus_plus(gradient: Tensor, values: Tensor, positions: tuple[int, int]) -> Tensor:

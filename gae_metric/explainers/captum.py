@@ -19,6 +19,7 @@ from gae_metric.explainers.chunked_gradients import accepts_tensors, chunked, se
 from gae_metric.explainers.grad_cam import NotApplicableError
 from gae_metric.functional.draws import content_generator
 from gae_metric.functional.precision import at_least_single
+from gae_metric.study.conversion import weights_of
 from gae_metric.study.logits import LogitsModel
 
 #: Parameters of ``attribute`` that this adapter knows what to give for.
@@ -104,7 +105,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
     ) -> Any:
         options = {key: kwargs[key] for key in kwargs.keys() & accepted.keys() - {"method"}}
 
-        def attribute(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+        def attribute(model: nn.Module, x: Tensor, target: Tensor) -> Any:
             if found in _GUIDED | {"DeepLift"}:  # which put hooks on modules
                 model = _with_own_hooks(model)
             if "baselines" in accepted:
@@ -112,8 +113,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
             if found in _GUIDED:
                 _check_relus(found, model, x[:1], target[:1])
             explained = _deep_lift if found == "DeepLift" else attributed
-            maps: Tensor = explained(method(_Untouched(model)), x, target, **options)
-            return maps
+            return explained(method(_Untouched(model)), x, target, **options)
 
         def drawn(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
             maps = []
@@ -124,7 +124,7 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
             return torch.cat(maps)
 
         each = drawn if found in _DRAWING else attribute
-        return chunked(each, model, inputs, targets, batch_size)
+        return chunked(each, model, inputs, targets, batch_size, kwargs.get("output"))
 
     return f"captum:{found}", explain
 
@@ -132,11 +132,13 @@ def captum_explainer(name: str, seed: int = 0) -> tuple[str, Callable[..., Any]]
 class _Untouched(LogitsModel):
     """A model that returns logits, as a Hugging Face model does not, and leaves its input alone.
 
-    Captum perturbs, and takes gradients of, the very tensor that it calls a model with.
+    Captum perturbs, and takes gradients of, the very tensor that it calls a model with. What it
+    draws may be of another type than the model.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return super().forward(x.clone(), *args, **kwargs)
+        kind = getattr(weights_of(self.wrapped_model), "dtype", x.dtype)
+        return super().forward(x.to(kind, copy=True), *args, **kwargs)
 
 
 def _with_own_hooks(model: nn.Module) -> nn.Module:
@@ -153,15 +155,14 @@ def _with_own_hooks(model: nn.Module) -> nn.Module:
 def attributed(method: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
     """Return a method's maps, without a word of what Captum does and undoes."""
     told = "Input Tensor|Setting (forward|backward)|Required gradient not req"
-    with _ALONE, warnings.catch_warnings():
+    with _ALONE, x.device, warnings.catch_warnings():  # and not torch's default device
         warnings.filterwarnings("ignore", told, UserWarning)
         maps = method.attribute(x.clone(), target=target, **options)
     return tuple(one.detach() for one in maps) if isinstance(maps, tuple) else maps.detach()
 
 
-def _deep_lift(method: Any, x: Tensor, target: Tensor, **options: Any) -> Tensor:
+def _deep_lift(method: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
     """Return DeepLIFT's maps, and warn where they do not add up to the change of the logit."""
-    maps: Tensor
     maps, delta = attributed(method, x, target, **{**options, "return_convergence_delta": True})
     share = max(_ROUNDING, 10 * torch.finfo(maps.dtype).eps)
     if bool((delta.abs() > share * maps.abs().flatten(1).sum(1)).any()):

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from abslrp.arguments import check_batch_axis
 from abslrp.batch import Batch
-from abslrp.outputs import select_logits
+from abslrp.outputs import ONE_OUTPUT, Output, select_logits, still
 from gae_metric.errors import check_integer
 from gae_metric.functional.masking import check_classes
 from gae_metric.study.conversion import as_input, at_work, gradient_of, like
-from gae_metric.study.logits import check_model, targets_of
+from gae_metric.study.logits import LogitsModel, check_model, targets_of
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -33,9 +33,11 @@ def chunked(
     inputs: Array,
     targets: Any,
     batch_size: int | None,
+    output: Output = None,
 ) -> Array:
     """Apply ``method(model, x, target)`` to chunks, and return maps as the inputs were given."""
     check_model(model)
+    model = model if still(output, model) is None else LogitsModel(model, output)
     step = DEFAULT_BATCH_SIZE if batch_size is None else check_integer("batch_size", batch_size)
     with at_work(model):
         x = as_input(model, inputs)
@@ -60,5 +62,7 @@ def gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 def selected(output: Any, target: Tensor) -> Tensor:
     """Return the logit of each sample's target, (B,), from what the model returned."""
     logits = select_logits(output, None, len(target))
+    if logits.shape[1] == 1 and target.any():
+        raise ValueError(ONE_OUTPUT)
     check_classes(target, logits.shape[1])
     return logits.gather(1, target[:, None])[:, 0]

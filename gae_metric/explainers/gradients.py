@@ -55,7 +55,8 @@ def saliency(
     batch_size
         Samples per model evaluation, default 64; bounds memory, does not change the maps.
     **kwargs
-        Quantus's keywords (``method``, ``device``, ...), ignored.
+        ``output``, which selects the logits from what the model returns, as for
+        :func:`abslrp.explain`; others, such as Quantus's ``method`` and ``device``, are ignored.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def saliency(
     >>> saliency(model, torch.ones(1, 2), 0)
     tensor([[3., 4.]])
     """
-    return chunked(lambda m, x, t: gradient(m, x, t).abs(), model, inputs, targets, batch_size)
+    return abs(chunked(gradient, model, inputs, targets, batch_size, kwargs.get("output")))
 
 
 @accepts_tensors
@@ -96,7 +97,11 @@ def input_x_gradient(
     >>> input_x_gradient(model, torch.tensor([[1.0, 2.0]]), 0)
     tensor([[ 3., -8.]])
     """
-    return chunked(lambda m, x, t: gradient(m, x, t) * x, model, inputs, targets, batch_size)
+
+    def product(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+        return gradient(model, x, target) * x
+
+    return chunked(product, model, inputs, targets, batch_size, kwargs.get("output"))
 
 
 @accepts_tensors
@@ -152,7 +157,7 @@ def integrated_gradients(
             total += weight * gradient(model, alpha * x, target)
         return total * x
 
-    return chunked(integral, model, inputs, targets, batch_size)
+    return chunked(integral, model, inputs, targets, batch_size, kwargs.get("output"))
 
 
 @accepts_tensors

@@ -143,7 +143,9 @@ def read_lines(
         If it cannot be read, or is not UTF-8.
     """
     content = read_bytes(source, "labels", _LARGEST)
-    with refusing(f"labels: cannot read {str(source)!r} as UTF-8", ValueError, csv.Error):
+    what = f"labels: cannot read {str(source)!r} as"
+    quoting = f"{what} CSV (is a quote never closed?)"
+    with refusing(quoting, csv.Error), refusing(f"{what} UTF-8", ValueError):
         if b"\0" in content:
             raise ValueError("it holds NUL characters")
         # Not as a whole, as a row in Python takes many times the memory of its text.

@@ -139,7 +139,8 @@ def eight_bit(image: Image.Image, tags: Mapping[int, Any] | None = None) -> Imag
     Raises
     ------
     ValueError
-        If a float is outside [0, 1], as its scale is not known.
+        If a float is outside [0, 1], as its scale is not known, or if values of 32 bits
+        that differ lie in less than one of 256 steps of the range, which would become one gray.
 
     Examples
     --------
@@ -151,18 +152,19 @@ def eight_bit(image: Image.Image, tags: Mapping[int, Any] | None = None) -> Imag
         return image
     tags = getattr(image, "tag_v2", {}) if tags is None else tags
     values = np.asarray(image).astype(np.float64)
+    low, high = values.min(), values.max()
+    told = f"pixels from {low:g} to {high:g}, of which it is not known what is black and white; "
     if image.mode == "F":
-        if not (values.min() >= 0 and values.max() <= 1):
-            raise ValueError(
-                f"float pixels from {values.min():g} to {values.max():g}, of which it is not known "
-                "what is black and white; expected [0, 1]"
-            )
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"float {told}expected [0, 1]")
     else:
         bits = tags.get(BITSPERSAMPLE, (16,))[0]
         signed = tags.get(SAMPLEFORMAT, (1,))[0] == 2
         # Pillow reads 32 bits with a sign, whether they have one or not.
         values = values + 2 ** (bits - 1) if signed else values % 2**bits
         values /= 2**bits - 1
+        if bits > 16 and 0 < np.ptp(values) < 1 / 255:
+            raise ValueError(f"{told}they are less than a 255th of {bits} bits apart")
     if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # white
         values = 1 - values
     return Image.fromarray((values * 255).round().astype(np.uint8))

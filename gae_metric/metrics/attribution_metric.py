@@ -55,8 +55,7 @@ class AttributionMetric(QuantusMetric):
 
     def _evaluate(self, data: Data, explainer: Explainer) -> dict[str, Any]:
         masking, mosaicking = self._masking(), self._mosaicking()
-        predicted = self.targets == "predicted"
-        study = Study(data, explainer.guard, masking, mosaicking, predicted)
+        study = Study(data, explainer.guard, masking, mosaicking, self.targets == "predicted")
         given = maps_of_classes(self.name, explainer, study) if self.needs_originals else None
         # Given maps are scored along with what is made of their samples, if anything is.
         originals = self.needs_originals and (given is None or not self.makes_inputs)

@@ -213,7 +213,6 @@ class QuantusMetric(Metric):  # type: ignore[misc]
         given = None if a_batch is None else check_maps(a_batch, data, channel_first)
         options = supplied_maps.explain_options(explain_func, explain_func_kwargs, data, device)
         self._forget()
-        self.explain_func, self.explain_func_kwargs = explain_func, options
         guard = ModelGuard(data, self.cache)
         # Not the one that is evaluated: it may put hooks on what it gets, and leave them there.
         own = LogitsModel(model, self.output, model_predict_kwargs)

@@ -140,7 +140,7 @@ class ProbeSet:
         ----------
         model, x_batch, y_batch, channel_first, model_predict_kwargs, batch_size, device
             As in a call of :class:`gae_metric.GAE`. ``x_batch`` is not copied: leave it as it is
-            while the probe set is used.
+            while the probe set is used; a sample that is another one is refused.
         metric
             ``"GAE"`` (default), ``"LocalConsistency"`` (images, time series and tabular data),
             ``"LocalRobustness"``, ``"LocalFaithfulness"`` or ``"Contrastiveness"``.

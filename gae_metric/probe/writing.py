@@ -134,6 +134,7 @@ def evaluated(
                 bar.update(stop - start)
                 if progress is not None:
                     progress(stop, rows)
+    data.x.made = True  # from here on the caller may change what was given
     for oddity in data_oddities(metric.name, study):
         data.warn(oddity)
     items = study.ready(study.items(metric.needs_originals, metric.makes_inputs))

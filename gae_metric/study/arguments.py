@@ -63,7 +63,7 @@ class Data:
                 raise ValueError(
                     "x_batch: expected the same sample each time that it is read, got two "
                     f"different ones at index {samples[changed][0]}; leave random transformations "
-                    "out"
+                    "out, and do not change it while it is in use"
                 )
         return found if given else found.to(self.dtype)
 

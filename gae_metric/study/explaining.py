@@ -117,8 +117,8 @@ class Explainer:
         assert self.function is not None
         model = self.model.for_explainers
         given: dict[str, Any] = {"model": model, "inputs": x, "targets": targets}
-        if self.function is quantus.explain and x.dtype in (torch.float64, torch.float16):
-            # It takes tensors, too, and would make arrays float32 ones; a gradient as with arrays.
+        if self.function is quantus.explain and x.dtype != torch.get_default_dtype():
+            # It takes tensors, too, and makes arrays of the default type; a gradient as with them.
             given["inputs"] = x.requires_grad_()
         elif not accepts_tensors(self.function):
             # NumPy has no bfloat16.

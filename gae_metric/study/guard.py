@@ -13,6 +13,7 @@ from torch import Tensor
 from gae_metric.study import cache, fingerprint
 from gae_metric.study.arguments import Data, refusal
 from gae_metric.study.conversion import out_of_memory
+from gae_metric.study.fingerprint import VALUES
 
 #: Features of all samples, up to which they are evaluated at once to see what an error means.
 _FEW = 2**24
@@ -70,11 +71,11 @@ class ModelGuard:
         self._rounding = _rounding(data)
 
     def __enter__(self) -> ModelGuard:
-        trouble = self._ask()
+        self._trouble = self._ask()
         # Now, as some models make buffers when they are evaluated first.
         self._seen = fingerprint.of_model(self._data.model.wrapped_model, self._data.device)
-        if trouble:
-            self.distrust(trouble)
+        if self._trouble:
+            self.distrust(self._trouble)
         elif self._shares and self._seen is not None and cache.cache_info().limit:
             text = repr(list(self._seen.items())).encode()
             self.state = hashlib.blake2b(text, digest_size=16).hexdigest()
@@ -117,8 +118,8 @@ class ModelGuard:
         if data.y is not None:
             # All classes at the first outputs, not each when its turn comes.
             data.y.check(alone.shape[1])
+        self._asked = x, alone
         if all(self.alike(alone, one) for one in beside):
-            self._asked = x, alone
             return None
         if self.alike(alone, self._data.logits(x)):
             return (
@@ -161,13 +162,11 @@ class ModelGuard:
         if self._seen is None:
             return
         now = fingerprint.of_model(self._data.model.wrapped_model, self._data.device, values) or {}
-        looked = [key for key in self._seen if values or not key.startswith(fingerprint.VALUES)]
-        changed = [key for key in looked if self._seen[key] != now.get(key)]
-        changed += [key for key in now if key not in self._seen]
-        changed = [key for key in changed if key not in self._own]
-        if self._asked is not None and any(key.startswith(fingerprint.VALUES) for key in changed):
+        seen = {k: v for k, v in self._seen.items() if values or not k.startswith(VALUES)}
+        changed = [k for k in {**seen, **now} if k not in self._own and seen.get(k) != now.get(k)]
+        if self._asked is not None and any(key.startswith(VALUES) for key in changed):
             # Whatever a mere evaluation changes, such as a count of calls, is the model's own.
-            self._data.logits(self._asked[0])
+            refusal(self._data, self._asked[0])  # an error of it will come by itself
             then = fingerprint.of_model(self._data.model.wrapped_model, self._data.device) or {}
             self._own |= {key for key in changed if then.get(key) != now.get(key)}
             changed = [key for key in changed if key not in self._own]
@@ -184,9 +183,9 @@ class ModelGuard:
         )
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self._explained > 1:
+        if self._explained > 1 or error is not None:  # which may be explain_func's own
             self._compare(values=True)
-        if not self._explained or error is not None or self._asked is None:
+        if not self._explained or error is not None or self._asked is None or self._trouble:
             return
         x, before = self._asked
         if not self.alike(before, now := self._data.logits(x)):

@@ -60,6 +60,11 @@ def explain_options(
                 f"each of {count} samples; metrics explain inputs that they make, some at a time: "
                 "give one row for all, or have explain_func make them of its inputs"
             )
+    if "output" in given and data.model.logits_at not in (None, given["output"]):
+        raise ValueError(
+            "explain_func_kwargs: expected no output, or the metric's own, as explain_func gets a "
+            f"model that returns the logits which that selects, got {given['output']!r}"
+        )
     signature, bound = inspect.signature(lambda **kwargs: None), dict[str, Any]()
     with suppress(TypeError, ValueError):  # no function, or one that is written in C
         called = explain_func.forward if isinstance(explain_func, nn.Module) else explain_func

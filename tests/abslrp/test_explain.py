@@ -37,6 +37,17 @@ def test_arrays_give_arrays(dtype: Any) -> None:
     np.testing.assert_allclose(maps, wanted, atol=1e-4 if dtype != np.float16 else 3e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("at", [None, "0"])
+def test_arrays_give_arrays_of_models_of_16_bits(dtype: torch.dtype, at: str | None) -> None:
+    model = net().to(dtype)
+    maps = abslrp.explain(model, X.astype(np.float32), Y, at=at)
+    assert isinstance(maps, np.ndarray)
+    assert maps.dtype == np.float32
+    wanted = abslrp.explain(model, torch.from_numpy(X).float(), Y, at=at)
+    np.testing.assert_array_equal(maps, wanted.numpy())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("model_dtype", [torch.float32, torch.float64])
 def test_tensors_give_tensors(dtype: torch.dtype, model_dtype: torch.dtype) -> None:

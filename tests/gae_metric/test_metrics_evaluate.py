@@ -331,3 +331,17 @@ def test_quantus_explain_of_models_of_other_types(case, dtype):
     )
     assert max(expected) > 0.1
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("default", [torch.float16, torch.float64])
+def test_quantus_explain_whatever_the_default_type(case, default):
+    """Quantus makes tensors of that type, which models of another one refuse."""
+    net, x, y = case
+    given = {"explain_func": quantus.explain, "explain_func_kwargs": {"method": "Saliency"}}
+    expected = LocalConsistency(disable_warnings=True)(net, x, y, **given)
+    torch.set_default_dtype(default)
+    try:
+        found = LocalConsistency(disable_warnings=True)(net, x, y, **given)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import inspect
+import pickle
 import warnings
+import weakref
 
 import matplotlib as mpl
 import numpy as np
@@ -20,6 +24,7 @@ from gae_metric import (
     LocalFaithfulness,
     LocalRobustness,
 )
+from gae_metric.companions import ROAD, Focus
 from tests.gae_metric.nets import (
     conv_net,
     gradient_tensor,
@@ -243,3 +248,21 @@ def test_functional_needs_no_quantus(tmp_path):
 
     code = "import sys, gae_metric.functional; sys.exit('quantus' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("cls", [*ALL, ROAD, Focus])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_metric_can_be_sent_away_whatever_explained_before(case, cls, copied):
+    """It keeps nothing of the function, which may be a lambda and hold a large model."""
+    net, x, _ = case
+    y = [0, 1, 0, 1, 0]
+    metric = cls(disable_warnings=True)
+    explain = lambda model, inputs, targets, **kwargs: input_x_gradient(model, inputs, targets)  # noqa: E731
+    scores = metric(net, x, y, explain_func=explain)
+    there = copied(metric)
+    pd.testing.assert_frame_equal(there.components, metric.components)
+    held = weakref.ref(explain)
+    assert there(net, x, y, explain_func=explain) == scores
+    del explain
+    gc.collect()
+    assert held() is None

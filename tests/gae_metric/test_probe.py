@@ -433,3 +433,22 @@ def test_mosaics_of_another_shape_than_samples_are_refused():
     x = images(4)
     with pytest.raises(ValueError, match='interpolation: "none" makes mosaics that are larger'):
         ProbeSet.build(net, x, [0, 1, 2, 3], interpolation="none")
+
+
+@pytest.mark.parametrize("form", [np.asarray, torch.from_numpy])
+def test_samples_that_are_changed_after_the_model_saw_them_are_refused(tmp_path, form):
+    """Maps of other images would be scored by what the model did with the first ones."""
+    net, x = conv_net(**SINGLE), images(6, dtype=np.float32)
+    expected = live(GAE, {"steps": 3}, net, x, top_classes(net, x), mixed)
+    given = form(x.copy())
+    probe = ProbeSet.build(net, given, top_classes(net, x), steps=3)
+    maps = explained(probe, net, mixed)
+    given[4] *= -1
+    with pytest.raises(ValueError, match=r"x_batch: .*two different ones at index 4; .*not change"):
+        list(probe.explain_items())
+    with pytest.raises(ValueError, match=r"x_batch: .*two different ones at index 4"):
+        probe.save(tmp_path / "probe.npz")
+    assert not [*tmp_path.iterdir()]
+    given[4] *= -1
+    same(probe.score(maps, disable_warnings=True), expected)
+    assert sum(len(ids) for ids, _, _ in probe.explain_items()) == len(probe)

@@ -95,6 +95,17 @@ def test_a_number_that_python_refuses(tmp_path):
             imagenet_labels(tmp_path, FILES, tmp_path / name)
 
 
+@pytest.mark.parametrize("text", ['a.png,"3\nb.png,4\n', '"a.png",3\n"b.png"x,4\n'])
+def test_a_quote_that_is_never_closed_is_no_matter_of_the_encoding(tmp_path, text):
+    (tmp_path / "labels.csv").write_text(f"file,class_index\n{text}")
+    with pytest.raises(InputError, match=r"labels.csv' as CSV \(is a quote never") as caught:
+        read_labels(tmp_path / "labels.csv", FILES, 10)
+    assert "UTF-8" not in str(caught.value)
+    (tmp_path / "labels.csv").write_bytes("file,class_index\n\u00e9.png,3\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"labels.csv' as UTF-8: "):
+        read_labels(tmp_path / "labels.csv", FILES, 10)
+
+
 def test_lines_that_are_longer_than_the_header(tmp_path):
     """Their end would be lost, or a class taken for that of another file."""
     (tmp_path / "labels.csv").write_text("file,class_index\na.png,3\nb.png,4,2\n")

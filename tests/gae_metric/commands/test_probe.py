@@ -1,6 +1,8 @@
 """``gae-metric probe`` and ``gae-metric score``, and tools that know no more than the files."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -332,6 +334,54 @@ def test_scores_are_replaced_only_if_asked(small, tmp_path):
     assert out.read_text() == "mine"
     invoke(*given, "--overwrite")
     assert len(read(out)) == COUNT
+
+
+@pytest.mark.parametrize("form", ["npz", "folder"])
+def test_maps_that_are_older_than_the_probe_set_are_told_of(small, tmp_path, form):
+    """Items of the earlier set, of other images or another model, have the same names."""
+    path, maps = small
+    given = tmp_path / f"maps.{form}"
+    if form == "npz":
+        np.savez(given, **maps)
+    else:
+        given.mkdir()
+        for name, values in maps.items():
+            np.save(given / f"{name}.npy", values)
+    older = "note: maps: older than the probe set"
+    made = path.stat().st_mtime
+    for later, told in ((5, False), (-5, True)):
+        os.utime(given, (made + later, made + later))
+        result = invoke("score", f"--probe={path}", f"--maps={given}")
+        assert (older in " ".join(result.stderr.split())) == told
+
+
+def test_scores_that_were_there_outlive_a_crash(small, tmp_path, monkeypatch):
+    path, maps = small
+    np.savez(tmp_path / "maps.npz", **maps)
+    out = tmp_path / "scores.csv"
+    out.write_text("mine")
+    link = tmp_path / "link.csv"
+    link.symlink_to(out)
+    given = ["score", f"--probe={path}", f"--maps={tmp_path / 'maps.npz'}", "--overwrite"]
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda handle: full())
+        result = invoke(*given, f"--out={link}", status=1)
+    assert "No space left on device" in result.stderr
+    assert out.read_text() == "mine"
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "link.csv",
+        "maps.npz",
+        "scores.csv",
+    ]
+    invoke(*given, f"--out={link}")
+    assert link.is_symlink()
+    assert len(read(out)) == COUNT
+    result = invoke(*given, "--out=/dev/null", status=2)
+    assert "out: expected a CSV file to write, got device '/dev/null'" in result.stderr
+
+
+def full():
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_place_for_no_scores_is_named_before_the_work(small, tmp_path):

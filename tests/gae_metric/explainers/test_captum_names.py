@@ -74,6 +74,48 @@ def test_maps_of_methods_that_draw_do_not_depend_on_the_batch(name, small):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_torchs_default_device_does_not_matter(name, small):
+    net, x, y = small
+    explain = captum_explainer(name)[1]
+    expected = explain(net, x, y)
+    torch.set_default_device("meta")
+    try:
+        found = explain(net, x, y)
+    finally:
+        torch.set_default_device(None)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_torchs_default_type_does_not_matter(name, small):
+    net, x, y = small
+    explain = captum_explainer(name)[1]
+    expected = explain(net, x, y)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = explain(net, x, y)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == np.float32
+    assert np.abs(found).max() > 0
+    if name not in ("KernelShap", "Lime"):  # which draw other numbers of another type
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", METHODS)
+def test_models_of_16_bits_are_explained(name, dtype, small):
+    net, x, y = small
+    explain = captum_explainer(name)[1]
+    expected = explain(net, x, y)
+    found = explain(net.to(dtype), x, y)
+    assert np.isfinite(found).all()
+    assert np.abs(found).max() > 0
+    if name not in _DRAWING:
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_model_that_overwrites_its_input_has_the_same_maps(name, small):
     net, x, y = small
 

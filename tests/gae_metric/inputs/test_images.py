@@ -332,3 +332,25 @@ def test_floats_of_no_known_scale_are_left_out_with_the_reason(tmp_path, scale):
     assert images.files == ("a.tif",)
     assert "float pixels from" in images.skipped["b.tif"]
     assert "expected [0, 1]" in images.skipped["b.tif"]
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("b.tif", DEEP.astype(np.int32)),
+        ("b.tif", -DEEP.astype(np.int32)),
+        ("b.tiff", RAMP.astype(np.int32)),
+    ],
+)
+def test_values_of_32_bits_that_would_become_one_gray_are_left_out(tmp_path, name, array):
+    """Values of fewer bits than the file has: all of them are below one of 256 steps."""
+    _save(DEEP, tmp_path / "a.png")
+    _save(array, tmp_path / name)
+    images = load_images(tmp_path, Preprocessing(square_crop, 64))
+    assert images.files == ("a.png",)
+    assert f"pixels from {array.min()} to {array.max()}, of which" in images.skipped[name]
+
+
+def test_a_deep_image_of_one_value_is_read(tmp_path):
+    _save(np.full((48, 48), 700, dtype=np.uint16), tmp_path / "a.png")
+    assert np.unique(decoded(tmp_path / "a.png")).tolist() == [3]

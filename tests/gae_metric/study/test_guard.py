@@ -293,6 +293,41 @@ def test_an_explainer_that_fails_leaves_nothing_shared(case):
     assert gae_metric.cache_info().entries == 0
 
 
+@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("cls", [LocalConsistency, Focus, ROAD])
+def test_what_an_explainer_leaves_when_it_fails_is_told(case, cls, call):
+    """No one is there to take the hook away again, and the next method would be scored with it."""
+    net, x, _ = case
+    calls = []
+
+    def broken(model, inputs, targets, **kwargs):
+        calls.append(0)
+        if len(calls) == call:
+            forward_hook(net)
+            raise ArithmeticError("broken")
+        return np.abs(inputs)
+
+    hooks = r"left the model changed \(the hooks of the layer '3'\)"
+    with pytest.warns(RuntimeWarning, match=hooks), pytest.raises(ArithmeticError, match="broken"):
+        cls(explain_batch_size=1)(net, x, np.arange(8) % 2, explain_func=broken)
+    assert gae_metric.cache_info().entries == 0
+
+
+@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("cls", [LocalConsistency, ROAD])
+def test_a_type_that_an_explainer_leaves_is_told_before_the_model_fails(case, cls, call):
+    net, x, _ = case
+    calls = []
+
+    def halving(model, inputs, targets, **kwargs):
+        calls.append(model.float() if len(calls) == call - 1 else None)
+        return np.abs(inputs)
+
+    values = "left the model changed .*the values of '0.weight'"
+    with pytest.warns(RuntimeWarning, match=values), pytest.raises(RuntimeError, match="type"):
+        cls(explain_batch_size=1)(net, x, np.arange(8) % 2, explain_func=halving, batch_size=2)
+
+
 def test_a_relu_that_is_left_in_training_mode_does_no_harm(case):
     """As pytorch-grad-cam's guided backpropagation leaves new ones in place of a model's."""
     net, x, y = case
@@ -481,6 +516,26 @@ def test_a_model_that_drifts_is_not_said_to_be_changed_by_the_explainer(case, st
     else:
         assert len(said) == 1
         assert "model: two forward passes of sample 0 differ" in said[0]
+
+
+class Growing(nn.Module):
+    """Each call gives more, which it counts in a buffer."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.register_buffer("calls", torch.zeros(()))
+        self.eval()
+
+    def forward(self, x):
+        self.calls += 1
+        return self.net(x) * self.calls
+
+
+def test_a_model_that_drifts_by_a_buffer_is_told_of_once(case):
+    net, x, y = case
+    _, said = scored(Growing(net), x, y, explain_batch_size=20)
+    assert [text[:40] for text in said] == ["model: two forward passes of sample 0 dif"[:40]]
 
 
 def test_a_probe_set_tells_of_it_too():
