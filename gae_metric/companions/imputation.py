@@ -1,8 +1,7 @@
 """Noisy linear imputation: removed pixels become the weighted mean of their eight neighbours.
 
 The system of one mask is the block L_UU of the graph Laplacian L of the pixel grid (U: removed
-pixels), so it is cut out of a matrix that is built once per image size. Its rows stand in
-nested-dissection order, in which a sparse factorisation of a planar grid fills in least.
+pixels), so it is cut out of a matrix that is built once per image size.
 """
 
 from functools import lru_cache
@@ -13,9 +12,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse import csgraph
 from scipy.sparse.linalg import splu
-
-#: Blocks of at most this many pixels are not dissected further.
-_LEAF = 16
 
 
 def linear_imputation(
@@ -56,26 +52,24 @@ def linear_imputation(
             "removed: expected a boolean mask (H, W) of an image (C, H, W), got "
             f"{removed.dtype} {removed.shape} for {image.shape}"
         )
-    imputed = image.astype(np.float64)
+    imputed = np.array(image, dtype=np.float64, order="C")
     if not removed.any():
         return imputed
     if removed.all():
         raise ValueError("removed: expected a pixel that stays, to impute from, got all removed")
-    height, width = removed.shape
-    order, laplacian = _grid(height, width)
-    pixels = imputed.reshape(len(image), -1)[:, order]
-    unknown = np.flatnonzero(removed.ravel()[order])
+    pixels = imputed.reshape(len(image), -1)
+    unknown = np.flatnonzero(removed.ravel())
     pixels[:, unknown] = 0.0
-    rows = laplacian[unknown]
-    system = rows[:, unknown]
-    # L is symmetric: the compressed rows of a block are the compressed columns of the same block.
-    columns = sp.csc_matrix((system.data, system.indices, system.indptr), shape=system.shape)
+    rows = _laplacian(*removed.shape)[unknown]
     # L_UU is a symmetric M-matrix, positive definite when a pixel is left: no pivoting is needed,
-    # and the given order stays.
+    # and an order by minimum degree stays.
     factors = splu(
-        columns, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        rows[:, unknown].tocsc(),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
     )
-    imputed.reshape(len(image), -1)[:, order[unknown]] = factors.solve(-(rows @ pixels.T)).T
+    pixels[:, unknown] = factors.solve(-(rows @ pixels.T)).T
     return imputed
 
 
@@ -112,23 +106,10 @@ def noisy_linear_imputation(
 
 
 @lru_cache(maxsize=8)
-def _grid(height: int, width: int) -> tuple[NDArray[np.int64], sp.csr_matrix]:
-    """Nested-dissection order of the pixels and the grid's Laplacian in that order."""
-    order = np.concatenate(_dissect(np.arange(height * width).reshape(height, width)))
+def _laplacian(height: int, width: int) -> sp.csr_matrix:
+    """Return the Laplacian of the grid of pixels, row by row."""
     # Which rows lie beside one another, and which columns. None beyond the image is among them.
     rows, columns = (sp.eye(n, k=1) + sp.eye(n, k=-1) for n in (height, width))
     direct = sp.kron(sp.eye(height), columns) + sp.kron(rows, sp.eye(width))
-    adjacency = sp.csr_matrix(direct / 6 + sp.kron(rows, columns) / 12)
-    laplacian: Any = csgraph.laplacian(adjacency[order][:, order])
-    return order, laplacian.tocsr().sorted_indices()
-
-
-def _dissect(ids: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Order a block: its two halves first, then the line of pixels that separates them."""
-    height, width = ids.shape
-    if height * width <= _LEAF or max(height, width) < 3:
-        return [ids.ravel()]
-    if height < width:
-        ids = ids.T
-    middle = len(ids) // 2
-    return [*_dissect(ids[:middle]), *_dissect(ids[middle + 1 :]), ids[middle]]
+    laplacian: Any = csgraph.laplacian(direct / 6 + sp.kron(rows, columns) / 12)
+    return sp.csr_matrix(laplacian)

@@ -89,7 +89,7 @@ class ROAD(CompanionMetric):
     Strategy for Attribution Methods", ICML 2022.
 
     Cost for each sample and percentage: one model evaluation and one sparse solve on the CPU, at
-    224 x 224 from about 5 ms (10 %) to 150 ms (90 %), at 48 x 48 from 0.5 to 5 ms.
+    224 x 224 from about 5 ms (10 %) to 170 ms (90 %), at 48 x 48 from 0.5 to 5 ms.
 
     Examples
     --------

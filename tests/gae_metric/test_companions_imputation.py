@@ -120,3 +120,13 @@ def test_noise_of_a_pixel_does_not_depend_on_the_others():
 def test_refuses(removed, message):
     with pytest.raises(ValueError, match=message):
         linear_imputation(np.ones((3, 8, 8)), removed)
+
+
+def test_an_image_may_lie_in_any_order_of_memory():
+    image = np.random.default_rng(0).random((3, 6, 7))
+    removed = np.zeros((6, 7), dtype=bool)
+    removed[2, 2:5] = True
+    expected = linear_imputation(image, removed)
+    assert np.abs(expected - image).max() > 0.1
+    for other in (np.asfortranarray(image), image.transpose(0, 2, 1).copy().transpose(0, 2, 1)):
+        np.testing.assert_allclose(linear_imputation(other, removed), expected, atol=1e-12)
