@@ -105,8 +105,7 @@ def _embeds(call: Call, leaf: Value) -> bool:
     map = None if call.account is None else call.account.linear
     if not isinstance(map, Convolution) or map.backwards or map.groups != 1:
         return False
-    kernel = list(map.weights.shape[2:])
-    apart = list(map.stride) == kernel and not any(map.padding)
+    apart = list(map.stride) == list(map.weights.shape[2:]) and not any(map.padding)
     return apart and all(one == 1 for one in map.dilation) and _is_elementwise_of(call, leaf)
 
 

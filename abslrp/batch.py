@@ -236,8 +236,13 @@ def weights_of(model: nn.Module) -> Iterator[Tensor]:
 
 
 def like(maps: Tensor, inputs: Any) -> Any:
-    """Return maps as an input was: array or tensor, dtype, device."""
+    """Return maps as an input was: array or tensor, device, and dtype where it is floating."""
     if isinstance(inputs, Tensor):
-        return maps.detach().to(device=inputs.device, dtype=inputs.dtype)
-    kind = torch.float32 if maps.dtype == torch.bfloat16 else maps.dtype  # which NumPy has
-    return maps.detach().to("cpu", kind).numpy().astype(inputs.dtype, copy=False)
+        kind = inputs.dtype if inputs.is_floating_point() else maps.dtype
+        return maps.detach().to(device=inputs.device, dtype=kind)
+    host = maps.detach().cpu()
+    small = host.is_floating_point() and host.element_size() < 4
+    # NumPy has none of them but this one.
+    array = (host.float() if small and host.dtype != torch.float16 else host).numpy()
+    native = np.dtype(getattr(inputs, "dtype", array.dtype)).newbyteorder("=")
+    return array.astype(native if native.kind == "f" else array.dtype, copy=False)

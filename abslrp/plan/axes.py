@@ -8,8 +8,7 @@ from abslrp.tape import Axes, Call, Value
 
 def aligned(call: Call, value: Value) -> list[int | None]:
     """Broadcast from the right, as elementwise calls do."""
-    missing = call.output.ndim - value.ndim
-    return [axis + missing for axis in range(value.ndim)]
+    return list(range(call.output.ndim - value.ndim, call.output.ndim))
 
 
 def in_order(call: Call, value: Value) -> None:

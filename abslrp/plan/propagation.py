@@ -187,8 +187,7 @@ class Propagation:
         sent = [unbroadcast(one, account.input.shape) for one in whole]
         relevance = sent[0]
         if any(term.sign for term in account.terms):
-            signs = [term.sign for term in account.terms]
-            relevance = by_sign(sent, signs, account.input.tensor)
+            relevance = by_sign(sent, [one.sign for one in account.terms], account.input.tensor)
         after, turns = list(account.after), account.negates
         return replace(arrival, relevance=relevance, factors=after, owned=True, negated=turns)
 

@@ -157,7 +157,6 @@ def make(
     @rules.rule(LOG_SOFTMAX)
     def log_softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:
         """``x - constant``, the logarithm of the denominator being a bias."""
-        share = [itself(input), stabilised(call.output, inverse)]
-        return Diagonal(input, share, axes=but(dim))
+        return Diagonal(input, [itself(input), stabilised(call.output, inverse)], axes=but(dim))
 
     return rules

@@ -150,5 +150,4 @@ def softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Ac
 @ABSLRP.rule(LOG_SOFTMAX)
 def log_softmax(call: Call, input: Value, dim: int, *args: Any, **kwargs: Any) -> Account:
     """``x - constant``: eq. 12 with the logarithm of the denominator as bias."""
-    share = [positive(input), inverse(call.output, EPSILON)]
-    return Diagonal(input, share, axes=but(dim))
+    return Diagonal(input, [positive(input), inverse(call.output, EPSILON)], axes=but(dim))

@@ -180,8 +180,7 @@ def bicubic(call: Call, input: Value, *options: Any, sign: int) -> Account:
 def _weights(call: Call, axis: int) -> Tensor:
     """Return the matrix (out, in) of an interpolation along one axis."""
     input, output = call.inputs[0], call.output
-    length = input.shape[2 + axis]
-    eye = torch.eye(length, dtype=input.dtype, device=input.device)
+    eye = torch.eye(input.shape[2 + axis], dtype=input.dtype, device=input.device)
     # Two columns: of one, torch's antialiased kernel returns the first row for all.
     eye = eye[:, None, :, None].expand(-1, -1, -1, 2).contiguous()
     # Scales come as a list of both, or one by one.

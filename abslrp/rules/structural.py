@@ -182,8 +182,7 @@ def pad(call: Call, input: Value, pad: Sequence[int], value: float = 0) -> Accou
     """Add constants at the borders."""
     padded = [-1 - axis for axis in range(len(pad) // 2) if any(pad[2 * axis : 2 * axis + 2])]
     adjoint = at_once(lambda relevance: aten.constant_pad_nd(relevance, [-one for one in pad]))
-    sure = input.nonnegative and value >= 0
-    return Routing(adjoint, axes=but(*padded), nonnegative=sure)
+    return Routing(adjoint, axes=but(*padded), nonnegative=input.nonnegative and value >= 0)
 
 
 @COMMON.rule(

@@ -137,15 +137,12 @@ class Call:
         return found
 
 
-_PLAIN = frozenset((int, float, bool, type(None)))
-
-
 def replaced(value: Any, by: Callable[[Any], Any] | None = None, kind: type[Any] = Value) -> Any:
     """Put tensors (or what ``by`` says) in place of the values in a nest of arguments.
 
     ``kind``: that of what is replaced, if it is no value.
     """
-    if type(value) in _PLAIN:  # most are, and to ask for an abstract class takes long
+    if value is None or isinstance(value, (int, float)):  # to ask for a UserDict takes long
         return value
     if isinstance(value, kind):
         return value.tensor if by is None else by(value)

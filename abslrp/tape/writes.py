@@ -104,8 +104,7 @@ def write(tape: Recorder, func: OpOverload, how: Written, args: Any, kwargs: Any
     results = made if isinstance(made, (list, tuple)) else [made]
     sources = [one.untyped_storage()._cdata for one in tensors_in([args, list(kwargs.values())])]
     for target, one in zip(targets, results, strict=True):
-        fresh = one.untyped_storage()._cdata not in sources
-        _put(tape, target, one, fresh=fresh)
+        _put(tape, target, one, fresh=one.untyped_storage()._cdata not in sources)
     if not func._schema.returns:  # of lists
         return None
     return targets[0] if len(targets) == 1 else tuple(targets)

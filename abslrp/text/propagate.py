@@ -160,8 +160,7 @@ def _tokens(looked: Tensor, ids: Tensor, kept: Tensor) -> Tensor | None:
         return None
     # Ids that the model changed, but not for another one of the text, which it moved.
     changed, rows = looked != ids, numbers[:, :1] << 32
-    moved = torch.isin((looked + rows)[changed], (ids + rows)[changed])
-    return None if moved.any() else numbers
+    return None if torch.isin((looked + rows)[changed], (ids + rows)[changed]).any() else numbers
 
 
 def token_relevance(

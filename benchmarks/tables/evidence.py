@@ -61,8 +61,7 @@ def evidence(
     if _OURS not in cube:
         raise InputError(f"results: expected {score} of {_OURS} on every network")
     means = _means(cube)
-    counts = cube.groupby("model").size()
-    heads = [f"{model} (n = {counts[model]})" for model in means]
+    heads = [f"{model} (n = {len(cube.loc[model])})" for model in means]
     less = _table({model: one.loc[_OURS] - one.drop(_OURS) for model, one in means.items()}, heads)
     tests = pd.concat([_tests(cube.loc[[model]].droplevel(0)) for model in means]).groupby(level=0)
     less["above"], less["below"] = tests["above"].sum(), tests["below"].sum()

@@ -80,8 +80,7 @@ def gradcam(
 
 
 def _plus_plus(gradient: Tensor, values: Tensor, positions: tuple[int, int]) -> Tensor:
-    total = values.sum(dim=positions, keepdim=True)
-    below = 2 * gradient**2 + total * gradient**3
+    below = 2 * gradient**2 + values.sum(dim=positions, keepdim=True) * gradient**3
     alpha = torch.where(below != 0, gradient**2 / below.where(below != 0, 1), 0)
     return (alpha * gradient.clamp(min=0)).sum(dim=positions, keepdim=True)
 

@@ -143,8 +143,7 @@ class Candidates:
 
     def places(self) -> NDArray[np.int64]:
         """For each sample a permutation of the four quadrants, (N, 4)."""
-        which = (_mixed(self._own + _GOLDEN) % np.uint64(24)).astype(np.int64)
-        return _PLACES[which]
+        return _PLACES[(_mixed(self._own + _GOLDEN) % np.uint64(24)).astype(np.int64)]
 
 
 def take(keys: NDArray[np.uint64], count: int) -> list[int]:

@@ -103,8 +103,7 @@ def typical(scores: NDArray[Any]) -> int:
     3
     """
     finite = np.isfinite(scores)
-    order = np.argsort(np.where(finite, scores, np.nan), kind="stable")
-    return int(order[finite.sum() // 2])
+    return int(np.argsort(np.where(finite, scores, np.nan), kind="stable")[finite.sum() // 2])
 
 
 def _drawn(draw: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -77,8 +77,7 @@ def scatter(
         points[name] = values[np.isfinite(values).all(axis=1)]
     if not sum(map(len, points.values())):
         raise ValueError("components: no sample has both scores; call the metric first")
-    named = [name for name in points if name]
-    rows = -(-len(named) // 3)
+    rows = -(-sum(map(bool, points)) // 3)
     figure = _style.figure(_style.COLUMN_WIDTH, 3.1 + 0.22 * rows, figure)
     axes = figure.add_subplot()
     _contours(axes, levels)

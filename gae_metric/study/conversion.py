@@ -18,7 +18,7 @@ from gae_metric.errors import refusing
 from gae_metric.functional.masking import check_targets, gradient_of
 from gae_metric.functional.precision import at_least_single, wide_dtype
 
-__all__ = ["as_input", "as_maps", "as_targets", "as_tensor", "gradient_of", "like"]
+__all__ = ["as_input", "as_maps", "as_targets", "as_tensor", "gradient_of"]
 
 
 def as_input(model: nn.Module, inputs: Any) -> Tensor:
@@ -75,20 +75,6 @@ def own_memory(values: Any) -> Any:
         return values.detach().clone()
     in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
     return values.copy() if in_memory else values
-
-
-def like(maps: Tensor, inputs: Any) -> Any:
-    """Return maps as the inputs were: array or tensor, device, and dtype where it is floating."""
-    if isinstance(inputs, Tensor):
-        kind = inputs.dtype if inputs.is_floating_point() else maps.dtype
-        return maps.detach().to(device=inputs.device, dtype=kind)
-    host = maps.detach().cpu()
-    small = host.is_floating_point() and host.element_size() < 4
-    # NumPy has none of them but this one.
-    array = (host.float() if small and host.dtype != torch.float16 else host).numpy()
-    dtype = getattr(inputs, "dtype", array.dtype)
-    native = np.dtype(dtype).newbyteorder("=")
-    return array.astype(native if native.kind == "f" else array.dtype, copy=False)
 
 
 def map_shapes(shape: Sequence[int]) -> list[tuple[int, ...]]:
