@@ -244,5 +244,5 @@ def like(maps: Tensor, inputs: Any) -> Any:
     small = host.is_floating_point() and host.element_size() < 4
     # NumPy has none of them but this one.
     array = (host.float() if small and host.dtype != torch.float16 else host).numpy()
-    native = np.dtype(getattr(inputs, "dtype", array.dtype)).newbyteorder("=")
-    return array.astype(native if native.kind == "f" else array.dtype, copy=False)
+    dtype = np.dtype(getattr(inputs, "dtype", array.dtype))
+    return array.astype(dtype if dtype.kind == "f" else array.dtype, copy=False)

@@ -170,9 +170,8 @@ class Call:
         if self.masks is None:
             raise InputError("masks: the images were read without masks")
         # VOC's classes are 1 to 20 in its masks.
-        classes = self.classes[:, None, None] + 1
-        found: NDArray[np.bool_] = self.masks[self.block.own] == classes
-        return found[:, None]
+        found = self.masks[self.block.own] == self.classes[:, None, None] + 1
+        return np.asarray(found[:, None])
 
     @functools.cached_property
     def maps(self) -> Array:

@@ -98,8 +98,7 @@ def verdict(scores: Sequence[ArrayLike]) -> str:
         return "unchanged"
     risen = rises(averages)
     if not risen:
-        falls = np.diff(averages) < -_ROUNDING
-        return "falls at every step" if falls.all() else "never rises"
+        return "falls at every step" if (np.diff(averages) < -_ROUNDING).all() else "never rises"
     clear = [i for i in risen if against(values[i], values[i - 1])[1] < ALPHA]
     return f"rises at {len(risen)} of {len(values) - 1} steps, significantly at {len(clear)}"
 

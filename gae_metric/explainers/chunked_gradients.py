@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abslrp.arguments import check_batch_axis
-from abslrp.batch import Batch, like
+from abslrp.batch import Batch
 from abslrp.outputs import ONE_OUTPUT, Output, select_logits, still
 from gae_metric.errors import check_integer
 from gae_metric.functional.masking import check_classes
-from gae_metric.study.conversion import as_input, at_work, gradient_of
+from gae_metric.study.conversion import as_input, at_work, gradient_of, like
 from gae_metric.study.logits import LogitsModel, check_model, targets_of
 
 Array = TypeVar("Array", Tensor, "NDArray[Any]")

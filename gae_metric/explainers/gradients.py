@@ -22,13 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abslrp.batch import like
 from gae_metric._names import DEFAULT_METHODS, METHODS
 from gae_metric.errors import check_integer, lookup
 from gae_metric.explainers.chunked_gradients import Array, accepts_tensors, chunked, gradient
 from gae_metric.explainers.grad_cam import NotApplicableError, find_feature_map
 from gae_metric.functional.draws import content_generator
-from gae_metric.study.conversion import as_input, as_tensor
+from gae_metric.study.conversion import as_input, as_tensor, like
 
 
 class ExplainFunc(Protocol):

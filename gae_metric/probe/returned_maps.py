@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from abslrp.batch import like
 from gae_metric.metrics.attribution_metric import named
 from gae_metric.probe.storage import ArrayFile, ProbeError, open_container
-from gae_metric.study.conversion import as_maps, as_tensor, map_shapes
+from gae_metric.study.conversion import as_maps, as_tensor, like, map_shapes
 
 #: Rows of no item that are listed one by one.
 _LISTED = 1000

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from abslrp import batch
 from abslrp.arrays import as_tensor
 from gae_metric.errors import refusing
 from gae_metric.functional.masking import check_targets, gradient_of
 from gae_metric.functional.precision import at_least_single, wide_dtype
 
-__all__ = ["as_input", "as_maps", "as_targets", "as_tensor", "gradient_of"]
+__all__ = ["as_input", "as_maps", "as_targets", "as_tensor", "gradient_of", "like"]
 
 
 def as_input(model: nn.Module, inputs: Any) -> Tensor:
@@ -75,6 +76,12 @@ def own_memory(values: Any) -> Any:
         return values.detach().clone()
     in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
     return values.copy() if in_memory else values
+
+
+def like(maps: Tensor, inputs: Any) -> Any:
+    """Return maps as the inputs were; arrays in the byte order that torch takes."""
+    found = batch.like(maps, inputs)
+    return found if isinstance(found, Tensor) else found.astype(found.dtype.newbyteorder("="))
 
 
 def map_shapes(shape: Sequence[int]) -> list[tuple[int, ...]]:

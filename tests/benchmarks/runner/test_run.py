@@ -27,6 +27,8 @@ from gae_metric import GAE, Contrastiveness, LocalConsistency
 from gae_metric.commands import quantus_evaluation as evaluation
 from gae_metric.companions import ROAD, Focus
 from gae_metric.errors import InputError
+from gae_metric.functional import masking_trajectory
+from gae_metric.study import trajectories
 from gae_metric.study.logits import predictions
 from tests.benchmarks.disks import remount, small_disk
 
@@ -138,17 +140,27 @@ def evaluations(monkeypatch):
     return count
 
 
-def test_trajectories_are_computed_once_for_all_methods(tmp_path, evaluations):
+def test_trajectories_are_computed_once_for_all_methods(tmp_path, evaluations, monkeypatch):
     """Quick asks nothing of the model: all evaluations are the metric's."""
+    found = []
+
+    def noted(*args, **kwargs):
+        found.append(masking_trajectory(*args, **kwargs))
+        return found[-1]
+
+    monkeypatch.setattr(trajectories, "masking_trajectory", noted)
     run(tmp_path / "one", metrics="GAE", samples=5, steps=4)
     one = sum(evaluations)
     evaluations.clear()
+    assert sum(len(each.logits) for each in found) == 5
+    states = sum(int((~each.repeated[..., 1:]).sum()) for each in found)
+    assert 5 * 2 <= states < 5 * 6  # of digits, which are black for the most part
     three = [{"name": "Quick", "label": f"x{f}", "options": {"factor": f}} for f in (1, 2, 3)]
     _, found = run(tmp_path / "three", metrics="GAE", samples=5, steps=4, methods=three)
-    # Predictions, and the states of two trajectories of which the first is shared: 2T - 1. And in
-    # each of two blocks the metric sees that the model's rows are their own and stay so: a row
+    # Predictions, and the states of two trajectories of which the first is shared. And in each of
+    # two blocks the metric sees that the model's rows are their own and stay so: a row
     # alone, beside another on either side, and alone again, 1 + 2 + 2 + 1.
-    assert one == 5 + 5 * 7 + 2 * 6
+    assert one == 5 + (5 + states) + 2 * 6
     # Each other method that, too, and that trajectories which it takes over are the model's: 1.
     assert sum(evaluations) == one + 2 * (2 * 7)
     assert found.scores.groupby(["method", "metric"]).size().eq(5).all()

@@ -16,10 +16,9 @@ from quantus.helpers.enums import DataType
 from torch import nn
 
 from abslrp.arrays import as_numbers
-from abslrp.batch import like
 from gae_metric import GAE, LocalConsistency, LocalFaithfulness, ProbeSet, tensor_explainer
 from gae_metric.explainers import EXPLAINERS, explainer, input_x_gradient, saliency
-from gae_metric.study.conversion import as_tensor, at_work
+from gae_metric.study.conversion import as_tensor, at_work, like
 from tests.gae_metric.nets import conv_net, images, series_net, tabular_net, top_classes
 
 #: Whole numbers, which every type holds.
