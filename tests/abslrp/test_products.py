@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import abslrp
-from abslrp.plan.linear_maps import Rows
+from abslrp.plan.linear_maps import Convolution, Rows
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -112,3 +113,43 @@ def test_maps_of_one_layer_are_those_of_float64(name: str, signed: bool) -> None
     bound = 4 * 22 * larger * torch.finfo(torch.float32).eps * expected.abs().amax()
     assert expected.count_nonzero() > 0
     assert (got.double() - expected).abs().max() <= bound
+
+
+CONVOLUTIONS: dict[str, tuple[type[nn.Conv2d | nn.ConvTranspose2d], dict[str, Any]]] = {
+    "pointwise": (nn.Conv2d, {"kernel_size": 1}),
+    "strided": (nn.Conv2d, {"kernel_size": 1, "stride": (2, 3)}),
+    "padded": (nn.Conv2d, {"kernel_size": 1, "padding": 1}),
+    "strided and padded": (nn.Conv2d, {"kernel_size": 1, "stride": 2, "padding": (1, 0)}),
+    "of groups": (nn.Conv2d, {"kernel_size": 1, "groups": 2}),
+    "strided, of groups": (nn.Conv2d, {"kernel_size": 1, "stride": 2, "groups": 2}),
+    "transposed": (nn.ConvTranspose2d, {"kernel_size": 1, "stride": 2}),
+    "transposed, of groups": (nn.ConvTranspose2d, {"kernel_size": 1, "groups": 2}),
+    "wider": (nn.Conv2d, {"kernel_size": 3, "padding": 2, "dilation": 2, "stride": 2}),
+    "wider one way": (nn.Conv2d, {"kernel_size": (1, 3), "stride": (2, 1)}),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_the_way_back_through_a_convolution_is_its_gradient(name: str, dtype: torch.dtype) -> None:
+    kind, options = CONVOLUTIONS[name]
+    layer = kind(4, 6, bias=False, **options)
+    weight = layer.weight.data = draw(*layer.weight.shape, seed=1).to(dtype)
+    backwards = isinstance(layer, nn.ConvTranspose2d)
+    map = Convolution(
+        weight, (3, 4, 5, 6), layer.stride, layer.padding, layer.dilation, backwards,
+        layer.output_padding, layer.groups,
+    )  # fmt: skip
+    x = draw(3, 4, 5, 6, seed=2).double().requires_grad_()
+
+    def back(weight: Tensor, s: Tensor) -> Tensor:
+        layer.weight.data = weight.double()
+        y = layer(x)
+        return torch.stack([torch.autograd.grad(y, x, one, retain_graph=True)[0] for one in s])
+
+    s = draw(2, *layer.to(torch.float64)(x).shape, seed=3).to(dtype)
+    (got,) = map.each(s, [weight])
+    assert map.pointwise is (name in ("pointwise", "strided"))
+    # Up to 6 channels of up to 9 places: each is rounded once, and so are their sums.
+    bound = 2 * 6 * 9 * torch.finfo(dtype).eps * back(weight.abs(), s.double().abs())
+    assert ((got.double() - back(weight, s.double())).abs() <= bound).all()
